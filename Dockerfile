@@ -1,0 +1,99 @@
+# Three images from one file, in the order they are built:
+#
+#   runtime   the Django project and the wsgiserver package    (services web, gunicorn, runserver, migrate)
+#   edge      nginx with the collected static files baked in   (service nginx)
+#   test      runtime plus the tests that need no stack        (scripts/test.sh)
+#
+# It relies only on what Debian-based python and nginx images share, because scripts/images.sh may put a
+# stand-in in the place of either; and on nothing that only BuildKit knows, so the classic builder does as well.
+
+ARG PYTHON_IMAGE=python:3.14-slim-trixie
+ARG NGINX_IMAGE=nginx:1.30
+
+
+# --- base: what building and running have in common ------------------------------------------------------
+FROM ${PYTHON_IMAGE} AS base
+# HOME is a place that stays writable under a read-only root. Bytecode is compiled once, below.
+ENV PATH=/opt/venv/bin:$PATH \
+    HOME=/tmp \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    STATIC_ROOT=/srv/static
+WORKDIR /app
+
+
+# --- build: the virtual environment and the static files; thrown away ------------------------------------
+FROM base AS build
+# The system's bundle instead of pip's own: behind a proxy that inspects TLS, only that one has its authority.
+# NO_COMPILE: all is compiled at once, below.
+ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt \
+    PIP_NO_COMPILE=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_ROOT_USER_ACTION=ignore
+
+# Every file pip takes is checked against the lock; wheels only, so no compiler is needed anywhere.
+COPY requirements/app.txt /build/requirements/
+RUN python3 -m venv /opt/venv \
+ && pip install --require-hashes --only-binary=:all: -r /build/requirements/app.txt
+
+# The server, built by the setuptools of the lock. Then what only installs things goes: it has no business at run time.
+COPY pyproject.toml README.md LICENSE /build/
+COPY wsgiserver /build/wsgiserver
+RUN pip install --no-deps --no-build-isolation /build \
+ && pip check \
+ && pip uninstall --yes setuptools pip
+
+# unchecked-hash: the root will be read-only, so no source is ever newer than its bytecode.
+# The key lives for one command. gzip keeps the times equal, as gzip_static wants them.
+COPY app /app
+RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash /app /opt/venv/lib \
+ && SECRET_KEY="$(python -c 'import secrets; print(secrets.token_hex(32))')" python manage.py collectstatic --noinput \
+ && find /srv/static -type f -size +1k -regex '.*\.\(css\|js\|mjs\|svg\|json\|txt\|map\|html\)' -exec gzip -9 -k -f -n {} +
+
+
+# --- runtime ---------------------------------------------------------------------------------------------
+FROM base AS runtime
+# A named volume takes over the owner of the folder it is mounted on.
+RUN install -d -o 10001 -g 10001 /srv/media /srv/data /var/spool/wsgiserver
+USER 10001:10001
+EXPOSE 8000
+CMD ["wsgiserver", "config.wsgi:application", "--bind", "0.0.0.0:8000"]
+COPY --from=build /opt/venv /opt/venv
+COPY --from=build /srv/static /srv/static
+COPY --from=build /app /app
+
+
+# --- edge: nginx -----------------------------------------------------------------------------------------
+FROM ${NGINX_IMAGE} AS edge
+# /srv/media belongs to the application here too: whichever container comes first decides who owns the volume.
+RUN install -d -o 10002 -g 10002 /var/spool/nginx \
+ && install -d -o 10001 -g 10001 /srv/media
+USER 10002:10002
+EXPOSE 8080 8081
+# QUIT lets nginx finish the requests it has; TERM would cut them.
+STOPSIGNAL SIGQUIT
+ENTRYPOINT ["/opt/edge/entrypoint.sh"]
+COPY nginx /opt/edge
+COPY --from=build /srv/static /srv/static
+
+
+# --- test: the runtime image with the tests and what they need -------------------------------------------
+FROM runtime AS test
+USER 0
+ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt \
+    PIP_NO_COMPILE=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_ROOT_USER_ACTION=ignore
+COPY requirements/test.txt /build/requirements/
+# venv puts back the pip that runtime does without.
+RUN python3 -m venv /opt/venv \
+ && pip install --require-hashes --only-binary=:all: -r /build/requirements/test.txt
+# No wsgiserver/ here: the tests meet the installed package.
+WORKDIR /tests
+COPY pyproject.toml /tests/
+COPY tests /tests/tests
+RUN ln -s /app /tests/app
+USER 10001:10001
+CMD ["pytest", "-p", "no:cacheprovider", "tests/server", "tests/app"]

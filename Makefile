@@ -1,0 +1,53 @@
+# Each target is a command that someone could type. What takes more than a line is in scripts/.
+# Arguments: make logs S=web, make test ARGS="-k chunked", COMPOSE_PROFILES=demo make up
+
+SHELL := bash
+.DEFAULT_GOAL := help
+.PHONY: help up down dev env doctor logs ps shell token build test check bench lock clean
+
+S ?=
+ARGS ?=
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	--no-config --custom-compile-command "make lock"
+
+help:  ## this list
+	@awk -F ':.*## ' '/^##@ /{printf "\n%s\n", substr($$0, 5)} /^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+##@ Run it
+up:  ## start the whole stack (without an engine: what `dev` does); ends with addresses and a curl to paste
+	@scripts/up.sh
+down:  ## stop it; photos, rows and settings stay
+	@scripts/down.sh
+dev:  ## without containers: the application on our server, in the foreground
+	@scripts/dev.sh
+env:  ## write .env with random secrets, once
+	@scripts/env.sh
+doctor:  ## look for the usual troubles, and say what to do
+	@scripts/doctor.sh
+
+##@ Look at it
+logs:  ## follow the logs (S=web for one service)
+	@scripts/logs.sh $(S)
+ps:  ## what runs, and how it is
+	@scripts/compose.sh ps
+shell:  ## a shell in web (S=nginx for another)
+	@scripts/compose.sh exec $(or $(S),web) sh
+token:  ## print a fresh API token of the demo user
+	@scripts/token.sh
+
+##@ Work on it
+build:  ## build the images
+	@scripts/env.sh && scripts/images.sh && scripts/compose.sh build
+test:  ## all tests; without an engine, all that need none (ARGS="-k chunked")
+	@scripts/test.sh $(ARGS)
+check:  ## lint, format, types, scripts, configuration
+	@scripts/check.sh
+bench:  ## measure side by side with gunicorn
+	@scripts/venv.sh dev && .venv/bin/python bench/run.py $(ARGS)
+lock:  ## lock the requirements again, for every supported Python
+	@scripts/venv.sh dev
+	cd requirements && for set in app test dev; do ../.venv/bin/$(LOCK) $$set.in -o $$set.txt; done
+
+##@ Throw it away
+clean:  ## delete containers, photos, rows and built images (asks; YES=1 does not)
+	@scripts/clean.sh

@@ -1,0 +1,73 @@
+"""Reads typed values from environment variables, and refuses wrong ones with the fix in the message.
+
+Knows nothing of Django's settings: `settings.py` says which variable means what. Every function takes the
+variable's name and, for tests, the mapping to read from. A variable that is set to nothing counts as not set,
+because Compose passes `NAME=` for what `.env` leaves empty.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+
+from django.core.exceptions import ImproperlyConfigured
+
+_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}  # nginx's: powers of 1024
+_FLAGS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+# What people leave in place of a secret. Compared in lower case, anywhere in the value.
+_PLACEHOLDERS = ("change-me", "changeme", "change_me", "!!!", "placeholder", "insecure", "example")
+_SECRET_LENGTH = 32  # characters; 32 hexadecimal digits are 128 bits
+
+
+def text(name: str, default: str = "", environ: Mapping[str, str] = os.environ) -> str:
+    return environ.get(name, "").strip() or default
+
+
+def secret(name: str, environ: Mapping[str, str] = os.environ) -> str:
+    """A value that has no default.
+
+    Raises ImproperlyConfigured when it is missing, a placeholder, or short enough to guess.
+    """
+    value = text(name, environ=environ)
+    fix = (
+        f"Run `make env`, which writes a random one to .env, or set it yourself: "
+        f"export {name}=\"$(python3 -c 'import secrets; print(secrets.token_urlsafe(48))')\""
+    )
+    if not value:
+        raise ImproperlyConfigured(f"{name} is not set. {fix}")
+    if any(placeholder in value.lower() for placeholder in _PLACEHOLDERS):
+        raise ImproperlyConfigured(f"{name} is still a placeholder, which everybody knows. {fix}")
+    if len(value) < _SECRET_LENGTH:
+        raise ImproperlyConfigured(f"{name} has fewer than {_SECRET_LENGTH} characters. {fix}")
+    return value
+
+
+def flag(name: str, *, default: bool, environ: Mapping[str, str] = os.environ) -> bool:
+    value = text(name, environ=environ).lower()
+    if not value:
+        return default
+    if value not in _FLAGS:
+        raise ImproperlyConfigured(f"{name}={value} is neither true nor false. Set it to one of: {', '.join(_FLAGS)}.")
+    return _FLAGS[value]
+
+
+def items(name: str, default: str = "", environ: Mapping[str, str] = os.environ) -> list[str]:
+    """A comma-separated list, without empty entries."""
+    return [item.strip() for item in text(name, default, environ).split(",") if item.strip()]
+
+
+def size(name: str, default: str, environ: Mapping[str, str] = os.environ) -> int:
+    """Bytes, written as nginx writes them: digits, then nothing, k, m or g."""
+    value = text(name, default, environ)
+    match = re.fullmatch(r"([0-9]{1,15})([kmg]?)", value.lower())
+    if not match or int(match[1]) == 0:
+        raise ImproperlyConfigured(
+            f"{name}={value} is not a size. Write digits and one of k, m or g, such as {default}."
+        )
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def seconds(name: str, default: int, environ: Mapping[str, str] = os.environ) -> int:
+    value = text(name, str(default), environ)
+    if not re.fullmatch(r"[0-9]{1,9}", value):
+        raise ImproperlyConfigured(f"{name}={value} is not a number of seconds. Write digits only, such as {default}.")
+    return int(value)

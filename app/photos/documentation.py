@@ -1,0 +1,90 @@
+"""What the OpenAPI schema says about each operation beyond what the code itself tells: keyword arguments of
+drf-spectacular's `extend_schema`.
+"""
+
+from typing import Any
+
+from django.conf import settings
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+
+from photos import images, names
+from photos.serializers import ErrorSerializer, PhotoSerializer, UploadSerializer
+
+_LOGIN: list[dict[str, list[str]]] = [{"knoxApiToken": []}, {"cookieAuth": []}]
+_LOOK = [*_LOGIN, {}] if settings.GALLERY_PUBLIC else _LOGIN
+_NAME = OpenApiParameter(
+    "name",
+    {"type": "string", "minLength": 1, "maxLength": names.MAX_LENGTH, "pattern": names.PATTERN},
+    OpenApiParameter.PATH,
+    description="printable characters without a slash; Unicode is brought to form C",
+)
+_PICTURES = [*(kind.content_type for kind in images.KINDS), "application/octet-stream"]
+_ERRORS = {
+    400: "the request or its picture is unusable",
+    401: "a login is needed, or the token is wrong or too old",
+    403: "somebody else's photo, or a session without its CSRF token",
+    404: "no such photo or page",
+    405: "not at this address",
+    409: "others are taking this name right now",
+    413: "larger than UPLOAD_MAX",
+    415: "a body of another kind",
+    503: "the database is busy or away",
+    507: "the disk is full",
+}
+
+
+def _errors(*statuses: int) -> dict[Any, Any]:
+    return {status: OpenApiResponse(ErrorSerializer, _ERRORS[status]) for status in (*statuses, 503)}
+
+
+LIST: dict[str, Any] = {
+    "summary": "List photos, newest first",
+    "auth": _LOOK,
+    "responses": {200: PhotoSerializer(many=True), **_errors(400, 401, 404)},
+}
+POST: dict[str, Any] = {
+    "summary": "Store new pictures from a form",
+    "description": "A name that is taken gets a number: cat.jpg, cat-2.jpg. Either all files are stored or none.",
+    "auth": _LOGIN,
+    "request": {"multipart/form-data": UploadSerializer},
+    # Spelled out, because `many=True` would promise pages.
+    "responses": {
+        201: {"type": "array", "items": {"$ref": "#/components/schemas/Photo"}},
+        **_errors(400, 401, 403, 409, 413, 415, 507),
+    },
+}
+GET: dict[str, Any] = {
+    "summary": "One photo's facts",
+    "auth": _LOOK,
+    "parameters": [_NAME],
+    "responses": {200: PhotoSerializer, **_errors(401, 404)},
+}
+PUT: dict[str, Any] = {
+    "summary": "Store a picture under this name",
+    "description": "The body is the picture's bytes in any framing. Your own photo of that name is replaced. The "
+    "format is found in the bytes, so the Content-Type does not matter, except that a form is refused.",
+    "auth": _LOGIN,
+    "parameters": [_NAME],
+    "request": dict.fromkeys(_PICTURES, OpenApiTypes.BINARY),
+    "responses": {
+        200: OpenApiResponse(PhotoSerializer, "replaced"),
+        201: OpenApiResponse(PhotoSerializer, "stored"),
+        **_errors(400, 401, 403, 409, 413, 415, 507),
+    },
+}
+DELETE: dict[str, Any] = {
+    "summary": "Take your photo away",
+    "auth": _LOGIN,
+    "parameters": [_NAME],
+    "responses": {204: None, **_errors(401, 403, 404)},
+}
+
+
+def require_bodies(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """A hook of drf-spectacular, which takes a body of bare bytes for one that may be left out."""
+    for methods in result["paths"].values():
+        for operation in methods.values():
+            if "requestBody" in operation:
+                operation["requestBody"]["required"] = True
+    return result

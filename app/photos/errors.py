@@ -1,0 +1,82 @@
+"""What can be wrong with an upload, each with the HTTP status and the stable short name that clients see.
+
+The text of an exception is the `detail` of the answer: a sentence for the person at the other end that says what to
+do. Raised anywhere below the views; turned into an answer at one place, problems.py.
+"""
+
+
+class Problem(Exception):
+    """Base class; never raised itself."""
+
+    status = 500
+    code = "server-error"
+
+
+class BadRequest(Problem):
+    status = 400
+    code = "bad-request"
+
+
+class BadName(Problem):
+    status = 400
+    code = "bad-name"
+
+
+class EmptyBody(Problem):
+    status = 400
+    code = "empty-body"
+
+
+class BodyIncomplete(Problem):
+    status = 400
+    code = "body-incomplete"
+
+
+class NoFile(Problem):
+    status = 400
+    code = "no-file"
+
+
+class NotAnImage(Problem):
+    status = 400
+    code = "not-an-image"
+
+
+class ImageTruncated(Problem):
+    status = 400
+    code = "image-truncated"
+
+
+class ImageTooManyPixels(Problem):
+    status = 400
+    code = "image-too-many-pixels"
+
+
+class ImageTooComplex(Problem):
+    status = 400
+    code = "image-too-complex"
+
+
+class NotOwner(Problem):
+    status = 403
+    code = "not-owner"
+
+
+class NameTaken(Problem):
+    status = 409
+    code = "name-taken"
+
+
+class TooLarge(Problem):
+    status = 413
+    code = "too-large"
+
+
+class WrongMediaType(Problem):
+    status = 415
+    code = "unsupported-media-type"
+
+
+class DiskFull(Problem):
+    status = 507
+    code = "disk-full"

@@ -1,0 +1,29 @@
+"""Prints a fresh API token, and nothing else, so that `TOKEN=$(manage.py create_token)` works.
+
+Only a hash of it is stored: it cannot be shown again.
+"""
+
+from django.contrib.auth.models import User
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from knox.models import AuthToken
+
+from config import env
+
+
+class Command(BaseCommand):
+    help = "Print a new API token of a user (the sample user when none is named). Use: Authorization: Token ..."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("user", nargs="?", default=env.text("DEMO_USER", "demo"))
+
+    def handle(self, *args: object, **options: object) -> None:
+        name = options["user"]
+        try:
+            user = User.objects.get(username=name)
+        except User.DoesNotExist as error:
+            raise CommandError(
+                f"There is no user {name}. `manage.py demo_user` creates the sample user, "
+                "`manage.py createsuperuser` another."
+            ) from error
+        _, token = AuthToken.objects.create(user=user)
+        self.stdout.write(token)

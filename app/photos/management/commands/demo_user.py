@@ -1,0 +1,23 @@
+"""Creates or updates the sample user from DEMO_USER and DEMO_PASSWORD. Runs on every start: nothing changes twice."""
+
+from django.contrib.auth.models import User
+from django.core.management.base import BaseCommand, CommandError
+
+from config import env
+
+
+class Command(BaseCommand):
+    help = "Create the sample user DEMO_USER with DEMO_PASSWORD, or give it that password."
+
+    def handle(self, *args: object, **options: object) -> None:
+        name, password = env.text("DEMO_USER", "demo"), env.text("DEMO_PASSWORD")
+        if not password:
+            raise CommandError("DEMO_PASSWORD is empty. Run `make env`, which writes a random one to .env, or set it.")
+        user, is_new = User.objects.get_or_create(username=name)
+        if not is_new and user.check_password(password):
+            self.stderr.write(f"User {name} is there already.")
+            return
+        # Setting it anew would end the user's sessions, so only when it differs.
+        user.set_password(password)
+        user.save()
+        self.stderr.write(f"User {name} is {'created' if is_new else 'updated'}.")

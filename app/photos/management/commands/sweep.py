@@ -1,0 +1,20 @@
+"""Removes what crashes left behind; see photos/sweep.py. Uploads do the same on the side, so no scheduler is needed."""
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandParser
+
+from photos import sweep
+
+
+class Command(BaseCommand):
+    help = "Remove half-written files, and files that no row knows, unless somebody is working on them."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--age", type=int, default=settings.SWEEP_AGE, help="seconds since the last write")
+
+    def handle(self, *args: object, **options: object) -> None:
+        age = options["age"]
+        removed = sweep.sweep(age if isinstance(age, int) else settings.SWEEP_AGE)
+        for path in removed:
+            self.stdout.write(str(path))
+        self.stderr.write(f"{len(removed)} removed.")

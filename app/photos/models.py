@@ -1,0 +1,30 @@
+"""One row per photo. The bytes lie in files; see storage.py for where, library.py for the order of file and row."""
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+from photos import names
+
+
+class Photo(models.Model):
+    name = models.CharField(max_length=names.MAX_LENGTH, unique=True)
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="photos")
+    # The original, byte for byte as it was uploaded.
+    size = models.PositiveBigIntegerField(help_text="bytes")
+    sha256 = models.CharField(max_length=64, help_text="of the original, in lower-case hexadecimal")
+    content_type = models.CharField(max_length=40, help_text="found in the bytes, not believed from the request")
+    # As it is shown: a portrait photo of a phone lies on its side in the file and says so in its EXIF data.
+    width = models.PositiveIntegerField(help_text="pixels")
+    height = models.PositiveIntegerField(help_text="pixels")
+    # Below MEDIA_ROOT, with new random names whenever the content changes.
+    original = models.CharField(max_length=60, unique=True)
+    thumbnail = models.CharField(max_length=60, unique=True)
+    created = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["-created", "-id"]
+        indexes = [models.Index(fields=["-created", "-id"], name="newest_first")]
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,80 @@
+"""Pages of the list. Odd numbers are refused instead of guessed, so that a client's mistake does not look like data."""
+
+from typing import Any
+
+from django.core.paginator import EmptyPage, Paginator
+from django.http import QueryDict
+from rest_framework.exceptions import NotFound
+from rest_framework.pagination import BasePagination
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from photos.errors import BadRequest
+
+PAGE_SIZE = 24  # fills rows of two, three and four
+PAGE_SIZE_MAX = 100
+_BEYOND = 10**9  # more than any gallery has; longer numbers are not even read
+
+
+def positive(query: QueryDict, name: str, default: int, most: int | None = None) -> int:
+    """A positive number out of the query string. Raises BadRequest."""
+    value = query.get(name, str(default))
+    if not (value.isascii() and value.isdigit() and value.strip("0")):
+        raise BadRequest(f"{name} has to be a whole number from 1 on, not {value[:20]!r}.")
+    number = int(value) if len(value) < len(str(_BEYOND)) else _BEYOND
+    if most and number > most:
+        raise BadRequest(f"{name} may be {most} at most.")
+    return number
+
+
+class PhotoPages(BasePagination):
+    """`?page=2&page_size=50`. Links are paths: the proxy in front may know this server by another name."""
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> list[Any]:
+        self._query = request.query_params
+        self._path = request.path
+        size = positive(self._query, "page_size", PAGE_SIZE, PAGE_SIZE_MAX)
+        try:
+            self._page = Paginator(queryset, size).page(positive(self._query, "page", 1))
+        except EmptyPage as error:
+            raise NotFound("There is no such page. Start at the first and follow `next`.") from error
+        return list(self._page.object_list)
+
+    def get_paginated_response(self, data: Any) -> Response:
+        page = self._page
+        return Response(
+            {
+                "count": page.paginator.count,
+                "next": self._link(page.next_page_number()) if page.has_next() else None,
+                "previous": self._link(page.previous_page_number()) if page.has_previous() else None,
+                "results": data,
+            }
+        )
+
+    def _link(self, number: int) -> str:
+        query = self._query.copy()
+        query["page"] = str(number)
+        return f"{self._path}?{query.urlencode()}"
+
+    def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
+        return [
+            _parameter("page", "which page, from 1 on", {"type": "integer", "minimum": 1, "default": 1}),
+            _parameter(
+                "page_size",
+                "photos per page",
+                {"type": "integer", "minimum": 1, "maximum": PAGE_SIZE_MAX, "default": PAGE_SIZE},
+            ),
+        ]
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        link = {"type": "string", "format": "uri-reference", "nullable": True}
+        return {
+            "type": "object",
+            "required": ["count", "next", "previous", "results"],
+            "properties": {"count": {"type": "integer"}, "next": link, "previous": link, "results": schema},
+        }
+
+
+def _parameter(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": False, "description": description, "schema": schema}

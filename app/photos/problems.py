@@ -1,0 +1,123 @@
+"""The one place where errors become answers.
+
+Below /api/ every error is JSON of one shape: `error`, a stable short name for programs; `detail`, a sentence for
+people that says what to do; `request_id`, which finds the log lines. Elsewhere it is a small page with the same
+sentence. The short names are those of errors.py and of _CODES below.
+"""
+
+import logging
+from typing import Any
+
+from django.core.exceptions import PermissionDenied, SuspiciousOperation
+from django.db import OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
+from django.shortcuts import render
+from rest_framework import exceptions
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+from config import requestid
+from photos.errors import BadRequest, BodyIncomplete, Problem
+
+_log = logging.getLogger(__name__)
+_CODES = {
+    400: "bad-request",
+    401: "login-needed",
+    403: "forbidden",
+    404: "not-found",
+    405: "method-not-allowed",
+    413: "too-large",
+    415: "unsupported-media-type",
+    500: "server-error",
+    503: "database-unavailable",
+}
+_NOT_FOUND = "There is nothing at this address. Check the name; GET /api/photos/ lists what there is."
+_NO_PAGE = "There is nothing at this address. It may be misspelt, or the photo may have been deleted."
+_SERVER_ERROR = "Something broke on the server. Try again; if it stays, give the request id to whoever runs it."
+_LOGIN = "A login is needed. Send `Authorization: Token ...`; `make token` prints a token of the sample user."
+_WRONG_LOGIN = "This token is wrong, or too old. `make token` prints a new one."
+_CSRF = (
+    "The form's token does not match. Reload the page and try again. If it stays: the proxy has to pass the Host "
+    "header with its port, or CSRF_TRUSTED_ORIGINS has to name this site's address."
+)
+
+
+def body(code: str, detail: str) -> dict[str, str]:
+    return {"error": code, "detail": detail, "request_id": requestid.current()}
+
+
+def answer(request: HttpRequest, status: int, code: str, detail: str) -> HttpResponse:
+    """An error outside of an API view: JSON below /api/, else a page."""
+    if request.path.startswith("/api/"):
+        return JsonResponse(body(code, detail), status=status)
+    return render(request, "photos/problem.html", body(code, detail), status=status)
+
+
+def as_problem(error: Exception) -> Problem | None:
+    """The Problem behind an exception of the layers below, or None when it is not about the request's body."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, UnreadablePostError):
+        return BodyIncomplete("The connection broke before the body was complete. Nothing was stored; send it again.")
+    if isinstance(error, SuspiciousOperation):  # too many fields or files, a form that makes the parser loop
+        return BadRequest(f"The request cannot be read: {error}")
+    return None
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
+    """Django REST framework's hook. None lets the exception go on to Django, which logs it and calls server_error."""
+    if problem := as_problem(error):
+        set_rollback()
+        return Response(body(problem.code, str(problem)), status=problem.status)
+    if isinstance(error, OperationalError):
+        _log.error("database unavailable", exc_info=error)
+        return Response(
+            body(_CODES[503], "The database is busy or away. Try again in a moment."),
+            status=503,
+            headers={"Retry-After": "5"},
+        )
+    if isinstance(error, Http404):
+        return Response(body(_CODES[404], _NOT_FOUND), status=404)
+    if isinstance(error, PermissionDenied):
+        return Response(body(_CODES[403], str(error) or "You may not do this."), status=403)
+    if isinstance(error, exceptions.APIException):
+        return _of_the_framework(error)
+    return None
+
+
+def _of_the_framework(error: exceptions.APIException) -> Response:
+    headers: dict[str, str] = {}
+    if challenge := getattr(error, "auth_header", None):
+        headers["WWW-Authenticate"] = challenge
+    if isinstance(error, exceptions.NotAuthenticated):
+        return Response(body(_CODES[401], _LOGIN), status=error.status_code, headers=headers)
+    if isinstance(error, exceptions.AuthenticationFailed):
+        return Response(body("bad-token", _WRONG_LOGIN), status=error.status_code, headers=headers)
+    code = _CODES.get(error.status_code, str(error.default_code).replace("_", "-"))
+    return Response(body(code, f"{str(error.detail).rstrip('.')}."), status=error.status_code, headers=headers)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    problem = as_problem(exception) or BadRequest("The request cannot be understood.")
+    return answer(request, problem.status, problem.code, str(problem))
+
+
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return answer(request, 403, _CODES[403], str(exception) or "You may not do this.")
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    _log.warning("CSRF check failed: %s", reason)
+    return answer(request, 403, "csrf", _CSRF)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    is_api = request.path.startswith("/api/")
+    return answer(request, 404, _CODES[404], _NOT_FOUND if is_api else _NO_PAGE)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """The page must not need what may be broken (database, session), so it is rendered without the request."""
+    if request.path.startswith("/api/"):
+        return JsonResponse(body(_CODES[500], _SERVER_ERROR), status=500)
+    return render(None, "photos/problem.html", body(_CODES[500], _SERVER_ERROR), status=500)

@@ -1,0 +1,52 @@
+"""A request's raw body to a file: piece by piece, counted, hashed, never whole in memory.
+
+Django hands out exactly CONTENT_LENGTH bytes, and none at all when there is no such header: PEP 3333 knows no other
+framing. A server that passes a chunked body on without having counted it makes the body vanish. We cannot get it back
+here, but we can say what happened.
+"""
+
+from django.conf import settings
+from django.http import HttpRequest
+
+from photos import bodylimit, storage
+from photos.errors import BadRequest, BodyIncomplete, EmptyBody, WrongMediaType
+
+_EMPTY = "The body is empty. Send the picture's bytes."
+_LOST = (
+    " This request came without a Content-Length: it was probably sent chunked, and the WSGI server in front of Django "
+    "dropped the body. See the README for servers that do not, or send the length."
+)
+
+
+def refuse_odd_headers(request: HttpRequest) -> None:
+    """Before the body is read. Raises WrongMediaType or BadRequest for what would be stored as something it is not."""
+    media_type = request.META.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
+    if media_type == "multipart/form-data":
+        raise WrongMediaType("PUT takes the bare bytes of the picture. Send a form with POST to /api/photos/.")
+    if "Content-Range" in request.headers:  # RFC 9110, section 14.5
+        raise BadRequest("A part of a picture cannot be stored. Send the whole of it, without Content-Range.")
+
+
+def receive(request: HttpRequest, incoming: storage.Incoming) -> None:
+    """Stream the body into `incoming`.
+
+    Raises EmptyBody, BodyIncomplete, TooLarge, DiskFull; UnreadablePostError when the client is gone.
+    """
+    while piece := request.read(storage.CHUNK):
+        incoming.write(piece)
+        if incoming.size > settings.UPLOAD_MAX:
+            raise bodylimit.too_large()
+    if incoming.size == 0:
+        refuse_lost(request)
+        raise EmptyBody(_EMPTY)
+    claimed = bodylimit.content_length(request)
+    if claimed is not None and incoming.size != claimed:
+        raise BodyIncomplete(
+            f"{claimed} bytes were announced, {incoming.size} came. Nothing was stored; send it again."
+        )
+
+
+def refuse_lost(request: HttpRequest) -> None:
+    """Called when nothing came: raise EmptyBody with the reason, if the server in front is the likely one."""
+    if "Transfer-Encoding" in request.headers or not request.META.get("CONTENT_LENGTH"):
+        raise EmptyBody(_EMPTY + _LOST)

@@ -1,0 +1,156 @@
+"""Bytes to durable files, and nothing else: no HTTP, no images, no database.
+
+Below MEDIA_ROOT:
+
+    incoming/<random>                 being written; a crash may leave some, the sweep takes them
+    originals/<xx>/<random>.<suffix>  as uploaded
+    thumbs/<xx>/<random>.webp
+
+A file is written in `incoming`, synced, renamed to its final name and the folder synced, so a final name never shows
+half a file, not even after a power cut. All names are random; nothing a client sends becomes part of a path.
+
+An `Incoming` holds an exclusive lock on its file from its first byte until it is kept or discarded. The kernel drops
+the lock when the process dies, however it dies, so "nobody holds the lock" means "nobody is working on it": that is
+how sweep.py tells an abandoned file from one of an upload that is running in another process.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import logging
+import os
+import uuid
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from django.conf import settings
+
+from photos.errors import DiskFull
+
+CHUNK = 256 * 1024  # bytes read and written at a time: few system calls, little memory
+INCOMING, ORIGINALS, THUMBS = "incoming", "originals", "thumbs"
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_log = logging.getLogger(__name__)
+
+
+def root() -> Path:
+    return Path(settings.MEDIA_ROOT)
+
+
+@contextlib.contextmanager
+def _full_disk_is_a_problem() -> Iterator[None]:
+    """Turns the errors of a full disk into DiskFull; the others are bugs or broken machines and stay OSError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_SPACE:
+            raise
+        raise DiskFull("The server's disk is full. Nothing was stored; try again later.") from error
+
+
+class Incoming:
+    """A file on its way in: write() it, publish() it, keep() it. Leaving the `with` block discards what is not kept.
+
+    Its methods raise DiskFull, or OSError. One thread at a time.
+    """
+
+    def __init__(self) -> None:
+        folder = root() / INCOMING
+        path = folder / uuid.uuid4().hex
+        self.size = 0
+        self._hash = hashlib.sha256()
+        with _full_disk_is_a_problem():
+            _make_folder(folder)
+            # Readable for all: nginx serves originals under another user id.
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        # Also runs when the object is forgotten, as Django's multipart parser does with a file it fails to finish.
+        self._discard = weakref.finalize(self, _unlink, path)
+        self.file: IO[bytes] = os.fdopen(descriptor, "w+b")
+        self._path = path
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+    @property
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
+
+    def write(self, data: bytes) -> None:
+        with _full_disk_is_a_problem():
+            self.file.write(data)
+        self._hash.update(data)
+        self.size += len(data)
+
+    def flush(self) -> None:
+        """Make what was written visible to readers of `file`, which is left at its start."""
+        with _full_disk_is_a_problem():
+            self.file.seek(0)  # writes out the buffer
+
+    def publish(self, folder: str, suffix: str) -> str:
+        """Give the file its final name, durably. Returns that name, relative to the media root."""
+        stem = uuid.uuid4().hex
+        place = f"{folder}/{stem[:2]}/{stem}{suffix}"
+        final = root() / place
+        with _full_disk_is_a_problem():
+            self.file.flush()
+            os.fsync(self.file.fileno())
+            _make_folder(final.parent)
+            os.rename(self._path, final)  # noqa: PTH104 - pathlib's would hide that this is the system call
+            self._discard.detach()
+            self._discard = weakref.finalize(self, _unlink, final)
+            self._path = final
+            _sync_folder(final.parent)
+        return place
+
+    def keep(self) -> None:
+        """From here on the file is not this object's to discard."""
+        self._discard.detach()
+
+    def discard(self) -> None:
+        """Remove the file. Harmless when it was discarded or kept before."""
+        self._discard()
+
+    def close(self) -> None:
+        """Discard the file unless it was kept, and give up the lock."""
+        self._discard()
+        with contextlib.suppress(OSError):  # the buffer of a file that no longer matters may not fit the disk
+            self.file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def remove(place: str) -> None:
+    """Remove a published file whose row is gone. A failure is logged: the sweep will find the file again."""
+    _unlink(root() / place)
+
+
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        _log.warning("cannot remove %s, the sweep will try again: %s", path, error)
+
+
+def _make_folder(folder: Path) -> None:
+    """Create the folder, and make its entry in the one above durable: syncing a file does not sync the way to it."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

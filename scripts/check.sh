@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# Everything that can be checked without running the application; goes through all of it, and fails if anything did.
+# What is not installed here is named at the end.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+source "$(dirname "$0")/lib.sh"
+HERE=$ROOT/scripts
+PATH=$ROOT/.venv/bin:$PATH
+FAILED=()
+NOT_RUN=()
+
+main() {
+    local trouble
+    cd "$ROOT"
+    "$HERE/venv.sh" dev
+    check "lint" ruff check .
+    check "format" ruff format --check .
+    check "types" mypy .
+    check "architecture" pytest -q -p no:cacheprovider tests/test_architecture.py
+    check_if_here shellcheck --external-sources scripts/*.sh nginx/*.sh .ci/run
+    check_if_here hadolint Dockerfile
+    check_if_here actionlint
+    trouble=$(engine_trouble)
+    if [[ -z $trouble ]]; then
+        check_stack
+    else
+        NOT_RUN+=("compose config and nginx -t: $trouble")
+    fi
+    verdict
+}
+
+# Silent when all is well.
+check() {
+    local name=$1 output
+    shift
+    if output=$("$@" 2>&1); then
+        printf '  ok      %s\n' "$name"
+    else
+        printf '  FAILED  %s\n%s\n' "$name" "$output"
+        FAILED+=("$name")
+    fi
+}
+
+check_if_here() {
+    if has "$1"; then
+        check "$1" "$@"
+    else
+        NOT_RUN+=("$1: it is not installed")
+    fi
+}
+
+# With settings of their own, so that they need no .env and find no stack.
+check_stack() {
+    local folder
+    folder=$(mktemp -d)
+    # shellcheck disable=SC2064  # the folder as it is now
+    trap "rm -rf '$folder'" EXIT
+    ENV_FILE=$folder/.env
+    export ENV_FILE
+    "$HERE/env.sh" 2>/dev/null
+    check "compose config" compose_config
+    "$HERE/images.sh"
+    check "building the edge image" "$HERE/compose.sh" build nginx
+    check "nginx -t" docker run --rm --network none --read-only --tmpfs /tmp --tmpfs /var/spool/nginx:uid=10002 \
+        --cap-drop ALL --env UPLOAD_MAX=100m --env NGINX_WORKERS=2 --env CLIENT_CONNECTIONS=100 \
+        "uploadstack-edge:$(setting IMAGE_TAG)" -t
+}
+
+# In every generation that is here, with every profile.
+compose_config() {
+    local generation
+    for generation in "docker compose" docker-compose; do
+        ! $generation version >/dev/null 2>&1 ||
+            COMPOSE=$generation COMPOSE_PROFILES=demo,postgres "$HERE/compose.sh" config -q
+    done
+}
+
+verdict() {
+    if ((${#NOT_RUN[@]} > 0)); then
+        printf '  not run %s\n' "${NOT_RUN[@]}"
+    fi
+    if ((${#FAILED[@]} > 0)); then
+        printf '\n%d of the checks failed.\n' "${#FAILED[@]}"
+        exit 1
+    fi
+}
+
+main

@@ -1,0 +1,198 @@
+#!/usr/bin/env bash
+# Looks for the usual troubles and says what to do about each. Changes nothing. Fails if something is wrong.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+source "$(dirname "$0")/lib.sh"
+
+PROBLEMS=0
+GIB=$((1024 * 1024 * 1024))
+
+main() {
+    look_at_settings
+    look_at_clock
+    look_at_python
+    if look_at_engine; then
+        look_at_images
+        look_at_containers
+        look_at_volumes
+        look_at_disk "$(docker info --format '{{.DockerRootDir}}')"
+    else
+        look_at_disk "$ROOT"
+    fi
+    look_at_ports
+    echo
+    if ((PROBLEMS > 0)); then
+        echo "$PROBLEMS to look at."
+        exit 1
+    fi
+    echo "Nothing wrong that this can see."
+}
+
+fine() { printf '  ok       %s\n' "$1"; }
+note() { printf '  note     %s\n' "$1"; }
+# What is wrong, and the remedy.
+problem() {
+    PROBLEMS=$((PROBLEMS + 1))
+    printf '  PROBLEM  %s\n           -> %s\n' "$1" "$2"
+}
+
+# --- settings -------------------------------------------------------------------------------------------------
+
+look_at_settings() {
+    local mode name before=$PROBLEMS
+    if [[ ! -f $ENV_FILE ]]; then
+        note "no $ENV_FILE yet; make up writes it"
+        return
+    fi
+    mode=$(stat -c %a "$ENV_FILE" 2>/dev/null || stat -f %Lp "$ENV_FILE")
+    [[ $mode == *00 ]] || problem "others on this machine may read $ENV_FILE (mode $mode)" "chmod 600 $ENV_FILE"
+    while read -r name; do
+        case $(value_in "$ENV_FILE" "$name") in
+            '') problem "$name has no value in $ENV_FILE" "add $name=...; .env.example says what it is" ;;
+            change-me) problem "$name is still the placeholder" "replace change-me in $ENV_FILE, e.g. with what this prints: openssl rand -hex 32" ;;
+        esac
+    done < <(sed -n 's/^\([A-Z_]*\)=.*/\1/p' "$ROOT/.env.example")
+    [[ $(setting UPLOAD_MAX) =~ ^[1-9][0-9]*[kmgKMG]?$ ]] ||
+        problem "UPLOAD_MAX=$(setting UPLOAD_MAX) is no size" "digits and k, m or g, e.g. UPLOAD_MAX=100m"
+    ((PROBLEMS > before)) || fine "settings: $ENV_FILE"
+}
+
+# --- this machine ---------------------------------------------------------------------------------------------
+
+# Wrong clocks expire tokens and sessions. Nothing here was written in the future; a virtual machine's clock, which
+# Docker Desktop has, can drift from the host's.
+look_at_clock() {
+    local now newest served
+    now=$(date +%s)
+    newest=$(git -C "$ROOT" log -1 --format=%ct 2>/dev/null || echo 0)
+    if ((newest > now + 300)); then
+        problem "the clock says $(date), but the last commit is from later" "set the clock (timedatectl set-ntp true)"
+        return
+    fi
+    served=$(curl -sI --noproxy '*' -m 3 "$(address_of HTTP_PORT)/nginx-health" 2>/dev/null | tr -d '\r' | sed -n 's/^Date: //p') || true
+    served=$(date -d "${served:-now}" +%s 2>/dev/null || echo "$now")
+    if ((served > now + 5 || served < now - 5)); then
+        problem "the containers' clock is $((served - now)) seconds from this machine's" "restart Docker"
+    else
+        fine "clock: $(date)"
+    fi
+}
+
+look_at_python() {
+    local python
+    for python in python3 python3.14 python3.13 python3.12 python3.11; do
+        if "$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            fine "Python for make test and make dev: $("$python" --version)"
+            return
+        fi
+    done
+    note "no Python 3.11 or newer with venv: make up does without, make test and make dev do not"
+}
+
+# --- the engine -----------------------------------------------------------------------------------------------
+
+look_at_engine() {
+    local trouble
+    trouble=$(engine_trouble)
+    if [[ -n $trouble ]]; then
+        problem "$trouble" "until then: make dev runs the application without containers"
+        return 1
+    fi
+    fine "engine: Docker $(docker version --format '{{.Server.Version}}'), $(compose_command) $(compose_version)"
+    docker buildx version >/dev/null 2>&1 || note "no buildx: images are built by the classic builder"
+    [[ $(compose_version) =~ ^v?(2|3|4|5|1\.29) ]] ||
+        problem "Compose $(compose_version) is too old for compose.yaml" "install docker-compose-plugin, or 1.29 at least"
+}
+
+compose_version() { $(compose_command) version --short 2>/dev/null; }
+
+look_at_images() {
+    local name image in_place_of created age
+    [[ -f $ROOT/.images ]] || return 0
+    while read -r name image in_place_of; do
+        created=$(docker image inspect --format '{{.Created}}' "$image" 2>/dev/null) || continue
+        age=$((($(date +%s) - $(date -d "$created" +%s 2>/dev/null || date +%s)) / 86400))
+        if ((age > 30)); then
+            problem "$image, which stands in for $in_place_of, is $age days old: no security fixes since" \
+                "docker image rm $image && make up"
+        else
+            note "$image stands in for $in_place_of; to ask the registry again: scripts/images.sh --retry"
+        fi
+    done < <(grep -v '^#' "$ROOT/.images")
+}
+
+look_at_containers() {
+    local service state restarts before=$PROBLEMS running=0
+    [[ -f $ENV_FILE ]] || return 0
+    while read -r service state restarts; do
+        running=$((running + 1))
+        case $state in
+            healthy | done) ;;
+            *) problem "$service is $state (restarted $restarts times)" "make logs S=$service" ;;
+        esac
+    done < <("$ROOT/scripts/states.sh")
+    ((running > 0)) || note "the stack does not run"
+    ((running == 0 || PROBLEMS > before)) || fine "containers: $running, all well"
+}
+
+# A volume that another user made cannot be written to.
+look_at_volumes() {
+    local before=$PROBLEMS
+    check_volume media 10001 /srv/media runtime
+    check_volume data 10001 /srv/data runtime
+    check_volume spool 10001 /var/spool/wsgiserver runtime
+    check_volume nginx-spool 10002 /var/spool/nginx edge
+    ((PROBLEMS > before)) || fine "volumes: writable, or not made yet"
+}
+
+check_volume() {
+    local volume image user=$2 mount=$3
+    volume=$(setting COMPOSE_PROJECT_NAME)_$1
+    image=uploadstack-$4:$(setting IMAGE_TAG)
+    docker volume inspect "$volume" >/dev/null 2>&1 && docker image inspect "$image" >/dev/null 2>&1 || return 0
+    docker run --rm --network none --entrypoint test -v "$volume:$mount" "$image" -w "$mount" ||
+        problem "user $user cannot write to the volume $volume" \
+            "docker run --rm --user 0 --entrypoint chown -v $volume:$mount $image -R $user:$user $mount"
+}
+
+# --- disk and ports -------------------------------------------------------------------------------------------
+
+# An upload lies in nginx's spool, then in the server's, then among the photos; and several come at a time.
+look_at_disk() {
+    local folder=$1 free need
+    [[ -d $folder ]] || folder=$ROOT
+    free=$(($(df -Pk "$folder" | awk 'NR == 2 { print $4 }') * 1024))
+    need=$((3 * 4 * $(bytes_of "$(setting UPLOAD_MAX)") + 2 * GIB))
+    if ((free < need)); then
+        problem "$((free / GIB)) GiB free under $folder; four largest uploads at a time and the images take $((need / GIB)) GiB" \
+            "make room (docker system df shows what Docker holds), or lower UPLOAD_MAX"
+    else
+        fine "disk: $((free / GIB)) GiB free under $folder"
+    fi
+}
+
+bytes_of() {
+    local digits=${1%[kmgKMG]}
+    case $1 in
+        *[kK]) echo $((digits * 1024)) ;;
+        *[mM]) echo $((digits * 1024 * 1024)) ;;
+        *[gG]) echo $((digits * GIB)) ;;
+        *) echo "$digits" ;;
+    esac
+}
+
+look_at_ports() {
+    local name port holder ours before=$PROBLEMS
+    ours="container $(setting COMPOSE_PROJECT_NAME)[-_]"
+    for name in HTTP_PORT GUNICORN_PORT RUNSERVER_PORT; do
+        port=$(setting "$name")
+        if is_taken "$port"; then
+            holder=$(holder_of "$port")
+            [[ $holder =~ ^$ours || $holder == "process $(dev_pid || true) "* ]] ||
+                problem "port $port is taken by $holder" "stop that, or set another $name in $ENV_FILE"
+        fi
+    done
+    ((PROBLEMS > before)) || fine "ports: $(setting HTTP_PORT), $(setting GUNICORN_PORT), $(setting RUNSERVER_PORT) are free, or ours"
+}
+
+main

@@ -1,0 +1,129 @@
+# shellcheck shell=bash
+# What the scripts share: how they speak, where settings come from, and whether there is an engine. Sourced, not run.
+# Written for bash 3.2 and later, because that is what macOS has.
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+ENV_FILE=${ENV_FILE:-$ROOT/.env}
+[[ $ENV_FILE == /* ]] || ENV_FILE=$PWD/$ENV_FILE
+
+# --- speaking: progress and complaints go to stderr, so that stdout is the answer alone -----------------------
+
+say() { printf '==> %s\n' "$*" >&2; }
+warn() { printf 'warning: %s\n' "$*" >&2; }
+die() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# --- settings -------------------------------------------------------------------------------------------------
+
+# The value that Compose will use for NAME: environment, then .env; where that is empty, the default, which
+# .env.example shows.
+setting() {
+    local name=$1 value
+    if [[ -n ${!name+set} ]]; then
+        value=${!name}
+    else
+        value=$(value_in "$ENV_FILE" "$name" 2>/dev/null || true)
+    fi
+    [[ -n $value ]] || value=$(value_in "$ROOT/.env.example" "#$name")
+    printf '%s\n' "$value"
+}
+
+value_in() { sed -n -e "s/^$2=//p" "$1" | tail -n 1 | sed -e 's/^"\(.*\)"$/\1/' -e "s/^'\(.*\)'\$/\1/"; }
+
+# The address a person on this machine would type: 0.0.0.0 is not one.
+address_of() {
+    local host
+    host=$(setting BIND_ADDRESS)
+    case $host in
+        0.0.0.0) host=127.0.0.1 ;;
+        '[::]' | ::) host='[::1]' ;;
+    esac
+    printf 'http://%s:%s' "$host" "$(setting "$1")"
+}
+
+# --- the engine -----------------------------------------------------------------------------------------------
+
+# Why containers cannot be used here, with the remedy, in one line; nothing if they can.
+engine_trouble() {
+    local said
+    if ! has docker; then
+        echo "Docker is not installed (to get it: https://docs.docker.com/engine/install/)"
+    elif ! said=$(bounded 20 docker version --format '{{.Server.Version}}' 2>&1); then
+        case $said in
+            *'permission denied'*)
+                echo "you may not use Docker's socket (sudo usermod -aG docker $(id -un), then log in again)" ;;
+            *)
+                echo "Docker is installed but its engine does not answer (sudo systemctl start docker, or open Docker Desktop)" ;;
+        esac
+    elif [[ -z $(compose_command) ]]; then
+        echo "Docker is there but Compose is not (install docker-compose-plugin, docker-compose-v2 or docker-compose)"
+    fi
+}
+
+# `docker compose` (v2) or `docker-compose` (1.29); COMPOSE overrides.
+compose_command() {
+    if [[ -n ${COMPOSE:-} ]]; then
+        echo "$COMPOSE"
+    elif docker compose version >/dev/null 2>&1; then
+        echo "docker compose"
+    elif has docker-compose; then
+        echo "docker-compose"
+    fi
+}
+
+# The classic builder where there is no buildx to drive the other one.
+choose_builder() {
+    [[ -n ${DOCKER_BUILDKIT:-} ]] || docker buildx version >/dev/null 2>&1 || export DOCKER_BUILDKIT=0 COMPOSE_BAKE=false
+}
+
+# Base images as scripts/images.sh found them: `NAME IMAGE IN_PLACE_OF` in each line, good while that is still wanted.
+load_images() {
+    local name image in_place_of
+    [[ -f $ROOT/.images ]] || return 0
+    while read -r name image in_place_of; do
+        if [[ $(setting "$name") == "$in_place_of" ]]; then
+            export "$name=$image"
+        fi
+    done < <(grep -v '^#' "$ROOT/.images")
+}
+
+# A command with a time limit, where the system has one to offer (macOS does not).
+bounded() {
+    local seconds=$1
+    shift
+    if has timeout; then timeout "$seconds" "$@"; else "$@"; fi
+}
+
+# --- ports ----------------------------------------------------------------------------------------------------
+
+# Whether something listens on PORT of this machine.
+is_taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# Who that is, as well as this user may know.
+holder_of() {
+    local name=''
+    ! has docker || name=$(docker ps --filter "publish=$1" --format 'container {{.Names}}' 2>/dev/null | head -n 1)
+    if [[ -z $name ]] && has ss; then
+        name=$(ss -Hltnp "sport = :$1" 2>/dev/null | sed -n 's/.*users:((\("[^"]*"\),pid=\([0-9]*\).*/process \2 (\1)/p' | head -n 1)
+    fi
+    if [[ -z $name ]] && has lsof; then
+        name=$(lsof -nP -iTCP:"$1" -sTCP:LISTEN 2>/dev/null | awk 'NR == 2 { print "process " $2 " (" $1 ")" }')
+    fi
+    echo "${name:-something of another user}"
+}
+
+# --- the server without an engine (scripts/dev.sh) -----------------------------------------------------------
+
+# One for each port, so that two settings files are two servers.
+dev_file() { echo "$ROOT/var/dev-$(setting HTTP_PORT).$1"; }
+
+# Its process id; fails if it does not run.
+dev_pid() {
+    local pid
+    pid=$(cat "$(dev_file pid)" 2>/dev/null) || return 1
+    kill -0 "$pid" 2>/dev/null && ps -o args= -p "$pid" | grep -q wsgiserver && echo "$pid"
+}

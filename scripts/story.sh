@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Where it runs, how to log in, and an upload to paste. Called with `stack` or `dev`.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+source "$(dirname "$0")/lib.sh"
+
+main() {
+    local site
+    site=$(address_of HTTP_PORT)
+    echo
+    if [[ ${1:-stack} == dev ]]; then
+        echo "  Gallery    $site/      (wsgiserver, no nginx)"
+    else
+        echo "  Gallery    $site/      (nginx -> wsgiserver)"
+        echo "  Baseline   $(address_of GUNICORN_PORT)/      (nginx -> gunicorn)"
+        [[ $(setting COMPOSE_PROFILES) != *demo* ]] ||
+            echo "  The bug    $(address_of RUNSERVER_PORT)/      (runserver: a chunked upload arrives empty)"
+    fi
+    echo "  Login      $(setting DEMO_USER), with the password $(setting DEMO_PASSWORD)"
+    echo
+    echo "Upload a picture in chunks, from this folder:"
+    echo
+    echo "  curl -T docs/sample.jpg -H 'Transfer-Encoding: chunked' \\"
+    echo "       -H \"Authorization: Token \$(make -s token)\" $site/api/photos/sample.jpg"
+    echo
+}
+
+main "$@"

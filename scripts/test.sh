@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# All tests: on this machine's Python, again in the image (its Python, its Django, read-only, no rights), and on a
+# running stack. Arguments go to pytest: scripts/test.sh -k chunked
+#
+# Without an engine it runs what needs none, and ends by saying what it did not run.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+source "$(dirname "$0")/lib.sh"
+HERE=$ROOT/scripts
+PYTEST=$ROOT/.venv/bin/pytest
+FAILED=()
+
+main() {
+    local trouble
+    cd "$ROOT"
+    OUTPUT=$(mktemp -d)
+    trap 'rm -rf "$OUTPUT"' EXIT
+    "$HERE/venv.sh" dev
+    part "on this machine" "$PYTEST" tests --ignore=tests/stack "$@"
+    trouble=$(engine_trouble)
+    if [[ -z $trouble ]]; then
+        "$HERE/images.sh"
+        build_test_image
+        part "in the image" in_image pytest -p no:cacheprovider tests/server tests/app "$@"
+        part "on a running stack" "$PYTEST" tests/stack "$@"
+    fi
+    total
+    if [[ -n $trouble ]]; then
+        echo "NOT RUN: the tests in the image, and tests/stack (nginx, web, gunicorn, browser). $trouble"
+    fi
+    ((${#FAILED[@]} == 0)) || exit 1
+}
+
+# Runs one part and goes on to the next whatever becomes of it. 5: with these arguments it has no test.
+part() {
+    local name=$1 status=0
+    shift
+    say "tests $name"
+    "$@" 2>&1 | tee "$OUTPUT/$name" || status=${PIPESTATUS[0]}
+    ((status == 0 || status == 5)) || FAILED+=("$name")
+}
+
+build_test_image() {
+    local builder=(docker build --target test --tag "$(test_image)" --build-arg PYTHON_IMAGE --build-arg NGINX_IMAGE .)
+    PYTHON_IMAGE=$(setting PYTHON_IMAGE)
+    NGINX_IMAGE=$(setting NGINX_IMAGE)
+    export PYTHON_IMAGE NGINX_IMAGE
+    load_images
+    choose_builder
+    say "building $(test_image) (the first time takes some minutes)"
+    "${builder[@]}" >"$OUTPUT/build.log" 2>&1 || {
+        tail -n 40 "$OUTPUT/build.log" >&2
+        die "the test image could not be built"
+    }
+}
+
+test_image() { echo "uploadstack-test:$(setting IMAGE_TAG)"; }
+
+# As compose.yaml runs the application, and with no network but loopback.
+in_image() {
+    docker run --rm --init --read-only --tmpfs /tmp:size=512m,mode=1777 --tmpfs /tests/.hypothesis:mode=1777 --network none \
+        --cap-drop ALL --security-opt no-new-privileges --user 10001:10001 "$(test_image)" "$@"
+}
+
+# The sums of pytest's closing lines: "=== 12 passed, 1 skipped in 3.21s ===", or with -q the same without the frame.
+total() {
+    local word
+    if ((${#FAILED[@]} > 0)); then
+        printf 'FAILED: the tests %s\n' "${FAILED[@]}"
+    fi
+    for word in passed failed error skipped; do
+        declare "$word=$(cat "$OUTPUT"/* | grep -E '^(=+ )?[0-9]+ [a-z]+.* in [0-9.]+s' | grep -oE "[0-9]+ $word" | awk '{ n += $1 } END { print n + 0 }')"
+    done
+    # shellcheck disable=SC2154  # declared in the loop
+    echo "total: $passed passed, $((failed + error)) failed, $skipped skipped"
+}
+
+main "$@"

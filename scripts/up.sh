@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# From nothing to a running stack: what `make up` runs. Running it again applies what changed and leaves the rest alone.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+source "$(dirname "$0")/lib.sh"
+HERE=$ROOT/scripts
+
+main() {
+    # --- looks -------------------------------------------------------------------------------------------
+    local trouble
+    trouble=$(engine_trouble)
+    if [[ -n $trouble ]]; then
+        say "$trouble. Until then, without containers: the same application on our server, SQLite, no nginx."
+        exec "$HERE/dev.sh" --detach
+    fi
+    if dev_pid >/dev/null; then
+        die "the server without containers runs on these ports; run: make down"
+    fi
+
+    # --- touches -----------------------------------------------------------------------------------------
+    "$HERE/env.sh"
+    refuse_taken_ports
+    "$HERE/images.sh"
+    say "building the images (only what changed)"
+    "$HERE/compose.sh" build >&2
+    say "starting"
+    "$HERE/compose.sh" up -d --remove-orphans >&2 || give_up "the stack did not start"
+    wait_until_healthy
+    "$HERE/story.sh" stack
+}
+
+# Ports of a stack that is already up are its own.
+refuse_taken_ports() {
+    local name port
+    [[ -z $("$HERE/compose.sh" ps -q nginx 2>/dev/null) ]] || return 0
+    for name in HTTP_PORT GUNICORN_PORT; do
+        port=$(setting "$name")
+        ! is_taken "$port" || die "port $port is taken by $(holder_of "$port"); stop that, or set another $name in $ENV_FILE"
+    done
+}
+
+wait_until_healthy() {
+    local deadline=$((SECONDS + 180)) waiting before=''
+    while :; do
+        waiting=$(not_well)
+        [[ -n $waiting ]] || break
+        [[ $waiting == "$before" ]] || say "waiting for: $(awk '{ print $1 " (" $2 ")" }' <<< "$waiting" | paste -sd ' ' -)"
+        before=$waiting
+        ! grep -qE ' failed | ([3-9]|[0-9]{2,})$' <<< "$waiting" || give_up "one of the services ends again and again"
+        ((SECONDS < deadline)) || give_up "not healthy after three minutes"
+        sleep 1
+    done
+}
+
+not_well() { "$HERE/states.sh" | grep -v -e ' healthy ' -e ' done ' || true; }
+
+# With what those said that are to blame.
+give_up() {
+    local service
+    "$HERE/compose.sh" ps >&2
+    for service in $(not_well | cut -d ' ' -f 1); do
+        "$HERE/compose.sh" logs --tail 20 "$service" >&2
+    done
+    die "$1: what is above says why; for the usual troubles: make doctor"
+}
+
+main

@@ -1,0 +1,203 @@
+"""Every step of an upload, replacement or deletion fails once; then the process dies before and after every step.
+
+The steps are the system calls that change or sync the media folder, and the database's statements. A run counts them;
+the n-th one fails, for n = 1, 2, 3 and so on until a run has no n-th step. After each run rows and files must agree.
+"""
+
+import errno
+import functools
+import os
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import OperationalError, connection, connections
+from django.test import Client
+from pytest_django import Settings
+
+from photos import sweep
+from photos.models import Photo
+from tests.app import state
+from tests.app.pictures import picture
+
+_CALLS = ("open", "mkdir", "rename", "fsync", "unlink")
+OLD, NEW = picture(32, 24), picture(48, 36)
+
+
+class Steps:
+    """Counts steps, and does `harm` in place of (or right after) the n-th one."""
+
+    def __init__(self, nth: int, harm: Callable[[Exception], None], *, is_after: bool = False) -> None:
+        self._left = nth
+        self._harm = harm
+        self._is_after = is_after
+        self.has_fired = False
+
+    def step(self, call: Callable[..., Any], error: Exception, *arguments: Any, **options: Any) -> Any:
+        self._left -= 1
+        if self._left == 0:
+            self.has_fired = True
+            if self._is_after:
+                call(*arguments, **options)
+            self._harm(error)
+        return call(*arguments, **options)
+
+    def sql(self, execute: Callable[..., Any], *arguments: Any) -> Any:
+        return self.step(execute, OperationalError("the database is away"), *arguments)
+
+    @contextmanager
+    def at_work(self, monkeypatch: pytest.MonkeyPatch, calls: tuple[str, ...] = _CALLS) -> Iterator[None]:
+        full = OSError(errno.ENOSPC, "No space left on device")
+        with monkeypatch.context() as patch, connection.execute_wrapper(self.sql):
+            for name in calls:
+                patch.setattr(os, name, functools.partial(self.step, getattr(os, name), full))
+            yield
+
+
+def put(client: Client, name: str, data: bytes) -> int:
+    return client.put(f"/api/photos/{name}", data, content_type="image/jpeg").status_code
+
+
+def post(client: Client, name: str, data: bytes) -> int:
+    pictures = [SimpleUploadedFile(name, data), SimpleUploadedFile("b.jpg", OLD)]
+    return client.post("/api/photos/", {"file": pictures}).status_code
+
+
+def delete(client: Client, name: str, _: bytes) -> int:
+    return client.delete(f"/api/photos/{name}").status_code
+
+
+# What is done; the photos before; the photos after it succeeded.
+CASES = {
+    "a new photo": (put, set(), {"a.jpg"}),
+    "a replacement": (put, {"a.jpg"}, {"a.jpg"}),
+    "two in a form": (post, set(), {"a.jpg", "b.jpg"}),
+    "a deletion": (delete, {"a.jpg"}, set()),
+}
+
+
+def raising(error: Exception) -> None:
+    raise error
+
+
+@pytest.fixture
+def client(api: Client, settings: Settings) -> Client:
+    settings.SWEEP_INTERVAL = 2**40  # seconds: no sweep on the side, whose failures do not fail an upload
+    api.raise_request_exception = False
+    return api
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_any_step_may_fail(case: str, client: Client, media: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    action, before, after = CASES[case]
+    calls = ("open", "mkdir", "rename", "fsync")
+    for nth in count(1):
+        prepare(client, media, before)
+        steps = Steps(nth, raising)
+        with steps.at_work(monkeypatch, calls):
+            status = action(client, "a.jpg", NEW)
+        assert status in ({200, 201, 204} if not steps.has_fired else {503, 507}), nth
+        state.check(media, after if status < 300 else before)
+        if not steps.has_fired:
+            break
+    assert nth > 4
+
+
+def test_a_file_that_cannot_be_removed_is_left_to_the_sweep(
+    client: Client, media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(client, media, {"a.jpg"})
+    with Steps(1, raising).at_work(monkeypatch, ("unlink",)):
+        assert put(client, "a.jpg", NEW) in {200, 503}
+    sweep.sweep(0)
+    state.check(media, {"a.jpg"})
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="uses SQLite's authorizer")
+@pytest.mark.parametrize("case", CASES)
+def test_the_commit_may_fail(case: str, client: Client, media: Path) -> None:
+    action, before, _ = CASES[case]
+    prepare(client, media, before)
+    sqlite_deny, sqlite_transaction = 1, 22  # sqlite3.SQLITE_DENY, sqlite3.SQLITE_TRANSACTION
+
+    def authorizer(what: int, verb: str | None, *_: object) -> int:
+        return sqlite_deny if what == sqlite_transaction and verb == "COMMIT" else 0
+
+    connection.connection.set_authorizer(authorizer)
+    try:
+        assert action(client, "a.jpg", NEW) >= 500
+    finally:
+        connection.connection.set_authorizer(None)
+    state.check(media, before)
+
+
+@pytest.mark.parametrize("is_after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("case", CASES)
+def test_the_process_may_die_at_any_step(
+    case: str, is_after: bool, client: Client, media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    action, before, after = CASES[case]
+    for nth in count(1):
+        prepare(client, media, before)
+        steps = Steps(nth, lambda _: os._exit(9), is_after=is_after)
+
+        def request(steps: Steps = steps) -> int:
+            with steps.at_work(monkeypatch):
+                return action(client, "a.jpg", NEW)
+
+        status = in_a_child(request)
+        sweep.sweep(0)
+        names = set(Photo.objects.values_list("name", flat=True))
+        assert names in (before, after), nth
+        state.check(media)
+        if status != 9:
+            assert (status, names) == (0, after)
+            break
+    assert nth > 5
+
+
+def test_a_disk_without_space(client: Client, media: Path) -> None:
+    """The kernel refuses to let a file grow: a real failure of a real write, in the middle of the body."""
+
+    def request() -> int:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))
+        return put(client, "a.jpg", NEW + bytes(5_000_000))
+
+    prepare(client, media, set())
+    assert in_a_child(request, expected=507) == 0
+    state.check(media, set())
+
+
+def prepare(client: Client, media: Path, names: set[str]) -> None:
+    """The photos there are before the test; all others go."""
+    for name in Photo.objects.values_list("name", flat=True):
+        delete(client, name, b"")
+    for name in names:
+        assert put(client, name, OLD) == 201
+    state.check(media, names)
+
+
+def in_a_child(request: Callable[[], int], expected: int = 0) -> int:
+    """Run `request` in a forked process. Returns that process's exit status: 0 when it got its answer.
+
+    With `expected`, 0 only when that was the answer's status.
+    """
+    connections.close_all()  # a connection must not be in two processes
+    child = os.fork()
+    if child == 0:
+        status = request()
+        os._exit(0 if status == expected or (not expected and status < 300) else 1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_the_harness_sees_the_steps(ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Steps(1, raising).at_work(monkeypatch), pytest.raises(OperationalError):
+        ada.refresh_from_db()

@@ -1,0 +1,179 @@
+import fcntl
+import os
+import threading
+import tracemalloc
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from photos import errors, images
+from tests.app.pictures import animation, bomb, encoded, lying_photo, picture, png_with
+
+SOUND = {
+    "jpeg": (picture(64, 48), "image/jpeg", (64, 48)),
+    "progressive jpeg": (picture(640, 480, progressive=True), "image/jpeg", (640, 480)),
+    "grey jpeg": (picture(64, 48, mode="L"), "image/jpeg", (64, 48)),
+    "cmyk jpeg": (picture(64, 48, mode="CMYK"), "image/jpeg", (64, 48)),
+    "jpeg with a preview behind it": (
+        encoded(Image.new("RGB", (64, 48)), "MPO", save_all=True, append_images=[Image.new("RGB", (8, 6))]),
+        "image/jpeg",
+        (64, 48),
+    ),
+    "jpeg with broken exif": (picture(64, 48, exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\xff"), "image/jpeg", (64, 48)),
+    "png": (picture(64, 48, "PNG"), "image/png", (64, 48)),
+    "transparent png": (picture(64, 48, "PNG", "RGBA"), "image/png", (64, 48)),
+    "16 bit png": (encoded(Image.new("I;16", (64, 48), 30_000), "PNG"), "image/png", (64, 48)),
+    "palette png": (encoded(Image.new("P", (64, 48)), "PNG"), "image/png", (64, 48)),
+    "webp": (picture(64, 48, "WEBP"), "image/webp", (64, 48)),
+    "gif": (encoded(Image.new("P", (64, 48)), "GIF"), "image/gif", (64, 48)),
+    "avif": (picture(64, 48, "AVIF"), "image/avif", (64, 48)),
+    "animated gif": (animation("GIF"), "image/gif", (40, 30)),
+    "animated webp": (animation("WEBP"), "image/webp", (40, 30)),
+    "one pixel": (picture(1, 1, "PNG"), "image/png", (1, 1)),
+    "a thread": (picture(2000, 1, "PNG"), "image/png", (2000, 1)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF:UserWarning")
+@pytest.mark.parametrize("case", SOUND)
+def test_a_sound_picture(case: str) -> None:
+    data, content_type, size = SOUND[case]
+    found = images.inspect(BytesIO(data))
+    assert (found.kind.content_type, (found.width, found.height)) == (content_type, size)
+    with Image.open(BytesIO(found.thumbnail)) as small:
+        assert small.format == "WEBP"
+        assert max(small.size) <= images.THUMBNAIL_MAX
+        assert max(small.size) == min(images.THUMBNAIL_MAX, max(size))
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF:UserWarning")
+@pytest.mark.parametrize("case", SOUND)
+def test_what_follows_a_picture_does_not_matter(case: str) -> None:
+    data, content_type, size = SOUND[case]
+    found = images.inspect(BytesIO(data + bytes(1_000_000)))
+    assert (found.kind.content_type, (found.width, found.height)) == (content_type, size)
+
+
+HOSTILE = {
+    "text": (b"Dear server,\nthis is no picture.\n" * 100, errors.NotAnImage),
+    "nothing": (b"", errors.NotAnImage),
+    "html that says gif": (b"<html>GIF89a", errors.NotAnImage),
+    "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", errors.NotAnImage),
+    "bmp": (picture(8, 8, "BMP"), errors.NotAnImage),
+    "tiff": (picture(8, 8, "TIFF"), errors.NotAnImage),
+    "a signature and no more": (b"\xff\xd8\xff", errors.ImageTruncated),
+    "a png's signature before text": (b"\x89PNG\r\n\x1a\n" + b"text" * 99, errors.ImageTruncated),
+    "a png with a flipped bit": (
+        picture(64, 48, "PNG").replace(b"IDAT", b"IDAT\xff", 1)[:-1],
+        errors.ImageTruncated,
+    ),
+    "a bomb": (bomb(12_000, 12_000), errors.ImageTooManyPixels),
+    "a bomb beyond twice the limit": (bomb(20_000, 10_000), errors.ImageTooManyPixels),
+    "more webp than its decoder's appetite allows": (
+        encoded(Image.new("RGB", (5000, 5000)), "WEBP", method=0, quality=1),
+        errors.ImageTooManyPixels,
+    ),
+    "a bomb of a gif": (
+        b"GIF89a\xff\xff\xff\xff\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\xff\xff\xff\xff\0\x02\x02D\x01\0;",
+        errors.ImageTooManyPixels,
+    ),
+    "a small png with a huge chunk": (png_with((b"juNk", bytes(80 * 1024**2))), errors.ImageTooComplex),
+    "a small png with a million chunks": (png_with(*[(b"juNk", b"")] * 1_000_000), errors.ImageTooComplex),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_file(case: str) -> None:
+    data, expected = HOSTILE[case]
+    with pytest.raises(expected) as refusal:
+        images.inspect(BytesIO(data))
+    assert str(refusal.value).endswith(".")  # a sentence
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "AVIF"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_file_cut_short(kind: str, share: float) -> None:
+    data = picture(200, 150, kind, "L" if kind == "GIF" else "RGB")
+    with pytest.raises(errors.ImageTruncated):
+        images.inspect(BytesIO(data[: int(len(data) * share)]))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "AVIF"])
+def test_a_gigabyte_behind_a_picture_is_not_read(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "padded"
+    path.write_bytes(picture(64, 48, kind, "L" if kind == "GIF" else "RGB"))
+    os.truncate(path, 1024**3)  # a hole: takes no space on the disk
+    with path.open("rb") as file:
+        assert peak_of(lambda: images.inspect(file)) < 150 * 1024**2  # WebP: the meter's 64 MiB, twice
+
+
+def test_large_pictures_wait_for_each_other() -> None:
+    large, small = encoded(Image.new("RGB", (4000, 3000)), "PNG"), picture()
+    found: list[images.Picture] = []
+    waiting = threading.Thread(target=lambda: found.append(images.inspect(BytesIO(large))))
+    with Path(images.__file__).open("rb") as other_process:
+        fcntl.flock(other_process, fcntl.LOCK_EX)
+        images.inspect(BytesIO(small))  # does not wait
+        waiting.start()
+        waiting.join(0.5)
+        assert waiting.is_alive()
+    waiting.join(30)
+    assert [picture.width for picture in found] == [4000]
+
+
+def test_a_huge_chunk_is_not_read() -> None:
+    data, _ = HOSTILE["a small png with a huge chunk"]
+
+    def refused() -> None:
+        with pytest.raises(errors.ImageTooComplex):
+            images.inspect(BytesIO(data))
+
+    assert peak_of(refused) < 100 * 1024**2
+
+
+def peak_of(action: Callable[[], object]) -> int:
+    """Bytes that Python code, Pillow's readers included, had allocated at the worst moment."""
+    tracemalloc.start()
+    try:
+        action()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("orientation", "shown", "red_side"),
+    [
+        (1, (80, 40), "left"),
+        (2, (80, 40), "right"),
+        (3, (80, 40), "right"),
+        (4, (80, 40), "left"),
+        (5, (40, 80), "top"),
+        (6, (40, 80), "top"),
+        (7, (40, 80), "bottom"),
+        (8, (40, 80), "bottom"),
+    ],
+)
+def test_a_photo_is_shown_upright(orientation: int, shown: tuple[int, int], red_side: str) -> None:
+    found = images.inspect(BytesIO(lying_photo(80, 40, orientation)))
+    assert (found.width, found.height) == shown
+    with Image.open(BytesIO(found.thumbnail)) as small:
+        width, height = small.size
+        assert (width, height) == shown
+        points = {"left": (4, height // 2), "right": (width - 4, height // 2)}
+        points |= {"top": (width // 2, 4), "bottom": (width // 2, height - 4)}
+        red, _, blue = small.convert("RGB").getpixel(points[red_side])  # type: ignore[misc]  # three bands, three values
+    assert (red > 200, blue < 100) == (True, True)
+
+
+def test_a_thumbnail_does_not_tell_where_the_photo_was_taken() -> None:
+    data = lying_photo(80, 40, 1)
+    assert b"N-of-home" in data
+    thumbnail = images.inspect(BytesIO(data)).thumbnail
+    assert b"N-of-home" not in thumbnail
+    with Image.open(BytesIO(thumbnail)) as small:
+        assert not small.getexif()
+        assert "xmp" not in small.info

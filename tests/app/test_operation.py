@@ -1,0 +1,147 @@
+"""What whoever runs the project meets: health checks, commands, log lines."""
+
+import io
+import json
+import logging
+import stat
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.db import OperationalError, connection
+from django.test import Client
+from knox.models import AuthToken
+from pytest_django import Settings
+
+from config.logs import JsonFormatter
+
+
+def test_alive_whatever_is_broken(client: Client, settings: Settings) -> None:
+    """No database in this test: a query would fail. Nor does the Host header matter."""
+    settings.ALLOWED_HOSTS = ["photos.invalid"]
+    response = client.get("/healthz", headers={"Host": "127.0.0.1:8000"})
+    assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+def check_ready(client: Client, status: int, **verdicts: str) -> None:
+    response = client.get("/readyz")
+    expected = {"status": "ok" if status == 200 else "failed", "database": "ok", "media": "ok", "disk": "ok"}
+    assert (response.status_code, response.json()) == (status, expected | verdicts)
+
+
+def test_ready(client: Client, transactional_db: None, media: Path) -> None:
+    check_ready(client, 200)
+    assert list((media / "incoming").iterdir()) == []
+
+
+def test_not_ready_without_a_database(client: Client, transactional_db: None) -> None:
+    def away(*_: object) -> None:
+        raise OperationalError("unable to open database file")
+
+    with connection.execute_wrapper(away):
+        check_ready(client, 503, database="failed")
+
+
+def test_not_ready_when_media_cannot_be_written(client: Client, transactional_db: None, media: Path) -> None:
+    (media / "incoming").write_bytes(b"a file where the folder should be")
+    check_ready(client, 503, media="failed")
+
+
+def test_not_ready_when_the_next_upload_may_not_fit(client: Client, transactional_db: None, settings: Settings) -> None:
+    settings.UPLOAD_MAX = 1 << 60
+    check_ready(client, 503, disk="failed")
+
+
+def test_the_sample_user(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEMO_USER", "sample")
+    monkeypatch.setenv("DEMO_PASSWORD", "")
+    with pytest.raises(CommandError, match="make env"):
+        call_command("demo_user")
+    assert not User.objects.exists()
+    for password in ("first", "first", "second"):
+        monkeypatch.setenv("DEMO_PASSWORD", password)
+        before = User.objects.filter(username="sample").values_list("password", flat=True).first()
+        call_command("demo_user")
+        user = User.objects.get()
+        assert user.check_password(password)
+        assert (user.is_staff, user.is_superuser) == (False, False)
+    call_command("demo_user")
+    assert before != User.objects.get().password
+
+
+def test_an_unchanged_password_keeps_its_sessions(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEMO_PASSWORD", "the same")
+    call_command("demo_user")
+    before = User.objects.get().password
+    call_command("demo_user")
+    assert User.objects.get().password == before
+
+
+def test_a_token_on_stdout_and_nothing_else(ada: User, capsys: pytest.CaptureFixture[str], client: Client) -> None:
+    call_command("create_token", "ada")
+    token, err = capsys.readouterr()
+    assert (token.count("\n"), err) == (1, "")
+    assert AuthToken.objects.get().user == ada
+    assert token.strip() not in AuthToken.objects.get().digest
+    response = client.get("/api/photos/none", headers={"Authorization": f"Token {token.strip()}"})
+    assert response.status_code == 404  # neither 401
+
+
+def test_a_token_of_nobody(transactional_db: None) -> None:
+    with pytest.raises(CommandError, match="There is no user nobody"):
+        call_command("create_token", "nobody")
+
+
+def logged(message: str, *arguments: object, **options: Any) -> dict[str, Any]:
+    """The line that a call of a logger writes, read back."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter())
+    logger = logging.getLogger("photos.test")
+    logger.addHandler(handler)
+    logger.warning(message, *arguments, **options)
+    logger.removeHandler(handler)
+    (line,) = stream.getvalue().splitlines()
+    return json.loads(line)  # type: ignore[no-any-return]  # the formatter writes objects
+
+
+def test_a_log_line() -> None:
+    line = logged("stored %s", 'a "b"\nc', extra={"fields": {"size": 3}})
+    assert line.pop("time").endswith("+00:00")
+    assert line == {"level": "warning", "logger": "photos.test", "message": 'stored a "b"\nc', "size": 3}
+
+
+def test_a_traceback_is_one_line_too() -> None:
+    try:
+        int("no")
+    except ValueError:
+        line = logged("broken", exc_info=sys.exc_info())
+    assert line["exception"].endswith("ValueError: invalid literal for int() with base 10: 'no'")
+
+
+@pytest.mark.parametrize(
+    ("given", "is_kept"),
+    [
+        ("0123456789abcdef0123456789abcdef", True),
+        ("a.b-c_d-12345678", True),
+        ("short", False),
+        ("x" * 65, False),
+        ('12345678","level":"x', False),
+        ("1234567é", False),
+        ("", False),
+    ],
+)
+def test_request_ids(client: Client, given: str, is_kept: bool) -> None:
+    response = client.get("/api/nothing", headers={"X-Request-ID": given})
+    identifier = response.headers["X-Request-ID"]
+    assert (identifier == given) is is_kept
+    assert len(identifier) >= 8
+    assert response.json()["request_id"] == identifier
+
+
+def test_manage_is_executable() -> None:
+    manage = Path(__file__).parents[2] / "app" / "manage.py"
+    assert manage.stat().st_mode & stat.S_IXUSR

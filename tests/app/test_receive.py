@@ -1,0 +1,91 @@
+"""Raw bodies over real sockets, answered by Django's own development server.
+
+That server loses chunked bodies, as PEP 3333 lets it; these tests write down what our code makes of it.
+"""
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from django.contrib.auth.models import User
+from knox.models import AuthToken
+
+from tests.app import state
+from tests.app.pictures import picture
+
+PHOTO = picture(1200, 900, quality=95)
+
+
+@pytest.fixture
+def head(ada: User) -> bytes:
+    _, token = AuthToken.objects.create(user=ada)
+    lines = ("PUT /api/photos/a.jpg HTTP/1.1", "Host: localhost", "Connection: close", f"Authorization: Token {token}")
+    return "".join(f"{line}\r\n" for line in lines).encode()
+
+
+@contextmanager
+def connection_to(url: str) -> Iterator[socket.socket]:
+    address = urlsplit(url)
+    with socket.create_connection((address.hostname, address.port), timeout=20) as client:
+        yield client
+
+
+def answer_of(client: socket.socket) -> tuple[int, dict[str, Any]]:
+    data = b""
+    while piece := client.recv(65_536):
+        data += piece
+    head, _, body = data.partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body)
+
+
+def test_the_photo_is_large_enough_to_show_the_bug() -> None:
+    assert len(PHOTO) > 1_000_000
+
+
+def test_with_a_length(live_server: Any, head: bytes, media: Path) -> None:
+    with connection_to(live_server.url) as client:
+        client.sendall(head + f"Content-Length: {len(PHOTO)}\r\n\r\n".encode() + PHOTO)
+        status, photo = answer_of(client)
+    assert (status, photo["size"]) == (201, len(PHOTO))
+    state.check(media, {"a.jpg"})
+
+
+def test_a_chunked_body_is_lost_and_we_say_so(live_server: Any, head: bytes, media: Path) -> None:
+    with connection_to(live_server.url) as client:
+        client.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
+        status, problem = answer_of(client)
+    assert (status, problem["error"]) == (400, "empty-body")
+    assert "chunked" in problem["detail"]
+    assert "README" in problem["detail"]
+    state.check(media, set())
+
+
+def test_a_body_cut_short_is_not_taken_for_whole(live_server: Any, head: bytes, media: Path) -> None:
+    with connection_to(live_server.url) as client:
+        # What comes is a whole picture; what was announced is more.
+        client.sendall(head + f"Content-Length: {len(PHOTO) + 1000}\r\n\r\n".encode() + PHOTO)
+        client.shutdown(socket.SHUT_WR)
+        status, problem = answer_of(client)
+    assert (status, problem["error"]) == (400, "body-incomplete")
+    state.check(media, set())
+
+
+def test_a_body_that_announces_too_much_is_refused_unread(live_server: Any, head: bytes, media: Path) -> None:
+    with connection_to(live_server.url) as client:
+        client.sendall(head + b"Content-Length: 99999999999\r\n\r\n")
+        status, problem = answer_of(client)
+    assert (status, problem["error"]) == (413, "too-large")
+    assert "20 MB" in problem["detail"]
+    state.check(media, set())
+
+
+def test_a_length_of_thousands_of_digits(live_server: Any, head: bytes) -> None:
+    with connection_to(live_server.url) as client:
+        client.sendall(head + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n")
+        status, problem = answer_of(client)
+    assert (status, problem["error"]) == (413, "too-large")

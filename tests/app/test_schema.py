@@ -1,0 +1,48 @@
+"""The OpenAPI schema: sound by its own rules, and true by a few that matter. tests/stack tries it against the stack."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from drf_spectacular.validation import validate_schema
+
+LOGIN: list[dict[str, list[str]]] = [{"knoxApiToken": []}, {"cookieAuth": []}]
+
+
+@pytest.fixture
+def schema(client: Client) -> dict[str, Any]:
+    response = client.get("/api/schema/")
+    assert response.status_code == 200
+    return response.json()  # type: ignore[no-any-return]  # an object, says the next line
+
+
+def test_it_is_valid(schema: dict[str, Any]) -> None:
+    validate_schema(schema)  # type: ignore[no-untyped-call]  # it comes without types
+
+
+def test_every_operation_is_there_with_its_errors(schema: dict[str, Any]) -> None:
+    operations = {f"{m} {path}": o for path, methods in schema["paths"].items() for m, o in methods.items()}
+    assert set(operations) == {
+        "get /api/photos/",
+        "post /api/photos/",
+        "get /api/photos/{name}",
+        "put /api/photos/{name}",
+        "delete /api/photos/{name}",
+    }
+    for name, operation in operations.items():
+        assert operation["security"] == ([*LOGIN, {}] if name.startswith("get") else LOGIN)
+        for status, response in operation["responses"].items():
+            if int(status) >= 400:
+                content = response["content"]["application/json"]
+                assert content == {"schema": {"$ref": "#/components/schemas/Error"}}, (name, status)
+
+
+def test_bodies_are_bytes(schema: dict[str, Any]) -> None:
+    put = schema["paths"]["/api/photos/{name}"]["put"]["requestBody"]
+    assert put["required"]
+    assert set(put["content"]) >= {"image/jpeg", "image/png", "image/webp", "image/gif", "application/octet-stream"}
+    assert all(body == {"schema": {"type": "string", "format": "binary"}} for body in put["content"].values())
+    post = schema["paths"]["/api/photos/"]["post"]["requestBody"]
+    assert post["required"]
+    form = schema["components"]["schemas"]["UploadRequest"]
+    assert form["properties"]["file"]["items"] == {"type": "string", "format": "binary"}

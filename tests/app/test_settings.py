@@ -1,0 +1,57 @@
+"""The settings as a process meets them: `manage.py` with an environment of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.db import connection
+
+MANAGE = Path(__file__).parents[2] / "app" / "manage.py"
+
+
+def manage(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", str(MANAGE), *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"SECRET_KEY": ""}, "SECRET_KEY is not set. Run `make env`"),
+        ({"SECRET_KEY": "change-me"}, "SECRET_KEY is still a placeholder"),
+        ({"UPLOAD_MAX": "lots"}, "UPLOAD_MAX=lots is not a size"),
+        ({"GALLERY_PUBLIC": "perhaps"}, "GALLERY_PUBLIC=perhaps is neither true nor false"),
+    ],
+)
+def test_a_wrong_variable_stops_the_start_and_says_how_to_mend_it(
+    environment: dict[str, str], change: dict[str, str], complaint: str
+) -> None:
+    done = manage(environment | change, "check")
+    assert done.returncode != 0
+    assert complaint in done.stderr
+
+
+def test_the_deployment_check_has_nothing_to_say(environment: dict[str, str]) -> None:
+    done = manage(environment, "check", "--deploy", "--fail-level", "INFO")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_migrations_match_the_models(environment: dict[str, str], transactional_db: None) -> None:
+    done = manage(environment, "makemigrations", "--check", "--dry-run")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_static_files_get_names_that_never_change_meaning(environment: dict[str, str], tmp_path: Path) -> None:
+    done = manage(environment | {"STATIC_ROOT": str(tmp_path)}, "collectstatic", "--noinput", "-v0")
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "photos").glob("style.????????????.css.gz"))) == 1
+    assert (tmp_path / "staticfiles.json").exists()
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="SQLite's own settings")
+@pytest.mark.parametrize(("pragma", "value"), [("journal_mode", "wal"), ("synchronous", 2), ("busy_timeout", 20_000)])
+def test_sqlite_is_set_up_for_several_writers(transactional_db: None, pragma: str, value: object) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"PRAGMA {pragma}")
+        assert cursor.fetchone() == (value,)

@@ -1,0 +1,89 @@
+import errno
+import fcntl
+import gc
+import hashlib
+import os
+import re
+import stat
+from pathlib import Path
+
+import pytest
+
+from photos import storage
+from photos.errors import DiskFull
+from tests.app.state import files
+
+
+def test_a_published_file_is_whole_and_readable_for_nginx(media: Path) -> None:
+    with storage.Incoming() as incoming:
+        incoming.write(b"one ")
+        incoming.write(b"two")
+        place = incoming.publish(storage.ORIGINALS, ".jpg")
+        incoming.keep()
+    assert re.fullmatch(r"originals/([0-9a-f]{2})/\1[0-9a-f]{30}\.jpg", place)
+    assert (media / place).read_bytes() == b"one two"
+    assert (incoming.size, incoming.sha256) == (7, hashlib.sha256(b"one two").hexdigest())
+    assert stat.S_IMODE((media / place).stat().st_mode) == 0o644
+    assert files(media) == {place}
+
+
+@pytest.mark.parametrize("is_published", [False, True])
+def test_what_is_not_kept_goes(media: Path, is_published: bool) -> None:
+    def failing() -> None:
+        with storage.Incoming() as incoming:
+            incoming.write(b"x" * 1_000_000)
+            if is_published:
+                incoming.publish(storage.ORIGINALS, ".jpg")
+            assert len(files(media)) == 1
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        failing()
+    assert files(media) == set()
+
+
+def test_what_is_forgotten_goes(media: Path) -> None:
+    incoming = storage.Incoming()
+    incoming.write(b"x")
+    incoming.file.close()
+    del incoming
+    gc.collect()
+    assert files(media) == set()
+
+
+def test_a_file_is_locked_until_its_fate_is_known(media: Path) -> None:
+    def is_locked(place: str) -> bool:
+        with (media / place).open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    with storage.Incoming() as incoming:
+        (before,) = files(media)
+        assert is_locked(before)
+        after = incoming.publish(storage.ORIGINALS, ".jpg")
+        assert is_locked(after)
+        incoming.keep()
+        assert is_locked(after)
+    assert not is_locked(after)
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"), [(errno.ENOSPC, DiskFull), (errno.EDQUOT, DiskFull), (errno.EIO, OSError)]
+)
+def test_a_full_disk_is_told_from_a_broken_one(
+    media: Path, monkeypatch: pytest.MonkeyPatch, number: int, expected: type[Exception]
+) -> None:
+    def failing(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(expected), storage.Incoming() as incoming:
+        incoming.publish(storage.ORIGINALS, ".jpg")
+    assert files(media) == set()
+
+
+def test_removing_what_is_not_there_is_no_error(media: Path) -> None:
+    storage.remove("originals/00/none.jpg")

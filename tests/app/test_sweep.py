@@ -1,0 +1,171 @@
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.db import DatabaseError, connection, connections
+from django.test import Client
+from pytest_django import Settings
+
+from photos import library, storage, sweep
+from photos.models import Photo
+from tests.app import state
+from tests.app.pictures import picture
+
+OLD = 3600  # seconds
+
+
+def abandoned(media: Path, place: str, age: int = OLD) -> Path:
+    path = media / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"left behind")
+    then = time.time() - age
+    os.utime(path, (then, then))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("place", "age", "goes"),
+    [
+        ("incoming/0123", OLD, True),
+        ("incoming/0123", 10, False),
+        ("originals/ab/ab12.jpg", OLD, True),
+        ("originals/ab/ab12.jpg", 10, False),
+        ("thumbs/ab/ab12.webp", OLD, True),
+        ("thumbs/ab/ab12.webp", 10, False),
+        ("not-ours/file", OLD, False),
+        ("not-ours", OLD, False),
+    ],
+)
+def test_what_goes(transactional_db: None, media: Path, place: str, age: int, goes: bool) -> None:
+    path = abandoned(media, place, age)
+    assert sweep.sweep(600) == ([path] if goes else [])
+    assert path.exists() is not goes
+
+
+def test_photos_stay_however_old(ada: User, media: Path) -> None:
+    for number in range(3):
+        with storage.Incoming() as incoming:
+            incoming.write(picture())
+            library.put(ada, f"{number}.jpg", incoming)
+    for path in media.rglob("*"):
+        os.utime(path, (0, 1))
+    abandoned(media, "originals/ab/ab12.jpg")
+    assert len(sweep.sweep(600)) == 1
+    state.check(media, {"0.jpg", "1.jpg", "2.jpg"})
+
+
+def test_a_running_upload_is_left_alone_however_long_it_takes(ada: User, media: Path) -> None:
+    with storage.Incoming() as incoming:
+        incoming.write(picture())
+        incoming.flush()
+        (path,) = (media / "incoming").iterdir()
+        os.utime(path, (0, 1))
+        assert sweep.sweep(0) == []
+        place = incoming.publish(storage.ORIGINALS, ".jpg")
+        assert sweep.sweep(0) == []  # no row yet, but locked
+        assert (media / place).exists()
+
+
+def test_a_dead_process_leaves_no_lock(transactional_db: None, media: Path) -> None:
+    connections.close_all()
+    child = os.fork()
+    if child == 0:
+        incoming = storage.Incoming()
+        incoming.write(b"x" * 100)
+        incoming.flush()
+        os._exit(9)
+    os.waitpid(child, 0)
+    assert len(state.files(media)) == 1
+    assert len(sweep.sweep(0)) == 1
+
+
+def test_uploads_beside_sweeps_lose_nothing(ada: User, media: Path) -> None:
+    """Sweeps without any age, as hard as they can, while photos come and are replaced."""
+    is_over = threading.Event()
+    errors: list[Exception] = []
+
+    def keep_sweeping() -> None:
+        try:
+            while not is_over.is_set():
+                sweep.sweep(1)
+        except (OSError, DatabaseError) as error:
+            errors.append(error)
+        finally:
+            connections.close_all()
+
+    sweepers = [threading.Thread(target=keep_sweeping) for _ in range(2)]
+    for sweeper in sweepers:
+        sweeper.start()
+    try:
+        deadline = time.monotonic() + 2.5  # longer than the sweep's age of a second
+        while time.monotonic() < deadline:
+            for name in ("a.jpg", "b.jpg"):
+                with storage.Incoming() as incoming:
+                    incoming.write(picture())
+                    os.utime(incoming.file.fileno(), (1, 1))
+                    library.put(ada, name, incoming)
+    finally:
+        is_over.set()
+        for sweeper in sweepers:
+            sweeper.join(30)
+    assert errors == []
+    state.check(media, {"a.jpg", "b.jpg"})
+
+
+def test_an_upload_sweeps_on_the_side(api: Client, media: Path, settings: Settings) -> None:
+    def put() -> None:
+        assert api.put("/api/photos/a.jpg", picture(), content_type="image/jpeg").status_code in {200, 201}
+
+    first = abandoned(media, "incoming/1")
+    put()
+    assert not first.exists()
+    second = abandoned(media, "incoming/2")
+    put()
+    assert second.exists()  # swept only just now
+    settings.SWEEP_INTERVAL = 0
+    put()
+    assert not second.exists()
+    state.check(media, {"a.jpg"})
+
+
+def test_a_failing_sweep_does_not_fail_the_upload(api: Client, media: Path) -> None:
+    (media / ".last-sweep").mkdir()
+    os.utime(media / ".last-sweep", (1, 1))
+    assert api.put("/api/photos/a.jpg", picture(), content_type="image/jpeg").status_code == 201
+
+
+def test_the_command_says_what_it_removed(
+    transactional_db: None, media: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = abandoned(media, "incoming/1")
+    call_command("sweep", "--age", "60")
+    out, err = capsys.readouterr()
+    assert out == f"{path}\n"
+    assert err == "1 removed.\n"
+
+
+def test_a_large_library_is_asked_about_in_batches(ada: User, media: Path) -> None:
+    rows = []
+    for number in range(700):
+        original, thumbnail = f"originals/00/{number}.jpg", f"thumbs/00/{number}.webp"
+        rows.append(
+            Photo(name=f"{number}", owner=ada, size=1, width=1, height=1, original=original, thumbnail=thumbnail)
+        )
+        abandoned(media, original)
+        abandoned(media, thumbnail)
+    Photo.objects.bulk_create(rows)
+    questions: list[str] = []
+
+    def counted(execute: Callable[..., Any], sql: str, *arguments: Any) -> Any:
+        questions.append(sql)
+        return execute(sql, *arguments)
+
+    with connection.execute_wrapper(counted):
+        assert sweep.sweep(600) == []
+    assert len(questions) == 4  # two of each kind

@@ -1,0 +1,107 @@
+"""The application that the tests' server processes run: what it does is in the path, as in /sleep-0.5 or /big-1000."""
+
+import atexit
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+Start = Callable[..., Callable[[bytes], None]]
+Environ = dict[str, Any]
+
+digests: list[str] = []  # of the bodies this process was handed
+
+
+def hello(_: Environ, __: str) -> Iterable[bytes]:
+    return [b"hello"]
+
+
+def upload(environ: Environ, _: str) -> Iterable[bytes]:
+    """Read the body as Django does, and tell what came."""
+    digest, left, size = hashlib.sha256(), int(environ.get("CONTENT_LENGTH") or 0), 0
+    while left and (block := environ["wsgi.input"].read(min(65536, left))):
+        digest.update(block)
+        size += len(block)
+        left -= len(block)
+    digests.append(digest.hexdigest())
+    return [json.dumps({"size": size, "sha256": digests[-1], "rest": len(environ["wsgi.input"].read())}).encode()]
+
+
+def uploads(_: Environ, __: str) -> Iterable[bytes]:
+    return [json.dumps(digests).encode()]
+
+
+def sleep(_: Environ, seconds: str) -> Iterable[bytes]:
+    time.sleep(float(seconds))
+    return [b"slept"]
+
+
+def big(_: Environ, size: str) -> Iterable[bytes]:
+    return [b"x" * int(size)]
+
+
+def stream(_: Environ, size: str) -> Iterator[bytes]:
+    for _block in range(int(size) // 65536):
+        yield b"x" * 65536
+
+
+def pid(_: Environ, __: str) -> Iterable[bytes]:
+    return [str(os.getpid()).encode()]
+
+
+def show(environ: Environ, _: str) -> Iterable[bytes]:
+    return [json.dumps({key: value for key, value in environ.items() if isinstance(value, str)}).encode()]
+
+
+def fork(_: Environ, seconds: str) -> Iterable[bytes]:
+    """Leave a child behind that has copies of all descriptors, as multiprocessing does."""
+    child = os.fork()
+    if child == 0:
+        time.sleep(float(seconds))
+        os._exit(0)
+    return [str(child).encode()]
+
+
+def fail(_: Environ, __: str) -> Iterable[bytes]:
+    raise ValueError("on purpose")
+
+
+def leave(_: Environ, __: str) -> Iterable[bytes]:
+    sys.exit(5)
+
+
+ROUTES: dict[str, Callable[[Environ, str], Iterable[bytes]]] = {
+    "": hello,
+    "upload": upload,
+    "uploads": uploads,
+    "sleep": sleep,
+    "big": big,
+    "stream": stream,
+    "pid": pid,
+    "environ": show,
+    "fork": fork,
+    "fail": fail,
+    "leave": leave,
+}
+
+
+def application(environ: Environ, start_response: Start) -> Iterable[bytes]:
+    name, _, argument = environ["PATH_INFO"].strip("/").partition("-")
+    blocks = ROUTES[name](environ, argument)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return blocks
+
+
+def say_goodbye(path: str) -> None:
+    with open(path, "a") as file:  # noqa: PTH123 - one write, appended, of a short line: two processes do not mix
+        file.write(f"{os.getpid()}\n")
+
+
+if path := os.environ.get("TEST_EXIT_FILE"):
+    atexit.register(say_goodbye, path)
+
+if digits := os.environ.get("TEST_CRASH_WITH"):  # a worker that dies before it has served anything
+    os._exit(int(digits))

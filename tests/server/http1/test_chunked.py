@@ -1,0 +1,187 @@
+"""The chunked coding (RFC 9112, section 7.1), fed whole, byte by byte and at every split."""
+
+import random
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsgiserver.errors import Refusal
+from wsgiserver.http1.chunked import MAX_OVERHEAD, MAX_SIZE_LINE, MAX_TRAILER, ChunkedDecoder, State
+
+
+class Body(NamedTuple):
+    payload: bytes
+    rest: bytes = b""
+    trailers: tuple[tuple[str, str], ...] = ()
+
+
+def outcome(pieces: Iterable[bytes]) -> Body | str:
+    """Feed a decoder piece by piece; what was fed after its end counts as rest."""
+    decoder = ChunkedDecoder()
+    payload, rest = b"", b""
+    try:
+        for piece in pieces:
+            if decoder.state is State.DONE:
+                rest += piece
+            else:
+                payload += b"".join(decoder.feed(piece))
+    except Refusal as refusal:
+        return refusal.name
+    if decoder.state is not State.DONE:
+        return "incomplete"
+    return Body(payload, decoder.rest + rest, tuple(decoder.trailers.items()))
+
+
+def check(data: bytes, expected: Body | str) -> None:
+    assert outcome([data]) == expected
+    assert outcome(data[n : n + 1] for n in range(len(data))) == expected
+    for split in range(len(data)):
+        assert outcome([data[:split], data[split:]]) == expected, split
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"0\r\n\r\n", Body(b"")),
+        (b"000\r\n\r\n", Body(b"")),
+        (b"5\r\nhello\r\n0\r\n\r\n", Body(b"hello")),
+        (b"5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n", Body(b"hello world")),
+        (b"A\r\n0123456789\r\na\r\n0123456789\r\n0\r\n\r\n", Body(b"0123456789" * 2)),
+        (b"0000000000000005\r\nhello\r\n0\r\n\r\n", Body(b"hello")),
+        (b"2\r\n\r\n\r\n0\r\n\r\n", Body(b"\r\n")),
+        (b"5\r\n0\r\n\r\n\r\n0\r\n\r\n", Body(b"0\r\n\r\n")),
+        (b"1\r\nx\r\n0\r\n\r\nGET / HTTP/1.1\r\n", Body(b"x", b"GET / HTTP/1.1\r\n")),
+        (b"0\r\n\r\n\r\n", Body(b"", b"\r\n")),
+        # extensions
+        (b"1;a\r\nx\r\n0;b\r\n\r\n", Body(b"x")),
+        (b"1;a=b\r\nx\r\n0\r\n\r\n", Body(b"x")),
+        (b"1;a=b;c=d;e\r\nx\r\n0\r\n\r\n", Body(b"x")),
+        (b"1 ; a = b \t;c\r\nx\r\n0\r\n\r\n", Body(b"x")),
+        (b'1;a="b;c"\r\nx\r\n0\r\n\r\n', Body(b"x")),
+        (b'1;a="\\"\\\\ \t~"\r\nx\r\n0\r\n\r\n', Body(b"x")),
+        (b'1;a=""\r\nx\r\n0\r\n\r\n', Body(b"x")),
+        # trailers
+        (b"0\r\nX: y\r\n\r\n", Body(b"", b"", (("x", "y"),))),
+        (b"0\r\nX: y\r\nZ:\r\n\r\nrest", Body(b"", b"rest", (("x", "y"), ("z", "")))),
+        (b"0\r\nA: 1\r\nA: 2\r\n\r\n", Body(b"", b"", (("a", "1, 2"),))),
+        # cut off
+        (b"", "incomplete"),
+        (b"5", "incomplete"),
+        (b"5\r\nhell", "incomplete"),
+        (b"5\r\nhello", "incomplete"),
+        (b"5\r\nhello\r", "incomplete"),
+        (b"5\r\nhello\r\n", "incomplete"),
+        (b"5\r\nhello\r\n0\r\n", "incomplete"),
+        (b"5\r\nhello\r\n0\r\n\r", "incomplete"),
+        (b"0\r\nX: y\r\n", "incomplete"),
+        # sizes
+        (b"\r\n", "chunk-size-invalid"),
+        (b"\r\nhello", "chunk-size-invalid"),
+        (b"g\r\n", "chunk-size-invalid"),
+        (b"+5\r\nhello\r\n0\r\n\r\n", "chunk-size-invalid"),
+        (b"-5\r\nhello\r\n0\r\n\r\n", "chunk-size-invalid"),
+        (b"0x5\r\nhello\r\n0\r\n\r\n", "chunk-size-invalid"),
+        (b"5_0\r\nhello\r\n0\r\n\r\n", "chunk-size-invalid"),
+        (b" 5\r\nhello\r\n0\r\n\r\n", "chunk-size-invalid"),
+        (b"5 \r\nhello\r\n0\r\n\r\n", "chunk-size-invalid"),
+        (b"5\x00\r\nhello\r\n0\r\n\r\n", "chunk-size-invalid"),
+        (b"\xb2\r\nhi\r\n0\r\n\r\n", "chunk-size-invalid"),
+        (b"00000000000000005\r\nhello\r\n0\r\n\r\n", "chunk-size-invalid"),
+        # bare CR and LF
+        (b"5\nhello\r\n0\r\n\r\n", "chunk-size-invalid"),
+        (b"5\r\r\nhello\r\n0\r\n\r\n", "chunk-size-invalid"),
+        (b"5;a\nhello\r\n0\r\n\r\n", "chunk-size-invalid"),
+        (b"5;a=\rb\r\nhello\r\n0\r\n\r\n", "chunk-size-invalid"),
+        (b"5\r\nhello\n0\r\n\r\n", "chunk-end-invalid"),
+        (b"5\r\nhello\r0\r\n\r\n", "chunk-end-invalid"),
+        (b"5\r\nhello0\r\n\r\n", "chunk-end-invalid"),
+        (b"4\r\nhello\r\n0\r\n\r\n", "chunk-end-invalid"),
+        (b"6\r\nhello\r\n0\r\n\r\n", "chunk-end-invalid"),
+        # extensions that are none
+        (b"5;\r\nhello\r\n0\r\n\r\n", "chunk-size-invalid"),
+        (b"5;a=\r\nhello\r\n0\r\n\r\n", "chunk-size-invalid"),
+        (b"5;=b\r\nhello\r\n0\r\n\r\n", "chunk-size-invalid"),
+        (b"5;a b\r\nhello\r\n0\r\n\r\n", "chunk-size-invalid"),
+        (b'5;a="\r\nhello\r\n0\r\n\r\n', "chunk-size-invalid"),
+        (b'5;a="\n"\r\nhello\r\n0\r\n\r\n', "chunk-size-invalid"),
+        (b"5 a\r\nhello\r\n0\r\n\r\n", "chunk-size-invalid"),
+        # trailers that are none
+        (b"0\r\nX : y\r\n\r\n", "trailer-invalid"),
+        (b"0\r\nX: y\r\n z\r\n\r\n", "trailer-invalid"),
+        (b"0\r\nX: y\nZ: a\r\n\r\n", "trailer-invalid"),
+        (b"0\r\nGET / HTTP/1.1\r\n\r\n", "trailer-invalid"),
+        (b"0\r\nX: \x00\r\n\r\n", "trailer-invalid"),
+        (b"0\r\n\n\r\n\r\n", "trailer-invalid"),
+    ],
+)
+def test_body(data: bytes, expected: Body | str) -> None:
+    check(data, expected)
+
+
+def test_size_line_up_to_its_limit() -> None:
+    def body(line: int) -> bytes:
+        return b"1;" + b"a" * (line - 4) + b"\r\nx\r\n0\r\n\r\n"
+
+    check(body(MAX_SIZE_LINE), Body(b"x"))
+    check(body(MAX_SIZE_LINE + 1), "chunk-size-invalid")
+    assert outcome([b"1;" + b"a" * MAX_SIZE_LINE]) == "chunk-size-invalid"  # no need to wait for its end
+
+
+def test_trailers_up_to_their_limit() -> None:
+    def body(size: int) -> bytes:
+        return b"0\r\nX: " + b"y" * (size - 7) + b"\r\n\r\n"
+
+    assert outcome([body(MAX_TRAILER)]) == Body(b"", b"", (("x", "y" * (MAX_TRAILER - 7)),))
+    assert outcome([body(MAX_TRAILER)[:-1], b"\n"]) == Body(b"", b"", (("x", "y" * (MAX_TRAILER - 7)),))
+    assert outcome([body(MAX_TRAILER + 1)]) == "trailer-too-large"
+    assert outcome([body(MAX_TRAILER + 1)[:-1]]) == "trailer-too-large"
+    assert outcome([b"0\r\n" + b"X: y\r\n" * 101 + b"\r\n"]) == "head-too-large"  # as many as there may be fields
+
+
+def test_a_byte_a_chunk_is_slow_and_legal() -> None:
+    assert outcome([b"1\r\nx\r\n" * 50_000 + b"0\r\n\r\n"]) == Body(b"x" * 50_000)
+
+
+def test_mostly_framing_is_refused() -> None:
+    chunk = b"1;" + b"a" * 500 + b"\r\nx\r\n"
+    enough = MAX_OVERHEAD // 400
+    assert outcome([chunk * 10 + b"0\r\n\r\n"]) == Body(b"x" * 10)
+    assert outcome([chunk * enough]) == "chunk-overhead-too-large"
+    assert outcome(chunk for _ in range(enough)) == "chunk-overhead-too-large"
+
+
+def test_payload_pays_for_framing() -> None:
+    """Extensions beside real payload are no attack, however many chunks there are."""
+    chunk = b"200;" + b"a" * 500 + b"\r\n" + b"x" * 512 + b"\r\n"
+    assert outcome([chunk * 500 + b"0\r\n\r\n"]) == Body(b"x" * 512 * 500)
+
+
+def test_it_keeps_no_payload_back() -> None:
+    decoder = ChunkedDecoder()
+    assert b"".join(decoder.feed(b"a\r\n01234")) == b"01234"
+    assert b"".join(decoder.feed(b"56789\r")) == b"56789"
+    assert decoder.rest == b"\r"
+
+
+@given(
+    pieces=st.lists(st.binary(min_size=1, max_size=50), max_size=20),
+    rest=st.binary(max_size=20),
+    seed=st.integers(0, 2**32),
+)
+def test_round_trip(pieces: list[bytes], rest: bytes, seed: int) -> None:
+    chance = random.Random(seed)
+    coded = b"".join(b"%x%s\r\n%b\r\n" % (len(p), chance.choice([b"", b";a", b';b="c"']), p) for p in pieces)
+    coded += b"0\r\n" + chance.choice([b"", b"T: v\r\n"]) + b"\r\n"
+    data = coded + rest
+    cuts = sorted(chance.randrange(len(data) + 1) for _ in range(chance.randrange(8)))
+    fed = [data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True)]
+    trailers = (("t", "v"),) if b"T: v" in coded[-11:] else ()
+    assert outcome(fed) == Body(b"".join(pieces), rest, trailers)
+
+
+@given(data=st.text('0123456789abfF;="\r\n\r\n gx:', max_size=60).map(str.encode), cut=st.integers(0, 60))
+def test_any_split_gives_the_same(data: bytes, cut: int) -> None:
+    assert outcome([data[:cut], data[cut:]]) == outcome([data])

@@ -1,0 +1,239 @@
+"""The request head: what is taken, and by which name the rest is refused (RFC 9112, sections 2 to 5)."""
+
+import time
+
+import pytest
+
+from wsgiserver.errors import Refusal
+from wsgiserver.http1.head import LOWERCASE, MAX_FIELDS, MAX_HEAD, MAX_LINE, Head, find_end, parse_head, parse_trailers
+
+H = "Host: a\r\n"
+
+
+def outcome(data: bytes) -> Head | str:
+    """Take a head that has arrived in one piece."""
+    try:
+        end = find_end(data)
+        return parse_head(data[:end]) if end else "incomplete"
+    except Refusal as refusal:
+        return refusal.name
+
+
+def grown(data: bytes) -> Head | str:
+    """Take a head that arrives byte by byte, looking at each length it has on the way."""
+    try:
+        for length in range(1, len(data) + 1):
+            end = find_end(data[:length], max(0, length - 4))
+            if end:
+                return parse_head(data[:end])
+    except Refusal as refusal:
+        return refusal.name
+    return "incomplete"
+
+
+def trailers(section: str) -> dict[str, str] | str:
+    try:
+        return parse_trailers(section)
+    except Refusal as refusal:
+        return refusal.name
+
+
+def check(text: str, expected: Head | str) -> None:
+    data = text.encode("latin-1")
+    assert outcome(data) == expected
+    slowly = grown(data)
+    if isinstance(expected, Head):
+        assert slowly == expected
+    else:  # a mistake may be seen before the one that has the last word
+        assert isinstance(slowly, str)
+        assert slowly != "incomplete"
+
+
+def get(target: str = "/", minor: int = 1, method: str = "GET", **fields: str) -> Head:
+    return Head(method, target, minor, {name.replace("_", "-"): value for name, value in fields.items()})
+
+
+ACCEPTED = {
+    "plain": (f"GET / HTTP/1.1\r\n{H}\r\n", get(host="a")),
+    "query": (f"GET /a?b=c?d HTTP/1.1\r\n{H}\r\n", get("/a?b=c?d", host="a")),
+    "double slash": (f"GET //x//y HTTP/1.1\r\n{H}\r\n", get("//x//y", host="a")),
+    "any visible ASCII in the target": (
+        f'GET /%zz"<>[]{{}}|\\^`~ HTTP/1.1\r\n{H}\r\n',
+        get('/%zz"<>[]{}|\\^`~', host="a"),
+    ),
+    "method is any token": (
+        f"pro!#$%&'*+-.^_`|~P9 / HTTP/1.1\r\n{H}\r\n",
+        get(method="pro!#$%&'*+-.^_`|~P9", host="a"),
+    ),
+    "HTTP/1.0 without Host": ("GET / HTTP/1.0\r\n\r\n", get(minor=0)),
+    "HTTP/1.0 with Host": (f"GET / HTTP/1.0\r\n{H}\r\n", get(minor=0, host="a")),
+    "a later minor version is 1.1": (f"GET / HTTP/1.9\r\n{H}\r\n", get(host="a")),
+    "spaces around a value": (f"GET / HTTP/1.1\r\n{H}X: \t b c\t \r\n\r\n", get(host="a", x="b c")),
+    "no space before a value": (f"GET / HTTP/1.1\r\n{H}X:b\r\n\r\n", get(host="a", x="b")),
+    "empty value": (f"GET / HTTP/1.1\r\n{H}X:\r\nY: \r\n\r\n", get(host="a", x="", y="")),
+    "colon in a value": (f"GET / HTTP/1.1\r\n{H}X: a:b: c\r\n\r\n", get(host="a", x="a:b: c")),
+    "obs-text in a value": (f"GET / HTTP/1.1\r\n{H}X: \x80\x85\xa0\xff\r\n\r\n", get(host="a", x="\x80\x85\xa0\xff")),
+    "names are lowered": ("GET / HTTP/1.1\r\nhOST: a\r\nX-YZ: 1\r\n\r\n", get(host="a", x_yz="1")),
+    "repeated fields are joined": (f"GET / HTTP/1.1\r\n{H}X: 1\r\nx: 2\r\n\r\n", get(host="a", x="1, 2")),
+    "cookies are joined as cookies": (
+        f"GET / HTTP/1.1\r\n{H}Cookie: a=1\r\nCookie: b=2\r\n\r\n",
+        get(host="a", cookie="a=1; b=2"),
+    ),
+    "Host with port": ("GET / HTTP/1.1\r\nHost: a.b-c:8080\r\n\r\n", get(host="a.b-c:8080")),
+    "Host with an empty port": ("GET / HTTP/1.1\r\nHost: a:\r\n\r\n", get(host="a:")),
+    "Host is IPv6": ("GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", get(host="[::1]:80")),
+    "absolute form": ("GET http://b:81/x?y HTTP/1.1\r\nHost: a\r\n\r\n", get("/x?y", host="b:81")),
+    "absolute form, no path": ("GET HTTPS://b HTTP/1.1\r\nHost: a\r\n\r\n", get("/", host="b")),
+    "absolute form, only a query": ("GET http://b?y HTTP/1.1\r\nHost: a\r\n\r\n", get("/?y", host="b")),
+    "absolute form in 1.0 brings its Host": ("GET http://b/ HTTP/1.0\r\n\r\n", get("/", minor=0, host="b")),
+    "asterisk": (f"OPTIONS * HTTP/1.1\r\n{H}\r\n", get("*", method="OPTIONS", host="a")),
+    "longest line": (
+        f"GET /{'x' * (MAX_LINE - 14)} HTTP/1.1\r\n{H}\r\n",
+        get("/" + "x" * (MAX_LINE - 14), host="a"),
+    ),
+    "most fields": (
+        f"GET / HTTP/1.1\r\n{H}" + "".join(f"X{n}: y\r\n" for n in range(MAX_FIELDS - 1)) + "\r\n",
+        Head("GET", "/", 1, {"host": "a"} | {f"x{n}": "y" for n in range(MAX_FIELDS - 1)}),
+    ),
+}
+
+REFUSED = {
+    "no request": ("\r\n\r\n", "head-malformed"),
+    "garbage": ("\x16\x03\x01\x02\x00\x01\r\n\r\n", "head-malformed"),
+    "only a method": (f"GET\r\n{H}\r\n", "head-malformed"),
+    "HTTP/0.9": (f"GET /\r\n{H}\r\n", "head-malformed"),
+    "two spaces": (f"GET  / HTTP/1.1\r\n{H}\r\n", "head-malformed"),
+    "tab for a space": (f"GET\t/ HTTP/1.1\r\n{H}\r\n", "head-malformed"),
+    "space at the start": (f" GET / HTTP/1.1\r\n{H}\r\n", "head-malformed"),
+    "space at the end": (f"GET / HTTP/1.1 \r\n{H}\r\n", "head-malformed"),
+    "space in the target": (f"GET /a b HTTP/1.1\r\n{H}\r\n", "head-malformed"),
+    "fragment": (f"GET /a#b HTTP/1.1\r\n{H}\r\n", "head-malformed"),
+    "raw UTF-8 in the target": (f"GET /\xc3\xa9 HTTP/1.1\r\n{H}\r\n", "head-malformed"),
+    "DEL in the target": (f"GET /\x7f HTTP/1.1\r\n{H}\r\n", "head-malformed"),
+    "method is no token": (f"G(T / HTTP/1.1\r\n{H}\r\n", "head-malformed"),
+    "method with obs-text": (f"G\xc9T / HTTP/1.1\r\n{H}\r\n", "head-malformed"),
+    "lower-case version": (f"GET / http/1.1\r\n{H}\r\n", "head-malformed"),
+    "two-digit version": (f"GET / HTTP/1.10\r\n{H}\r\n", "head-malformed"),
+    "version without a dot": (f"GET / HTTP/11\r\n{H}\r\n", "head-malformed"),
+    "digit of another script": (f"GET / HTTP/1.\xb9\r\n{H}\r\n", "head-malformed"),
+    "HTTP/2.0": (f"GET / HTTP/2.0\r\n{H}\r\n", "version-unsupported"),
+    "HTTP/2 preface": ("PRI * HTTP/2.0\r\n\r\n", "version-unsupported"),
+    "HTTP/0.9 in so many words": ("GET / HTTP/0.9\r\n\r\n", "version-unsupported"),
+    "bare LF after the request line": (f"GET / HTTP/1.1\n{H}\r\n", "head-malformed"),
+    "bare LF after a field": (f"GET / HTTP/1.1\r\n{H}X: y\nZ: z\r\n\r\n", "head-malformed"),
+    "bare LF at the end": (f"GET / HTTP/1.1\r\n{H}\n\r\n\r\n", "head-malformed"),
+    "nothing but LF": ("GET / HTTP/1.1\nHost: a\n\n", "head-malformed"),
+    "bare CR in a value": (f"GET / HTTP/1.1\r\n{H}X: y\rZ: z\r\n\r\n", "head-malformed"),
+    "CR before CRLF": (f"GET / HTTP/1.1\r\n{H}X: y\r\r\n\r\n", "head-malformed"),
+    "bare CR in the request line": (f"GET /\rx HTTP/1.1\r\n{H}\r\n", "head-malformed"),
+    "NUL in a value": (f"GET / HTTP/1.1\r\n{H}X: a\0b\r\n\r\n", "head-malformed"),
+    "NUL in a name": (f"GET / HTTP/1.1\r\n{H}X\0: a\r\n\r\n", "head-malformed"),
+    "NUL in the target": (f"GET /\0 HTTP/1.1\r\n{H}\r\n", "head-malformed"),
+    "control character in a value": (f"GET / HTTP/1.1\r\n{H}X: a\x0bb\r\n\r\n", "head-malformed"),
+    "DEL in a value": (f"GET / HTTP/1.1\r\n{H}X: a\x7f\r\n\r\n", "head-malformed"),
+    "folded line": (f"GET / HTTP/1.1\r\n{H}X: a\r\n b\r\n\r\n", "head-malformed"),
+    "folded first line": ("GET / HTTP/1.1\r\n Host: a\r\n\r\n", "head-malformed"),
+    "folded with a tab": (f"GET / HTTP/1.1\r\n{H}X: a\r\n\tb\r\n\r\n", "head-malformed"),
+    "space before the colon": ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", "head-malformed"),
+    "tab before the colon": ("GET / HTTP/1.1\r\nHost\t: a\r\n\r\n", "head-malformed"),
+    "space in a name": (f"GET / HTTP/1.1\r\n{H}X Y: a\r\n\r\n", "head-malformed"),
+    "empty name": (f"GET / HTTP/1.1\r\n{H}: a\r\n\r\n", "head-malformed"),
+    "no colon": (f"GET / HTTP/1.1\r\n{H}X\r\n\r\n", "head-malformed"),
+    "name with a bracket": (f"GET / HTTP/1.1\r\n{H}X[]: a\r\n\r\n", "head-malformed"),
+    "name with obs-text": (f"GET / HTTP/1.1\r\n{H}X\xe9: a\r\n\r\n", "head-malformed"),
+    "no Host": ("GET / HTTP/1.1\r\n\r\n", "host-missing"),
+    "no Host beside an absolute form": ("GET http://a/ HTTP/1.1\r\n\r\n", "host-missing"),
+    "Host twice": (f"GET / HTTP/1.1\r\n{H}{H}\r\n", "field-repeated"),
+    "Host twice in 1.0": (f"GET / HTTP/1.0\r\n{H}Host: b\r\n\r\n", "field-repeated"),
+    "Host empty": ("GET / HTTP/1.1\r\nHost:\r\n\r\n", "host-invalid"),
+    "Host is a list": ("GET / HTTP/1.1\r\nHost: a, b\r\n\r\n", "host-invalid"),
+    "Host with user": ("GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", "host-invalid"),
+    "Host with path": ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", "host-invalid"),
+    "Host with a wordy port": ("GET / HTTP/1.1\r\nHost: a:http\r\n\r\n", "host-invalid"),
+    "Host with a long port": ("GET / HTTP/1.1\r\nHost: a:123456\r\n\r\n", "host-invalid"),
+    "Host without a closing bracket": ("GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", "host-invalid"),
+    "Host with obs-text": ("GET / HTTP/1.1\r\nHost: \xe9\r\n\r\n", "host-invalid"),
+    "Host invalid in 1.0": ("GET / HTTP/1.0\r\nHost: a/b\r\n\r\n", "host-invalid"),
+    "Host invalid beside an absolute form": ("GET http://a/ HTTP/1.1\r\nHost: b/c\r\n\r\n", "host-invalid"),
+    "Host empty beside an absolute form": ("GET http://a/ HTTP/1.1\r\nHost:\r\n\r\n", "host-invalid"),
+    "target without a slash": (f"GET x HTTP/1.1\r\n{H}\r\n", "target-invalid"),
+    "asterisk without OPTIONS": (f"GET * HTTP/1.1\r\n{H}\r\n", "target-invalid"),
+    "absolute form of another scheme": (f"GET ftp://a/ HTTP/1.1\r\n{H}\r\n", "target-invalid"),
+    "absolute form without authority": (f"GET http:///x HTTP/1.1\r\n{H}\r\n", "target-invalid"),
+    "absolute form with user": (f"GET http://u@a/ HTTP/1.1\r\n{H}\r\n", "target-invalid"),
+    "authority form": (f"GET a:80 HTTP/1.1\r\n{H}\r\n", "target-invalid"),
+    "CONNECT": (f"CONNECT a:443 HTTP/1.1\r\n{H}\r\n", "method-unsupported"),
+    "CONNECT with a path": (f"CONNECT / HTTP/1.1\r\n{H}\r\n", "method-unsupported"),
+    "line too long": (f"GET /{'x' * (MAX_LINE - 13)} HTTP/1.1\r\n{H}\r\n", "line-too-long"),
+    "too many fields": (
+        "GET / HTTP/1.1\r\n" + "".join(f"X{n}: y\r\n" for n in range(MAX_FIELDS + 1)) + "\r\n",
+        "head-too-large",
+    ),
+    "too many of one field": (f"GET / HTTP/1.1\r\n{H}" + "X: y\r\n" * MAX_FIELDS + "\r\n", "head-too-large"),
+}
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_accepted(name: str) -> None:
+    check(*ACCEPTED[name])
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name: str) -> None:
+    check(*REFUSED[name])
+
+
+def test_head_of_exactly_the_limit_and_one_byte_more() -> None:
+    def head(size: int) -> bytes:
+        start = f"GET / HTTP/1.1\r\n{H}X: ".encode()
+        return start + b"y" * (size - len(start) - 4) + b"\r\n\r\n"
+
+    assert isinstance(outcome(head(MAX_HEAD)), Head)
+    assert find_end(head(MAX_HEAD)[:-1]) == 0
+    assert outcome(head(MAX_HEAD + 1)) == "head-too-large"
+    assert outcome(head(MAX_HEAD + 1)[:-1]) == "head-too-large"
+
+
+def test_line_that_never_ends() -> None:
+    assert outcome(b"G" * (MAX_LINE + 1)) == "incomplete"  # its CR may be the next byte
+    assert outcome(b"G" * (MAX_LINE + 2)) == "line-too-long"
+
+
+@pytest.mark.parametrize("data", [b"GET / HTTP/1.1\nHost", b"GET / \0", b"GET /\rx", b"a\r\nb\n"])
+def test_what_cannot_become_right_is_refused_before_it_is_complete(data: bytes) -> None:
+    assert outcome(data) == "head-malformed"
+
+
+def test_a_head_that_trickles_in_is_not_searched_from_its_start_each_time() -> None:
+    """60 KB byte by byte is minutes of work where each byte means a look at all before it."""
+    data = f"GET / HTTP/1.1\r\n{H}X: ".encode() + b"y" * 60_000
+    began = time.process_time()
+    for length in range(len(data) - 20_000, len(data)):
+        assert find_end(data[:length], length - 4) == 0
+    assert time.process_time() - began < 2
+
+
+def test_spellings_are_not_remembered_without_bound() -> None:
+    for n in range(3000):
+        assert outcome(f"GET / HTTP/1.1\r\n{H}X-{n}: y\r\n\r\n".encode()) == Head(
+            "GET", "/", 1, {"host": "a", f"x-{n}": "y"}
+        )
+    assert len(LOWERCASE) <= 1024
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        ("", {}),
+        ("X: y\r\n", {"x": "y"}),
+        ("A: 1\r\nB: 2\r\nA: 3\r\n", {"a": "1, 3", "b": "2"}),
+        ("X : y\r\n", "trailer-invalid"),
+        ("X: y\n", "trailer-invalid"),
+        ("X: y", "trailer-invalid"),
+        ("X: a\r\n b\r\n", "trailer-invalid"),
+        (": a\r\n", "trailer-invalid"),
+        ("Content-Length: 1\r\nContent-Length: 1\r\n", "field-repeated"),
+    ],
+)
+def test_trailers(section: str, expected: dict[str, str] | str) -> None:
+    assert trailers(section) == expected

@@ -1,0 +1,163 @@
+"""The way back: nothing an application, or a refusal, puts into an answer becomes a line it should not be."""
+
+from typing import Any
+
+import h11
+import pytest
+
+from wsgiserver.errors import REFUSALS, ApplicationError, Refusal
+from wsgiserver.http1.response import (
+    _NAMES,
+    CONTINUE,
+    LAST_CHUNK,
+    date_line,
+    encode_chunk,
+    encode_head,
+    field_names,
+    plain_answer,
+    refusal_answer,
+)
+
+
+def check(status: Any, headers: Any, expected: bytes | None) -> None:
+    """`expected` is the head without the server's own line, None for one that must not go out."""
+    if expected is None:
+        with pytest.raises(ApplicationError):
+            field_names(headers), encode_head(status, headers, "Own: 1\r\n")
+        return
+    field_names(headers)
+    assert encode_head(status, headers, "Own: 1\r\n") == expected + b"Own: 1\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "expected"),
+    [
+        ("200 OK", [], b"HTTP/1.1 200 OK\r\n"),
+        ("200 ", [], b"HTTP/1.1 200 \r\n"),
+        ("299 Any \xe9", [], b"HTTP/1.1 299 Any \xe9\r\n"),
+        ("200 OK", [("A", "b"), ("C", "d")], b"HTTP/1.1 200 OK\r\nA: b\r\nC: d\r\n"),
+        ("200 OK", [("S", "a=1"), ("S", "b=2")], b"HTTP/1.1 200 OK\r\nS: a=1\r\nS: b=2\r\n"),
+        ("200 OK", [("A", "")], b"HTTP/1.1 200 OK\r\nA: \r\n"),
+        ("200 OK", [("A", "\xe9\t ~")], b"HTTP/1.1 200 OK\r\nA: \xe9\t ~\r\n"),
+        # injected
+        ("200 OK\r\nX: y", [], None),
+        ("200 OK\nX: y", [], None),
+        ("200 OK\rX: y", [], None),
+        ("200 OK\0", [], None),
+        ("200 OK\r\n\r\n<script>", [], None),
+        ("200 OK", [("A", "b\r\nX: y")], None),
+        ("200 OK", [("A", "b\nX: y")], None),
+        ("200 OK", [("A", "b\rX: y")], None),
+        ("200 OK", [("A", "b\r\n\r\nbody")], None),
+        ("200 OK", [("A", "b\r\n")], None),
+        ("200 OK", [("A", "b\0")], None),
+        ("200 OK", [("A", "b\x0b")], None),
+        ("200 OK", [("A", "b\x7f")], None),
+        ("200 OK", [("A", "b\r\n folded")], None),
+        ("200 OK", [("A: b\r\nX", "y")], None),
+        ("200 OK", [("A\n", "y")], None),
+        ("200 OK", [("A ", "y")], None),
+        ("200 OK", [("", "y")], None),
+        ("200 OK", [("A:", "y")], None),
+        ("200 OK", [("Transfer-Encoding: chunked; x", "y")], None),
+        ("200 OK", [("\xe9", "y")], None),
+        # no status
+        ("200", [], None),
+        ("OK", [], None),
+        ("", [], None),
+        ("99 Low", [], None),
+        ("100 Continue", [], None),
+        ("101 Switching Protocols", [], None),
+        ("600 High", [], None),
+        ("2000 Long", [], None),
+        ("20x No", [], None),
+        ("200OK", [], None),
+        (" 200 OK", [], None),
+        ("200 \u20ac", [], None),
+        # no strings, no pairs
+        (b"200 OK", [], None),
+        (200, [], None),
+        (None, [], None),
+        ("200 OK", [("A", 1)], None),
+        ("200 OK", [("A", b"b")], None),
+        ("200 OK", [(b"A", "b")], None),
+        ("200 OK", [(1, "b")], None),
+        ("200 OK", [("A", None)], None),
+        ("200 OK", [("A",)], None),
+        ("200 OK", [("A", "b", "c")], None),
+        ("200 OK", ["Ab"[:1]], None),
+        ("200 OK", [None], None),
+        ("200 OK", [("A", "\u20ac")], None),
+        # the connection is the server's affair
+        *(
+            ("200 OK", [(name, "x")], None)
+            for name in (
+                "Connection",
+                "KEEP-ALIVE",
+                "Proxy-Authenticate",
+                "Proxy-Authorization",
+                "TE",
+                "Trailer",
+                "transfer-encoding",
+                "Upgrade",
+            )
+        ),
+    ],
+)
+def test_head(status: Any, headers: Any, expected: bytes | None) -> None:
+    check(status, headers, expected)
+
+
+def test_field_names() -> None:
+    assert field_names([("Content-Length", "1"), ("X-A", ""), ("x-a", "")]) == {"content-length", "x-a"}
+
+
+def test_names_are_not_remembered_without_bound() -> None:
+    for n in range(3000):
+        assert field_names([(f"X-{n}", "")]) == {f"x-{n}"}
+    assert len(_NAMES) <= 1024
+
+
+def test_chunks() -> None:
+    assert encode_chunk(b"x" * 255) == b"ff\r\n" + b"x" * 255 + b"\r\n"
+    assert LAST_CHUNK == b"0\r\n\r\n"
+
+
+def test_date() -> None:
+    assert date_line(784111777) == "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"  # the example of RFC 9110, section 5.6.7
+
+
+def read_by_h11(answer: bytes) -> tuple[int, dict[bytes, bytes], bytes]:
+    client = h11.Connection(h11.CLIENT)
+    client.send(h11.Request(method="GET", target="/", headers=[("Host", "a")]))
+    client.send(h11.EndOfMessage())
+    client.receive_data(answer)
+    client.receive_data(b"")
+    response = client.next_event()
+    assert isinstance(response, h11.Response)
+    body = b""
+    while isinstance(event := client.next_event(), h11.Data):
+        body += event.data
+    assert isinstance(event, h11.EndOfMessage)
+    return response.status_code, dict(response.headers), body
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_every_refusal_is_a_whole_answer(name: str) -> None:
+    status, headers, body = read_by_h11(refusal_answer(Refusal(name), 784111777))
+    assert status == REFUSALS[name][0]
+    assert 400 <= status < 600
+    assert body.decode() == f"{name}: {REFUSALS[name][1]}\n"
+    assert headers[b"date"] == b"Sun, 06 Nov 1994 08:49:37 GMT"
+    assert headers[b"content-length"] == str(len(body)).encode()
+    assert headers[b"connection"] == b"close"
+
+
+def test_plain_answer() -> None:
+    status, headers, body = read_by_h11(plain_answer(500, "Internal Server Error", "caf\xe9", 0))
+    assert (status, body.decode()) == (500, "caf\xe9\n")
+    assert headers[b"content-type"] == b"text/plain; charset=utf-8"
+
+
+def test_continue_is_all_there_is_to_it() -> None:
+    assert CONTINUE == b"HTTP/1.1 100 Continue\r\n\r\n"

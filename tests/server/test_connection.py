@@ -1,0 +1,654 @@
+"""One client's socket through its states, over real TCP, driven the way the loop drives it.
+
+`Link` holds both ends. Its `drive` does what the last verdict asked for as long as the socket allows; clocks are
+arguments, so deadlines are met by saying that it is later.
+"""
+
+import json
+import os
+import random
+import resource
+import select
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.server.harness import PATIENCE, Answer, Client, chunked, limited, poll, request, sized
+from wsgiserver.accesslog import AccessLog
+from wsgiserver.connection import LINGER, MOVES, Connection, Service, State, Verdict
+from wsgiserver.environ import Trust, template
+from wsgiserver.receiver import Limits
+
+Start = Callable[..., Callable[[bytes], None]]
+NOW = 1000.0
+RESET = struct.pack("ii", 1, 0)
+
+
+class Asked(list[dict[str, Any]]):
+    """An application that remembers what it was asked, and answers by path."""
+
+    def __call__(self, environ: dict[str, Any], start_response: Start) -> Any:
+        body = environ["wsgi.input"].read()
+        self.append(environ | {"body": body})
+        name, _, size = environ["PATH_INFO"].strip("/").partition("-")
+        if name == "raise":
+            raise ValueError("on purpose")
+        if name == "exit":
+            raise GeneratorExit
+        start_response("200 OK", [("Content-Length", size)] if name in {"short", "long"} else [])
+        if name == "stream":
+            return stream(int(size))
+        if name == "cut":
+            return cut(int(size))
+        if name == "badclose":
+            return BadClose()
+        return [b"x" * int(size or 0)] if name == "big" else [b"ab" if name in {"short", "long"} else body]
+
+
+def stream(size: int) -> Iterator[bytes]:
+    for _ in range(size):
+        yield b"y" * 1000
+
+
+def cut(size: int) -> Iterator[bytes]:
+    yield b"z" * size
+    raise ValueError("in the middle")
+
+
+class BadClose(list[bytes]):
+    def __iter__(self) -> Iterator[bytes]:
+        yield b"whole"
+
+    def close(self) -> None:
+        raise ValueError("in close")
+
+
+class Link:
+    """A connection, its client, the application's memory and the log."""
+
+    def __init__(self, folder: str | None = None, **limits: int) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self.client = Client(socket.create_connection(listener.getsockname()))
+            sock, address = listener.accept()
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.asked = Asked()
+        self._log_reader, self._log_writer = os.pipe2(os.O_NONBLOCK)
+        self.service = Service(
+            application=self.asked,
+            log=AccessLog(self._log_writer),
+            trust=Trust([]),
+            limits=Limits(limits.get("max_body", 1000), limits.get("memory", 100), folder),
+            head_timeout=10,
+            body_timeout=20,
+            keep_alive=75,
+            send_timeout=30,
+        )
+        base = template("srv", 80, sys.stderr, threads=True, processes=False)
+        self.connection = Connection(sock, address, base, self.service, NOW)
+        self.verdict = Verdict.READ
+
+    def drive(self, now: float = NOW) -> Verdict:
+        """Go on until the socket has to be waited for, or it is over."""
+        connection = self.connection
+        while True:
+            if self.verdict is Verdict.RUN:
+                connection.respond()
+                self.verdict = connection.resume(now)
+            elif self.verdict is Verdict.CLOSE:
+                connection.socket.close()
+                return self.verdict
+            elif self.verdict is Verdict.READ:
+                if not select.select([connection.socket], [], [], 0)[0]:
+                    return self.verdict
+                self.verdict = connection.receive(now)
+            else:
+                if not select.select([], [connection.socket], [], 0)[1]:
+                    return self.verdict
+                self.verdict = connection.flush(now)
+
+    def reach(self, state: State, now: float = NOW) -> None:
+        poll(lambda: (self.drive(now), self.connection.state is state)[1], f"{state}, now {self.connection.state}")
+
+    def say(self, data: bytes | str, state: State = State.HEAD, now: float = NOW) -> None:
+        """Send, and wait until the connection has made of it what it will."""
+        self.client.send(data)
+        assert select.select([self.connection.socket], [], [], 10)[0]
+        self.reach(state, now)
+
+    def expire(self, state: State) -> None:
+        self.verdict = self.connection.expire(self.connection.deadline)
+        self.reach(state)
+
+    def ask(self, data: bytes | str, *, method: str = "GET") -> Answer:
+        self.say(data)
+        return self.client.answer(method=method)
+
+    def logged(self) -> list[dict[str, Any]]:
+        self.service.log.flush()
+        try:
+            return [json.loads(line) for line in os.read(self._log_reader, 1 << 20).splitlines()]
+        except BlockingIOError:
+            return []
+
+    def reset(self) -> None:
+        self.client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self.client.socket.close()
+
+    def close(self) -> None:
+        self.client.socket.close()
+        if self.connection.state is not State.CLOSED:
+            for later in range(1, 5):
+                self.verdict = self.connection.expire(self.connection.deadline + later)
+                if self.drive() is Verdict.CLOSE:
+                    break
+        assert self.connection.state is State.CLOSED
+        self.connection.socket.close()
+        os.close(self._log_reader)
+        os.close(self._log_writer)
+
+
+class Answers(threading.Thread):
+    """Reads some answers while the connection is driven."""
+
+    def __init__(self, client: Client, count: int) -> None:
+        super().__init__()
+        self._client, self._count = client, count
+        self._answers: list[Answer] = []
+        self.start()
+
+    def run(self) -> None:
+        self._answers += [self._client.answer() for _ in range(self._count)]
+
+    def all(self) -> list[Answer]:
+        self.join(PATIENCE)
+        assert not self.is_alive()
+        return self._answers
+
+
+@pytest.fixture
+def link() -> Iterator[Link]:
+    made = Link()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def events(capfd: pytest.CaptureFixture[str]) -> Callable[[], list[dict[str, Any]]]:
+    """Return what the server said of itself since the last call."""
+    return lambda: [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
+
+
+Events = Callable[[], list[dict[str, Any]]]
+
+
+# --- Requests that are served -----------------------------------------------------------------------------------
+
+
+def check(link: Link, data: bytes, *bodies: bytes, state: State = State.HEAD) -> None:
+    """Each body is what an answer to the next of the requests in `data` holds."""
+    link.say(data, state)
+    for body in bodies:
+        answer = link.client.answer()
+        assert (answer.status, answer.body) == (200, body)
+    assert len(link.asked) == len(bodies)
+    for environ in link.asked:
+        assert environ.get("CONTENT_LENGTH", "0") == str(len(environ["body"]))
+
+
+@pytest.mark.parametrize(
+    ("data", "bodies", "state"),
+    [
+        (request("GET", "/"), [b""], State.HEAD),
+        (sized("/", b"hello"), [b"hello"], State.HEAD),
+        (sized("/", b"x" * 1000), [b"x" * 1000], State.HEAD),  # larger than is kept in memory
+        (chunked("/", b"hello"), [b"hello"], State.HEAD),
+        (chunked("/", b"x" * 1000, size=7), [b"x" * 1000], State.HEAD),
+        (chunked("/", b""), [b""], State.HEAD),
+        (sized("/", b""), [b""], State.HEAD),
+        # one after the other, in order, whatever their framing
+        (request("GET", "/big-3") * 3, [b"xxx"] * 3, State.HEAD),
+        (sized("/", b"one") + chunked("/", b"two") + request("GET", "/big-1"), [b"one", b"two", b"x"], State.HEAD),
+        (request("GET", "/big-100000") + request("GET", "/big-1"), [b"x" * 100_000, b"x"], State.HEAD),
+        (request("GET", "/stream-30") + request("GET", "/big-1"), [b"y" * 30_000, b"x"], State.HEAD),
+        # and no more once one of them closes
+        (request("GET", "/", "Connection: close"), [b""], State.CLOSED),
+        (request("GET", "/") + request("GET", "/", "Connection: close") * 2, [b"", b""], State.LINGERING),
+        (request("GET", "/", version="1.0"), [b""], State.CLOSED),
+        (request("GET", "/", "Connection: keep-alive", version="1.0"), [b""], State.HEAD),
+        (request("GET", "/stream-3", "Connection: keep-alive", version="1.0"), [b"y" * 3000], State.CLOSED),
+        (sized("/", b"hi", "Connection: close"), [b"hi"], State.CLOSED),
+    ],
+)
+def test_served(link: Link, data: bytes, bodies: list[bytes], state: State) -> None:
+    check(link, data, *bodies, state=state)
+    assert [record["status"] for record in link.logged()] == [200] * len(bodies)
+
+
+def test_byte_by_byte(link: Link) -> None:
+    data = chunked("/", b"hello world", size=3) + sized("/", b"again")
+    for n in range(len(data)):
+        link.client.send(data[n : n + 1])
+        select.select([link.connection.socket], [], [], 10)
+        link.drive()
+    assert [link.client.answer().body for _ in range(2)] == [b"hello world", b"again"]
+
+
+def test_environ_has_what_was_received(link: Link) -> None:
+    link.ask(chunked("/a%20b?c", b"hello", "X-Forwarded-For: 1.1.1.1"))
+    (environ,) = link.asked
+    assert (environ["CONTENT_LENGTH"], environ["PATH_INFO"], environ["QUERY_STRING"]) == ("5", "/a b", "c")
+    assert environ["REMOTE_ADDR"] == "127.0.0.1"
+    assert not {"HTTP_TRANSFER_ENCODING", "HTTP_X_FORWARDED_FOR"} & set(environ)
+
+
+def test_trailers_are_offered_apart(link: Link) -> None:
+    link.ask(request("POST", "/", "Transfer-Encoding: chunked", body=b"1\r\nx\r\n0\r\nHost: evil\r\nX-Sum: 7\r\n\r\n"))
+    (environ,) = link.asked
+    assert environ["wsgiserver.trailers"] == {"host": "evil", "x-sum": "7"}
+    assert environ["HTTP_HOST"] == "test"
+    assert "HTTP_X_SUM" not in environ
+
+
+def test_no_trailers_of_the_request_before(link: Link) -> None:
+    link.ask(request("POST", "/", "Transfer-Encoding: chunked", body=b"0\r\nX: y\r\n\r\n"))
+    link.ask(chunked("/", b"x"))
+    assert "wsgiserver.trailers" not in link.asked[1]
+
+
+def test_half_closed_client_gets_its_answer(link: Link) -> None:
+    link.client.send(sized("/", b"hello")).socket.shutdown(socket.SHUT_WR)
+    link.reach(State.CLOSED)
+    assert link.client.answer().body == b"hello"
+    assert link.client.rest() == b""
+
+
+def test_log_record(link: Link) -> None:
+    link.say(sized("/?q", b"x" * 500, "X-Request-ID: abc"), now=NOW + 5)
+    (record,) = link.logged()
+    expected: dict[str, Any] = {
+        "event": "request",
+        "client": "127.0.0.1",
+        "request_id": "abc",
+        "method": "POST",
+        "target": "/?q",
+    }
+    expected |= {"status": 200, "received": 500, "sent": 500, "framing": "length", "spool": "file", "refused": ""}
+    assert {key: record[key] for key in expected} == expected
+    assert 0 <= record["receive"] < 1
+
+
+def test_pipelined_requests_do_not_inherit_the_time_of_those_before(link: Link) -> None:
+    link.client.send(request("GET", "/"))
+    link.reach(State.HEAD)
+    link.client.answer()
+    link.client.send(request("GET", "/") + b"GET")
+    poll(lambda: (link.drive(NOW + 50), not link.connection._receiver.is_idle)[1], "a piece of a head")  # noqa: SLF001
+    assert link.connection.deadline == NOW + 60, "what is there of a head has a head's deadline"
+    link.say(request("GET", "/")[3:], now=NOW + 55)
+    assert link.logged()[-1]["receive"] == pytest.approx(5)
+
+
+# --- 100 Continue -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 5", "Transfer-Encoding: chunked"])
+def test_continue_when_the_body_is_wanted(link: Link, framing: str) -> None:
+    link.say(request("PUT", "/", "Expect: 100-continue", framing), State.BODY)
+    assert link.client.answer() == Answer(100, {}, b"")
+    link.say(b"hello" if "Length" in framing else b"5\r\nhello\r\n0\r\n\r\n")
+    assert link.client.answer().body == b"hello"
+
+
+def test_no_continue_for_who_does_not_wait(link: Link) -> None:
+    assert link.ask(sized("/", b"hello", "Expect: 100-continue")).body == b"hello"
+
+
+def test_too_large_is_refused_before_continue(link: Link) -> None:
+    link.say(request("PUT", "/", "Expect: 100-continue", "Content-Length: 1001"), State.LINGERING)
+    assert link.client.answer().status == 413
+    assert link.client.rest() == b""
+
+
+# --- Refusals ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "name"),
+    [
+        (b"GARBAGE\r\n\r\n", 400, "head-malformed"),
+        (b"GET / HTTP/1.1\r\n\r\n", 400, "host-missing"),
+        (request("GET", "/" + "x" * 9000), 414, "line-too-long"),
+        (request("GET", "/", *["X: y"] * 101), 431, "head-too-large"),
+        (request("HEAD", "/", "Content-Length: x"), 400, "content-length-invalid"),
+        (request("POST", "/", "Content-Length: 5, 5", body=b"hello"), 400, "content-length-invalid"),
+        (request("POST", "/", "Content-Length: 5", "Transfer-Encoding: chunked"), 400, "length-ambiguous"),
+        (request("POST", "/", "Transfer-Encoding: gzip, chunked"), 501, "transfer-encoding-unknown"),
+        (request("POST", "/", "Expect: miracles", "Content-Length: 5"), 417, "expectation-unknown"),
+        (request("GET", "/", version="2.0"), 505, "version-unsupported"),
+        (request("POST", "/", "Transfer-Encoding: chunked", body=b"5\r\nhelloX"), 400, "chunk-end-invalid"),
+        (sized("/", b"x" * 1001), 413, "body-too-large"),
+        (chunked("/", b"x" * 1001), 413, "body-too-large"),
+    ],
+)
+def test_refused(link: Link, data: bytes, status: int, name: str) -> None:
+    link.say(data, State.LINGERING)
+    is_head = data.startswith(b"HEAD")
+    answer = link.client.answer(method="HEAD" if is_head else "GET")
+    assert answer.status == status
+    assert answer.body.decode().startswith("" if is_head else name + ": ")
+    assert link.client.rest() == b""
+    assert answer.fields["connection"] == "close"
+    assert "date" in answer.fields
+    assert link.asked == []
+    (record,) = link.logged()
+    assert (record["status"], record["refused"]) == (status, name)
+    link.client.socket.close()
+    link.reach(State.CLOSED)
+
+
+def test_a_good_request_before_a_bad_one_is_served(link: Link) -> None:
+    link.say(request("GET", "/big-3") + b"GARBAGE\r\n\r\n", State.LINGERING)
+    assert [link.client.answer().status for _ in range(2)] == [200, 400]
+    assert len(link.asked) == 1
+
+
+def test_a_client_still_sending_can_read_the_refusal(link: Link) -> None:
+    """It reads only after all is sent: a connection closed at once would answer it with a reset."""
+    link.say(request("POST", "/", "Content-Length: 999999999"), State.LINGERING)
+    for _ in range(100):
+        link.client.send(b"x" * 65_536)
+        link.drive()
+    assert link.client.answer().status == 413
+    link.expire(State.CLOSED)
+
+
+def test_the_last_answer_can_be_read_by_a_client_that_has_said_more(link: Link) -> None:
+    """What was not read makes a close a reset, and that destroys answers: RFC 9112, section 9.6."""
+    link.say(request("GET", "/big-9000", "Connection: close") + b"x" * 100_000, State.LINGERING)
+    link.say(b"x" * 100_000, State.LINGERING)
+    assert link.client.answer().body == b"x" * 9000
+    link.client.socket.shutdown(socket.SHUT_WR)
+    link.reach(State.CLOSED)
+
+
+def test_lingering_is_bounded(link: Link) -> None:
+    link.say(b"GARBAGE\r\n\r\n", State.LINGERING)
+    link.say(b"more", State.LINGERING, NOW + 5)
+    assert link.connection.deadline == NOW + LINGER
+
+
+def test_cut_short_body_is_logged_and_never_handed_on(link: Link, events: Events) -> None:
+    for data, received, expected in (
+        (sized("/", b"hello")[:-1], 4, 5),
+        (chunked("/", b"hello")[:-1], 5, "unknown"),
+        (sized("/", b"x" * 500)[:-1], 499, 500),
+    ):
+        link = Link()
+        link.client.send(data).socket.shutdown(socket.SHUT_WR)
+        link.reach(State.CLOSED)
+        assert link.client.answer().status == 400
+        assert link.asked == []
+        assert link.logged()[0]["refused"] == "body-truncated"
+        (event,) = events()
+        assert (event["event"], event["received"], event["expected"]) == ("body-truncated", received, expected)
+        link.close()
+
+
+def test_reset_in_the_middle_of_a_body(link: Link, events: Events) -> None:
+    link.say(sized("/", b"hello")[:-1], State.BODY)
+    link.reset()
+    link.reach(State.CLOSED)
+    assert link.asked == []
+    assert [event["event"] for event in events()] == ["body-truncated"]
+
+
+@pytest.mark.parametrize("room", [300, 900])
+def test_no_room_for_the_body(tmp_path: Path, room: int, events: Events) -> None:
+    """The client is told 507, the log why; the application is never called."""
+    link = Link(str(tmp_path))
+    link.say(sized("/", b"x" * 1000)[:-800], State.BODY)
+    with limited(resource.RLIMIT_FSIZE, room):
+        link.say(b"x" * 800, State.LINGERING)
+    assert link.client.answer().status == 507
+    assert link.asked == []
+    (event,) = events()
+    assert event["event"] == "spool-failed"
+    assert "File too large" in event["error"]
+    link.close()
+
+
+# --- Deadlines --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "state", "patience", "status"),
+    [
+        (b"", State.HEAD, 10, 0),
+        (b"\r\n", State.HEAD, 10, 0),
+        (b"GET", State.HEAD, 10, 408),
+        (sized("/", b"hello")[:-1], State.BODY, 20, 408),
+        (chunked("/", b"hello")[:-1], State.BODY, 20, 408),
+        (request("GET", "/"), State.HEAD, 75, 200),
+        (request("GET", "/") + b"GET", State.HEAD, 10, 200),
+    ],
+)
+def test_deadlines(link: Link, data: bytes, state: State, patience: float, status: int) -> None:
+    if data:
+        link.say(data, state)
+    poll(lambda: (link.drive(), link.connection.deadline == NOW + patience)[1], "the deadline")
+    link.verdict = link.connection.expire(link.connection.deadline)
+    link.drive()
+    if status:
+        assert link.client.answer().status == status
+    if status == 408:
+        link.expire(State.CLOSED)
+    assert link.client.rest().startswith(b"HTTP/1.1 408" if data.endswith(b"\r\n\r\nGET") else b"")
+
+
+def test_a_head_that_trickles_has_one_deadline_and_a_body_one_for_each_piece(link: Link) -> None:
+    link.say(b"GET", State.HEAD, NOW + 1)
+    poll(lambda: (link.drive(), link.connection.deadline == NOW + 11)[1], "the deadline of the head")
+    link.say(b" / HTTP", State.HEAD, NOW + 5)
+    assert link.connection.deadline == NOW + 11
+    link.say(b"/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n", State.BODY, NOW + 6)
+    assert link.connection.deadline == NOW + 26
+    link.say(b"h", State.BODY, NOW + 20)
+    poll(lambda: (link.drive(NOW + 20), link.connection.deadline == NOW + 40)[1], "the deadline of the body")
+
+
+# --- A client that is slow to read ------------------------------------------------------------------------------
+
+BIG = 20_000_000  # more than loopback's buffers take
+
+
+@pytest.mark.parametrize("target", [f"/big-{BIG}", f"/stream-{BIG // 1000}"])
+def test_slow_reader_is_left_to_the_loop(link: Link, target: str) -> None:
+    link.say(request("GET", target) + request("GET", "/big-3"), State.SENDING)
+    assert link.verdict is Verdict.WRITE
+    assert link.connection.deadline == NOW + 30
+    assert len(link.asked) == 1, "the next request waits for its turn"
+    reader = Answers(link.client, 2)
+    link.reach(State.HEAD, NOW + 1)
+    assert [len(answer.body) for answer in reader.all()] == [BIG, 3]
+
+
+def test_slow_reader_that_stops(link: Link) -> None:
+    link.say(request("GET", f"/big-{BIG}"), State.SENDING)
+    link.expire(State.CLOSED)
+    (record,) = link.logged()
+    assert (record["status"], record["sent"]) == (200, BIG)
+
+
+@pytest.mark.parametrize("how", ["reset", "close"])
+def test_client_leaves_while_sending(link: Link, how: str) -> None:
+    link.say(request("GET", f"/big-{BIG}"), State.SENDING)
+    link.reset() if how == "reset" else link.client.socket.close()
+    link.reach(State.CLOSED)
+    assert [record["status"] for record in link.logged()] == [200]
+
+
+@pytest.mark.parametrize("target", [f"/big-{BIG}", "/stream-9", "/raise"])
+def test_client_leaves_before_its_answer(link: Link, target: str) -> None:
+    link.client.send(request("GET", target))
+    assert select.select([link.connection.socket], [], [], 10)[0]
+    link.verdict = link.connection.receive(NOW)
+    assert link.verdict is Verdict.RUN
+    link.reset()
+    link.reach(State.CLOSED)
+
+
+# --- Applications that fail -------------------------------------------------------------------------------------
+
+
+def test_failure_before_anything_was_sent(link: Link, events: Events) -> None:
+    for target in ("/raise", "/exit"):
+        link = Link()
+        link.say(request("GET", target), State.CLOSED)
+        answer = link.client.answer()
+        assert (answer.status, answer.fields["connection"]) == (500, "close")
+        assert "on purpose" not in answer.body.decode()
+        assert link.logged()[0]["status"] == 500
+        (event,) = events()
+        assert event["event"] == "application-error"
+        assert "Traceback" in event["error"]
+        link.close()
+
+
+def test_failure_has_no_body_for_head(link: Link) -> None:
+    link.say(request("HEAD", "/raise"), State.CLOSED)
+    answer = link.client.answer(method="HEAD")
+    assert answer.status == 500
+    assert link.client.rest() == b""
+
+
+@pytest.mark.parametrize("target", ["/cut-10", "/cut-100000", "/short-10", f"/cut-{BIG}"])
+def test_failure_in_the_middle_shows(link: Link, target: str) -> None:
+    """A reset and not an end, lest the part be taken for the whole."""
+    link.client.send(request("GET", target))
+    with pytest.raises((ConnectionResetError, EOFError)):  # noqa: PT012 - the reset may come at any read
+        while True:
+            if link.connection.state is not State.CLOSED:
+                select.select([link.connection.socket], [], [], 0.01)
+                link.drive()
+            assert link.client.socket.recv(1 << 20), "an end that looks like one"
+    assert link.connection.state is State.CLOSED
+
+
+def test_too_long_ends_where_it_was_to_end(link: Link, events: Events) -> None:
+    link.say(request("GET", "/long-1"), State.CLOSED)
+    assert link.client.answer().body == b"a"
+    assert link.client.rest() == b"", "closed in good order: the answer is whole"
+    assert "longer than its Content-Length" in events()[0]["error"]
+
+
+def test_failure_in_close_does_not_add_an_answer(link: Link, events: Events) -> None:
+    link.say(request("GET", "/badclose"), State.CLOSED)
+    assert link.client.answer().body == b"whole"
+    assert link.client.rest() == b""
+    assert "in close" in events()[0]["error"]
+
+
+def test_broken_stderr_of_the_application(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    link.say(request("GET", "/raise"), State.CLOSED)
+    assert link.client.answer().status == 500
+
+
+# --- Draining ---------------------------------------------------------------------------------------------------
+
+
+def test_draining_closes_after_the_answer(link: Link) -> None:
+    link.service.draining = True
+    link.say(request("GET", "/") + request("GET", "/"), State.LINGERING)
+    assert link.client.answer().fields["connection"] == "close"
+    assert link.client.rest() == b""
+
+
+@pytest.mark.parametrize(
+    ("data", "state", "deadline"),
+    [
+        (b"", State.HEAD, 1),
+        (request("GET", "/"), State.HEAD, 1),
+        (b"GET", State.HEAD, 10),
+        (b"GET\r\n\r\n", State.LINGERING, 1),
+        (sized("/", b"ab")[:-1], State.BODY, 20),
+    ],
+)
+def test_draining_hurries_only_who_is_idle(link: Link, data: bytes, state: State, deadline: float) -> None:
+    if data:
+        link.say(data, state)
+        poll(lambda: (link.drive(), data != b"GET" or not link.connection._receiver.is_idle)[1], "all of it")  # noqa: SLF001
+    link.connection.drain(NOW, 1)
+    assert link.connection.deadline == NOW + deadline
+
+
+# --- The table --------------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_moves_is_whole() -> None:
+    assert set(MOVES) == set(State)
+    assert MOVES[State.CLOSED] == frozenset()
+    assert all(State.CLOSED in MOVES[state] for state in State if state is not State.CLOSED)
+
+
+def walk(chance: random.Random) -> None:
+    """A client that does anything at any moment, and a clock that does too."""
+    link = Link(memory=chance.choice([0, 100]), max_body=100_000)
+    pieces = [
+        request("GET", "/"),
+        request("GET", "/big-200000"),
+        request("GET", f"/big-{BIG // 4}"),
+        request("GET", "/stream-300"),
+        request("GET", "/raise"),
+        request("GET", "/cut-5000"),
+        request("GET", "/badclose"),
+        request("GET", "/long-1"),
+        request("GET", "/", "Connection: close"),
+        sized("/", b"x" * 90_000),
+        chunked("/", b"x" * 5000, size=100),
+        request("PUT", "/", "Expect: 100-continue", "Content-Length: 10"),
+        b"GARBAGE\r\n\r\n",
+        b"\r\n",
+    ]
+    is_here, now = True, NOW
+    client = link.client.socket
+    client.setblocking(False)
+    for _ in range(chance.randrange(1, 30)):
+        if link.drive(now) is Verdict.CLOSE:
+            break
+        now += chance.choice([0, 0, 1])
+        act = chance.randrange(12)
+        try:
+            if act < 6 and is_here:
+                piece = chance.choice(pieces)
+                client.send(piece[: chance.choice([len(piece), len(piece), chance.randrange(len(piece))])])
+            elif act < 9 and is_here:
+                client.recv(chance.choice([100, 1 << 20]))
+            elif act == 9 and is_here:
+                client.shutdown(socket.SHUT_WR)
+            elif act == 10 and is_here and chance.random() < 0.5:
+                link.reset() if chance.random() < 0.5 else client.close()
+                is_here = False
+            elif act == 11 and link.connection.state is not State.APPLICATION:
+                now = max(now, link.connection.deadline)
+                link.verdict = link.connection.expire(now)
+        except OSError:
+            continue
+    link.close()
+
+
+def test_whatever_a_client_does_the_moves_are_legal_and_it_ends(capfd: pytest.CaptureFixture[str]) -> None:
+    began = time.monotonic()
+    rounds = 0
+    while rounds < 300 and (rounds < 50 or time.monotonic() - began < 5):
+        walk(random.Random(rounds))
+        rounds += 1
+    capfd.readouterr()

@@ -1,0 +1,446 @@
+"""The baton, with real threads and sockets: slow calls do not hold up fast ones, and nothing is lost or reordered.
+
+`Running` is a loop in this process with an application that does what the path says. No test depends on how long
+something takes, but for orders of magnitude that tell waiting from not waiting.
+"""
+
+import contextlib
+import os
+import random
+import resource
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.server.harness import PATIENCE, Client, chunked, limited, poll, request, sized
+from wsgiserver.accesslog import NoLog
+from wsgiserver.connection import Connection, Service
+from wsgiserver.environ import Trust, template
+from wsgiserver.loop import Loop
+from wsgiserver.receiver import Limits
+
+Start = Callable[..., Callable[[bytes], None]]
+FAST = request("GET", "/fast")
+
+
+class Gate:
+    """An application whose calls of /wait last until the gate is opened."""
+
+    def __init__(self) -> None:
+        self.opened = threading.Event()
+        self.waiting = 0
+        self.most = 0
+        self.calls = 0
+        self.threads: set[str] = set()
+        self._lock = threading.Lock()
+
+    def __call__(self, environ: dict[str, Any], start_response: Start) -> list[bytes]:
+        self.threads.add(threading.current_thread().name)
+        self.calls += 1
+        name, _, argument = environ["PATH_INFO"].strip("/").partition("-")
+        if name == "wait":
+            self._wait()
+        elif name == "sleep":
+            time.sleep(float(argument))
+        start_response("200 OK", [])
+        body: bytes = b"x" * int(argument) if name == "big" else environ["wsgi.input"].read()
+        return [body or environ["PATH_INFO"].encode()]
+
+    def _wait(self) -> None:
+        with self._lock:
+            self.waiting += 1
+            self.most = max(self.most, self.waiting)
+        assert self.opened.wait(PATIENCE)
+        with self._lock:
+            self.waiting -= 1
+
+
+class Running:
+    """A loop on threads of this process, with a pipe that ends it."""
+
+    def __init__(self, threads: int, handoff: float) -> None:
+        self.gate = Gate()
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=500)
+        self.listener.setblocking(False)
+        self.address = self.listener.getsockname()
+        limits = Limits(max_body=1 << 20, memory=1000, folder=None)
+        self.service = Service(self.gate, NoLog(), Trust([]), limits, 10, 10, 10, 10)
+        base = template("srv", 80, sys.stderr, threads=True, processes=False)
+
+        def accept(sock: socket.socket, address: Any, _: socket.socket, now: float) -> Connection:
+            return Connection(sock, address, base, self.service, now)
+
+        self.idles = 0
+        self.loop = Loop([self.listener], accept, threads=threads, handoff=handoff, idle=self._idle)
+        self._stop_reader, self._stop_writer = os.pipe()
+        self.loop.watch(self._stop_reader, self._drain)
+        self._before = set(threading.enumerate())
+        self._main = threading.Thread(target=self.loop.run)
+        self._main.start()
+
+    def _idle(self) -> None:
+        self.idles += 1
+
+    def _drain(self) -> None:
+        os.read(self._stop_reader, 1)
+        self.service.draining = True
+        self.loop.drain()
+
+    def client(self) -> Client:
+        return Client(socket.create_connection(self.address, timeout=PATIENCE))
+
+    def waiting(self, count: int) -> None:
+        poll(lambda: self.gate.waiting == count, f"{count} calls in progress")
+
+    def stop(self) -> None:
+        os.write(self._stop_writer, b"\0")
+
+    def ended(self) -> None:
+        """All of its threads end, but for the watchdog, which sleeps for good once nothing is called."""
+        self._main.join(PATIENCE)
+        assert not self._main.is_alive()
+        poll(lambda: not [t for t in self._threads() if t.name != "_guard"], "the end of its threads")
+
+    def _threads(self) -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread not in self._before]
+
+
+@contextmanager
+def running(threads: int = 4, handoff: float = 0.005) -> Iterator[Running]:
+    server = Running(threads, handoff)
+    try:
+        yield server
+    finally:
+        server.gate.opened.set()
+        server.stop()
+        server.ended()
+        os.close(server._stop_reader)  # noqa: SLF001
+        os.close(server._stop_writer)  # noqa: SLF001
+        server.loop._poll.close()  # noqa: SLF001
+
+
+def get(server: Running, target: str = "/fast") -> bytes:
+    with server.client() as client:
+        return client.get(target).body
+
+
+# --- The baton --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("busy", [1, 2, 3])
+def test_slow_calls_do_not_hold_up_fast_ones(busy: int) -> None:
+    """Not by luck: the slow ones do not end before the fast ones have been answered."""
+    with running(4) as server:
+        slow = [server.client().send(request("GET", "/wait")) for _ in range(busy)]
+        server.waiting(busy)
+        with server.client() as client:
+            for _ in range(200):
+                assert client.get("/fast").body == b"/fast"
+        assert [get(server) for _ in range(20)] == [b"/fast"] * 20
+        server.gate.opened.set()
+        for client in slow:
+            assert client.answer().body == b"/wait"
+            client.socket.close()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_with_all_threads_busy_others_wait_and_nothing_is_lost(threads: int) -> None:
+    with running(threads) as server:
+        slow = [server.client().send(request("GET", "/wait")) for _ in range(threads)]
+        server.waiting(threads)
+        others = [server.client().send(request("GET", f"/{n}")) for n in range(50)]
+        others += [server.client().send(request("GET", "/wait")) for n in range(10)]
+        server.gate.opened.set()
+        assert [client.answer().body for client in slow] == [b"/wait"] * threads
+        assert [client.answer().body for client in others[:50]] == [f"/{n}".encode() for n in range(50)]
+        assert [client.answer().body for client in others[50:]] == [b"/wait"] * 10
+        assert server.gate.most <= threads
+        for client in slow + others:
+            client.socket.close()
+
+
+def test_one_thread() -> None:
+    with running(1) as server, server.client() as client:
+        for n in range(50):
+            assert client.get(f"/{n}").body == f"/{n}".encode()
+        assert get(server, "/sleep-0.05") == b"/sleep-0.05"
+        assert len(server.gate.threads) == 1
+
+
+def test_a_connection_goes_on_after_it_was_returned() -> None:
+    with running(4) as server, server.client() as client:
+        for n in range(5):
+            assert client.get("/sleep-0.03").body == b"/sleep-0.03"
+            assert client.get(f"/{n}").body == f"/{n}".encode()
+            assert client.send(chunked("/", b"x" * 5000, size=100)).answer().body == b"x" * 5000
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_pipelined_slow_and_fast_requests_stay_in_order(threads: int) -> None:
+    targets = ["/sleep-0.02", "/a", "/b", "/sleep-0.01", "/big-300000", "/c", "/sleep-0", "/d"] * 3
+    with running(threads) as server, server.client() as client:
+        client.send(b"".join(request("GET", target) for target in targets))
+        for target in targets:
+            body = client.answer().body
+            assert body == (b"x" * 300_000 if "big" in target else target.encode())
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_one_clients_pipeline_does_not_hold_up_the_others(threads: int) -> None:
+    """None of its calls is slow, so the watchdog has no part in it."""
+    with running(threads, handoff=0.05) as server, server.client() as greedy, server.client() as other:
+        greedy.send(request("GET", "/sleep-0.02") * 100)
+        poll(lambda: server.gate.calls, "the first call")
+        assert other.get("/fast").body == b"/fast"
+        assert server.gate.calls < 50, "the other client had to wait for the pipeline"
+        for _ in range(100):
+            assert greedy.answer().body == b"/sleep-0.02"
+
+
+def test_many_connections() -> None:
+    with running(4) as server:
+        clients = [server.client() for _ in range(300)]
+        for _ in range(3):
+            for client in clients:
+                client.send(FAST)
+            assert {client.answer().body for client in clients} == {b"/fast"}
+        for client in clients:
+            client.socket.close()
+        poll(lambda: not server.loop._connections, "all to be forgotten")  # noqa: SLF001
+
+
+def test_slow_clients_hold_no_thread() -> None:
+    with running(1) as server:
+        clients = [server.client() for _ in range(60)]
+        for n, client in enumerate(clients):
+            client.send([b"", FAST[:10], sized("/", b"hello")[:-2], chunked("/", b"hello")[:-7]][n % 4])
+        reader = server.client().send(request("GET", "/big-60000000"))  # and does not read it
+        assert [get(server) for _ in range(20)] == [b"/fast"] * 20
+        assert len(reader.answer().body) == 60_000_000
+        for n, client in enumerate(clients):
+            client.send([FAST, FAST[10:], sized("/", b"hello")[-2:], chunked("/", b"hello")[-7:]][n % 4])
+            assert client.answer().status == 200
+        for client in [*clients, reader]:
+            client.socket.close()
+
+
+def test_suspicion_ends() -> None:
+    """After slow calls the baton is passed on first; after quick ones no longer."""
+    with running(4) as server, server.client() as client:
+        client.get("/sleep-0.05")
+        assert server.loop._suspicion  # noqa: SLF001
+        for _ in range(40):
+            client.get("/fast")
+        assert not server.loop._suspicion  # noqa: SLF001
+
+
+def test_watchdog_wakes_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes to sleep between calls; each first slow call after that is noticed all the same."""
+    monkeypatch.setattr("wsgiserver.loop.WATCHDOG_REST", 1)
+    with running(2, handoff=0.001) as server:
+        for n in range(60):
+            server.gate.opened.clear()
+            with server.client() as slow:
+                time.sleep(random.Random(n).random() * 0.01)  # any moment of its falling asleep
+                slow.send(request("GET", "/wait"))
+                server.waiting(1)
+                assert get(server) == b"/fast"
+                server.gate.opened.set()
+                assert slow.answer().body == b"/wait"
+
+
+def test_idle_means_idle() -> None:
+    with running(4) as server, server.client() as client:
+        client.get("/sleep-0.02")
+        half_closed = server.client()
+        half_closed.socket.shutdown(socket.SHUT_WR)
+        reset = server.client().send(sized("/", b"hello")[:-1])
+        reset.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        reset.socket.close()
+        before = server.idles
+        time.sleep(1)  # the time in which nothing happens is the subject
+        assert server.idles - before < 20
+        half_closed.socket.close()
+
+
+# --- Descriptors ------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def exhausted(server: Running, capfd: pytest.CaptureFixture[str]) -> Iterator[tuple[list[Client], list[int]]]:
+    """Three clients that cannot be accepted for want of descriptors, and what takes those up."""
+    clients = [Client(socket.socket()) for _ in range(3)]
+    held = [os.dup(0)]
+    with limited(resource.RLIMIT_NOFILE, max(held[0], *(client.socket.fileno() for client in clients)) + 1):
+        with contextlib.suppress(OSError):
+            while True:
+                held.append(os.dup(0))
+        for client in clients:
+            client.socket.connect(server.address)
+        poll(lambda: "descriptors-exhausted" in capfd.readouterr().err, "it to be said")
+        yield clients, held
+    for fd in held:
+        os.close(fd)
+    for client in clients:
+        client.socket.close()
+
+
+def test_out_of_descriptors_and_back(capfd: pytest.CaptureFixture[str]) -> None:
+    """It does not spin, and goes on as soon as there are some, even with nothing else to do."""
+    with running(2) as server, exhausted(server, capfd) as (clients, held):
+        before = server.idles
+        time.sleep(0.5)  # how often it looks in that time is the subject
+        assert server.idles - before < 20
+        os.close(held.pop())
+        assert clients[0].get("/fast").body == b"/fast"
+        clients[0].socket.close()
+        assert clients[1].get("/fast").body == b"/fast"
+
+
+def test_drained_while_out_of_descriptors(capfd: pytest.CaptureFixture[str]) -> None:
+    with running(2) as server, exhausted(server, capfd) as (clients, held):
+        server.stop()
+        os.close(held.pop())  # one can be accepted, and the next cannot
+        server.ended()
+        with contextlib.suppress(ConnectionResetError):
+            assert [client.rest() for client in clients] == [b""] * 3
+
+
+# --- Draining ---------------------------------------------------------------------------------------------------
+
+
+def test_drain_finishes_what_is_under_way() -> None:
+    with running(4) as server:
+        idle, half_head, half_body, slow = (server.client() for _ in range(4))
+        idle.get("/fast")
+        half_head.send(FAST[:10])
+        half_body.send(sized("/", b"hello")[:-1])
+        slow.send(request("GET", "/wait"))
+        server.waiting(1)
+        poll(lambda: len(server.loop._connections) == 4, "all of them")  # noqa: SLF001
+        server.stop()
+        poll(lambda: server.loop.draining, "the drain")
+        assert half_body.send(b"o").answer().fields["connection"] == "close"
+        assert half_head.send(FAST[10:]).answer().fields["connection"] == "close"
+        server.gate.opened.set()
+        assert slow.answer().body == b"/wait"
+        server.ended()
+        assert idle.rest() == half_body.rest() == half_head.rest() == b""
+        with pytest.raises(ConnectionRefusedError):
+            server.client()
+        for client in (idle, half_head, half_body, slow):
+            client.socket.close()
+
+
+def test_drain_does_not_wait_for_clients_that_were_promised_more() -> None:
+    """An answer begun before the drain says keep-alive; its client gets a moment, not all of the keep-alive time."""
+    with running(4) as server:
+        server.service.keep_alive = 10 * PATIENCE
+        slow, reader = server.client(), server.client()
+        slow.send(request("GET", "/wait"))
+        server.waiting(1)
+        reader.send(request("GET", "/big-30000000"))
+        poll(lambda: any(c.watched == 4 for c in list(server.loop._connections.values())), "a slow reader")  # noqa: SLF001
+        server.stop()
+        poll(lambda: server.loop.draining, "the drain")
+        server.gate.opened.set()
+        assert "connection" not in slow.answer().fields
+        assert len(reader.answer().body) == 30_000_000
+        server.ended()
+        assert slow.rest() == reader.rest() == b""
+        slow.socket.close()
+        reader.socket.close()
+
+
+def test_drain_takes_the_backlog() -> None:
+    with running(1) as server:
+        slow = server.client().send(request("GET", "/wait"))
+        server.waiting(1)
+        backlog = [server.client().send(request("GET", f"/{n}")) for n in range(40)]
+        server.stop()
+        server.gate.opened.set()
+        assert [client.answer().body for client in backlog] == [f"/{n}".encode() for n in range(40)]
+        assert slow.answer().body == b"/wait"
+        for client in [slow, *backlog]:
+            client.socket.close()
+
+
+def test_drain_lets_go_of_a_listener_that_others_still_have() -> None:
+    """Connections that wait for a sibling must not keep this one busy."""
+    with running(4) as server, socket.socket(fileno=os.dup(server.listener.fileno())) as sibling:
+        slow = server.client().send(request("GET", "/wait"))
+        server.waiting(1)
+        server.stop()
+        poll(lambda: server.loop.draining and server.listener.fileno() == -1, "the drain")
+        late = server.client()
+        poll(lambda: sibling.getsockname() and server.idles, "the loop")
+        before = server.idles
+        time.sleep(1)
+        assert server.idles - before < 50
+        late.socket.close()
+        server.gate.opened.set()
+        assert slow.answer().body == b"/wait"
+        slow.socket.close()
+
+
+def test_drain_twice_and_with_nothing_to_do() -> None:
+    for _ in range(8):
+        with running(4) as server:
+            server.stop()
+            server.ended()
+
+
+# --- All at once ------------------------------------------------------------------------------------------------
+
+
+def customer(server: Running, seed: int, until: float) -> int:
+    """A client that does what clients do, and asserts that every answer is its own."""
+    chance = random.Random(seed)
+    client, served = server.client(), 0
+    while time.monotonic() < until:
+        body = chance.randbytes(chance.choice([1, 10, 5000, 100_000]))
+        mark = f"/sleep-{chance.choice([0, 0, 0, 0.001, 0.006, 0.02])}"
+        kind = chance.randrange(8)
+        if kind == 0:  # leaves in the middle
+            client.send(sized(mark, body)[: -chance.randrange(1, len(body) + 1)])
+        elif kind == 1:  # leaves before the answer
+            client.send(request("GET", mark))
+        elif kind == 2:
+            targets = [mark, f"/{served}", mark]
+            client.send(b"".join(request("GET", target) for target in targets))
+            assert [client.answer().body for _ in targets] == [target.encode() for target in targets]
+        elif kind == 3:
+            assert len(client.get("/big-700000").body) == 700_000
+        elif kind == 4:
+            assert client.send(chunked(mark, body, size=chance.choice([100, 7000]))).answer().body == body
+        else:
+            assert client.send(sized(mark, body)).answer().body == body
+        served += 1
+        if kind < 2 or chance.random() < 0.2:
+            if chance.random() < 0.5:
+                client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            client.socket.close()
+            client = server.client()
+    client.socket.close()
+    return served
+
+
+@pytest.mark.parametrize("threads", [2, 4])
+def test_everything_at_once(threads: int, capfd: pytest.CaptureFixture[str]) -> None:
+    with running(threads, handoff=0.002) as server:
+        until = time.monotonic() + 2
+        with ThreadPoolExecutor(12) as pool:
+            counts = list(pool.map(lambda seed: customer(server, seed, until), range(12)))
+        assert all(counts)
+        poll(lambda: not server.loop._connections, "all to be forgotten")  # noqa: SLF001
+        seats = server.loop._seats  # noqa: SLF001
+        poll(lambda: len(seats) == threads - 1, "all threads but one to be idle")
+        assert get(server) == b"/fast"
+    assert "Traceback" not in capfd.readouterr().err

@@ -1,0 +1,215 @@
+"""What a slow client has not taken: in order, whole, within bounds, over a socket pair with the smallest buffers."""
+
+import fcntl
+import hashlib
+import random
+import resource
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.server.harness import PATIENCE, limited
+from wsgiserver.errors import ClientGone
+from wsgiserver.outbox import LIMIT, MEMORY, Outbox
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    """Return the server's end, which does not block, and the client's."""
+    server, client = socket.socketpair()
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    server.setblocking(False)
+    client.settimeout(PATIENCE)
+    with server, client:
+        yield server, client
+
+
+Make = Callable[..., Outbox]
+
+
+@pytest.fixture
+def make(pair: Pair) -> Iterator[Make]:
+    """Make outboxes of the server's end, and let go of what they keep afterwards."""
+    made: list[Outbox] = []
+
+    def outbox(patience: float = PATIENCE, folder: str | None = None, sock: socket.socket | None = None) -> Outbox:
+        made.append(Outbox(sock or pair[0], folder, patience))
+        return made[-1]
+
+    yield outbox
+    for each in made:
+        each.drop()
+
+
+class Reader(threading.Thread):
+    """Takes all there is, in bites, with or without a breath between them."""
+
+    def __init__(self, client: socket.socket, *, bite: int = 1 << 16, breath: float = 0.0) -> None:
+        super().__init__()
+        self._client, self._bite, self._breath = client, bite, breath
+        self.size = 0
+        self._hash = hashlib.sha256()
+        self.start()
+
+    def run(self) -> None:
+        while data := self._client.recv(self._bite):
+            self.size += len(data)
+            self._hash.update(data)
+            time.sleep(self._breath)
+
+    def digest(self) -> str:
+        self.join(PATIENCE)
+        assert not self.is_alive()
+        return self._hash.hexdigest()
+
+
+def flush_all(outbox: Outbox, server: socket.socket) -> None:
+    """Do what the loop does: wait until there is room."""
+    while not outbox.flush():
+        assert select.select([], [server], [], PATIENCE)[1]
+
+
+def check(pair: Pair, outbox: Outbox, pieces: list[bytes]) -> None:
+    """Nobody reads until all is handed over, if that can be; then the client gets it all, in order."""
+    server, client = pair
+    for piece in pieces:
+        outbox.send(piece)
+    reader = Reader(client)
+    flush_all(outbox, server)
+    assert outbox.is_empty
+    server.shutdown(socket.SHUT_WR)
+    assert reader.digest() == hashlib.sha256(b"".join(pieces)).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        [0],
+        [1],
+        [1, 0, 1],
+        [100_000],
+        [100_000] * 5,
+        [1] * 20_000,
+        [MEMORY, 1],
+        [MEMORY + 1],
+        [10_000] * 100,
+        [MEMORY * 10, 1, MEMORY * 3],
+    ],
+)
+def test_order_is_kept(pair: Pair, make: Make, sizes: list[int]) -> None:
+    chance = random.Random(7)
+    check(pair, make(), [chance.randbytes(size) for size in sizes])
+
+
+def test_what_the_socket_takes_is_not_kept(pair: Pair, make: Make) -> None:
+    outbox = make()
+    outbox.send(b"x" * 100)
+    assert outbox.is_empty
+    assert outbox.flush()
+    assert pair[1].recv(1000) == b"x" * 100
+
+
+def test_flush_tells_whether_anything_is_left(pair: Pair, make: Make) -> None:
+    client = pair[1]
+    outbox = make()
+    outbox.send(b"x" * 500_000)
+    assert not outbox.is_empty
+    assert not outbox.flush()
+    client.recv(1 << 20)
+    outbox.flush()
+    assert not outbox.is_empty
+    outbox.drop()
+    assert outbox.is_empty
+
+
+@pytest.mark.parametrize("block", [LIMIT * 2, 1 << 20])
+def test_a_producer_far_ahead_waits_for_its_client(pair: Pair, make: Make, block: int) -> None:
+    """One block that is beyond the limit, or many that add up to it: the same."""
+    server, client = pair
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 18)  # this one is about amounts
+    outbox = make()
+    data = random.Random(3).randbytes(1 << 20) * (block >> 20)
+    expected = hashlib.sha256()
+    reader = Reader(client)
+    for _ in range(LIMIT * 2 // block):
+        outbox.send(data)
+        expected.update(data)
+    flush_all(outbox, server)
+    server.shutdown(socket.SHUT_WR)
+    assert reader.digest() == expected.hexdigest()
+
+
+def test_no_more_than_the_limit_is_kept_for_a_client_that_reads_nothing(pair: Pair, make: Make) -> None:
+    began = time.monotonic()
+    with pytest.raises(ClientGone):
+        make(0.1).send(b"x" * (LIMIT * 2))
+    assert time.monotonic() - began < PATIENCE
+    assert pair[1].recv(1) == b"x"
+
+
+def test_after_giving_up_nothing_more_is_sent(pair: Pair, make: Make) -> None:
+    """An application that swallows the exception must not get its next words through: there is a gap before them."""
+    client = pair[1]
+    outbox = make(0.1)
+    with pytest.raises(ClientGone):
+        outbox.send(b"x" * (LIMIT * 2))
+    while select.select([client], [], [], 0)[0]:
+        client.recv(1 << 20)
+    for attempt in (lambda: outbox.send(b"y"), outbox.flush):
+        with pytest.raises(ClientGone):
+            attempt()
+    assert not select.select([client], [], [], 0)[0]
+
+
+@pytest.mark.parametrize("room", [0, 10_000, MEMORY, MEMORY + 10_000, 1_000_001])
+def test_a_full_disk_slows_down_and_loses_nothing(pair: Pair, make: Make, tmp_path: Path, room: int) -> None:
+    server, client = pair
+    pieces = [random.Random(n).randbytes(50_001) for n in range(40)] + [random.Random(1).randbytes(900_000)]
+    outbox = make(folder=str(tmp_path))
+    reader = Reader(client, breath=0.0005)
+    with limited(resource.RLIMIT_FSIZE, room):
+        for piece in pieces:
+            outbox.send(piece)
+        flush_all(outbox, server)
+    server.shutdown(socket.SHUT_WR)
+    assert reader.digest() == hashlib.sha256(b"".join(pieces)).hexdigest()
+
+
+def test_client_gone_before_and_while_something_is_kept(pair: Pair, make: Make) -> None:
+    client = pair[1]
+    outbox = make()
+    outbox.send(b"x" * 500_000)
+    client.close()
+    with pytest.raises(ClientGone):
+        outbox.flush()
+    outbox.drop()
+    with pytest.raises(ClientGone):
+        outbox.send(b"x")
+
+
+def test_client_goes_while_the_producer_waits(pair: Pair, make: Make) -> None:
+    client = pair[1]
+    outbox = make()
+    leaving = threading.Timer(0.2, client.close)
+    leaving.start()
+    began = time.monotonic()
+    with pytest.raises(ClientGone):
+        outbox.send(b"x" * (LIMIT * 2))
+    assert time.monotonic() - began < PATIENCE
+    leaving.join()
+
+
+def test_descriptors_above_1023(pair: Pair, make: Make) -> None:
+    """A busy server has them, and select() does not take them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with limited(resource.RLIMIT_NOFILE, max(soft, min(hard, 2048))):
+        server = socket.socket(fileno=fcntl.fcntl(pair[0].fileno(), fcntl.F_DUPFD_CLOEXEC, 1100))
+        with server, pytest.raises(ClientGone):
+            make(0.1, sock=server).send(b"x" * (LIMIT * 2))

@@ -1,0 +1,306 @@
+"""Processes and signals: what ends, what goes on, what is replaced, and what the exit code says."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.server.conftest import ROOT, Serve, Server
+from tests.server.harness import PATIENCE, chunked, poll, request, sized
+
+BODY = b"0123456789" * 30_000
+
+
+def is_there(pid: int) -> bool:
+    """Whether a process runs; one that has ended and was not waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def pid_serving(server: Server) -> int:
+    return int(server.get("/pid").body)
+
+
+# --- The end ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_term_finishes_what_is_under_way(serve: Serve, workers: str) -> None:
+    server = serve("-w", workers, "--threads", "4")
+    slow, half, head, idle, kept = (server.client() for _ in range(5))
+    idle.get("/")
+    kept.get("/")
+    slow.send(request("GET", "/sleep-1.5"))
+    half.send(chunked("/upload", BODY)[:100_000])
+    head.send(request("GET", "/")[:10])
+    server.get("/")
+    began = time.monotonic()
+    server.signal(signal.SIGTERM)
+    poll(lambda: server.events("stopping"), "the server to stop")
+    poll(lambda: kept.get("/").fields.get("connection") == "close", "its worker to have heard of it")
+    assert head.send(request("GET", "/")[10:]).answer().fields["connection"] == "close"
+    assert half.send(chunked("/upload", BODY)[100_000:]).answer().status == 200
+    assert slow.answer().body == b"slept"
+    assert idle.rest() == kept.rest() == head.rest() == half.rest() == b""
+    assert server.ended() == 0
+    assert time.monotonic() - began < 20
+    assert not server.events("cut-off")
+    assert server.events("stopped")[0]["code"] == 0
+    for client in (slow, half, head, idle, kept):
+        client.socket.close()
+
+
+def test_term_answers_what_waits_in_the_backlog(serve: Serve) -> None:
+    server = serve("--threads", "1")
+    slow = server.client().send(request("GET", "/sleep-1"))
+    poll(lambda: len(socket_states(server)) > 0, "the connection")
+    backlog = [server.client().send(request("GET", "/")) for _ in range(50)]
+    server.signal(signal.SIGTERM)
+    assert slow.answer().body == b"slept"
+    assert [client.answer().body for client in backlog] == [b"hello"] * 50
+    assert server.ended() == 0
+    for client in [slow, *backlog]:
+        client.socket.close()
+
+
+def socket_states(server: Server) -> list[str]:
+    port = f":{int(server.bind.rpartition(':')[2]):04X}"
+    lines = Path("/proc/net/tcp").read_text().splitlines()
+    return [line for line in lines if line.split()[1].endswith(port)]
+
+
+def test_term_is_bounded(serve: Serve) -> None:
+    server = serve("--graceful-timeout", "0.5", "--threads", "2")
+    stuck = server.client().send(request("GET", "/sleep-600"))
+    half = server.client().send(chunked("/upload", BODY)[:-1])
+    server.get("/")
+    server.signal(signal.SIGTERM)
+    assert server.ended(20) == 0
+    assert server.events("cut-off")
+    stuck.socket.close()
+    half.socket.close()
+
+
+def test_term_before_anything_was_asked(serve: Serve) -> None:
+    server = serve("-w", "3")
+    assert server.bind
+    server.signal(signal.SIGTERM)
+    assert server.ended() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+def test_int_stops_at_once(serve: Serve, number: int) -> None:
+    server = serve("-w", "2", "--threads", "2")
+    slow = server.client().send(request("GET", "/sleep-600"))
+    server.get("/")
+    workers = server.workers()
+    server.signal(number)
+    assert server.ended(20) == 0
+    assert not any(map(is_there, workers))
+    with pytest.raises((ConnectionResetError, EOFError)):
+        slow.answer()
+    slow.socket.close()
+
+
+def test_int_ends_a_drain_that_takes_too_long(serve: Serve) -> None:
+    server = serve("--threads", "2")
+    slow = server.client().send(request("GET", "/sleep-600"))
+    server.get("/")
+    server.signal(signal.SIGTERM)
+    poll(lambda: server.events("stopping"), "the server to stop")
+    server.signal(signal.SIGINT)
+    assert server.ended(20) == 0
+    slow.socket.close()
+
+
+# --- Workers that die -------------------------------------------------------------------------------------------
+
+
+def test_a_terminal_that_closes_stops_nothing(serve: Serve) -> None:
+    server = serve()
+    assert server.get("/").body == b"hello"
+    server.signal(signal.SIGHUP)
+    assert server.get("/").body == b"hello"
+    server.signal(signal.SIGTERM)
+    assert server.ended() == 0
+
+
+def test_exit_handlers_of_the_application_are_called(serve: Serve, tmp_path: Path) -> None:
+    """Error reporters and tracers send there what they have gathered."""
+    (tmp_path / "handlers").write_text("")
+    server = serve("-w", "2", TEST_EXIT_FILE=str(tmp_path / "handlers"))
+    assert server.get("/").body == b"hello"
+    poll(lambda: len(server.workers()) == 2, "both workers")
+    workers = server.workers()
+    server.signal(signal.SIGTERM)
+    assert server.ended() == 0
+    assert sorted(map(int, (tmp_path / "handlers").read_text().split())) == sorted(workers)
+
+
+def test_a_killed_worker_is_replaced(serve: Serve) -> None:
+    server = serve("-w", "2")
+    first = pid_serving(server)
+    before = set(server.workers())
+    os.kill(first, signal.SIGKILL)
+    poll(lambda: len(server.workers()) == 2 and first not in server.workers(), "another worker")
+    assert len(set(server.workers()) - before) == 1
+    assert server.events("worker-died")[0]["worker"] == first
+    for _ in range(20):
+        assert pid_serving(server) in server.workers()
+
+
+def test_the_only_worker_is_replaced_and_connections_wait_for_it(serve: Serve) -> None:
+    server = serve()
+    os.kill(pid_serving(server), signal.SIGKILL)
+    with server.client() as client:  # there is no worker now, or only just
+        assert client.get("/").body == b"hello"
+
+
+def test_a_worker_that_dies_young_is_not_replaced_without_a_pause(serve: Serve) -> None:
+    server = serve(TEST_CRASH_WITH="7")
+    poll(lambda: len(server.events("worker-died")) >= 3, "three deaths")
+    times = [event["code"] for event in server.events("worker-died")]
+    assert times[:3] == [7, 7, 7]
+    time.sleep(1)  # what happens in a second is the subject
+    assert len(server.events("worker-died")) < 8
+    server.signal(signal.SIGTERM)
+    assert server.ended() == 0
+
+
+def test_workers_end_when_the_supervisor_is_killed(serve: Serve) -> None:
+    server = serve("-w", "2", "--threads", "2")
+    slow = server.client().send(request("GET", "/sleep-1"))
+    server.get("/")
+    workers = server.workers()
+    server.signal(signal.SIGKILL)
+    server.ended()
+    assert slow.answer().body == b"slept", "not before it has finished"
+    poll(lambda: not any(map(is_there, workers)), "the workers to end")
+    slow.socket.close()
+
+
+def test_orphans_do_not_outlive_the_graceful_timeout(serve: Serve) -> None:
+    server = serve("--threads", "2", "--graceful-timeout", "0.5")
+    stuck = server.client().send(request("GET", "/sleep-600"))
+    server.get("/")
+    workers = server.workers()
+    server.signal(signal.SIGKILL)
+    server.ended()
+    poll(lambda: not any(map(is_there, workers)), "the workers to end", 20)
+    stuck.socket.close()
+
+
+def test_asking_again_gains_no_time(serve: Serve) -> None:
+    server = serve("--threads", "2", "--graceful-timeout", "2")
+    stuck = server.client().send(request("GET", "/sleep-600"))
+    server.get("/")
+
+    def ask_again() -> bool:
+        server.signal(signal.SIGTERM)
+        return server.process.poll() is not None
+
+    poll(ask_again, "the end", 20)
+    assert server.ended() == 0
+    stuck.socket.close()
+
+
+def test_the_supervisor_has_one_thread_and_no_application(serve: Serve) -> None:
+    server = serve("--threads", "8")
+    server.get("/")
+    assert len(list(Path(f"/proc/{server.pid}/task").iterdir())) == 1
+    (worker,) = server.workers()
+    assert len(list(Path(f"/proc/{worker}/task").iterdir())) == 9  # and the watchdog
+
+
+# --- What cannot start ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("application", "message"),
+    [
+        ("no.such.module", "ModuleNotFoundError: No module named 'no'"),
+        ("tests.server.application:nothing", "has no attribute 'nothing'"),
+        ("tests.server.application:ROUTES", "is not callable"),
+        ("tests.server.application:digests.x", "has no attribute 'x'"),
+    ],
+)
+def test_an_application_that_cannot_be_imported(serve: Serve, application: str, message: str) -> None:
+    server = serve(application=application)
+    assert server.ended() == 3
+    (event,) = server.events("application-not-loaded")
+    assert message in event["error"]
+    assert event["application"] == application
+    assert server.events("application-unusable")
+
+
+@pytest.mark.parametrize("workers", ["1", "3"])
+def test_it_says_so_once_and_leaves_nobody_behind(serve: Serve, workers: str) -> None:
+    server = serve("-w", workers, application="no.such.module")
+    assert server.ended() == 3
+    assert len(server.events("application-unusable")) == 1
+    assert "Traceback" not in "".join(line for line in server.error_output.splitlines() if not line.startswith("{"))
+
+
+def test_a_port_that_is_taken(serve: Serve) -> None:
+    server = serve()
+    other = serve("-b", server.bind)
+    assert other.ended() == 1
+    assert other.error_output.strip().endswith(f"cannot listen on {server.bind}: Address already in use")
+    assert "Traceback" not in other.error_output
+    assert server.get("/").body == b"hello"
+
+
+@pytest.mark.parametrize("path", ["/proc/s", "/no/such/folder/s"])
+def test_a_socket_that_cannot_be_made(serve: Serve, path: str) -> None:
+    server = serve("-b", f"unix:{path}")
+    assert server.ended() == 1
+    assert f"cannot listen on unix:{path}: " in server.error_output
+
+
+def test_a_variable_that_is_no_setting(serve: Serve) -> None:
+    server = serve(WSGISERVER_TREADS="4")
+    assert server.ended() == 2
+    assert "WSGISERVER_TREADS is not a setting" in server.error_output
+
+
+def test_several_addresses(serve: Serve, tmp_path: Path) -> None:
+    server = serve("-b", f"127.0.0.1:0,unix:{tmp_path}/s")
+    tcp, _, unix = server.bind.partition(", ")
+    assert unix == f"unix:{tmp_path}/s"
+    assert server.get("/").body == b"hello"
+    host, _, port = tcp.partition(":")
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as sock:
+        sock.sendall(request("GET", "/", "Connection: close"))
+        assert b"hello" in sock.recv(1000)
+
+
+def test_version() -> None:
+    command = [sys.executable, "-m", "wsgiserver", "--version"]
+    output = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True, timeout=PATIENCE)
+    assert output.stdout.startswith("wsgiserver ")
+
+
+# --- Under load -------------------------------------------------------------------------------------------------
+
+
+def test_no_request_is_lost_when_a_server_drains_under_load(serve: Serve) -> None:
+    """Every request that was sent before the end is answered, whole."""
+    server = serve("-w", "2", "--threads", "4")
+    clients = [server.client() for _ in range(20)]
+    asks = [request("GET", "/sleep-0.02"), chunked("/upload", BODY), sized("/upload", BODY)]
+    for client in clients:
+        client.get("/")
+    for n, client in enumerate(clients):
+        client.send(asks[n % 3])
+    server.signal(signal.SIGTERM)
+    assert [client.answer().status for client in clients] == [200] * 20
+    assert server.ended() == 0
+    for client in clients:
+        client.socket.close()

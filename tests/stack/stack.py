@@ -1,0 +1,257 @@
+"""The stack under test: starting it, asking the engine about it, looking inside, ending it.
+
+It knows scripts/ (so either generation of Compose will do), the engine's `docker`, and labels that Compose sets. It
+does not know HTTP; wire.py and the tests do.
+"""
+
+import contextlib
+import json
+import os
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from tests.stack.wire import Relay, Tcp
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = ROOT / "scripts"
+EXAMPLE = (ROOT / ".env.example").read_text()
+COMPOSE = "com.docker.compose"  # how its labels begin, in either generation
+UNITS = {"k": 1024, "m": 1024**2, "g": 1024**3}
+SETTING = re.compile(r"(?m)^#?([A-Z_]+)=(.*)$")
+
+# Programs that run inside a container. Its main process is the child of process 1, the init.
+_FAMILY = """
+import os, signal, sys
+from pathlib import Path
+def parent(pid):
+    try:
+        return int(Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
+def children(of):
+    return [int(path.name) for path in Path("/proc").glob("[0-9]*") if parent(path.name) == of]
+def workers():
+    return [pid for main in children(1) for pid in children(main)]
+def kill_all():
+    for pid in [*workers(), *children(1)]:
+        os.kill(pid, signal.SIGKILL)
+"""
+WORKERS = _FAMILY + "print(*workers())\n"
+KILL_ONE_WORKER = _FAMILY + "os.kill(workers()[0], signal.SIGKILL)\n"
+
+# From the inside, because the engine does not restart what `docker kill` ended. Workers first, or some live on for a
+# moment after their parent.
+KILL = _FAMILY + "kill_all()\n"
+
+# The same at the moment when a new file appears in one of the media folders: says "ready", then watches.
+KILL_AT_NEW_FILE = (
+    _FAMILY
+    + """
+def files():
+    return {path for pattern in ("*", "*/*") for path in Path(top).glob(pattern) if path.is_file()}
+top = f"/srv/media/{sys.argv[1]}"
+before = files()
+print("ready", flush=True)
+while not files() - before:
+    pass
+kill_all()
+"""
+)
+
+
+def eventually(check: Callable[[], object], within: float, what: str) -> None:
+    """Poll until the check is true. Fails when that takes longer than `within` seconds."""
+    deadline = time.monotonic() + within
+    while not check():
+        assert time.monotonic() < deadline, f"not within {within:.0f} seconds: {what}"
+        time.sleep(0.1)
+
+
+def engine_trouble() -> str:
+    """Why there can be no stack here; empty if there can."""
+    command = ["bash", "-c", 'source "$0/lib.sh"; engine_trouble', str(SCRIPTS)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [sock.getsockname()[1] for sock in sockets]
+
+
+def clean_environment() -> dict[str, str]:
+    """Our own, without settings of the stack, which would outdo its file. Which images to take stays the machine's."""
+    ours = {name for name, _ in SETTING.findall(EXAMPLE) if not name.endswith("_IMAGE")}
+    return {name: value for name, value in os.environ.items() if name not in ours}
+
+
+def run(*command: str, env: dict[str, str] | None = None, timeout: float = 120) -> str:
+    """Run to its end; returns stdout. Fails with all that was said."""
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=timeout, check=False, cwd=ROOT)
+    assert done.returncode == 0, (
+        f"{' '.join(command)}: exit {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
+    )
+    return done.stdout
+
+
+class Probe:
+    """Questions to probe.py inside the stack: `probe("photo", "cat.jpg")`."""
+
+    def __init__(self, container: str) -> None:
+        program = Path(__file__).with_name("probe.py").read_text()
+        command = ["docker", "exec", "-i", container, "python", "-c", program]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __call__(self, question: str, *arguments: str) -> Any:
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps([question, *arguments]) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        assert answer, f"the probe ended at {question} {arguments}; its complaint is on stderr"
+        return json.loads(answer)
+
+    def close(self) -> None:
+        assert self._process.stdin
+        assert self._process.stdout
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait(timeout=10)
+
+
+class Stack:
+    """A running stack, known by its settings file."""
+
+    def __init__(self, env_file: Path) -> None:
+        defaults = {name: value for name, value in SETTING.findall(EXAMPLE) if value}
+        self._settings = {**defaults, **dict(re.findall(r"(?m)^([A-Z_]+)=(.*)$", env_file.read_text()))}
+        self.environment = {**clean_environment(), "ENV_FILE": str(env_file)}
+        self.project = self._settings["COMPOSE_PROJECT_NAME"]
+        self.limit = int(self._settings["UPLOAD_MAX"][:-1]) * UNITS[self._settings["UPLOAD_MAX"][-1]]
+        self.user, self.password = self._settings["DEMO_USER"], self._settings["DEMO_PASSWORD"]
+        self.ports = {
+            "web": int(self._settings["HTTP_PORT"]),
+            "gunicorn": int(self._settings["GUNICORN_PORT"]),
+            "runserver": int(self._settings["RUNSERVER_PORT"]),
+        }
+        self.url = f"http://127.0.0.1:{self.ports['web']}"
+
+    # --- from outside ---------------------------------------------------------------------------------------------
+
+    def script(self, name: str, *arguments: str, **settings: str) -> str:
+        """Run one of scripts/ on this stack; `settings` outdo its file."""
+        return run(str(SCRIPTS / name), *arguments, env={**self.environment, **settings})
+
+    def compose(self, *arguments: str, **settings: str) -> str:
+        return self.script("compose.sh", *arguments, **settings)
+
+    @cached_property
+    def token(self) -> str:
+        return self.script("token.sh").strip()
+
+    def containers(self) -> dict[str, dict[str, Any]]:
+        """Service -> what the engine knows of its container, also one that has ended."""
+        ids = run("docker", "ps", "--all", "--quiet", *self._filters()).split()
+        found = json.loads(run("docker", "inspect", *ids)) if ids else []
+        return {container["Config"]["Labels"][f"{COMPOSE}.service"]: container for container in found}
+
+    def _filters(self, service: str | None = None) -> list[str]:
+        """For `docker ps`: Compose's containers alone; images that it built hand labels on to any other."""
+        labels = {"project": self.project, "oneoff": "False"} | ({"service": service} if service else {})
+        return [f"--filter=label={COMPOSE}.{key}={value}" for key, value in labels.items()]
+
+    def container(self, service: str) -> dict[str, Any]:
+        return self.containers()[service]
+
+    def is_healthy(self, service: str) -> bool:
+        container = self.containers().get(service)
+        return container is not None and container["State"].get("Health", {}).get("Status") == "healthy"
+
+    def wait_until_healthy(self, *services: str, within: float = 60) -> None:
+        for service in services:
+            eventually(lambda name=service: self.is_healthy(name), within, f"{service} is healthy")  # type: ignore[misc]  # a default binds the loop's value
+
+    def logs(self, service: str) -> str:
+        """What it said since it was started last, on either stream."""
+        container = self.container(service)
+        command = ["docker", "logs", "--since", container["State"]["StartedAt"], container["Id"]]
+        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True).stdout
+
+    # --- from inside ----------------------------------------------------------------------------------------------
+
+    def exec(self, service: str, *command: str) -> str:
+        container = run("docker", "ps", "--quiet", *self._filters(service)).strip()
+        return run("docker", "exec", container, *command)
+
+    def relay(self, service: str) -> Relay:
+        """To a service that publishes nothing, out of the container next to it."""
+        return Relay(self._neighbour, service)
+
+    def nginx(self, server: str) -> Tcp:
+        return Tcp(self.ports[server])
+
+    @cached_property
+    def _neighbour(self) -> str:
+        """The container that no test kills; it has the same image, volumes and database as web."""
+        name: str = self.container("gunicorn")["Id"]
+        return name
+
+    @cached_property
+    def probe(self) -> Probe:
+        return Probe(self._neighbour)
+
+    def state(self) -> tuple[list[str], list[str]]:
+        """All rows, and all files of the application."""
+        return self.probe("names"), self.probe("files")
+
+    def leftovers(self) -> list[str]:
+        """Bodies that nobody is receiving any more, in nginx's spool and in web's."""
+        spools = self.exec("nginx", "find", "/var/spool/nginx", "-type", "f")
+        spools += self.exec("web", "find", "/var/spool/wsgiserver", "-type", "f")
+        return spools.split()
+
+    @contextlib.contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """What happens inside leaves no row and no file, half-received ones included."""
+        before = self.state()
+        yield
+        eventually(lambda: self.state() == before, 5, f"rows and files are what they were: {before}")
+        eventually(lambda: not self.leftovers(), 5, "no half-received body is left")
+
+    # --- life and death -------------------------------------------------------------------------------------------
+
+    def sweep(self) -> None:
+        self.exec("gunicorn", "python", "manage.py", "sweep", "--age", "0")
+
+    def kill(self, service: str) -> None:
+        """End a service as a power cut would: nothing is cleaned up. Returns at once."""
+        container = self.container(service)["Id"]
+        subprocess.run(
+            ["docker", "exec", container, "python", "-c", KILL], check=False, capture_output=True, timeout=30
+        )
+
+    def wait_until_restarted(self, service: str, before: dict[str, Any], within: float = 60) -> None:
+        """Healthy, and not the same run of it as `before`, which `container()` returned."""
+        started = before["State"]["StartedAt"]
+
+        def is_new() -> bool:
+            return bool(self.container(service)["State"]["StartedAt"] != started and self.is_healthy(service))
+
+        eventually(is_new, within, f"{service} is back, by itself")
+
+    def close(self) -> None:
+        if "probe" in self.__dict__:
+            self.probe.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()

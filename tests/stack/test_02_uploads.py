@@ -1,0 +1,107 @@
+"""The point of it all: whatever the framing, what Django stores is the picture that was sent."""
+
+import subprocess
+
+import pytest
+import requests
+
+from tests.stack.pictures import Picture
+from tests.stack.stack import ROOT, Stack
+from tests.stack.wire import CHUNKED, SHAPES, Answer, Request, Wire, exchange, with_length
+
+SERVERS = ["web", "gunicorn"]
+
+
+def check_stored(stack: Stack, answer: Answer, name: str, picture: Picture) -> None:
+    """What was answered, what the row says, what the file is and what a visitor gets: all the same picture."""
+    assert answer.status == 201, answer.body
+    said = answer.json()
+    photo = said[0] if isinstance(said, list) else said  # a form may hold several
+    assert (photo["name"], photo["sha256"], photo["size"]) == (name, picture.sha256, picture.size)
+    check_kept(stack, name, picture)
+    with stack.nginx("web") as visitor:
+        download = exchange(visitor, Request("GET", photo["url"], {}), token=None)
+    assert (download.status, Picture(download.body).sha256) == (200, picture.sha256)
+
+
+def check_kept(stack: Stack, name: str, picture: Picture) -> None:
+    kept = stack.probe("photo", name)
+    assert kept is not None, f"{name} has no row"
+    assert (kept["row_sha256"], kept["row_size"]) == (picture.sha256, picture.size)
+    assert (kept["file_sha256"], kept["file_size"]) == (picture.sha256, picture.size)
+    assert kept["thumbnail_size"] > 0
+
+
+def check_lost(stack: Stack, wire: Wire, name: str, picture: Picture) -> None:
+    """The bug that this project is about: the server drops a chunked body, and Django sees none."""
+    answer = exchange(wire, CHUNKED(name, picture.content), stack.token)
+    assert (answer.status, answer.json()["error"]) == (400, "empty-body")
+    assert "chunked" in answer.json()["detail"]
+    assert stack.probe("photo", name) is None
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_through_nginx_every_framing_is_stored_whole(
+    stack: Stack, photo: Picture, name: str, shape: str, server: str
+) -> None:
+    with stack.nginx(server) as wire:
+        answer = exchange(wire, SHAPES[shape](name, photo.content), stack.token)
+    check_stored(stack, answer, name, photo)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_our_server_needs_no_nginx_for_that(stack: Stack, photo: Picture, name: str, shape: str) -> None:
+    with stack.relay("web") as wire:
+        answer = exchange(wire, SHAPES[shape](name, photo.content), stack.token)
+    check_stored(stack, answer, name, photo)
+
+
+def test_gunicorn_alone_loses_a_chunked_upload(stack: Stack, photo: Picture, name: str) -> None:
+    with stack.relay("gunicorn") as wire:
+        check_lost(stack, wire, name, photo)
+    with stack.relay("gunicorn") as wire:
+        answer = exchange(wire, with_length(name, photo.content), stack.token)
+    check_stored(stack, answer, name, photo)
+
+
+def test_runserver_loses_a_chunked_upload(stack: Stack, photo: Picture, name: str) -> None:
+    if "runserver" not in stack.containers():
+        pytest.skip("runserver does not run in this stack; it belongs to the profile demo")
+    with stack.nginx("runserver") as wire:
+        check_lost(stack, wire, name, photo)
+    with stack.nginx("runserver") as wire:
+        answer = exchange(wire, with_length(name, photo.content), stack.token)
+    check_stored(stack, answer, name, photo)
+
+
+def test_several_uploads_on_one_connection(stack: Stack, photo: Picture, name: str) -> None:
+    with stack.nginx("web") as wire:
+        for number, shape in enumerate(SHAPES.values()):
+            answer = exchange(wire, shape(f"{number}-{name}", photo.content), stack.token)
+            check_stored(stack, answer, f"{number}-{name}", photo)
+
+
+def test_a_library_that_streams_a_generator(stack: Stack, api: requests.Session, photo: Picture, name: str) -> None:
+    blocks = (photo.content[start : start + 10_000] for start in range(0, photo.size, 10_000))
+    answer = api.put(f"{stack.url}/api/photos/{name}", data=blocks, timeout=20)
+    assert (answer.status_code, answer.json()["sha256"]) == (201, photo.sha256)
+    check_kept(stack, name, photo)
+
+
+def test_the_command_that_make_up_prints(stack: Stack) -> None:
+    """Copied from what it says, pasted into a shell."""
+    story = stack.script("story.sh", "stack")
+    command = story[story.index("curl ") :]
+    done = subprocess.run(
+        ["bash", "-c", f"set -e; {command}"],
+        env={**stack.environment, "no_proxy": "*"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert '"sha256"' in done.stdout, done.stdout + done.stderr
+    check_kept(stack, "sample.jpg", Picture((ROOT / "docs" / "sample.jpg").read_bytes()))

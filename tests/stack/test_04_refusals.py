@@ -1,0 +1,160 @@
+"""What is refused is refused in a way that the client can read, and leaves nothing behind."""
+
+import itertools
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.stack import pictures
+from tests.stack.pictures import Picture
+from tests.stack.stack import Stack, eventually
+from tests.stack.wire import BLOCK, CHUNKED, SHAPES, Answer, Request, Shape, chunked, exchange, with_length
+
+SERVERS = ["web", "gunicorn"]
+
+# What is sent -> the stable name of the refusal.
+UNSOUND: dict[str, tuple[Callable[[Picture], Picture], str]] = {
+    "a text file": (lambda _: pictures.text(), "not-an-image"),
+    "noise": (lambda photo: Picture(photo.content[100:]), "not-an-image"),
+    "a photo cut short": (pictures.truncated, "image-truncated"),
+    "a decompression bomb": (lambda _: pictures.bomb(), "image-too-many-pixels"),
+    "nothing": (lambda _: Picture(b""), "empty-body"),
+}
+
+
+def check_refused(answer: Answer, status: int, error: str) -> None:
+    """JSON of one shape, whoever wrote it."""
+    assert answer.headers["Content-Type"].startswith("application/json"), answer.body
+    problem = answer.json()
+    assert (answer.status, problem["error"]) == (status, error)
+    assert problem["detail"].endswith((".", "make up"))
+    assert problem["request_id"] == answer.headers["X-Request-ID"]
+
+
+@pytest.mark.parametrize("shape", ["length", "chunked", "multipart"])
+@pytest.mark.parametrize("unsound", UNSOUND)
+def test_what_is_no_sound_picture(stack: Stack, photo: Picture, name: str, unsound: str, shape: str) -> None:
+    make, error = UNSOUND[unsound]
+    with stack.unchanged(), stack.nginx("web") as wire:
+        answer = exchange(wire, SHAPES[shape](name, make(photo).content), stack.token)
+    check_refused(answer, 400, error)
+
+
+def test_the_logs_know_the_request_by_the_id_that_the_client_got(stack: Stack, name: str) -> None:
+    """One id from nginx through our server to Django, so that a complaint can be followed."""
+    with stack.nginx("web") as wire:
+        answer = exchange(wire, with_length(name, pictures.text().content), stack.token)
+    request_id = answer.json()["request_id"]
+    for service in ("nginx", "web"):
+        eventually(lambda at=service: request_id in stack.logs(at), 5, f"{service} has logged it")  # type: ignore[misc]  # a default binds the loop's value
+
+
+def test_one_bad_file_of_a_form_refuses_all(stack: Stack, api: requests.Session, photo: Picture, name: str) -> None:
+    files = [("file", (name, photo.content)), ("file", (f"bad-{name}", pictures.truncated(photo).content))]
+    with stack.unchanged():
+        answer = api.post(f"{stack.url}/api/photos/", files=files, timeout=20)
+    assert (answer.status_code, answer.json()["error"]) == (400, "image-truncated")
+
+
+def test_a_form_sent_to_put_is_refused(stack: Stack, api: requests.Session, photo: Picture, name: str) -> None:
+    with stack.unchanged():
+        answer = api.put(f"{stack.url}/api/photos/{name}", files={"file": (name, photo.content)}, timeout=20)
+    assert (answer.status_code, answer.json()["error"]) == (415, "unsupported-media-type")
+
+
+def test_a_body_cut_short_is_no_body(stack: Stack, photo: Picture, name: str) -> None:
+    """The client goes away in the middle: with a length, and in the middle of a chunk."""
+    for shape in (with_length, CHUNKED):
+        for service in ("nginx", "web"):
+            wire = stack.nginx("web") if service == "nginx" else stack.relay("web")
+            request = shape(name, photo.content)
+            with stack.unchanged(), wire:
+                wire.send(request.head(wire.host, stack.token))
+                for piece in itertools.islice(request.pieces, 20):
+                    wire.send(piece)
+
+
+# --- too large --------------------------------------------------------------------------------------------------------
+
+# How it is sent, and how much too large it is, in bytes.
+TOO_LARGE: dict[str, tuple[Shape, int]] = {
+    "length, by one byte": (with_length, 1),
+    "length, by far": (with_length, 30 * 1024 * 1024),
+    "chunked, by one byte": (CHUNKED, 1),
+    "chunked, by far": (CHUNKED, 30 * 1024 * 1024),
+    "chunked, in one chunk": (chunked(lambda: itertools.repeat(1024**3)), 1),
+    "expect, by one byte": (SHAPES["expect"], 1),
+    "expect, chunked, by one byte": (SHAPES["expect, chunked"], 1),
+}
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("how", TOO_LARGE)
+def test_too_large_is_told_to_a_client_that_sends_on(
+    stack: Stack, photo: Picture, name: str, how: str, server: str
+) -> None:
+    shape, excess = TOO_LARGE[how]
+    picture = pictures.padded(photo, stack.limit + excess)
+    with stack.unchanged(), stack.nginx(server) as wire:
+        answer = exchange(wire, shape(name, picture.content), stack.token)
+        check_refused(answer, 413, "too-large")
+    assert "UPLOAD_MAX" in answer.json()["detail"]
+
+
+def test_our_server_keeps_the_limit_without_nginx(stack: Stack, photo: Picture, name: str) -> None:
+    picture = pictures.padded(photo, stack.limit + 1)
+    for shape in (with_length, CHUNKED):
+        with stack.unchanged(), stack.relay("web") as wire:
+            answer = exchange(wire, shape(name, picture.content), stack.token)
+            assert answer.status == 413
+
+
+@pytest.mark.parametrize("arguments", [["-H", "Transfer-Encoding: chunked"], [], ["-H", "Expect:"]])
+def test_curl_sees_it_too(stack: Stack, photo: Picture, name: str, arguments: list[str], tmp_path: Path) -> None:
+    file = tmp_path / name
+    file.write_bytes(pictures.padded(photo, stack.limit + 1).content)
+    curl = ["curl", "-sS", "--noproxy", "*", "-H", f"Authorization: Token {stack.token}", "-T", str(file), *arguments]
+    with stack.unchanged():
+        done = subprocess.run(
+            [*curl, f"{stack.url}/api/photos/{name}"], capture_output=True, text=True, check=False, timeout=30
+        )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["error"] == "too-large"
+
+
+def test_a_library_sees_it_too(stack: Stack, api: requests.Session, photo: Picture, name: str) -> None:
+    picture = pictures.padded(photo, stack.limit + 1)
+    blocks = (picture.content[start : start + BLOCK] for start in range(0, picture.size, BLOCK))
+    with stack.unchanged():
+        answer = api.put(f"{stack.url}/api/photos/{name}", data=blocks, timeout=30)
+    assert (answer.status_code, answer.json()["error"]) == (413, "too-large")
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("shape", ["length", "chunked", "expect, chunked"])
+def test_exactly_the_limit_is_not_too_large(stack: Stack, photo: Picture, name: str, shape: str, server: str) -> None:
+    picture = pictures.padded(photo, stack.limit)
+    with stack.nginx(server) as wire:
+        answer = exchange(wire, SHAPES[shape](name, picture.content), stack.token)
+    assert (answer.status, answer.json()["sha256"]) == (201, picture.sha256)
+    assert stack.probe("photo", name)["file_sha256"] == picture.sha256
+
+
+# --- what nginx refuses by itself -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [("application/json", "application/json"), ("text/html,*/*;q=0.8", "text/html; charset=utf-8")],
+)
+def test_outside_the_api_a_browser_gets_a_page(stack: Stack, photo: Picture, accept: str, content_type: str) -> None:
+    size = stack.limit + 1
+    request = Request("POST", "/", {"Content-Length": str(size), "Accept": accept}, [photo.content])
+    with stack.unchanged(), stack.nginx("web") as wire:
+        answer = exchange(wire, request, stack.token)
+    assert (answer.status, answer.headers["Content-Type"]) == (413, content_type)
+    assert answer.headers["X-Request-ID"].encode() in answer.body

@@ -1,0 +1,320 @@
+"""The page as people meet it: in a real browser, on a phone and on a desktop, with JavaScript and without.
+
+Every test ends by asking the browser whether anything was wrong on the way: errors on the console (a violation of the
+content-security policy is one), answers that failed, content wider than the screen.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, FilePayload, Page, Playwright, Response, StorageState, expect, sync_playwright
+
+from tests.stack.pictures import Picture, text
+from tests.stack.stack import Stack
+
+BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
+SCREENS: dict[str, dict[str, Any]] = {
+    "phone": {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True},
+    "desktop": {"viewport": {"width": 1280, "height": 800}},
+}
+SLOW_LINE = 2_000_000  # bytes per second: a photo takes more than a second, so that its progress can be seen
+
+# Remembers every value that a progress bar of the page shows from now on.
+WATCH_PROGRESS = """() => {
+  window.seen = [];
+  new MutationObserver((changes) => {
+    for (const { target } of changes) if (target.localName === "progress") window.seen.push(target.value);
+  }).observe(document.body, { subtree: true, attributes: true, attributeFilter: ["value"] });
+}"""
+
+# What a screen reader, or somebody with weak eyes, would stumble over. WCAG 2.2, level AA, where a program can tell.
+FIND_BARRIERS = """() => {
+  const barriers = [];
+  const complain = (element, what) => barriers.push(`${what}: ${element.outerHTML.slice(0, 120)}`);
+  const shown = (element) => element.checkVisibility({ visibilityProperty: true });
+  const nameOf = (element) =>
+    [element.getAttribute("aria-label"), element.textContent,
+     ...[...(element.labels || [])].map((label) => label.textContent),
+     ...[...element.querySelectorAll("img")].map((image) => image.alt)].join("");
+
+  if (!document.documentElement.lang) complain(document.documentElement, "no language");
+  if (!document.title) complain(document.documentElement, "no title");
+  if (document.querySelectorAll("h1").length !== 1) complain(document.body, "not one first heading");
+  if (!document.querySelector("main")) complain(document.body, "no main part");
+  for (const image of document.querySelectorAll("img")) if (!image.hasAttribute("alt")) complain(image, "no alt");
+  for (const control of document.querySelectorAll("a, button, summary, select, textarea, input:not([type=hidden])"))
+    if (!nameOf(control).trim()) complain(control, "no name");
+  const ids = [...document.querySelectorAll("[id]")].map((element) => element.id);
+  for (const id of ids) if (ids.indexOf(id) !== ids.lastIndexOf(id)) barriers.push(`twice: id=${id}`);
+  for (const control of document.querySelectorAll("button, .button, summary, input:not([type=hidden])")) {
+    const { width, height } = control.getBoundingClientRect();
+    if (shown(control) && Math.min(width, height) < 24) complain(control, `too small to hit, ${width} x ${height}`);
+  }
+
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const rgba = (color) => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = color;
+    canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data];
+  };
+  const luminance = (color) => {
+    const [r, g, b] = color.map((c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const behind = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const color = rgba(getComputedStyle(at).backgroundColor);
+      if (color[3] === 255) return color;
+    }
+    return matchMedia("(prefers-color-scheme: dark)").matches ? [18, 18, 18] : [255, 255, 255];
+  };
+  for (const element of document.querySelectorAll("body *")) {
+    const words = [...element.childNodes].filter((node) => node.nodeType === 3 && node.textContent.trim());
+    if (!words.length || !shown(element) || element.closest("svg, .unseen, .skip, script, template")) continue;
+    const style = getComputedStyle(element);
+    const [light, dark] = [luminance(rgba(style.color)), luminance(behind(element))].sort((a, b) => b - a);
+    const contrast = (light + 0.05) / (dark + 0.05);
+    const large = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.66 && style.fontWeight >= 700);
+    if (contrast < (large ? 3 : 4.5)) complain(element, `contrast ${contrast.toFixed(2)}`);
+  }
+  return barriers;
+}"""
+
+
+@dataclass
+class Visit:
+    """One visitor's page, and what the browser had to complain about."""
+
+    page: Page
+    label: str
+    complaints: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("console", lambda message: self._note(message.type in {"error", "warning"}, message.text))
+        self.page.on("pageerror", lambda error: self._note(is_bad=True, what=str(error)))
+        self.page.on("response", self._response)
+
+    def _note(self, is_bad: bool, what: str) -> None:
+        """Not ERR_NETWORK_CHANGED: other containers of this machine come and go, and Chromium then loads again."""
+        if is_bad and "ERR_NETWORK_CHANGED" not in what:
+            self.complaints.append(what)
+
+    def _response(self, response: Response) -> None:
+        self._note(is_bad=response.status >= 400, what=f"{response.status} {response.url}")
+
+    def log_in(self, stack: Stack) -> None:
+        self.page.goto("/login/")
+        self.page.get_by_label("Name").fill(stack.user)
+        self.page.get_by_label("Password").fill(stack.password)
+        self.page.get_by_role("button", name="Log in").click()
+        expect(self.page.get_by_role("button", name="Log out")).to_be_visible()
+
+    def look(self, what: str) -> None:
+        """Nothing is wrong with the page as it is now; and a picture of it.
+
+        Not of the whole page: for that, Chromium gives up being a phone.
+        """
+        if folder := os.environ.get("STACK_SCREENSHOTS"):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            self.page.screenshot(path=Path(folder) / f"{what}-{self.label}.png")
+        width = self.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        assert width[0] <= width[1], f"{what}: wider than the screen"
+        assert self.complaints == []
+
+
+@pytest.fixture(scope="module")
+def playwright() -> Iterator[Playwright]:
+    with sync_playwright() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    found = [path for path in map(shutil.which, BROWSERS) if path]
+    path = found[0] if found else playwright.chromium.executable_path
+    if not Path(path).exists():
+        pytest.skip("no browser: install chromium, or run: .venv/bin/playwright install chromium")
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+    running = playwright.chromium.launch(executable_path=path, args=[*sandbox, "--no-proxy-server"])
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def session(stack: Stack, browser: Browser) -> StorageState:
+    """The cookies of somebody who has logged in."""
+    with browser.new_context(base_url=stack.url) as context:
+        Visit(context.new_page(), "").log_in(stack)
+        return context.storage_state()
+
+
+@pytest.fixture
+def visit(stack: Stack, browser: Browser) -> Iterator[Callable[..., Visit]]:
+    """Opens the gallery in a window of a screen's size: `visit("phone", javascript=False, session=cookies)`."""
+    contexts = []
+
+    def opened(
+        screen: str, *, javascript: bool = True, scheme: str = "light", session: StorageState | None = None
+    ) -> Visit:
+        options = {
+            **SCREENS[screen],
+            "java_script_enabled": javascript,
+            "color_scheme": scheme,
+            "storage_state": session,
+        }
+        contexts.append(browser.new_context(base_url=stack.url, **options))
+        contexts[-1].set_default_timeout(20_000)  # milliseconds
+        label = "-".join([screen, scheme] + ([] if javascript else ["no-javascript"]))
+        visitor = Visit(contexts[-1].new_page(), label)
+        visitor.page.goto("/")
+        return visitor
+
+    yield opened
+    for context in contexts:
+        context.close()
+
+
+def as_file(name: str, picture: Picture, kind: str = "image/jpeg") -> FilePayload:
+    return {"name": name, "mimeType": kind, "buffer": picture.content}
+
+
+def check_shown(page: Page, name: str) -> None:
+    """The photo is in the gallery, and what is shown of it has arrived."""
+    image = page.get_by_role("img", name=name, exact=True)
+    expect(image).to_be_visible()
+    page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=image.element_handle())
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_an_upload_shows_how_far_it_is(
+    stack: Stack, visit: Callable[..., Visit], photo: Picture, name: str, screen: str
+) -> None:
+    visitor = visit(screen)
+    page = visitor.page
+    visitor.log_in(stack)
+    page.evaluate(WATCH_PROGRESS)
+    line = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": SLOW_LINE}
+    page.context.new_cdp_session(page).send("Network.emulateNetworkConditions", line)
+
+    page.get_by_label("choose").set_input_files(as_file(name, photo))
+
+    expect(page.get_by_text("%")).to_be_visible()
+    visitor.look("uploading")
+    check_shown(page, name)
+    seen = page.evaluate("window.seen")
+    assert len({value for value in seen if 0 < value < 1}) >= 3, seen
+    assert seen == sorted(seen)
+    assert seen[-1] == 1
+    assert stack.probe("photo", name)["file_sha256"] == photo.sha256
+    visitor.look("uploaded")
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_an_upload_needs_no_javascript(
+    stack: Stack, visit: Callable[..., Visit], photo: Picture, name: str, screen: str
+) -> None:
+    visitor = visit(screen, javascript=False)
+    visitor.log_in(stack)
+    visitor.page.get_by_label("choose").set_input_files(as_file(name, photo))
+    visitor.page.get_by_role("button", name="Upload", exact=True).click()
+    expect(visitor.page.get_by_role("img", name=name, exact=True)).to_be_visible()
+    assert stack.probe("photo", name)["file_sha256"] == photo.sha256
+    visitor.look("uploaded")
+
+
+def test_several_files_at_once(
+    stack: Stack, visit: Callable[..., Visit], session: StorageState, photo: Picture, name: str
+) -> None:
+    visitor = visit("desktop", session=session)
+    names = [f"{number}-{name}" for number in range(3)]
+    visitor.page.get_by_label("choose").set_input_files([as_file(each, photo) for each in names])
+    for each in names:
+        check_shown(visitor.page, each)
+    visitor.look("several")
+
+
+def test_a_file_that_is_no_picture_is_explained(
+    stack: Stack, visit: Callable[..., Visit], session: StorageState, photo: Picture, name: str
+) -> None:
+    """And the one after it is stored all the same."""
+    visitor = visit("phone", session=session)
+    files = [as_file("notes.jpg", text()), as_file(name, photo)]
+    visitor.page.get_by_label("choose").set_input_files(files)
+    expect(visitor.page.get_by_role("listitem").filter(has_text="notes.jpg")).to_contain_text("not a picture")
+    check_shown(visitor.page, name)
+    assert all("400" in complaint for complaint in visitor.complaints)  # the browser notes the refusal, too
+    visitor.complaints.clear()
+    visitor.look("refused")
+
+
+def test_a_file_that_is_too_large_is_explained_before_it_is_sent(
+    stack: Stack, visit: Callable[..., Visit], session: StorageState, photo: Picture, tmp_path: Path
+) -> None:
+    visitor = visit("phone", session=session)
+    large = tmp_path / "large.jpg"
+    with large.open("wb") as file:
+        file.write(photo.content)
+        file.truncate(stack.limit + 1)
+    with stack.unchanged():
+        visitor.page.get_by_label("choose").set_input_files(large)
+        expect(visitor.page.get_by_role("listitem").filter(has_text="large.jpg")).to_contain_text("Too large")
+    visitor.look("too-large")
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_a_photo_is_deleted(
+    stack: Stack, visit: Callable[..., Visit], session: StorageState, photo: Picture, name: str, screen: str
+) -> None:
+    visitor = visit(screen, session=session)
+    visitor.page.get_by_label("choose").set_input_files(as_file(name, photo))
+    check_shown(visitor.page, name)
+    control = visitor.page.get_by_label(f"Delete {name}")
+    visitor.page.get_by_role("listitem").filter(has=control).hover()
+    assert control.evaluate("control => control.checkVisibility({ opacityProperty: true })")
+    control.click()
+    visitor.page.get_by_role("button", name="Delete for good").click()
+    expect(visitor.page.get_by_text(f"{name} is gone.")).to_be_visible()
+    expect(visitor.page.get_by_role("img", name=name, exact=True)).to_have_count(0)
+    assert stack.probe("photo", name) is None
+    visitor.look("deleted")
+
+
+def test_logging_out(stack: Stack, visit: Callable[..., Visit]) -> None:
+    visitor = visit("desktop")
+    visitor.log_in(stack)
+    visitor.page.get_by_role("button", name="Log out").click()
+    expect(visitor.page.get_by_role("link", name="Log in")).to_be_visible()
+    expect(visitor.page.get_by_label("choose")).to_have_count(0)
+    visitor.look("logged-out")
+
+
+@pytest.mark.parametrize(("screen", "scheme"), [("phone", "dark"), ("desktop", "light"), ("desktop", "dark")])
+def test_nothing_stands_in_anybodys_way(
+    visit: Callable[..., Visit], session: StorageState, screen: str, scheme: str
+) -> None:
+    stranger, visitor = visit(screen, scheme=scheme), visit(screen, scheme=scheme, session=session)
+    barriers = {"gallery": stranger.page.evaluate(FIND_BARRIERS), "form": visitor.page.evaluate(FIND_BARRIERS)}
+    stranger.look("gallery")
+    stranger.page.goto("/login/")
+    barriers["login"] = stranger.page.evaluate(FIND_BARRIERS)
+    stranger.look("login")
+    visitor.page.get_by_label("choose").set_input_files(as_file("notes.jpg", text()))
+    expect(visitor.page.get_by_role("listitem").filter(has_text="notes.jpg")).to_contain_text("not a picture")
+    barriers["refusal"] = visitor.page.evaluate(FIND_BARRIERS)
+    assert {place: found for place, found in barriers.items() if found} == {}
+
+
+def test_the_keyboard_reaches_the_upload(stack: Stack, visit: Callable[..., Visit], session: StorageState) -> None:
+    visitor = visit("desktop", session=session)
+    reached = []
+    for _ in range(8):
+        visitor.page.keyboard.press("Tab")
+        reached.append(visitor.page.evaluate("document.activeElement.id || document.activeElement.textContent.trim()"))
+    assert reached[0] == "Skip to the content"
+    assert "file" in reached

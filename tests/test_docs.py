@@ -1,0 +1,70 @@
+"""The tables in the documentation say what the code says.
+
+Should one fail: it shows the table as it has to be, and `python tests/test_docs.py` writes it.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from wsgiserver.errors import REFUSALS
+from wsgiserver.settings import declared
+
+ROOT = Path(__file__).resolve().parent.parent
+SERVER = ROOT / "docs" / "wsgiserver.md"
+PATHS = re.compile(r"`((?:tests|docs|app|wsgiserver|scripts|nginx|bench)/[\w./-]*)(?:::(\w+))?`")
+
+
+def settings_table() -> str:
+    rows = ["| flag | default | meaning |", "|---|---|---|"]
+    for setting in declared():
+        meta = setting.metadata
+        short = f", `{meta['short']}`" if meta["short"] else ""
+        flag = setting.name.replace("_", "-")
+        rows.append(f"| `--{flag}`{short} | {meta['shown']} | {meta['meaning']} |")
+    return "\n".join(rows)
+
+
+def refusals_table() -> str:
+    rows = ["| name | status | because |", "|---|---|---|"]
+    rows += [f"| `{name}` | {status.value} | {detail} |" for name, (status, detail) in REFUSALS.items()]
+    return "\n".join(rows)
+
+
+TABLES = {"settings": settings_table, "refusals": refusals_table}
+
+
+def put(text: str, name: str) -> str:
+    return re.sub(
+        rf"(?s)(<!-- {name} -->\n).*?(<!-- /{name} -->)",
+        lambda match: f"{match[1]}\n{TABLES[name]()}\n\n{match[2]}",
+        text,
+    )
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_says_what_the_code_says(name: str) -> None:
+    text = SERVER.read_text()
+    assert put(text, name) == text
+
+
+@pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md", "docs/wsgiserver.md"])
+def test_paths_and_tests_that_are_named_exist(page: str) -> None:
+    for path, test in PATHS.findall((ROOT / page).read_text()):
+        assert (ROOT / path).exists(), path
+        assert not test or f"def {test}(" in (ROOT / path).read_text(), f"{path}::{test}"
+
+
+def test_the_readme_names_every_variable() -> None:
+    variables = re.findall(r"(?m)^#?([A-Z][A-Z_]+)=", (ROOT / ".env.example").read_text())
+    table = (ROOT / "README.md").read_text()
+    assert variables
+    assert [name for name in variables if f"`{name}`" not in table] == []
+
+
+if __name__ == "__main__":
+    page = SERVER.read_text()
+    for table in TABLES:
+        page = put(page, table)
+    SERVER.write_text(page)

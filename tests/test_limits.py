@@ -1,0 +1,101 @@
+"""Limits that have to stand in an order, read from the files that set them.
+
+Each layer must outlast the one behind it, or it gives up on work that would have been done: a server that closes an
+idle connection while nginx sends into it, a proxy that answers 504 just before the answer, an engine that kills what
+is still draining. The numbers live in compose.yaml and nginx/; this file knows only their order.
+"""
+
+import re
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
+
+
+def compose() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    return loaded
+
+
+def seconds(text: str) -> float:
+    number, unit = re.fullmatch(r"(\d+)(ms|s|m|h)?", str(text)).groups()  # type: ignore[union-attr]  # a wrong one fails
+    return int(number) * UNITS[unit or "s"]
+
+
+def nginx(directive: str, file: str) -> float:
+    """The one value that a directive has in a file; two that differ would be two truths."""
+    values = set(re.findall(rf"(?m)^\s*{directive} (\w+);", (ROOT / "nginx" / file).read_text()))
+    assert len(values) == 1, f"{directive} in {file}: {values}"
+    return seconds(values.pop())
+
+
+def wsgiserver(name: str) -> float:
+    return seconds(compose()["services"]["web"]["environment"][f"WSGISERVER_{name}"])
+
+
+def gunicorn(flag: str) -> float:
+    flags = dict(part[2:].split("=", 1) for part in compose()["services"]["gunicorn"]["command"] if "=" in part)
+    return seconds(flags[flag])
+
+
+def grace(service: str) -> float:
+    return seconds(compose()["services"][service]["stop_grace_period"])
+
+
+CHAINS: dict[str, list[tuple[str, Callable[[], float]]]] = {
+    "nginx closes an idle connection before the server does": [
+        ("nginx keepalive_timeout", lambda: nginx("keepalive_timeout", "upstreams.conf.template")),
+        ("web --keep-alive", lambda: wsgiserver("KEEP_ALIVE")),
+    ],
+    "nginx closes an idle connection before gunicorn does": [
+        ("nginx keepalive_timeout", lambda: nginx("keepalive_timeout", "upstreams.conf.template")),
+        ("gunicorn --keep-alive", lambda: gunicorn("keep-alive")),
+    ],
+    "what nginx still waits for may finish while gunicorn stops": [
+        ("gunicorn --timeout", lambda: gunicorn("timeout")),
+        ("nginx proxy_read_timeout", lambda: nginx("proxy_read_timeout", "proxy.conf")),
+        ("gunicorn --graceful-timeout", lambda: gunicorn("graceful-timeout")),
+        ("stop_grace_period", lambda: grace("gunicorn")),
+    ],
+    "what nginx still waits for may finish while web stops": [
+        ("nginx proxy_read_timeout", lambda: nginx("proxy_read_timeout", "proxy.conf")),
+        ("web --graceful-timeout", lambda: wsgiserver("GRACEFUL_TIMEOUT")),
+        ("stop_grace_period", lambda: grace("web")),
+    ],
+    "nginx ends by itself before the engine kills it": [
+        ("nginx proxy_read_timeout", lambda: nginx("proxy_read_timeout", "proxy.conf")),
+        ("nginx worker_shutdown_timeout", lambda: nginx("worker_shutdown_timeout", "nginx.conf.template")),
+        ("stop_grace_period", lambda: grace("nginx")),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_each_limit_is_below_the_next(name: str) -> None:
+    chain = [(who, read()) for who, read in CHAINS[name]]
+    for (lower, before), (higher, after) in pairwise(chain):
+        assert before < after, f"{lower} ({before} s) has to be below {higher} ({after} s)"
+
+
+def test_both_servers_get_the_same_workers_threads_and_grace() -> None:
+    web = compose()["services"]["web"]
+    command = " ".join(compose()["services"]["gunicorn"]["command"])
+    for flag, variable in {"workers": "WORKERS", "threads": "THREADS", "graceful-timeout": "GRACEFUL_TIMEOUT"}.items():
+        assert f"--{flag}={web['environment'][f'WSGISERVER_{variable}']} " in command
+
+
+def test_one_variable_for_the_largest_upload_reaches_every_layer() -> None:
+    services = compose()["services"]
+    upload_max = services["nginx"]["environment"]["UPLOAD_MAX"]
+    assert upload_max.startswith("${UPLOAD_MAX:-")
+    assert services["web"]["environment"]["WSGISERVER_MAX_BODY"] == upload_max
+    for name in ("web", "gunicorn", "runserver", "migrate"):
+        assert services[name]["environment"]["UPLOAD_MAX"] == upload_max
+    for template in ("limits.conf.template", "errors.conf.template"):
+        assert "${UPLOAD_MAX}" in (ROOT / "nginx" / template).read_text()

@@ -1,0 +1,200 @@
+"""What the files of the stack promise each other: settings, services, the trust boundary, targets. No engine needed."""
+
+import os
+import re
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLE = (ROOT / ".env.example").read_text()
+COMPOSE = (ROOT / "compose.yaml").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text()
+LOADED: dict[str, Any] = yaml.safe_load(COMPOSE)
+SERVICES: dict[str, dict[str, Any]] = LOADED["services"]
+LONG_RUNNING = sorted(set(SERVICES) - {"migrate"})
+SETTING = re.compile(r"(?m)^(#?)([A-Z_]+)=(.*)$")
+DEFAULT = re.compile(r"\$\{([A-Z_]+):-([^}]*)\}")
+# Read by Compose itself.
+COMPOSE_OWN = {"COMPOSE_PROJECT_NAME", "COMPOSE_PROFILES"}
+
+
+# --- .env.example and who reads it ----------------------------------------------------------------------------------
+
+
+def test_every_setting_is_read_and_every_variable_is_explained() -> None:
+    explained = {name for _, name, _ in SETTING.findall(EXAMPLE)}
+    read = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", COMPOSE))
+    assert explained - COMPOSE_OWN == read
+
+
+def test_a_commented_setting_shows_the_default_that_compose_uses() -> None:
+    shown = {name: value for comment, name, value in SETTING.findall(EXAMPLE) if comment}
+    for name, default in DEFAULT.findall(COMPOSE):
+        assert shown.get(name, default) == default, name
+    for name, image in re.findall(r"(?m)^ARG (\w+_IMAGE)=(.+)$", (ROOT / "Dockerfile").read_text()):
+        assert shown[name] == image
+
+
+def test_no_secret_has_a_default() -> None:
+    secrets = {name for _, name, value in SETTING.findall(EXAMPLE) if value == "change-me"}
+    assert secrets == {"SECRET_KEY", "DEMO_PASSWORD", "POSTGRES_PASSWORD"}
+    for name in secrets:
+        assert f"${{{name}:?run: make env}}" in COMPOSE
+        assert f"${{{name}:-" not in COMPOSE
+
+
+# --- compose.yaml ---------------------------------------------------------------------------------------------------
+
+
+def test_services_come_in_the_order_a_request_meets_them() -> None:
+    assert list(SERVICES) == ["nginx", "web", "gunicorn", "runserver", "migrate", "db"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_is_locked_down_and_limited(name: str) -> None:
+    service = SERVICES[name]
+    assert service["init"] is True
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", service["user"])
+    assert service["logging"]["options"] == {"max-size": "10m", "max-file": "3"}
+    assert {"mem_limit", "cpus", "pids_limit", "restart", "stop_grace_period"} <= set(service)
+    assert "container_name" not in service  # it would keep a second stack from starting
+    assert "privileged" not in service
+
+
+@pytest.mark.parametrize("name", LONG_RUNNING)
+def test_a_health_check_asks_127_0_0_1_and_fails_on_http_errors(name: str) -> None:
+    test = " ".join(SERVICES[name]["healthcheck"]["test"])
+    assert "127.0.0.1" in test
+    assert "localhost" not in test
+    assert "curl" not in test or "-f" in test
+
+
+def test_only_nginx_publishes_ports_and_only_where_bind_address_says() -> None:
+    publishing = {name for name, service in SERVICES.items() if "ports" in service}
+    assert publishing == {"nginx", "runserver"}
+    assert SERVICES["runserver"]["profiles"] == ["demo"]
+    for name in publishing:
+        for port in SERVICES[name]["ports"]:
+            assert port.startswith("${BIND_ADDRESS:-127.0.0.1}:")
+
+
+def test_what_runs_behind_nginx_has_no_way_out() -> None:
+    assert LOADED["networks"]["inside"] == {"internal": True}
+    for name in ("web", "gunicorn", "migrate", "db"):
+        assert SERVICES[name]["networks"] == ["inside"]
+
+
+def test_the_application_waits_for_the_migration() -> None:
+    for name in ("web", "gunicorn", "runserver"):
+        assert SERVICES[name]["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}
+
+
+def test_nginx_only_reads_the_photos() -> None:
+    assert "media:/srv/media:ro" in SERVICES["nginx"]["volumes"]
+
+
+def test_django_gets_the_same_settings_whoever_serves_it() -> None:
+    django = LOADED["x-app-environment"]
+    for name in ("web", "gunicorn", "runserver", "migrate"):
+        got = {key: SERVICES[name]["environment"][key] for key in django}
+        assert got | {"X_ACCEL_PREFIX": ""} == django
+
+
+# --- nginx ----------------------------------------------------------------------------------------------------------
+
+
+def test_no_header_of_the_trust_boundary_passes_a_client_s_value_on() -> None:
+    boundary = (ROOT / "nginx" / "proxy.conf").read_text()
+    values = dict(re.findall(r"(?m)^proxy_set_header (\S+) (\S+);", boundary))
+    assert values["X-Forwarded-For"] == "$remote_addr"
+    assert values["X-Request-ID"] == "$request_id"
+    assert not [name for name, value in values.items() if value.startswith(("$http_", "$proxy_add_"))]
+    assert {"X-Accel-Redirect", "X-Body-File", "Proxy", "Forwarded"} <= {k for k, v in values.items() if v == '""'}
+
+
+def test_every_pass_to_the_application_goes_through_the_trust_boundary() -> None:
+    passing = [path.name for path in sorted((ROOT / "nginx").iterdir()) if "proxy_pass " in path.read_text()]
+    assert passing == ["proxy.conf"]
+
+
+def test_the_entrypoint_replaces_every_variable_of_the_templates_and_no_other() -> None:
+    entrypoint = (ROOT / "nginx" / "entrypoint.sh").read_text()
+    replaced = set(re.findall(r"\$([A-Z_]+)", re.search(r"(?m)^VARIABLES='(.*)'$", entrypoint)[1]))  # type: ignore[index]  # a missing one fails
+    used = {
+        name
+        for path in (ROOT / "nginx").glob("*.template")
+        for name in re.findall(r"\$\{([A-Z_]+)\}", path.read_text())
+    }
+    assert replaced == used
+    assert used - {"RESOLVERS"} <= set(SERVICES["nginx"]["environment"])
+
+
+# --- make and scripts -----------------------------------------------------------------------------------------------
+
+
+def test_every_target_is_in_help_and_its_script_exists() -> None:
+    phony = re.search(r"(?m)^\.PHONY: (.*)$", MAKEFILE)[1].split()  # type: ignore[index]  # a missing one fails
+    helped = re.findall(r"(?m)^([a-z]+):.*## ", MAKEFILE)
+    assert sorted(phony) == sorted(helped)
+    printed = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for target in phony:
+        assert re.search(rf"(?m)^  make {target} ", printed), target
+    for script in re.findall(r"scripts/[a-z-]+\.sh", MAKEFILE):
+        assert os.access(ROOT / script, os.X_OK), script
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "scripts").glob("*.sh")), ids=lambda path: path.name)
+def test_a_script_stops_at_the_first_failure_and_says_what_it_is_for(path: Path) -> None:
+    text = path.read_text()
+    assert re.search(r"(?m)^set -eu", text) or path.name == "lib.sh"
+    assert re.match(r"#[^\n]*\n# \w", text), "the second line says what it is for"
+
+
+def env_sh(path: Path, *pairs: str) -> subprocess.CompletedProcess[str]:
+    command = [str(ROOT / "scripts" / "env.sh"), "--output", str(path), *pairs]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_env_sh_writes_random_secrets_for_its_owner_alone(tmp_path: Path) -> None:
+    secrets = []
+    for path in (tmp_path / "one", tmp_path / "two"):
+        assert env_sh(path, "HTTP_PORT=9080").returncode == 0
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert "\nHTTP_PORT=9080\n" in path.read_text()
+        assert "=change-me" not in path.read_text()
+        secrets += re.findall(r"(?m)^(?:\w+_PASSWORD|SECRET_KEY)=([0-9a-f]{24,})$", path.read_text())
+    assert len(set(secrets)) == 6
+
+
+def test_env_sh_leaves_a_file_as_it_is_and_names_what_it_lacks(tmp_path: Path) -> None:
+    path = tmp_path / "env"
+    env_sh(path)
+    before = path.read_text()
+    assert env_sh(path, "HTTP_PORT=1").returncode == 0
+    assert path.read_text() == before
+
+    path.write_text(before.replace("SECRET_KEY=", "OLD_KEY="))
+    older = env_sh(path)
+    assert older.returncode == 1
+    assert "SECRET_KEY" in older.stderr
+
+
+def test_env_sh_refuses_a_setting_that_does_not_exist(tmp_path: Path) -> None:
+    assert env_sh(tmp_path / "env", "NO_SUCH=1").returncode == 1
+    assert not (tmp_path / "env").exists()
+
+
+def test_the_workflow_pins_every_action_by_commit() -> None:
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    uses = re.findall(r"uses: (.+)", workflow)
+    assert uses
+    for use in uses:
+        assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+", use), use

@@ -1,0 +1,90 @@
+"""A body on its way through: in memory while it is small, in an unlinked temporary file from then on.
+
+Used for what a client sends and for what a slow client has not yet taken. It knows its limits and its file,
+and neither sockets nor HTTP. The file has no name, so nothing is left behind however the process ends.
+"""
+
+import contextlib
+import io
+import os
+import tempfile
+from typing import BinaryIO
+
+from wsgiserver.errors import Refusal
+
+
+class Spool:
+    """Bytes in at the end, and out from the start.
+
+    `limit` and `memory` are in bytes: beyond `limit` a write raises Refusal("body-too-large"); beyond `memory`
+    the bytes go to a file in `folder`, and a write raises Refusal("spool-full") where that cannot be, the OSError
+    being its cause. A write that is refused leaves nothing behind: what was there before is still all there is.
+    """
+
+    __slots__ = ("_file", "_folder", "_limit", "_memory", "_reader", "in_memory", "size")
+
+    def __init__(self, limit: int, memory: int, folder: str | None) -> None:
+        self.size = 0  # bytes written
+        self.in_memory = True
+        self._file: io.BytesIO | io.FileIO = io.BytesIO()  # unbuffered, so that a write has failed or is done
+        self._reader: io.BufferedReader | None = None
+        self._limit = limit
+        self._memory = memory
+        self._folder = folder
+
+    def write(self, data: bytes | memoryview) -> None:
+        size = self.size + len(data)
+        if size > self._limit:
+            raise Refusal("body-too-large")
+        try:
+            if self.in_memory and size > self._memory:
+                self._move_to_file()
+            _write_all(self._file, data)
+        except OSError as error:
+            self._file.truncate(self.size)
+            self._file.seek(self.size)
+            raise Refusal("spool-full") from error
+        self.size = size
+
+    def peek(self, offset: int, most: int) -> bytes:
+        """Return up to `most` bytes from `offset` on, without moving the end."""
+        self._file.seek(offset)
+        data = self._file.read(most)
+        self._file.seek(0, io.SEEK_END)
+        return data
+
+    def rewind(self) -> BinaryIO:
+        """Return the whole as a file at its start: seekable, and at its end where the body ends."""
+        if isinstance(self._file, io.FileIO):
+            self._reader = self._reader or io.BufferedReader(self._file)
+            self._reader.seek(0)
+            return self._reader
+        self._file.seek(0)
+        return self._file
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # what could not be written is not wanted any more
+            self._file.close()
+
+    def _move_to_file(self) -> None:
+        file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115 - closed here or by close()
+        try:
+            _write_all(file, self.peek(0, self.size))
+        except OSError:
+            file.close()
+            raise
+        self._file = file
+        self.in_memory = False
+
+
+def _write_all(file: io.BytesIO | io.FileIO, data: bytes | memoryview) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
+
+
+def check_folder(folder: str | None) -> str:
+    """Return where bodies will be spooled; raises OSError where no file can be made there."""
+    with tempfile.TemporaryFile(dir=folder) as probe:
+        probe.write(b"\0")
+    return os.path.realpath(folder or tempfile.gettempdir())

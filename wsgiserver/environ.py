@@ -1,0 +1,146 @@
+"""A request as the `environ` of PEP 3333, and whom to believe about the client.
+
+Nothing of the process's own environment gets in: it holds secrets. Names with an underscore are dropped,
+since CGI could not tell `X_Forwarded_For` from `X-Forwarded-For`, and so is `Proxy`, which CGI programs take
+for HTTP_PROXY (httpoxy, CVE-2016-5385). What a client says of itself in `X-Forwarded-*` is dropped unless the
+peer is a trusted proxy.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from typing import Any, BinaryIO, Final, TextIO
+from urllib.parse import unquote_to_bytes
+
+from wsgiserver.http1.head import Head, Names
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# What only a proxy may say of a client; x-forwarded-anything, because every framework believes another one.
+_FORWARDED: Final = re.compile(r"forwarded|x-forwarded-.*|x-real-ip", re.DOTALL)
+
+
+class _CgiNames(Names):
+    """Lower-case field name -> environ key (RFC 3875, section 4.1.18), or "" for one that must not get in."""
+
+    def __init__(self, *, trusted: bool) -> None:
+        super().__init__(_SPECIAL)
+        self._trusted = trusted
+
+    def derive(self, name: str) -> str:
+        dropped = "_" in name or (not self._trusted and _FORWARDED.fullmatch(name))
+        return "" if dropped else "HTTP_" + name.upper().replace("-", "_")
+
+
+_SPECIAL: Final = {
+    "content-type": "CONTENT_TYPE",
+    "content-length": "",  # set from what was received, not from what was said
+    "transfer-encoding": "",  # undone: the application sees a body with a length
+    "trailer": "",  # its fields are offered apart
+    "expect": "",  # answered
+    "proxy": "",
+}
+_FROM_PROXY: Final = _CgiNames(trusted=True)
+_FROM_STRANGER: Final = _CgiNames(trusted=False)
+
+
+class FileWrapper:
+    """`wsgi.file_wrapper`: iterates a file-like object in blocks (PEP 3333)."""
+
+    def __init__(self, filelike: Any, blksize: int = 64 * 1024) -> None:
+        self.filelike = filelike
+        self.blksize = blksize
+        if hasattr(filelike, "close"):
+            self.close = filelike.close
+
+    def __iter__(self) -> "FileWrapper":
+        return self
+
+    def __next__(self) -> bytes:
+        data: bytes = self.filelike.read(self.blksize)
+        if not data:
+            raise StopIteration
+        return data
+
+
+class Trust:
+    """The proxies whose word on a client counts: "*", or addresses and networks, as in `10.0.0.0/8,::1`.
+
+    A peer on a unix socket (no address) is trusted as soon as any is: only who may open the file gets there.
+    Raises ValueError for what is not an address.
+    """
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        names = [name.strip() for name in allowed if name.strip()]
+        self.everyone = "*" in names
+        self.networks: list[Network] = [ipaddress.ip_network(name, strict=False) for name in names if name != "*"]
+
+    def covers(self, address: str) -> bool:
+        if self.everyone:
+            return True
+        if not address:
+            return bool(self.networks)
+        peer = ipaddress.ip_address(address.partition("%")[0])
+        mapped = peer.ipv4_mapped if isinstance(peer, ipaddress.IPv6Address) else None
+        return any((mapped or peer) in network for network in self.networks)
+
+
+def template(name: str, port: int, errors: TextIO, *, threads: bool, processes: bool) -> dict[str, Any]:
+    """Return what is the same in every environ of a listening socket (PEP 3333, "environ Variables")."""
+    return {
+        "SCRIPT_NAME": "",
+        "SERVER_NAME": name,
+        "SERVER_PORT": str(port),
+        "SERVER_SOFTWARE": "wsgiserver",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.errors": errors,
+        "wsgi.multithread": threads,
+        "wsgi.multiprocess": processes,
+        "wsgi.run_once": False,
+        "wsgi.file_wrapper": FileWrapper,
+        "wsgi.input_terminated": True,  # reading to the end of wsgi.input is safe
+    }
+
+
+def build(base: dict[str, Any], head: Head, client: tuple[str, int], *, trusted: bool) -> dict[str, Any]:
+    """Return the environ of one request but for its body. `client` is the peer's address and port."""
+    environ = base.copy()
+    method, target, minor, fields = head
+    path, _, query = target.partition("?")
+    environ["REQUEST_METHOD"] = method
+    if path == "*":  # OPTIONS of the server as a whole; a path begins with a slash (RFC 3875, section 4.1.5)
+        path = ""
+    environ["PATH_INFO"] = unquote_to_bytes(path).decode("latin-1") if "%" in path else path
+    environ["QUERY_STRING"] = query
+    environ["RAW_URI"] = target
+    environ["SERVER_PROTOCOL"] = "HTTP/1.1" if minor else "HTTP/1.0"
+    environ["REMOTE_ADDR"] = client[0]
+    environ["REMOTE_PORT"] = str(client[1])
+    keys = _FROM_PROXY if trusted else _FROM_STRANGER
+    for name, value in fields.items():
+        key = keys[name]
+        if key:
+            environ[key] = value
+    if trusted:
+        _believe(environ, fields)
+    return environ
+
+
+def add_body(environ: dict[str, Any], body: BinaryIO, size: int, trailers: dict[str, str]) -> None:
+    """Add the body and its true length, however it was framed: the reason this server exists."""
+    environ["wsgi.input"] = body
+    environ["CONTENT_LENGTH"] = str(size)
+    if trailers:
+        environ["wsgiserver.trailers"] = trailers
+
+
+def _believe(environ: dict[str, Any], fields: dict[str, str]) -> None:
+    """Take the client's address and scheme from a trusted proxy: the last element is the one it added itself."""
+    forwarded = fields.get("x-forwarded-for", "").rpartition(",")[2].strip()
+    if forwarded:
+        environ["REMOTE_ADDR"] = forwarded
+        environ["REMOTE_PORT"] = ""
+    scheme = fields.get("x-forwarded-proto", "").rpartition(",")[2].strip().lower()
+    if scheme in {"http", "https"}:
+        environ["wsgi.url_scheme"] = scheme

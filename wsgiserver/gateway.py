@@ -1,0 +1,198 @@
+"""PEP 3333 to the letter: one call of the application, and its answer as bytes.
+
+It knows no socket: it is given `send`, which takes bytes and raises ClientGone where nobody reads them.
+How the end of the answer is marked is decided once, when the head goes out: by the length the application
+declared or that its single block shows, else by chunks (HTTP/1.1), else by closing.
+
+    NEW --start_response--> STARTED --first bytes, or the end--> SENDING --> DONE
+"""
+
+from collections.abc import Callable, Iterable
+from enum import Enum, auto
+from time import time
+from types import TracebackType
+from typing import Any, Final
+
+from wsgiserver.errors import ApplicationError
+from wsgiserver.http1.response import LAST_CHUNK, Headers, date_line, encode_chunk, encode_head, field_names
+
+Environ = dict[str, Any]
+Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
+
+_BODILESS: Final = ("204", "304")  # RFC 9110, sections 15.3.5 and 15.4.5; 1xx is not an application's to send
+_JOINED: Final = 64 * 1024  # bytes: below, head and first block go out in one piece; above, copying costs more
+
+
+class Phase(Enum):
+    """How far an answer has come."""
+
+    NEW = auto()
+    STARTED = auto()
+    SENDING = auto()
+    DONE = auto()
+
+
+class Ending(Enum):
+    """What tells the client that the answer is complete (RFC 9112, section 6)."""
+
+    LENGTH = auto()
+    CHUNKS = auto()
+    CLOSE = auto()
+    NO_BODY = auto()  # HEAD, 204, 304: whatever the application gives is left out
+
+
+class Response:
+    """The answer to one request. `keep_alive` says, when DONE, whether another request may follow."""
+
+    __slots__ = (
+        "_ending",
+        "_head_only",
+        "_headers",
+        "_minor",
+        "_remaining",
+        "_send",
+        "keep_alive",
+        "phase",
+        "sent",
+        "status",
+    )
+
+    def __init__(self, send: Callable[[bytes], None], *, method: str, minor: int, keep_alive: bool) -> None:
+        self.phase = Phase.NEW
+        self.status = ""  # as the application gave it: "200 OK"
+        self.sent = 0  # bytes of body
+        self.keep_alive = keep_alive
+        self._send = send
+        self._head_only = method == "HEAD"
+        self._minor = minor
+        self._headers: Headers = ()
+        self._ending = Ending.LENGTH
+        self._remaining = 0  # bytes of a declared length still to come
+
+    def start_response(self, status: str, headers: Headers, exc_info: ExcInfo | None = None) -> Callable[[bytes], None]:
+        """Take status and headers, as PEP 3333 describes; returns `write`."""
+        if exc_info and exc_info[1] is not None and self.phase is Phase.SENDING:
+            try:
+                raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None  # the traceback holds this frame
+        if self.phase is not Phase.NEW and not (exc_info and self.phase is Phase.STARTED):
+            raise ApplicationError("start_response was called again, without exc_info or too late")
+        self.phase = Phase.STARTED
+        self.status, self._headers = status, list(headers)
+        return self.write
+
+    def write(self, block: bytes) -> None:
+        """Send a block of body; the head goes before the first one that is not empty."""
+        if not isinstance(block, bytes):
+            raise ApplicationError(f"a block of the body is not bytes: {type(block)}")
+        if not block:
+            return
+        if self.phase is Phase.SENDING:
+            self._send_body(block)
+        else:
+            self._begin(block, None)
+
+    def write_all(self, blocks: Iterable[bytes]) -> None:
+        """Send what the application returned. One block is the whole body, so its length is known."""
+        if type(blocks) in (list, tuple) and len(blocks) == 1 and self.phase is Phase.STARTED:  # type: ignore[arg-type] # a list or a tuple here
+            (block,) = blocks
+            if isinstance(block, bytes):
+                self._begin(block, len(block))
+                return
+        for block in blocks:
+            self.write(block)
+
+    def finish(self) -> None:
+        """End the answer. Raises ApplicationError where it is shorter than declared: then it must be cut off."""
+        if self.phase in (Phase.NEW, Phase.STARTED):
+            self._begin(b"", 0)
+        if self._ending is Ending.CHUNKS:
+            self._send(LAST_CHUNK)
+        elif self._ending is Ending.LENGTH and self._remaining:
+            raise ApplicationError(f"the body is {self._remaining} bytes shorter than its Content-Length")
+        self.phase = Phase.DONE
+
+    def _begin(self, block: bytes, known: int | None) -> None:
+        if self.phase is not Phase.STARTED:
+            raise ApplicationError("the body came before start_response was called, or after its end")
+        head = self._encode_head(known)
+        self.phase = Phase.SENDING
+        if self._ending is Ending.LENGTH and 0 < len(block) <= self._remaining and len(block) < _JOINED:
+            self._remaining -= len(block)
+            self.sent += len(block)
+            self._send(head + block)
+            return
+        self._send(head)
+        if block:
+            self._send_body(block)
+
+    def _encode_head(self, known: int | None) -> bytes:
+        """Decide how the answer ends, once, and say so. `known` is the body's size, where it is all there."""
+        if self.status[:3] == "204":  # RFC 9110, section 8.6: no length where there cannot be a body
+            self._headers = [field for field in self._headers if field[0].lower() != "content-length"]
+        names = field_names(self._headers)
+        extra = "" if "date" in names else date_line(int(time()))
+        if "content-length" in names:
+            self._remaining = self._declared()
+        if self._head_only or self.status[:3] in _BODILESS:
+            self._ending = Ending.NO_BODY
+        elif "content-length" not in names:
+            extra += self._undeclared(known)
+        if not self.keep_alive:
+            extra += "Connection: close\r\n"
+        elif not self._minor:
+            extra += "Connection: keep-alive\r\n"
+        return encode_head(self.status, self._headers, extra)
+
+    def _undeclared(self, known: int | None) -> str:
+        """Choose an ending for a body whose length the application did not declare; returns its field line."""
+        if known is not None:
+            self._remaining = known
+            return f"Content-Length: {known}\r\n"
+        if self._minor:
+            self._ending = Ending.CHUNKS
+            return "Transfer-Encoding: chunked\r\n"
+        self._ending = Ending.CLOSE
+        self.keep_alive = False
+        return ""
+
+    def _declared(self) -> int:
+        values = [value for name, value in self._headers if name.lower() == "content-length"]
+        if len(values) != 1 or not (values[0].isascii() and values[0].isdigit()):
+            raise ApplicationError(f"Content-Length in the response is not one number: {values}")
+        return int(values[0])
+
+    def _send_body(self, block: bytes) -> None:
+        ending = self._ending
+        if ending is Ending.NO_BODY:
+            return
+        if ending is Ending.LENGTH:
+            if len(block) > self._remaining:
+                self._send_body_up_to_length(block)
+            self._remaining -= len(block)
+        self.sent += len(block)
+        self._send(encode_chunk(block) if ending is Ending.CHUNKS else block)
+
+    def _send_body_up_to_length(self, block: bytes) -> None:
+        """Send what still fits, which ends the answer, and refuse the rest: it would be read as the next one."""
+        fits = block[: self._remaining]
+        self._remaining = 0
+        self.sent += len(fits)
+        if fits:
+            self._send(fits)
+        self.phase = Phase.DONE
+        raise ApplicationError("the body is longer than its Content-Length")
+
+
+def run(application: Application, environ: Environ, response: Response) -> None:
+    """Call the application and send its whole answer; `close` is called whatever happens (PEP 3333)."""
+    blocks = application(environ, response.start_response)
+    try:
+        response.write_all(blocks)
+        response.finish()
+    finally:
+        close = getattr(blocks, "close", None)
+        if close is not None:
+            close()

@@ -1,0 +1,136 @@
+r"""One request at a time, put together from bytes as they come: the head parsed, the body in a spool.
+
+    HEAD --head complete--> BODY --last byte--> COMPLETE --release--> HEAD
+       \------------- no body to come -------------/
+
+It knows no socket and no clock. What was received beyond the request is kept for the next one (pipelining).
+Nothing is handed on before it is whole: an upload cut short is a Refusal, never a shorter upload.
+"""
+
+import re
+from enum import Enum, auto
+from typing import Final, NamedTuple
+
+from wsgiserver.body import Spool
+from wsgiserver.errors import Refusal
+from wsgiserver.http1.chunked import ChunkedDecoder
+from wsgiserver.http1.chunked import State as Chunk
+from wsgiserver.http1.framing import CHUNKED, body_length, expects_continue
+from wsgiserver.http1.head import Head, find_end, parse_head
+
+_EMPTY_LINES: Final = re.compile(rb"\A(?:\r\n)++")
+
+
+class Stage(Enum):
+    """How much of the request is there."""
+
+    HEAD = auto()
+    BODY = auto()
+    COMPLETE = auto()
+
+
+class Limits(NamedTuple):
+    """What a body may be, in bytes, and the folder for one that does not fit in memory."""
+
+    max_body: int
+    memory: int
+    folder: str | None
+
+
+class Receiver:
+    """See above. `head` and `spool` belong to the request at hand; they are None before its head is complete."""
+
+    __slots__ = ("_buffer", "_decoder", "_limits", "awaits_continue", "head", "length", "spool", "stage")
+
+    def __init__(self, limits: Limits) -> None:
+        self.stage = Stage.HEAD
+        self.head: Head | None = None
+        self.length = 0  # bytes of body announced, or CHUNKED
+        self.spool: Spool | None = None
+        self.awaits_continue = False  # the client sends the body only when told to (RFC 9110, section 10.1.1)
+        self._decoder: ChunkedDecoder | None = None
+        self._buffer = b""  # received, and not yet understood
+        self._limits = limits
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing of a request is there."""
+        return self.stage is Stage.HEAD and not self._buffer
+
+    @property
+    def trailers(self) -> dict[str, str]:
+        return self._decoder.trailers if self._decoder is not None else {}
+
+    @property
+    def framing(self) -> str:
+        if self.length == CHUNKED:
+            return "chunked"
+        return "length" if self.length else "none"
+
+    def feed(self, data: bytes) -> Stage:
+        """Take what was received; returns how far the request has come. Raises Refusal."""
+        if self.stage is Stage.HEAD:
+            return self._feed_head(data)
+        return self._feed_body(data)
+
+    def release(self) -> None:
+        """Let go of the request at hand: `feed` what comes, even b"", to go on with the next."""
+        if self.spool is not None:
+            self.spool.close()
+        self.head = self.spool = self._decoder = None
+        self.length = 0
+        self.stage = Stage.HEAD
+
+    def _feed_head(self, data: bytes) -> Stage:
+        searched = 0
+        if self._buffer:
+            searched = max(0, len(self._buffer) - 3) if data else 0
+            data = self._buffer + data
+        if data.startswith(b"\r\n"):  # RFC 9112, section 2.2: empty lines before the request line
+            data, searched = _EMPTY_LINES.sub(b"", data, 1), 0
+        end = find_end(data, searched)
+        if not end:
+            self._buffer = data
+            return Stage.HEAD
+        self._buffer = data[end:]
+        head = self.head = parse_head(data[:end])
+        self.length = body_length(head)
+        continues = expects_continue(head)
+        if self.length == 0:
+            self.stage = Stage.COMPLETE
+            return Stage.COMPLETE
+        return self._begin_body(continues=continues)
+
+    def _begin_body(self, *, continues: bool) -> Stage:
+        limits = self._limits
+        if self.length > limits.max_body:
+            raise Refusal("body-too-large")
+        self.stage = Stage.BODY
+        self.spool = Spool(limits.max_body, limits.memory, limits.folder)
+        self._decoder = ChunkedDecoder() if self.length == CHUNKED else None
+        data, self._buffer = self._buffer, b""
+        self.awaits_continue = continues and not data
+        return self._feed_body(data)
+
+    def _feed_body(self, data: bytes) -> Stage:
+        assert self.spool is not None  # noqa: S101 - there is one in Stage.BODY
+        if self._decoder is not None:
+            return self._feed_chunks(self._decoder, self.spool, data)
+        missing = self.length - self.spool.size
+        self.spool.write(data if len(data) <= missing else memoryview(data)[:missing])
+        if len(data) < missing:
+            return Stage.BODY
+        return self._complete(data[missing:])
+
+    def _feed_chunks(self, decoder: ChunkedDecoder, spool: Spool, data: bytes) -> Stage:
+        pieces = decoder.feed(data)
+        if pieces:
+            spool.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        if decoder.state is not Chunk.DONE:
+            return Stage.BODY
+        return self._complete(decoder.rest)
+
+    def _complete(self, rest: bytes) -> Stage:
+        self._buffer = rest
+        self.stage = Stage.COMPLETE
+        return Stage.COMPLETE
