@@ -142,7 +142,7 @@ def test_descriptors_do_not_leak(serve: Serve) -> None:
     (worker,) = poll(server.workers, "a worker")
     server.get("/")
     folder = Path(f"/proc/{worker}/fd")
-    before = len(list(folder.iterdir()))
+    before = len(list(folder.iterdir()))  # perhaps with the connection of the line above, which it may not have seen end
     misuse = [
         request("GET", "/"),
         chunked("/upload", BODY[:90_000]),
@@ -163,7 +163,7 @@ def test_descriptors_do_not_leak(serve: Serve) -> None:
             elif n % 3 == 1:
                 client.socket.shutdown(socket.SHUT_WR)
                 client.socket.recv(100)
-    poll(lambda: len(list(folder.iterdir())) == before, f"{before} descriptors")
+    poll(lambda: len(list(folder.iterdir())) <= before, f"{before} descriptors")
     assert server.get("/").body == b"hello"
     assert not [event for event in server.events() if event["event"] in {"thread-failed", "worker-died"}]
 
