@@ -39,6 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "environ": {"http1.head"},
     "body": {"errors"},
     "accesslog": set(),
+    "scoreboard": set(),
     "sockets": set(),
     "settings": set(),
     "http1.__init__": set(),

@@ -1,0 +1,111 @@
+"""What processes tell each other: counters and states in memory shared by `fork`. No file, no socket, no lock.
+
+    slot 0      the supervisor's: whether the server is stopping, and the counts of workers that are gone
+    slot 1..n   one worker each, written by that worker alone, and by the supervisor while nobody has it
+
+A worker counts in its own lists (`Slot.counts`, `Slot.sums`), which costs next to nothing, and publishes all of them
+in one piece when its loop has nothing else to do. It knows no HTTP and no signal; clocks are arguments.
+"""
+
+import mmap
+import struct
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Final
+
+SLOTS: Final = 256  # processes at once, those on their way out included; memory that is never touched costs nothing
+SLOT_SIZE: Final = 4096  # bytes: a page each, so that two processes never write to the same one
+
+
+class Phase(IntEnum):
+    """Where a worker is in its life. It sets READY and RETIRING itself, the supervisor the others."""
+
+    NONE = 0  # nobody has the slot
+    STARTING = 1
+    READY = 2  # the application is loaded
+    RETIRING = 3  # it asks to be replaced: it has served enough, grown too large, or has too many threads stuck
+    DRAINING = 4  # asked to end
+
+
+class Slot:
+    """One page: `pid`, `phase`, `busy_since`, then `counts` (integers) and `sums` (floats)."""
+
+    _LIFE: Final = struct.Struct("=qqd")
+
+    def __init__(self, memory: mmap.mmap, index: int, counts: int, sums: int) -> None:
+        self.index = index
+        self.counts = [0] * counts  # by name: see metrics.py
+        self.sums = [0.0] * sums
+        self._memory = memory
+        self._start = index * SLOT_SIZE
+        self._numbers = struct.Struct(f"={counts}q{sums}d")
+        self._integers = memoryview(memory)[self._start : self._start + 16].cast("q")
+        self._floats = memoryview(memory)[self._start + 16 : self._start + 24].cast("d")
+
+    @property
+    def pid(self) -> int:
+        return self._integers[0]
+
+    @property
+    def phase(self) -> Phase:
+        return Phase(self._integers[1])
+
+    @phase.setter
+    def phase(self, phase: Phase) -> None:
+        self._integers[1] = phase
+
+    @property
+    def busy_since(self) -> float:
+        """When the worker's loop last came back from waiting (seconds of time.monotonic); 0 while it waits."""
+        return self._floats[0]
+
+    @busy_since.setter
+    def busy_since(self, now: float) -> None:
+        self._floats[0] = now
+
+    def take(self, pid: int) -> None:
+        """The slot is `pid`'s from now on."""
+        self._integers[0] = pid
+
+    def publish(self) -> None:
+        """Let others see `counts` and `sums`."""
+        self._numbers.pack_into(self._memory, self._start + self._LIFE.size, *self.counts, *self.sums)
+
+    def read(self) -> tuple[list[int], list[float]]:
+        """Return `counts` and `sums` as they were published."""
+        numbers = self._numbers.unpack_from(self._memory, self._start + self._LIFE.size)
+        return list(numbers[: len(self.counts)]), list(numbers[len(self.counts) :])
+
+
+class Scoreboard:
+    """All slots. Made by the supervisor before it forks; `counts` and `sums` are how many of each a slot has."""
+
+    def __init__(self, counts: int, sums: int) -> None:
+        self._memory = mmap.mmap(-1, SLOTS * SLOT_SIZE)
+        self._slots = [Slot(self._memory, index, counts, sums) for index in range(SLOTS)]
+        self.past = self._slots[0]
+
+    def workers(self) -> Iterator[Slot]:
+        """Yield the slots that somebody has."""
+        return (slot for slot in self._slots[1:] if slot.phase is not Phase.NONE)
+
+    def claim(self) -> Slot | None:
+        """Return a slot for a worker about to be forked, or None where all are taken."""
+        for slot in self._slots[1:]:
+            if slot.phase is Phase.NONE:
+                slot.phase = Phase.STARTING
+                return slot
+        return None
+
+    def release(self, slot: Slot) -> None:
+        """The worker is gone: what it has counted stays counted."""
+        counts, sums = slot.read()
+        past = self.past
+        past.counts = [old + new for old, new in zip(past.counts, counts, strict=True)]
+        past.sums = [old + new for old, new in zip(past.sums, sums, strict=True)]
+        past.publish()
+        slot.counts, slot.sums = [0] * len(counts), [0.0] * len(sums)
+        slot.publish()
+        slot.busy_since = 0.0
+        slot.take(0)
+        slot.phase = Phase.NONE
