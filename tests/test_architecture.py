@@ -18,8 +18,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "__main__": {"cli"},
     "cli": {"__init__", "settings", "supervisor"},
-    "supervisor": {"accesslog", "body", "environ", "settings", "sockets", "worker"},
-    "worker": {"accesslog", "connection", "environ", "gateway", "loop", "receiver", "settings"},
+    "supervisor": {"accesslog", "body", "environ", "metrics", "scoreboard", "settings", "sockets", "worker"},
+    "worker": {
+        "accesslog",
+        "connection",
+        "environ",
+        "gateway",
+        "loop",
+        "metrics",
+        "receiver",
+        "scoreboard",
+        "settings",
+    },
     "loop": {"accesslog", "connection"},
     "connection": {
         "accesslog",
@@ -30,6 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "http1.framing",
         "http1.head",
         "http1.response",
+        "metrics",
         "outbox",
         "receiver",
     },
@@ -39,6 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "environ": {"http1.head"},
     "body": {"errors"},
     "accesslog": set(),
+    "metrics": {"__init__", "accesslog", "errors", "scoreboard"},
     "scoreboard": set(),
     "sockets": set(),
     "settings": set(),
@@ -75,6 +87,7 @@ MUST_NEVER: dict[str, set[str]] = {
     "receiver": {"select", "socket", "threading", "time"},  # clocks are arguments
     "body": {"select", "socket", "threading"},
     "connection": {"threading"},  # one owner at a time, so no lock
+    "metrics": {"select", "socket", "threading", "time"},  # one writer per slot, so no lock
     "loop": {"http"},
     "supervisor": {"importlib", "threading"},  # a process that forks has one thread
 }

@@ -36,6 +36,8 @@ class Record(NamedTuple):
 class AccessLog:
     """Gathers lines for the file descriptor `fd`; whoever finishes a request adds, whoever waits flushes."""
 
+    wanted = True  # whether it is worth making a Record for
+
     def __init__(self, fd: int = 1, clock: Callable[[], float] = time) -> None:
         self._fd = fd
         self._clock = clock
@@ -61,6 +63,8 @@ class AccessLog:
 
 class NoLog(AccessLog):
     """`--no-access-log`."""
+
+    wanted = False
 
     def add(self, record: Record) -> None:
         pass

@@ -26,6 +26,7 @@ from wsgiserver.errors import ApplicationError, ClientGone, Refusal
 from wsgiserver.http1.framing import CHUNKED, keeps_alive
 from wsgiserver.http1.head import Head
 from wsgiserver.http1.response import CONTINUE, plain_answer, refusal_answer
+from wsgiserver.metrics import Metrics
 from wsgiserver.outbox import Outbox
 from wsgiserver.receiver import Limits, Receiver, Stage
 
@@ -79,6 +80,7 @@ class Service:
     body_timeout: float
     keep_alive: float
     send_timeout: float
+    metrics: Metrics | None = None  # None where nobody asks for them
     draining: bool = field(default=False)  # every answer now says Connection: close
 
 
@@ -344,26 +346,29 @@ class Connection:
         self.state = state
 
     def _log(self, status: int, sent: int, now: float, refused: str = "") -> None:
-        receiver = self._receiver
+        service, receiver = self._service, self._receiver
+        if service.metrics is None and not service.log.wanted:
+            return
         head, spool = receiver.head, receiver.spool
         request_id = head.fields.get("x-request-id", "") if head else ""
-        self._service.log.add(
-            Record(
-                client=self.client[0],
-                request_id=request_id,
-                method=head.method if head else "",
-                target=head.target if head else "",
-                status=status,
-                received=spool.size if spool else 0,
-                sent=sent,
-                framing=receiver.framing,
-                spool=_where(spool),
-                receive=(now if refused else self._complete) - self._began,
-                application=0.0 if refused else self._application_time,
-                send=0.0 if refused else now - self._ended,
-                refused=refused,
-            )
+        record = Record(
+            client=self.client[0],
+            request_id=request_id,
+            method=head.method if head else "",
+            target=head.target if head else "",
+            status=status,
+            received=spool.size if spool else 0,
+            sent=sent,
+            framing=receiver.framing,
+            spool=_where(spool),
+            receive=(now if refused else self._complete) - self._began,
+            application=0.0 if refused else self._application_time,
+            send=0.0 if refused else now - self._ended,
+            refused=refused,
         )
+        service.log.add(record)
+        if service.metrics is not None:
+            service.metrics.finished(record)
 
 
 def _where(spool: Spool | None) -> str:

@@ -98,14 +98,14 @@ class Scoreboard:
         return None
 
     def release(self, slot: Slot) -> None:
-        """The worker is gone: what it has counted stays counted."""
+        """The worker is gone: what it has counted stays counted, and is never to be seen in both places at once."""
         counts, sums = slot.read()
+        slot.counts, slot.sums = [0] * len(counts), [0.0] * len(sums)
+        slot.publish()
         past = self.past
         past.counts = [old + new for old, new in zip(past.counts, counts, strict=True)]
         past.sums = [old + new for old, new in zip(past.sums, sums, strict=True)]
         past.publish()
-        slot.counts, slot.sums = [0] * len(counts), [0.0] * len(sums)
-        slot.publish()
         slot.busy_since = 0.0
         slot.take(0)
         slot.phase = Phase.NONE

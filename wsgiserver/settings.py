@@ -113,6 +113,9 @@ class Settings:
     forwarded_allow_ips: tuple[str, ...] = _setting(
         (), names, "proxies whose X-Forwarded-* are believed: addresses, networks, or * for any", shown="none"
     )
+    admin_bind: tuple[str, ...] = _setting(
+        (), binds, "where /healthz, /readyz and /metrics are answered, as in --bind", shown="nowhere"
+    )
     access_log: bool = _setting(
         default=True, parse=flag, meaning="a line of JSON on standard output for each request", shown="yes"
     )

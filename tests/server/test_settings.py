@@ -23,6 +23,7 @@ VALUES: dict[str, tuple[str, Any, list[str]]] = {
     "graceful_timeout": ("2", 2.0, ["0"]),
     "handoff": ("0.1", 0.1, ["0"]),
     "forwarded_allow_ips": ("10.0.0.0/8, ::1", ("10.0.0.0/8", "::1"), []),
+    "admin_bind": ("127.0.0.1:1, unix:/x", ("127.0.0.1:1", "unix:/x"), ["", " , "]),
     "access_log": ("no", False, ["", "maybe", "2"]),
 }
 
@@ -93,7 +94,7 @@ def test_flag_beats_variable_beats_default(name: str, monkeypatch: pytest.Monkey
         monkeypatch.setenv("WSGISERVER_ACCESS_LOG", "yes")
         assert given("--no-access-log").access_log is False
         return
-    monkeypatch.setenv(VARIABLE_PREFIX + name.upper(), "4" if name != "bind" else ":4")
+    monkeypatch.setenv(VARIABLE_PREFIX + name.upper(), "4" if "bind" not in name else ":4")
     assert getattr(given(flag, text), name) == value
 
 

@@ -1,0 +1,209 @@
+"""What is counted, and what the admin listener answers: /healthz, /readyz, /metrics.
+
+A worker counts in its slot of the scoreboard; this module says what each number there means. It knows neither sockets
+nor threads nor the loop: the thread with the baton calls `finished` and `gauges`, and another process, which reads all
+slots, is given `application(scoreboard)` to serve.
+
+A counter is the sum over living workers and those that are gone; a gauge the sum over living workers. A worker that is
+just being replaced may be missed by a look (never counted twice: see `_Totals`), so each counter is kept from falling.
+"""
+
+import os
+import platform
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Final
+
+from wsgiserver import __version__
+from wsgiserver.accesslog import Record
+from wsgiserver.errors import REFUSALS
+from wsgiserver.scoreboard import Phase, Scoreboard, Slot
+
+BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 100.0)  # seconds
+_BUCKETS: Final = len(BOUNDS) + 1  # the last takes what is above all bounds
+
+# The places in `Slot.counts`: first requests by the first digit of their status, then
+CLASSES: Final = 10
+RECEIVED, SENT, SPOOLED, ACCEPTED, PASSES, DROPPED, RESTARTS = range(CLASSES, CLASSES + 7)
+CONNECTIONS, IN_FLIGHT, QUEUED, BUSY, STUCK = range(RESTARTS + 1, RESTARTS + 6)
+REFUSED: Final = {name: index for index, name in enumerate(REFUSALS, STUCK + 1)}
+RECEIVE: Final = STUCK + 1 + len(REFUSED)
+APPLICATION: Final = RECEIVE + _BUCKETS
+SEND: Final = APPLICATION + _BUCKETS
+COUNTS: Final = SEND + _BUCKETS
+# and those in `Slot.sums`: seconds spent, in the order of RECEIVE, APPLICATION, SEND.
+SUMS: Final = 3
+
+_COUNTERS: Final = {
+    "received_bytes": (RECEIVED, "Bytes of request bodies, chunk framing not counted."),
+    "sent_bytes": (SENT, "Bytes of response bodies."),
+    "spooled_bytes": (SPOOLED, "Bytes of request bodies that were too large for memory and went to a file."),
+    "connections_accepted": (ACCEPTED, "Connections accepted."),
+    "baton_passes": (PASSES, "Times another thread had to take over the loop from one busy in the application."),
+    "log_lines_dropped": (DROPPED, "Lines of log lost because nobody read them."),
+    "worker_restarts": (RESTARTS, "Workers started to replace one that ended."),
+    "truncated": (REFUSED["body-truncated"], "Requests whose connection ended before their body did."),
+}
+_GAUGES: Final = {
+    "connections": (CONNECTIONS, "Open connections, idle ones included."),
+    "requests_in_flight": (IN_FLIGHT, "Requests in the application, or being answered."),
+    "requests_queued": (QUEUED, "Requests that are complete and wait for a thread."),
+    "threads_busy": (BUSY, "Threads in the application."),
+    "threads_stuck": (STUCK, "Threads that are in the application for longer than its time limit."),
+}
+_TIMES: Final = {
+    "receive": (RECEIVE, "Seconds from the first byte of a request to its last."),
+    "application": (APPLICATION, "Seconds in the application."),
+    "send": (SEND, "Seconds from the end of the application to the last byte the client took."),
+}
+
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+class Metrics:
+    """Counts for one worker, in its slot; only the thread with the baton may call it."""
+
+    def __init__(self, slot: Slot) -> None:
+        self._slot = slot
+        self._counts = slot.counts
+        self._sums = slot.sums
+
+    def finished(self, record: Record) -> None:
+        """Count a request that was answered or refused. The times of refused ones are not of interest."""
+        counts, sums = self._counts, self._sums
+        counts[record.status // 100] += 1
+        counts[SENT] += record.sent
+        if record.received:
+            counts[RECEIVED] += record.received
+            if record.spool == "file":
+                counts[SPOOLED] += record.received
+        if record.refused:
+            counts[REFUSED[record.refused]] += 1
+            return
+        receive, application, send = record.receive, record.application, record.send
+        counts[RECEIVE + bisect_left(BOUNDS, receive)] += 1
+        counts[APPLICATION + bisect_left(BOUNDS, application)] += 1
+        counts[SEND + bisect_left(BOUNDS, send)] += 1
+        sums[0] += receive
+        sums[1] += application
+        sums[2] += send
+
+    def gauges(self, *, connections: int, in_flight: int, queued: int, busy: int, stuck: int) -> None:
+        """Take over how things stand now; called before the loop waits, and before `Slot.publish`."""
+        self._counts[CONNECTIONS : STUCK + 1] = connections, in_flight, queued, busy, stuck
+
+    def totals(self, *, accepted: int, passes: int, dropped: int) -> None:
+        """Take over what the loop and the log have counted themselves since the worker was started."""
+        self._counts[ACCEPTED : DROPPED + 1] = accepted, passes, dropped
+
+
+def application(scoreboard: Scoreboard) -> Application:
+    """Return the WSGI application of the admin listener."""
+    totals = _Totals(scoreboard)
+    pages: dict[str, Callable[[], tuple[str, str]]] = {
+        "/healthz": lambda: ("200 OK", "alive\n"),
+        "/readyz": lambda: _readiness(scoreboard),
+        "/metrics": lambda: ("200 OK", "".join(f"{line}\n" for line in _exposition(scoreboard, totals))),
+    }
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        headers = [("Content-Type", "text/plain; version=0.0.4; charset=utf-8"), ("Cache-Control", "no-store")]
+        page = pages.get(environ["PATH_INFO"])
+        if page is None:
+            status, text = "404 Not Found", f"there are {', '.join(pages)}\n"
+        elif environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
+            status, text = "405 Method Not Allowed", "only GET and HEAD\n"
+            headers.append(("Allow", "GET, HEAD"))
+        else:
+            status, text = page()
+        body = text.encode()
+        start_response(status, [*headers, ("Content-Length", str(len(body)))])
+        return [body]
+
+    return answer
+
+
+def _readiness(scoreboard: Scoreboard) -> tuple[str, str]:
+    """A worker that asks to be replaced still serves; one that was asked to end will not for long."""
+    if scoreboard.past.phase is Phase.DRAINING:
+        return "503 Service Unavailable", "stopping\n"
+    if any(slot.phase in {Phase.READY, Phase.RETIRING} for slot in scoreboard.workers()):
+        return "200 OK", "ready\n"
+    return "503 Service Unavailable", "no worker is ready\n"
+
+
+class _Totals:
+    """Counters over all workers. `past` is read first, and `Scoreboard.release` empties a slot before it adds to
+    `past`: so nothing is ever seen in both places, only for a moment in none, and for that moment the last look holds.
+    """
+
+    def __init__(self, scoreboard: Scoreboard) -> None:
+        self._scoreboard = scoreboard
+        self._counts = [0] * COUNTS
+        self._sums = [0.0] * SUMS
+
+    def look(self) -> tuple[list[int], list[float], list[int]]:
+        """Return the counters' `counts` and `sums`, and the `counts` in which the gauges are."""
+        past_counts, past_sums = self._scoreboard.past.read()
+        workers = [slot.read() for slot in self._scoreboard.workers()]
+        counts = [sum(column) for column in zip(past_counts, *(counts for counts, _ in workers), strict=True)]
+        sums = [sum(column) for column in zip(past_sums, *(sums for _, sums in workers), strict=True)]
+        self._counts = [max(pair) for pair in zip(self._counts, counts, strict=True)]
+        self._sums = [max(pair) for pair in zip(self._sums, sums, strict=True)]
+        gauges = [total - past for total, past in zip(counts, past_counts, strict=True)]
+        return self._counts, self._sums, gauges
+
+
+def _exposition(scoreboard: Scoreboard, totals: _Totals) -> Iterator[str]:
+    """Yield the lines of Prometheus's text format, version 0.0.4."""
+    counts, sums, gauges = totals.look()
+    workers = list(scoreboard.workers())
+    classes = {f'status="{n}xx"': counts[n] for n in range(CLASSES) if counts[n] or 2 <= n <= 5}  # noqa: PLR2004
+    yield from _family("requests_total", "counter", "Requests answered or refused, by class of status.", classes)
+    refused = {f'reason="{name}"': counts[index] for name, index in REFUSED.items()}
+    yield from _family("refused_total", "counter", "Requests that were refused, by the name of the refusal.", refused)
+    late = {f'limit="{name}"': counts[index] for name, index in REFUSED.items() if name.endswith("-timeout")}
+    yield from _family("timeouts_total", "counter", "Requests that were refused because a time limit passed.", late)
+    for name, (index, meaning) in _COUNTERS.items():
+        yield from _family(f"{name}_total", "counter", meaning, {"": counts[index]})
+    for name, (index, meaning) in _GAUGES.items():
+        yield from _family(name, "gauge", meaning, {"": gauges[index]})
+    resident = sum(_resident(slot.pid) for slot in workers)
+    yield from _family(
+        "resident_memory_bytes", "gauge", "Memory of all workers, what they share included.", {"": resident}
+    )
+    phases = [slot.phase for slot in workers]
+    living = {f'phase="{phase.name.lower()}"': phases.count(phase) for phase in Phase if phase is not Phase.NONE}
+    yield from _family("workers", "gauge", "Worker processes, by phase.", living)
+    for (name, (index, meaning)), seconds in zip(_TIMES.items(), sums, strict=True):
+        yield from _histogram(f"wsgiserver_{name}_seconds", meaning, counts[index : index + _BUCKETS], seconds)
+    build = f'version="{__version__}",python="{platform.python_version()}"'
+    yield from _family("build_info", "gauge", "Always 1; the labels tell.", {build: 1})
+
+
+def _family(name: str, kind: str, meaning: str, samples: dict[str, int]) -> Iterator[str]:
+    """Yield one metric; `samples` maps labels, ready to print, to values."""
+    yield f"# HELP wsgiserver_{name} {meaning}"
+    yield f"# TYPE wsgiserver_{name} {kind}"
+    for labels, value in samples.items():
+        yield f"wsgiserver_{name}{{{labels}}} {value}" if labels else f"wsgiserver_{name} {value}"
+
+
+def _histogram(name: str, meaning: str, counts: Sequence[int], seconds: float) -> Iterator[str]:
+    yield f"# HELP {name} {meaning}"
+    yield f"# TYPE {name} histogram"
+    totals = list(accumulate(counts))
+    for bound, total in zip((*BOUNDS, "+Inf"), totals, strict=True):
+        yield f'{name}_bucket{{le="{bound}"}} {total}'
+    yield f"{name}_sum {seconds}"
+    yield f"{name}_count {totals[-1]}"
+
+
+def _resident(pid: int) -> int:
+    """Return the bytes of memory that a process has resident; 0 where that cannot be seen."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError):
+        return 0
