@@ -120,7 +120,7 @@ def test_large_pictures_wait_for_each_other() -> None:
         waiting.start()
         waiting.join(0.5)
         assert waiting.is_alive()
-    waiting.join(30)
+    waiting.join()
     assert [picture.width for picture in found] == [4000]
 
 

@@ -78,7 +78,7 @@ def at_once(*actions: Callable[[], str]) -> Counter[str]:
 
     def run(action: Callable[[], str]) -> None:
         try:
-            start.wait(10)
+            start.wait(60)
             results.append(action())
         finally:
             connections.close_all()
@@ -87,7 +87,7 @@ def at_once(*actions: Callable[[], str]) -> Counter[str]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join()
     return Counter(results)
 
 

@@ -31,7 +31,7 @@ def head(ada: User) -> bytes:
 @contextmanager
 def connection_to(url: str) -> Iterator[socket.socket]:
     address = urlsplit(url)
-    with socket.create_connection((address.hostname, address.port), timeout=20) as client:
+    with socket.create_connection((address.hostname, address.port), timeout=60) as client:
         yield client
 
 

@@ -113,7 +113,7 @@ def test_uploads_beside_sweeps_lose_nothing(ada: User, media: Path) -> None:
     finally:
         is_over.set()
         for sweeper in sweepers:
-            sweeper.join(30)
+            sweeper.join()
     assert errors == []
     state.check(media, {"a.jpg", "b.jpg"})
 

@@ -2,17 +2,20 @@
 
 import atexit
 import hashlib
+import itertools
 import json
 import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 Start = Callable[..., Callable[[bytes], None]]
 Environ = dict[str, Any]
 
 digests: list[str] = []  # of the bodies this process was handed
+calls = itertools.count()
 
 
 def hello(_: Environ, __: str) -> Iterable[bytes]:
@@ -37,6 +40,15 @@ def uploads(_: Environ, __: str) -> Iterable[bytes]:
 def sleep(_: Environ, seconds: str) -> Iterable[bytes]:
     time.sleep(float(seconds))
     return [b"slept"]
+
+
+def wait(_: Environ, __: str) -> Iterable[bytes]:
+    """Last until the test opens the gate: a slow view that is slow for exactly as long as it has to be."""
+    gate = Path(os.environ["TEST_GATE"])
+    (gate / f"waiting-{os.getpid()}-{next(calls)}").touch()
+    while not (gate / "open").exists():
+        time.sleep(0.01)
+    return [b"waited"]
 
 
 def big(_: Environ, size: str) -> Iterable[bytes]:
@@ -78,6 +90,7 @@ ROUTES: dict[str, Callable[[Environ, str], Iterable[bytes]]] = {
     "upload": upload,
     "uploads": uploads,
     "sleep": sleep,
+    "wait": wait,
     "big": big,
     "stream": stream,
     "pid": pid,

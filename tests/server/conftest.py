@@ -17,18 +17,26 @@ from tests.server.harness import PATIENCE, Answer, Client, poll
 
 ROOT = Path(__file__).parents[2]
 
+# Deadlines that no test meets by accident, however long the machine is busy with something else.
+PATIENT = [f"--{name}-timeout=600" for name in ("head", "body", "send")] + ["--keep-alive=600"]
+
 
 class Server:
-    """`python -m wsgiserver` with its output in files; `bind` is where it says it listens."""
+    """`python -m wsgiserver` with its output in files; `bind` is where it says it listens.
+
+    Its calls of /wait last until `open_gate`, and `waiting` knows how many there are.
+    """
 
     def __init__(self, folder: Path, *flags: str, application: str, cwd: Path, **variables: str) -> None:
         self._out, self._err = folder / "out", folder / "err"
+        self._gate = folder / "gate"
+        self._gate.mkdir()
         environment = {key: value for key, value in os.environ.items() if key not in {"HOME", "PYTHONPATH"}}
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "wsgiserver", application, "-b", "127.0.0.1:0", *flags],
+                [sys.executable, "-m", "wsgiserver", application, "-b", "127.0.0.1:0", *PATIENT, *flags],
                 cwd=cwd,
-                env=environment | {"PYTHONPATH": str(ROOT)} | variables,
+                env=environment | {"PYTHONPATH": str(ROOT), "TEST_GATE": str(self._gate)} | variables,
                 stdout=out,
                 stderr=err,
             )
@@ -67,7 +75,28 @@ class Server:
         with self.client() as client:
             return client.get(target, *fields)
 
-    def workers(self) -> list[int]:
+    def waiting(self, count: int) -> None:
+        """Wait until so many calls of /wait have begun."""
+        poll(lambda: len(list(self._gate.glob("waiting-*"))) == count, f"{count} calls in progress")
+
+    def open_gate(self) -> None:
+        """Let all calls of /wait end, those to come as well."""
+        (self._gate / "open").touch()
+
+    def refuses(self) -> bool:
+        """Whether nobody listens any more: every process has heard that it is to stop."""
+        try:
+            self.client().socket.close()
+        except ConnectionError as error:  # it may also be reset, when it comes just before the end of the listener
+            return isinstance(error, ConnectionRefusedError)
+        return False
+
+    def workers(self, count: int = 0) -> list[int]:
+        """Return the workers' process ids, once there are so many."""
+        poll(lambda: len(self._children()) >= count, f"{count} workers")
+        return self._children()
+
+    def _children(self) -> list[int]:
         text = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
         return [int(pid) for pid in text.split()]
 

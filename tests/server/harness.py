@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, Self, TypeVar
 
-PATIENCE = 30.0  # seconds: a busy machine is no failure
+PATIENCE = 60.0  # seconds: a busy machine is no failure
 T = TypeVar("T")
 
 

@@ -147,10 +147,8 @@ def test_a_producer_far_ahead_waits_for_its_client(pair: Pair, make: Make, block
 
 
 def test_no_more_than_the_limit_is_kept_for_a_client_that_reads_nothing(pair: Pair, make: Make) -> None:
-    began = time.monotonic()
     with pytest.raises(ClientGone):
         make(0.1).send(b"x" * (LIMIT * 2))
-    assert time.monotonic() - began < PATIENCE
     assert pair[1].recv(1) == b"x"
 
 
@@ -195,14 +193,13 @@ def test_client_gone_before_and_while_something_is_kept(pair: Pair, make: Make) 
 
 
 def test_client_goes_while_the_producer_waits(pair: Pair, make: Make) -> None:
+    """It would wait for longer than a test may take."""
     client = pair[1]
-    outbox = make()
+    outbox = make(3600)
     leaving = threading.Timer(0.2, client.close)
     leaving.start()
-    began = time.monotonic()
     with pytest.raises(ClientGone):
         outbox.send(b"x" * (LIMIT * 2))
-    assert time.monotonic() - began < PATIENCE
     leaving.join()
 
 
