@@ -18,7 +18,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "__main__": {"cli"},
     "cli": {"__init__", "settings", "supervisor"},
-    "supervisor": {"accesslog", "body", "environ", "metrics", "scoreboard", "settings", "sockets", "worker"},
+    "supervisor": {
+        "accesslog",
+        "body",
+        "crew",
+        "environ",
+        "metrics",
+        "scoreboard",
+        "settings",
+        "sockets",
+        "worker",
+    },
+    "crew": {"scoreboard"},
     "worker": {
         "accesslog",
         "connection",
@@ -89,6 +100,7 @@ MUST_NEVER: dict[str, set[str]] = {
     "connection": {"threading"},  # one owner at a time, so no lock
     "metrics": {"select", "socket", "threading", "time"},  # one writer per slot, so no lock
     "loop": {"http"},
+    "crew": INPUT_OUTPUT,  # decides, and does nothing
     "supervisor": {"importlib", "threading"},  # a process that forks has one thread
 }
 

@@ -1,7 +1,8 @@
 """What processes tell each other: counters and states in memory shared by `fork`. No file, no socket, no lock.
 
     slot 0      the supervisor's: whether the server is stopping, and the counts of workers that are gone
-    slot 1..n   one worker each, written by that worker alone, and by the supervisor while nobody has it
+    slot 1      the admin listener's process
+    slot 2..n   one worker each, written by that worker alone, and by the supervisor while nobody has it
 
 A worker counts in its own lists (`Slot.counts`, `Slot.sums`), which costs next to nothing, and publishes all of them
 in one piece when its loop has nothing else to do. It knows no HTTP and no signal; clocks are arguments.
@@ -13,12 +14,13 @@ from collections.abc import Iterator
 from enum import IntEnum
 from typing import Final
 
+MOST_WORKERS: Final = 200
 SLOTS: Final = 256  # processes at once, those on their way out included; memory that is never touched costs nothing
 SLOT_SIZE: Final = 4096  # bytes: a page each, so that two processes never write to the same one
 
 
 class Phase(IntEnum):
-    """Where a worker is in its life. It sets READY and RETIRING itself, the supervisor the others."""
+    """Where a worker is in its life; it only ever goes forward. It says itself when it is READY or RETIRING."""
 
     NONE = 0  # nobody has the slot
     STARTING = 1
@@ -54,6 +56,13 @@ class Slot:
     def phase(self, phase: Phase) -> None:
         self._integers[1] = phase
 
+    def advance(self, phase: Phase) -> bool:
+        """Go on to `phase`; returns whether that was a step forward."""
+        is_forward = phase > self.phase
+        if is_forward:
+            self.phase = phase
+        return is_forward
+
     @property
     def busy_since(self) -> float:
         """When the worker's loop last came back from waiting (seconds of time.monotonic); 0 while it waits."""
@@ -82,16 +91,15 @@ class Scoreboard:
 
     def __init__(self, counts: int, sums: int) -> None:
         self._memory = mmap.mmap(-1, SLOTS * SLOT_SIZE)
-        self._slots = [Slot(self._memory, index, counts, sums) for index in range(SLOTS)]
-        self.past = self._slots[0]
+        self.past, self.admin, *self._workers = (Slot(self._memory, n, counts, sums) for n in range(SLOTS))
 
     def workers(self) -> Iterator[Slot]:
         """Yield the slots that somebody has."""
-        return (slot for slot in self._slots[1:] if slot.phase is not Phase.NONE)
+        return (slot for slot in self._workers if slot.phase is not Phase.NONE)
 
     def claim(self) -> Slot | None:
         """Return a slot for a worker about to be forked, or None where all are taken."""
-        for slot in self._slots[1:]:
+        for slot in self._workers:
             if slot.phase is Phase.NONE:
                 slot.phase = Phase.STARTING
                 return slot

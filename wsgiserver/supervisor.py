@@ -1,7 +1,8 @@
 """The parent: binds, forks, watches, restarts, and ends when asked to.
 
-It has one thread, never imports the application and knows no HTTP. Signals become bytes in a pipe; the main loop
-waits on that pipe and on nothing else. As PID 1 of a container it also reaps what others leave behind.
+It has one thread, never imports the application and knows no HTTP. Signals become bytes in a
+pipe; the main loop waits on that pipe, and on one by which workers say that there is something new to be seen on the
+scoreboard. Who comes and goes is decided in `crew.py`. As PID 1 of a container it also reaps what others leave behind.
 
     TERM        stop accepting, finish what is under way, within `graceful_timeout`
     INT, QUIT   stop at once
@@ -12,137 +13,157 @@ import select
 import signal
 import socket
 import sys
-import time
 import traceback
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import replace
+from math import inf
+from time import monotonic
 from typing import Final, NoReturn
 
-from wsgiserver import sockets, worker
+from wsgiserver import metrics, sockets, worker
 from wsgiserver.accesslog import event
 from wsgiserver.body import check_folder
+from wsgiserver.crew import Move, Worker, next_move
 from wsgiserver.environ import Trust
+from wsgiserver.scoreboard import Phase, Scoreboard, Slot
 from wsgiserver.settings import SettingError, Settings
 
 FIRST_PAUSE: Final = 0.1  # seconds before a worker that died is replaced; doubled each time it dies young
 LONGEST_PAUSE: Final = 5.0
 GROWN_UP: Final = 10.0  # seconds after which a worker's death counts as the first again
 _STOPPING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-
-
-@dataclass(slots=True)
-class Worker:
-    """What the parent knows of a child."""
-
-    pid: int
-    started: float
+_OBEYED: Final = (*_STOPPING, signal.SIGCHLD)
 
 
 class Supervisor:
     """Everything is bound and checked when this is made: SettingError or OSError say what is wrong."""
 
     def __init__(self, application: str, settings: Settings) -> None:
-        self._application = application
+        self._name = application
+        self._application: worker.What = application
         self._settings = settings
-        self._workers: dict[int, Worker] = {}
+        self._crew: dict[int, Worker] = {}
+        self._admin: Worker | None = None  # the admin listener's process
+        self._wanted = settings.workers
         self._pause = FIRST_PAUSE
         self._next_start = 0.0  # no worker is started before this
-        self._kill_at = 0.0  # when stopping: those still there are killed
         self._stopping = False
         self._exit_code = 0
         self._served = False  # a worker has had the application loaded
         _check(settings)
-        self._listeners = _listen(settings.bind)
-        self._signals, self._signal_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._alive_reader, self._alive_writer = os.pipe2(os.O_CLOEXEC)  # ends in the children when this process does
-        self._ready_reader, self._ready_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._listeners = _listen("--bind", settings.bind)
+        self._admin_listeners = _listen("--admin-bind", settings.admin_bind)
+        self._scoreboard = Scoreboard(metrics.COUNTS, metrics.SUMS)
+        self._signals, self._signal_writer = worker.pipe()
+        self._alive_reader, self._alive_writer = os.pipe()  # ends in the children when this process does
+        self._reports, self._report_writer = worker.pipe()
 
     def run(self) -> int:
         """Supervise until stopped; returns the exit code."""
         signal.set_wakeup_fd(self._signal_writer, warn_on_full_buffer=False)
-        for number in (*_STOPPING, signal.SIGCHLD):
+        for number in _OBEYED:
             signal.signal(number, lambda *_: None)
+        binds = {"bind": self._listeners, "admin_bind": self._admin_listeners}
+        places = {name: ", ".join(map(sockets.describe, listeners)) for name, listeners in binds.items() if listeners}
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that closes is no reason to stop
-        binds = ", ".join(sockets.describe(listener) for listener in self._listeners)
-        event("started", bind=binds, workers=self._settings.workers, threads=self._settings.threads)
-        while self._workers or not self._stopping:
-            self._start_missing()
+        event("started", **places, workers=self._wanted, threads=self._settings.threads)
+        while self._crew or self._admin or not self._stopping:
+            self._adjust()
             self._wait()
             self._reap()
             self._kill_late()
         event("stopped", code=self._exit_code)
-        for number in _STOPPING:
+        for number in _OBEYED:
             signal.signal(number, signal.SIG_IGN)  # there is nothing left to stop, and an exit code to be told
         return self._exit_code
 
-    def _start_missing(self) -> None:
-        missing = self._settings.workers - len(self._workers)
-        if self._stopping or time.monotonic() < self._next_start:
-            return
-        for _ in range(missing):
-            self._start()
+    def _everybody(self) -> list[Worker]:
+        return [*self._crew.values(), *([self._admin] if self._admin else [])]
 
-    def _start(self) -> None:
+    # --- Coming and going ------------------------------------------------------------------------------------
+
+    def _adjust(self) -> None:
+        """Start and dismiss until there are as many workers as there should be."""
+        now = monotonic()
+        if self._stopping:
+            if self._admin and not self._crew:  # the last to go: until now it said that the server is not ready
+                self._dismiss([self._admin], signal.SIGTERM, 1.0)
+            return
+        for member in self._everybody():
+            if member.slot.phase is Phase.DRAINING and not member.is_leaving:  # asked by somebody else
+                member.kill_at = now + self._settings.graceful_timeout
+        if self._admin_listeners and not self._admin and now >= self._next_start:
+            self._admin = self._start(self._scoreboard.admin)
+        while True:
+            move, surplus = next_move(self._crew.values(), self._wanted)
+            if surplus is not None:
+                self._dismiss([surplus], signal.SIGTERM, self._settings.graceful_timeout)
+            elif move is Move.START and now >= self._next_start:
+                self._start_worker()
+            else:
+                return
+
+    def _start_worker(self) -> None:
+        slot = self._scoreboard.claim()
+        if slot is None:
+            event("too-many-workers", workers=len(self._crew))
+            self._be_patient()
+        elif started := self._start(slot):
+            self._crew[started.pid] = started
+
+    def _start(self, slot: Slot) -> Worker | None:
+        """Fork. Signals are held back until the child can take its own: one that came before would be lost."""
+        slot.phase = Phase.STARTING
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _OBEYED)
         try:
             pid = os.fork()
+            if pid == 0:
+                self._be_a_worker(slot)
         except OSError as error:  # no memory, or no process ids, for now
             event("fork-failed", error=str(error))
+            self._scoreboard.release(slot)
             self._be_patient()
-            return
-        if pid == 0:
-            self._be_a_worker()
-        self._workers[pid] = Worker(pid, time.monotonic())
+            return None
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        slot.take(pid)
+        return Worker(pid, slot, monotonic())
 
-    def _be_a_worker(self) -> NoReturn:
+    def _be_a_worker(self, slot: Slot) -> NoReturn:
         code = 1
         try:
             os.close(self._alive_writer)
-            code = worker.run(
-                self._application, self._settings, self._listeners, self._alive_reader, self._ready_writer
-            )
+            lifeline = worker.Lifeline(self._alive_reader, self._report_writer, slot)
+            if slot is self._scoreboard.admin:
+                mine, others = self._admin_listeners, self._listeners
+                application: worker.What = metrics.application(self._scoreboard)
+                settings = replace(self._settings, threads=1, access_log=False, admin_bind=())
+            else:
+                mine, others = self._listeners, self._admin_listeners
+                application, settings = self._application, self._settings
+            for listener in others:
+                listener.close()
+            code = worker.run(application, settings, mine, lifeline)
         except BaseException:  # noqa: BLE001 - the boundary of the child: nothing may escape into the parent's code
             event("worker-failed", error=traceback.format_exc())
         sys.exit(code)  # with the application's exit handlers, which send what was gathered; nothing here catches this
 
-    def _wait(self) -> None:
-        readable, _, _ = select.select([self._signals, self._ready_reader], [], [], self._patience())
-        if self._ready_reader in readable:
-            os.read(self._ready_reader, 64)
-            self._served = True
-        if self._signals not in readable:
-            return
-        numbers = os.read(self._signals, 64)
-        if signal.SIGINT in numbers or signal.SIGQUIT in numbers:
-            self._stop(signal.SIGINT, 1.0)
-        elif signal.SIGTERM in numbers:
-            self._stop(signal.SIGTERM, self._settings.graceful_timeout)
-
-    def _patience(self) -> float | None:
-        """Seconds until there is something to do without being told; None for never."""
-        if self._stopping:
-            return max(0.0, self._kill_at - time.monotonic())
-        if len(self._workers) < self._settings.workers:
-            return max(0.0, self._next_start - time.monotonic())
-        return None
-
-    def _stop(self, number: int, patience: float) -> None:
-        event("stopping", signal=signal.Signals(number).name, patience=patience)
-        kill_at = time.monotonic() + patience
-        self._kill_at = min(self._kill_at, kill_at) if self._stopping else kill_at  # asking again gains no time
-        self._stopping = True
-        for listener in self._listeners:
-            listener.close()
-        self._listeners = []
-        self._signal_all(number)
+    def _dismiss(self, members: Iterable[Worker], number: int, patience: float) -> None:
+        """Ask them to end; asking again gains them no time."""
+        kill_at = monotonic() + patience
+        for member in members:
+            member.kill_at = min(member.kill_at, kill_at)
+            member.slot.advance(Phase.DRAINING)
+            os.kill(member.pid, number)  # not yet reaped, so the id is still its own
 
     def _kill_late(self) -> None:
-        if self._stopping and self._workers and time.monotonic() >= self._kill_at:
-            event("cut-off", workers=len(self._workers))
-            self._signal_all(signal.SIGKILL)
-            self._kill_at = time.monotonic() + 1.0
-
-    def _signal_all(self, number: int) -> None:
-        for pid in self._workers:
-            os.kill(pid, number)  # not yet reaped, so the id is still its own
+        now = monotonic()
+        late = [member for member in self._everybody() if member.kill_at <= now]
+        for member in late:
+            os.kill(member.pid, signal.SIGKILL)
+            member.kill_at = now + 1.0
+        if late:
+            event("cut-off", workers=len(late))
 
     def _reap(self) -> None:
         while True:
@@ -152,28 +173,68 @@ class Supervisor:
                 return
             if pid == 0:
                 return
-            gone = self._workers.pop(pid, None)
+            gone = self._crew.pop(pid, None)
+            if gone is None and self._admin and self._admin.pid == pid:
+                gone, self._admin = self._admin, None
             if gone is not None:
                 self._mourn(gone, os.waitstatus_to_exitcode(status))
 
     def _mourn(self, gone: Worker, code: int) -> None:
         """A worker has ended: decide when, and whether, there will be another."""
-        if self._stopping:
+        was_starting = gone.is_starting
+        self._scoreboard.past.counts[metrics.RESTARTS] += not self._stopping
+        self._scoreboard.release(gone.slot)
+        if gone.is_leaving:
             return
         event("worker-died", worker=gone.pid, code=code)
-        if code == worker.CANNOT_IMPORT and not self._served:
-            event("application-unusable", application=self._application)
+        if was_starting and code == worker.CANNOT_IMPORT and not self._served:
+            event("application-unusable", application=self._name)
             self._exit_code = worker.CANNOT_IMPORT
             self._stop(signal.SIGTERM, 1.0)
             return
-        if time.monotonic() - gone.started > GROWN_UP:
+        if monotonic() - gone.started > GROWN_UP:
             self._pause = FIRST_PAUSE
         self._be_patient()
 
     def _be_patient(self) -> None:
         """Wait before the next start, longer each time."""
-        self._next_start = time.monotonic() + self._pause
+        self._next_start = monotonic() + self._pause
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
+
+    # --- Being told ------------------------------------------------------------------------------------------
+
+    def _wait(self) -> None:
+        readable, _, _ = select.select([self._signals, self._reports], [], [], self._patience())
+        if self._reports in readable:
+            os.read(self._reports, 4096)
+            phases = {member.slot.phase for member in self._crew.values()}
+            self._served = self._served or bool(phases & {Phase.READY, Phase.RETIRING})
+        if self._signals in readable:
+            self._obey(os.read(self._signals, 4096))
+
+    def _patience(self) -> float | None:
+        """Seconds until there is something to do without being told; None for never."""
+        now = monotonic()
+        deadlines = [member.kill_at for member in self._everybody()]
+        if self._next_start > now:
+            deadlines.append(self._next_start)
+        first = min(deadlines, default=inf)
+        return max(0.0, first - now) if first < inf else None
+
+    def _obey(self, numbers: bytes) -> None:
+        if signal.SIGINT in numbers or signal.SIGQUIT in numbers:
+            self._stop(signal.SIGINT, 1.0)
+        elif signal.SIGTERM in numbers:
+            self._stop(signal.SIGTERM, self._settings.graceful_timeout)
+
+    def _stop(self, number: int, patience: float) -> None:
+        event("stopping", signal=signal.Signals(number).name, patience=patience)
+        self._stopping = True
+        self._scoreboard.past.phase = Phase.DRAINING  # before a worker is told
+        for listener in (*self._listeners, *self._admin_listeners):
+            listener.close()
+        self._listeners = self._admin_listeners = []
+        self._dismiss(self._crew.values(), number, patience)
 
 
 def _check(settings: Settings) -> None:
@@ -188,13 +249,13 @@ def _check(settings: Settings) -> None:
         raise SettingError(f"--spool-dir: no file can be made there: {error}") from error
 
 
-def _listen(binds: tuple[str, ...]) -> list[socket.socket]:
+def _listen(flag: str, binds: tuple[str, ...]) -> list[socket.socket]:
     listeners = []
     for bind in binds:
         try:
             listeners.append(sockets.listen(bind))
         except ValueError as error:
-            raise SettingError(f"--bind: {error}") from error
+            raise SettingError(f"{flag}: {error}") from error
         except OSError as error:
             raise OSError(error.errno, f"cannot listen on {bind}: {error.strerror or error}") from error
     return listeners

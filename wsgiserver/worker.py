@@ -5,6 +5,7 @@ in a pipe that the loop watches, so nothing happens inside a signal handler, and
 the kernel chose.
 """
 
+import contextlib
 import gc
 import importlib
 import os
@@ -12,21 +13,75 @@ import signal
 import socket
 import sys
 import traceback
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from wsgiserver.accesslog import AccessLog, NoLog, event
 from wsgiserver.connection import Connection, Service
 from wsgiserver.environ import Trust, template
 from wsgiserver.gateway import Application
 from wsgiserver.loop import Loop
+from wsgiserver.metrics import Metrics
 from wsgiserver.receiver import Limits
+from wsgiserver.scoreboard import Phase, Slot
 from wsgiserver.settings import Settings
 
 CANNOT_IMPORT: Final = 3  # the exit code that tells the supervisor not to try again
+What = str | Application  # to serve: the name of what is to be imported, or the callable itself
+LOOK: Final = 1.0  # seconds between a busy worker's signs of life, and looks at whether it has served enough
+
+
+class Lifeline(NamedTuple):
+    """What ties a worker to its supervisor."""
+
+    parent: int  # descriptor: reads as ended when the supervisor is gone
+    reports: int  # descriptor: a byte written to it makes the supervisor look at the scoreboard
+    slot: Slot
+
+
+class Pulse:
+    """What the supervisor gets to see of a worker, through its slot. The first two are the loop's hooks."""
+
+    def __init__(self, lifeline: Lifeline, service: Service) -> None:
+        self._slot = lifeline.slot
+        self._reports = lifeline.reports
+        self._service = service
+        self._next_look = 0.0
+
+    def idle(self) -> None:
+        """The loop is about to wait."""
+        self._service.log.flush()
+        if self._service.metrics is not None:
+            self._slot.publish()
+        self._slot.busy_since = 0.0
+
+    def woke(self, now: float) -> None:
+        """The loop waits no more. Now and then the supervisor is told, which sleeps while all workers do."""
+        self._slot.busy_since = now
+        if now >= self._next_look:
+            self._next_look = now + LOOK
+            self._report()
+
+    def become(self, phase: Phase) -> None:
+        """Go on to `phase`, and let the supervisor know. From any thread."""
+        if self._slot.advance(phase):
+            self._report()
+
+    def retire(self, reason: str) -> None:
+        """Ask to be replaced."""
+        if self._slot.phase is Phase.READY:
+            event("worker-retires", reason=reason)
+            self.become(Phase.RETIRING)
+
+    def _report(self) -> None:
+        with contextlib.suppress(OSError):  # the pipe is full of reports already, or nobody is left to read them
+            os.write(self._reports, b"\0")
 
 
 def load(spec: str) -> Application:
     """Import `package.module:name` (`application` if no name is given). Raises whatever that raises."""
+    here = os.getcwd()  # noqa: PTH109 - a string, as sys.path has them
+    if "" not in sys.path and here not in sys.path:  # as `python -m` would have it
+        sys.path.insert(0, here)
     module_name, _, attribute = spec.partition(":")
     target: Any = importlib.import_module(module_name)
     for part in (attribute or "application").split("."):
@@ -37,33 +92,33 @@ def load(spec: str) -> Application:
     return application
 
 
-def run(spec: str, settings: Settings, listeners: list[socket.socket], parent: int, ready: int) -> int:
-    """Serve until told to stop; returns the exit code.
+def run(application: What, settings: Settings, listeners: list[socket.socket], lifeline: Lifeline) -> int:
+    """Serve an application, or the one to be imported by that name, until told to stop; returns the exit code.
 
-    `parent` is a descriptor that reads as ended when the supervisor is gone; a byte is written to the descriptor
-    `ready` once the application is loaded.
+    It is the first in a new process to be called, with the signals it obeys blocked.
     """
     signals = _signals_as_bytes()
-    try:
-        if "" not in sys.path and os.getcwd() not in sys.path:  # noqa: PTH109 - as `python -m` would have it
-            sys.path.insert(0, os.getcwd())  # noqa: PTH109
-        application = load(spec)
-    except BaseException:  # noqa: BLE001 - the boundary of importing: whatever it is, it is told and ends the worker
-        event("application-not-loaded", application=spec, error=traceback.format_exc())
-        return CANNOT_IMPORT
+    if isinstance(application, str):
+        name = application
+        try:
+            application = load(name)
+        except BaseException:  # noqa: BLE001 - the boundary of importing: whatever it is, it is told and ends the worker
+            event("application-not-loaded", application=name, error=traceback.format_exc())
+            return CANNOT_IMPORT
     gc.collect()
     gc.freeze()  # what is loaded stays: later collections need not look at it, and its pages stay shared
-    service = _service(application, settings)
-    loop = _loop(service, settings, listeners)
-    loop.watch(signals, lambda: _obey(os.read(signals, 64), service, loop))
-    loop.watch(parent, lambda: _orphaned(parent, service, loop, settings.graceful_timeout))
-    os.write(ready, b"\0")
+    service = _service(application, settings, Metrics(lifeline.slot) if settings.admin_bind else None)
+    pulse = Pulse(lifeline, service)
+    loop = _loop(service, settings, listeners, pulse)
+    loop.watch(signals, lambda: _obey(os.read(signals, 64), service, loop, pulse))
+    loop.watch(lifeline.parent, lambda: _orphaned(lifeline.parent, service, loop, pulse, settings.graceful_timeout))
+    pulse.become(Phase.READY)
     loop.run()
     service.log.flush()
     return 0
 
 
-def _service(application: Application, settings: Settings) -> Service:
+def _service(application: Application, settings: Settings, metrics: Metrics | None) -> Service:
     return Service(
         application=application,
         log=AccessLog() if settings.access_log else NoLog(),
@@ -73,10 +128,11 @@ def _service(application: Application, settings: Settings) -> Service:
         body_timeout=settings.body_timeout,
         keep_alive=settings.keep_alive,
         send_timeout=settings.send_timeout,
+        metrics=metrics,
     )
 
 
-def _loop(service: Service, settings: Settings, listeners: list[socket.socket]) -> Loop:
+def _loop(service: Service, settings: Settings, listeners: list[socket.socket], pulse: Pulse) -> Loop:
     environs = {
         listener.fileno(): template(
             *_server_name(listener), sys.stderr, threads=settings.threads > 1, processes=settings.workers > 1
@@ -87,7 +143,7 @@ def _loop(service: Service, settings: Settings, listeners: list[socket.socket]) 
     def accept(sock: socket.socket, address: Any, listener: socket.socket, now: float) -> Connection:
         return Connection(sock, address, environs[listener.fileno()], service, now)
 
-    return Loop(listeners, accept, threads=settings.threads, handoff=settings.handoff, idle=service.log.flush)
+    return Loop(listeners, accept, threads=settings.threads, handoff=settings.handoff, idle=pulse.idle)
 
 
 def _server_name(listener: socket.socket) -> tuple[str, int]:
@@ -95,34 +151,45 @@ def _server_name(listener: socket.socket) -> tuple[str, int]:
     return (name[0], name[1]) if isinstance(name, tuple) else ("localhost", 80)
 
 
+def pipe() -> tuple[int, int]:
+    """Make a pipe neither end of which blocks (`os.pipe2` is not everywhere)."""
+    ends = os.pipe()
+    for end in ends:
+        os.set_blocking(end, False)
+    return ends
+
+
 def _signals_as_bytes() -> int:
-    """Have TERM, INT and QUIT written to a pipe; returns the end to read."""
-    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    """Have signals written to a pipe, and let them come; returns the end to read."""
+    reading, writing = pipe()
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1):
         signal.signal(number, lambda *_: None)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the supervisor's business
+    for number in (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU):
+        signal.signal(number, signal.SIG_IGN)  # the supervisor's business
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     return reading
 
 
-def _obey(numbers: bytes, service: Service, loop: Loop) -> None:
+def _obey(numbers: bytes, service: Service, loop: Loop, pulse: Pulse) -> None:
     if signal.SIGINT in numbers or signal.SIGQUIT in numbers:
         service.log.flush()
         os._exit(0)
     if signal.SIGTERM in numbers:
-        _drain(service, loop)
+        _drain(service, loop, pulse)
 
 
-def _orphaned(parent: int, service: Service, loop: Loop, patience: float) -> None:
+def _orphaned(parent: int, service: Service, loop: Loop, pulse: Pulse, patience: float) -> None:
     """The supervisor is gone, and nobody will ask this process to stop: it stops by itself."""
     os.read(parent, 1)
     loop.unwatch(parent)
     event("supervisor-gone")
     signal.setitimer(signal.ITIMER_REAL, patience)  # nobody else will cut off what takes too long
-    _drain(service, loop)
+    _drain(service, loop, pulse)
 
 
-def _drain(service: Service, loop: Loop) -> None:
+def _drain(service: Service, loop: Loop, pulse: Pulse) -> None:
+    pulse.become(Phase.DRAINING)
     service.draining = True
     loop.drain()
