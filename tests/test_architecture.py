@@ -57,8 +57,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "receiver": {"body", "errors", "http1.chunked", "http1.framing", "http1.head"},
     "outbox": {"body", "errors"},
-    "gateway": {"errors", "http1.response"},
-    "environ": {"http1.head"},
+    "gateway": {"errors", "filewrapper", "http1.response"},
+    "environ": {"filewrapper", "http1.head"},
+    "filewrapper": set(),
     "body": {"errors"},
     "accesslog": set(),
     "metrics": {"__init__", "accesslog", "errors", "scoreboard"},
@@ -95,6 +96,7 @@ MUST_NEVER: dict[str, set[str]] = {
     "errors": INPUT_OUTPUT,
     "environ": {"os", "socket", "threading"},  # the process environment holds secrets
     "gateway": {"os", "select", "socket", "threading"},  # it is given a `send`
+    "filewrapper": {"select", "socket", "threading"},
     "receiver": {"select", "socket", "threading", "time"},  # clocks are arguments
     "body": {"select", "socket", "threading"},
     "connection": {"threading"},  # one owner at a time, so no lock

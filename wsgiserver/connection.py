@@ -155,6 +155,10 @@ class Connection:
                 return Verdict.WRITE
         except ClientGone:
             self._gone()
+        except ApplicationError as error:  # a file that is not what it was when its length was told
+            event("application-error", client=self.client[0], error=str(error))
+            self._aborted = True
+            self._gone()
         return self._answered(now)
 
     def expire(self, now: float) -> Verdict:
@@ -180,6 +184,7 @@ class Connection:
         started = monotonic()
         response = self._response = gateway.Response(
             self._outbox.send,
+            self._outbox.send_file,
             method=head.method,
             minor=head.minor,
             keep_alive=keeps_alive(head) and not service.draining,

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any, BinaryIO, Final, TextIO
 from urllib.parse import unquote_to_bytes
 
+from wsgiserver.filewrapper import FileWrapper
 from wsgiserver.http1.head import Head, Names
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -42,25 +43,6 @@ _SPECIAL: Final = {
 }
 _FROM_PROXY: Final = _CgiNames(trusted=True)
 _FROM_STRANGER: Final = _CgiNames(trusted=False)
-
-
-class FileWrapper:
-    """`wsgi.file_wrapper`: iterates a file-like object in blocks (PEP 3333)."""
-
-    def __init__(self, filelike: Any, blksize: int = 64 * 1024) -> None:
-        self.filelike = filelike
-        self.blksize = blksize
-        if hasattr(filelike, "close"):
-            self.close = filelike.close
-
-    def __iter__(self) -> "FileWrapper":
-        return self
-
-    def __next__(self) -> bytes:
-        data: bytes = self.filelike.read(self.blksize)
-        if not data:
-            raise StopIteration
-        return data
 
 
 class Trust:

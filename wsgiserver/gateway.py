@@ -1,23 +1,34 @@
 """PEP 3333 to the letter: one call of the application, and its answer as bytes.
 
-It knows no socket: it is given `send`, which takes bytes and raises ClientGone where nobody reads them.
+It knows no socket: it is given `send`, which takes bytes, and `send_file`, which takes a part of a file
+(descriptor, offset, size in bytes). Both raise ClientGone where nobody reads what they are given.
 How the end of the answer is marked is decided once, when the head goes out: by the length the application
 declared or that its single block shows, else by chunks (HTTP/1.1), else by closing.
 
     NEW --start_response--> STARTED --first bytes, or the end--> SENDING --> DONE
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum, auto
 from time import time
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from wsgiserver.errors import ApplicationError
-from wsgiserver.http1.response import LAST_CHUNK, Headers, date_line, encode_chunk, encode_head, field_names
+from wsgiserver.filewrapper import FileWrapper
+from wsgiserver.http1.response import (
+    LAST_CHUNK,
+    Headers,
+    date_line,
+    encode_chunk,
+    encode_head,
+    encode_hints,
+    field_names,
+)
 
 Environ = dict[str, Any]
 Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+SendFile = Callable[[int, int, int], None]
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 
 _BODILESS: Final = ("204", "304")  # RFC 9110, sections 15.3.5 and 15.4.5; 1xx is not an application's to send
@@ -52,18 +63,22 @@ class Response:
         "_minor",
         "_remaining",
         "_send",
+        "_send_file",
         "keep_alive",
         "phase",
         "sent",
         "status",
     )
 
-    def __init__(self, send: Callable[[bytes], None], *, method: str, minor: int, keep_alive: bool) -> None:
+    def __init__(
+        self, send: Callable[[bytes], None], send_file: SendFile, *, method: str, minor: int, keep_alive: bool
+    ) -> None:
         self.phase = Phase.NEW
         self.status = ""  # as the application gave it: "200 OK"
         self.sent = 0  # bytes of body
         self.keep_alive = keep_alive
         self._send = send
+        self._send_file = send_file
         self._head_only = method == "HEAD"
         self._minor = minor
         self._headers: Headers = ()
@@ -72,7 +87,7 @@ class Response:
 
     def start_response(self, status: str, headers: Headers, exc_info: ExcInfo | None = None) -> Callable[[bytes], None]:
         """Take status and headers, as PEP 3333 describes; returns `write`."""
-        if exc_info and exc_info[1] is not None and self.phase is Phase.SENDING:
+        if exc_info and exc_info[1] is not None and self.phase not in (Phase.NEW, Phase.STARTED):
             try:
                 raise exc_info[1].with_traceback(exc_info[2])
             finally:
@@ -82,6 +97,14 @@ class Response:
         self.phase = Phase.STARTED
         self.status, self._headers = status, list(headers)
         return self.write
+
+    def early_hints(self, headers: Headers) -> None:
+        """Send 103 (RFC 8297) at once, as often as wanted before the head; nothing to clients of HTTP/1.0."""
+        if self.phase not in (Phase.NEW, Phase.STARTED):
+            raise ApplicationError("early hints after the head of the response")
+        hints = encode_hints(headers)
+        if self._minor and headers:
+            self._send(hints)
 
     def write(self, block: bytes) -> None:
         """Send a block of body; the head goes before the first one that is not empty."""
@@ -95,14 +118,48 @@ class Response:
             self._begin(block, None)
 
     def write_all(self, blocks: Iterable[bytes]) -> None:
-        """Send what the application returned. One block is the whole body, so its length is known."""
-        if type(blocks) in (list, tuple) and len(blocks) == 1 and self.phase is Phase.STARTED:  # type: ignore[arg-type] # a list or a tuple here
-            (block,) = blocks
-            if isinstance(block, bytes):
-                self._begin(block, len(block))
+        """Send what the application returned, and tell its length where that can be known before its end."""
+        kind = type(blocks)
+        if self.phase is Phase.STARTED:
+            if kind is list or kind is tuple:
+                block = blocks[0] if len(blocks) == 1 else _joined(blocks)  # type: ignore[arg-type,index] # is one
+                if type(block) is bytes:
+                    self._begin(block, len(block))
+                    return
+            elif kind is FileWrapper and self._write_file(blocks):  # type: ignore[arg-type] # it is one
                 return
-        for block in blocks:
+        iterator = iter(blocks)
+        if hasattr(kind, "__len__") and len(blocks) == 1:  # type: ignore[arg-type] # it has a length
+            self._write_only(next(iterator, b""))
+        for block in iterator:
             self.write(block)
+
+    def _write_only(self, block: bytes) -> None:
+        """Send a block that is said to be all there is (PEP 3333, "Handling the Content-Length Header")."""
+        if self.phase is Phase.STARTED and isinstance(block, bytes):
+            self._begin(block, len(block))
+        else:
+            self.write(block)
+
+    def _write_file(self, wrapper: FileWrapper) -> bool:
+        """Have the kernel send a file; False where it has to be read."""
+        segment = wrapper.segment()
+        if segment is None:
+            return False
+        if segment.size < _JOINED:
+            block = b"".join(wrapper)
+            self._begin(block, len(block))
+            return True
+        self._begin(b"", segment.size)
+        if self._ending is Ending.LENGTH:
+            fits = min(segment.size, self._remaining)
+            self._remaining -= fits
+            self.sent += fits
+            if fits:
+                self._send_file(segment.descriptor, segment.offset, fits)
+            if fits < segment.size:
+                self._refuse_the_rest()
+        return True
 
     def finish(self) -> None:
         """End the answer. Raises ApplicationError where it is shorter than declared: then it must be cut off."""
@@ -182,12 +239,23 @@ class Response:
         self.sent += len(fits)
         if fits:
             self._send(fits)
+        self._refuse_the_rest()
+
+    def _refuse_the_rest(self) -> NoReturn:
         self.phase = Phase.DONE
         raise ApplicationError("the body is longer than its Content-Length")
 
 
+def _joined(blocks: Sequence[bytes]) -> bytes | None:
+    """Join a small body that is all there: in one piece it costs less, and its length is known."""
+    if set(map(type, blocks)) == {bytes} and sum(map(len, blocks)) < _JOINED:
+        return b"".join(blocks)
+    return None
+
+
 def run(application: Application, environ: Environ, response: Response) -> None:
     """Call the application and send its whole answer; `close` is called whatever happens (PEP 3333)."""
+    environ["wsgi.early_hints"] = response.early_hints
     blocks = application(environ, response.start_response)
     try:
         response.write_all(blocks)

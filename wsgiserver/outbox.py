@@ -1,41 +1,58 @@
 """What goes to the client: at once if the socket takes it, kept (memory, then a file) if not.
 
 A slow reader so costs bytes, not a thread. Only an application that goes on producing far beyond what its client
-takes has to wait. It knows a socket and a patience in seconds, and not HTTP.
+takes has to wait. What is a file already is kept as a descriptor, and sent by the kernel: it costs not even bytes.
+It knows a socket and a patience in seconds, and not HTTP.
 """
 
+import os
 import select
 import socket
 from typing import Final
 
 from wsgiserver.body import Spool
-from wsgiserver.errors import ClientGone, Refusal
+from wsgiserver.errors import ApplicationError, ClientGone, Refusal
 
 LIMIT: Final = 64 * 1024 * 1024  # bytes kept before the producer has to wait
 MEMORY: Final = 256 * 1024
 FLUSH: Final = 256 * 1024  # bytes offered to the socket at once
+FILE_FLUSH: Final = 1024 * 1024  # bytes of a file: then others have their turn, however fast this client is
+
+
+class _File:
+    """What is left to send of a file; the descriptor is its own."""
+
+    __slots__ = ("descriptor", "offset", "size")
+
+    def __init__(self, descriptor: int, offset: int, size: int) -> None:
+        self.descriptor = os.dup(descriptor)
+        self.offset = offset
+        self.size = size
 
 
 class Outbox:
-    """Bytes on their way to one socket, in order."""
+    """Bytes on their way to one socket, in order: what is kept, then a file."""
 
-    __slots__ = ("_folder", "_gone", "_kept", "_patience", "_socket", "_taken")
+    __slots__ = ("_file", "_folder", "_gone", "_kept", "_patience", "_socket", "_taken")
 
     def __init__(self, sock: socket.socket, folder: str | None, patience: float) -> None:
         self._socket = sock
         self._folder = folder
         self._patience = patience
         self._kept: Spool | None = None
+        self._file: _File | None = None
         self._taken = 0  # how many bytes of what is kept the socket has by now
         self._gone = False  # ClientGone was raised: with a gap in it, nothing more may be sent
 
     @property
     def is_empty(self) -> bool:
-        return self._kept is None
+        return self._kept is None and self._file is None
 
     def send(self, data: bytes) -> None:
         """Send what the socket takes now, and keep the rest. Raises ClientGone."""
         sent = 0
+        if self._file is not None:  # nothing is kept behind a file, since nothing follows one in an answer
+            self._wait_until_empty()
         if self._kept is None:
             sent = self._offer(data)
             if sent == len(data):
@@ -44,21 +61,37 @@ class Outbox:
         for start in range(0, len(rest), MEMORY):
             self._keep(rest[start : start + MEMORY])
 
+    def send_file(self, descriptor: int, offset: int, size: int) -> None:
+        """Send a part of a regular file, which may be closed when this returns. Raises as `flush` does."""
+        if self._file is not None:
+            self._wait_until_empty()
+        if self._gone:
+            raise ClientGone
+        self._file = _File(descriptor, offset, size)
+        self.flush()
+
     def flush(self) -> bool:
-        """Send what is kept, as far as the socket takes it; True when nothing is left. Raises ClientGone."""
+        """Send what the socket takes of what is kept; True when nothing is left.
+
+        Raises ClientGone, and ApplicationError for a file that has become shorter or cannot be read.
+        """
         while self._kept is not None:
             piece = self._kept.peek(self._taken, FLUSH)
             if not piece:
-                self.drop()
+                self._kept.close()
+                self._kept = None
                 break
             sent = self._offer(piece)
             if not sent:
                 return False
             self._taken += sent
-        return True
+        return self._file is None or self._flush_file(self._file)
 
     def drop(self) -> None:
         """Forget what is kept."""
+        if self._file is not None:
+            os.close(self._file.descriptor)
+            self._file = None
         if self._kept is not None:
             self._kept.close()
             self._kept = None
@@ -84,6 +117,31 @@ class Outbox:
         except OSError as error:
             self._gone = True
             raise ClientGone from error
+
+    def _flush_file(self, file: _File) -> bool:
+        if self._gone:
+            raise ClientGone
+        try:
+            sent = os.sendfile(self._socket.fileno(), file.descriptor, file.offset, min(file.size, FILE_FLUSH))
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            self._give_up()
+            if isinstance(error, ConnectionError | TimeoutError):
+                raise ClientGone from error
+            raise ApplicationError(f"a file cannot be sent: {error}") from error
+        if not sent:
+            self._give_up()
+            raise ApplicationError(f"a file has become {file.size} bytes shorter while it was sent")
+        file.offset += sent
+        file.size -= sent
+        if not file.size:
+            self.drop()
+        return not file.size
+
+    def _give_up(self) -> None:
+        self._gone = True
+        self.drop()
 
     def _wait_until_empty(self) -> None:
         """Back-pressure: the application's thread waits here for its client."""

@@ -80,7 +80,7 @@ class Client:
         return data
 
     def _body(self, status: int, fields: dict[str, str], method: str) -> bytes:
-        if method == "HEAD" or status in {100, 204, 304}:
+        if method == "HEAD" or status in {100, 103, 204, 304}:
             return b""
         if fields.get("transfer-encoding") == "chunked":
             return self._chunks()

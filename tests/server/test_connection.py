@@ -33,6 +33,8 @@ RESET = struct.pack("ii", 1, 0)
 class Asked(list[dict[str, Any]]):
     """An application that remembers what it was asked, and answers by path."""
 
+    path = Path("/nowhere")  # the file that is downloaded
+
     def __call__(self, environ: dict[str, Any], start_response: Start) -> Any:
         body = environ["wsgi.input"].read()
         self.append(environ | {"body": body})
@@ -41,11 +43,15 @@ class Asked(list[dict[str, Any]]):
             raise ValueError("on purpose")
         if name == "exit":
             raise GeneratorExit
+        if name == "hint":
+            environ["wsgi.early_hints"]([("Link", "</a>")])
         start_response("200 OK", [("Content-Length", size)] if name in {"short", "long"} else [])
         if name == "stream":
             return stream(int(size))
         if name == "cut":
             return cut(int(size))
+        if name == "file":
+            return environ["wsgi.file_wrapper"](self.path.open("rb"))
         if name == "badclose":
             return BadClose()
         return [b"x" * int(size or 0)] if name == "big" else [b"ab" if name in {"short", "long"} else body]
@@ -504,6 +510,58 @@ def test_client_leaves_before_its_answer(link: Link, target: str) -> None:
     link.reach(State.CLOSED)
 
 
+@pytest.fixture
+def download(link: Link, tmp_path: Path) -> Path:
+    """Return the file that /file answers with."""
+    link.asked.path = tmp_path / "download"
+    link.asked.path.write_bytes(random.Random(9).randbytes(BIG))
+    return link.asked.path
+
+
+def is_open(path: Path) -> bool:
+    return any(each.is_symlink() and each.readlink() == path for each in Path("/proc/self/fd").iterdir())
+
+
+def test_a_download_is_left_to_the_loop(link: Link, download: Path) -> None:
+    """The application's file is closed, its thread is free, nothing is spooled, and the next request waits."""
+    link.say(request("GET", "/file") + request("GET", "/big-3"), State.SENDING)
+    assert link.verdict is Verdict.WRITE
+    assert len(link.asked) == 1
+    reader = Answers(link.client, 2)
+    link.reach(State.HEAD, NOW + 1)
+    assert [answer.body for answer in reader.all()] == [download.read_bytes(), b"xxx"]
+    assert [record["sent"] for record in link.logged()] == [BIG, 3]
+    assert not is_open(download)
+
+
+@pytest.mark.parametrize("how", ["reset", "close", "timeout"])
+def test_a_download_that_is_given_up_leaves_no_descriptor(link: Link, download: Path, how: str) -> None:
+    link.say(request("GET", "/file"), State.SENDING)
+    assert is_open(download)
+    if how == "timeout":
+        link.expire(State.CLOSED)
+    else:
+        link.reset() if how == "reset" else link.client.socket.close()
+        link.reach(State.CLOSED)
+    assert not is_open(download)
+
+
+def test_a_file_that_shrinks_shows(link: Link, download: Path, events: Events) -> None:
+    link.say(request("GET", "/file"), State.SENDING)
+    os.truncate(download, 10)
+    read_to_the_reset(link)
+    assert not is_open(download)
+    (event,) = events()
+    assert "shorter" in event["error"]
+
+
+def test_early_hints_and_pipelining(link: Link) -> None:
+    link.say(request("GET", "/hint") + request("GET", "/big-3") + request("GET", "/hint"))
+    answers = [link.client.answer() for _ in range(5)]
+    assert [answer.status for answer in answers] == [103, 200, 200, 103, 200]
+    assert answers[0].fields == {"link": "</a>"}
+
+
 # --- Applications that fail -------------------------------------------------------------------------------------
 
 
@@ -532,6 +590,10 @@ def test_failure_has_no_body_for_head(link: Link) -> None:
 def test_failure_in_the_middle_shows(link: Link, target: str) -> None:
     """A reset and not an end, lest the part be taken for the whole."""
     link.client.send(request("GET", target))
+    read_to_the_reset(link)
+
+
+def read_to_the_reset(link: Link) -> None:
     with pytest.raises((ConnectionResetError, EOFError)):  # noqa: PT012 - the reset may come at any read
         while True:
             if link.connection.state is not State.CLOSED:

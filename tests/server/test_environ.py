@@ -8,7 +8,8 @@ from wsgiref.validate import check_environ  # type: ignore[attr-defined] # not i
 
 import pytest
 
-from wsgiserver.environ import _FROM_PROXY, _FROM_STRANGER, FileWrapper, Trust, add_body, build, template
+from wsgiserver.environ import _FROM_PROXY, _FROM_STRANGER, Trust, add_body, build, template
+from wsgiserver.filewrapper import FileWrapper
 from wsgiserver.http1.head import parse_head
 
 CLIENT = ("192.0.2.1", 4711)
@@ -175,19 +176,3 @@ def test_names_are_not_remembered_without_bound() -> None:
         environ(f"GET /|X-N{n}: y", trusted=True)
     assert len(_FROM_STRANGER) <= 1024
     assert len(_FROM_PROXY) <= 1024
-
-
-class Unclosable:
-    def __init__(self, data: bytes) -> None:
-        self.read = io.BytesIO(data).read
-
-
-def test_file_wrapper() -> None:
-    file = io.BytesIO(b"0123456789")
-    wrapper = FileWrapper(file, 4)
-    assert list(wrapper) == [b"0123", b"4567", b"89"]
-    wrapper.close()
-    assert file.closed
-    bare = FileWrapper(Unclosable(b"x" * 100_000))
-    assert [len(block) for block in bare] == [65536, 34464]
-    assert not hasattr(bare, "close")

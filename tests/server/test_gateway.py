@@ -5,16 +5,21 @@ break the application's side run bare.
 """
 
 import io
+import os
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 from wsgiref.validate import validator
 
 import h11
 import pytest
 
-from wsgiserver.environ import FileWrapper, build, template
+from wsgiserver.environ import build, template
 from wsgiserver.errors import ApplicationError, ClientGone
+from wsgiserver.filewrapper import FileWrapper
 from wsgiserver.gateway import Phase, Response, run
 from wsgiserver.http1.head import parse_head
 
@@ -31,12 +36,17 @@ class Exchange:
         head = parse_head(f"{method} /a HTTP/1.{minor}\r\nHost: a\r\n\r\n".encode())
         base = template("srv", 80, sys.stderr, threads=True, processes=False)
         environ = build(base, head, ("192.0.2.1", 1), trusted=False) | {"wsgi.input": io.BytesIO()}
-        self.response = Response(self.sends.append, method=method, minor=minor, keep_alive=keep_alive)
+        self.files = 0  # how many parts of files were sent
+        self.response = Response(self.sends.append, self._send_file, method=method, minor=minor, keep_alive=keep_alive)
         self.error: BaseException | None = None
         try:
             run(application, environ, self.response)
         except Exception as error:  # noqa: BLE001 - what is raised is looked at by the test
             self.error = error
+
+    def _send_file(self, descriptor: int, offset: int, size: int) -> None:
+        self.files += 1
+        self.sends.append(os.pread(descriptor, size, offset))
 
     @property
     def wire(self) -> bytes:
@@ -49,6 +59,10 @@ class Exchange:
         if b"content-length" in fields:
             return fields[b"content-length"].decode()
         return fields.get(b"transfer-encoding", b"none").decode()
+
+
+def no_file(*_: int) -> None:
+    raise AssertionError("no file was meant to be sent")
 
 
 def read(exchange: Exchange) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
@@ -149,6 +163,54 @@ class Instance:
         return (b"instance",)
 
 
+class Indexed:
+    """Iterated by its indices, as of old."""
+
+    def __init__(self, blocks: tuple[bytes, ...]) -> None:
+        self._blocks = blocks
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def __getitem__(self, index: int) -> bytes:
+        return self._blocks[index]
+
+
+class OwnIterator:
+    """An iterator, and no generator."""
+
+    def __init__(self, blocks: tuple[bytes, ...]) -> None:
+        self._blocks = list(blocks)
+
+    def __iter__(self) -> "OwnIterator":
+        return self
+
+    def __next__(self) -> bytes:
+        if not self._blocks:
+            raise StopIteration
+        return self._blocks.pop(0)
+
+
+class Late:
+    """Begins when it is iterated, and says that it is one block."""
+
+    def __init__(self, _: Any, start_response: Start) -> None:
+        self._start = start_response
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._start("200 OK", TEXT)
+        yield b"late"
+
+
+class LateWriting(Late):
+    def __iter__(self) -> Iterator[bytes]:
+        self._start("200 OK", TEXT)(b"la")
+        yield b"te"
+
+
 class ListOfItsOwn(list[bytes]):
     """A list that has a close of its own."""
 
@@ -185,11 +247,22 @@ def wrapping(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
         (answering(b"he", b"llo", length=5), b"hello", "5"),
         (answering(b"x" * 200_000), b"x" * 200_000, "200000"),
         (answering(b"x" * 200_000, length=200_000), b"x" * 200_000, "200000"),
-        (answering(b"he", b"llo"), b"hello", "chunked"),
-        (answering(b"he", b"", b"llo"), b"hello", "chunked"),
+        (answering(b"he", b"llo"), b"hello", "5"),
+        (answering(b"he", b"", b"llo", kind=tuple), b"hello", "5"),
+        (answering(b"x" * 50_000, b"y" * 50_000), b"x" * 50_000 + b"y" * 50_000, "chunked"),
         (answering(b"hello", kind=iter), b"hello", "chunked"),
-        (answering(b"hello", kind=set), b"hello", "chunked"),
-        (answering(b"hello", kind=ListOfItsOwn), b"hello", "chunked"),
+        (answering(b"hello", kind=set), b"hello", "5"),
+        (answering(b"hello", kind=ListOfItsOwn), b"hello", "5"),
+        (answering(b"he", b"llo", kind=ListOfItsOwn), b"hello", "chunked"),
+        (answering(kind=ListOfItsOwn), b"", "0"),
+        (answering(b"", kind=ListOfItsOwn), b"", "0"),
+        (answering(b"he", b"llo", kind=deque), b"hello", "chunked"),
+        (answering(b"he", b"llo", kind=lambda blocks: map(bytes, blocks)), b"hello", "chunked"),
+        (answering(b"hello", kind=dict.fromkeys), b"hello", "5"),
+        (answering(b"he", b"llo", kind=Indexed), b"hello", "chunked"),
+        (answering(b"hello", kind=Indexed), b"hello", "5"),
+        (answering(b"hello", length=5, kind=Indexed), b"hello", "5"),
+        (answering(b"he", b"llo", kind=OwnIterator), b"hello", "chunked"),
         (answering(b""), b"", "0"),
         (answering(), b"", "0"),
         (answering(length=0), b"", "0"),
@@ -207,9 +280,54 @@ def test_answers(application: Any, body: bytes, framing: str) -> None:
     check(application, body, framing)
 
 
-@pytest.mark.parametrize(("application", "body"), [(Application, b"class"), (Instance(), b"instance")])
-def test_callables_of_every_kind(application: Any, body: bytes) -> None:
-    check(application, body, "chunked" if application is Application else str(len(body)))
+class Methods:
+    """An application that is a method, of whichever kind."""
+
+    def of_instance(self, _: Any, start_response: Start) -> list[bytes]:
+        start_response("200 OK", TEXT)
+        return [b"method"]
+
+    @classmethod
+    def of_class(cls, environ: Any, start_response: Start) -> list[bytes]:
+        return cls().of_instance(environ, start_response)
+
+    @staticmethod
+    def of_none(_: Any, start_response: Start) -> list[bytes]:
+        start_response("200 OK", TEXT)
+        return [b"method"]
+
+
+def answering_by_name(environ: Any, start_response: Start, *, body: bytes) -> list[bytes]:
+    start_response("200 OK", TEXT)
+    return [body]
+
+
+@pytest.mark.parametrize(
+    ("application", "body", "framing"),
+    [
+        (Application, b"class", "chunked"),
+        (Late, b"late", "4"),
+        (LateWriting, b"late", "chunked"),
+        (Instance(), b"instance", "8"),
+        (Methods().of_instance, b"method", "6"),
+        (Methods.of_class, b"method", "6"),
+        (Methods.of_none, b"method", "6"),
+        (partial(answering_by_name, body=b"partial"), b"partial", "7"),
+    ],
+)
+def test_callables_of_every_kind(application: Any, body: bytes, framing: str) -> None:
+    check(application, body, framing)
+
+
+class Lying(Indexed):
+    """Says it is one block."""
+
+    def __len__(self) -> int:
+        return 1
+
+
+def test_one_block_that_is_two_is_cut_where_the_client_expects_the_end() -> None:
+    fail(answering(b"he", b"llo", kind=Lying), "longer", b"he")
 
 
 def test_one_send_for_a_small_answer_and_no_copy_of_a_large_one() -> None:
@@ -229,7 +347,7 @@ def test_every_block_goes_out_before_the_next_is_asked_for() -> None:
             yield b"%d" % n
 
     sent: list[bytes] = []
-    response = Response(sent.append, method="GET", minor=1, keep_alive=True)
+    response = Response(sent.append, no_file, method="GET", minor=1, keep_alive=True)
     run(application, {}, response)
     assert seen == [0, 2, 3]  # the head and the first block, then a chunk for each
 
@@ -271,8 +389,8 @@ def test_a_length_is_not_told_where_there_cannot_be_a_body(status: str, framing:
         (answering(b"a"), 1, False, False, b"close"),
         (answering(b"a"), 0, True, True, b"keep-alive"),
         (answering(b"a"), 0, False, False, b"close"),
-        (answering(b"a", b"b"), 1, True, True, None),
-        (answering(b"a", b"b"), 0, True, False, b"close"),  # only closing can end it
+        (answering(b"a", b"b", kind=iter), 1, True, True, None),
+        (answering(b"a", b"b", kind=iter), 0, True, False, b"close"),  # only closing can end it
         (answering(b"a", b"b", length=2), 0, True, True, b"keep-alive"),
         (answering(status="204 No"), 0, True, True, b"keep-alive"),
     ],
@@ -355,7 +473,7 @@ def test_close_is_called_when_the_client_is_gone() -> None:
 
     blocks = Closing(b"a", b"b")
     with pytest.raises(ClientGone):
-        run(answering(kind=lambda _: blocks), {}, Response(gone, method="GET", minor=1, keep_alive=True))
+        run(answering(kind=lambda _: blocks), {}, Response(gone, no_file, method="GET", minor=1, keep_alive=True))
     assert blocks.closed == 1
 
 
@@ -465,6 +583,24 @@ def test_exc_info_without_an_error_does_not_begin_again() -> None:
     fail(application, "called again", b"1\r\na\r\n")
 
 
+def test_exc_info_after_the_end_raises_the_error_itself() -> None:
+    class Complaining(Closing):
+        def close(self) -> None:
+            try:
+                int("the error itself")
+            except ValueError:
+                start[0]("500 Oops", TEXT, sys.exc_info())
+
+    start: list[Any] = []
+
+    def application(_: Any, start_response: Start) -> Any:
+        start.append(start_response)
+        start_response("200 OK", [("Content-Length", "1")])
+        return Complaining(b"a")
+
+    fail(application, "the error itself", b"a", error=ValueError)
+
+
 def test_what_is_over_is_over() -> None:
     """Calls out of close(), or kept for later, must not put a second head behind a whole answer."""
     kept: list[Any] = []
@@ -498,6 +634,200 @@ def test_an_error_before_anything_was_sent_leaves_room_for_a_500() -> None:
     assert exchange.response.phase is Phase.STARTED
 
 
-def test_file_wrapper_is_read_in_its_blocks() -> None:
+# --- Files ------------------------------------------------------------------------------------------------------
+
+
+SIZE = 100_000  # bytes: too many to be copied into the head's send
+
+
+def wrapped(file: Any, *, length: int | None = None, status: str = "200 OK", write: bytes = b"") -> Any:
+    """Make an application that answers with a file."""
+
+    def application(environ: dict[str, Any], start_response: Start) -> Any:
+        headers = [("Content-Length", str(length))] if length is not None else []
+        send = start_response(status, headers if status[:3] in {"204", "304"} else TEXT + headers)
+        if write:
+            send(write)
+        return environ["wsgi.file_wrapper"](file, 30_000)
+
+    return application
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Iterator[Any]:
+    path = tmp_path / "large"
+    path.write_bytes(b"x" * 10 + b"y" * (SIZE - 10))
+    with path.open("rb") as file:
+        yield file
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Any]:
+    path = tmp_path / "small"
+    path.write_bytes(b"x" * 10)
+    with path.open("rb") as file:
+        yield file
+
+
+@pytest.mark.parametrize(
+    ("position", "length", "method", "minor", "framing", "sends"),
+    [
+        (0, None, "GET", 1, "100000", 2),
+        (0, SIZE, "GET", 1, "100000", 2),
+        (10, None, "GET", 1, "99990", 2),
+        (10, SIZE - 10, "GET", 0, "99990", 2),
+        (0, None, "GET", 0, "100000", 2),
+        (0, None, "HEAD", 1, "none", 1),
+        (0, SIZE, "HEAD", 1, "100000", 1),
+    ],
+)
+def test_a_large_file_is_sent_and_not_read(
+    large: io.BufferedReader, position: int, length: int | None, method: str, minor: int, framing: str, sends: int
+) -> None:
+    large.seek(position)
+    exchange = Exchange(wrapped(large, length=length), method=method, minor=minor)
+    body = (b"x" * 10 + b"y" * (SIZE - 10))[position:] if method == "GET" else b""
+    assert exchange.error is None
+    assert (read(exchange)[2], exchange.framing) == (body, framing)
+    assert (exchange.files, len(exchange.sends)) == (1 if body else 0, sends)
+    assert (exchange.response.sent, exchange.response.keep_alive) == (len(body), True)
+    assert exchange.response.phase is Phase.DONE
+    assert large.closed
+
+
+@pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
+def test_no_file_where_the_status_has_no_body(large: io.BufferedReader, status: str) -> None:
+    exchange = Exchange(wrapped(large, status=status))
+    assert exchange.error is None
+    assert (read(exchange)[2], exchange.files) == (b"", 0)
+
+
+def test_a_small_file_goes_out_with_its_head(small: io.BufferedReader) -> None:
+    exchange = Exchange(wrapped(small))
+    assert (read(exchange)[2], exchange.framing, len(exchange.sends)) == (b"x" * 10, "10", 1)
+
+
+@pytest.mark.parametrize(
+    ("length", "match", "body", "phase"),
+    [
+        (SIZE + 1, "1 bytes shorter", SIZE, Phase.SENDING),
+        (SIZE - 1, "longer", SIZE - 1, Phase.DONE),
+        (0, "longer", 0, Phase.DONE),
+    ],
+)
+def test_a_declared_length_counts_for_files(
+    large: io.BufferedReader, length: int, match: str, body: int, phase: Phase
+) -> None:
+    exchange = fail(wrapped(large, length=length), match, (b"x" * 10 + b"y" * SIZE)[:body])
+    assert exchange.response.phase is phase
+    assert exchange.response.sent == body
+    assert large.closed
+
+
+def test_a_file_behind_something_written(large: io.BufferedReader) -> None:
+    """The length told is not that of the file, or none was: it is read."""
+    body = b"w" + b"x" * 10 + b"y" * (SIZE - 10)
+    for length, framing in ((None, "chunked"), (SIZE + 1, "100001")):
+        large.seek(0)
+        exchange = Exchange(wrapped(os.fdopen(os.dup(large.fileno()), "rb"), length=length, write=b"w"))
+        assert exchange.error is None
+        assert (read(exchange)[2], exchange.framing, exchange.files) == (body, framing, 0)
+
+
+def test_a_file_without_start_response(large: io.BufferedReader) -> None:
+    fail(lambda environ, _: environ["wsgi.file_wrapper"](large), "before start_response")
+    assert large.closed
+
+
+def test_a_files_head_is_checked_before_the_file_goes_out(large: io.BufferedReader) -> None:
+    fail(wrapped(large, status="200 OK\r\nX: y"), "cannot be sent")
+
+
+def test_what_is_no_regular_file_is_read_in_blocks() -> None:
     exchange = Exchange(answering(kind=lambda _: FileWrapper(io.BytesIO(b"x" * 10), 4)))
     assert exchange.sends[1:] == [b"4\r\nxxxx\r\n", b"4\r\nxxxx\r\n", b"2\r\nxx\r\n", b"0\r\n\r\n"]
+
+
+# --- Early hints ------------------------------------------------------------------------------------------------
+
+LINK = ("Link", "</style.css>; rel=preload")
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
+
+
+def hinting(*hints: Any, after: bool = False) -> Any:
+    """Make an application that sends hints before it answers, or after."""
+
+    def application(environ: dict[str, Any], start_response: Start) -> Iterator[bytes]:
+        early: Callable[[Any], None] = environ["wsgi.early_hints"]
+        if after:
+            start_response("200 OK", TEXT)
+            yield b"a"
+        for hint in hints:
+            early(hint)
+        if not after:
+            start_response("200 OK", TEXT)
+            yield b"a"
+
+    return application
+
+
+@pytest.mark.parametrize(
+    ("hints", "minor", "method", "sends"),
+    [
+        (([LINK],), 1, "GET", [HINTS]),
+        (([LINK],), 1, "HEAD", [HINTS]),
+        (([LINK], [LINK]), 1, "GET", [HINTS, HINTS]),
+        (([LINK, ("A", "b")],), 1, "GET", [HINTS[:-2] + b"A: b\r\n\r\n"]),
+        (([],), 1, "GET", []),
+        (([LINK],), 0, "GET", []),
+    ],
+)
+def test_early_hints(hints: tuple[Any, ...], minor: int, method: str, sends: list[bytes]) -> None:
+    exchange = Exchange(hinting(*hints), minor=minor, method=method)
+    assert exchange.error is None
+    assert exchange.sends[: len(sends)] == sends
+    assert exchange.sends[len(sends)].startswith(b"HTTP/1.1 200 OK\r\nContent-Type")
+    assert exchange.wire.count(b" 103 ") == len(sends)
+
+
+def test_a_client_takes_early_hints_for_what_they_are() -> None:
+    client = h11.Connection(h11.CLIENT)
+    client.send(h11.Request(method="GET", target="/", headers=[("Host", "a")]))
+    client.send(h11.EndOfMessage())
+    client.receive_data(Exchange(hinting([LINK])).wire)
+    interim, final = client.next_event(), client.next_event()
+    assert isinstance(interim, h11.InformationalResponse)
+    assert (interim.status_code, list(interim.headers)) == (103, [(b"link", LINK[1].encode())])
+    assert isinstance(final, h11.Response)
+
+
+@pytest.mark.parametrize(
+    ("hint", "match"),
+    [
+        ([("A", "b\r\nC: d")], "cannot be sent"),
+        ([("A\r\n", "b")], "not a header name"),
+        ([("Connection", "close")], "hop-by-hop"),
+        ([("Content-Length", "5")], "Content-Length in early hints"),
+        ([("A", 1)], "not a string"),
+        (["ab", "c"], "not pairs"),
+    ],
+)
+@pytest.mark.parametrize("minor", [0, 1])
+def test_early_hints_are_checked_as_headers_are(hint: Any, match: str, minor: int) -> None:
+    exchange = Exchange(hinting(hint), minor=minor)
+    assert isinstance(exchange.error, ApplicationError)
+    assert match in str(exchange.error)
+    assert (exchange.wire, exchange.response.phase) == (b"", Phase.NEW)
+
+
+def test_early_hints_are_early() -> None:
+    fail(hinting([LINK], after=True), "after the head", b"1\r\na\r\n")
+
+
+def test_early_hints_between_start_response_and_the_head() -> None:
+    def application(environ: dict[str, Any], start_response: Start) -> Iterator[bytes]:
+        start_response("200 OK", TEXT)
+        environ["wsgi.early_hints"]([LINK])
+        yield b"a"
+
+    assert Exchange(application).sends[0] == HINTS

@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import os
 import random
 import resource
 import select
@@ -14,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.server.harness import PATIENCE, limited
-from wsgiserver.errors import ClientGone
-from wsgiserver.outbox import LIMIT, MEMORY, Outbox
+from wsgiserver.errors import ApplicationError, ClientGone
+from wsgiserver.outbox import FILE_FLUSH, LIMIT, MEMORY, Outbox
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -210,3 +211,139 @@ def test_descriptors_above_1023(pair: Pair, make: Make) -> None:
         server = socket.socket(fileno=fcntl.fcntl(pair[0].fileno(), fcntl.F_DUPFD_CLOEXEC, 1100))
         with server, pytest.raises(ClientGone):
             make(0.1, sock=server).send(b"x" * (LIMIT * 2))
+
+
+# --- Files ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def content(tmp_path: Path) -> Path:
+    """Return a file of three flushes and a bit."""
+    path = tmp_path / "content"
+    path.write_bytes(random.Random(5).randbytes(3 * FILE_FLUSH + 12_345))
+    return path
+
+
+def descriptors() -> list[str]:
+    return [str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+
+
+@pytest.mark.parametrize(
+    ("before", "offset", "size"),
+    [
+        (b"", 0, 1),
+        (b"head", 0, 3 * FILE_FLUSH),
+        (b"head", 77, 2 * FILE_FLUSH + 1),
+        (b"x" * 500_000, 1, FILE_FLUSH),  # the socket is full before the file's turn
+        (b"x" * MEMORY * 3, 0, 10),
+    ],
+)
+def test_a_file_goes_out_behind_what_came_before(
+    pair: Pair, make: Make, content: Path, before: bytes, offset: int, size: int
+) -> None:
+    server, client = pair
+    outbox = make()
+    with content.open("rb") as file:
+        outbox.send(before)
+        outbox.send_file(file.fileno(), offset, size)
+    reader = Reader(client)
+    flush_all(outbox, server)
+    assert outbox.is_empty
+    server.shutdown(socket.SHUT_WR)
+    assert reader.digest() == hashlib.sha256(before + content.read_bytes()[offset : offset + size]).hexdigest()
+    assert str(content) not in descriptors()
+
+
+def test_what_follows_a_file_waits_for_it(pair: Pair, make: Make, content: Path) -> None:
+    server, client = pair
+    outbox = make()
+    reader = Reader(client)
+    with content.open("rb") as file:
+        for _ in range(2):
+            outbox.send_file(file.fileno(), 0, 2 * FILE_FLUSH)
+            outbox.send(b"between")
+    flush_all(outbox, server)
+    server.shutdown(socket.SHUT_WR)
+    expected = (content.read_bytes()[: 2 * FILE_FLUSH] + b"between") * 2
+    assert reader.digest() == hashlib.sha256(expected).hexdigest()
+
+
+def test_two_files_in_a_row(pair: Pair, make: Make, content: Path) -> None:
+    server, client = pair
+    outbox = make()
+    reader = Reader(client)
+    with content.open("rb") as file:
+        outbox.send_file(file.fileno(), 0, FILE_FLUSH)
+        outbox.send_file(file.fileno(), FILE_FLUSH, 1000)
+    flush_all(outbox, server)
+    server.shutdown(socket.SHUT_WR)
+    assert reader.digest() == hashlib.sha256(content.read_bytes()[: FILE_FLUSH + 1000]).hexdigest()
+
+
+def test_a_fast_client_does_not_get_it_all_at_once(pair: Pair, make: Make, content: Path) -> None:
+    """Others have their turn: a flush sends no more than FILE_FLUSH, however much the socket would take."""
+    server, client = pair
+    for sock in pair:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 24)
+    outbox = make()
+    with content.open("rb") as file:
+        outbox.send_file(file.fileno(), 0, 2 * FILE_FLUSH)
+    assert not outbox.is_empty
+    reader = Reader(client)
+    flush_all(outbox, server)
+    server.shutdown(socket.SHUT_WR)
+    reader.digest()
+    assert reader.size == 2 * FILE_FLUSH
+
+
+def test_a_file_that_shrinks_is_told_and_let_go(pair: Pair, make: Make, content: Path) -> None:
+    server, client = pair
+    outbox = make()
+    with content.open("rb") as file:
+        outbox.send_file(file.fileno(), 0, 2 * FILE_FLUSH)
+    os.truncate(content, 0)
+    reader = Reader(client)
+    with pytest.raises(ApplicationError, match="shorter"):
+        flush_all(outbox, server)
+    assert outbox.is_empty
+    assert str(content) not in descriptors()
+    with pytest.raises(ClientGone):
+        outbox.send(b"x")
+    server.shutdown(socket.SHUT_WR)
+    reader.digest()
+    assert reader.size < 2 * FILE_FLUSH
+
+
+def test_a_file_that_cannot_be_read(pair: Pair, make: Make, content: Path) -> None:
+    with content.open("ab") as file, pytest.raises(ApplicationError, match="cannot be sent"):
+        make().send_file(file.fileno(), 0, 10)
+    assert str(content) not in descriptors()
+
+
+@pytest.mark.parametrize("way", ["client", "drop", "patience"])
+def test_a_files_descriptor_is_let_go_however_it_ends(pair: Pair, make: Make, content: Path, way: str) -> None:
+    server, client = pair
+    outbox = make(0.1)
+    with content.open("rb") as file:
+        outbox.send_file(file.fileno(), 0, 3 * FILE_FLUSH)
+    assert str(content) in descriptors()
+    if way == "client":
+        client.close()
+        with pytest.raises(ClientGone):
+            flush_all(outbox, server)
+    elif way == "patience":
+        with pytest.raises(ClientGone):
+            outbox.send(b"more")
+    outbox.drop()
+    assert outbox.is_empty
+    assert str(content) not in descriptors()
+
+
+def test_after_giving_up_no_file_is_sent(pair: Pair, make: Make, content: Path) -> None:
+    outbox = make(0.1)
+    with pytest.raises(ClientGone):
+        outbox.send(b"x" * (LIMIT * 2))
+    outbox.drop()
+    with content.open("rb") as file, pytest.raises(ClientGone):
+        outbox.send_file(file.fileno(), 0, 10)
+    assert str(content) not in descriptors()

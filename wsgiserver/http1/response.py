@@ -79,6 +79,13 @@ def encode_head(status: str, headers: Headers, extra: str) -> bytes:
     return (text + extra + "\r\n").encode("latin-1")
 
 
+def encode_hints(headers: Headers) -> bytes:
+    """Return an interim 103 (RFC 8297), its fields checked as those of any answer. Raises ApplicationError."""
+    if "content-length" in field_names(headers):  # RFC 9110, section 8.6: not with 1xx
+        raise ApplicationError("Content-Length in early hints")
+    return encode_head("200 Early Hints", headers, "").replace(b"200", b"103", 1)
+
+
 def encode_chunk(data: bytes) -> bytes:
     """Frame a non-empty piece of body (RFC 9112, section 7.1)."""
     return b"%x\r\n%b\r\n" % (len(data), data)

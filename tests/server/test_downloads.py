@@ -1,0 +1,77 @@
+"""Files as frameworks send them, by a real process: the kernel does it, and a slow client costs next to nothing."""
+
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.server.conftest import Serve, Server
+from tests.server.harness import poll, request
+
+SLOW = 20  # clients
+HUGE = 50 << 20  # bytes
+
+
+@pytest.mark.parametrize("size", [0, 10, 100_000, 5_000_000])
+@pytest.mark.parametrize("application", ["django_application", "werkzeug_application"])
+def test_frameworks(serve: Serve, tmp_path: Path, application: str, size: int) -> None:
+    if application == "werkzeug_application":
+        pytest.importorskip("werkzeug")
+    content = os.urandom(size)
+    (tmp_path / "file").write_bytes(content)
+    server = serve(application=f"tests.server.downloads:{application}", TEST_DOWNLOAD=str(tmp_path / "file"))
+    with server.client() as client:
+        for target in ("/file", "/field"):
+            answer = client.get(target)
+            assert (answer.status, answer.body) == (200, content)
+            answer = client.send(request("HEAD", target)).answer(method="HEAD")
+            assert answer.status == 200
+        if size:
+            answer = client.get("/file", "Range: bytes=1-8")
+            assert (answer.status, answer.body) in {(206, content[1:9]), (200, content)}
+    (worker,) = server.workers()
+    poll(lambda: str(tmp_path / "file") not in opened(worker), "the file to be closed")
+
+
+def test_slow_clients_of_a_large_file(serve: Serve, tmp_path: Path) -> None:
+    """Ten times as many as there are threads: none is held, nothing is copied to memory or to a spool."""
+    path = tmp_path / "huge"
+    with path.open("wb") as file:
+        file.truncate(HUGE)
+    server = serve("--threads", "2", application="tests.server.downloads:django_application", TEST_DOWNLOAD=str(path))
+    server.get("/none")
+    (worker,) = poll(server.workers, "a worker")
+    before = resident(worker)
+    slow = [server.client().send(request("GET", "/file")) for _ in range(SLOW)]
+    poll(lambda: opened(worker).count(str(path)) == SLOW, "all downloads to have begun")
+    assert server.get("/none").status == 404
+    assert resident(worker) - before < HUGE // 2
+    assert not [name for name in opened(worker) if name.endswith("(deleted)") and str(tmp_path) in name]
+    assert slow[0].answer().body == bytes(HUGE)
+    for client in slow:
+        client.socket.close()
+    poll(lambda: str(path) not in opened(worker), "all downloads to have ended")
+    assert sent(server) == HUGE * SLOW
+
+
+def opened(pid: int) -> list[str]:
+    names = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since it was listed
+            names.append(str(link.readlink()))
+    return names
+
+
+def resident(pid: int) -> int:
+    """Return how much memory a process has, in bytes."""
+    match = re.search(r"VmRSS:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert match is not None
+    return int(match[1]) * 1024
+
+
+def sent(server: Server) -> int:
+    """Return how many bytes the log tells of: what was handed to the kernel, taken or not."""
+    poll(lambda: len(server.requests()) == SLOW + 2, "the log")
+    return sum(record["sent"] for record in server.requests() if record["target"] == "/file")
