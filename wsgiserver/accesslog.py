@@ -2,17 +2,25 @@
 
 Lines are gathered and written in one piece when the loop has nothing else to do, so that a request costs no
 system call of its own. Strings are escaped by json's own encoder: a client cannot forge a line or a field.
-Writing never raises: a full disk or a closed pipe must not cost a request.
+Writing neither raises nor waits (`Sink`): a full disk, a closed pipe or a reader that stalls must not cost a request.
 """
 
+import contextlib
 import os
-from collections.abc import Callable
+import select
+import stat
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as quoted
 from time import gmtime, strftime, time
 from typing import Final, NamedTuple
 
+STANDARD_OUTPUT: Final = 1
+KEPT: Final = 1 << 20  # bytes of lines kept while nobody reads them
 _AT_ONCE: Final = 64  # lines kept back at most
+_LAST_PATIENCE: Final = 1.0  # seconds for a slow reader to make room before the process ends
+_OURS: Final = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
 class Record(NamedTuple):
@@ -33,22 +41,113 @@ class Record(NamedTuple):
     refused: str  # name of the refusal, or ""
 
 
+class Sink:
+    """A descriptor that lines are written to without ever waiting for it.
+
+    A regular file is written straight. A pipe, terminal or socket gets what fits, in pieces of at most PIPE_BUF bytes,
+    which the kernel takes whole: lines of several processes do not mix. What does not fit is kept, and beyond `KEPT`
+    bytes lost, and counted. `ours` says that nobody shares the descriptor's flags, and that it does not block.
+    """
+
+    def __init__(self, name: str, fd: int, *, ours: bool = False) -> None:
+        self.lost = 0  # lines, all in all
+        self._told = 0  # of these, how many an event has told of
+        self._name = name
+        self._fd = fd
+        self._ours = ours
+        self._straight = _is_file(fd)
+        self._kept: deque[bytes] = deque()
+        self._size = 0  # bytes kept
+
+    def write(self, lines: list[str]) -> None:
+        """Write ASCII lines, or keep them, or lose them."""
+        if self._straight:
+            self._write_straight(lines)
+            return
+        self.push()
+        if self._size > KEPT:
+            self.lost += len(lines)
+            return
+        for piece in _pieces(lines):
+            self._kept.append(piece)
+            self._size += len(piece)
+        self.push()
+
+    def push(self, patience: float = 0.0) -> None:
+        """Write what is kept, waiting at most so many seconds before each piece."""
+        while self._kept:
+            if (patience or not self._ours) and not _has_room(self._fd, patience):
+                return
+            piece = self._kept.popleft()  # atomic: two threads with an event each never write the same one
+            try:
+                written = os.write(self._fd, piece)
+            except BlockingIOError:
+                written = 0
+            except OSError:  # its reader is gone
+                self._kept.appendleft(piece)
+                self.lost += sum(piece.count(b"\n") for piece in self._kept)
+                self.forget()
+                return
+            self._size -= written
+            if written < len(piece):
+                self._kept.appendleft(piece[written:])
+                return
+        self._tell()
+
+    def forget(self) -> None:
+        """Drop what is kept: a process that was forked off has a copy of it, which is not its own to write."""
+        self._kept.clear()
+        self._size = 0
+
+    def _write_straight(self, lines: list[str]) -> None:
+        data = "".join(lines).encode("ascii")
+        try:
+            while data:
+                data = data[os.write(self._fd, data) :]
+        except OSError:  # a full disk
+            self.lost += len(lines)
+        else:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Writing works again: say what was lost."""
+        if self.lost != self._told:
+            lines, self._told = self.lost - self._told, self.lost
+            event("log-lines-lost", log=self._name, lines=lines)
+
+
 class AccessLog:
-    """Gathers lines for the file descriptor `fd`; whoever finishes a request adds, whoever waits flushes."""
+    """Gathers lines for `file`, a path or a descriptor; whoever finishes a request adds, whoever waits flushes.
+
+    Raises OSError where the file cannot be opened.
+    """
 
     wanted = True  # whether it is worth making a Record for
 
-    def __init__(self, fd: int = 1, clock: Callable[[], float] = time) -> None:
-        self._fd = fd
+    def __init__(self, file: str | int = STANDARD_OUTPUT, clock: Callable[[], float] = time) -> None:
+        self._file = file
         self._clock = clock
         self._lines: list[str] = []
+        self._millisecond = -1  # the one that `_stamp` is for
+        self._stamp = ""
+        self._fd, ours = _open(file)
+        self._sink = Sink("access", self._fd, ours=ours)
+
+    @property
+    def lost(self) -> int:
+        """Lines that could not be written, all in all."""
+        return self._sink.lost
 
     def add(self, record: Record) -> None:
-        (client, request_id, method, target, status, received, sent, framing, spool, *times, refused) = record
-        receive, application, send = times
+        client, name, method, target, status, received, sent, framing, spool, receive, application, send, refused = (
+            record
+        )
+        now = int(self._clock() * 1000)
+        if now != self._millisecond:
+            self._millisecond, self._stamp = now, _stamp(now)
         self._lines.append(
-            f'{{"time":"{_stamp(self._clock())}","event":"request","client":{quoted(client)},'
-            f'"request_id":{quoted(request_id)},"method":{quoted(method)},"target":{quoted(target)},'
+            f'{{"time":"{self._stamp}","event":"request","client":{quoted(client)},'
+            f'"request_id":{quoted(name)},"method":{quoted(method)},"target":{quoted(target)},'
             f'"status":{status},"received":{received},"sent":{sent},"framing":"{framing}","spool":"{spool}",'
             f'"receive":{receive:.6f},"application":{application:.6f},"send":{send:.6f},"refused":"{refused}"}}\n'
         )
@@ -58,7 +157,27 @@ class AccessLog:
     def flush(self) -> None:
         if self._lines:
             lines, self._lines = self._lines, []
-            _write(self._fd, "".join(lines))
+            self._sink.write(lines)
+        else:
+            self._sink.push()
+
+    def reopen(self) -> None:
+        """Go on in a new file of the same name: the old one has been renamed (`logrotate`). Raises nothing."""
+        if isinstance(self._file, int):
+            return
+        self.flush()
+        try:
+            fd, _ = _open(self._file)
+        except OSError as error:
+            event("log-not-reopened", path=self._file, error=str(error))
+            return
+        os.dup2(fd, self._fd, inheritable=False)
+        os.close(fd)
+
+    def close(self) -> None:
+        """Write what is left, with a little patience; the process is about to end."""
+        self.flush()
+        self._sink.push(_LAST_PATIENCE)
 
 
 class NoLog(AccessLog):
@@ -70,15 +189,20 @@ class NoLog(AccessLog):
         pass
 
 
+def check_file(path: str) -> None:
+    """Raise OSError where `path` cannot be opened for logging."""
+    os.close(_open(path)[0])
+
+
 def event(name: str, **fields: str | float) -> None:
     """Log what happens to the server itself, on standard error, whatever an application has put in its place."""
-    parts = [f'"time":"{_stamp(time())}"', f'"event":{quoted(name)}', f'"pid":{os.getpid()}']
+    parts = [f'"time":"{_stamp(int(time() * 1000))}"', f'"event":{quoted(name)}', f'"pid":{os.getpid()}']
     parts += [f"{quoted(key)}:{quoted(value) if isinstance(value, str) else value}" for key, value in fields.items()]
-    _write(2, "{" + ",".join(parts) + "}\n")
+    _EVENTS.write(["{" + ",".join(parts) + "}\n"])
 
 
-def _stamp(now: float) -> str:
-    return f"{_second(int(now))}.{int(now % 1 * 1000):03d}Z"
+def _stamp(milliseconds: int) -> str:
+    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
 
 
 @lru_cache(maxsize=2)
@@ -86,10 +210,48 @@ def _second(now: int) -> str:
     return strftime("%Y-%m-%dT%H:%M:%S", gmtime(now))
 
 
-def _write(fd: int, text: str) -> None:
-    data = text.encode("ascii", "backslashreplace")
+def _open(file: str | int) -> tuple[int, bool]:
+    """Return a descriptor to log to, and whether it is ours alone.
+
+    One that we were given may be shared with others, to whom its flags belong, too: where that matters, and can be
+    done, it is opened once more, for a pipe that has room when it is looked at may be filled by a sibling right after.
+    """
+    if isinstance(file, str):
+        return os.open(file, _OURS | os.O_CREAT, 0o666), True
+    if not _is_file(file):
+        with contextlib.suppress(OSError):  # not Linux, or a socket, or somebody else's terminal
+            return os.open(f"/proc/self/fd/{file}", _OURS), True
+    return file, False
+
+
+def _is_file(fd: int) -> bool:
     try:
-        while data:
-            data = data[os.write(fd, data) :]
-    except OSError:
-        return  # nobody reads the log; the request matters more
+        return stat.S_ISREG(os.fstat(fd).st_mode)
+    except OSError:  # it is closed
+        return False
+
+
+def _has_room(fd: int, patience: float) -> bool:
+    """Whether PIPE_BUF bytes can be written at once, or become possible within so many seconds."""
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return bool(poll.poll(patience * 1000))
+
+
+def _pieces(lines: Iterable[str]) -> Iterator[bytes]:
+    """Join lines as far as they fit into PIPE_BUF bytes; take longer ones apart."""
+    piece = ""
+    for line in lines:
+        if piece and len(piece) + len(line) > select.PIPE_BUF:
+            yield piece.encode("ascii")
+            piece = ""
+        piece += line
+        while len(piece) > select.PIPE_BUF:
+            yield piece[: select.PIPE_BUF].encode("ascii")
+            piece = piece[select.PIPE_BUF :]
+    if piece:
+        yield piece.encode("ascii")
+
+
+_EVENTS: Final = Sink("events", 2)
+os.register_at_fork(after_in_child=_EVENTS.forget)

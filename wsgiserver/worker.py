@@ -114,7 +114,7 @@ def run(application: What, settings: Settings, listeners: list[socket.socket], l
     loop.watch(lifeline.parent, lambda: _orphaned(lifeline.parent, service, loop, pulse, settings.graceful_timeout))
     pulse.become(Phase.READY)
     loop.run()
-    service.log.flush()
+    service.log.close()
     return 0
 
 

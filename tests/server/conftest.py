@@ -27,7 +27,9 @@ class Server:
     Its calls of /wait last until `open_gate`, and `waiting` knows how many there are.
     """
 
-    def __init__(self, folder: Path, *flags: str, application: str, cwd: Path, **variables: str) -> None:
+    def __init__(
+        self, folder: Path, *flags: str, application: str, cwd: Path, stdout: int | None = None, **variables: str
+    ) -> None:
         self._out, self._err = folder / "out", folder / "err"
         self._gate = folder / "gate"
         self._gate.mkdir()
@@ -37,7 +39,7 @@ class Server:
                 [sys.executable, "-m", "wsgiserver", application, "-b", "127.0.0.1:0", *PATIENT, *flags],
                 cwd=cwd,
                 env=environment | {"PYTHONPATH": str(ROOT), "TEST_GATE": str(self._gate)} | variables,
-                stdout=out,
+                stdout=out if stdout is None else stdout,
                 stderr=err,
             )
         self.pid = self.process.pid
@@ -123,10 +125,10 @@ Serve = Callable[..., Server]
 def serve(tmp_path: Path) -> Iterator[Serve]:
     servers: list[Server] = []
 
-    def start(*flags: str, application: str = "tests.server.application", cwd: Path = ROOT, **variables: str) -> Server:
+    def start(*flags: str, application: str = "tests.server.application", cwd: Path = ROOT, **more: Any) -> Server:
         folder = tmp_path / f"server-{len(servers)}"
         folder.mkdir()
-        servers.append(Server(folder, *flags, application=application, cwd=cwd, **variables))
+        servers.append(Server(folder, *flags, application=application, cwd=cwd, **more))
         return servers[-1]
 
     yield start

@@ -1,15 +1,21 @@
 """One finished request, one line of JSON: whatever a client or an application puts into it."""
 
+import fcntl
 import json
 import os
+import select
+import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgiserver.accesslog import AccessLog, NoLog, Record, event
+from tests.server.conftest import Serve
+from tests.server.harness import poll
+from wsgiserver.accesslog import KEPT, AccessLog, NoLog, Record, Sink, check_file, event
 
 RECORD = Record("192.0.2.1", "id", "GET", "/", 200, 0, 5, "none", "none", 0.0001, 1.5, 0.00000001, "")
 
@@ -139,3 +145,209 @@ def test_events(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
     assert (first["event"], first["pid"], first["text"]) == ("happened", os.getpid(), 'a"b\n\u20ac')
     assert (first["number"], first["count"]) == (1.5, 3)
     assert second["event"] == "again"
+
+
+# --- A reader that stalls -----------------------------------------------------------------------------------
+
+
+class Stalled:
+    """A pipe, as small as the kernel makes them, that nobody reads until `read` is called."""
+
+    def __init__(self) -> None:
+        self.reader, self.writer = os.pipe()
+        fcntl.fcntl(self.writer, fcntl.F_SETPIPE_SZ, 4096)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.reader)
+        os.close(self.writer)
+
+    def read(self) -> bytes:
+        data = b""
+        while select.select([self.reader], [], [], 0)[0] and (piece := os.read(self.reader, 1 << 16)):
+            data += piece
+        return data
+
+
+@pytest.mark.parametrize("ours", [True, False])
+@pytest.mark.parametrize("length", [10, 1000, 4095, 4096, 4097, 10_000])
+def test_what_does_not_fit_is_kept_and_comes_later(length: int, *, ours: bool) -> None:
+    lines = [f"{n:x}".ljust(length - 1, ".") + "\n" for n in range(100)]
+    with Stalled() as pipe:
+        os.set_blocking(pipe.writer, not ours)
+        sink = Sink("test", pipe.writer, ours=ours)
+        for n in range(0, 100, 10):
+            sink.write(lines[n : n + 10])
+        data = b""
+        while piece := pipe.read():
+            data += piece
+            sink.push()
+        assert data.decode() == "".join(lines)
+        assert sink.lost == 0
+
+
+def test_what_is_too_much_is_lost_and_told(capfd: pytest.CaptureFixture[str]) -> None:
+    line = "x" * 999 + "\n"
+    with Stalled() as pipe:
+        sink = Sink("test", pipe.writer)
+        for _ in range(3000):
+            sink.write([line])
+        kept = KEPT / 1000
+        assert 2900 - kept < sink.lost < 3000 - kept
+        data = b""
+        while piece := pipe.read():
+            data += piece
+            sink.push()
+        sink.write(["the end\n"])
+        assert (data + pipe.read()).decode() == line * (3000 - sink.lost) + "the end\n"
+        said = [json.loads(said) for said in capfd.readouterr().err.splitlines()]
+        assert sum(each["lines"] for each in said) == sink.lost
+        assert {(each["event"], each["log"]) for each in said} == {("log-lines-lost", "test")}
+
+
+def test_a_reader_that_is_gone_costs_lines_and_no_more() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    sink = Sink("test", writer)
+    sink.write(["one\n", "two\n"])
+    sink.write(["three\n"])
+    os.close(writer)
+    assert sink.lost == 3
+
+
+def test_a_shared_descriptor_keeps_its_flags() -> None:
+    """It may be the terminal of a shell: whoever shares it would be surprised if it no longer blocked."""
+    with Stalled() as pipe:
+        log = AccessLog(pipe.writer)
+        for _ in range(100):
+            log.add(RECORD)
+        log.flush()
+        assert os.get_blocking(pipe.writer)
+
+
+def test_a_terminal_that_is_held_up() -> None:
+    ours, theirs = os.openpty()
+    log = AccessLog(theirs)
+    for _ in range(10_000):
+        log.add(RECORD)
+    log.flush()
+    assert log.lost
+    assert os.read(ours, 10) == b'{"time":"2'
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_what_is_kept_is_not_a_childs_to_write() -> None:
+    with Stalled() as pipe:
+        sink = Sink("test", pipe.writer)
+        sink.write(["x" * 4000 + "\n", "kept\n"] * 3)
+        sink.forget()
+        pipe.read()
+        sink.write(["new\n"])
+        assert pipe.read() == b"new\n"
+
+
+def test_a_slow_reader_gets_the_rest_at_the_end() -> None:
+    with Stalled() as pipe:
+        log = AccessLog(pipe.writer)
+        for _ in range(200):
+            log.add(RECORD)
+        received: list[bytes] = []
+        thread = threading.Thread(target=lambda: received.extend(iter(lambda: os.read(pipe.reader, 4096), b"end")))
+        thread.start()
+
+        def is_all_there() -> bool:
+            log.close()
+            return b"".join(received).count(b"\n") == 200
+
+        poll(is_all_there, "all lines")
+        os.write(pipe.writer, b"end")
+        thread.join()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_requests_are_answered_while_nobody_reads_the_log(serve: Serve, workers: str) -> None:
+    """Far more than what is kept is logged; then somebody reads again, and learns how much was lost."""
+    target, count = "/?" + "x" * 3000, 1000
+    with Stalled() as pipe:
+        server = serve("-w", workers, "--threads", "2", stdout=pipe.writer)
+        clients = [server.client() for _ in range(4)]  # for more than one worker to have some
+        for n in range(count):
+            assert clients[n % 4].get(target).body == b"hello"
+        fcntl.fcntl(pipe.writer, fcntl.F_SETPIPE_SZ, 1 << 20)
+        data, requests = b"", count
+
+        def is_all_accounted_for() -> bool:
+            nonlocal data, requests
+            data += pipe.read()
+            told = sum(event["lines"] for event in server.events("log-lines-lost"))
+            if told and data.count(b"\n") + told == requests:
+                return True
+            requests += 1
+            return not server.get("/").body  # which gives a worker the occasion to write
+
+        poll(is_all_accounted_for, "every line to be written, or counted as lost")
+        for client in clients:
+            client.socket.close()
+    assert {json.loads(line)["target"] for line in data.splitlines()} == {target, "/"}
+
+
+# --- Files --------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_appended_to(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    path.write_text("before\n")
+    logs = [AccessLog(str(path)), AccessLog(str(path))]  # two workers
+    for _ in range(300):
+        for log in logs:
+            log.add(RECORD)
+    for log in logs:
+        log.close()
+    before, *lines = path.read_text().splitlines()
+    assert before == "before"
+    assert [json.loads(line)["target"] for line in lines] == ["/"] * 600
+
+
+def test_a_file_is_opened_again(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    log = AccessLog(str(path))
+    log.add(RECORD._replace(target="/1"))
+    path.rename(tmp_path / "old")
+    log.reopen()
+    log.add(RECORD._replace(target="/2"))
+    log.flush()
+    assert json.loads((tmp_path / "old").read_text())["target"] == "/1"
+    assert json.loads(path.read_text())["target"] == "/2"
+
+
+def test_a_file_that_cannot_be_opened_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    path = folder / "access.log"
+    log = AccessLog(str(path))
+    folder.rename(tmp_path / "moved")
+    log.reopen()
+    log.add(RECORD)
+    log.flush()
+    assert json.loads(capfd.readouterr().err)["event"] == "log-not-reopened"
+    assert (tmp_path / "moved" / "access.log").read_text().count("\n") == 1
+
+
+def test_standard_output_stays_what_it_is(lines: Lines) -> None:
+    lines.log.reopen()
+    check(lines, RECORD)
+
+
+@pytest.mark.parametrize("name", ["", "missing/access.log", "."])
+def test_a_file_that_cannot_be_opened(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OSError, match=r"No such file|Is a directory"):
+        check_file(str(tmp_path / name) if name else "")
+
+
+def test_a_pipe_without_a_reader_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="No such device"):
+        check_file(str(tmp_path / "pipe"))
