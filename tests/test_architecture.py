@@ -39,9 +39,11 @@ MAY_IMPORT: dict[str, set[str]] = {
         "metrics",
         "receiver",
         "scoreboard",
+        "service",
         "settings",
     },
-    "loop": {"accesslog", "connection"},
+    "loop": {"accesslog", "baton", "connection", "states"},
+    "baton": {"accesslog", "connection"},
     "connection": {
         "accesslog",
         "body",
@@ -54,7 +56,11 @@ MAY_IMPORT: dict[str, set[str]] = {
         "metrics",
         "outbox",
         "receiver",
+        "service",
+        "states",
     },
+    "states": set(),
+    "service": {"accesslog", "environ", "gateway", "metrics", "receiver"},
     "receiver": {"body", "errors", "http1.chunked", "http1.framing", "http1.head"},
     "outbox": {"body", "errors"},
     "gateway": {"errors", "filewrapper", "http1.response"},
@@ -94,6 +100,7 @@ MUST_NEVER: dict[str, set[str]] = {
     "http1": INPUT_OUTPUT,  # bytes in, values out
     "settings": INPUT_OUTPUT,  # declares, and does nothing
     "errors": INPUT_OUTPUT,
+    "states": INPUT_OUTPUT,
     "environ": {"os", "socket", "threading"},  # the process environment holds secrets
     "gateway": {"os", "select", "socket", "threading"},  # it is given a `send`
     "filewrapper": {"select", "socket", "threading"},
@@ -101,7 +108,8 @@ MUST_NEVER: dict[str, set[str]] = {
     "body": {"select", "socket", "threading"},
     "connection": {"threading"},  # one owner at a time, so no lock
     "metrics": {"select", "socket", "threading", "time"},  # one writer per slot, so no lock
-    "loop": {"http"},
+    "loop": {"http", "threading"},
+    "baton": {"http", "select", "socket"},
     "crew": INPUT_OUTPUT,  # decides, and does nothing
     "supervisor": {"importlib", "threading"},  # a process that forks has one thread
 }

@@ -1,87 +1,37 @@
-"""One client's socket, and the one state it is in.
-
-    HEAD -> BODY -> APPLICATION -> SENDING -> HEAD ...    a request, and the next on the same connection
-     |       |           |            |
-     +-------+-----------+------------+---> LINGERING -> CLOSED    read on, so that the last answer is not destroyed
+"""One client's socket, and what is done in each of its states (`states.py`).
 
 Whoever owns a connection, the thread with the baton or the one that runs its application (`loop.py`), calls its
-methods and acts on the verdict they return. Nobody else touches it, so there is no lock. Clocks are arguments.
+methods and acts on the verdict they return. Nobody else touches it, so there is no lock; `give_up` alone is the
+watchdog's. Clocks are arguments.
 """
 
 import contextlib
 import io
+import os
 import socket
 import struct
 import traceback
-from dataclasses import dataclass, field
-from enum import Enum, auto
 from time import monotonic, time
 from typing import Any, Final
 
 from wsgiserver import gateway
-from wsgiserver.accesslog import AccessLog, Record, event
+from wsgiserver.accesslog import Record, event
 from wsgiserver.body import Spool
-from wsgiserver.environ import Trust, add_body, build
+from wsgiserver.environ import add_body, build
 from wsgiserver.errors import ApplicationError, ClientGone, Refusal
 from wsgiserver.http1.framing import CHUNKED, keeps_alive
 from wsgiserver.http1.head import Head
 from wsgiserver.http1.response import CONTINUE, plain_answer, refusal_answer
-from wsgiserver.metrics import Metrics
 from wsgiserver.outbox import Outbox
-from wsgiserver.receiver import Limits, Receiver, Stage
+from wsgiserver.receiver import Receiver, Stage
+from wsgiserver.service import Service
+from wsgiserver.states import MOVES, State, Verdict
 
 HEAD_RECEIVE: Final = 64 * 1024  # bytes asked for at once; nearly every head comes in one piece
 BODY_RECEIVE: Final = 256 * 1024
 LINGER: Final = 10.0  # seconds a client may go on sending, after its last answer, before it is cut off
 
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: on, no time
-
-
-class State(Enum):
-    """What the connection is waiting for."""
-
-    HEAD = auto()  # a request, or the rest of its head
-    BODY = auto()
-    APPLICATION = auto()  # a thread to run it, or that thread
-    SENDING = auto()  # the client to take the answer
-    LINGERING = auto()  # the client to stop sending what nobody will answer
-    CLOSED = auto()
-
-
-# The legal moves; a move that is not here is a bug, and raises.
-MOVES: Final[dict[State, frozenset[State]]] = {
-    State.HEAD: frozenset({State.BODY, State.APPLICATION, State.LINGERING, State.CLOSED}),
-    State.BODY: frozenset({State.APPLICATION, State.LINGERING, State.CLOSED}),
-    State.APPLICATION: frozenset({State.HEAD, State.SENDING, State.LINGERING, State.CLOSED}),
-    State.SENDING: frozenset({State.HEAD, State.LINGERING, State.CLOSED}),
-    State.LINGERING: frozenset({State.CLOSED}),
-    State.CLOSED: frozenset(),
-}
-
-
-class Verdict(Enum):
-    """What the owner has to do next."""
-
-    READ = auto()  # wait until there is something to receive
-    WRITE = auto()  # wait until there is room to send
-    RUN = auto()  # a request is complete: call `respond`
-    CLOSE = auto()  # it is over: close the socket and forget it
-
-
-@dataclass(slots=True)
-class Service:
-    """What all connections of a worker share. Sizes are bytes, durations seconds."""
-
-    application: gateway.Application
-    log: AccessLog
-    trust: Trust
-    limits: Limits
-    head_timeout: float
-    body_timeout: float
-    keep_alive: float
-    send_timeout: float
-    metrics: Metrics | None = None  # None where nobody asks for them
-    draining: bool = field(default=False)  # every answer now says Connection: close
 
 
 class Connection:
@@ -91,11 +41,13 @@ class Connection:
         "_aborted",
         "_application_time",
         "_began",
+        "_body_deadline",
         "_complete",
         "_ended",
         "_environ",
         "_outbox",
         "_receiver",
+        "_request_id",
         "_response",
         "_service",
         "_trusted",
@@ -121,12 +73,28 @@ class Connection:
         # The request's
         self._receiver = Receiver(service.limits)
         self._began = self._complete = now
+        self._body_deadline = now
+        self._request_id = ""
         # The answer's
         self._response: gateway.Response | None = None
         self._application_time = 0.0
         self._ended = now  # when the application was done
         self._aborted = False  # the answer was begun and cannot be finished
         self._outbox = Outbox(sock, service.limits.folder, service.send_timeout)
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing of a request is there."""
+        return self.state is State.HEAD and self._receiver.is_idle
+
+    def idle_for(self, now: float) -> float:
+        """Seconds without anything of a request."""
+        return now - self._began if self.is_idle else 0.0
+
+    @property
+    def stranger(self) -> str:
+        """The client's address, or "" for a proxy that is trusted, and so speaks for many."""
+        return "" if self._trusted else self.client[0]
 
     # --- Called by the owner: each returns what to do next ---------------------------------------------------
 
@@ -142,6 +110,9 @@ class Connection:
 
     def resume(self, now: float) -> Verdict:
         """`respond` is done: go on with what is unsent, or with the next request."""
+        if self._response is not None and self._response.given_up:
+            self.given_up(now)
+            return self._close()
         if self._outbox.is_empty:
             return self._answered(now)
         self._move(State.SENDING)
@@ -166,15 +137,19 @@ class Connection:
         if self.state is State.HEAD and not self._receiver.is_idle:
             return self._refuse(Refusal("head-timeout"), now)
         if self.state is State.BODY:
-            return self._refuse(Refusal("body-timeout"), now)
+            return self._refuse(Refusal("body-too-slow" if now >= self._body_deadline else "body-timeout"), now)
         if self.state is State.SENDING:
             self._gone()
             return self._answered(now)
         return self._close()
 
+    def turn_away(self, now: float) -> Verdict:
+        """There are too many of its kind."""
+        return self._refuse(Refusal("too-many-connections"), now)
+
     def drain(self, now: float, patience: float) -> None:
         """No new requests are wanted: who sends none, or none that counts, gets `patience` seconds."""
-        if self.state is State.LINGERING or (self.state is State.HEAD and self._receiver.is_idle):
+        if self.state is State.LINGERING or self.is_idle:
             self.deadline = min(self.deadline, now + patience)
 
     def respond(self) -> None:
@@ -202,6 +177,53 @@ class Connection:
         self._ended = monotonic()
         self._application_time = self._ended - started
 
+    # --- An application that hangs ----------------------------------------------------------------------------
+
+    @property
+    def answer(self) -> object:
+        """What tells one call of the application from the next."""
+        return self._response
+
+    @property
+    def progress(self) -> object:
+        """Something that differs from before if the application has done anything, or waits for its client."""
+        response, outbox = self._response, self._outbox
+        return object() if response is None or outbox.is_full else (response.phase, response.sent, outbox.kept)
+
+    def give_up(self, answer: object, after: float, stack: str) -> bool:
+        """Answer in the place of the application, or cut its answer off. Called by another thread than the owner's.
+
+        Returns False if the call has just ended. The flag is set before the phase is looked at, and `Response` does it
+        the other way round, so at most one of the two answers.
+        """
+        response, head = self._response, self._receiver.head
+        if response is None or response is not answer or head is None:
+            return False
+        response.given_up = True
+        if response.phase is gateway.Phase.DONE:
+            return False
+        event("application-timeout", request_id=self._request_id, target=head.target, after=after, stack=stack)
+        if response.phase is gateway.Phase.SENDING:
+            self._aborted = True
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - closes the socket, and keeps its number taken
+                os.dup2(nothing.fileno(), self.socket.fileno(), inheritable=False)
+        else:
+            self._send_at_once(refusal_answer(Refusal("application-timeout"), int(time()), head.method))
+            with contextlib.suppress(OSError):
+                self.socket.shutdown(socket.SHUT_WR)
+        return True
+
+    def given_up(self, now: float) -> None:
+        """Note what `give_up` has done. The connection ends when its thread comes back, if it ever does."""
+        response = self._response
+        if self.state is State.APPLICATION and response is not None and response.given_up:
+            self._move(State.ABANDONED)
+            self._application_time = now - self._complete
+            self._ended = now
+            status = int(response.status[:3]) if self._aborted else 504
+            self._log(status, response.sent, now, "application-timeout")
+
     # --- Receiving -------------------------------------------------------------------------------------------
 
     def _received(self, data: bytes, now: float) -> Verdict:
@@ -225,15 +247,20 @@ class Connection:
         return Verdict.READ
 
     def _body_goes_on(self, now: float) -> None:
-        self.deadline = now + self._service.body_timeout
+        service, spool = self._service, self._receiver.spool
         if self.state is State.HEAD:
             self._move(State.BODY)
+            self._complete = now  # the head is
             if self._receiver.awaits_continue:
                 self._send_at_once(CONTINUE)
+        received = spool.size if spool is not None else 0
+        self._body_deadline = self._complete + service.body_timeout + received / service.body_rate
+        self.deadline = min(now + service.body_idle_timeout, self._body_deadline)
 
     def _request(self, head: Head) -> dict[str, Any]:
         receiver = self._receiver
         environ = build(self._environ, head, self.client, trusted=self._trusted)
+        environ["HTTP_X_REQUEST_ID"] = self._request_id = self._service.ids.of(head)
         if receiver.spool is None:
             environ["wsgi.input"] = io.BytesIO()
             if "content-length" in head.fields:
@@ -258,6 +285,9 @@ class Connection:
             return
         if response.phase is gateway.Phase.SENDING:
             self._aborted = True
+            return
+        response.phase = gateway.Phase.SENDING
+        if response.given_up:
             return
         response.status = "500"
         answer = plain_answer(500, "Internal Server Error", "the application failed", int(time()), method)
@@ -295,6 +325,9 @@ class Connection:
         if refusal.__cause__ is not None:  # the disk's fault, or the administrator's, and not the client's
             event("spool-failed", error=str(refusal.__cause__))
         head = self._receiver.head
+        self._request_id = self._service.ids.of(head)
+        self._complete = self._ended = now
+        self._application_time = 0.0
         self._log(refusal.status, 0, now, refusal.name)
         self._release()
         self._send_at_once(refusal_answer(refusal, int(time()), head.method if head else ""))
@@ -333,10 +366,10 @@ class Connection:
         return self._refuse(Refusal("body-truncated"), now)
 
     def _close(self) -> Verdict:
-        if self._aborted:  # a reset, not an end: where the end is what marks completeness, it must not look so
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        else:
-            with contextlib.suppress(OSError):  # a process the application has forked may keep the socket open
+        with contextlib.suppress(OSError):
+            if self._aborted:  # a reset, not an end: where the end is what marks completeness, it must not look so
+                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            else:  # a process the application has forked may keep the socket open
                 self.socket.shutdown(socket.SHUT_RDWR)
         self._release()
         self._move(State.CLOSED)
@@ -355,10 +388,9 @@ class Connection:
         if service.metrics is None and not service.log.wanted:
             return
         head, spool = receiver.head, receiver.spool
-        request_id = head.fields.get("x-request-id", "") if head else ""
         record = Record(
             client=self.client[0],
-            request_id=request_id,
+            request_id=self._request_id,
             method=head.method if head else "",
             target=head.target if head else "",
             status=status,
@@ -366,9 +398,9 @@ class Connection:
             sent=sent,
             framing=receiver.framing,
             spool=_where(spool),
-            receive=(now if refused else self._complete) - self._began,
-            application=0.0 if refused else self._application_time,
-            send=0.0 if refused else now - self._ended,
+            receive=self._complete - self._began,
+            application=self._application_time,
+            send=now - self._ended,
             refused=refused,
         )
         service.log.add(record)

@@ -7,7 +7,9 @@ peer is a trusted proxy.
 """
 
 import ipaddress
+import itertools
 import re
+import secrets
 from collections.abc import Iterable
 from typing import Any, BinaryIO, Final, TextIO
 from urllib.parse import unquote_to_bytes
@@ -19,6 +21,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 # What only a proxy may say of a client; x-forwarded-anything, because every framework believes another one.
 _FORWARDED: Final = re.compile(r"forwarded|x-forwarded-.*|x-real-ip", re.DOTALL)
+_ID: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
 class _CgiNames(Names):
@@ -65,6 +68,20 @@ class Trust:
         peer = ipaddress.ip_address(address.partition("%")[0])
         mapped = peer.ipv4_mapped if isinstance(peer, ipaddress.IPv6Address) else None
         return any((mapped or peer) in network for network in self.networks)
+
+
+class RequestIds:
+    """What a request is called in every log: what the client or the proxy called it, where that is fit to be
+    repeated, else a name of our own, different in every process.
+    """
+
+    def __init__(self) -> None:
+        self._prefix = secrets.token_hex(8)
+        self._numbers = itertools.count()
+
+    def of(self, head: Head | None) -> str:
+        sent = head.fields.get("x-request-id", "") if head is not None else ""
+        return sent if sent and _ID.fullmatch(sent) else f"{self._prefix}{next(self._numbers):016x}"
 
 
 def template(name: str, port: int, errors: TextIO, *, threads: bool, processes: bool) -> dict[str, Any]:

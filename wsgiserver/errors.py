@@ -51,7 +51,11 @@ REFUSALS: Final[dict[str, tuple[HTTPStatus, str]]] = {
     "body-truncated": (HTTPStatus.BAD_REQUEST, "the connection ended before the body did"),
     "body-timeout": (HTTPStatus.REQUEST_TIMEOUT, "the rest of the body did not arrive in time"),
     "body-too-large": (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is larger than this server takes"),
+    "body-too-slow": (HTTPStatus.REQUEST_TIMEOUT, "the body came more slowly than this server waits for"),
     "spool-full": (HTTPStatus.INSUFFICIENT_STORAGE, "there is no room to store the body"),
+    # Not the request's fault
+    "too-many-connections": (HTTPStatus.TOO_MANY_REQUESTS, "too many connections from this address"),
+    "application-timeout": (HTTPStatus.GATEWAY_TIMEOUT, "the application took too long"),
 }
 
 

@@ -14,7 +14,7 @@ from time import time
 from types import TracebackType
 from typing import Any, Final, NoReturn
 
-from wsgiserver.errors import ApplicationError
+from wsgiserver.errors import ApplicationError, ClientGone
 from wsgiserver.filewrapper import FileWrapper
 from wsgiserver.http1.response import (
     LAST_CHUNK,
@@ -64,6 +64,7 @@ class Response:
         "_remaining",
         "_send",
         "_send_file",
+        "given_up",
         "keep_alive",
         "phase",
         "sent",
@@ -77,6 +78,7 @@ class Response:
         self.status = ""  # as the application gave it: "200 OK"
         self.sent = 0  # bytes of body
         self.keep_alive = keep_alive
+        self.given_up = False  # by another thread: it has been answered, or cut off, without the application
         self._send = send
         self._send_file = send_file
         self._head_only = method == "HEAD"
@@ -176,6 +178,8 @@ class Response:
             raise ApplicationError("the body came before start_response was called, or after its end")
         head = self._encode_head(known)
         self.phase = Phase.SENDING
+        if self.given_up:  # looked at after the phase is set: whoever gives up does it the other way round
+            raise ClientGone
         if self._ending is Ending.LENGTH and 0 < len(block) <= self._remaining and len(block) < _JOINED:
             self._remaining -= len(block)
             self.sent += len(block)

@@ -33,7 +33,7 @@ class _File:
 class Outbox:
     """Bytes on their way to one socket, in order: what is kept, then a file."""
 
-    __slots__ = ("_file", "_folder", "_gone", "_kept", "_patience", "_socket", "_taken")
+    __slots__ = ("_file", "_folder", "_gone", "_kept", "_patience", "_socket", "_taken", "is_full")
 
     def __init__(self, sock: socket.socket, folder: str | None, patience: float) -> None:
         self._socket = sock
@@ -42,11 +42,18 @@ class Outbox:
         self._kept: Spool | None = None
         self._file: _File | None = None
         self._taken = 0  # how many bytes of what is kept the socket has by now
+        self.is_full = False  # the producer is waiting for its client
         self._gone = False  # ClientGone was raised: with a gap in it, nothing more may be sent
 
     @property
     def is_empty(self) -> bool:
         return self._kept is None and self._file is None
+
+    @property
+    def kept(self) -> int:
+        """Bytes that were kept since it was last empty. Other threads may ask."""
+        kept = self._kept
+        return kept.size if kept is not None else 0
 
     def send(self, data: bytes) -> None:
         """Send what the socket takes now, and keep the rest. Raises ClientGone."""
@@ -147,7 +154,9 @@ class Outbox:
         """Back-pressure: the application's thread waits here for its client."""
         room = select.poll()  # not select.select, which takes no descriptor above 1023
         room.register(self._socket, select.POLLOUT)
+        self.is_full = True
         while not self.flush():
             if not room.poll(self._patience * 1000):
                 self._gone = True
                 raise ClientGone
+        self.is_full = False

@@ -36,6 +36,14 @@ def size(text: str) -> int:
     return int(match[1]) * _FACTORS[match[2].lower()]
 
 
+def positive_size(text: str) -> int:
+    """Parse a size of at least a byte."""
+    value = size(text)
+    if not value:
+        raise ValueError("at least 1")
+    return value
+
+
 def seconds(text: str) -> float:
     """Parse a positive number of seconds."""
     value = float(text)
@@ -44,11 +52,24 @@ def seconds(text: str) -> float:
     return value
 
 
+def seconds_or_never(text: str) -> float:
+    """Parse a number of seconds, 0 being never."""
+    return 0.0 if text.strip() in {"0", "0.0"} else seconds(text)
+
+
 def count(text: str) -> int:
     """Parse a whole number from 1 on."""
     value = int(text)
     if value < 1:
         raise ValueError("at least 1")
+    return value
+
+
+def whole(text: str) -> int:
+    """Parse a whole number from 0 on."""
+    value = int(text)
+    if value < 0:
+        raise ValueError("at least 0")
     return value
 
 
@@ -99,17 +120,30 @@ class Settings:
     )
     spool_dir: str | None = _setting(None, str, "folder for those files, with room for them", shown="the system's")
     head_timeout: float = _setting(15.0, seconds, "for a whole request head to arrive")
-    body_timeout: float = _setting(30.0, seconds, "without a byte of a body until it is given up")
+    body_idle_timeout: float = _setting(30.0, seconds, "without a byte of a body until it is given up")
+    body_timeout: float = _setting(
+        60.0, seconds, "for a whole body to arrive, and a second more for every body-rate bytes of it"
+    )
+    body_rate: int = _setting(1 << 10, positive_size, "bytes a second a slow client has to send", shown="1k")
     keep_alive: float = _setting(
         75.0, seconds, "an idle connection stays open: longer than the proxy in front keeps it"
     )
     send_timeout: float = _setting(
         30.0, seconds, "without a byte of an answer being taken until the client is given up"
     )
+    timeout: float = _setting(
+        30.0, seconds_or_never, "in the application without progress until its client gets 504; 0 for never"
+    )
     graceful_timeout: float = _setting(
         80.0, seconds, "for requests to finish when asked to stop; then they are cut off"
     )
     handoff: float = _setting(0.005, seconds, "in one call until other requests go on without its thread")
+    max_connections: int = _setting(
+        10_000, count, "connections of one process at once; beyond, idle ones are closed, then new ones wait"
+    )
+    max_connections_per_address: int = _setting(
+        0, whole, "connections from one address to one process, trusted proxies excepted; 0 for any number"
+    )
     forwarded_allow_ips: tuple[str, ...] = _setting(
         (), names, "proxies whose X-Forwarded-* are believed: addresses, networks, or * for any", shown="none"
     )

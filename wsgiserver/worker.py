@@ -13,16 +13,18 @@ import signal
 import socket
 import sys
 import traceback
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from wsgiserver.accesslog import AccessLog, NoLog, event
-from wsgiserver.connection import Connection, Service
+from wsgiserver.connection import Connection
 from wsgiserver.environ import Trust, template
 from wsgiserver.gateway import Application
-from wsgiserver.loop import Loop
+from wsgiserver.loop import Capacity, Hooks, Loop
 from wsgiserver.metrics import Metrics
 from wsgiserver.receiver import Limits
 from wsgiserver.scoreboard import Phase, Slot
+from wsgiserver.service import Service
 from wsgiserver.settings import Settings
 
 CANNOT_IMPORT: Final = 3  # the exit code that tells the supervisor not to try again
@@ -47,12 +49,24 @@ class Pulse:
         self._service = service
         self._next_look = 0.0
 
-    def idle(self) -> None:
+    def idle(self, loop: Loop) -> None:
         """The loop is about to wait."""
         self._service.log.flush()
         if self._service.metrics is not None:
-            self._slot.publish()
+            self._publish(self._service.metrics, loop)
         self._slot.busy_since = 0.0
+
+    def _publish(self, metrics: Metrics, loop: Loop) -> None:
+        baton = loop.baton
+        metrics.gauges(
+            connections=len(loop.connections),
+            in_flight=baton.busy,
+            queued=len(loop.postponed),
+            busy=baton.busy,
+            stuck=baton.stuck,
+        )
+        metrics.totals(accepted=loop.accepted, passes=baton.passes, dropped=0)
+        self._slot.publish()
 
     def woke(self, now: float) -> None:
         """The loop waits no more. Now and then the supervisor is told, which sleeps while all workers do."""
@@ -125,7 +139,9 @@ def _service(application: Application, settings: Settings, metrics: Metrics | No
         trust=Trust(settings.forwarded_allow_ips),
         limits=Limits(settings.max_body, settings.spool_memory, settings.spool_dir),
         head_timeout=settings.head_timeout,
+        body_idle_timeout=settings.body_idle_timeout,
         body_timeout=settings.body_timeout,
+        body_rate=settings.body_rate,
         keep_alive=settings.keep_alive,
         send_timeout=settings.send_timeout,
         metrics=metrics,
@@ -143,7 +159,16 @@ def _loop(service: Service, settings: Settings, listeners: list[socket.socket], 
     def accept(sock: socket.socket, address: Any, listener: socket.socket, now: float) -> Connection:
         return Connection(sock, address, environs[listener.fileno()], service, now)
 
-    return Loop(listeners, accept, threads=settings.threads, handoff=settings.handoff, idle=pulse.idle)
+    capacity = Capacity(
+        settings.threads,
+        settings.handoff,
+        settings.timeout,
+        settings.max_connections,
+        settings.max_connections_per_address,
+    )
+    overwhelmed = partial(pulse.retire, "too many threads are stuck in the application")
+    loop = Loop(listeners, accept, capacity, Hooks(lambda: pulse.idle(loop), pulse.woke, overwhelmed))
+    return loop
 
 
 def _server_name(listener: socket.socket) -> tuple[str, int]:

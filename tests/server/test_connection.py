@@ -7,6 +7,7 @@ arguments, so deadlines are met by saying that it is later.
 import json
 import os
 import random
+import re
 import resource
 import select
 import socket
@@ -21,9 +22,11 @@ import pytest
 
 from tests.server.harness import PATIENCE, Answer, Client, chunked, limited, poll, request, sized
 from wsgiserver.accesslog import AccessLog
-from wsgiserver.connection import LINGER, MOVES, Connection, Service, State, Verdict
+from wsgiserver.connection import LINGER, Connection
 from wsgiserver.environ import Trust, template
 from wsgiserver.receiver import Limits
+from wsgiserver.service import Service
+from wsgiserver.states import MOVES, State, Verdict
 
 Start = Callable[..., Callable[[bytes], None]]
 NOW = 1000.0
@@ -31,7 +34,26 @@ RESET = struct.pack("ii", 1, 0)
 
 
 class Asked(list[dict[str, Any]]):
-    """An application that remembers what it was asked, and answers by path."""
+    """An application that remembers what it was asked, and answers by path. /hang lasts until the gate opens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered, self.gate = threading.Event(), threading.Event()
+
+    def hang(self) -> None:
+        self.entered.set()
+        assert self.gate.wait(PATIENCE)
+
+    def hanging(self, where: str, start_response: Start) -> Iterator[bytes]:
+        if where == "middle":
+            start_response("200 OK", [])
+            yield b"first"
+        self.hang()
+        if where == "fail":
+            raise ValueError("on purpose")
+        if where != "middle":
+            start_response("200 OK", [])
+        yield b"second"
 
     path = Path("/nowhere")  # the file that is downloaded
 
@@ -45,6 +67,8 @@ class Asked(list[dict[str, Any]]):
             raise GeneratorExit
         if name == "hint":
             environ["wsgi.early_hints"]([("Link", "</a>")])
+        if name == "hang":
+            return self.hanging(size, start_response)
         start_response("200 OK", [("Content-Length", size)] if name in {"short", "long"} else [])
         if name == "stream":
             return stream(int(size))
@@ -92,7 +116,9 @@ class Link:
             trust=Trust([]),
             limits=Limits(limits.get("max_body", 1000), limits.get("memory", 100), folder),
             head_timeout=10,
-            body_timeout=20,
+            body_idle_timeout=20,
+            body_timeout=60,
+            body_rate=1000,
             keep_alive=75,
             send_timeout=30,
         )
@@ -472,6 +498,92 @@ def test_a_head_that_trickles_has_one_deadline_and_a_body_one_for_each_piece(lin
 # --- A client that is slow to read ------------------------------------------------------------------------------
 
 BIG = 20_000_000  # more than loopback's buffers take
+
+
+def test_a_body_that_trickles_has_to_keep_a_rate(link: Link) -> None:
+    """60 s, and a second for each 1,000 bytes: a piece every 15 s is not silence, and not enough."""
+    link.say(request("POST", "/", "Content-Length: 900"), State.BODY, NOW)
+    for now in (15, 30, 45):
+        link.say(b"x" * 250, State.BODY, NOW + now)
+        assert link.connection.deadline > NOW + now
+    poll(lambda: (link.drive(NOW + 45), link.connection.deadline == NOW + 60.75)[1], "the deadline of the whole")
+    link.expire(State.LINGERING)
+    assert link.client.answer().body.startswith(b"body-too-slow")
+    assert link.asked == []
+
+
+def test_request_ids(link: Link) -> None:
+    """One that is fit to be repeated is; any other request gets a name of its own."""
+    for sent in ("abc-1", "", "a b", "x" * 129, '"', "caf\xe9"):
+        link.ask(request("GET", "/", f"X-Request-ID: {sent}") if sent else request("GET", "/"))
+    ids = [record["request_id"] for record in link.logged()]
+    assert ids[0] == "abc-1"
+    assert all(re.fullmatch("[0-9a-f]{32}", each) for each in ids[1:])
+    assert len(set(ids)) == 6
+    assert [environ["HTTP_X_REQUEST_ID"] for environ in link.asked] == ids
+
+
+# --- An application that hangs ----------------------------------------------------------------------------------
+
+
+def hang(link: Link, target: str, version: str = "1.1") -> threading.Thread:
+    """Have another thread in the application, until the gate of `link.asked` opens."""
+    link.client.send(request("GET", target, version=version))
+    poll(lambda: link.connection.receive(NOW) is Verdict.RUN, "the request")
+    thread = threading.Thread(target=link.connection.respond)
+    thread.start()
+    assert link.asked.entered.wait(PATIENCE)
+    return thread
+
+
+@pytest.mark.parametrize("target", ["/hang", "/hang-fail"])
+def test_given_up_before_anything_was_sent(link: Link, events: Events, target: str) -> None:
+    """The client hears 504, once; what the application says later reaches nobody."""
+    thread = hang(link, target)
+    connection = link.connection
+    assert not connection.give_up(object(), 5.0, "")
+    assert connection.give_up(connection.answer, 5.0, "the stack")
+    connection.given_up(NOW + 5)
+    answer = link.client.answer()
+    assert (answer.status, answer.fields["connection"]) == (504, "close")
+    assert answer.body.startswith(b"application-timeout")
+    (record,) = link.logged()
+    assert (record["status"], record["refused"], record["application"]) == (504, "application-timeout", 5.0)
+    link.asked.gate.set()
+    thread.join(PATIENCE)
+    assert connection.resume(NOW + 6) is Verdict.CLOSE
+    assert link.client.rest() == b""
+    assert link.logged() == []
+    (event,) = [event for event in events() if event["event"] == "application-timeout"]
+    assert (event["target"], event["stack"]) == (target, "the stack")
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_given_up_in_the_middle(link: Link, version: str) -> None:
+    """The client sees that it has not got all: in HTTP/1.0, where the end is the end, only a reset tells."""
+    thread = hang(link, "/hang-middle", version)
+    before = link.connection.progress
+    assert before == link.connection.progress
+    assert link.connection.give_up(link.connection.answer, 5.0, "")
+    with pytest.raises(ConnectionResetError):
+        link.client.rest()
+    link.asked.gate.set()
+    thread.join(PATIENCE)
+    assert link.connection.resume(NOW + 6) is Verdict.CLOSE
+    (record,) = link.logged()
+    assert (record["status"], record["refused"]) == (200, "application-timeout")
+
+
+def test_a_call_that_has_ended_cannot_be_given_up(link: Link) -> None:
+    link.client.send(request("GET", "/") * 2)
+    poll(lambda: link.connection.receive(NOW) is Verdict.RUN, "the request")
+    link.connection.respond()
+    first = link.connection.answer
+    assert not link.connection.give_up(first, 5.0, "")
+    link.verdict = link.connection.resume(NOW)
+    assert not link.connection.give_up(first, 5.0, "")
+    link.drive()
+    assert link.client.answer().status == 200
 
 
 @pytest.mark.parametrize("target", [f"/big-{BIG}", f"/stream-{BIG // 1000}"])

@@ -5,6 +5,7 @@ something takes: slow calls last until their gate is opened, and spinning is tol
 """
 
 import contextlib
+import json
 import os
 import random
 import resource
@@ -21,10 +22,11 @@ import pytest
 
 from tests.server.harness import PATIENCE, Client, chunked, limited, poll, request, sized
 from wsgiserver.accesslog import NoLog
-from wsgiserver.connection import Connection, Service
+from wsgiserver.connection import Connection
 from wsgiserver.environ import Trust, template
-from wsgiserver.loop import Loop
+from wsgiserver.loop import Capacity, Hooks, Loop
 from wsgiserver.receiver import Limits
+from wsgiserver.service import Service
 
 Start = Callable[..., Callable[[bytes], None]]
 FAST = request("GET", "/fast")
@@ -68,20 +70,28 @@ class Gate:
 class Running:
     """A loop on threads of this process, with a pipe that ends it."""
 
-    def __init__(self, threads: int, handoff: float) -> None:
+    def __init__(self, capacity: Capacity) -> None:
+        self.overwhelmed = threading.Event()
         self.gate = Gate()
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=500)
         self.listener.setblocking(False)
         self.address = self.listener.getsockname()
         limits = Limits(max_body=1 << 20, memory=1000, folder=None)
-        self.service = Service(self.gate, NoLog(), Trust([]), limits, 600, 600, 600, 600)  # met by no accident
+        self.service = Service(
+            self.gate, NoLog(), Trust([]), limits, 600, 600, 600, 1 << 20, 600, 600
+        )  # met by no accident
         base = template("srv", 80, sys.stderr, threads=True, processes=False)
 
         def accept(sock: socket.socket, address: Any, _: socket.socket, now: float) -> Connection:
             return Connection(sock, address, base, self.service, now)
 
         self.idles = 0
-        self.loop = Loop([self.listener], accept, threads=threads, handoff=handoff, idle=self._idle)
+        self.loop = Loop(
+            [self.listener],
+            accept,
+            capacity,
+            Hooks(self._idle, lambda _: None, self.overwhelmed.set),
+        )
         self._stop_reader, self._stop_writer = os.pipe()
         self.loop.watch(self._stop_reader, self._drain)
         self._before = set(threading.enumerate())
@@ -124,8 +134,10 @@ class Running:
 
 
 @contextmanager
-def running(threads: int = 4, handoff: float = 0.005) -> Iterator[Running]:
-    server = Running(threads, handoff)
+def running(
+    threads: int = 4, handoff: float = 0.005, timeout: float = 0, connections: int = 1000, per_address: int = 0
+) -> Iterator[Running]:
+    server = Running(Capacity(threads, handoff, timeout, connections, per_address))
     try:
         yield server
     finally:
@@ -224,7 +236,7 @@ def test_many_connections() -> None:
             assert {client.answer().body for client in clients} == {b"/fast"}
         for client in clients:
             client.socket.close()
-        poll(lambda: not server.loop._connections, "all to be forgotten")  # noqa: SLF001
+        poll(lambda: not server.loop.connections, "all to be forgotten")
 
 
 def test_slow_clients_hold_no_thread() -> None:
@@ -246,15 +258,15 @@ def test_suspicion_ends() -> None:
     """After slow calls the baton is passed on first; after quick ones no longer."""
     with running(4) as server, server.client() as client:
         client.send(request("GET", "/wait"))
-        poll(lambda: server.loop._suspicion, "the watchdog's bark")  # noqa: SLF001
+        poll(lambda: server.loop.baton._suspicion, "the watchdog's bark")  # noqa: SLF001
         server.gate.opened.set()
         client.answer()
-        poll(lambda: (client.get("/fast"), not server.loop._suspicion)[1], "its end")  # noqa: SLF001
+        poll(lambda: (client.get("/fast"), not server.loop.baton._suspicion)[1], "its end")  # noqa: SLF001
 
 
 def test_watchdog_wakes_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """It goes to sleep between calls; each first slow call after that is noticed all the same."""
-    monkeypatch.setattr("wsgiserver.loop.WATCHDOG_REST", 1)
+    monkeypatch.setattr("wsgiserver.baton.REST", 1)
     with running(2, handoff=0.001) as server:
         for n in range(60):
             server.gate.opened.clear()
@@ -278,6 +290,114 @@ def test_idle_means_idle() -> None:
         with server.resting():
             time.sleep(1)  # the time in which nothing happens is the subject
         half_closed.socket.close()
+
+
+# --- Calls that hang --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_a_call_that_hangs_is_given_up(threads: int, capfd: pytest.CaptureFixture[str]) -> None:
+    """Its client hears 504 while the thread hangs on; others are served by the threads that are left."""
+    with running(threads, timeout=0.3) as server:
+        with server.client() as hanging:
+            answer = hanging.get("/wait")
+            assert (answer.status, answer.fields["connection"]) == (504, "close")
+            assert server.gate.waiting == 1
+            if threads > 1:
+                assert get(server) == b"/fast"
+            server.gate.opened.set()
+            assert hanging.rest() == b""
+        poll(lambda: not server.loop.connections, "the connection to be forgotten")
+        assert get(server) == b"/fast"
+    said = json.loads(next(line for line in capfd.readouterr().err.splitlines() if "application-timeout" in line))
+    assert said["target"] == "/wait"
+    assert "self.opened.wait(PATIENCE)" in said["stack"]
+
+
+@pytest.mark.parametrize(("threads", "stuck"), [(1, 1), (2, 1), (4, 2)])
+def test_half_of_the_threads_stuck_are_too_many(threads: int, stuck: int) -> None:
+    with running(threads, timeout=0.3) as server:
+        clients = [server.client().send(request("GET", "/wait")) for _ in range(stuck)]
+        assert [client.answer().status for client in clients] == [504] * stuck
+        assert server.overwhelmed.wait(PATIENCE)
+        for client in clients:
+            client.socket.close()
+
+
+def test_fewer_are_not(capfd: pytest.CaptureFixture[str]) -> None:
+    with running(4, timeout=0.3) as server, server.client() as client:
+        assert client.get("/wait").status == 504
+        assert client.socket.recv(1) == b""
+        poll(lambda: "application-timeout" in capfd.readouterr().err, "the event")
+        assert get(server) == b"/fast"
+        assert not server.overwhelmed.is_set()
+
+
+def test_a_slow_client_is_no_hanging_application() -> None:
+    """An application that waits until its client takes more is not given up; the client has its own deadline."""
+    with running(2, timeout=2) as server, server.client() as reader:
+        reader.send(request("GET", "/big-150000000"))
+        poll(lambda: any(c._outbox.is_full for c in list(server.loop.connections.values())), "a full outbox")  # noqa: SLF001
+        with server.client() as hanging:
+            assert hanging.get("/wait").status == 504  # so the time has passed
+        server.gate.opened.set()
+        assert len(reader.answer().body) == 150_000_000
+
+
+def test_drained_with_a_thread_that_never_comes_back() -> None:
+    with running(2, timeout=0.3) as server:
+        with server.client() as client:
+            assert client.get("/wait").status == 504
+        server.stop()
+        poll(lambda: server.loop.baton.finished, "the end of the loop")
+        server.gate.opened.set()
+        server.ended()
+        (connection,) = server.loop.connections.values()  # its thread's for good: a process ends with it open
+        connection.socket.close()
+
+
+# --- Limits -----------------------------------------------------------------------------------------------------
+
+
+def test_idle_connections_make_room_for_new_ones() -> None:
+    with running(2, connections=3) as server:
+        clients = [server.client() for _ in range(3)]
+        for client in clients:
+            assert client.get("/fast").body == b"/fast"
+        for _ in range(3):
+            clients.append(server.client())
+            assert clients[-1].get("/fast").body == b"/fast"
+        assert len(server.loop.connections) <= 3
+        assert [client.rest() for client in clients[:3]] == [b""] * 3
+        for client in clients:
+            client.socket.close()
+
+
+def test_new_connections_wait_where_there_is_no_room(capfd: pytest.CaptureFixture[str]) -> None:
+    with running(4, connections=2) as server:
+        busy = [server.client().send(request("GET", "/wait", "Connection: close")) for _ in range(2)]
+        server.waiting(2)
+        late = server.client().send(FAST)
+        poll(lambda: "connections-exhausted" in capfd.readouterr().err, "it to be said")
+        server.gate.opened.set()
+        assert [client.answer().body for client in busy] == [b"/wait"] * 2
+        assert late.answer().body == b"/fast"
+        for client in [*busy, late]:
+            client.socket.close()
+
+
+@pytest.mark.parametrize(("trusted", "statuses"), [([], [200, 200, 429]), (["127.0.0.1"], [200] * 3)])
+def test_connections_from_one_address(trusted: list[str], statuses: list[int]) -> None:
+    """A proxy that is trusted speaks for many."""
+    with running(2, per_address=2) as server:
+        server.service.trust = Trust(trusted)
+        clients = [server.client().send(FAST) for _ in range(3)]
+        assert [client.answer().status for client in clients] == statuses
+        for client in clients:
+            client.socket.close()
+        poll(lambda: not server.loop.connections, "all to be forgotten")
+        assert get(server) == b"/fast"
+        assert not server.loop._strangers or not trusted  # noqa: SLF001
 
 
 # --- Descriptors ------------------------------------------------------------------------------------------------
@@ -333,7 +453,7 @@ def test_drain_finishes_what_is_under_way() -> None:
         half_body.send(sized("/", b"hello")[:-1])
         slow.send(request("GET", "/wait"))
         server.waiting(1)
-        poll(lambda: len(server.loop._connections) == 4, "all of them")  # noqa: SLF001
+        poll(lambda: len(server.loop.connections) == 4, "all of them")
         server.stop()
         poll(lambda: server.loop.draining, "the drain")
         assert half_body.send(b"o").answer().fields["connection"] == "close"
@@ -355,7 +475,7 @@ def test_drain_does_not_wait_for_clients_that_were_promised_more() -> None:
         slow.send(request("GET", "/wait"))
         server.waiting(1)
         reader.send(request("GET", "/big-30000000"))
-        poll(lambda: any(c.watched == 4 for c in list(server.loop._connections.values())), "a slow reader")  # noqa: SLF001
+        poll(lambda: any(c.watched == 4 for c in list(server.loop.connections.values())), "a slow reader")
         server.stop()
         poll(lambda: server.loop.draining, "the drain")
         server.gate.opened.set()
@@ -442,8 +562,8 @@ def test_everything_at_once(threads: int, capfd: pytest.CaptureFixture[str]) -> 
     with running(threads, handoff=0.002) as server:
         with ThreadPoolExecutor(12) as pool:
             list(pool.map(lambda seed: customer(server, seed), range(12)))
-        poll(lambda: not server.loop._connections, "all to be forgotten")  # noqa: SLF001
-        seats = server.loop._seats  # noqa: SLF001
+        poll(lambda: not server.loop.connections, "all to be forgotten")
+        seats = server.loop.baton._seats  # noqa: SLF001
         poll(lambda: len(seats) == threads - 1, "all threads but one to be idle")
         assert get(server) == b"/fast"
     assert "Traceback" not in capfd.readouterr().err

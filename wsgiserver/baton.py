@@ -1,0 +1,241 @@
+"""The baton: which thread goes on with the loop, and what becomes of one that stays too long in the application.
+
+Exactly one thread holds the baton, and only the holder polls, receives, accepts and expires (`loop.py`). It also runs
+the application itself, with no queue and no wake-up in between, which is what makes a fast view fast. Before it
+does, it lays the baton on the `table`, a list of one; afterwards it takes it back. Should the call last longer
+than `handoff`, the watchdog takes the baton first, gives it to an idle thread, and the loop goes on without the
+overtaken one, which finishes its answer, gives the connection back, and queues up as idle. Both take it with
+`list.remove`, which is atomic: one of them has the baton, the other an exception.
+
+While calls keep overrunning, the holder does not wait to be overtaken: it passes the baton on first.
+
+A call that shows no progress for `timeout` is given up: its client is answered, and the stack of its thread logged.
+The thread itself cannot be ended. With half of them stuck so, `overwhelmed` asks for another process.
+"""
+
+import contextlib
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic, sleep
+from typing import Final
+
+from wsgiserver.accesslog import event
+from wsgiserver.connection import Connection
+
+LOOK: Final = 0.1  # seconds between looks at calls that take long: they are given up to within that
+REST: Final = 200  # ticks without a call until the watchdog sleeps for good
+SUSPICION: Final = 16  # quick calls it takes to forget one that overran
+
+
+@dataclass(slots=True)
+class Late:
+    """A call outside the loop, or one that keeps the loop waiting."""
+
+    thread: int
+    since: float  # when there was progress
+    answer: object = None  # which of the connection's answers it is to give
+    progress: object = None
+    given_up: bool = False
+
+
+class Baton:
+    """`hold` goes on with the loop until the baton is lost or all is over; `give_back` takes the connection of a call
+    that ended without the baton, `gave_up` one whose client was answered in its place. Durations are seconds.
+    """
+
+    def __init__(
+        self,
+        hold: Callable[[], None],
+        give_back: Callable[[Connection], None],
+        gave_up: Callable[[Connection], None],
+        *,
+        threads: int,
+        handoff: float,
+        timeout: float,
+        overwhelmed: Callable[[], None],
+    ) -> None:
+        self.finished = False
+        self.handed_over: Connection | None = None  # came with the baton: no longer the loop's to watch
+        self.passes = 0  # how often the baton went from one thread to another
+        self._hold = hold
+        self._give_back = give_back
+        self._gave_up = gave_up
+        self._overwhelmed = overwhelmed
+        self._threads = threads
+        self._handoff = handoff
+        self._timeout = timeout
+        self._table: list[Connection] = []  # holds the busy connection while its thread may be overtaken
+        self._seats: list[threading.Lock] = []  # one for each idle thread; releasing it hands over the baton
+        self._holder = 0
+        self._late: dict[Connection, Late] = {}
+        self._calls = 0
+        self._suspicion = 0  # above 0, pass the baton on before calling
+        self._watchdog_wanted = threading.Event()
+
+    @property
+    def busy(self) -> int:
+        """How many threads run the application, the holder not counted."""
+        return len(self._late)
+
+    @property
+    def stuck(self) -> int:
+        return sum(late.given_up for late in self._late.copy().values())
+
+    def run(self) -> None:
+        """Go on until finished, this thread being one of `threads`."""
+        for work in [*[self._work] * (self._threads - 1), self._guard]:
+            threading.Thread(target=self._live, args=(work,), name=work.__name__, daemon=True).start()
+        self._take()
+        self._work()
+
+    def finish(self) -> None:
+        """All is over: let the idle threads find out."""
+        self.finished = True
+        while self._seats:
+            with contextlib.suppress(IndexError):  # another thread has just taken the last one
+                self._seats.pop().release()
+
+    def call(self, connection: Connection) -> bool:
+        """Run the application. Returns False when the baton was lost meanwhile, and the connection with it."""
+        self._calls += 1
+        if self._suspicion and self._pass_on(connection):
+            self._call_apart(connection)
+            return False
+        if not self._watchdog_wanted.is_set():
+            self._watchdog_wanted.set()
+        self._table.append(connection)
+        connection.respond()
+        try:
+            self._table.remove(connection)
+        except ValueError:  # overtaken: whatever lies there now is the baton of another thread
+            self._end(connection)
+            return False
+        return True
+
+    # --- The threads -----------------------------------------------------------------------------------------
+
+    def _live(self, work: Callable[[], None]) -> None:
+        """Do a helper's work. It might have had the baton when it failed, and then nothing would ever go on."""
+        try:
+            work()
+        except BaseException:  # noqa: BLE001 - the boundary of the loop's threads: the process ends, and is replaced
+            event("thread-failed", error=traceback.format_exc())
+            os._exit(1)
+
+    def _work(self) -> None:
+        """A thread's life: idle, then with the baton, until all is over."""
+        seat = threading.Lock()
+        seat.acquire()
+        while True:
+            self._seats.append(seat)
+            if self.finished:  # looked at after the seat is in the list: whoever finishes releases it, or this sees it
+                return
+            seat.acquire()
+            self._take()
+
+    def _take(self) -> None:
+        self._holder = threading.get_ident()
+        self._hold()
+
+    def _call_apart(self, connection: Connection) -> None:
+        """Run the application without the baton, and learn whether that was needed."""
+        began = monotonic()
+        self._late[connection] = Late(threading.get_ident(), began)
+        connection.respond()
+        if monotonic() - began > self._handoff:
+            self._suspicion = SUSPICION
+        else:
+            self._suspicion = max(0, self._suspicion - 1)
+        self._end(connection)
+
+    def _end(self, connection: Connection) -> None:
+        del self._late[connection]
+        self._give_back(connection)
+
+    def _pass_on(self, busy: Connection) -> bool:
+        """Hand the baton to an idle thread, if there is one."""
+        try:
+            seat = self._seats.pop()
+        except IndexError:
+            return False
+        self.handed_over = busy
+        self.passes += 1
+        seat.release()
+        return True
+
+    # --- The watchdog ----------------------------------------------------------------------------------------
+
+    def _guard(self) -> None:
+        """Look at the table every `handoff` seconds, at late calls less often; sleep while nothing is called."""
+        seen = rested = 0
+        next_look = 0.0
+        held: Late | None = None  # the holder's call, when it cannot be overtaken
+        tick = self._handoff if self._threads > 1 else LOOK
+        while not self.finished:
+            sleep(tick)
+            now = monotonic()
+            if self._calls != seen:
+                seen, rested, held = self._calls, 0, None
+            elif self._table and not self._overtake(now):
+                held = held or Late(self._holder, now)
+            elif rested < REST or self._late:
+                rested += 1
+            else:
+                self._watchdog_wanted.clear()
+                if self._calls == seen:  # a call that began before the line above found the event still set
+                    self._watchdog_wanted.wait()
+            if now >= next_look and self._timeout:
+                next_look = now + LOOK
+                self._look(now, held)
+        self.finish()  # with a seat that _overtake may have had in hand when the others were dismissed
+
+    def _overtake(self, now: float) -> bool:
+        """Take the baton from a thread that is too long in one call, and give it to an idle one, if there is one."""
+        try:
+            connection = self._table[0]
+            seat = self._seats.pop()
+        except IndexError:
+            return False  # the call has just ended; or all are busy, and the next look may find one
+        self._late[connection] = Late(self._holder, now)  # first: the thread, once overtaken, removes it
+        try:
+            self._table.remove(connection)
+        except ValueError:  # the call has just ended
+            del self._late[connection]
+            self._seats.append(seat)
+            return True
+        self.handed_over = connection
+        self.passes += 1
+        self._suspicion = SUSPICION
+        seat.release()
+        return True
+
+    def _look(self, now: float, held: Late | None) -> None:
+        """Give up the calls that have shown no progress for `timeout`."""
+        calls = list(self._late.copy().items())
+        if held is not None:
+            calls += [(connection, held) for connection in self._table[:1]]
+        stuck = 0
+        for connection, late in calls:
+            stuck += late.given_up or self._is_stuck(connection, late, now)
+        if 2 * stuck >= self._threads:
+            self._overwhelmed()
+
+    def _is_stuck(self, connection: Connection, late: Late, now: float) -> bool:
+        """Say whether the call had to be given up, now."""
+        if late.answer is None:
+            late.answer = connection.answer
+        progress = connection.progress
+        if progress != late.progress:
+            late.since, late.progress = now, progress
+        if now - late.since < self._timeout or late.answer is None:
+            return False
+        frame = sys._current_frames().get(late.thread)  # noqa: SLF001 - documented for just this
+        stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
+        late.given_up = connection.give_up(late.answer, self._timeout, stack)
+        if late.given_up:
+            self._gave_up(connection)
+        return late.given_up

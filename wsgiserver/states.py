@@ -1,0 +1,45 @@
+"""The states of a connection, the moves between them, and what its owner is told to do next.
+
+    HEAD -> BODY -> APPLICATION -> SENDING -> HEAD ...    a request, and the next on the same connection
+     |       |           |            |
+     +-------+-----------+------------+---> LINGERING -> CLOSED    read on, so that the last answer is not destroyed
+                         +---> ABANDONED -> CLOSED                 answered in the place of an application that hangs
+
+Rules only: what happens in a state is in `connection.py`.
+"""
+
+from enum import Enum, auto
+from typing import Final
+
+
+class State(Enum):
+    """What the connection is waiting for."""
+
+    HEAD = auto()  # a request, or the rest of its head
+    BODY = auto()
+    APPLICATION = auto()  # a thread to run it, or that thread
+    SENDING = auto()  # the client to take the answer
+    ABANDONED = auto()  # its thread to come back from the application; the client has been answered
+    LINGERING = auto()  # the client to stop sending what nobody will answer
+    CLOSED = auto()
+
+
+# The legal moves; a move that is not here is a bug, and raises.
+MOVES: Final[dict[State, frozenset[State]]] = {
+    State.HEAD: frozenset({State.BODY, State.APPLICATION, State.LINGERING, State.CLOSED}),
+    State.BODY: frozenset({State.APPLICATION, State.LINGERING, State.CLOSED}),
+    State.APPLICATION: frozenset({State.HEAD, State.SENDING, State.ABANDONED, State.LINGERING, State.CLOSED}),
+    State.ABANDONED: frozenset({State.CLOSED}),
+    State.SENDING: frozenset({State.HEAD, State.LINGERING, State.CLOSED}),
+    State.LINGERING: frozenset({State.CLOSED}),
+    State.CLOSED: frozenset(),
+}
+
+
+class Verdict(Enum):
+    """What the owner has to do next."""
+
+    READ = auto()  # wait until there is something to receive
+    WRITE = auto()  # wait until there is room to send
+    RUN = auto()  # a request is complete: call `respond`
+    CLOSE = auto()  # it is over: close the socket and forget it
