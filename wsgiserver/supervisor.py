@@ -6,6 +6,9 @@ scoreboard. Who comes and goes is decided in `crew.py`. As PID 1 of a container 
 
     TERM        stop accepting, finish what is under way, within `graceful_timeout`
     INT, QUIT   stop at once
+    HUP         replace all workers, one at a time, by such with the application as it is now
+    TTIN, TTOU  one worker more, one less
+    USR1        tell workers to open their log files anew
 """
 
 import os
@@ -25,14 +28,14 @@ from wsgiserver.accesslog import event
 from wsgiserver.body import check_folder
 from wsgiserver.crew import Move, Worker, next_move
 from wsgiserver.environ import Trust
-from wsgiserver.scoreboard import Phase, Scoreboard, Slot
+from wsgiserver.scoreboard import MOST_WORKERS, Phase, Scoreboard, Slot
 from wsgiserver.settings import SettingError, Settings
 
 FIRST_PAUSE: Final = 0.1  # seconds before a worker that died is replaced; doubled each time it dies young
 LONGEST_PAUSE: Final = 5.0
 GROWN_UP: Final = 10.0  # seconds after which a worker's death counts as the first again
 _STOPPING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-_OBEYED: Final = (*_STOPPING, signal.SIGCHLD)
+_OBEYED: Final = (*_STOPPING, signal.SIGCHLD, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1)
 
 
 class Supervisor:
@@ -65,7 +68,6 @@ class Supervisor:
             signal.signal(number, lambda *_: None)
         binds = {"bind": self._listeners, "admin_bind": self._admin_listeners}
         places = {name: ", ".join(map(sockets.describe, listeners)) for name, listeners in binds.items() if listeners}
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that closes is no reason to stop
         event("started", **places, workers=self._wanted, threads=self._settings.threads)
         while self._crew or self._admin or not self._stopping:
             self._adjust()
@@ -185,6 +187,8 @@ class Supervisor:
         self._scoreboard.past.counts[metrics.RESTARTS] += not self._stopping
         self._scoreboard.release(gone.slot)
         if gone.is_leaving:
+            if gone.outdated and not self._is_reloading():
+                event("reloaded", workers=len(self._crew))
             return
         event("worker-died", worker=gone.pid, code=code)
         if was_starting and code == worker.CANNOT_IMPORT and not self._served:
@@ -192,9 +196,20 @@ class Supervisor:
             self._exit_code = worker.CANNOT_IMPORT
             self._stop(signal.SIGTERM, 1.0)
             return
+        if was_starting and self._is_reloading():
+            self._give_up_reload()
         if monotonic() - gone.started > GROWN_UP:
             self._pause = FIRST_PAUSE
         self._be_patient()
+
+    def _is_reloading(self) -> bool:
+        return any(member.outdated for member in self._crew.values())
+
+    def _give_up_reload(self) -> None:
+        """The application as it is now does not start: those who serve it as it was go on."""
+        event("reload-failed", application=self._name, kept=len(self._crew))
+        for member in self._crew.values():
+            member.outdated = False
 
     def _be_patient(self) -> None:
         """Wait before the next start, longer each time."""
@@ -226,6 +241,24 @@ class Supervisor:
             self._stop(signal.SIGINT, 1.0)
         elif signal.SIGTERM in numbers:
             self._stop(signal.SIGTERM, self._settings.graceful_timeout)
+        elif not self._stopping:
+            if signal.SIGHUP in numbers:
+                self._reload()
+            self._resize(numbers.count(signal.SIGTTIN) - numbers.count(signal.SIGTTOU))
+        if signal.SIGUSR1 in numbers:
+            for member in self._everybody():
+                os.kill(member.pid, signal.SIGUSR1)
+
+    def _reload(self) -> None:
+        event("reloading", workers=len(self._crew))
+        for member in self._crew.values():
+            member.outdated = True
+
+    def _resize(self, change: int) -> None:
+        wanted = min(max(self._wanted + change, 1), MOST_WORKERS)
+        if wanted != self._wanted:
+            self._wanted = wanted
+            event("resized", workers=wanted)
 
     def _stop(self, number: int, patience: float) -> None:
         event("stopping", signal=signal.Signals(number).name, patience=patience)

@@ -201,6 +201,8 @@ def _obey(numbers: bytes, service: Service, loop: Loop, pulse: Pulse) -> None:
     if signal.SIGINT in numbers or signal.SIGQUIT in numbers:
         service.log.flush()
         os._exit(0)
+    if signal.SIGUSR1 in numbers:
+        service.log.reopen()
     if signal.SIGTERM in numbers:
         _drain(service, loop, pulse)
 

@@ -4,6 +4,7 @@
 """
 
 import resource
+import select
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -62,6 +63,15 @@ class Client:
 
     def get(self, target: str, *fields: str) -> Answer:
         return self.send(request("GET", target, *fields)).answer()
+
+    def has_ended(self) -> bool:
+        """Whether the server has ended the connection, and left nothing to read."""
+        if self._buffer or not select.select([self.socket], [], [], 0)[0]:
+            return False
+        try:
+            return not self.socket.recv(1, socket.MSG_PEEK)
+        except ConnectionResetError:
+            return True
 
     def answer(self, *, method: str = "GET") -> Answer:
         """Read one answer, and not a byte more."""
