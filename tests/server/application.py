@@ -108,6 +108,19 @@ def application(environ: Environ, start_response: Start) -> Iterable[bytes]:
     return blocks
 
 
+def echo(environ: Environ, start_response: Start) -> Iterable[bytes]:
+    """Another application: tell what was asked."""
+    told = {
+        "method": environ["REQUEST_METHOD"],
+        "path": environ["PATH_INFO"],
+        "query": environ["QUERY_STRING"],
+        "minor": int(environ["SERVER_PROTOCOL"][-1]),
+        "body": environ["wsgi.input"].read().decode("latin-1"),
+    }
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps(told).encode()]
+
+
 def say_goodbye(path: str) -> None:
     with open(path, "a") as file:  # noqa: PTH123 - one write, appended, of a short line: two processes do not mix
         file.write(f"{os.getpid()}\n")

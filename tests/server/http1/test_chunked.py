@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.server.messages import Coded, coded, cut, flawed
 from wsgiserver.errors import Refusal
 from wsgiserver.http1.chunked import MAX_OVERHEAD, MAX_SIZE_LINE, MAX_TRAILER, ChunkedDecoder, State
 
@@ -185,3 +186,25 @@ def test_round_trip(pieces: list[bytes], rest: bytes, seed: int) -> None:
 @given(data=st.text('0123456789abfF;="\r\n\r\n gx:', max_size=60).map(str.encode), cut=st.integers(0, 60))
 def test_any_split_gives_the_same(data: bytes, cut: int) -> None:
     assert outcome([data[:cut], data[cut:]]) == outcome([data])
+
+
+@given(coded(), st.binary(max_size=10), st.lists(st.integers(0, 2000), max_size=6))
+def test_any_spelling_in_any_pieces_gives_the_payload(body: Coded, rest: bytes, places: list[int]) -> None:
+    expected = Body(body.payload, rest, tuple(body.trailers.items()))
+    assert outcome(cut(body.data + rest, places)) == expected
+
+
+@given(st.data(), st.lists(st.integers(0, 2000), max_size=6))
+def test_a_flaw_anywhere_is_refused_or_read_in_one_way(data: st.DataObject, places: list[int]) -> None:
+    flaw = data.draw(flawed(data.draw(coded()).data))
+    assert outcome(cut(flaw, places)) == outcome([flaw])
+
+
+@given(st.data())
+def test_a_flaw_in_the_framing_is_refused_or_changes_nothing(data: st.DataObject) -> None:
+    """But for the sizes, which can be wrong and still add up; no flaw adds a digit, and no payload looks like one."""
+    body = data.draw(coded(st.text("\r\nxyz", min_size=1, max_size=9).map(str.encode)))
+    places = [place for place, is_framing in enumerate(body.framing) if is_framing]
+    flaw = data.draw(flawed(body.data, places, b'\r\n\0 \t;="\\x:\x7f\xff,+-'))
+    result = outcome([flaw])
+    assert isinstance(result, str) or result.payload == body.payload, flaw

@@ -1,0 +1,129 @@
+"""Each request of the corpus: whole, byte by byte, at every split, and over a socket to a server process."""
+
+import json
+import socket
+from collections.abc import Iterable, Iterator
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import pytest
+
+from tests.server import corpus
+from tests.server.conftest import ROOT, Server
+from tests.server.harness import Answer, Client
+from wsgiserver.errors import REFUSALS, Refusal
+from wsgiserver.http1.framing import keeps_alive
+from wsgiserver.receiver import Limits, Receiver, Stage
+
+Request = dict[str, Any]
+LIMITS = Limits(corpus.MAX_BODY, corpus.MEMORY, None)
+EVERY_SPLIT = 1500  # bytes: in what is longer, every split near the ends, and some between
+NAMES = [(kind, name) for kind in ("valid", "invalid") for name in corpus.names(kind)]
+
+
+def received(pieces: Iterable[bytes]) -> tuple[list[Request], str]:
+    """Return the requests that came until the client sent no more, and the name of the refusal."""
+    receiver = Receiver(LIMITS)
+    requests: list[Request] = []
+    try:
+        for piece in pieces:
+            stage = receiver.feed(piece)
+            while stage is Stage.COMPLETE:
+                requests.append(taken(receiver))
+                receiver.release()
+                stage = Stage.HEAD if receiver.is_idle else receiver.feed(b"")
+    except Refusal as refusal:
+        return requests, refusal.name
+    else:
+        return requests, "body-truncated" if receiver.stage is Stage.BODY else ""  # as the connection has it
+    finally:
+        receiver.release()
+
+
+def taken(receiver: Receiver) -> Request:
+    head = receiver.head
+    assert head is not None
+    request = head._asdict() | {"keeps_alive": keeps_alive(head)}
+    request["body"] = receiver.spool.rewind().read().decode("latin-1") if receiver.spool is not None else ""
+    return request | ({"trailers": receiver.trailers} if receiver.trailers else {})
+
+
+def splits(size: int) -> Iterable[int]:
+    if size <= EVERY_SPLIT:
+        return range(1, size)
+    return {*range(1, 500), *range(500, size, size // 50), *range(size - 300, size)}
+
+
+def check(kind: str, data: bytes, expected: Any) -> None:
+    for pieces in ways(data):
+        requests, refused = received(pieces)
+        if kind == "valid":
+            assert (requests, refused) == (expected, "")
+        else:
+            assert (len(requests), refused) == (expected["served"], expected["refused"])
+
+
+def ways(data: bytes) -> Iterator[list[bytes]]:
+    yield [data]
+    yield [data[n : n + 1] for n in range(len(data))]
+    for split in splits(len(data)):
+        yield [data[:split], data[split:]]
+
+
+@pytest.mark.parametrize(("kind", "name"), NAMES)
+def test_received(kind: str, name: str) -> None:
+    check(kind, corpus.data(kind, name), corpus.expected(kind, name))
+
+
+@pytest.mark.parametrize("name", corpus.names("invalid"))
+def test_the_status_is_that_of_the_refusal(name: str) -> None:
+    expected = corpus.expected("invalid", name)
+    assert expected["status"] == REFUSALS[expected["refused"]][0]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    flags = [f"--max-body={corpus.MAX_BODY}", f"--spool-memory={corpus.MEMORY}"]
+    echo = "tests.server.application:echo"
+    server = Server(tmp_path_factory.mktemp("corpus"), *flags, application=echo, cwd=ROOT)
+    yield server
+    server.destroy()
+
+
+def final(client: Client) -> Answer:
+    """Read an answer that is not 100 Continue."""
+    while (answer := client.answer()).status == 100:
+        pass
+    return answer
+
+
+@pytest.mark.parametrize("name", corpus.names("valid"))
+def test_served(server: Server, name: str) -> None:
+    with server.client() as client:
+        client.send(corpus.data("valid", name)).socket.shutdown(socket.SHUT_WR)
+        for request in corpus.expected("valid", name):
+            answer = final(client)
+            told = json.loads(answer.body)
+            assert answer.status == 200
+            path, _, query = request["target"].partition("?")
+            assert told.pop("path") == ("" if path == "*" else unquote_to_bytes(path).decode("latin-1"))
+            assert told == {key: request[key] for key in ("method", "minor", "body")} | {"query": query}
+            if not request["keeps_alive"]:
+                assert answer.fields["connection"] == "close"
+                break
+        assert client.rest() == b""
+
+
+@pytest.mark.parametrize("name", corpus.names("invalid"))
+def test_refused(server: Server, name: str) -> None:
+    expected = corpus.expected("invalid", name)
+    with server.client() as client:
+        client.send(corpus.data("invalid", name)).socket.shutdown(socket.SHUT_WR)
+        for _ in range(expected["served"]):
+            assert client.answer().status == 200
+        answer = client.answer()
+        assert answer.status == expected["status"]
+        assert answer.body.decode().startswith(expected["refused"] + ": ")
+        assert answer.fields["connection"] == "close"
+        assert {"date", "content-length"} <= set(answer.fields)
+        assert client.rest() == b""
