@@ -17,7 +17,8 @@ APP = ROOT / "app"
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "__main__": {"cli"},
-    "cli": {"__init__", "settings", "supervisor"},
+    "cli": {"__init__", "healthcheck", "settings", "supervisor"},
+    "healthcheck": {"settings", "sockets"},
     "supervisor": {
         "accesslog",
         "body",

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from wsgiserver.errors import REFUSALS
+from wsgiserver.metrics import COUNTS, SUMS, application
+from wsgiserver.scoreboard import Scoreboard
 from wsgiserver.settings import declared
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,7 +34,18 @@ def refusals_table() -> str:
     return "\n".join(rows)
 
 
-TABLES = {"settings": settings_table, "refusals": refusals_table}
+def metrics_table() -> str:
+    """Read what /metrics says of itself."""
+    environ = {"PATH_INFO": "/metrics", "REQUEST_METHOD": "GET"}
+    text = b"".join(application(Scoreboard(COUNTS, SUMS))(environ, lambda *_: None)).decode()
+    rows = ["| metric | type | what it is |", "|---|---|---|"]
+    for name, meaning, kind in re.findall(r"(?m)^# HELP (\S+) (.*)\n# TYPE \S+ (\w+)$", text):
+        label = re.search(rf"(?m)^{name}\{{(\w+)", text)
+        rows.append(f"| `{name}`{f', by `{label[1]}`' if label else ''} | {kind} | {meaning} |")
+    return "\n".join(rows)
+
+
+TABLES = {"settings": settings_table, "refusals": refusals_table, "metrics": metrics_table}
 
 
 def put(text: str, name: str) -> str:

@@ -16,7 +16,6 @@ from json.encoder import encode_basestring_ascii as quoted
 from time import gmtime, strftime, time
 from typing import Final, NamedTuple
 
-STANDARD_OUTPUT: Final = 1
 KEPT: Final = 1 << 20  # bytes of lines kept while nobody reads them
 _AT_ONCE: Final = 64  # lines kept back at most
 _LAST_PATIENCE: Final = 1.0  # seconds for a slow reader to make room before the process ends
@@ -117,20 +116,21 @@ class Sink:
 
 
 class AccessLog:
-    """Gathers lines for `file`, a path or a descriptor; whoever finishes a request adds, whoever waits flushes.
+    """Gathers lines for `file`: a descriptor, a path, or "-" for standard output. Whoever finishes a request adds,
+    whoever waits flushes.
 
     Raises OSError where the file cannot be opened.
     """
 
     wanted = True  # whether it is worth making a Record for
 
-    def __init__(self, file: str | int = STANDARD_OUTPUT, clock: Callable[[], float] = time) -> None:
-        self._file = file
+    def __init__(self, file: str | int = "-", clock: Callable[[], float] = time) -> None:
+        self._file = 1 if file == "-" else file
         self._clock = clock
         self._lines: list[str] = []
         self._millisecond = -1  # the one that `_stamp` is for
         self._stamp = ""
-        self._fd, ours = _open(file)
+        self._fd, ours = _open(self._file)
         self._sink = Sink("access", self._fd, ours=ours)
 
     @property
@@ -191,7 +191,8 @@ class NoLog(AccessLog):
 
 def check_file(path: str) -> None:
     """Raise OSError where `path` cannot be opened for logging."""
-    os.close(_open(path)[0])
+    if path != "-":
+        os.close(_open(path)[0])
 
 
 def event(name: str, **fields: str | float) -> None:

@@ -1,27 +1,23 @@
-"""Every setting, declared once: name, type, default and meaning. Flags, WSGISERVER_* variables and the table in
-the documentation all come from here. Nothing is opened, bound, imported or logged.
+"""Every setting, declared once: name, type, default and meaning. Flags, WSGISERVER_* variables, keys of the
+configuration file and the table in the documentation all come from here. Nothing is opened, bound, imported or logged.
 
-Durations are seconds, sizes bytes (written as `100m`: powers of 1024).
+Durations are seconds, sizes bytes (written as `100m`: powers of 1024). To add a setting, add a line to `Settings`;
+where it excludes another one, a line to `CONTRADICTIONS`.
 """
 
 import re
-from collections.abc import Callable, Mapping
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
+from difflib import get_close_matches
 from typing import Any, Final
 
 VARIABLE_PREFIX: Final = "WSGISERVER_"
 _SIZE = re.compile(r"([0-9]+)([kmg]?)", re.IGNORECASE)
 _FACTORS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-_TRUTH: Final = {
-    "1": True,
-    "true": True,
-    "yes": True,
-    "on": True,
-    "0": False,
-    "false": False,
-    "no": False,
-    "off": False,
-}
+_TRUTH: Final = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
+# What may stand in a configuration file, and how it is called there, beside a string: as for a flag.
+_NATIVE: Final[dict[Any, set[type]]] = {int: {int}, float: {int, float}, bool: {bool}, tuple[str, ...]: {list}}
 
 
 class SettingError(ValueError):
@@ -34,14 +30,6 @@ def size(text: str) -> int:
     if match is None:
         raise ValueError("a size is a number with k, m, g or nothing behind it, like 100m")
     return int(match[1]) * _FACTORS[match[2].lower()]
-
-
-def positive_size(text: str) -> int:
-    """Parse a size of at least a byte."""
-    value = size(text)
-    if not value:
-        raise ValueError("at least 1")
-    return value
 
 
 def seconds(text: str) -> float:
@@ -57,20 +45,21 @@ def seconds_or_never(text: str) -> float:
     return 0.0 if text.strip() in {"0", "0.0"} else seconds(text)
 
 
-def count(text: str) -> int:
-    """Parse a whole number from 1 on."""
-    value = int(text)
-    if value < 1:
-        raise ValueError("at least 1")
-    return value
+def at_least(least: int, parse: Callable[[str], int] = int) -> Callable[[str], int]:
+    """Return a parser of whole numbers, or sizes, from `least` on."""
+
+    def parse_whole(text: str) -> int:
+        value = parse(text)
+        if value < least:
+            raise ValueError(f"at least {least}")
+        return value
+
+    return parse_whole
 
 
-def whole(text: str) -> int:
-    """Parse a whole number from 0 on."""
-    value = int(text)
-    if value < 0:
-        raise ValueError("at least 0")
-    return value
+count: Final = at_least(1)
+whole: Final = at_least(0)
+positive_size: Final = at_least(1, size)
 
 
 def flag(text: str) -> bool:
@@ -150,9 +139,15 @@ class Settings:
     admin_bind: tuple[str, ...] = _setting(
         (), binds, "where /healthz, /readyz and /metrics are answered, as in --bind", shown="nowhere"
     )
-    access_log: bool = _setting(
-        default=True, parse=flag, meaning="a line of JSON on standard output for each request", shown="yes"
-    )
+    access_log: bool = _setting(default=True, parse=flag, meaning="a line of JSON for each request", shown="yes")
+    access_logfile: str = _setting("-", str, "the file those lines go to; - is standard output")
+    config: str | None = _setting(None, str, "TOML file with settings; a variable wins over it", "-c", "none")
+
+
+# What makes no sense together, and the sentence that says so.
+CONTRADICTIONS: Final[tuple[tuple[Callable[[Settings], bool], str], ...]] = (
+    (lambda its: not its.access_log and its.access_logfile != "-", "--no-access-log excludes --access-logfile"),
+)
 
 
 def declared() -> tuple[Field[Any], ...]:
@@ -160,23 +155,63 @@ def declared() -> tuple[Field[Any], ...]:
     return fields(Settings)
 
 
-def parse(name: str, text: str, source: str) -> Any:
-    """Parse one value; raises SettingError naming `source`, the flag or variable it came from."""
-    (setting,) = [setting for setting in declared() if setting.name == name]
+def flag_name(name: str) -> str:
+    """`max_body` -> `--max-body`."""
+    return "--" + name.replace("_", "-")
+
+
+def from_flags(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Take flags, by their long names; where they can be repeated, a list of texts. Raises SettingError, as do all."""
+    return _read(given, {flag_name(setting.name): setting for setting in declared()})
+
+
+def from_variables(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Read WSGISERVER_* variables. One that is not a setting is refused: a typing error loses data."""
+    given = {variable: text for variable, text in environment.items() if variable.startswith(VARIABLE_PREFIX)}
+    return _read(given, {VARIABLE_PREFIX + setting.name.upper(): setting for setting in declared()})
+
+
+def from_file(text: str, path: str) -> dict[str, Any]:
+    """Read the text of a TOML file; `path` is what to call it."""
+    try:
+        given = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingError(f"{path}: {error}") from error
+    known = {setting.name: setting for setting in declared() if setting.name != "config"}
+    return _read(given, known, f"{path}: ")
+
+
+def settle(*sources: Mapping[str, Any]) -> Settings:
+    """Put sources together, the strongest last."""
+    settings = Settings(**{name: value for source in sources for name, value in source.items()})
+    for applies, sentence in CONTRADICTIONS:
+        if applies(settings):
+            raise SettingError(sentence)
+    return settings
+
+
+def not_a_setting(name: str, known: Iterable[str]) -> SettingError:
+    """Return what to raise where `name` is none of those that are known."""
+    nearest = get_close_matches(name, known, 1)
+    hint = f"the nearest is {nearest[0]}" if nearest else "wsgiserver --help shows all"
+    return SettingError(f"{name} is not a setting; {hint}")
+
+
+def _read(given: Mapping[str, Any], known: Mapping[str, Field[Any]], place: str = "") -> dict[str, Any]:
+    values = {}
+    for name, value in given.items():
+        if name not in known:
+            raise SettingError(f"{place}{not_a_setting(name, known)}")
+        values[known[name].name] = _parse(known[name], value, place + name)
+    return values
+
+
+def _parse(setting: Field[Any], value: Any, source: str) -> Any:
+    """Parse a text, or what a file or a flag has in its place; `source` is where it was found."""
+    if type(value) not in {str, *_NATIVE.get(setting.type, ())}:  # and a boolean is no number
+        raise SettingError(f"{source}: {value!r} will not do: it is of type {type(value).__name__}")
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
     try:
         return setting.metadata["parse"](text)
     except ValueError as error:
         raise SettingError(f"{source}: {text!r} will not do: {error}") from error
-
-
-def from_variables(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Read WSGISERVER_* variables. Raises SettingError for one that is not a setting: a typing error loses data."""
-    known = {VARIABLE_PREFIX + setting.name.upper(): setting.name for setting in declared()}
-    values = {}
-    for variable, text in environment.items():
-        if not variable.startswith(VARIABLE_PREFIX):
-            continue
-        if variable not in known:
-            raise SettingError(f"{variable} is not a setting; there are: {', '.join(sorted(known))}")
-        values[known[variable]] = parse(known[variable], text, variable)
-    return values

@@ -24,7 +24,7 @@ from time import monotonic
 from typing import Final, NoReturn
 
 from wsgiserver import metrics, sockets, worker
-from wsgiserver.accesslog import event
+from wsgiserver.accesslog import check_file, event
 from wsgiserver.body import check_folder
 from wsgiserver.crew import Move, Worker, next_move
 from wsgiserver.environ import Trust
@@ -280,6 +280,10 @@ def _check(settings: Settings) -> None:
         check_folder(settings.spool_dir)
     except OSError as error:
         raise SettingError(f"--spool-dir: no file can be made there: {error}") from error
+    try:
+        check_file(settings.access_logfile)
+    except OSError as error:
+        raise SettingError(f"--access-logfile: {error}") from error
 
 
 def _listen(flag: str, binds: tuple[str, ...]) -> list[socket.socket]:

@@ -65,7 +65,7 @@ class Pulse:
             busy=baton.busy,
             stuck=baton.stuck,
         )
-        metrics.totals(accepted=loop.accepted, passes=baton.passes, dropped=0)
+        metrics.totals(accepted=loop.accepted, passes=baton.passes, dropped=self._service.log.lost)
         self._slot.publish()
 
     def woke(self, now: float) -> None:
@@ -135,7 +135,7 @@ def run(application: What, settings: Settings, listeners: list[socket.socket], l
 def _service(application: Application, settings: Settings, metrics: Metrics | None) -> Service:
     return Service(
         application=application,
-        log=AccessLog() if settings.access_log else NoLog(),
+        log=AccessLog(settings.access_logfile) if settings.access_log else NoLog(),
         trust=Trust(settings.forwarded_allow_ips),
         limits=Limits(settings.max_body, settings.spool_memory, settings.spool_dir),
         head_timeout=settings.head_timeout,

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import select
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -321,6 +322,29 @@ def test_a_file_is_opened_again(tmp_path: Path) -> None:
     log.flush()
     assert json.loads((tmp_path / "old").read_text())["target"] == "/1"
     assert json.loads(path.read_text())["target"] == "/2"
+
+
+def test_the_file_of_a_server_is_opened_again(serve: Serve, tmp_path: Path) -> None:
+    path, old = tmp_path / "access.log", tmp_path / "old"
+    server = serve("--access-logfile", str(path), "-w", "2")
+    server.get("/")
+    poll(lambda: path.read_text().count("\n") == 1, "the request in the file")
+    path.rename(old)
+    server.signal(signal.SIGUSR1)
+    poll(path.exists, "a new file")
+    requests = 1
+
+    def is_the_new_one_written_to() -> int:
+        nonlocal requests
+        requests += 1
+        server.get("/")
+        return path.read_text().count("\n")
+
+    poll(is_the_new_one_written_to, "a request in the new file")
+    server.signal(signal.SIGTERM)
+    assert server.ended() == 0
+    assert old.read_text().count("\n") + path.read_text().count("\n") == requests
+    assert server.requests() == []
 
 
 def test_a_file_that_cannot_be_opened_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,12 +1,24 @@
 """Every setting is declared once: flag, variable, default and help all come from there, and nothing else is taken."""
 
 from dataclasses import FrozenInstanceError
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from wsgiserver import cli
-from wsgiserver.settings import VARIABLE_PREFIX, SettingError, Settings, declared, from_variables, parse, size
+from wsgiserver.settings import (
+    VARIABLE_PREFIX,
+    SettingError,
+    Settings,
+    declared,
+    flag_name,
+    from_file,
+    from_flags,
+    from_variables,
+    settle,
+    size,
+)
 
 # One good value of each setting, as text and as what it becomes, and some that will not do.
 VALUES: dict[str, tuple[str, Any, list[str]]] = {
@@ -30,6 +42,8 @@ VALUES: dict[str, tuple[str, Any, list[str]]] = {
     "forwarded_allow_ips": ("10.0.0.0/8, ::1", ("10.0.0.0/8", "::1"), []),
     "admin_bind": ("127.0.0.1:1, unix:/x", ("127.0.0.1:1", "unix:/x"), ["", " , "]),
     "access_log": ("no", False, ["", "maybe", "2"]),
+    "access_logfile": ("/x", "/x", []),
+    "config": ("/x", "/x", []),
 }
 
 
@@ -41,7 +55,9 @@ def check(name: str, text: str, expected: Any) -> None:
         assert repr(text) in str(error.value)
     else:
         assert from_variables({variable: text}) == {name: expected}
-        assert parse(name, text, "--x") == expected
+        assert from_flags({flag_name(name): text}) == {name: expected}
+        if name != "config":
+            assert from_file(f"{name} = '{text}'", "x.toml") == {name: expected}
 
 
 def test_the_table_above_is_whole() -> None:
@@ -69,10 +85,19 @@ def test_yes(text: str) -> None:
     check("access_log", text, expected=True)
 
 
-@pytest.mark.parametrize("variable", ["WSGISERVER_WORKER", "WSGISERVER_", "WSGISERVER_workers", "WSGISERVER_X"])
-def test_a_variable_that_is_no_setting_is_refused(variable: str) -> None:
-    with pytest.raises(SettingError, match=f"{variable} is not a setting; there are: .*WSGISERVER_WORKERS"):
-        from_variables({variable: "1"})
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("WORKER", "the nearest is WSGISERVER_WORKERS"),
+        ("KEEPALIVE", "the nearest is WSGISERVER_KEEP_ALIVE"),
+        ("GRACEFUL", "the nearest is WSGISERVER_"),
+        ("", "is not a setting"),
+        ("workers", "is not a setting"),
+    ],
+)
+def test_a_variable_that_is_no_setting_is_refused(name: str, hint: str) -> None:
+    with pytest.raises(SettingError, match=f"{VARIABLE_PREFIX}{name} .*{hint}"):
+        from_variables({VARIABLE_PREFIX + name: "1"})
 
 
 def test_other_variables_are_none_of_its_business() -> None:
@@ -80,18 +105,18 @@ def test_other_variables_are_none_of_its_business() -> None:
 
 
 def given(*arguments: str) -> Settings:
-    given = vars(cli._parser().parse_args(["m:a", *arguments]))  # noqa: SLF001 - a flag of each setting
-    del given["application"]
-    return cli._settings(given)  # noqa: SLF001
+    return cli._understood(["m:a", *arguments])[1]  # noqa: SLF001 - what a command line comes to
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_flag_beats_variable_beats_default(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flag_beats_variable_beats_default(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text, value, _ = VALUES[name]
-    flag = "--" + name.replace("_", "-")
     default = getattr(Settings(), name)
     assert getattr(given(), name) == default
     assert default != value
+    if name == "config":  # it has to be there
+        (tmp_path / "x").touch()
+        text = value = str(tmp_path / "x")
     monkeypatch.setenv(VARIABLE_PREFIX + name.upper(), text)
     assert getattr(given(), name) == value
     if name == "access_log":
@@ -100,7 +125,65 @@ def test_flag_beats_variable_beats_default(name: str, monkeypatch: pytest.Monkey
         assert given("--no-access-log").access_log is False
         return
     monkeypatch.setenv(VARIABLE_PREFIX + name.upper(), "4" if "bind" not in name else ":4")
-    assert getattr(given(flag, text), name) == value
+    assert getattr(given(flag_name(name), text), name) == value
+
+
+def test_a_file_is_weaker_than_anything_but_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text("workers = 2\nthreads = 2\nkeep_alive = 2\n")
+    monkeypatch.setenv("WSGISERVER_THREADS", "3")
+    monkeypatch.setenv("WSGISERVER_KEEP_ALIVE", "3")
+    settings = given("--config", str(file), "--keep-alive", "4")
+    assert (settings.workers, settings.threads, settings.keep_alive) == (2, 3, 4.0)
+    monkeypatch.setenv("WSGISERVER_CONFIG", str(file))
+    assert given() == given("-c", str(file))
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("workers = 3", 3),
+        ("workers = '3'", 3),
+        ("keep_alive = 3", 3.0),
+        ("keep_alive = 0.5", 0.5),
+        ("max_body = 1000", 1000),
+        ("max_body = '1k'", 1024),
+        ("access_log = false", False),
+        ("bind = ':1, :2'", (":1", ":2")),
+        ("bind = [':1', ':2']", (":1", ":2")),
+        ("spool_dir = '/x'", "/x"),
+        ("workers = 0", "workers: '0' will not do: at least 1"),
+        ("workers = 'x'", "workers: 'x' will not do"),
+        ("workers = 1.5", "workers: 1.5 will not do: it is of type float"),
+        ("workers = true", "workers: True will not do: it is of type bool"),
+        ("keep_alive = true", "of type bool"),
+        ("workers = [1]", "of type list"),
+        ("access_log = 1", "of type int"),
+        ("spool_dir = 5", "of type int"),
+        ("spool_dir = ['/x']", "of type list"),
+        ("[workers]", "of type dict"),
+        ("workers = 2026-11-21", "of type date"),
+        ("bind = []", "at least one"),
+        ("worker = 3", "worker is not a setting; the nearest is workers"),
+        ("max-body = 3", "max-body is not a setting; the nearest is max_body"),
+        ("config = 'y.toml'", "config is not a setting"),
+        ("workers = 1\nworkers = 2", "x.toml: Cannot overwrite"),
+        ("workers", "x.toml: Expected '='"),
+    ],
+)
+def test_what_a_file_may_say(line: str, expected: Any) -> None:
+    if isinstance(expected, str) and not expected.startswith("/"):
+        with pytest.raises(SettingError, match=r"^x\.toml: ") as error:
+            from_file(line, "x.toml")
+        assert expected in str(error.value)
+    else:
+        (value,) = from_file(line, "x.toml").values()
+        assert (value, type(value)) == (expected, type(expected))
+
+
+def test_repeated_flags() -> None:
+    assert given("-b", ":1", "--bind", ":2,:3").bind == (":1", ":2", ":3")
+    assert given("-w", "2", "-w", "3").workers == 3
 
 
 def test_short_flags() -> None:
@@ -128,6 +211,15 @@ def test_every_setting_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
         (["m:a", "--bind", ""], "--bind: '' will not do"),
         (["m:a", "--forwarded-allow-ips", "nginx"], "--forwarded-allow-ips: 'nginx' does not appear to be"),
         (["m:a", "--spool-dir", "/no/such"], "--spool-dir: no file can be made there"),
+        (["m:a", "--access-logfile", "/no/such/file"], "--access-logfile: [Errno 2] No such file"),
+        (["m:a", "--access-logfile", "/x", "--no-access-log"], "--no-access-log excludes --access-logfile"),
+        (["m:a", "--config", "/no/such/file"], "--config: [Errno 2] No such file"),
+        (["m:a", "--worker", "2"], "--worker is not a setting; the nearest is --workers"),
+        (["m:a", "--keepalive=2"], "--keepalive is not a setting; the nearest is --keep-alive"),
+        (["m:a", "--nonsense"], "--nonsense is not a setting; wsgiserver --help shows all"),
+        (["m:a", "n:b"], "n:b is not a setting"),
+        (["m:a", "-k", "gthread"], "-k is gunicorn's; here, there is one kind of worker; --threads says"),
+        (["m:a", "--statsd-host=x"], "--statsd-host is gunicorn's; here, /metrics of --admin-bind"),
     ],
 )
 def test_unusable_settings_end_with_code_2_and_say_which(
@@ -137,11 +229,23 @@ def test_unusable_settings_end_with_code_2_and_say_which(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [[], ["m:a", "--worker", "2"], ["m:a", "--nonsense"], ["m:a", "n:b"]])
-def test_unknown_flags_and_abbreviations_are_refused(arguments: list[str]) -> None:
+def test_an_application_is_needed() -> None:
     with pytest.raises(SystemExit) as ended:
-        cli.main(arguments)
+        cli.main([])
     assert ended.value.code == 2
+
+
+def test_what_is_said_of_gunicorns_flags_names_only_ours() -> None:
+    known = {flag_name(setting.name) for setting in declared()}
+    for flags, instead in cli._GUNICORN.items():  # noqa: SLF001 - a table to be kept true
+        assert not set(flags.split()) & known
+        assert {word.strip(",;.") for word in instead.split() if word.startswith("--")} <= known
+
+
+def test_contradictions() -> None:
+    with pytest.raises(SettingError, match="excludes"):
+        settle({"access_logfile": "/x"}, {"access_log": False})
+    assert settle({"access_logfile": "/x"}, {"access_logfile": "-"}, {"access_log": False}).access_log is False
 
 
 def test_settings_cannot_be_changed() -> None:

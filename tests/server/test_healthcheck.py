@@ -1,0 +1,106 @@
+"""`wsgiserver healthcheck`, as a container would run it: an exit code, and one line where something is wrong."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.server.conftest import ROOT, Serve
+from tests.server.harness import PATIENCE, poll, sized
+from wsgiserver.healthcheck import ask, main
+
+
+def check(*arguments: str, said: str = "", **variables: str) -> int:
+    """Run it as a process; what it says is one line, and nothing if all is well."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "wsgiserver", "healthcheck", *arguments],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **variables},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert ended.stdout == ""
+    assert ended.stderr.count("\n") == bool(ended.returncode)
+    assert said in ended.stderr
+    assert bool(said) == bool(ended.returncode)
+    return ended.returncode
+
+
+def test_a_server_that_lives_then_stops(serve: Serve, tmp_path: Path) -> None:
+    bind = f"unix:{tmp_path}/admin"
+    server = serve("--admin-bind", bind)
+    upload = sized("/upload", b"body")
+    half = server.client().send(upload[:-1])
+    assert server.get("/").body == b"hello"
+    poll(lambda: main(["--ready", bind]) == 0, "readiness")
+    assert check(bind) == 0
+    assert check("--ready", bind) == 0
+    assert check("--ready", WSGISERVER_ADMIN_BIND=f"{bind}, 127.0.0.1:1") == 0
+    server.signal(signal.SIGTERM)
+    poll(lambda: main(["--ready", bind]) == 1, "the server to say that it is stopping")
+    assert check("--ready", bind, said="wsgiserver healthcheck: stopping") == 1
+    assert check(bind) == 0
+    assert half.send(upload[-1:]).answer().status == 200
+    half.socket.close()
+    assert server.ended() == 0
+    assert check(bind, said="wsgiserver healthcheck: ") == 1
+
+
+@pytest.mark.parametrize(
+    ("bind", "said"),
+    [
+        ("", "'' is not HOST:PORT or unix:PATH"),
+        ("nowhere", "'nowhere' is not HOST:PORT"),
+        ("127.0.0.1:1", "Connection refused"),
+        ("unix:/no/such/socket", "No such file"),
+    ],
+)
+def test_nobody_there(bind: str, said: str) -> None:
+    assert check(*([bind] if bind else []), said=said) == 1
+
+
+def answering(answer: bytes) -> socket.socket:
+    """A listener that sends an answer to its first caller, and ends."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve_one() -> None:
+        with listener.accept()[0] as caller:
+            caller.recv(65536)
+            caller.sendall(answer)
+
+    threading.Thread(target=serve_one, daemon=True).start()
+    return listener
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", ""])
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\nwell\n", (200, "well\n")),
+        (b"HTTP/1.1 503 Service Unavailable\r\n\r\nno\n", (503, "no\n")),
+        (b"", None),
+        (b"HTTP/1.1 200 OK\r\n", None),
+        (b"HTTP/1.1 2000 OK\r\n\r\nx", None),
+        (b"220 smtp x\r\n\r\nx", None),
+    ],
+)
+def test_answers(host: str, answer: bytes, expected: tuple[int, str] | None) -> None:
+    with answering(answer) as listener:
+        bind = f"{host}:{listener.getsockname()[1]}"
+        if expected is None:
+            with pytest.raises(ValueError, match="answer"):
+                ask(bind, "/healthz", PATIENCE)
+        else:
+            assert ask(bind, "/healthz", PATIENCE) == expected
+
+
+def test_who_does_not_answer_is_not_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(TimeoutError):
+        ask(f"127.0.0.1:{listener.getsockname()[1]}", "/healthz", 0.05)

@@ -1,0 +1,62 @@
+"""`wsgiserver healthcheck [--ready] [BIND]`: asks the admin listener of a server on this machine, for containers.
+
+Exit code 0 for "yes", 1 for anything else, with one line that says what; it takes no longer than `PATIENCE`. An image
+needs no other program for it. It knows nothing of the server but where it listens.
+"""
+
+import argparse
+import os
+import re
+import socket
+import sys
+from collections.abc import Sequence
+from time import monotonic
+from typing import Final
+
+from wsgiserver.settings import VARIABLE_PREFIX
+from wsgiserver.sockets import host_and_port
+
+VARIABLE: Final = VARIABLE_PREFIX + "ADMIN_BIND"
+PATIENCE: Final = 5.0  # seconds
+_ANY: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # where to listen -> whom to call
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="wsgiserver healthcheck", description="Ask a running server how it is.")
+    parser.add_argument("--ready", action="store_true", help="whether it takes requests, not only whether it lives")
+    parser.add_argument("bind", nargs="?", default=os.environ.get(VARIABLE, ""), help=f"its --admin-bind ({VARIABLE})")
+    given = parser.parse_args(arguments)
+    try:
+        status, text = ask(given.bind.partition(",")[0].strip(), "/readyz" if given.ready else "/healthz", PATIENCE)
+    except (OSError, ValueError) as error:
+        status, text = 0, str(error)
+    if status != 200:  # noqa: PLR2004 - OK
+        print(f"wsgiserver healthcheck: {text.strip()}", file=sys.stderr)  # noqa: T201 - the command line speaks
+        return 1
+    return 0
+
+
+def ask(bind: str, path: str, patience: float) -> tuple[int, str]:
+    """Return status and body of an answer. Raises OSError where there is none, ValueError for what makes no sense."""
+    deadline = monotonic() + patience
+    answer = b""
+    with _connected(bind, patience) as sock:
+        sock.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        while received := sock.recv(4096):
+            answer += received
+            sock.settimeout(max(deadline - monotonic(), 0.001))  # 0 would mean to wait forever, or not at all
+    head, _, body = answer.decode("latin-1").partition("\r\n\r\n")
+    match = re.match(r"HTTP/1\.1 ([0-9]{3}) ", head)
+    if match is None or not body:
+        raise ValueError(f"no answer of a wsgiserver from {bind}")
+    return int(match[1]), body
+
+
+def _connected(bind: str, patience: float) -> socket.socket:
+    if not bind.startswith("unix:"):
+        host, port = host_and_port(bind)
+        return socket.create_connection((_ANY.get(host, host), port), patience)
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(patience)
+    sock.connect(bind.removeprefix("unix:"))
+    return sock
