@@ -33,10 +33,11 @@ class Server:
         self._out, self._err = folder / "out", folder / "err"
         self._gate = folder / "gate"
         self._gate.mkdir()
+        bind = () if "-b" in flags else ("-b", "127.0.0.1:0")  # it would add to them
         environment = {key: value for key, value in os.environ.items() if key not in {"HOME", "PYTHONPATH"}}
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "wsgiserver", application, "-b", "127.0.0.1:0", *PATIENT, *flags],
+                [sys.executable, "-m", "wsgiserver", application, *bind, *PATIENT, *flags],
                 cwd=cwd,
                 env=environment | {"PYTHONPATH": str(ROOT), "TEST_GATE": str(self._gate)} | variables,
                 stdout=out if stdout is None else stdout,
