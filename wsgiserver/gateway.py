@@ -23,7 +23,6 @@ from wsgiserver.http1.response import (
     encode_chunk,
     encode_head,
     encode_hints,
-    field_names,
 )
 
 Environ = dict[str, Any]
@@ -191,39 +190,31 @@ class Response:
 
     def _encode_head(self, known: int | None) -> bytes:
         """Decide how the answer ends, once, and say so. `known` is the body's size, where it is all there."""
-        if self.status[:3] == "204":  # RFC 9110, section 8.6: no length where there cannot be a body
-            self._headers = [field for field in self._headers if field[0].lower() != "content-length"]
-        names = field_names(self._headers)
-        extra = "" if "date" in names else date_line(int(time()))
-        if "content-length" in names:
-            self._remaining = self._declared()
+        lines, declared, has_date = encode_head(self.status, self._headers)
+        extra = b"" if has_date else date_line(int(time()))
+        if declared is not None:
+            self._remaining = declared
         if self._head_only or self.status[:3] in _BODILESS:
             self._ending = Ending.NO_BODY
-        elif "content-length" not in names:
+        elif declared is None:
             extra += self._undeclared(known)
         if not self.keep_alive:
-            extra += "Connection: close\r\n"
+            extra += b"Connection: close\r\n"
         elif not self._minor:
-            extra += "Connection: keep-alive\r\n"
-        return encode_head(self.status, self._headers, extra)
+            extra += b"Connection: keep-alive\r\n"
+        return b"%b%b\r\n" % (lines, extra)
 
-    def _undeclared(self, known: int | None) -> str:
+    def _undeclared(self, known: int | None) -> bytes:
         """Choose an ending for a body whose length the application did not declare; returns its field line."""
         if known is not None:
             self._remaining = known
-            return f"Content-Length: {known}\r\n"
+            return b"Content-Length: %d\r\n" % known
         if self._minor:
             self._ending = Ending.CHUNKS
-            return "Transfer-Encoding: chunked\r\n"
+            return b"Transfer-Encoding: chunked\r\n"
         self._ending = Ending.CLOSE
         self.keep_alive = False
-        return ""
-
-    def _declared(self) -> int:
-        values = [value for name, value in self._headers if name.lower() == "content-length"]
-        if len(values) != 1 or not (values[0].isascii() and values[0].isdigit()):
-            raise ApplicationError(f"Content-Length in the response is not one number: {values}")
-        return int(values[0])
+        return b""
 
     def _send_body(self, block: bytes) -> None:
         ending = self._ending

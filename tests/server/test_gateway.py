@@ -549,7 +549,7 @@ NO_ERROR = (None, None, None)
         (call(("200 OK", [("Content-Length", "1, 1")])), "not one number", ApplicationError),
         (call(("200 OK", [("Content-Length", "\xb2")])), "not one number", ApplicationError),
         (call(("200 OK", [("Content-Length", "")])), "not one number", ApplicationError),
-        (call(("200 OK", [("Content-Length", 5)])), "int", AttributeError),
+        (call(("200 OK", [("Content-Length", 5)])), "not a string", ApplicationError),
         (call(("200 OK", None)), "not iterable", TypeError),
         (call(("200 OK", ["ab", "c"])), "not pairs", ApplicationError),
     ],

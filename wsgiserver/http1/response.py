@@ -1,7 +1,8 @@
 """The way back: status line, fields and chunks as bytes (RFC 9110, section 6; RFC 9112, sections 4 to 7).
 
 What an application gives is checked here, once, as the bytes that would go out: a value with a line break
-in it would otherwise become a header of its own.
+in it would otherwise become a header of its own. Most answers have a head that another one had before them, but
+for date and length: those that were found right are remembered.
 """
 
 import re
@@ -33,7 +34,12 @@ _HOP_BY_HOP: Final = frozenset(
     }
 )
 
+_HEADS_KEPT: Final = 256
+_LARGEST_KEPT: Final = 2048  # bytes
+
 Headers = Sequence[tuple[str, str]]
+# Status line and field lines without the empty line; the declared length in bytes; whether there is a Date.
+Head = tuple[bytes, int | None, bool]
 
 
 class _ResponseNames(Names):
@@ -51,10 +57,52 @@ class _ResponseNames(Names):
 _NAMES: Final = _ResponseNames()
 
 
+_HEADS: Final[dict[object, Head]] = {}
+
+
 @lru_cache(maxsize=2)
-def date_line(second: int) -> str:
+def date_line(second: int) -> bytes:
     """Format a Date field line (RFC 9110, section 6.6.1); `second` counts from 1970."""
-    return f"Date: {formatdate(second, usegmt=True)}\r\n"
+    return f"Date: {formatdate(second, usegmt=True)}\r\n".encode("ascii")
+
+
+def encode_head(status: str, headers: Headers) -> Head:
+    """Raises ApplicationError where status or headers would not be the lines they are meant to be."""
+    key = (status, *headers)
+    try:
+        head = _HEADS.get(key)
+    except TypeError:  # a header that is a list has no hash
+        return _encode_head(status, headers)
+    if head is None:
+        head = _encode_head(status, headers)
+        if len(head[0]) <= _LARGEST_KEPT and b"\r\nset-cookie:" not in head[0].lower():  # which is never the same
+            if len(_HEADS) >= _HEADS_KEPT:
+                _HEADS.clear()
+            _HEADS[key] = head
+    return head
+
+
+def _encode_head(status: str, headers: Headers) -> Head:
+    names = field_names(headers)
+    try:
+        text = "HTTP/1.1 " + status + "\r\n" + "".join([name + ": " + value + "\r\n" for name, value in headers])
+    except TypeError as error:
+        raise ApplicationError(f"status or header is not a string: {status!r} {headers!r}") from error
+    if not _RESPONSE_HEAD.fullmatch(text) or text.count("\n") != len(headers) + 1:
+        raise ApplicationError(f"status or header cannot be sent as it is: {status!r} {headers!r}")
+    length = None
+    if "content-length" in names:
+        if status[:3] == "204":  # RFC 9110, section 8.6: no length where there cannot be a body
+            return _encode_head(status, [field for field in headers if field[0].lower() != "content-length"])
+        length = _declared(headers)
+    return text.encode("latin-1"), length, "date" in names
+
+
+def _declared(headers: Headers) -> int:
+    values = [value for name, value in headers if name.lower() == "content-length"]
+    if len(values) != 1 or not (values[0].isascii() and values[0].isdigit()):
+        raise ApplicationError(f"Content-Length in the response is not one number: {values}")
+    return int(values[0])
 
 
 def field_names(headers: Headers) -> frozenset[str]:
@@ -65,25 +113,12 @@ def field_names(headers: Headers) -> frozenset[str]:
         raise ApplicationError(f"response headers are not pairs of strings: {headers!r}") from error
 
 
-def encode_head(status: str, headers: Headers, extra: str) -> bytes:
-    """Return the head up to and including its empty line. `extra` is field lines of the server's own.
-
-    Raises ApplicationError where status or headers would not be the lines they are meant to be.
-    """
-    try:
-        text = "HTTP/1.1 " + status + "\r\n" + "".join([name + ": " + value + "\r\n" for name, value in headers])
-    except TypeError as error:
-        raise ApplicationError(f"status or header is not a string: {status!r} {headers!r}") from error
-    if not _RESPONSE_HEAD.fullmatch(text) or text.count("\n") != len(headers) + 1:
-        raise ApplicationError(f"status or header cannot be sent as it is: {status!r} {headers!r}")
-    return (text + extra + "\r\n").encode("latin-1")
-
-
 def encode_hints(headers: Headers) -> bytes:
     """Return an interim 103 (RFC 8297), its fields checked as those of any answer. Raises ApplicationError."""
-    if "content-length" in field_names(headers):  # RFC 9110, section 8.6: not with 1xx
+    lines, length, _ = _encode_head("200 Early Hints", headers)
+    if length is not None:  # RFC 9110, section 8.6: not with 1xx
         raise ApplicationError("Content-Length in early hints")
-    return encode_head("200 Early Hints", headers, "").replace(b"200", b"103", 1)
+    return lines.replace(b"200", b"103", 1) + b"\r\n"
 
 
 def encode_chunk(data: bytes) -> bytes:
@@ -95,10 +130,10 @@ def plain_answer(status: int, phrase: str, message: str, second: int, method: st
     """Return a whole answer of the server's own to a request by `method`, after which the connection closes."""
     body = f"{message}\n".encode()
     head = (
-        f"HTTP/1.1 {status} {phrase}\r\n{date_line(second)}Content-Type: text/plain; charset=utf-8\r\n"
-        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        f"HTTP/1.1 {status} {phrase}\r\nContent-Type: text/plain; charset=utf-8\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n"
     )
-    return head.encode("ascii") + (body if method != "HEAD" else b"")
+    return head.encode("ascii") + date_line(second) + b"\r\n" + (body if method != "HEAD" else b"")
 
 
 def refusal_answer(refusal: Refusal, second: int, method: str = "") -> bytes:
