@@ -10,7 +10,8 @@ overtaken one, which finishes its answer, gives the connection back, and queues 
 While calls keep overrunning, the holder does not wait to be overtaken: it passes the baton on first.
 
 A call that shows no progress for `timeout` is given up: its client is answered, and the stack of its thread logged.
-The thread itself cannot be ended. With half of them stuck so, `overwhelmed` asks for another process.
+The thread itself cannot be ended. With half of them stuck so, `overwhelmed` asks for another process. While the loop
+has to wait for a call, `held` is told so: what it hears nothing from does not even have a watchdog that runs.
 """
 
 import contextlib
@@ -60,6 +61,8 @@ class Baton:
     ) -> None:
         self.finished = False
         self.handed_over: Connection | None = None  # came with the baton: no longer the loop's to watch
+        self.calls = 0  # of the application, so far
+        self.held: Callable[[float], None] = lambda _: None  # called, with the time, while the loop has to wait
         self.passes = 0  # how often the baton went from one thread to another
         self._hold = hold
         self._give_back = give_back
@@ -72,7 +75,6 @@ class Baton:
         self._seats: list[threading.Lock] = []  # one for each idle thread; releasing it hands over the baton
         self._holder = 0
         self._late: dict[Connection, Late] = {}
-        self._calls = 0
         self._suspicion = 0  # above 0, pass the baton on before calling
         self._watchdog_wanted = threading.Event()
 
@@ -101,7 +103,7 @@ class Baton:
 
     def call(self, connection: Connection) -> bool:
         """Run the application. Returns False when the baton was lost meanwhile, and the connection with it."""
-        self._calls += 1
+        self.calls += 1
         if self._suspicion and self._pass_on(connection):
             self._call_apart(connection)
             return False
@@ -178,15 +180,16 @@ class Baton:
         while not self.finished:
             sleep(tick)
             now = monotonic()
-            if self._calls != seen:
-                seen, rested, held = self._calls, 0, None
+            if self.calls != seen:
+                seen, rested, held = self.calls, 0, None
             elif self._table and not self._overtake(now):
                 held = held or Late(self._holder, now)
+                self.held(now)
             elif rested < REST or self._late:
                 rested += 1
             else:
                 self._watchdog_wanted.clear()
-                if self._calls == seen:  # a call that began before the line above found the event still set
+                if self.calls == seen:  # a call that began before the line above found the event still set
                     self._watchdog_wanted.wait()
             if now >= next_look and self._timeout:
                 next_look = now + LOOK

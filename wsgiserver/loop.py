@@ -51,13 +51,14 @@ class Capacity(NamedTuple):
 
 
 class Hooks(NamedTuple):
-    """What the loop tells its process: that it is about to wait, that it waits no more, and that too many threads
-    are stuck.
+    """What the loop tells its process: that it is about to wait, that it waits no more, that too many threads are
+    stuck, and, from the watchdog's thread, that all are busy.
     """
 
     idle: Callable[[], None]
     woke: Callable[[float], None]
     overwhelmed: Callable[[], None]
+    held: Callable[[float], None] = lambda _: None
 
 
 class Loop:
@@ -76,6 +77,7 @@ class Loop:
             timeout=capacity.timeout,
             overwhelmed=hooks.overwhelmed,
         )
+        self.baton.held = hooks.held
         self._poll = select.epoll()
         self._listeners = {listener.fileno(): listener for listener in listeners}
         self._paused: list[socket.socket] = []

@@ -30,9 +30,9 @@ class Phase(IntEnum):
 
 
 class Slot:
-    """One page: `pid`, `phase`, `busy_since`, then `counts` (integers) and `sums` (floats)."""
+    """One page: `pid`, `phase`, `busy_since`, `held_at`, then `counts` (integers) and `sums` (floats)."""
 
-    _LIFE: Final = struct.Struct("=qqd")
+    _LIFE: Final = struct.Struct("=qqdd")
 
     def __init__(self, memory: mmap.mmap, index: int, counts: int, sums: int) -> None:
         self.index = index
@@ -42,7 +42,7 @@ class Slot:
         self._start = index * SLOT_SIZE
         self._numbers = struct.Struct(f"={counts}q{sums}d")
         self._integers = memoryview(memory)[self._start : self._start + 16].cast("q")
-        self._floats = memoryview(memory)[self._start + 16 : self._start + 24].cast("d")
+        self._floats = memoryview(memory)[self._start + 16 : self._start + 32].cast("d")
 
     @property
     def pid(self) -> int:
@@ -71,6 +71,16 @@ class Slot:
     @busy_since.setter
     def busy_since(self, now: float) -> None:
         self._floats[0] = now
+
+    def held(self, now: float) -> None:
+        """The worker's watchdog has seen that its loop is kept waiting by the application, as it may be."""
+        self._floats[1] = now
+
+    @property
+    def silent_since(self) -> float:
+        """When there was the last sign of life from a worker that should give some; 0 for one that waits."""
+        busy_since, held_at = self._floats
+        return busy_since and max(busy_since, held_at)
 
     def take(self, pid: int) -> None:
         """The slot is `pid`'s from now on."""

@@ -126,6 +126,9 @@ class Settings:
     graceful_timeout: float = _setting(
         80.0, seconds, "for requests to finish when asked to stop; then they are cut off"
     )
+    max_requests: int = _setting(0, whole, "after which a worker is replaced; 0 for never")
+    max_requests_jitter: int = _setting(0, whole, "at most that many more, a different number for each worker")
+    max_memory: int = _setting(0, size, "resident bytes after which a worker is replaced; 0 for never")
     handoff: float = _setting(0.005, seconds, "in one call until other requests go on without its thread")
     max_connections: int = _setting(
         10_000, count, "connections of one process at once; beyond, idle ones are closed, then new ones wait"

@@ -34,6 +34,10 @@ from wsgiserver.settings import SettingError, Settings
 FIRST_PAUSE: Final = 0.1  # seconds before a worker that died is replaced; doubled each time it dies young
 LONGEST_PAUSE: Final = 5.0
 GROWN_UP: Final = 10.0  # seconds after which a worker's death counts as the first again
+LOOK: Final = 1.0  # seconds between looks at workers that may be hung
+LOOKS: Final = 3  # without finding one that is busy, until there is no need to look: a busy one reports each second
+HUNG: Final = 5.0  # seconds without a sign of life, beyond what the application may take, after which one is
+ABORT: Final = 5.0  # seconds for the stacks of its threads to be written
 _STOPPING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _OBEYED: Final = (*_STOPPING, signal.SIGCHLD, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1)
 
@@ -49,6 +53,8 @@ class Supervisor:
         self._admin: Worker | None = None  # the admin listener's process
         self._wanted = settings.workers
         self._pause = FIRST_PAUSE
+        self._looks = 0  # still to be had at workers that may be hung
+        self._next_look = inf
         self._next_start = 0.0  # no worker is started before this
         self._stopping = False
         self._exit_code = 0
@@ -74,6 +80,7 @@ class Supervisor:
             self._wait()
             self._reap()
             self._kill_late()
+            self._look()
         event("stopped", code=self._exit_code)
         for number in _OBEYED:
             signal.signal(number, signal.SIG_IGN)  # there is nothing left to stop, and an exit code to be told
@@ -139,7 +146,9 @@ class Supervisor:
             if slot is self._scoreboard.admin:
                 mine, others = self._admin_listeners, self._listeners
                 application: worker.What = metrics.application(self._scoreboard)
-                settings = replace(self._settings, threads=1, access_log=False, admin_bind=())
+                settings = replace(
+                    self._settings, threads=1, access_log=False, max_requests=0, max_memory=0, admin_bind=()
+                )
             else:
                 mine, others = self._listeners, self._admin_listeners
                 application, settings = self._application, self._settings
@@ -166,6 +175,23 @@ class Supervisor:
             member.kill_at = now + 1.0
         if late:
             event("cut-off", workers=len(late))
+
+    def _look(self) -> None:
+        """Find workers of which neither the loop nor the watchdog has shown a sign of life for too long."""
+        now = monotonic()
+        if now < self._next_look:
+            return
+        busy = [member for member in self._everybody() if member.slot.silent_since and not member.is_leaving]
+        self._looks = LOOKS if busy else self._looks - 1
+        self._next_look = now + LOOK if self._looks else inf
+        for member in busy:
+            since = member.slot.silent_since
+            if not since or now - since < self._settings.timeout + HUNG:
+                continue
+            if member.suspected == since:  # twice: it may be the whole machine that was stopped
+                event("worker-hung", worker=member.pid, seconds=round(now - since, 1))
+                self._dismiss([member], signal.SIGABRT, ABORT)
+            member.suspected = since
 
     def _reap(self) -> None:
         while True:
@@ -222,6 +248,8 @@ class Supervisor:
         readable, _, _ = select.select([self._signals, self._reports], [], [], self._patience())
         if self._reports in readable:
             os.read(self._reports, 4096)
+            if self._settings.timeout:
+                self._looks, self._next_look = LOOKS, min(self._next_look, monotonic() + LOOK)
             phases = {member.slot.phase for member in self._crew.values()}
             self._served = self._served or bool(phases & {Phase.READY, Phase.RETIRING})
         if self._signals in readable:
@@ -230,10 +258,10 @@ class Supervisor:
     def _patience(self) -> float | None:
         """Seconds until there is something to do without being told; None for never."""
         now = monotonic()
-        deadlines = [member.kill_at for member in self._everybody()]
+        deadlines = [self._next_look, *(member.kill_at for member in self._everybody())]
         if self._next_start > now:
             deadlines.append(self._next_start)
-        first = min(deadlines, default=inf)
+        first = min(deadlines)
         return max(0.0, first - now) if first < inf else None
 
     def _obey(self, numbers: bytes) -> None:

@@ -6,6 +6,7 @@ the kernel chose.
 """
 
 import contextlib
+import faulthandler
 import gc
 import importlib
 import os
@@ -14,6 +15,7 @@ import socket
 import sys
 import traceback
 from functools import partial
+from random import randint
 from typing import Any, Final, NamedTuple
 
 from wsgiserver.accesslog import AccessLog, NoLog, event
@@ -23,6 +25,7 @@ from wsgiserver.gateway import Application
 from wsgiserver.loop import Capacity, Hooks, Loop
 from wsgiserver.metrics import Metrics
 from wsgiserver.receiver import Limits
+from wsgiserver.resources import resident
 from wsgiserver.scoreboard import Phase, Slot
 from wsgiserver.service import Service
 from wsgiserver.settings import Settings
@@ -40,20 +43,32 @@ class Lifeline(NamedTuple):
     slot: Slot
 
 
+class Span(NamedTuple):
+    """How much a worker serves before it asks to be replaced; 0 for no limit."""
+
+    requests: int
+    memory: int  # bytes it may have resident
+
+
 class Pulse:
     """What the supervisor gets to see of a worker, through its slot. The first two are the loop's hooks."""
 
-    def __init__(self, lifeline: Lifeline, service: Service) -> None:
+    def __init__(self, lifeline: Lifeline, service: Service, span: Span) -> None:
         self._slot = lifeline.slot
         self._reports = lifeline.reports
         self._service = service
+        self._span = span
         self._next_look = 0.0
+        self._is_time = False  # to look whether it has served enough
 
     def idle(self, loop: Loop) -> None:
         """The loop is about to wait."""
         self._service.log.flush()
         if self._service.metrics is not None:
             self._publish(self._service.metrics, loop)
+        if self._is_time:
+            self._is_time = False
+            self._consider(loop.baton.calls)
         self._slot.busy_since = 0.0
 
     def _publish(self, metrics: Metrics, loop: Loop) -> None:
@@ -73,12 +88,24 @@ class Pulse:
         self._slot.busy_since = now
         if now >= self._next_look:
             self._next_look = now + LOOK
+            self._is_time = True
             self._report()
+
+    def held(self, now: float) -> None:
+        """The loop has to wait for the application; called from the watchdog's thread."""
+        self._slot.held(now)
 
     def become(self, phase: Phase) -> None:
         """Go on to `phase`, and let the supervisor know. From any thread."""
         if self._slot.advance(phase):
             self._report()
+
+    def _consider(self, requests: int) -> None:
+        span = self._span
+        if span.requests and requests >= span.requests:
+            self.retire(f"it has served {requests} requests")
+        elif span.memory and (memory := resident()) >= span.memory:
+            self.retire(f"it takes {memory} bytes of memory")
 
     def retire(self, reason: str) -> None:
         """Ask to be replaced."""
@@ -111,6 +138,7 @@ def run(application: What, settings: Settings, listeners: list[socket.socket], l
 
     It is the first in a new process to be called, with the signals it obeys blocked.
     """
+    faulthandler.enable(file=2)  # SIGABRT, from a supervisor that has lost patience, shows the stack of every thread
     signals = _signals_as_bytes()
     if isinstance(application, str):
         name = application
@@ -122,7 +150,7 @@ def run(application: What, settings: Settings, listeners: list[socket.socket], l
     gc.collect()
     gc.freeze()  # what is loaded stays: later collections need not look at it, and its pages stay shared
     service = _service(application, settings, Metrics(lifeline.slot) if settings.admin_bind else None)
-    pulse = Pulse(lifeline, service)
+    pulse = Pulse(lifeline, service, _span(settings))
     loop = _loop(service, settings, listeners, pulse)
     loop.watch(signals, lambda: _obey(os.read(signals, 64), service, loop, pulse))
     loop.watch(lifeline.parent, lambda: _orphaned(lifeline.parent, service, loop, pulse, settings.graceful_timeout))
@@ -148,6 +176,17 @@ def _service(application: Application, settings: Settings, metrics: Metrics | No
     )
 
 
+def _span(settings: Settings) -> Span:
+    requests = settings.max_requests
+    if requests:
+        requests += randint(0, settings.max_requests_jitter)  # noqa: S311 - so that workers do not all end at once
+    memory = settings.max_memory
+    if memory and resident() >= memory:
+        event("max-memory-ignored", resident=resident(), max_memory=memory)  # each would be replaced at once, for ever
+        memory = 0
+    return Span(requests, memory)
+
+
 def _loop(service: Service, settings: Settings, listeners: list[socket.socket], pulse: Pulse) -> Loop:
     environs = {
         listener.fileno(): template(
@@ -167,7 +206,7 @@ def _loop(service: Service, settings: Settings, listeners: list[socket.socket], 
         settings.max_connections_per_address,
     )
     overwhelmed = partial(pulse.retire, "too many threads are stuck in the application")
-    loop = Loop(listeners, accept, capacity, Hooks(lambda: pulse.idle(loop), pulse.woke, overwhelmed))
+    loop = Loop(listeners, accept, capacity, Hooks(lambda: pulse.idle(loop), pulse.woke, overwhelmed, pulse.held))
     return loop
 
 

@@ -1,6 +1,7 @@
 """The application that the tests' server processes run: what it does is in the path, as in /sleep-0.5 or /big-1000."""
 
 import atexit
+import ctypes
 import hashlib
 import itertools
 import json
@@ -15,6 +16,7 @@ Start = Callable[..., Callable[[bytes], None]]
 Environ = dict[str, Any]
 
 digests: list[str] = []  # of the bodies this process was handed
+kept: list[bytes] = []
 calls = itertools.count()
 
 
@@ -81,6 +83,18 @@ def fail(_: Environ, __: str) -> Iterable[bytes]:
     raise ValueError("on purpose")
 
 
+def keep(_: Environ, size: str) -> Iterable[bytes]:
+    """Take memory, and never give it back."""
+    kept.append(b"x" * int(size))
+    return [b"kept"]
+
+
+def hang(_: Environ, seconds: str) -> Iterable[bytes]:
+    """Keep the interpreter to itself, as a C extension can: PyDLL does not release it."""
+    ctypes.PyDLL(None).sleep(int(seconds))
+    return [b"slept"]
+
+
 def leave(_: Environ, __: str) -> Iterable[bytes]:
     sys.exit(5)
 
@@ -98,6 +112,8 @@ ROUTES: dict[str, Callable[[Environ, str], Iterable[bytes]]] = {
     "fork": fork,
     "fail": fail,
     "leave": leave,
+    "keep": keep,
+    "hang": hang,
 }
 
 

@@ -86,11 +86,12 @@ class Running:
             return Connection(sock, address, base, self.service, now)
 
         self.idles = 0
+        self.held: list[float] = []
         self.loop = Loop(
             [self.listener],
             accept,
             capacity,
-            Hooks(self._idle, lambda _: None, self.overwhelmed.set),
+            Hooks(self._idle, lambda _: None, self.overwhelmed.set, self.held.append),
         )
         self._stop_reader, self._stop_writer = os.pipe()
         self.loop.watch(self._stop_reader, self._drain)
@@ -321,6 +322,18 @@ def test_half_of_the_threads_stuck_are_too_many(threads: int, stuck: int) -> Non
         assert [client.answer().status for client in clients] == [504] * stuck
         assert server.overwhelmed.wait(PATIENCE)
         for client in clients:
+            client.socket.close()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_that_the_loop_has_to_wait_is_told(threads: int) -> None:
+    with running(threads) as server:
+        assert get(server) == b"/fast"
+        clients = [server.client().send(request("GET", "/wait")) for _ in range(threads)]
+        poll(lambda: server.held[2:], "the watchdog to say so, again and again")
+        server.gate.opened.set()
+        for client in clients:
+            assert client.answer().status == 200
             client.socket.close()
 
 
