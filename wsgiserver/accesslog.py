@@ -43,27 +43,24 @@ class Record(NamedTuple):
 class Sink:
     """A descriptor that lines are written to without ever waiting for it.
 
-    A regular file is written straight. A pipe, terminal or socket gets what fits, in pieces of at most PIPE_BUF bytes,
-    which the kernel takes whole: lines of several processes do not mix. What does not fit is kept, and beyond `KEPT`
-    bytes lost, and counted. `ours` says that nobody shares the descriptor's flags, and that it does not block.
+    It gets what fits, in pieces of at most PIPE_BUF bytes, which the kernel takes whole: lines of several processes do
+    not mix. What does not fit is kept, and beyond `KEPT` bytes lost, and counted. `never_blocks` says that room need
+    not be looked for: it is a regular file, or nobody shares its flags with us.
     """
 
-    def __init__(self, name: str, fd: int, *, ours: bool = False) -> None:
+    def __init__(self, name: str, fd: int, *, never_blocks: bool = False) -> None:
         self.lost = 0  # lines, all in all
         self._told = 0  # of these, how many an event has told of
         self._name = name
         self._fd = fd
-        self._ours = ours
-        self._straight = _is_file(fd)
+        self._never_blocks = never_blocks
         self._kept: deque[bytes] = deque()
         self._size = 0  # bytes kept
 
     def write(self, lines: list[str]) -> None:
         """Write ASCII lines, or keep them, or lose them."""
-        if self._straight:
-            self._write_straight(lines)
-            return
-        self.push()
+        if self._kept:
+            self.push()
         if self._size > KEPT:
             self.lost += len(lines)
             return
@@ -75,14 +72,14 @@ class Sink:
     def push(self, patience: float = 0.0) -> None:
         """Write what is kept, waiting at most so many seconds before each piece."""
         while self._kept:
-            if (patience or not self._ours) and not _has_room(self._fd, patience):
+            if (patience or not self._never_blocks) and not _has_room(self._fd, patience):
                 return
             piece = self._kept.popleft()  # atomic: two threads with an event each never write the same one
             try:
                 written = os.write(self._fd, piece)
             except BlockingIOError:
                 written = 0
-            except OSError:  # its reader is gone
+            except OSError:  # its reader is gone, or the disk is full
                 self._kept.appendleft(piece)
                 self.lost += sum(piece.count(b"\n") for piece in self._kept)
                 self.forget()
@@ -97,16 +94,6 @@ class Sink:
         """Drop what is kept: a process that was forked off has a copy of it, which is not its own to write."""
         self._kept.clear()
         self._size = 0
-
-    def _write_straight(self, lines: list[str]) -> None:
-        data = "".join(lines).encode("ascii")
-        try:
-            while data:
-                data = data[os.write(self._fd, data) :]
-        except OSError:  # a full disk
-            self.lost += len(lines)
-        else:
-            self._tell()
 
     def _tell(self) -> None:
         """Writing works again: say what was lost."""
@@ -130,8 +117,8 @@ class AccessLog:
         self._lines: list[str] = []
         self._millisecond = -1  # the one that `_stamp` is for
         self._stamp = ""
-        self._fd, ours = _open(self._file)
-        self._sink = Sink("access", self._fd, ours=ours)
+        self._fd, never_blocks = _open(self._file)
+        self._sink = Sink("access", self._fd, never_blocks=never_blocks)
 
     @property
     def lost(self) -> int:
@@ -212,24 +199,18 @@ def _second(now: int) -> str:
 
 
 def _open(file: str | int) -> tuple[int, bool]:
-    """Return a descriptor to log to, and whether it is ours alone.
+    """Return a descriptor to log to, and whether it never blocks.
 
     One that we were given may be shared with others, to whom its flags belong, too: where that matters, and can be
     done, it is opened once more, for a pipe that has room when it is looked at may be filled by a sibling right after.
     """
     if isinstance(file, str):
         return os.open(file, _OURS | os.O_CREAT, 0o666), True
-    if not _is_file(file):
-        with contextlib.suppress(OSError):  # not Linux, or a socket, or somebody else's terminal
-            return os.open(f"/proc/self/fd/{file}", _OURS), True
+    with contextlib.suppress(OSError):  # closed; or not Linux, or a socket, or somebody else's terminal
+        if stat.S_ISREG(os.fstat(file).st_mode):
+            return file, True
+        return os.open(f"/proc/self/fd/{file}", _OURS), True
     return file, False
-
-
-def _is_file(fd: int) -> bool:
-    try:
-        return stat.S_ISREG(os.fstat(fd).st_mode)
-    except OSError:  # it is closed
-        return False
 
 
 def _has_room(fd: int, patience: float) -> bool:

@@ -12,6 +12,7 @@ import os
 import platform
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from http import HTTPStatus
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
@@ -27,7 +28,7 @@ _BUCKETS: Final = len(BOUNDS) + 1  # the last takes what is above all bounds
 # The places in `Slot.counts`: first requests by the first digit of their status, then
 CLASSES: Final = 10
 RECEIVED, SENT, SPOOLED, ACCEPTED, PASSES, DROPPED, RESTARTS = range(CLASSES, CLASSES + 7)
-CONNECTIONS, IN_FLIGHT, QUEUED, BUSY, STUCK = range(RESTARTS + 1, RESTARTS + 6)
+CONNECTIONS, QUEUED, BUSY, STUCK = range(RESTARTS + 1, RESTARTS + 5)
 REFUSED: Final = {name: index for index, name in enumerate(REFUSALS, STUCK + 1)}
 RECEIVE: Final = STUCK + 1 + len(REFUSED)
 APPLICATION: Final = RECEIVE + _BUCKETS
@@ -36,6 +37,7 @@ COUNTS: Final = SEND + _BUCKETS
 # and those in `Slot.sums`: seconds spent, in the order of RECEIVE, APPLICATION, SEND.
 SUMS: Final = 3
 
+TIMEOUTS: Final = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.GATEWAY_TIMEOUT}
 _COUNTERS: Final = {
     "received_bytes": (RECEIVED, "Bytes of request bodies, chunk framing not counted."),
     "sent_bytes": (SENT, "Bytes of response bodies."),
@@ -47,11 +49,11 @@ _COUNTERS: Final = {
     "truncated": (REFUSED["body-truncated"], "Requests whose connection ended before their body did."),
 }
 _GAUGES: Final = {
-    "connections": (CONNECTIONS, "Open connections, idle ones included."),
-    "requests_in_flight": (IN_FLIGHT, "Requests in the application, or being answered."),
-    "requests_queued": (QUEUED, "Requests that are complete and wait for a thread."),
-    "threads_busy": (BUSY, "Threads in the application."),
-    "threads_stuck": (STUCK, "Threads that are in the application for longer than its time limit."),
+    "connections": ([CONNECTIONS], "Open connections, idle ones included."),
+    "requests_in_flight": ([QUEUED, BUSY], "Requests that are complete, in the application or before it."),
+    "requests_queued": ([QUEUED], "Requests that are complete and wait for a thread."),
+    "threads_busy": ([BUSY], "Threads in the application, or at work for the loop."),
+    "threads_stuck": ([STUCK], "Threads that are in the application for longer than its time limit."),
 }
 _TIMES: Final = {
     "receive": (RECEIVE, "Seconds from the first byte of a request to its last."),
@@ -90,9 +92,12 @@ class Metrics:
         sums[1] += application
         sums[2] += send
 
-    def gauges(self, *, connections: int, in_flight: int, queued: int, busy: int, stuck: int) -> None:
-        """Take over how things stand now; called before the loop waits, and before `Slot.publish`."""
-        self._counts[CONNECTIONS : STUCK + 1] = connections, in_flight, queued, busy, stuck
+    def gauges(self, *, connections: int, queued: int, busy: int, stuck: int) -> None:
+        """Take over how things stand now; called before the loop waits, and before `Slot.publish`.
+
+        The thread that calls it is not among the busy ones: whether it waits shows in the slot's `busy_since`.
+        """
+        self._counts[CONNECTIONS : STUCK + 1] = connections, queued, busy, stuck
 
     def totals(self, *, accepted: int, passes: int, dropped: int) -> None:
         """Take over what the loop and the log have counted themselves since the worker was started."""
@@ -153,6 +158,7 @@ class _Totals:
         self._counts = [max(pair) for pair in zip(self._counts, counts, strict=True)]
         self._sums = [max(pair) for pair in zip(self._sums, sums, strict=True)]
         gauges = [total - past for total, past in zip(counts, past_counts, strict=True)]
+        gauges[BUSY] += sum(slot.busy_since > 0 for slot in self._scoreboard.workers())
         return self._counts, self._sums, gauges
 
 
@@ -164,12 +170,12 @@ def _exposition(scoreboard: Scoreboard, totals: _Totals) -> Iterator[str]:
     yield from _family("requests_total", "counter", "Requests answered or refused, by class of status.", classes)
     refused = {f'reason="{name}"': counts[index] for name, index in REFUSED.items()}
     yield from _family("refused_total", "counter", "Requests that were refused, by the name of the refusal.", refused)
-    late = {f'limit="{name}"': counts[index] for name, index in REFUSED.items() if name.endswith("-timeout")}
+    late = {f'limit="{name}"': counts[index] for name, index in REFUSED.items() if REFUSALS[name][0] in TIMEOUTS}
     yield from _family("timeouts_total", "counter", "Requests that were refused because a time limit passed.", late)
     for name, (index, meaning) in _COUNTERS.items():
         yield from _family(f"{name}_total", "counter", meaning, {"": counts[index]})
-    for name, (index, meaning) in _GAUGES.items():
-        yield from _family(name, "gauge", meaning, {"": gauges[index]})
+    for name, (indexes, meaning) in _GAUGES.items():
+        yield from _family(name, "gauge", meaning, {"": sum(gauges[index] for index in indexes)})
     resident = sum(_resident(slot.pid) for slot in workers)
     yield from _family(
         "resident_memory_bytes", "gauge", "Memory of all workers, what they share included.", {"": resident}

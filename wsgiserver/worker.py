@@ -75,7 +75,6 @@ class Pulse:
         baton = loop.baton
         metrics.gauges(
             connections=len(loop.connections),
-            in_flight=baton.busy,
             queued=len(loop.postponed),
             busy=baton.busy,
             stuck=baton.stuck,

@@ -172,13 +172,13 @@ class Stalled:
         return data
 
 
-@pytest.mark.parametrize("ours", [True, False])
+@pytest.mark.parametrize("never_blocks", [True, False])
 @pytest.mark.parametrize("length", [10, 1000, 4095, 4096, 4097, 10_000])
-def test_what_does_not_fit_is_kept_and_comes_later(length: int, *, ours: bool) -> None:
+def test_what_does_not_fit_is_kept_and_comes_later(length: int, *, never_blocks: bool) -> None:
     lines = [f"{n:x}".ljust(length - 1, ".") + "\n" for n in range(100)]
     with Stalled() as pipe:
-        os.set_blocking(pipe.writer, not ours)
-        sink = Sink("test", pipe.writer, ours=ours)
+        os.set_blocking(pipe.writer, not never_blocks)
+        sink = Sink("test", pipe.writer, never_blocks=never_blocks)
         for n in range(0, 100, 10):
             sink.write(lines[n : n + 10])
         data = b""
