@@ -259,7 +259,7 @@ class Connection:
 
     def _request(self, head: Head) -> dict[str, Any]:
         receiver = self._receiver
-        environ = build(self._environ, head, self.client, trusted=self._trusted)
+        environ = build(self._environ, head, self.client, self._service.trust if self._trusted else None)
         environ["HTTP_X_REQUEST_ID"] = self._request_id = self._service.ids.of(head)
         if receiver.spool is None:
             environ["wsgi.input"] = io.BytesIO()

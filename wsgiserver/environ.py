@@ -11,13 +11,20 @@ import itertools
 import re
 import secrets
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, BinaryIO, Final, TextIO
 from urllib.parse import unquote_to_bytes
 
 from wsgiserver.filewrapper import FileWrapper
-from wsgiserver.http1.head import Head, Names
+from wsgiserver.http1.head import VALID_HOST, Head, Names
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_REMEMBERED: Final = 1024  # addresses, and values of X-Forwarded-For, about which the answer is known
+_LONGEST_REMEMBERED: Final = 256  # characters
+# An element of X-Forwarded-For: an address, perhaps in brackets, perhaps with a port.
+_NODE: Final = re.compile(r"[ \t]*+(?:\[([0-9A-Fa-f:.]++)\]|([0-9.]++|[0-9A-Fa-f:.]++))(?::([0-9]{1,5}))?[ \t]*+")
+_PORT: Final = re.compile(r"[1-9][0-9]{0,4}")
 
 # What only a proxy may say of a client; x-forwarded-anything, because every framework believes another one.
 _FORWARDED: Final = re.compile(r"forwarded|x-forwarded-.*|x-real-ip", re.DOTALL)
@@ -60,7 +67,33 @@ class Trust:
         self.everyone = "*" in names
         self.networks: list[Network] = [ipaddress.ip_network(name, strict=False) for name in names if name != "*"]
 
-    def covers(self, address: str) -> bool:
+        self.covers = lru_cache(_REMEMBERED)(self._covers)
+        self.clients = lru_cache(_REMEMBERED)(self._client)
+
+    def client(self, forwarded: str) -> tuple[str, str]:
+        """Say whose request trusted proxies pass on, by their X-Forwarded-For: address and port, "" for unknown.
+
+        Each proxy appends whom it has it from, so it is read from the right, past the proxies that are trusted. What
+        is left of the first one that is not may be anybody's invention, as may be all with "*" but the last. An element
+        that is no address ends it, too: with the proxy that has passed it on.
+        """
+        return self.clients(forwarded) if len(forwarded) < _LONGEST_REMEMBERED else self._client(forwarded)
+
+    def _client(self, forwarded: str) -> tuple[str, str]:
+        client = ("", "")
+        for element in reversed(forwarded.split(",")):
+            match = _NODE.fullmatch(element)
+            address = match[1] or match[2] if match else ""
+            try:
+                ipaddress.ip_address(address)
+            except ValueError:
+                break
+            client = (address, match[3] or "" if match else "")
+            if self.everyone or not self.covers(address):
+                break
+        return client
+
+    def _covers(self, address: str) -> bool:
         if self.everyone:
             return True
         if not address:
@@ -102,8 +135,10 @@ def template(name: str, port: int, errors: TextIO, *, threads: bool, processes: 
     }
 
 
-def build(base: dict[str, Any], head: Head, client: tuple[str, int], *, trusted: bool) -> dict[str, Any]:
-    """Return the environ of one request but for its body. `client` is the peer's address and port."""
+def build(base: dict[str, Any], head: Head, client: tuple[str, int], trust: Trust | None) -> dict[str, Any]:
+    """Return the environ of one request but for its body. `client` is the peer's address and port; there is `trust`
+    only if it covers that peer.
+    """
     environ = base.copy()
     method, target, minor, fields = head
     path, _, query = target.partition("?")
@@ -116,13 +151,13 @@ def build(base: dict[str, Any], head: Head, client: tuple[str, int], *, trusted:
     environ["SERVER_PROTOCOL"] = "HTTP/1.1" if minor else "HTTP/1.0"
     environ["REMOTE_ADDR"] = client[0]
     environ["REMOTE_PORT"] = str(client[1])
-    keys = _FROM_PROXY if trusted else _FROM_STRANGER
+    keys = _FROM_PROXY if trust else _FROM_STRANGER
     for name, value in fields.items():
         key = keys[name]
         if key:
             environ[key] = value
-    if trusted:
-        _believe(environ, fields)
+    if trust:
+        _believe(environ, fields, trust)
     return environ
 
 
@@ -134,12 +169,22 @@ def add_body(environ: dict[str, Any], body: BinaryIO, size: int, trailers: dict[
         environ["wsgiserver.trailers"] = trailers
 
 
-def _believe(environ: dict[str, Any], fields: dict[str, str]) -> None:
-    """Take the client's address and scheme from a trusted proxy: the last element is the one it added itself."""
-    forwarded = fields.get("x-forwarded-for", "").rpartition(",")[2].strip()
-    if forwarded:
-        environ["REMOTE_ADDR"] = forwarded
-        environ["REMOTE_PORT"] = ""
-    scheme = fields.get("x-forwarded-proto", "").rpartition(",")[2].strip().lower()
+def _believe(environ: dict[str, Any], fields: dict[str, str], trust: Trust) -> None:
+    """Take from a trusted proxy who the client is, and what it asked for: the last element is the proxy's own."""
+    address, port = trust.client(fields.get("x-forwarded-for", ""))
+    if address:
+        environ["REMOTE_ADDR"] = address
+        environ["REMOTE_PORT"] = port
+    scheme = _last(fields, "x-forwarded-proto").lower()
     if scheme in {"http", "https"}:
         environ["wsgi.url_scheme"] = scheme
+    host = _last(fields, "x-forwarded-host")
+    if VALID_HOST.fullmatch(host):
+        environ["HTTP_HOST"] = host
+    listening = _last(fields, "x-forwarded-port")
+    if _PORT.fullmatch(listening) and int(listening) < 1 << 16:
+        environ["SERVER_PORT"] = listening
+
+
+def _last(fields: dict[str, str], name: str) -> str:
+    return fields[name].rpartition(",")[2].strip(" \t") if name in fields else ""

@@ -15,17 +15,21 @@ from wsgiserver.http1.head import parse_head
 CLIENT = ("192.0.2.1", 4711)
 
 
-def environ(text: str, *, trusted: bool = False, client: tuple[str, int] = CLIENT) -> dict[str, Any]:
+PROXIES = Trust(["192.0.2.1", "10.0.0.0/8", "2001:db8::/32"])
+ANYONE = Trust("*")
+
+
+def environ(text: str, trust: Trust | None = None) -> dict[str, Any]:
     """`text` is a head with "|" for line ends and without Host."""
     first, *lines = text.split("|")
     head = parse_head("\r\n".join([first + " HTTP/1.1", "Host: a:1", *lines, "", ""]).encode("latin-1"))
     base = template("srv", 8000, sys.stderr, threads=True, processes=False)
-    return build(base, head, client, trusted=trusted)
+    return build(base, head, CLIENT, trust)
 
 
-def check(text: str, expected: dict[str, Any], *, trusted: bool = False) -> None:
+def check(text: str, expected: dict[str, Any], trust: Trust | None = None) -> None:
     """`expected` names keys and their values, None for one that must not be there; the whole must be valid."""
-    seen = environ(text, trusted=trusted)
+    seen = environ(text, trust)
     assert {key: seen.get(key) for key in expected} == expected
     add_body(seen, io.BytesIO(b"abc"), 3, {})
     check_environ(seen)
@@ -91,27 +95,109 @@ def test_what_a_trusted_proxy_says_is_believed() -> None:
         "REMOTE_ADDR": "2.2.2.2",
         "REMOTE_PORT": "",
         "wsgi.url_scheme": "https",
-        "HTTP_X_FORWARDED_HOST": "evil",
+        "HTTP_HOST": "evil",
+        "SERVER_PORT": "1",
     }
-    check("GET /|" + FORWARDED, expected, trusted=True)
+    raw = {key: environ("GET /|" + FORWARDED, PROXIES).get(key) for key in FORWARDED_KEYS}
+    assert all(raw.values()), "what it said can be seen as well"
+    check("GET /|" + FORWARDED, expected, PROXIES)
 
 
 @pytest.mark.parametrize(
-    ("fields", "address", "scheme"),
+    ("fields", "address", "port"),
     [
-        ("X-Other: 1", "192.0.2.1", "http"),
-        ("X-Forwarded-For: 9.9.9.9", "9.9.9.9", "http"),
-        ("X-Forwarded-For: 1.1.1.1,9.9.9.9 ", "9.9.9.9", "http"),
-        ("X-Forwarded-For: 1.1.1.1|X-Forwarded-For: 9.9.9.9", "9.9.9.9", "http"),
-        ("X-Forwarded-For: ::1", "::1", "http"),
-        ("X-Forwarded-For:", "192.0.2.1", "http"),
-        ("X-Forwarded-Proto: HTTPS", "192.0.2.1", "https"),
-        ("X-Forwarded-Proto: http, https", "192.0.2.1", "https"),
-        ("X-Forwarded-Proto: javascript", "192.0.2.1", "http"),
+        ("X-Other: 1", "192.0.2.1", "4711"),
+        ("X-Forwarded-For: 9.9.9.9", "9.9.9.9", ""),
+        ("X-Forwarded-For: 1.1.1.1,9.9.9.9 ", "9.9.9.9", ""),
+        ("X-Forwarded-For: 1.1.1.1|X-Forwarded-For: 9.9.9.9", "9.9.9.9", ""),
+        ("X-Forwarded-For: ::1", "::1", ""),
+        ("X-Forwarded-For: 2001:DB9::A", "2001:DB9::A", ""),
+        ("X-Forwarded-For:", "192.0.2.1", "4711"),
+        # with a port, as some load balancers have it
+        ("X-Forwarded-For: 9.9.9.9:1234", "9.9.9.9", "1234"),
+        ("X-Forwarded-For: [::1]:1234", "::1", "1234"),
+        ("X-Forwarded-For: [::1]", "::1", ""),
+        # past trusted ones, and no further
+        ("X-Forwarded-For: 9.9.9.9, 10.1.1.1", "9.9.9.9", ""),
+        ("X-Forwarded-For: 1.1.1.1, 9.9.9.9, 10.1.1.1, 10.2.2.2", "9.9.9.9", ""),
+        ("X-Forwarded-For: 9.9.9.9, 2001:db8::1, 10.1.1.1:80", "9.9.9.9", ""),
+        ("X-Forwarded-For: 9.9.9.9, ::ffff:10.1.1.1", "9.9.9.9", ""),
+        ("X-Forwarded-For: 10.0.0.1, 10.0.0.2", "10.0.0.1", ""),  # all of them: the client is the farthest
+        # up to what is none: then it is the proxy that passed it on
+        ("X-Forwarded-For: 9.9.9.9, unknown", "192.0.2.1", "4711"),
+        ("X-Forwarded-For: 9.9.9.9,", "192.0.2.1", "4711"),
+        ("X-Forwarded-For: 9.9.9.9, unknown, 10.1.1.1", "10.1.1.1", ""),
+        ("X-Forwarded-For: 9.9.9.9, , 10.1.1.1", "10.1.1.1", ""),
+        ("X-Forwarded-For: 9.9.9.9, <script>", "192.0.2.1", "4711"),
+        ("X-Forwarded-For: fe80::1%<script>", "192.0.2.1", "4711"),
+        ("X-Forwarded-For: 9.9.9", "192.0.2.1", "4711"),
+        ("X-Forwarded-For: 9.9.9.9.9", "192.0.2.1", "4711"),
+        ("X-Forwarded-For: 256.1.1.1", "192.0.2.1", "4711"),
+        ("X-Forwarded-For: 09.9.9.9", "192.0.2.1", "4711"),
+        ("X-Forwarded-For: 9.9.9.9:http", "192.0.2.1", "4711"),
+        ("X-Forwarded-For: [9.9.9.9", "192.0.2.1", "4711"),
+        ("X-Forwarded-For: 1:2:3:4:5:6:7:8:9", "192.0.2.1", "4711"),
+        ("X-Forwarded-For: \xb9.9.9.9", "192.0.2.1", "4711"),
+        (f"X-Forwarded-For: {'1.1.1.1, ' * 1000}9.9.9.9", "9.9.9.9", ""),
     ],
 )
-def test_the_last_word_is_the_proxys_own(fields: str, address: str, scheme: str) -> None:
-    check("GET /|" + fields, {"REMOTE_ADDR": address, "wsgi.url_scheme": scheme}, trusted=True)
+def test_the_client_is_the_first_that_is_not_trusted(fields: str, address: str, port: str) -> None:
+    for _ in range(2):  # the second time it is remembered
+        check("GET /|" + fields, {"REMOTE_ADDR": address, "REMOTE_PORT": port}, PROXIES)
+
+
+@pytest.mark.parametrize(
+    ("value", "address"),
+    [("9.9.9.9", "9.9.9.9"), ("1.1.1.1, 9.9.9.9", "9.9.9.9"), ("1.1.1.1, x", "192.0.2.1"), ("1.1.1.1,", "192.0.2.1")],
+)
+def test_who_trusts_anyone_trusts_the_last_word_only(value: str, address: str) -> None:
+    check("GET /|X-Forwarded-For: " + value, {"REMOTE_ADDR": address}, ANYONE)
+
+
+@pytest.mark.parametrize(
+    ("fields", "key", "value"),
+    [
+        ("X-Forwarded-Proto: HTTPS", "wsgi.url_scheme", "https"),
+        ("X-Forwarded-Proto: http, https", "wsgi.url_scheme", "https"),
+        ("X-Forwarded-Proto: https, http", "wsgi.url_scheme", "http"),
+        ("X-Forwarded-Proto: https|X-Forwarded-Proto: http", "wsgi.url_scheme", "http"),
+        ("X-Forwarded-Proto: javascript", "wsgi.url_scheme", "http"),
+        ("X-Forwarded-Proto:", "wsgi.url_scheme", "http"),
+        ("X-Forwarded-Host: b.example:8443", "HTTP_HOST", "b.example:8443"),
+        ("X-Forwarded-Host: [::1]:80", "HTTP_HOST", "[::1]:80"),
+        ("X-Forwarded-Host: evil, b.example", "HTTP_HOST", "b.example"),
+        ("X-Forwarded-Host: b/c", "HTTP_HOST", "a:1"),
+        ("X-Forwarded-Host: u@b", "HTTP_HOST", "a:1"),
+        ("X-Forwarded-Host: b.example,", "HTTP_HOST", "a:1"),
+        ("X-Forwarded-Host: b:http", "HTTP_HOST", "a:1"),
+        ("X-Forwarded-Host: b c", "HTTP_HOST", "a:1"),
+        ("X-Forwarded-Host:", "HTTP_HOST", "a:1"),
+        ("X-Forwarded-Port: 443", "SERVER_PORT", "443"),
+        ("X-Forwarded-Port: 1, 65535", "SERVER_PORT", "65535"),
+        ("X-Forwarded-Port: 65536", "SERVER_PORT", "8000"),
+        ("X-Forwarded-Port: 0", "SERVER_PORT", "8000"),
+        ("X-Forwarded-Port: 080", "SERVER_PORT", "8000"),
+        ("X-Forwarded-Port: https", "SERVER_PORT", "8000"),
+        ("X-Forwarded-Port: \xb2", "SERVER_PORT", "8000"),
+        ("X-Forwarded-Port:", "SERVER_PORT", "8000"),
+    ],
+)
+@pytest.mark.parametrize("trust", [PROXIES, ANYONE])
+def test_what_was_asked_of_the_proxy(fields: str, key: str, value: str, trust: Trust) -> None:
+    check("GET /|" + fields, {key: value}, trust)
+
+
+def test_what_is_remembered_of_addresses_is_bounded() -> None:
+    trust = Trust(["10.0.0.0/8"])
+    for n in range(3000):
+        trust.client(f"1.1.{n >> 8}.{n & 255}, 10.0.0.1")
+        assert not trust.covers(f"1.1.{n >> 8}.{n & 255}")
+        trust.client(f"{'1.1.1.1, ' * 100}2.{n >> 8}.{n & 255}.1")
+    for remembered in (trust.covers, trust.clients):
+        assert remembered.cache_info().currsize <= 1024
+    before = trust.clients.cache_info().misses
+    trust.client("1.1.1.1, " * 1000)
+    assert trust.clients.cache_info().misses == before, "what is long is not kept"
 
 
 @pytest.mark.parametrize(
@@ -155,7 +241,7 @@ def test_the_template_is_not_shared() -> None:
     base = template("srv", 1, sys.stderr, threads=True, processes=True)
     before = dict(base)
     head = parse_head(b"GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n")
-    build(base, head, CLIENT, trusted=False)["added"] = 1
+    build(base, head, CLIENT, None)["added"] = 1
     assert base == before
 
 
@@ -173,6 +259,6 @@ def test_the_body_has_its_true_length_whatever_was_announced() -> None:
 def test_names_are_not_remembered_without_bound() -> None:
     for n in range(3000):
         assert environ(f"GET /|X-N{n}: y|X_N{n}: z")[f"HTTP_X_N{n}"] == "y"
-        environ(f"GET /|X-N{n}: y", trusted=True)
+        environ(f"GET /|X-N{n}: y", PROXIES)
     assert len(_FROM_STRANGER) <= 1024
     assert len(_FROM_PROXY) <= 1024

@@ -35,7 +35,7 @@ class Exchange:
         self.sends: list[bytes] = []
         head = parse_head(f"{method} /a HTTP/1.{minor}\r\nHost: a\r\n\r\n".encode())
         base = template("srv", 80, sys.stderr, threads=True, processes=False)
-        environ = build(base, head, ("192.0.2.1", 1), trusted=False) | {"wsgi.input": io.BytesIO()}
+        environ = build(base, head, ("192.0.2.1", 1), None) | {"wsgi.input": io.BytesIO()}
         self.files = 0  # how many parts of files were sent
         self.response = Response(self.sends.append, self._send_file, method=method, minor=minor, keep_alive=keep_alive)
         self.error: BaseException | None = None

@@ -21,7 +21,7 @@ _FIELD = re.compile(rf"({TOKEN}):{OWS}({FIELD_VALUE}){OWS}\r\n")
 _FIELD_SECTION = re.compile(rf"(?:{FIELD_LINE})*+")
 _REQUEST_LINE = re.compile(rf"{TOKEN} {TARGET} HTTP/([0-9])\.[0-9]")
 _BARE_CONTROL = re.compile(rb"(?<!\r)\n|\r(?![\n])(?!\Z)|\x00")
-_HOST = re.compile(HOST)
+VALID_HOST: Final = re.compile(HOST)
 _ABSOLUTE = re.compile(rf"https?://({HOST})(/[^\s]*+)?(\?[^\s]*+)?", re.IGNORECASE)
 
 _ONCE: Final = frozenset({"host", "content-length"})  # a second one is an attack or a bug, even if equal
@@ -86,7 +86,7 @@ def parse_head(data: bytes) -> Head:
     if host is None:
         if head.minor:
             raise Refusal("host-missing")
-    elif not _HOST.fullmatch(host):
+    elif not VALID_HOST.fullmatch(host):
         raise Refusal("host-invalid")
     if target[0] != "/" or method == "CONNECT":
         return _other_form(head)
