@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as quoted
+from threading import RLock
 from time import gmtime, strftime, time
 from typing import Final, NamedTuple
 
@@ -56,42 +57,47 @@ class Sink:
         self._never_blocks = never_blocks
         self._kept: deque[bytes] = deque()
         self._size = 0  # bytes kept
+        self._lock = RLock()  # any thread may have an event; and telling of lost ones is one
 
     def write(self, lines: list[str]) -> None:
-        """Write ASCII lines, or keep them, or lose them."""
-        if self._kept:
+        """Write ASCII lines, or keep them, or lose them. From any thread."""
+        with self._lock:
+            if self._kept:
+                self.push()
+            if self._size > KEPT:
+                self.lost += len(lines)
+                return
+            for piece in _pieces(lines):
+                self._kept.append(piece)
+                self._size += len(piece)
             self.push()
-        if self._size > KEPT:
-            self.lost += len(lines)
-            return
-        for piece in _pieces(lines):
-            self._kept.append(piece)
-            self._size += len(piece)
-        self.push()
 
     def push(self, patience: float = 0.0) -> None:
         """Write what is kept, waiting at most so many seconds before each piece."""
-        while self._kept:
-            if (patience or not self._never_blocks) and not _has_room(self._fd, patience):
-                return
-            piece = self._kept.popleft()  # atomic: two threads with an event each never write the same one
-            try:
-                written = os.write(self._fd, piece)
-            except BlockingIOError:
-                written = 0
-            except OSError:  # its reader is gone, or the disk is full
-                self._kept.appendleft(piece)
-                self.lost += sum(piece.count(b"\n") for piece in self._kept)
-                self.forget()
-                return
-            self._size -= written
-            if written < len(piece):
-                self._kept.appendleft(piece[written:])
-                return
-        self._tell()
+        with self._lock:
+            while self._kept:
+                if (patience or not self._never_blocks) and not _has_room(self._fd, patience):
+                    return
+                try:
+                    written = os.write(self._fd, self._kept[0])
+                except BlockingIOError:
+                    return
+                except OSError:  # its reader is gone, or the disk is full
+                    self.lost += sum(piece.count(b"\n") for piece in self._kept)
+                    self._drop()
+                    return
+                self._size -= written
+                rest = self._kept.popleft()[written:]
+                if rest:
+                    self._kept.appendleft(rest)
+            self._tell()
 
-    def forget(self) -> None:
-        """Drop what is kept: a process that was forked off has a copy of it, which is not its own to write."""
+    def forked(self) -> None:
+        """Be the sink of a child process: what is kept is not its own to write, and the lock nobody's to release."""
+        self._lock = RLock()
+        self._drop()
+
+    def _drop(self) -> None:
         self._kept.clear()
         self._size = 0
 
@@ -236,4 +242,4 @@ def _pieces(lines: Iterable[str]) -> Iterator[bytes]:
 
 
 _EVENTS: Final = Sink("events", 2)
-os.register_at_fork(after_in_child=_EVENTS.forget)
+os.register_at_fork(after_in_child=_EVENTS.forked)

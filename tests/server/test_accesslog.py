@@ -208,6 +208,31 @@ def test_what_is_too_much_is_lost_and_told(capfd: pytest.CaptureFixture[str]) ->
         assert {(each["event"], each["log"]) for each in said} == {("log-lines-lost", "test")}
 
 
+def test_threads_write_at_once() -> None:
+    """Events come from any thread; once, two of them took the same piece, and the worker ended."""
+    reader, writer = os.pipe()
+    sink = Sink("test", writer)
+    failed: list[BaseException] = []
+
+    def write(thread: int) -> None:
+        try:
+            for n in range(500):
+                sink.write([f"{thread} {n}\n"])
+        except BaseException as error:  # noqa: BLE001 - a thread's failure is the test's
+            failed.append(error)
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    os.close(writer)
+    lines = b"".join(iter(lambda: os.read(reader, 1 << 16), b"")).decode().splitlines()
+    os.close(reader)
+    assert failed == []
+    assert sorted(lines) == sorted(f"{thread} {n}" for thread in range(4) for n in range(500))
+
+
 def test_a_reader_that_is_gone_costs_lines_and_no_more() -> None:
     reader, writer = os.pipe()
     os.close(reader)
@@ -244,7 +269,7 @@ def test_what_is_kept_is_not_a_childs_to_write() -> None:
     with Stalled() as pipe:
         sink = Sink("test", pipe.writer)
         sink.write(["x" * 4000 + "\n", "kept\n"] * 3)
-        sink.forget()
+        sink.forked()
         pipe.read()
         sink.write(["new\n"])
         assert pipe.read() == b"new\n"
