@@ -96,4 +96,4 @@ COPY pyproject.toml /tests/
 COPY tests /tests/tests
 RUN ln -s /app /tests/app
 USER 10001:10001
-CMD ["pytest", "-p", "no:cacheprovider", "tests/server", "tests/app"]
+CMD ["pytest", "-p", "no:cacheprovider", "tests/server", "tests/app", "tests/frameworks"]

@@ -21,7 +21,7 @@ main() {
     if [[ -z $trouble ]]; then
         "$HERE/images.sh"
         build_test_image
-        part "in the image" in_image pytest -p no:cacheprovider tests/server tests/app "$@"
+        part "in the image" in_image pytest -p no:cacheprovider tests/server tests/app tests/frameworks "$@"
         part "on a running stack" "$PYTEST" tests/stack "$@"
     fi
     total

@@ -1,0 +1,80 @@
+"""What a client sends, made up by libFuzzer from what it has seen the code do with it (atheris).
+
+    tests/fuzz/receiver.py -runs=N FOLDER...     start from the files in these folders; add what is new to the first
+
+The first byte of an input says how its rest is cut into pieces. Whatever it is: nothing is raised but Refusal, the
+outcome is the same whole and in pieces, and what is served has the length that its framing says.
+
+By hand, for as long as you like (it stops at what breaks a rule, and writes the input to crash-*):
+
+    mkdir /tmp/found; python tests/fuzz/receiver.py -max_total_time=3600 -max_len=2000 /tmp/found
+"""
+
+import sys
+from pathlib import Path
+
+import atheris
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+with atheris.instrument_imports(include=["wsgiserver"]):
+    from wsgiserver.environ import add_body, build, template
+    from wsgiserver.errors import Refusal
+    from wsgiserver.http1.framing import keeps_alive
+    from wsgiserver.receiver import Limits, Receiver, Stage
+
+LIMITS = Limits(max_body=500, memory=100, folder=None)
+BASE = template("srv", 80, sys.stderr, threads=True, processes=False)
+
+Outcome = list[tuple[object, ...]]
+
+
+def received(pieces: list[bytes]) -> tuple[Outcome, str]:
+    """Return the requests that were complete, and what became of the rest."""
+    receiver = Receiver(LIMITS)
+    served: Outcome = []
+    try:
+        for piece in pieces:
+            stage = receiver.feed(piece)
+            while stage is Stage.COMPLETE:
+                served.append(taken(receiver))
+                receiver.release()
+                stage = Stage.HEAD if receiver.is_idle else receiver.feed(b"")
+    except Refusal:  # by which name depends on the pieces, where there is more than one mistake
+        return served, "refused"
+    else:
+        return served, receiver.stage.name
+    finally:
+        receiver.release()
+
+
+def taken(receiver: Receiver) -> tuple[object, ...]:
+    """Do what a connection does with a request: its environ is made as well."""
+    head, spool = receiver.head, receiver.spool
+    assert head is not None
+    body = spool.rewind().read() if spool is not None else b""
+    if receiver.length >= 0:
+        assert len(body) == receiver.length
+    for trusted in (False, True):
+        environ = build(BASE, head, ("127.0.0.1", 1), trusted=trusted)
+        if spool is not None:
+            add_body(environ, spool.rewind(), spool.size, receiver.trailers)
+            assert environ["CONTENT_LENGTH"] == str(len(body))
+        assert "HTTP_TRANSFER_ENCODING" not in environ
+        said = [value for key, value in environ.items() if isinstance(value, str) and key != "PATH_INFO"]  # unescaped
+        assert not set("\r\n\0") & set("".join(said))
+    return head, body, dict(receiver.trailers), keeps_alive(head)
+
+
+def one_input(data: bytes) -> None:
+    if not data:
+        return
+    size, data = data[0] + 1, data[1:]
+    whole = received([data])
+    in_pieces = received([data[start : start + size] for start in range(0, len(data), size)])
+    assert whole == in_pieces, (whole, in_pieces)
+
+
+if __name__ == "__main__":
+    atheris.Setup(sys.argv, one_input)
+    atheris.Fuzz()

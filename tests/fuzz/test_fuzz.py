@@ -1,0 +1,33 @@
+"""A short run of the fuzz target, the same each time: the corpus, and what libFuzzer makes of it.
+
+How to run it for longer is in receiver.py.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.server import corpus
+
+RUNS = 25_000
+SEED = 1
+
+pytest.importorskip("atheris", reason="there are wheels of atheris for Linux on x86-64 alone")
+
+
+def test_whatever_is_sent(tmp_path: Path) -> None:
+    seeds, found = tmp_path / "seeds", tmp_path / "found"
+    seeds.mkdir()
+    found.mkdir()
+    for kind in ("valid", "invalid"):
+        for name in corpus.names(kind):
+            for size in (1, 7, 60):
+                (seeds / f"{kind}-{name}-{size}").write_bytes(bytes([size - 1]) + corpus.data(kind, name)[:999])
+    target = Path(__file__).with_name("receiver.py")
+    flags = [f"-runs={RUNS}", f"-seed={SEED}", "-max_len=1000", "-rss_limit_mb=0", f"-artifact_prefix={found}/"]
+    command = [sys.executable, str(target), *flags, str(found), str(seeds)]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+    assert f"Done {RUNS} runs" in done.stderr
