@@ -18,13 +18,14 @@ import atheris
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 with atheris.instrument_imports(include=["wsgiserver"]):
-    from wsgiserver.environ import add_body, build, template
+    from wsgiserver.environ import Trust, add_body, build, template
     from wsgiserver.errors import Refusal
     from wsgiserver.http1.framing import keeps_alive
     from wsgiserver.receiver import Limits, Receiver, Stage
 
 LIMITS = Limits(max_body=500, memory=100, folder=None)
 BASE = template("srv", 80, sys.stderr, threads=True, processes=False)
+TRUST = Trust(["127.0.0.1", "10.0.0.0/8"])
 
 Outcome = list[tuple[object, ...]]
 
@@ -55,8 +56,8 @@ def taken(receiver: Receiver) -> tuple[object, ...]:
     body = spool.rewind().read() if spool is not None else b""
     if receiver.length >= 0:
         assert len(body) == receiver.length
-    for trusted in (False, True):
-        environ = build(BASE, head, ("127.0.0.1", 1), trusted=trusted)
+    for trust in (None, TRUST):
+        environ = build(BASE, head, ("127.0.0.1", 1), trust)
         if spool is not None:
             add_body(environ, spool.rewind(), spool.size, receiver.trailers)
             assert environ["CONTENT_LENGTH"] == str(len(body))
