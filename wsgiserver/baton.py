@@ -7,7 +7,8 @@ than `handoff`, the watchdog takes the baton first, gives it to an idle thread, 
 overtaken one, which finishes its answer, gives the connection back, and queues up as idle. Both take it with
 `list.remove`, which is atomic: one of them has the baton, the other an exception.
 
-While calls keep overrunning, the holder does not wait to be overtaken: it passes the baton on first.
+A kind of request that was overtaken while it waited for something is remembered as slow: next time the holder passes
+the baton on first. One that was computing is not: two threads that compute take turns, and gain nothing by it.
 
 A call that shows no progress for `timeout` is given up: its client is answered, and the stack of its thread logged.
 The thread itself cannot be ended. With half of them stuck so, `overwhelmed` asks for another process. While the loop
@@ -18,6 +19,7 @@ import contextlib
 import os
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +31,9 @@ from wsgiserver.connection import Connection
 
 LOOK: Final = 0.1  # seconds between looks at calls that take long: they are given up to within that
 REST: Final = 200  # ticks without a call until the watchdog sleeps for good
-SUSPICION: Final = 16  # quick calls it takes to forget one that overran
+SUSPICION: Final = 16  # halved by each quick call of a kind that is thought to be slow, until it is forgotten
+COMPUTING: Final = 0.2  # share of the time a thread had a processor: less, and it was waiting for something else
+KINDS: Final = 256  # that are remembered
 
 
 @dataclass(slots=True)
@@ -75,7 +79,7 @@ class Baton:
         self._seats: list[threading.Lock] = []  # one for each idle thread; releasing it hands over the baton
         self._holder = 0
         self._late: dict[Connection, Late] = {}
-        self._suspicion = 0  # above 0, pass the baton on before calling
+        self._slow: dict[str, int] = {}  # kinds of requests whose calls overran: pass the baton on before calling
         self._watchdog_wanted = threading.Event()
 
     @property
@@ -104,7 +108,7 @@ class Baton:
     def call(self, connection: Connection) -> bool:
         """Run the application. Returns False when the baton was lost meanwhile, and the connection with it."""
         self.calls += 1
-        if self._suspicion and self._pass_on(connection):
+        if self._slow and connection.kind in self._slow and self._pass_on(connection):
             self._call_apart(connection)
             return False
         if not self._watchdog_wanted.is_set():
@@ -148,11 +152,15 @@ class Baton:
         began = monotonic()
         self._late[connection] = Late(threading.get_ident(), began)
         connection.respond()
-        if monotonic() - began > self._handoff:
-            self._suspicion = SUSPICION
-        else:
-            self._suspicion = max(0, self._suspicion - 1)
+        self._judge(connection.kind, slow=monotonic() - began > self._handoff)
         self._end(connection)
+
+    def _judge(self, kind: str, *, slow: bool) -> None:
+        suspicion = SUSPICION if slow else self._slow.get(kind, 0) // 2
+        if not suspicion:
+            self._slow.pop(kind, None)
+        elif kind in self._slow or len(self._slow) < KINDS:
+            self._slow[kind] = suspicion
 
     def _end(self, connection: Connection) -> None:
         del self._late[connection]
@@ -176,13 +184,15 @@ class Baton:
         seen = rested = 0
         next_look = 0.0
         held: Late | None = None  # the holder's call, when it cannot be overtaken
+        then = computed = 0.0
         tick = self._handoff if self._threads > 1 else LOOK
         while not self.finished:
             sleep(tick)
             now = monotonic()
             if self.calls != seen:
                 seen, rested, held = self.calls, 0, None
-            elif self._table and not self._overtake(now):
+                then, computed = now, _processor_time(self._holder)
+            elif self._table and not self._overtake(now, now - then, computed):
                 held = held or Late(self._holder, now)
                 self.held(now)
             elif rested < REST or self._late:
@@ -196,7 +206,7 @@ class Baton:
                 self._look(now, held)
         self.finish()  # with a seat that _overtake may have had in hand when the others were dismissed
 
-    def _overtake(self, now: float) -> bool:
+    def _overtake(self, now: float, elapsed: float, computed: float) -> bool:
         """Take the baton from a thread that is too long in one call, and give it to an idle one, if there is one."""
         try:
             connection = self._table[0]
@@ -210,9 +220,10 @@ class Baton:
             del self._late[connection]
             self._seats.append(seat)
             return True
+        if _processor_time(self._holder) - computed < COMPUTING * elapsed:
+            self._judge(connection.kind, slow=True)
         self.handed_over = connection
         self.passes += 1
-        self._suspicion = SUSPICION
         seat.release()
         return True
 
@@ -242,3 +253,8 @@ class Baton:
         if late.given_up:
             self._gave_up(connection)
         return late.given_up
+
+
+def _processor_time(thread: int) -> float:
+    """Seconds of processor time that a living thread has used; 0 where the system does not tell."""
+    return time.clock_gettime(time.pthread_getcpuclockid(thread)) if hasattr(time, "pthread_getcpuclockid") else 0.0

@@ -92,6 +92,12 @@ class Connection:
         return now - self._began if self.is_idle else 0.0
 
     @property
+    def kind(self) -> str:
+        """What requests that take alike long have in common: the method, and the path to its second segment."""
+        head = self._receiver.head
+        return f"{head.method} {'/'.join(head.target.partition('?')[0].split('/', 3)[:3])}" if head is not None else ""
+
+    @property
     def stranger(self) -> str:
         """The client's address, or "" for a proxy that is trusted, and so speaks for many."""
         return "" if self._trusted else self.client[0]

@@ -5,6 +5,7 @@ something takes: slow calls last until their gate is opened, and spinning is tol
 """
 
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -47,9 +48,12 @@ class Gate:
     def __call__(self, environ: dict[str, Any], start_response: Start) -> list[bytes]:
         self.threads.add(threading.current_thread().name)
         self.calls.append(environ["PATH_INFO"])
-        name, _, argument = environ["PATH_INFO"].strip("/").partition("-")
+        name, _, argument = environ["PATH_INFO"].split("/")[1].partition("-")
         if name == "wait":
             self._wait()
+        elif name == "compute":
+            while not self.opened.is_set():
+                sum(range(1000))
         elif name == "sleep":
             time.sleep(float(argument))
         elif name == "act":
@@ -255,14 +259,39 @@ def test_slow_clients_hold_no_thread() -> None:
             client.socket.close()
 
 
-def test_suspicion_ends() -> None:
-    """After slow calls the baton is passed on first; after quick ones no longer."""
+def test_a_kind_that_was_slow_is_passed_on_first_until_it_is_quick() -> None:
+    """Others do not pay for it."""
     with running(4) as server, server.client() as client:
-        client.send(request("GET", "/wait"))
-        poll(lambda: server.loop.baton._suspicion, "the watchdog's bark")  # noqa: SLF001
+        baton = server.loop.baton
+        client.send(request("GET", "/wait/a/1?x"))
+        poll(lambda: baton._slow, "the watchdog's bark")  # noqa: SLF001
+        assert list(baton._slow) == ["GET /wait/a"]  # noqa: SLF001
         server.gate.opened.set()
-        client.answer()
-        poll(lambda: (client.get("/fast"), not server.loop.baton._suspicion)[1], "its end")  # noqa: SLF001
+        assert client.answer().body == b"/wait/a/1"
+        before = baton.passes
+        assert client.get("/wait/b").body == b"/wait/b"
+        assert baton.passes == before
+        poll(lambda: (client.get("/wait/a/2"), not baton._slow)[1], "its end")  # noqa: SLF001
+
+
+def test_a_kind_that_computes_is_overtaken_and_not_remembered() -> None:
+    """Where it gets a processor to compute with: the machine may be busy, so it has more than one chance."""
+    with running(2) as server:
+        kinds = (f"/compute/{n}" for n in itertools.count())
+        poll(lambda: not remembered(server, next(kinds)), "one not to be remembered")
+
+
+def remembered(server: Running, target: str) -> bool:
+    """Have a request compute until it was overtaken and another has been served meanwhile."""
+    server.gate.opened.clear()
+    with server.client() as busy:
+        busy.send(request("GET", target))
+        poll(lambda: server.loop.baton.busy, "the watchdog's bark")
+        assert get(server) == b"/fast"
+        found = f"GET {target}" in server.loop.baton._slow  # noqa: SLF001
+        server.gate.opened.set()
+        assert busy.answer().body == target.encode()
+        return found
 
 
 def test_watchdog_wakes_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
