@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "crew": {"scoreboard"},
     "worker": {
         "accesslog",
+        "body",
         "connection",
         "environ",
         "gateway",
@@ -49,6 +50,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "baton": {"accesslog", "connection"},
     "connection": {
         "accesslog",
+        "errors",
+        "exchange",
+        "http1.framing",
+        "http1.response",
+        "receiver",
+        "service",
+        "states",
+    },
+    "exchange": {
+        "accesslog",
         "body",
         "environ",
         "errors",
@@ -56,11 +67,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "http1.framing",
         "http1.head",
         "http1.response",
-        "metrics",
         "outbox",
         "receiver",
         "service",
-        "states",
     },
     "states": set(),
     "service": {"accesslog", "environ", "gateway", "metrics", "receiver"},
@@ -110,6 +119,7 @@ MUST_NEVER: dict[str, set[str]] = {
     "filewrapper": {"select", "socket", "threading"},
     "receiver": {"select", "socket", "threading", "time"},  # clocks are arguments
     "body": {"select", "socket", "threading"},
+    "exchange": {"select", "threading"},
     "connection": {"threading"},  # one owner at a time, so no lock
     "metrics": {"select", "socket", "threading", "time"},  # one writer per slot, so no lock
     "loop": {"http", "threading"},

@@ -42,7 +42,7 @@ class Late:
 
     thread: int
     since: float  # when there was progress
-    answer: object = None  # which of the connection's answers it is to give
+    response: object = None  # what tells it from the next call of the same connection
     progress: object = None
     given_up: bool = False
 
@@ -108,13 +108,13 @@ class Baton:
     def call(self, connection: Connection) -> bool:
         """Run the application. Returns False when the baton was lost meanwhile, and the connection with it."""
         self.calls += 1
-        if self._slow and connection.kind in self._slow and self._pass_on(connection):
+        if self._slow and connection.exchange.kind in self._slow and self._pass_on(connection):
             self._call_apart(connection)
             return False
         if not self._watchdog_wanted.is_set():
             self._watchdog_wanted.set()
         self._table.append(connection)
-        connection.respond()
+        connection.exchange.respond()
         try:
             self._table.remove(connection)
         except ValueError:  # overtaken: whatever lies there now is the baton of another thread
@@ -151,8 +151,8 @@ class Baton:
         """Run the application without the baton, and learn whether that was needed."""
         began = monotonic()
         self._late[connection] = Late(threading.get_ident(), began)
-        connection.respond()
-        self._judge(connection.kind, slow=monotonic() - began > self._handoff)
+        connection.exchange.respond()
+        self._judge(connection.exchange.kind, slow=monotonic() - began > self._handoff)
         self._end(connection)
 
     def _judge(self, kind: str, *, slow: bool) -> None:
@@ -221,7 +221,7 @@ class Baton:
             self._seats.append(seat)
             return True
         if _processor_time(self._holder) - computed < COMPUTING * elapsed:
-            self._judge(connection.kind, slow=True)
+            self._judge(connection.exchange.kind, slow=True)
         self.handed_over = connection
         self.passes += 1
         seat.release()
@@ -240,16 +240,16 @@ class Baton:
 
     def _is_stuck(self, connection: Connection, late: Late, now: float) -> bool:
         """Say whether the call had to be given up, now."""
-        if late.answer is None:
-            late.answer = connection.answer
-        progress = connection.progress
+        if late.response is None:
+            late.response = connection.exchange.response
+        progress = connection.exchange.progress
         if progress != late.progress:
             late.since, late.progress = now, progress
-        if now - late.since < self._timeout or late.answer is None:
+        if now - late.since < self._timeout or late.response is None:
             return False
         frame = sys._current_frames().get(late.thread)  # noqa: SLF001 - documented for just this
         stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
-        late.given_up = connection.give_up(late.answer, self._timeout, stack)
+        late.given_up = connection.exchange.give_up(late.response, self._timeout, stack)
         if late.given_up:
             self._gave_up(connection)
         return late.given_up

@@ -13,17 +13,36 @@ from typing import BinaryIO
 from wsgiserver.errors import Refusal
 
 
+class Budget:
+    """Bytes of memory that the bodies of a process share, so that many of them cannot take all of it."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, size: int) -> None:
+        self.left = size
+
+    def take(self, size: int) -> bool:
+        if size > self.left:
+            return False
+        self.left -= size
+        return True
+
+    def give_back(self, size: int) -> None:
+        self.left += size
+
+
 class Spool:
     """Bytes in at the end, and out from the start.
 
-    `limit` and `memory` are in bytes: beyond `limit` a write raises Refusal("body-too-large"); beyond `memory`
-    the bytes go to a file in `folder`, and a write raises Refusal("spool-full") where that cannot be, the OSError
-    being its cause. A write that is refused leaves nothing behind: what was there before is still all there is.
+    `limit` and `memory` are in bytes: beyond `limit` a write raises Refusal("body-too-large"); beyond `memory`, or
+    what is left of `budget`, the bytes go to a file in `folder`, and a write raises Refusal("spool-full") where that
+    cannot be, the OSError being its cause. A write that is refused leaves nothing behind: what was there before is
+    still all there is.
     """
 
-    __slots__ = ("_file", "_folder", "_limit", "_memory", "_reader", "in_memory", "size")
+    __slots__ = ("_budget", "_file", "_folder", "_limit", "_memory", "_reader", "_taken", "in_memory", "size")
 
-    def __init__(self, limit: int, memory: int, folder: str | None) -> None:
+    def __init__(self, limit: int, memory: int, folder: str | None, budget: Budget | None = None) -> None:
         self.size = 0  # bytes written
         self.in_memory = True
         self._file: io.BytesIO | io.FileIO = io.BytesIO()  # unbuffered, so that a write has failed or is done
@@ -31,13 +50,15 @@ class Spool:
         self._limit = limit
         self._memory = memory
         self._folder = folder
+        self._budget = budget or Budget(memory)
+        self._taken = 0  # bytes of the budget
 
     def write(self, data: bytes | memoryview) -> None:
         size = self.size + len(data)
         if size > self._limit:
             raise Refusal("body-too-large")
         try:
-            if self.in_memory and size > self._memory:
+            if self.in_memory and not self._fits(size, len(data)):
                 self._move_to_file()
             _write_all(self._file, data)
         except OSError as error:
@@ -63,8 +84,19 @@ class Spool:
         return self._file
 
     def close(self) -> None:
+        self._give_back()
         with contextlib.suppress(OSError):  # what could not be written is not wanted any more
             self._file.close()
+
+    def _fits(self, size: int, more: int) -> bool:
+        if size > self._memory or not self._budget.take(more):
+            return False
+        self._taken += more
+        return True
+
+    def _give_back(self) -> None:
+        self._budget.give_back(self._taken)
+        self._taken = 0
 
     def _move_to_file(self) -> None:
         file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115 - closed here or by close()
@@ -75,6 +107,7 @@ class Spool:
             raise
         self._file = file
         self.in_memory = False
+        self._give_back()
 
 
 def _write_all(file: io.BytesIO | io.FileIO, data: bytes | memoryview) -> None:

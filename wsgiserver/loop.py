@@ -18,10 +18,11 @@ from heapq import nlargest
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
+from wsgiserver import states
 from wsgiserver.accesslog import event
 from wsgiserver.baton import Baton
 from wsgiserver.connection import Connection
-from wsgiserver.states import State, Verdict
+from wsgiserver.states import ABANDONED, CLOSE, RUN, Verdict
 
 READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
@@ -180,27 +181,27 @@ class Loop:
         if events == RETURNED:
             return self._settle(connection, fd, connection.resume(now), now)
         if events == GIVEN_UP:
-            connection.given_up(now)
+            connection.note_given_up(now)
             return True
-        return self._settle(connection, fd, Verdict.RUN, now)
+        return self._settle(connection, fd, RUN, now)
 
     def _settle(self, connection: Connection, fd: int, verdict: Verdict, began: float) -> bool:
         """Do what the verdict says. Pipelined requests run one after the other, but not for longer than `handoff`
         since `began`: then others have their turn. Returns False when the baton was lost.
         """
-        while verdict is Verdict.RUN:
+        while verdict is RUN:
             if not self.baton.call(connection):
                 return False
             now = monotonic()
             verdict = connection.resume(now)
-            if verdict is Verdict.RUN and now - began > self._capacity.handoff:
+            if verdict is RUN and now - began > self._capacity.handoff:
                 self._unwatch(connection)
                 self.postponed.append((fd, POSTPONED))
                 return True
-        if verdict is Verdict.CLOSE:
+        if verdict is CLOSE:
             self._forget(connection, fd)
             return True
-        events = READ if verdict is Verdict.READ else WRITE
+        events = READ if verdict is states.READ else WRITE
         if connection.watched != events:
             self._watch(connection, fd, events)
         if self.draining:
@@ -296,7 +297,7 @@ class Loop:
             self.baton.finished = True
 
     def _is_everybody_gone(self) -> bool:
-        return all(connection.state is State.ABANDONED for connection in self.connections.values())
+        return all(connection.state is ABANDONED for connection in self.connections.values())
 
     # --- Called by other threads -------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import re
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
-from wsgiserver.body import Spool
+from wsgiserver.body import Budget, Spool
 from wsgiserver.errors import Refusal
 from wsgiserver.http1.chunked import ChunkedDecoder
 from wsgiserver.http1.chunked import State as Chunk
@@ -30,11 +30,12 @@ class Stage(Enum):
 
 
 class Limits(NamedTuple):
-    """What a body may be, in bytes, and the folder for one that does not fit in memory."""
+    """What a body may be, in bytes, the folder for one that does not fit in memory, and the memory for all of them."""
 
     max_body: int
     memory: int
     folder: str | None
+    budget: Budget | None = None
 
 
 class Receiver:
@@ -106,7 +107,8 @@ class Receiver:
         if self.length > limits.max_body:
             raise Refusal("body-too-large")
         self.stage = Stage.BODY
-        self.spool = Spool(limits.max_body, limits.memory, limits.folder)
+        memory = 0 if self.length > limits.memory else limits.memory  # known to be too large: to the file at once
+        self.spool = Spool(limits.max_body, memory, limits.folder, limits.budget)
         self._decoder = ChunkedDecoder() if self.length == CHUNKED else None
         data, self._buffer = self._buffer, b""
         self.awaits_continue = continues and not data

@@ -105,7 +105,10 @@ class Settings:
     threads: int = _setting(4, count, "threads in each process: how many requests it can run at once")
     max_body: int = _setting(100 << 20, size, "largest request body; a larger one gets 413", shown="100m")
     spool_memory: int = _setting(
-        512 << 10, size, "how much of a body is kept in memory before it goes to a file", shown="512k"
+        3 << 20, size, "how much of a body is kept in memory before it goes to a file: a photo", shown="3m"
+    )
+    spool_budget: int = _setting(
+        32 << 20, size, "how much memory all bodies of a process take together; beyond, they go to files", shown="32m"
     )
     spool_dir: str | None = _setting(None, str, "folder for those files, with room for them", shown="the system's")
     head_timeout: float = _setting(15.0, seconds, "for a whole request head to arrive")

@@ -23,6 +23,8 @@ class State(Enum):
     LINGERING = auto()  # the client to stop sending what nobody will answer
     CLOSED = auto()
 
+    __hash__ = object.__hash__  # Enum's own is Python code, and every move looks in two tables
+
 
 # The legal moves; a move that is not here is a bug, and raises.
 MOVES: Final[dict[State, frozenset[State]]] = {
@@ -43,3 +45,8 @@ class Verdict(Enum):
     WRITE = auto()  # wait until there is room to send
     RUN = auto()  # a request is complete: call `respond`
     CLOSE = auto()  # it is over: close the socket and forget it
+
+
+# A global name is found in a third of the time that an attribute of an Enum takes.
+HEAD, BODY, APPLICATION, SENDING, ABANDONED, LINGERING, CLOSED = State
+READ, WRITE, RUN, CLOSE = Verdict

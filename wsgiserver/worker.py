@@ -19,6 +19,7 @@ from random import randint
 from typing import Any, Final, NamedTuple
 
 from wsgiserver.accesslog import AccessLog, NoLog, event
+from wsgiserver.body import Budget
 from wsgiserver.connection import Connection
 from wsgiserver.environ import Trust, template
 from wsgiserver.gateway import Application
@@ -164,7 +165,7 @@ def _service(application: Application, settings: Settings, metrics: Metrics | No
         application=application,
         log=AccessLog(settings.access_logfile) if settings.access_log else NoLog(),
         trust=Trust(settings.forwarded_allow_ips),
-        limits=Limits(settings.max_body, settings.spool_memory, settings.spool_dir),
+        limits=Limits(settings.max_body, settings.spool_memory, settings.spool_dir, Budget(settings.spool_budget)),
         head_timeout=settings.head_timeout,
         body_idle_timeout=settings.body_idle_timeout,
         body_timeout=settings.body_timeout,

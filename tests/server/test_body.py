@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.server.harness import limited
-from wsgiserver.body import Spool, check_folder
+from wsgiserver.body import Budget, Spool, check_folder
 from wsgiserver.errors import Refusal
 
 
@@ -141,3 +141,24 @@ def test_the_folder_is_checked_before_it_is_needed(tmp_path: Path) -> None:
     for bad in (str(tmp_path / "missing"), "/proc"):
         with pytest.raises(OSError, match=r"."):
             check_folder(bad)
+
+
+def test_bodies_share_a_budget() -> None:
+    """What does not fit beside the others goes to a file; what is closed, or has gone there, makes room."""
+    budget = Budget(100)
+    first, second = (Spool(1000, 80, None, budget) for _ in range(2))
+    first.write(b"x" * 60)
+    second.write(b"y" * 40)
+    assert budget.left == 0
+    second.write(b"z")
+    assert (first.in_memory, second.in_memory, budget.left) == (True, False, 40)
+    first.write(b"x" * 30)
+    assert (first.in_memory, budget.left) == (False, 100)
+    assert (first.rewind().read(), second.rewind().read()) == (b"x" * 90, b"y" * 40 + b"z")
+    third = Spool(1000, 80, None, budget)
+    third.write(b"x" * 80)
+    third.close()
+    third.close()
+    assert budget.left == 100
+    first.close()
+    second.close()

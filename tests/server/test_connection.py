@@ -131,7 +131,7 @@ class Link:
         connection = self.connection
         while True:
             if self.verdict is Verdict.RUN:
-                connection.respond()
+                connection.exchange.respond()
                 self.verdict = connection.resume(now)
             elif self.verdict is Verdict.CLOSE:
                 connection.socket.close()
@@ -530,7 +530,7 @@ def hang(link: Link, target: str, version: str = "1.1") -> threading.Thread:
     """Have another thread in the application, until the gate of `link.asked` opens."""
     link.client.send(request("GET", target, version=version))
     poll(lambda: link.connection.receive(NOW) is Verdict.RUN, "the request")
-    thread = threading.Thread(target=link.connection.respond)
+    thread = threading.Thread(target=link.connection.exchange.respond)
     thread.start()
     assert link.asked.entered.wait(PATIENCE)
     return thread
@@ -541,9 +541,9 @@ def test_given_up_before_anything_was_sent(link: Link, events: Events, target: s
     """The client hears 504, once; what the application says later reaches nobody."""
     thread = hang(link, target)
     connection = link.connection
-    assert not connection.give_up(object(), 5.0, "")
-    assert connection.give_up(connection.answer, 5.0, "the stack")
-    connection.given_up(NOW + 5)
+    assert not connection.exchange.give_up(object(), 5.0, "")
+    assert connection.exchange.give_up(connection.exchange.response, 5.0, "the stack")
+    connection.note_given_up(NOW + 5)
     answer = link.client.answer()
     assert (answer.status, answer.fields["connection"]) == (504, "close")
     assert answer.body.startswith(b"application-timeout")
@@ -562,9 +562,9 @@ def test_given_up_before_anything_was_sent(link: Link, events: Events, target: s
 def test_given_up_in_the_middle(link: Link, version: str) -> None:
     """The client sees that it has not got all: in HTTP/1.0, where the end is the end, only a reset tells."""
     thread = hang(link, "/hang-middle", version)
-    before = link.connection.progress
-    assert before == link.connection.progress
-    assert link.connection.give_up(link.connection.answer, 5.0, "")
+    before = link.connection.exchange.progress
+    assert before == link.connection.exchange.progress
+    assert link.connection.exchange.give_up(link.connection.exchange.response, 5.0, "")
     with pytest.raises(ConnectionResetError):
         link.client.rest()
     link.asked.gate.set()
@@ -577,11 +577,11 @@ def test_given_up_in_the_middle(link: Link, version: str) -> None:
 def test_a_call_that_has_ended_cannot_be_given_up(link: Link) -> None:
     link.client.send(request("GET", "/") * 2)
     poll(lambda: link.connection.receive(NOW) is Verdict.RUN, "the request")
-    link.connection.respond()
-    first = link.connection.answer
-    assert not link.connection.give_up(first, 5.0, "")
+    link.connection.exchange.respond()
+    first = link.connection.exchange.response
+    assert not link.connection.exchange.give_up(first, 5.0, "")
     link.verdict = link.connection.resume(NOW)
-    assert not link.connection.give_up(first, 5.0, "")
+    assert not link.connection.exchange.give_up(first, 5.0, "")
     link.drive()
     assert link.client.answer().status == 200
 

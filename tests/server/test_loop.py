@@ -379,7 +379,7 @@ def test_a_slow_client_is_no_hanging_application() -> None:
     """An application that waits until its client takes more is not given up; the client has its own deadline."""
     with running(2, timeout=2) as server, server.client() as reader:
         reader.send(request("GET", "/big-150000000"))
-        poll(lambda: any(c._outbox.is_full for c in list(server.loop.connections.values())), "a full outbox")  # noqa: SLF001
+        poll(lambda: any(c.exchange.outbox.is_full for c in list(server.loop.connections.values())), "a full outbox")
         with server.client() as hanging:
             assert hanging.get("/wait").status == 504  # so the time has passed
         server.gate.opened.set()

@@ -27,6 +27,7 @@ VALUES: dict[str, tuple[str, Any, list[str]]] = {
     "threads": ("3", 3, ["0", "-1", "1.5", "x", ""]),
     "max_body": ("1k", 1024, ["", "k", "-1", "1.5m", "1t", "1 m m", "\xb2"]),
     "spool_memory": ("2M", 2 << 20, ["", "x"]),
+    "spool_budget": ("1m", 1 << 20, ["x"]),
     "spool_dir": ("/x", "/x", []),
     "head_timeout": ("1.5", 1.5, ["0", "-1", "inf", "nan", "x", ""]),
     "body_idle_timeout": ("2", 2.0, ["0"]),

@@ -61,7 +61,7 @@ class ChunkedDecoder:
                 if not self._remaining:
                     self.state = State.DATA_END
             elif state is State.SIZE:
-                moved = self._size(data, position)
+                moved = self._whole_chunks(data, position, pieces, view) or self._size(data, position)
             elif state is State.DATA_END:
                 moved = self._data_end(data, position)
             elif state is State.TRAILER:
@@ -74,6 +74,28 @@ class ChunkedDecoder:
         self.rest = data[position:]
         return pieces
 
+    def _whole_chunks(self, data: bytes, position: int, pieces: list[memoryview], view: memoryview) -> int:
+        """Take as many chunks as are there as a whole, which is what most are; returns where they end, or 0."""
+        taken = 0
+        while True:
+            match = _SIZE_LINE.match(data, position, position + MAX_SIZE_LINE)
+            if match is None:
+                return taken
+            start = match.end()
+            size = int(match[1], 16)
+            end = start + size
+            if not size or data[end : end + 2] != b"\r\n":  # the last one, or not all there, or wrong
+                return taken
+            self._count_overhead(start - position, size)
+            pieces.append(view[start:end])
+            position = taken = end + 2
+
+    def _count_overhead(self, line: int, size: int) -> None:
+        """Refuse a body that is mostly framing: `line` bytes of it came with `size` of payload."""
+        self._overhead = max(0, self._overhead + line - 16 - 2 * size)
+        if self._overhead > MAX_OVERHEAD:
+            raise Refusal("chunk-overhead-too-large")
+
     def _size(self, data: bytes, position: int) -> int:
         match = _SIZE_LINE.match(data, position, position + MAX_SIZE_LINE)
         if match is None:
@@ -82,10 +104,7 @@ class ChunkedDecoder:
             return position
         self._remaining = int(match[1], 16)
         self.state = State.DATA if self._remaining else State.TRAILER
-        line = match.end() - position
-        self._overhead = max(0, self._overhead + line - 16 - 2 * self._remaining)
-        if self._overhead > MAX_OVERHEAD:
-            raise Refusal("chunk-overhead-too-large")
+        self._count_overhead(match.end() - position, self._remaining)
         return match.end()
 
     def _data_end(self, data: bytes, position: int) -> int:

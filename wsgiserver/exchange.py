@@ -1,0 +1,257 @@
+"""One request on its way through the application: called, answered or failed, given up if it hangs, and logged.
+
+This is the part of a connection that the thread works with which runs the application. It knows the socket, and not
+what the connection waits for (`states.py`). `give_up` alone is the watchdog's, another thread's.
+"""
+
+import contextlib
+import io
+import os
+import socket
+import struct
+import traceback
+from time import monotonic, time
+from typing import Any, Final
+
+from wsgiserver import gateway
+from wsgiserver.accesslog import Record, event
+from wsgiserver.body import Spool
+from wsgiserver.environ import add_body, build
+from wsgiserver.errors import ApplicationError, ClientGone, Refusal
+from wsgiserver.http1.framing import keeps_alive
+from wsgiserver.http1.head import Head
+from wsgiserver.http1.response import plain_answer, refusal_answer
+from wsgiserver.outbox import Outbox
+from wsgiserver.receiver import Receiver
+from wsgiserver.service import Service
+
+RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: on, no time
+
+
+class Exchange:
+    """See above. Used again for each request of a connection; times are those of `time.monotonic`."""
+
+    __slots__ = (
+        "_application_time",
+        "_ended",
+        "_environ",
+        "_receiver",
+        "_request_id",
+        "_service",
+        "_socket",
+        "began",
+        "client",
+        "complete",
+        "is_cut_off",
+        "outbox",
+        "response",
+        "trusted",
+    )
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        receiver: Receiver,
+        client: tuple[str, int],
+        environ: dict[str, Any],
+        service: Service,
+    ) -> None:
+        self.client = client
+        self.trusted = service.trust.covers(client[0])
+        self.outbox = Outbox(sock, service.limits.folder, service.send_timeout)
+        self._socket = sock
+        self._receiver = receiver
+        self._environ = environ
+        self._service = service
+        # The request's
+        self.began = self.complete = 0.0
+        self._request_id = ""
+        # The answer's
+        self.response: gateway.Response | None = None
+        self.is_cut_off = False  # the answer was begun and cannot be finished
+        self._application_time = 0.0
+        self._ended = 0.0  # when the application was done
+
+    @property
+    def kind(self) -> str:
+        """What requests that take alike long have in common: the method, and the path to its second segment."""
+        head = self._receiver.head
+        return f"{head.method} {'/'.join(head.target.partition('?')[0].split('/', 3)[:3])}" if head is not None else ""
+
+    def respond(self) -> None:
+        """Run the application, and send what the socket takes of its answer."""
+        service, head = self._service, self._receiver.head
+        assert head is not None  # noqa: S101 - a request is complete
+        response = self.response = gateway.Response(
+            self.outbox.send,
+            self.outbox.send_file,
+            method=head.method,
+            minor=head.minor,
+            keep_alive=keeps_alive(head) and not service.draining,
+        )
+        try:
+            gateway.run(service.application, self._request(head), response)
+        except ClientGone:
+            self.gone()
+        except ApplicationError as error:
+            event("application-error", target=head.target, error=str(error))
+            self._fail(response, head.method)
+        except BaseException:  # noqa: BLE001 - the boundary of whatever an application can raise
+            event("application-error", target=head.target, error=traceback.format_exc())
+            self._fail(response, head.method)
+        self._ended = monotonic()
+        self._application_time = self._ended - self.complete
+
+    def flush(self) -> bool:
+        """Send what the socket takes of what is left of the answer; True when it is over, one way or another."""
+        try:
+            return self.outbox.flush()
+        except ClientGone:
+            self.gone()
+        except ApplicationError as error:  # a file that is not what it was when its length was told
+            event("application-error", client=self.client[0], error=str(error))
+            self.is_cut_off = True
+            self.gone()
+        return True
+
+    def gone(self) -> None:
+        """Nobody reads the rest of the answer."""
+        if self.response is not None:
+            self.response.keep_alive = False
+        self.outbox.drop()
+
+    def finish(self, now: float) -> bool:
+        """The answer is over: log it. Returns whether another request may follow."""
+        response = self.response
+        assert response is not None  # noqa: S101 - there was an answer
+        self._log(int(response.status[:3]), response.sent, now)
+        self.release()
+        return response.keep_alive
+
+    def refuse(self, refusal: Refusal, now: float) -> None:
+        """Log, and answer, what is not handed to the application."""
+        if refusal.__cause__ is not None:  # the disk's fault, or the administrator's, and not the client's
+            event("spool-failed", error=str(refusal.__cause__))
+        head = self._receiver.head
+        self._request_id = self._service.ids.of(head)
+        self.complete = self._ended = now
+        self._application_time = 0.0
+        self._log(refusal.status, 0, now, refusal.name)
+        self.release()
+        self.send_at_once(refusal_answer(refusal, int(time()), head.method if head else ""))
+
+    def send_at_once(self, data: bytes) -> None:
+        """Send a few bytes of the server's own; a socket that has no room for them is as good as gone."""
+        with contextlib.suppress(OSError):
+            self._socket.send(data)
+
+    def release(self) -> None:
+        """Let go of the request."""
+        self._receiver.release()
+        self.response = None
+
+    # --- An application that hangs ----------------------------------------------------------------------------
+
+    @property
+    def progress(self) -> object:
+        """Something that differs from before if the application has done anything, or waits for its client."""
+        response, outbox = self.response, self.outbox
+        return object() if response is None or outbox.is_full else (response.phase, response.sent, outbox.kept)
+
+    def give_up(self, response: object, after: float, stack: str) -> bool:
+        """Answer in the place of the application, or cut its answer off.
+
+        Returns False if the call, known by its `response`, has just ended. The flag is set before the phase is looked
+        at, and `Response` does it the other way round, so at most one of the two answers.
+        """
+        current, head = self.response, self._receiver.head
+        if current is None or current is not response or head is None:
+            return False
+        current.given_up = True
+        if current.phase is gateway.Phase.DONE:
+            return False
+        event("application-timeout", request_id=self._request_id, target=head.target, after=after, stack=stack)
+        if current.phase is gateway.Phase.SENDING:
+            self.is_cut_off = True
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - closes the socket, and keeps its number taken
+                os.dup2(nothing.fileno(), self._socket.fileno(), inheritable=False)
+        else:
+            self.send_at_once(refusal_answer(Refusal("application-timeout"), int(time()), head.method))
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_WR)
+        return True
+
+    @property
+    def is_given_up(self) -> bool:
+        return self.response is not None and self.response.given_up
+
+    def note_given_up(self, now: float) -> None:
+        """Log what `give_up` has done."""
+        assert self.response is not None  # noqa: S101 - is_given_up
+        self._ended = now
+        self._application_time = now - self.complete
+        status = int(self.response.status[:3]) if self.is_cut_off else 504
+        self._log(status, self.response.sent, now, "application-timeout")
+
+    # ----------------------------------------------------------------------------------------------------------
+
+    def _request(self, head: Head) -> dict[str, Any]:
+        receiver = self._receiver
+        environ = build(self._environ, head, self.client, self._service.trust if self.trusted else None)
+        environ["HTTP_X_REQUEST_ID"] = self._request_id = self._service.ids.of(head)
+        if receiver.spool is None:
+            environ["wsgi.input"] = io.BytesIO()
+            if "content-length" in head.fields:
+                environ["CONTENT_LENGTH"] = "0"
+        else:
+            add_body(environ, receiver.spool.rewind(), receiver.spool.size, receiver.trailers)
+        return environ
+
+    def _fail(self, response: gateway.Response, method: str) -> None:
+        """The application failed: say so if nothing was said yet; else cut the answer off, so that it shows."""
+        response.keep_alive = False
+        if response.phase is gateway.Phase.DONE:  # the client has a whole answer
+            return
+        if response.phase is gateway.Phase.SENDING:
+            self.is_cut_off = True
+            return
+        response.phase = gateway.Phase.SENDING
+        if response.given_up:
+            return
+        response.status = "500"
+        answer = plain_answer(500, "Internal Server Error", "the application failed", int(time()), method)
+        try:
+            self.outbox.send(answer)
+        except ClientGone:
+            self.gone()
+
+    def _log(self, status: int, sent: int, now: float, refused: str = "") -> None:
+        service, receiver = self._service, self._receiver
+        if service.metrics is None and not service.log.wanted:
+            return
+        head, spool = receiver.head, receiver.spool
+        record = Record(
+            client=self.client[0],
+            request_id=self._request_id,
+            method=head.method if head else "",
+            target=head.target if head else "",
+            status=status,
+            received=spool.size if spool else 0,
+            sent=sent,
+            framing=receiver.framing,
+            spool=_where(spool),
+            receive=self.complete - self.began,
+            application=self._application_time,
+            send=now - self._ended,
+            refused=refused,
+        )
+        service.log.add(record)
+        if service.metrics is not None:
+            service.metrics.finished(record)
+
+
+def _where(spool: Spool | None) -> str:
+    if spool is None or not spool.size:
+        return "none"
+    return "memory" if spool.in_memory else "file"
