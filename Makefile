@@ -3,7 +3,7 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help up down dev env doctor logs ps shell token build test check bench lock clean
+.PHONY: help up down dev env doctor logs ps shell token build test coverage check bench lock clean
 
 S ?=
 ARGS ?=
@@ -40,6 +40,8 @@ build:  ## build the images
 	@scripts/env.sh && scripts/images.sh && scripts/compose.sh build
 test:  ## all tests; without an engine, all that need none (ARGS="-k chunked")
 	@scripts/test.sh $(ARGS)
+coverage:  ## branches covered where all have to be (`make test` looks, too)
+	@scripts/venv.sh dev && .venv/bin/python tests/test_coverage.py
 check:  ## lint, format, types, scripts, configuration
 	@scripts/check.sh
 bench:  ## measure side by side with gunicorn

@@ -2,13 +2,14 @@
 
 import io
 import os
+import re
 import sys
 from typing import Any
 from wsgiref.validate import check_environ  # type: ignore[attr-defined] # not in typeshed, and stable since 2006
 
 import pytest
 
-from wsgiserver.environ import _FROM_PROXY, _FROM_STRANGER, Trust, add_body, build, template
+from wsgiserver.environ import _FROM_PROXY, _FROM_STRANGER, RequestIds, Trust, add_body, build, template
 from wsgiserver.filewrapper import FileWrapper
 from wsgiserver.http1.head import parse_head
 
@@ -262,3 +263,30 @@ def test_names_are_not_remembered_without_bound() -> None:
         environ(f"GET /|X-N{n}: y", PROXIES)
     assert len(_FROM_STRANGER) <= 1024
     assert len(_FROM_PROXY) <= 1024
+
+
+@pytest.mark.parametrize(
+    ("sent", "is_kept"),
+    [
+        ("0af7651916cd43dd8448eb211c80319c", True),
+        ("Root=1-67891233-abcdef012345678912345678", True),
+        ("x" * 128, True),
+        ("x" * 129, False),
+        ("", False),
+        ("two words", False),
+        ("a, b", False),
+        ('"', False),
+        ("\xe9", False),
+    ],
+)
+def test_a_request_id_is_kept_where_it_is_fit_to_be_repeated(sent: str, *, is_kept: bool) -> None:
+    head = parse_head(f"GET / HTTP/1.1\r\nHost: a\r\nX-Request-ID: {sent}\r\n\r\n".encode("latin-1"))
+    assert (RequestIds().of(head) == sent) is is_kept
+
+
+def test_request_ids_of_our_own_are_all_different() -> None:
+    head = parse_head(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    one, other = RequestIds(), RequestIds()
+    made = [ids.of(asked) for ids in (one, other) for asked in (head, head, None, None)]
+    assert len(set(made)) == 8
+    assert all(re.fullmatch("[0-9a-f]{32}", name) for name in made)

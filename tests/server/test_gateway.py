@@ -831,3 +831,14 @@ def test_early_hints_between_start_response_and_the_head() -> None:
         yield b"a"
 
     assert Exchange(application).sends[0] == HINTS
+
+
+def test_an_answer_that_was_given_up_is_not_begun() -> None:
+    """Another thread has answered, or cut the client off: what the application says then goes nowhere."""
+    sends: list[bytes] = []
+    response = Response(sends.append, no_file, method="GET", minor=1, keep_alive=True)
+    write = response.start_response("200 OK", [])
+    response.given_up = True
+    with pytest.raises(ClientGone):
+        write(b"too late")
+    assert sends == []
