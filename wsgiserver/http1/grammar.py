@@ -8,8 +8,6 @@ from typing import Final
 
 TOKEN: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"  # noqa: S105 - a production, RFC 9110, section 5.6.2
 OWS: Final = r"[ \t]*+"  # section 5.6.3
-VISIBLE: Final = r"[\x21-\x7e\x80-\xff]++"  # VCHAR / obs-text, section 5.5
-FIELD_VALUE: Final = rf"(?:{OWS}{VISIBLE})*+"  # starts and ends with a visible character, or is empty
 FIELD_LINE: Final = (
     rf"{TOKEN}:[\t\x20-\x7e\x80-\xff]*+\r\n"  # no space before the colon, no folding (RFC 9112, 5.1, 5.2)
 )

@@ -3,7 +3,17 @@
 import pytest
 
 from wsgiserver.errors import Refusal
-from wsgiserver.http1.head import LOWERCASE, MAX_FIELDS, MAX_HEAD, MAX_LINE, Head, find_end, parse_head, parse_trailers
+from wsgiserver.http1.head import (
+    _HOSTS,
+    LOWERCASE,
+    MAX_FIELDS,
+    MAX_HEAD,
+    MAX_LINE,
+    Head,
+    find_end,
+    parse_head,
+    parse_trailers,
+)
 
 H = "Host: a\r\n"
 
@@ -216,7 +226,19 @@ def test_spellings_are_not_remembered_without_bound() -> None:
         assert outcome(f"GET / HTTP/1.1\r\n{H}X-{n}: y\r\n\r\n".encode()) == Head(
             "GET", "/", 1, {"host": "a", f"x-{n}": "y"}
         )
+        assert outcome(f"GET / HTTP/1.1\r\nHost: h{n}\r\n\r\n".encode()) == get(host=f"h{n}")
     assert len(LOWERCASE) <= 1024
+    assert len(_HOSTS) <= 1024
+
+
+def test_what_is_long_is_not_remembered() -> None:
+    LOWERCASE.clear()
+    _HOSTS.clear()
+    long = "x" * 1000
+    assert outcome(f"GET / HTTP/1.1\r\nHost: {long}\r\n{long}: y\r\n\r\n".encode()) == Head(
+        "GET", "/", 1, {"host": long, long: "y"}
+    )
+    assert not any(len(kept) > 100 for kept in [*LOWERCASE, *_HOSTS])
 
 
 @pytest.mark.parametrize(
