@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "loop",
         "metrics",
         "receiver",
+        "reloader",
         "resources",
         "scoreboard",
         "service",
@@ -81,6 +82,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "body": {"errors"},
     "accesslog": set(),
     "metrics": {"__init__", "accesslog", "errors", "scoreboard"},
+    "reloader": set(),
     "resources": set(),
     "scoreboard": set(),
     "sockets": set(),
@@ -124,6 +126,7 @@ MUST_NEVER: dict[str, set[str]] = {
     "metrics": {"select", "socket", "threading", "time"},  # one writer per slot, so no lock
     "loop": {"http", "threading"},
     "baton": {"http", "select", "socket"},
+    "reloader": {"signal", "socket", "multiprocessing"},
     "crew": INPUT_OUTPUT,  # decides, and does nothing
     "supervisor": {"importlib", "threading"},  # a process that forks has one thread
 }

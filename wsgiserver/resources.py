@@ -28,16 +28,14 @@ class Advice(NamedTuple):
 
 
 def advise(cpus: int, root: Path = Path("/")) -> Advice:
-    """Return how many workers fit: one for each CPU of `cpus` that the quota allows, if the memory suffices."""
+    """Return how many workers to have: one for each of `cpus`, as far as quota and memory allow, and at least one."""
     quota, memory = cpu_quota(root), memory_limit(root)
-    options = [(cpus, f"{cpus} CPUs to run on")]
+    limits = [(cpus, f"{cpus} CPUs to run on")]
     if quota is not None:
-        options.append((max(1, ceil(quota)), f"a quota of {quota:g} CPUs"))
+        limits.append((ceil(quota), f"a quota of {quota:g} CPUs"))
     if memory is not None:
-        fit = f"{memory >> 20} MiB of memory, {WORKER_MEMORY >> 20} for each"
-        options.append((max(1, memory // WORKER_MEMORY), fit))
-    workers, reason = min(options, key=lambda option: option[0])
-    return Advice(workers, f"{reason} (looked at: {'; '.join(text for _, text in options)})")
+        limits.append((memory // WORKER_MEMORY, f"{memory >> 20} MiB of memory, {WORKER_MEMORY >> 20} for each"))
+    return Advice(max(1, min(limits)[0]), "; ".join(f"{text}: {workers}" for workers, text in limits))
 
 
 def cpus() -> int:
@@ -89,7 +87,8 @@ def _groups(root: Path, controller: str) -> Iterator[Path]:
         _, names, path = line.split(":", 2)
         if names and controller not in names.split(","):
             continue
-        top = root / "sys/fs/cgroup" / names
+        mount = root / "sys/fs/cgroup"
+        top = mount / names if (mount / names).is_dir() else mount / controller
         group = top / path.lstrip("/")
         yield group
         while group != top:

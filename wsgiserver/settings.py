@@ -62,6 +62,18 @@ whole: Final = at_least(0)
 positive_size: Final = at_least(1, size)
 
 
+def count_or_auto(text: str) -> int:
+    """Parse a whole number from 1 on, or `auto`, which is 0."""
+    return 0 if text == "auto" else count(text)
+
+
+def octal(text: str) -> int:
+    """Parse permissions as `chmod` takes them."""
+    if not re.fullmatch("[0-7]{1,4}", text) or int(text, 8) > 0o777:  # noqa: PLR2004 - all permissions there are
+        raise ValueError("permissions are octal digits, like 660")
+    return int(text, 8)
+
+
 def flag(text: str) -> bool:
     """Parse a yes or a no."""
     try:
@@ -101,7 +113,10 @@ class Settings:
         "-b",
         "127.0.0.1:8000",
     )
-    workers: int = _setting(1, count, "processes", "-w")
+    socket_mode: int = _setting(0o660, octal, "permissions of a unix socket, in octal", shown="660")
+    workers: int = _setting(
+        1, count_or_auto, "processes; auto for as many as the CPUs, their quota and the memory allow", "-w"
+    )
     threads: int = _setting(4, count, "threads in each process: how many requests it can run at once")
     max_body: int = _setting(100 << 20, size, "largest request body; a larger one gets 413", shown="100m")
     spool_memory: int = _setting(
@@ -139,6 +154,15 @@ class Settings:
     max_connections_per_address: int = _setting(
         0, whole, "connections from one address to one process, trusted proxies excepted; 0 for any number"
     )
+    preload: bool = _setting(
+        default=False,
+        parse=flag,
+        meaning="load the application once, before the processes are made, which then share its memory",
+        shown="no",
+    )
+    reload: bool = _setting(
+        default=False, parse=flag, meaning="for development: replace a worker when its code changes", shown="no"
+    )
     forwarded_allow_ips: tuple[str, ...] = _setting(
         (), names, "proxies whose X-Forwarded-* are believed: addresses, networks, or * for any", shown="none"
     )
@@ -153,6 +177,7 @@ class Settings:
 # What makes no sense together, and the sentence that says so.
 CONTRADICTIONS: Final[tuple[tuple[Callable[[Settings], bool], str], ...]] = (
     (lambda its: not its.access_log and its.access_logfile != "-", "--no-access-log excludes --access-logfile"),
+    (lambda its: its.preload and its.reload, "--preload loads the application once, --reload again: only one of them"),
 )
 
 

@@ -1,6 +1,6 @@
 """The parent: binds, forks, watches, restarts, and ends when asked to.
 
-It has one thread, never imports the application and knows no HTTP. Signals become bytes in a
+It has one thread, never imports the application (but with `--preload`) and knows no HTTP. Signals become bytes in a
 pipe; the main loop waits on that pipe, and on one by which workers say that there is something new to be seen on the
 scoreboard. Who comes and goes is decided in `crew.py`. As PID 1 of a container it also reaps what others leave behind.
 
@@ -23,7 +23,7 @@ from math import inf
 from time import monotonic
 from typing import Final, NoReturn
 
-from wsgiserver import metrics, sockets, worker
+from wsgiserver import metrics, resources, sockets, worker
 from wsgiserver.accesslog import check_file, event
 from wsgiserver.body import check_folder
 from wsgiserver.crew import Move, Worker, next_move
@@ -48,7 +48,7 @@ class Supervisor:
     def __init__(self, application: str, settings: Settings) -> None:
         self._name = application
         self._application: worker.What = application
-        self._settings = settings
+        self._settings = settings = settings if settings.workers else _with_workers(settings)
         self._crew: dict[int, Worker] = {}
         self._admin: Worker | None = None  # the admin listener's process
         self._wanted = settings.workers
@@ -60,8 +60,8 @@ class Supervisor:
         self._exit_code = 0
         self._served = False  # a worker has had the application loaded
         _check(settings)
-        self._listeners = _listen("--bind", settings.bind)
-        self._admin_listeners = _listen("--admin-bind", settings.admin_bind)
+        self._listeners = _inherited() or _listen("--bind", settings.bind, settings.socket_mode)
+        self._admin_listeners = _listen("--admin-bind", settings.admin_bind, settings.socket_mode)
         self._scoreboard = Scoreboard(metrics.COUNTS, metrics.SUMS)
         self._signals, self._signal_writer = worker.pipe()
         self._alive_reader, self._alive_writer = os.pipe()  # ends in the children when this process does
@@ -69,6 +69,12 @@ class Supervisor:
 
     def run(self) -> int:
         """Supervise until stopped; returns the exit code."""
+        if self._settings.preload:
+            preloaded = worker.preload(self._name)
+            if preloaded is None:
+                event("application-unusable", application=self._name)
+                return worker.CANNOT_IMPORT
+            self._application = preloaded
         signal.set_wakeup_fd(self._signal_writer, warn_on_full_buffer=False)
         for number in _OBEYED:
             signal.signal(number, lambda *_: None)
@@ -278,7 +284,8 @@ class Supervisor:
                 os.kill(member.pid, signal.SIGUSR1)
 
     def _reload(self) -> None:
-        event("reloading", workers=len(self._crew))
+        code = "as it was loaded at the start: --preload" if self._settings.preload else "as it is now"
+        event("reloading", workers=len(self._crew), code=code)
         for member in self._crew.values():
             member.outdated = True
 
@@ -298,8 +305,17 @@ class Supervisor:
         self._dismiss(self._crew.values(), number, patience)
 
 
+def _with_workers(settings: Settings) -> Settings:
+    """Take `--workers auto` for a number."""
+    advice = resources.advise(resources.cpus())
+    event("workers-chosen", workers=advice.workers, reason=advice.reason)
+    return replace(settings, workers=min(advice.workers, MOST_WORKERS))
+
+
 def _check(settings: Settings) -> None:
     """Find out now what would otherwise fail in the middle of an upload."""
+    if settings.workers > MOST_WORKERS:
+        raise SettingError(f"--workers: at most {MOST_WORKERS}")
     try:
         Trust(settings.forwarded_allow_ips)
     except ValueError as error:
@@ -314,11 +330,18 @@ def _check(settings: Settings) -> None:
         raise SettingError(f"--access-logfile: {error}") from error
 
 
-def _listen(flag: str, binds: tuple[str, ...]) -> list[socket.socket]:
+def _inherited() -> list[socket.socket]:
+    try:
+        return sockets.inherited(os.environ, os.getpid())
+    except ValueError as error:
+        raise SettingError(f"LISTEN_FDS: {error}") from error
+
+
+def _listen(flag: str, binds: tuple[str, ...], mode: int) -> list[socket.socket]:
     listeners = []
     for bind in binds:
         try:
-            listeners.append(sockets.listen(bind))
+            listeners.append(sockets.listen(bind, mode))
         except ValueError as error:
             raise SettingError(f"{flag}: {error}") from error
         except OSError as error:

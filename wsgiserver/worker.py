@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import traceback
 from functools import partial
 from random import randint
@@ -26,6 +27,7 @@ from wsgiserver.gateway import Application
 from wsgiserver.loop import Capacity, Hooks, Loop
 from wsgiserver.metrics import Metrics
 from wsgiserver.receiver import Limits
+from wsgiserver.reloader import Reloader, apology
 from wsgiserver.resources import resident
 from wsgiserver.scoreboard import Phase, Slot
 from wsgiserver.service import Service
@@ -133,6 +135,28 @@ def load(spec: str) -> Application:
     return application
 
 
+def loaded(spec: str) -> Application | BaseException:
+    """As `load`, but what goes wrong is logged, and returned."""
+    try:
+        return load(spec)
+    except BaseException as error:  # noqa: BLE001 - the boundary of importing, whatever it is that fails
+        event("application-not-loaded", application=spec, error=traceback.format_exc())
+        return error
+
+
+def preload(spec: str) -> Application | None:
+    """Load the application in the process that will be the parent of all workers; None where that fails."""
+    application = loaded(spec)
+    if isinstance(application, BaseException):
+        return None
+    threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    if threads:
+        event("preload-threads", threads=", ".join(threads), because="workers are made without them")
+    gc.collect()
+    gc.freeze()
+    return application
+
+
 def run(application: What, settings: Settings, listeners: list[socket.socket], lifeline: Lifeline) -> int:
     """Serve an application, or the one to be imported by that name, until told to stop; returns the exit code.
 
@@ -140,13 +164,15 @@ def run(application: What, settings: Settings, listeners: list[socket.socket], l
     """
     faulthandler.enable(file=2)  # SIGABRT, from a supervisor that has lost patience, shows the stack of every thread
     signals = _signals_as_bytes()
+    reloader = Reloader() if settings.reload else None
+    failure = None
     if isinstance(application, str):
-        name = application
-        try:
-            application = load(name)
-        except BaseException:  # noqa: BLE001 - the boundary of importing: whatever it is, it is told and ends the worker
-            event("application-not-loaded", application=name, error=traceback.format_exc())
-            return CANNOT_IMPORT
+        result = loaded(application)
+        if isinstance(result, BaseException):
+            if reloader is None:
+                return CANNOT_IMPORT
+            failure, result = result, apology(result)
+        application = result
     gc.collect()
     gc.freeze()  # what is loaded stays: later collections need not look at it, and its pages stay shared
     service = _service(application, settings, Metrics(lifeline.slot) if settings.admin_bind else None)
@@ -155,9 +181,18 @@ def run(application: What, settings: Settings, listeners: list[socket.socket], l
     loop.watch(signals, lambda: _obey(os.read(signals, 64), service, loop, pulse))
     loop.watch(lifeline.parent, lambda: _orphaned(lifeline.parent, service, loop, pulse, settings.graceful_timeout))
     pulse.become(Phase.READY)
+    if reloader is not None:
+        reloader.start(partial(_renew, pulse), failure)
     loop.run()
     service.log.close()
     return 0
+
+
+def _renew(pulse: Pulse, file: str) -> None:
+    """A file has changed: have another worker at once, which clients wait for, and end."""
+    event("file-changed", file=file)
+    pulse.become(Phase.DRAINING)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _service(application: Application, settings: Settings, metrics: Metrics | None) -> Service:

@@ -23,7 +23,8 @@ from wsgiserver.settings import (
 # One good value of each setting, as text and as what it becomes, and some that will not do.
 VALUES: dict[str, tuple[str, Any, list[str]]] = {
     "bind": ("127.0.0.1:1, unix:/x", ("127.0.0.1:1", "unix:/x"), ["", " , "]),
-    "workers": ("3", 3, ["0", "-1", "1.5", "x", ""]),
+    "socket_mode": ("600", 0o600, ["8", "u+x", "-1", "1777", ""]),
+    "workers": ("auto", 0, ["0", "many", "-1", "1.5", "x", ""]),
     "threads": ("3", 3, ["0", "-1", "1.5", "x", ""]),
     "max_body": ("1k", 1024, ["", "k", "-1", "1.5m", "1t", "1 m m", "\xb2"]),
     "spool_memory": ("2M", 2 << 20, ["", "x"]),
@@ -43,6 +44,8 @@ VALUES: dict[str, tuple[str, Any, list[str]]] = {
     "handoff": ("0.1", 0.1, ["0"]),
     "max_connections": ("5", 5, ["0"]),
     "max_connections_per_address": ("7", 7, ["-1", "x"]),
+    "preload": ("yes", True, ["maybe"]),
+    "reload": ("yes", True, ["maybe"]),
     "forwarded_allow_ips": ("10.0.0.0/8, ::1", ("10.0.0.0/8", "::1"), []),
     "admin_bind": ("127.0.0.1:1, unix:/x", ("127.0.0.1:1", "unix:/x"), ["", " , "]),
     "access_log": ("no", False, ["", "maybe", "2"]),
@@ -123,10 +126,9 @@ def test_flag_beats_variable_beats_default(name: str, tmp_path: Path, monkeypatc
         text = value = str(tmp_path / "x")
     monkeypatch.setenv(VARIABLE_PREFIX + name.upper(), text)
     assert getattr(given(), name) == value
-    if name == "access_log":
-        assert given("--access-log").access_log is True
-        monkeypatch.setenv("WSGISERVER_ACCESS_LOG", "yes")
-        assert given("--no-access-log").access_log is False
+    if isinstance(value, bool):
+        no = flag_name(name).replace("--", "--no-")
+        assert getattr(given(no if value else flag_name(name)), name) is not value
         return
     monkeypatch.setenv(VARIABLE_PREFIX + name.upper(), "4" if "bind" not in name else ":4")
     assert getattr(given(flag_name(name), text), name) == value

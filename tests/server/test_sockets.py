@@ -1,12 +1,13 @@
 """Where to listen: names -> listening sockets, and what is no name."""
 
+import os
 import socket
 import stat
 from pathlib import Path
 
 import pytest
 
-from wsgiserver.sockets import describe, host_and_port, listen
+from wsgiserver.sockets import describe, host_and_port, inherited, listen
 
 
 @pytest.mark.parametrize(
@@ -94,6 +95,28 @@ def test_what_is_no_socket_is_not_removed(tmp_path: Path) -> None:
     assert path.read_text() == "data"
     with pytest.raises(OSError, match="No such file"):
         listen(f"unix:{tmp_path}/missing/s")
+
+
+def test_the_mode_of_a_unix_socket_leaves_that_of_other_files_alone(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        for mode in (0o600, 0o666, 0o770):
+            with listen(f"unix:{tmp_path / 's'}", mode):
+                assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == mode
+        with pytest.raises(OSError, match="No such file"):
+            listen(f"unix:{tmp_path}/missing/s", 0o666)
+    finally:
+        assert os.umask(before) == 0o027
+
+
+def test_variables_of_inherited_sockets_are_removed() -> None:
+    for owner in ("1", ""):
+        variables = {"LISTEN_FDS": "1", "LISTEN_PID": owner, "LISTEN_FDNAMES": "x", "OTHER": "y"}
+        assert inherited(variables, pid=2) == []
+        assert variables == {"OTHER": "y"}
+    with pytest.raises(ValueError, match="invalid literal"):
+        inherited({"LISTEN_FDS": "x", "LISTEN_PID": "2"}, pid=2)
+    assert inherited({}, pid=2) == []
 
 
 def test_a_port_that_is_taken() -> None:
