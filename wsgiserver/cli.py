@@ -34,6 +34,7 @@ _GUNICORN: Final = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    _fill_standard_streams()
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["healthcheck"]:
         return healthcheck.main(arguments[1:])
@@ -43,6 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"wsgiserver: {error}", file=sys.stderr)  # noqa: T201 - the command line speaks to people
         return 1 if isinstance(error, OSError) else 2
     return supervisor.run()
+
+
+def _fill_standard_streams() -> None:
+    """Where one was closed, a socket would get its number, and what is logged."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004 - standard error
+        pass
+    os.close(fd)
 
 
 def _understood(arguments: Sequence[str]) -> tuple[str, Settings]:

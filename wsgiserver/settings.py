@@ -139,7 +139,7 @@ class Settings:
         30.0, seconds, "without a byte of an answer being taken until the client is given up"
     )
     timeout: float = _setting(
-        30.0, seconds_or_never, "in the application without progress until its client gets 504; 0 for never"
+        30.0, seconds_or_never, "in the application without progress until its client gets 504; 0 for never", "-t"
     )
     graceful_timeout: float = _setting(
         80.0, seconds, "for requests to finish when asked to stop; then they are cut off"

@@ -5,6 +5,9 @@ import json
 import os
 import select
 import signal
+import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.server.conftest import Serve
-from tests.server.harness import poll
+from tests.server.conftest import ROOT, Serve
+from tests.server.harness import PATIENCE, Client, poll
 from wsgiserver.accesslog import KEPT, AccessLog, NoLog, Record, Sink, check_file, event
 
 RECORD = Record("192.0.2.1", "id", "GET", "/", 200, 0, 5, "none", "none", 0.0001, 1.5, 0.00000001, "")
@@ -318,6 +321,47 @@ def test_requests_are_answered_while_nobody_reads_the_log(serve: Serve, workers:
         for client in clients:
             client.socket.close()
     assert {json.loads(line)["target"] for line in data.splitlines()} == {target, "/"}
+
+
+class Unheard:
+    """A server whose standard streams are what a shell's redirections say; on a unix socket."""
+
+    def __init__(self, folder: Path, redirections: str, stderr: int = subprocess.DEVNULL) -> None:
+        self._path = folder / "socket"
+        command = f"exec {sys.executable} -m wsgiserver tests.server.application -b unix:{self._path} {redirections}"
+        null = subprocess.DEVNULL
+        self.process = subprocess.Popen(["sh", "-c", command], cwd=ROOT, stdin=null, stdout=null, stderr=stderr)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(PATIENCE) == 0
+
+    def status(self, target: str) -> int:
+        with socket.socket(socket.AF_UNIX) as sock:
+            poll(lambda: sock.connect_ex(str(self._path)) == 0, "the server to listen")
+            return Client(sock).get(target).status
+
+
+def test_failures_are_answered_while_nobody_reads_of_them(tmp_path: Path) -> None:
+    """Events of the application's errors are long, and standard error is a pipe that is full after two of them."""
+    with Stalled() as pipe:
+        with Unheard(tmp_path, "--no-access-log", pipe.writer) as server:
+            assert {server.status("/fail") for _ in range(100)} == {500}
+        assert b'"started"' in pipe.read()
+
+
+@pytest.mark.parametrize("redirections", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_standard_streams_that_are_closed(tmp_path: Path, redirections: str) -> None:
+    """Else a socket or a pipe of the server's would get their numbers, and what is logged."""
+    with Unheard(tmp_path, redirections) as server:
+        assert [server.status("/"), server.status("/fail"), server.status("/")] == [200, 500, 200]
+        children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+        for pid in (server.process.pid, *children):
+            assert {Path(f"/proc/{pid}/fd/{fd}").readlink() for fd in range(3)} == {Path(os.devnull)}
 
 
 # --- Files --------------------------------------------------------------------------------------------------

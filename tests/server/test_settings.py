@@ -193,8 +193,8 @@ def test_repeated_flags() -> None:
 
 
 def test_short_flags() -> None:
-    settings = given("-b", ":1", "-w", "7")
-    assert (settings.bind, settings.workers) == ((":1",), 7)
+    settings = given("-b", ":1", "-w", "7", "-t", "9")
+    assert (settings.bind, settings.workers, settings.timeout) == ((":1",), 7, 9.0)
 
 
 def test_every_setting_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
