@@ -18,7 +18,6 @@ from wsgiserver.sockets import host_and_port
 
 VARIABLE: Final = VARIABLE_PREFIX + "ADMIN_BIND"
 PATIENCE: Final = 5.0  # seconds
-_ANY: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # where to listen -> whom to call
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -54,8 +53,8 @@ def ask(bind: str, path: str, patience: float) -> tuple[int, str]:
 
 def _connected(bind: str, patience: float) -> socket.socket:
     if not bind.startswith("unix:"):
-        host, port = host_and_port(bind)
-        return socket.create_connection((_ANY.get(host, host), port), patience)
+        host, port = host_and_port(bind)  # "any address" is this machine, when called
+        return socket.create_connection((host or "127.0.0.1", port), patience)
     sock = socket.socket(socket.AF_UNIX)
     sock.settimeout(patience)
     sock.connect(bind.removeprefix("unix:"))

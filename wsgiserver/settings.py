@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from difflib import get_close_matches
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 VARIABLE_PREFIX: Final = "WSGISERVER_"
 _SIZE = re.compile(r"([0-9]+)([kmg]?)", re.IGNORECASE)
@@ -113,7 +113,9 @@ class Settings:
         "-b",
         "127.0.0.1:8000",
     )
-    socket_mode: int = _setting(0o660, octal, "permissions of a unix socket, in octal", shown="660")
+    socket_mode: Annotated[int, "0o660 in a file would come as 432"] = _setting(
+        0o660, octal, "permissions of a unix socket, in octal", shown="660"
+    )
     workers: int = _setting(
         1, count_or_auto, "processes; auto for as many as the CPUs, their quota and the memory allow", "-w"
     )
@@ -240,7 +242,7 @@ def _read(given: Mapping[str, Any], known: Mapping[str, Field[Any]], place: str 
 def _parse(setting: Field[Any], value: Any, source: str) -> Any:
     """Parse a text, or what a file or a flag has in its place; `source` is where it was found."""
     if type(value) not in {str, *_NATIVE.get(setting.type, ())}:  # and a boolean is no number
-        raise SettingError(f"{source}: {value!r} will not do: it is of type {type(value).__name__}")
+        raise SettingError(f"{source}: {value!r} will not do: it is of type {type(value).__name__}; a string would do")
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
     try:
         return setting.metadata["parse"](text)
