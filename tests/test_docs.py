@@ -4,17 +4,29 @@ Should one fail: it shows the table as it has to be, and `python tests/test_docs
 """
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from wsgiserver.errors import REFUSALS
+from wsgiserver.errors import REFUSALS, Refusal
 from wsgiserver.metrics import COUNTS, SUMS, application
+from wsgiserver.receiver import Limits, Receiver, Stage
 from wsgiserver.scoreboard import Scoreboard
 from wsgiserver.settings import declared
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVER = ROOT / "docs" / "wsgiserver.md"
+REFUSALS_PAGE = ROOT / "docs" / "refusals.md"
+# Takes time, or more than one connection: too much to be shown by bytes alone.
+NOT_SHOWN = {
+    "head-timeout",
+    "body-timeout",
+    "body-too-slow",
+    "spool-full",
+    "too-many-connections",
+    "application-timeout",
+}
 PATHS = re.compile(r"`((?:tests|docs|app|wsgiserver|scripts|nginx|bench)/[\w./-]*)(?:::(\w+))?`")
 
 
@@ -62,11 +74,46 @@ def test_a_table_says_what_the_code_says(name: str) -> None:
     assert put(text, name) == text
 
 
-@pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md", "docs/wsgiserver.md"])
+@pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md", "docs/wsgiserver.md", "docs/refusals.md"])
 def test_paths_and_tests_that_are_named_exist(page: str) -> None:
     for path, test in PATHS.findall((ROOT / page).read_text()):
         assert (ROOT / path).exists(), path
         assert not test or f"def {test}(" in (ROOT / path).read_text(), f"{path}::{test}"
+
+
+def explained() -> dict[str, str]:
+    """Return what docs/refusals.md has under each name, in its order."""
+    parts = re.split(r"(?m)^## `(.*)`$", REFUSALS_PAGE.read_text())[1:]
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def test_every_refusal_is_explained() -> None:
+    assert list(explained()) == list(REFUSALS), "docs/refusals.md has a section for each, in the order of errors.py"
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_an_explanation_tells_the_status_and_what_to_change(name: str) -> None:
+    text = explained()[name]
+    assert text.startswith(f"\n\n{REFUSALS[name][0].value}. ")
+    assert re.search(r"(?m)^\*Change\* ", text)
+    assert text.count("```") == 2
+    flags = {setting.name.replace("_", "-") for setting in declared()}
+    assert {flag for flag in re.findall(r"`--([a-z-]+)", text) if not flag.startswith("http")} <= flags
+
+
+@pytest.mark.parametrize("name", [name for name in REFUSALS if name not in NOT_SHOWN])
+def test_what_is_shown_is_refused_by_that_name(name: str) -> None:
+    """The command as it stands there is run, but for its `nc`."""
+    command = explained()[name].split("```")[1].strip().rpartition(" | nc ")[0]
+    data = subprocess.run(["bash", "-c", command], capture_output=True, check=True).stdout
+    receiver = Receiver(Limits(100 << 20, 1000, None))
+    try:
+        receiver.feed(data)
+    except Refusal as refusal:
+        assert refusal.name == name  # noqa: PT017 - that nothing is refused has a meaning as well
+    else:
+        assert (receiver.stage, name) == (Stage.BODY, "body-truncated")
+    receiver.release()
 
 
 def test_the_readme_names_every_variable() -> None:

@@ -18,7 +18,10 @@ from tests.server.harness import PATIENCE, Answer, Client, poll
 ROOT = Path(__file__).parents[2]
 
 # Deadlines that no test meets by accident, however long the machine is busy with something else.
-PATIENT = [f"--{name}-timeout=600" for name in ("head", "body", "body-idle", "send")] + ["--keep-alive=600"]
+PATIENT = [f"--{name}-timeout=600" for name in ("head", "body", "body-idle", "send")] + [
+    "--timeout=600",
+    "--keep-alive=600",
+]
 
 
 class Server:
