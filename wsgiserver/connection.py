@@ -13,7 +13,7 @@ from wsgiserver.errors import Refusal
 from wsgiserver.exchange import RESET, Exchange
 from wsgiserver.http1.framing import CHUNKED
 from wsgiserver.http1.response import CONTINUE
-from wsgiserver.receiver import Receiver, Stage
+from wsgiserver.receiver import COMPLETE, Receiver
 from wsgiserver.service import Service
 from wsgiserver.states import (
     ABANDONED,
@@ -149,11 +149,11 @@ class Connection:
             stage = receiver.feed(data)
         except Refusal as refusal:
             return self._refuse(refusal, now)
-        if stage is Stage.COMPLETE:
+        if stage is COMPLETE:
             self._move(APPLICATION)
             self.exchange.complete = now
             return RUN
-        if stage is Stage.BODY:
+        if receiver.head is not None:
             self._body_goes_on(now)
         return READ
 

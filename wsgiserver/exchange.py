@@ -18,6 +18,7 @@ from wsgiserver.accesslog import Record, event
 from wsgiserver.body import Spool
 from wsgiserver.environ import add_body, build
 from wsgiserver.errors import ApplicationError, ClientGone, Refusal
+from wsgiserver.gateway import DONE, SENDING
 from wsgiserver.http1.framing import keeps_alive
 from wsgiserver.http1.head import Head
 from wsgiserver.http1.response import plain_answer, refusal_answer
@@ -168,10 +169,10 @@ class Exchange:
         if current is None or current is not response or head is None:
             return False
         current.given_up = True
-        if current.phase is gateway.Phase.DONE:
+        if current.phase is DONE:
             return False
         event("application-timeout", request_id=self._request_id, target=head.target, after=after, stack=stack)
-        if current.phase is gateway.Phase.SENDING:
+        if current.phase is SENDING:
             self.is_cut_off = True
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - closes the socket, and keeps its number taken
@@ -211,12 +212,12 @@ class Exchange:
     def _fail(self, response: gateway.Response, method: str) -> None:
         """The application failed: say so if nothing was said yet; else cut the answer off, so that it shows."""
         response.keep_alive = False
-        if response.phase is gateway.Phase.DONE:  # the client has a whole answer
+        if response.phase is DONE:  # the client has a whole answer
             return
-        if response.phase is gateway.Phase.SENDING:
+        if response.phase is SENDING:
             self.is_cut_off = True
             return
-        response.phase = gateway.Phase.SENDING
+        response.phase = SENDING
         if response.given_up:
             return
         response.status = "500"
@@ -231,27 +232,29 @@ class Exchange:
         if service.metrics is None and not service.log.wanted:
             return
         head, spool = receiver.head, receiver.spool
+        method, target = (head.method, head.target) if head is not None else ("", "")
+        received, where = (spool.size, _where(spool)) if spool is not None else (0, "none")
         record = Record(
-            client=self.client[0],
-            request_id=self._request_id,
-            method=head.method if head else "",
-            target=head.target if head else "",
-            status=status,
-            received=spool.size if spool else 0,
-            sent=sent,
-            framing=receiver.framing,
-            spool=_where(spool),
-            receive=self.complete - self.began,
-            application=self._application_time,
-            send=now - self._ended,
-            refused=refused,
+            self.client[0],
+            self._request_id,
+            method,
+            target,
+            status,
+            received,
+            sent,
+            receiver.framing,
+            where,
+            self.complete - self.began,
+            self._application_time,
+            now - self._ended,
+            refused,
         )
         service.log.add(record)
         if service.metrics is not None:
             service.metrics.finished(record)
 
 
-def _where(spool: Spool | None) -> str:
-    if spool is None or not spool.size:
+def _where(spool: Spool) -> str:
+    if not spool.size:
         return "none"
     return "memory" if spool.in_memory else "file"
