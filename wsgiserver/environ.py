@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Final, TextIO
 from urllib.parse import unquote_to_bytes
 
 from wsgiserver.filewrapper import FileWrapper
-from wsgiserver.http1.head import VALID_HOST, Head, Names
+from wsgiserver.http1.head import VALID_HOST, Fields, Head, Names
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -151,14 +151,18 @@ def build(base: dict[str, Any], head: Head, client: tuple[str, int], trust: Trus
     environ["SERVER_PROTOCOL"] = "HTTP/1.1" if minor else "HTTP/1.0"
     environ["REMOTE_ADDR"] = client[0]
     environ["REMOTE_PORT"] = str(client[1])
-    keys = _FROM_PROXY if trust else _FROM_STRANGER
-    for name, value in fields.items():
-        key = keys[name]
-        if key:
-            environ[key] = value
-    if trust:
-        _believe(environ, fields, trust)
+    environ.update(fields.derived.get(trust) or _derive(fields, trust))
     return environ
+
+
+def _derive(fields: Fields, trust: Trust | None) -> dict[str, str]:
+    """Translate a field section; kept with it, for it comes again."""
+    keys = _FROM_PROXY if trust else _FROM_STRANGER
+    derived = {key: value for name, value in fields.items() if (key := keys[name])}
+    if trust:
+        _believe(derived, fields, trust)
+    fields.derived[trust] = derived
+    return derived
 
 
 def add_body(environ: dict[str, Any], body: BinaryIO, size: int, trailers: dict[str, str]) -> None:
@@ -169,7 +173,7 @@ def add_body(environ: dict[str, Any], body: BinaryIO, size: int, trailers: dict[
         environ["wsgiserver.trailers"] = trailers
 
 
-def _believe(environ: dict[str, Any], fields: dict[str, str], trust: Trust) -> None:
+def _believe(environ: dict[str, str], fields: dict[str, str], trust: Trust) -> None:
     """Take from a trusted proxy who the client is, and what it asked for: the last element is the proxy's own."""
     address, port = trust.client(fields.get("x-forwarded-for", ""))
     if address:

@@ -18,7 +18,7 @@ from tests.server.harness import chunked, request, sized
 from tests.server.http1.test_head import ACCEPTED
 from wsgiserver.errors import Refusal
 from wsgiserver.http1.framing import keeps_alive
-from wsgiserver.http1.head import Head
+from wsgiserver.http1.head import Fields, Head
 from wsgiserver.receiver import Limits, Receiver, Stage
 
 Exchange = tuple[Head, bytes, dict[str, str]]
@@ -53,7 +53,7 @@ def by_h11(data: bytes, count: int) -> Iterator[tuple[Exchange, bool]]:
         event = server.next_event()
         assert isinstance(event, h11.Request), event
         fields = joined([(name.decode(), value.decode("latin-1")) for name, value in event.headers])
-        head = Head(event.method.decode(), event.target.decode(), min(int(event.http_version[2:]), 1), fields)
+        head = Head(event.method.decode(), event.target.decode(), min(int(event.http_version[2:]), 1), Fields(fields))
         body = b""
         while isinstance(part := server.next_event(), h11.Data):
             body += part.data
@@ -79,7 +79,7 @@ def resolved(head: Head) -> Head:
     match = re.fullmatch(r"(?i:https?)://([^/?]*)(/[^?]*)?(\?.*)?", head.target)
     if match is None:
         return head
-    return head._replace(target=(match[2] or "/") + (match[3] or ""), fields=head.fields | {"host": match[1]})
+    return head._replace(target=(match[2] or "/") + (match[3] or ""), fields=Fields(head.fields | {"host": match[1]}))
 
 
 def check(data: bytes) -> int:

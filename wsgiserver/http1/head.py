@@ -1,11 +1,12 @@
-"""The request head: one strict pattern over the whole of it (RFC 9112, sections 2 to 5).
+"""The request head: a strict pattern for the request line, and one for all field lines (RFC 9112, sections 2 to 5).
 
-A head that matches is right, in one pass of C code. Only one that does not is looked at again, line by line,
-to say what is wrong. Nothing is repaired: bare LF, folded lines, spaces before a colon and control characters
-are how requests are smuggled past a proxy that reads them otherwise.
+What matches is right, in one pass of C code; a field section that was found right before is not looked at again.
+Nothing is repaired: bare LF, folded lines, spaces before a colon and control characters are how requests are smuggled
+past a proxy that reads them otherwise.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from wsgiserver.errors import Refusal
@@ -16,7 +17,8 @@ MAX_HEAD: Final = 64 * 1024  # bytes
 MAX_FIELDS: Final = 100  # what gunicorn and Apache take as well
 END: Final = b"\r\n\r\n"
 
-_HEAD = re.compile(rf"({TOKEN}) ({TARGET}) HTTP/1\.([0-9])\r\n((?:{FIELD_LINE})*+)\r\n")
+_LINE = re.compile(rf"({TOKEN}) ({TARGET}) HTTP/1\.([0-9])")
+_SECTION = re.compile(rf"(?:{FIELD_LINE})*+\r\n")
 _FIELD_SECTION = re.compile(rf"(?:{FIELD_LINE})*+")
 _REQUEST_LINE = re.compile(rf"{TOKEN} {TARGET} HTTP/([0-9])\.[0-9]")
 _BARE_CONTROL = re.compile(rb"(?<!\r)\n|\r(?![\n])(?!\Z)|\x00")
@@ -44,16 +46,31 @@ class Names(dict[str, str]):
 LOWERCASE: Final = Names()
 
 
-_HOSTS: Final[set[str]] = set()  # that are known to be well formed
+class Fields(dict[str, str]):
+    """Lower-case names to values, repeated ones joined (RFC 9110, section 5.2). Never changed once it is made: a client
+    repeats its field section with most of its requests, and they share what was worked out of the first.
+    """
+
+    __slots__ = ("derived",)
+
+    def __init__(self, fields: Mapping[str, str] | None = None) -> None:
+        super().__init__(fields or {})
+        self.derived: dict[object, dict[str, str]] = {}  # what others have made of it
+
+
+_SECTIONS: Final[dict[str, Fields]] = {}  # field sections that were found right
+_SECTIONS_KEPT: Final = 256
+_LARGEST_SECTION_KEPT: Final = 2048  # characters
+_DIFFERENT_EACH_TIME: Final = "x-request-id"
 
 
 class Head(NamedTuple):
-    """A request head. `fields` maps lower-case names to values, repeated ones joined (RFC 9110, section 5.2)."""
+    """A request head."""
 
     method: str
     target: str  # origin-form or "*"; an absolute-form has become origin-form and `fields["host"]`
     minor: int  # 0 for HTTP/1.0, 1 for HTTP/1.1 and above
-    fields: dict[str, str]
+    fields: Fields
 
 
 _new = tuple.__new__  # half the time of NamedTuple's own, which is written in Python
@@ -81,32 +98,43 @@ def find_end(data: bytes, start: int = 0) -> int:
 def parse_head(data: bytes) -> Head:
     """Turn a complete head, empty line included, into values, or raise Refusal."""
     text = data.decode("latin-1")
-    match = _HEAD.fullmatch(text)
+    line, _, section = text.partition("\r\n")
+    match = _LINE.fullmatch(line)
     if match is None:
-        raise _what_is_wrong(text)
-    method, target, minor, section = match.groups()
-    if len(text) > MAX_LINE and len(method) + len(target) + len("  HTTP/1.1") > MAX_LINE:
+        raise _what_is_wrong(line)
+    if len(line) > MAX_LINE:
         raise Refusal("line-too-long")
-    fields = parse_fields(section)
+    method, target, minor = match.groups()
+    fields = _SECTIONS.get(section) or _parse_section(section)
     head = _new(Head, (method, target, 0 if minor == "0" else 1, fields))
-    host = fields.get("host")
-    if host is None:
-        if head.minor:
-            raise Refusal("host-missing")
-    elif host not in _HOSTS:
-        _check_host(host)
+    if "host" not in fields and head.minor:
+        raise Refusal("host-missing")
     if target[0] != "/" or method == "CONNECT":
         return _other_form(head)
     return head
 
 
-def parse_fields(section: str) -> dict[str, str]:
+def _parse_section(section: str) -> Fields:
+    """Check and parse the field lines and the empty line of a head."""
+    if not _SECTION.fullmatch(section):
+        raise Refusal("head-malformed")
+    fields = parse_fields(section[:-2])
+    if "host" in fields and not VALID_HOST.fullmatch(fields["host"]):
+        raise Refusal("host-invalid")
+    if len(section) <= _LARGEST_SECTION_KEPT and _DIFFERENT_EACH_TIME not in fields:
+        if len(_SECTIONS) >= _SECTIONS_KEPT:
+            _SECTIONS.clear()
+        _SECTIONS[section] = fields
+    return fields
+
+
+def parse_fields(section: str) -> Fields:
     """Turn field lines that are known to be well formed into a dictionary, or raise Refusal."""
     lines = section.split("\r\n")
     lines.pop()  # what follows the last line end
     if len(lines) > MAX_FIELDS:
         raise Refusal("head-too-large")
-    fields: dict[str, str] = {}
+    fields = Fields()
     for line in lines:
         spelled, _, value = line.partition(":")
         name = LOWERCASE[spelled]
@@ -117,18 +145,11 @@ def parse_fields(section: str) -> dict[str, str]:
     return fields
 
 
-def parse_trailers(section: str) -> dict[str, str]:
+def parse_trailers(section: str) -> Fields:
     """Turn the trailer section of a chunked body, without its empty line, into values, or raise Refusal."""
     if not _FIELD_SECTION.fullmatch(section):
         raise Refusal("trailer-invalid")
     return parse_fields(section)
-
-
-def _check_host(host: str) -> None:
-    if not VALID_HOST.fullmatch(host):
-        raise Refusal("host-invalid")
-    if len(_HOSTS) < _NAMES_KEPT and len(host) <= _LONGEST_KEPT:
-        _HOSTS.add(host)
 
 
 def _joined(name: str, first: str, second: str) -> str:
@@ -147,12 +168,12 @@ def _other_form(head: Head) -> Head:
     if match is None:
         raise Refusal("target-invalid")
     authority, path, query = match.groups()
-    head.fields["host"] = authority  # wins over the Host that was sent (RFC 9112, section 3.2.2)
-    return head._replace(target=(path or "/") + (query or ""))
+    fields = Fields(head.fields | {"host": authority})  # wins over the Host that was sent (RFC 9112, section 3.2.2)
+    return head._replace(target=(path or "/") + (query or ""), fields=fields)
 
 
-def _what_is_wrong(text: str) -> Refusal:
-    line = _REQUEST_LINE.fullmatch(text.partition("\r\n")[0])
-    if line is not None and line[1] != "1":
+def _what_is_wrong(line: str) -> Refusal:
+    match = _REQUEST_LINE.fullmatch(line)
+    if match is not None and match[1] != "1":
         return Refusal("version-unsupported")
     return Refusal("head-malformed")

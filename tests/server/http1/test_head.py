@@ -4,11 +4,12 @@ import pytest
 
 from wsgiserver.errors import Refusal
 from wsgiserver.http1.head import (
-    _HOSTS,
+    _SECTIONS,
     LOWERCASE,
     MAX_FIELDS,
     MAX_HEAD,
     MAX_LINE,
+    Fields,
     Head,
     find_end,
     parse_head,
@@ -58,7 +59,7 @@ def check(text: str, expected: Head | str) -> None:
 
 
 def get(target: str = "/", minor: int = 1, method: str = "GET", **fields: str) -> Head:
-    return Head(method, target, minor, {name.replace("_", "-"): value for name, value in fields.items()})
+    return Head(method, target, minor, Fields({name.replace("_", "-"): value for name, value in fields.items()}))
 
 
 ACCEPTED = {
@@ -101,7 +102,7 @@ ACCEPTED = {
     ),
     "most fields": (
         f"GET / HTTP/1.1\r\n{H}" + "".join(f"X{n}: y\r\n" for n in range(MAX_FIELDS - 1)) + "\r\n",
-        Head("GET", "/", 1, {"host": "a"} | {f"x{n}": "y" for n in range(MAX_FIELDS - 1)}),
+        Head("GET", "/", 1, Fields({"host": "a"} | {f"x{n}": "y" for n in range(MAX_FIELDS - 1)})),
     ),
 }
 
@@ -224,21 +225,21 @@ def test_a_head_that_trickles_in_is_not_searched_from_its_start_each_time(seen: 
 def test_spellings_are_not_remembered_without_bound() -> None:
     for n in range(3000):
         assert outcome(f"GET / HTTP/1.1\r\n{H}X-{n}: y\r\n\r\n".encode()) == Head(
-            "GET", "/", 1, {"host": "a", f"x-{n}": "y"}
+            "GET", "/", 1, Fields({"host": "a", f"x-{n}": "y"})
         )
         assert outcome(f"GET / HTTP/1.1\r\nHost: h{n}\r\n\r\n".encode()) == get(host=f"h{n}")
     assert len(LOWERCASE) <= 1024
-    assert len(_HOSTS) <= 1024
+    assert len(_SECTIONS) <= 256
 
 
 def test_what_is_long_is_not_remembered() -> None:
     LOWERCASE.clear()
-    _HOSTS.clear()
+    _SECTIONS.clear()
     long = "x" * 1000
     assert outcome(f"GET / HTTP/1.1\r\nHost: {long}\r\n{long}: y\r\n\r\n".encode()) == Head(
-        "GET", "/", 1, {"host": long, long: "y"}
+        "GET", "/", 1, Fields({"host": long, long: "y"})
     )
-    assert not any(len(kept) > 100 for kept in [*LOWERCASE, *_HOSTS])
+    assert not any(len(kept) > 100 for kept in LOWERCASE)
 
 
 @pytest.mark.parametrize(
@@ -257,3 +258,30 @@ def test_what_is_long_is_not_remembered() -> None:
 )
 def test_trailers(section: str, expected: dict[str, str] | str) -> None:
     assert trailers(section) == expected
+
+
+def test_a_field_section_that_comes_again_is_not_parsed_again() -> None:
+    """Unless it is large, or different each time anyway."""
+    for section, again in (
+        (H, True),
+        ("Host: b\r\nCookie: x\r\n", True),
+        ("Host: b\r\nX-Request-ID: 1\r\n", False),
+        (f"Host: b\r\nX: {'x' * 3000}\r\n", False),
+    ):
+        first, second = (parse_head(f"GET /{n} HTTP/1.1\r\n{section}\r\n".encode()) for n in range(2))
+        assert first.fields == second.fields
+        assert (first.fields is second.fields) is again
+        assert (first.target, second.target) == ("/0", "/1")
+
+
+def test_an_absolute_target_does_not_change_what_is_remembered() -> None:
+    assert parse_head(f"GET http://b/ HTTP/1.1\r\n{H}\r\n".encode()).fields["host"] == "b"
+    assert parse_head(f"GET / HTTP/1.1\r\n{H}\r\n".encode()).fields["host"] == "a"
+
+
+def test_a_section_that_was_right_once_does_not_excuse_a_request_line() -> None:
+    outcome(f"GET / HTTP/1.1\r\n{H}\r\n".encode())
+    assert outcome(f"GET  / HTTP/1.1\r\n{H}\r\n".encode()) == "head-malformed"
+    assert outcome(f"GET / HTTP/2.0\r\n{H}\r\n".encode()) == "version-unsupported"
+    outcome(b"GET / HTTP/1.0\r\nX: y\r\n\r\n")
+    assert outcome(b"GET / HTTP/1.1\r\nX: y\r\n\r\n") == "host-missing"
