@@ -4,8 +4,10 @@ import os
 import signal
 import socket
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from tests.server.conftest import Serve, Server
-from tests.server.harness import PATIENCE, Answer, Client, poll, sized
+from tests.server.harness import PATIENCE, Answer, Client, chunked, poll, request, sized
 
 
 def admin(server: Server, target: str) -> Answer:
@@ -59,3 +61,54 @@ def test_it_is_started_anew(serve: Serve) -> None:
     assert int(server.get("/pid").body) == worker
     server.signal(signal.SIGTERM)
     assert server.ended() == 0
+
+
+def test_everything_is_counted(serve: Serve) -> None:
+    """A view that works, fails, is not reached; bodies in memory, in a file, cut short; threads that are busy."""
+    server = serve("--admin-bind", "127.0.0.1:0", "--spool-memory", "1k", "--threads", "3")
+    body = b"x" * 10_000
+    for data, status in [
+        (request("GET", "/"), 200),
+        (request("GET", "/fail"), 500),
+        (sized("/upload", b"tiny"), 200),
+        (chunked("/upload", body), 200),
+        (b"GARBAGE\r\n\r\n", 400),
+        (sized("/upload", body)[:-1], 400),
+    ]:
+        with server.client() as client:
+            client.send(data).socket.shutdown(socket.SHUT_WR)
+            assert client.answer().status == status
+    waiting = [server.client().send(request("GET", "/wait")) for _ in range(2)]
+    expected = {
+        "requests_total 2xx": 3,
+        "requests_total 4xx": 2,
+        "requests_total 5xx": 1,
+        "refused_total head-malformed": 1,
+        "refused_total body-truncated": 1,
+        "truncated_total": 1,
+        "received_bytes_total": 4 + 10_000 + 9_999,
+        "spooled_bytes_total": 10_000 + 9_999,
+        "connections_accepted_total": 8,
+        "application_seconds_count": 4,
+        "connections": 2,
+        "requests_in_flight": 2,
+        "threads_busy": 2,
+        "threads_stuck": 0,
+        "workers ready": 1,
+    }
+
+    def counted() -> dict[str, float]:
+        families = text_string_to_metric_families(admin(server, "/metrics").body.decode())
+        samples = {
+            " ".join((sample.name.removeprefix("wsgiserver_"), *sample.labels.values())): sample.value
+            for family in families
+            for sample in family.samples
+        }
+        return {name: samples[name] for name in expected}
+
+    poll(lambda: counted() == expected, f"{expected}, now {counted()}")
+    server.open_gate()
+    for client in waiting:
+        assert client.answer().status == 200
+        client.socket.close()
+    poll(lambda: counted()["threads_busy"] == 0, "nobody to be busy")
