@@ -233,7 +233,10 @@ class Exchange:
             return
         head, spool = receiver.head, receiver.spool
         method, target = (head.method, head.target) if head is not None else ("", "")
-        received, where = (spool.size, _where(spool)) if spool is not None else (0, "none")
+        if spool is None:
+            received, framing, where = 0, "none" if not receiver.length else receiver.framing, "none"
+        else:
+            received, framing, where = spool.size, receiver.framing, _where(spool)
         record = Record(
             self.client[0],
             self._request_id,
@@ -242,7 +245,7 @@ class Exchange:
             status,
             received,
             sent,
-            receiver.framing,
+            framing,
             where,
             self.complete - self.began,
             self._application_time,
