@@ -64,6 +64,7 @@ CHAINS: dict[str, list[tuple[str, Callable[[], float]]]] = {
         ("stop_grace_period", lambda: grace("gunicorn")),
     ],
     "what nginx still waits for may finish while web stops": [
+        ("web --timeout", lambda: wsgiserver("TIMEOUT")),
         ("nginx proxy_read_timeout", lambda: nginx("proxy_read_timeout", "proxy.conf")),
         ("web --graceful-timeout", lambda: wsgiserver("GRACEFUL_TIMEOUT")),
         ("stop_grace_period", lambda: grace("web")),
@@ -86,8 +87,9 @@ def test_each_limit_is_below_the_next(name: str) -> None:
 def test_both_servers_get_the_same_workers_threads_and_grace() -> None:
     web = compose()["services"]["web"]
     command = " ".join(compose()["services"]["gunicorn"]["command"])
-    for flag, variable in {"workers": "WORKERS", "threads": "THREADS", "graceful-timeout": "GRACEFUL_TIMEOUT"}.items():
-        assert f"--{flag}={web['environment'][f'WSGISERVER_{variable}']} " in command
+    for flag in ("workers", "threads", "timeout", "graceful-timeout"):
+        variable = f"WSGISERVER_{flag.replace('-', '_').upper()}"
+        assert f"--{flag}={web['environment'][variable]} " in command
 
 
 def test_one_variable_for_the_largest_upload_reaches_every_layer() -> None:
