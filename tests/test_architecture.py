@@ -79,6 +79,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "gateway": {"errors", "filewrapper", "http1.response"},
     "environ": {"filewrapper", "http1.head"},
     "filewrapper": set(),
+    "proxyprotocol": {"errors"},
     "body": {"errors"},
     "accesslog": set(),
     "metrics": {"__init__", "accesslog", "errors", "scoreboard"},
@@ -115,6 +116,7 @@ MUST_NEVER: dict[str, set[str]] = {
     "http1": INPUT_OUTPUT,  # bytes in, values out
     "settings": INPUT_OUTPUT,  # declares, and does nothing
     "errors": INPUT_OUTPUT,
+    "proxyprotocol": INPUT_OUTPUT,
     "states": INPUT_OUTPUT,
     "environ": {"os", "socket", "threading"},  # the process environment holds secrets
     "gateway": {"os", "select", "socket", "threading"},  # it is given a `send`

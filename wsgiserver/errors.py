@@ -13,6 +13,9 @@ from http import HTTPStatus
 from typing import Final
 
 REFUSALS: Final[dict[str, tuple[HTTPStatus, str]]] = {
+    # Before the head (PROXY protocol)
+    "proxy-header-invalid": (HTTPStatus.BAD_REQUEST, "the connection does not begin with a PROXY protocol header"),
+    "proxy-not-trusted": (HTTPStatus.FORBIDDEN, "only trusted proxies may connect here"),
     # The head (RFC 9112, sections 2 to 5)
     "head-malformed": (HTTPStatus.BAD_REQUEST, "the request line or a header line is not HTTP/1.1"),
     "target-invalid": (HTTPStatus.BAD_REQUEST, "the request target does not fit the method"),

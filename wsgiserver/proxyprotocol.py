@@ -1,0 +1,111 @@
+r"""The PROXY protocol, versions 1 and 2: how a proxy that only passes bytes on tells whose they are.
+
+    PROXY TCP4 192.0.2.1 198.51.100.1 4711 443\r\n          version 1, a line
+    \r\n\r\n\0\r\nQUIT\n | 0x21 | 0x11 | length | addresses | TLVs          version 2, binary
+
+Bytes in, values out; it knows neither sockets nor HTTP. Whom to believe is decided elsewhere.
+Source: HAProxy, "The PROXY protocol", sections 2.1 (text) and 2.2 (binary).
+"""
+
+import ipaddress
+import re
+from typing import Final, NamedTuple
+
+from wsgiserver.errors import Refusal
+
+MAX_TEXT: Final = 107  # bytes, CRLF included
+MAX_BINARY: Final = 8 * 1024  # bytes of addresses and TLVs: a client's certificate fits, if it is among them
+
+_SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
+_FIXED: Final = 16  # bytes: signature, version and command, family and transport, length
+_ADDRESS: Final = rb"([0-9A-Fa-f:.]++)"
+_PORT: Final = rb"(0|[1-9][0-9]{0,4}+)"
+_TEXT: Final = re.compile(rb"PROXY TCP([46]) " + _ADDRESS + b" " + _ADDRESS + b" " + _PORT + b" " + _PORT)
+_UNKNOWN: Final = re.compile(rb"PROXY UNKNOWN(?: [^\r\n]*+)?")
+_ADDRESS_SIZES: Final = {1: 12, 2: 36, 3: 216}  # bytes of both ends, by family: IPv4, IPv6, unix
+_UNIX: Final = 3
+_TRANSPORTS: Final = (1, 2)  # stream, datagram
+_TYPE_SSL: Final = 0x20
+_SSL_SIZE: Final = 3 + 5  # bytes, at least: type and length, flags, result of the verification
+_CLIENT_SSL: Final = 0x01
+
+
+class Source(NamedTuple):
+    """Where a connection comes from."""
+
+    length: int  # of the header, in bytes
+    client: tuple[str, int] | None  # address and port, ("", 0) for a unix socket; None where it is the peer itself
+    tls: bool
+
+
+def parse(data: bytes) -> Source | None:
+    """Take the beginning of a connection; None while more of it is needed.
+
+    Raises Refusal("proxy-header-invalid") as soon as it cannot be a header.
+    """
+    if _SIGNATURE.startswith(data[: len(_SIGNATURE)]):
+        return _binary(data) if len(data) >= _FIXED else None
+    if b"PROXY ".startswith(data[:6]):
+        return _text(data)
+    raise Refusal("proxy-header-invalid")
+
+
+def _text(data: bytes) -> Source | None:
+    end = data.find(b"\r\n", 0, MAX_TEXT)
+    if end < 0:
+        if len(data) >= MAX_TEXT:
+            raise Refusal("proxy-header-invalid")
+        return None
+    if _UNKNOWN.fullmatch(data, 0, end):
+        return Source(end + 2, None, tls=False)
+    match = _TEXT.fullmatch(data, 0, end)
+    if match is None:
+        raise Refusal("proxy-header-invalid")
+    version, client, server, client_port, server_port = match.groups()
+    if max(int(client_port), int(server_port)) >= 1 << 16:
+        raise Refusal("proxy-header-invalid")
+    try:
+        client_address, server_address = (ipaddress.ip_address(each.decode("ascii")) for each in (client, server))
+    except ValueError as error:
+        raise Refusal("proxy-header-invalid") from error
+    if not client_address.version == server_address.version == int(version):
+        raise Refusal("proxy-header-invalid")
+    return Source(end + 2, (str(client_address), int(client_port)), tls=False)
+
+
+def _binary(data: bytes) -> Source | None:
+    version, command = divmod(data[12], 16)
+    family, transport = divmod(data[13], 16)
+    size = int.from_bytes(data[14:16], "big")
+    if version != 2 or command > 1 or size > MAX_BINARY:  # noqa: PLR2004 - the version this is about
+        raise Refusal("proxy-header-invalid")
+    length = _FIXED + size
+    if len(data) < length:
+        return None
+    if not command or not data[13]:  # LOCAL, as for a health check; or of no family
+        return Source(length, None, tls=False)
+    addresses = _ADDRESS_SIZES.get(family, MAX_BINARY + 1)
+    if transport not in _TRANSPORTS or addresses > size:
+        raise Refusal("proxy-header-invalid")
+    tls = _is_tls(data[_FIXED + addresses : length])
+    if family == _UNIX:
+        return Source(length, ("", 0), tls)
+    width = (addresses - 4) // 2  # of one address; two ports follow the two
+    address = ipaddress.ip_address(data[_FIXED : _FIXED + width])
+    port = int.from_bytes(data[_FIXED + 2 * width :][:2], "big")
+    return Source(length, (str(address), port), tls)
+
+
+def _is_tls(tlvs: bytes) -> bool:
+    """Walk type, length (two bytes), value; and say whether the client speaks TLS with the proxy."""
+    tls = False
+    while tlvs:
+        end = 3 + int.from_bytes(tlvs[1:3], "big")
+        if len(tlvs) < end:
+            raise Refusal("proxy-header-invalid")
+        if tlvs[0] == _TYPE_SSL:
+            if end < _SSL_SIZE:
+                raise Refusal("proxy-header-invalid")
+            tls = bool(tlvs[3] & _CLIENT_SSL)
+        tlvs = tlvs[end:]
+    return tls
