@@ -40,6 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "gateway",
         "loop",
         "metrics",
+        "proxied",
         "receiver",
         "reloader",
         "resources",
@@ -49,6 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "loop": {"accesslog", "baton", "connection", "states"},
     "baton": {"accesslog", "connection"},
+    "proxied": {"connection", "errors", "proxyprotocol", "service", "states"},
     "connection": {
         "accesslog",
         "errors",
@@ -124,6 +126,7 @@ MUST_NEVER: dict[str, set[str]] = {
     "receiver": {"select", "socket", "threading", "time"},  # clocks are arguments
     "body": {"select", "socket", "threading"},
     "exchange": {"select", "threading"},
+    "proxied": {"threading"},
     "connection": {"threading"},  # one owner at a time, so no lock
     "metrics": {"select", "socket", "threading", "time"},  # one writer per slot, so no lock
     "loop": {"http", "threading"},

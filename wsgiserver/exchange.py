@@ -73,6 +73,15 @@ class Exchange:
         self._application_time = 0.0
         self._ended = 0.0  # when the application was done
 
+    def introduce(self, client: tuple[str, int] | None, *, tls: bool) -> None:
+        """A trusted proxy has told whose connection this is: address and port, None for its own."""
+        trust = self._service.trust
+        if client is not None:
+            self.client = client
+            self.trusted = trust.covers(client[0]) and not trust.everyone  # "*" is for peers, and this is none
+        if tls:
+            self._environ = self._environ | {"wsgi.url_scheme": "https"}
+
     @property
     def kind(self) -> str:
         """What requests that take alike long have in common: the method, and the path to its second segment."""

@@ -168,6 +168,12 @@ class Settings:
     forwarded_allow_ips: tuple[str, ...] = _setting(
         (), names, "proxies whose X-Forwarded-* are believed: addresses, networks, or * for any", shown="none"
     )
+    proxy_protocol: bool = _setting(
+        default=False,
+        parse=flag,
+        meaning="each connection comes from such a proxy, and begins with a PROXY protocol header, version 1 or 2",
+        shown="no",
+    )
     admin_bind: tuple[str, ...] = _setting(
         (), binds, "where /healthz, /readyz and /metrics are answered, as in --bind", shown="nowhere"
     )
@@ -179,6 +185,10 @@ class Settings:
 # What makes no sense together, and the sentence that says so.
 CONTRADICTIONS: Final[tuple[tuple[Callable[[Settings], bool], str], ...]] = (
     (lambda its: not its.access_log and its.access_logfile != "-", "--no-access-log excludes --access-logfile"),
+    (
+        lambda its: its.proxy_protocol and not its.forwarded_allow_ips,
+        "--proxy-protocol needs --forwarded-allow-ips: the proxies that are believed",
+    ),
     (lambda its: its.preload and its.reload, "--preload loads the application once, --reload again: only one of them"),
 )
 

@@ -1,5 +1,6 @@
 """The states of a connection, the moves between them, and what its owner is told to do next.
 
+    PROXY -> HEAD                                         only where a PROXY protocol header comes first
     HEAD -> BODY -> APPLICATION -> SENDING -> HEAD ...    a request, and the next on the same connection
      |       |           |            |
      +-------+-----------+------------+---> LINGERING -> CLOSED    read on, so that the last answer is not destroyed
@@ -22,6 +23,7 @@ class State(Enum):
     ABANDONED = auto()  # its thread to come back from the application; the client has been answered
     LINGERING = auto()  # the client to stop sending what nobody will answer
     CLOSED = auto()
+    PROXY = auto()  # the PROXY protocol header, where one has to come first
 
     __hash__ = object.__hash__  # Enum's own is Python code, and every move looks in two tables
 
@@ -35,6 +37,7 @@ MOVES: Final[dict[State, frozenset[State]]] = {
     State.SENDING: frozenset({State.HEAD, State.LINGERING, State.CLOSED}),
     State.LINGERING: frozenset({State.CLOSED}),
     State.CLOSED: frozenset(),
+    State.PROXY: frozenset({State.HEAD, State.LINGERING, State.CLOSED}),
 }
 
 
@@ -48,5 +51,5 @@ class Verdict(Enum):
 
 
 # A global name is found in a third of the time that an attribute of an Enum takes.
-HEAD, BODY, APPLICATION, SENDING, ABANDONED, LINGERING, CLOSED = State
+HEAD, BODY, APPLICATION, SENDING, ABANDONED, LINGERING, CLOSED, PROXY = State
 READ, WRITE, RUN, CLOSE = Verdict

@@ -153,7 +153,13 @@ class Supervisor:
                 mine, others = self._admin_listeners, self._listeners
                 application: worker.What = metrics.application(self._scoreboard)
                 settings = replace(
-                    self._settings, threads=1, access_log=False, max_requests=0, max_memory=0, admin_bind=()
+                    self._settings,
+                    threads=1,
+                    access_log=False,
+                    max_requests=0,
+                    max_memory=0,
+                    admin_bind=(),
+                    proxy_protocol=False,
                 )
             else:
                 mine, others = self._listeners, self._admin_listeners

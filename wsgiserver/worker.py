@@ -26,6 +26,7 @@ from wsgiserver.environ import Trust, template
 from wsgiserver.gateway import Application
 from wsgiserver.loop import Capacity, Hooks, Loop
 from wsgiserver.metrics import Metrics
+from wsgiserver.proxied import ProxiedConnection
 from wsgiserver.receiver import Limits
 from wsgiserver.reloader import Reloader, apology
 from wsgiserver.resources import resident
@@ -230,8 +231,10 @@ def _loop(service: Service, settings: Settings, listeners: list[socket.socket], 
         for listener in listeners
     }
 
+    kind = ProxiedConnection if settings.proxy_protocol else Connection
+
     def accept(sock: socket.socket, address: Any, listener: socket.socket, now: float) -> Connection:
-        return Connection(sock, address, environs[listener.fileno()], service, now)
+        return kind(sock, address, environs[listener.fileno()], service, now)
 
     capacity = Capacity(
         settings.threads,

@@ -47,6 +47,7 @@ VALUES: dict[str, tuple[str, Any, list[str]]] = {
     "preload": ("yes", True, ["maybe"]),
     "reload": ("yes", True, ["maybe"]),
     "forwarded_allow_ips": ("10.0.0.0/8, ::1", ("10.0.0.0/8", "::1"), []),
+    "proxy_protocol": ("yes", True, ["maybe"]),
     "admin_bind": ("127.0.0.1:1, unix:/x", ("127.0.0.1:1", "unix:/x"), ["", " , "]),
     "access_log": ("no", False, ["", "maybe", "2"]),
     "access_logfile": ("/x", "/x", []),
@@ -255,6 +256,9 @@ def test_what_is_said_of_gunicorns_flags_names_only_ours() -> None:
 def test_contradictions() -> None:
     with pytest.raises(SettingError, match="excludes"):
         settle({"access_logfile": "/x"}, {"access_log": False})
+    with pytest.raises(SettingError, match="needs --forwarded"):
+        settle({"proxy_protocol": True})
+    assert settle({"proxy_protocol": True, "forwarded_allow_ips": ("*",)}).proxy_protocol
     assert settle({"access_logfile": "/x"}, {"access_logfile": "-"}, {"access_log": False}).access_log is False
 
 

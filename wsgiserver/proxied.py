@@ -1,0 +1,52 @@
+"""A connection that begins with a PROXY protocol header: whose it is, is known once that is there.
+
+    PROXY -> HEAD ...    and then it is as any other
+
+Only a trusted proxy may say so; anybody else is refused. What the client then says of itself in X-Forwarded-* counts
+only if its own address is a trusted one: a proxy that speaks this protocol passes on what it gets.
+"""
+
+import socket
+from typing import Any
+
+from wsgiserver.connection import Connection
+from wsgiserver.errors import Refusal
+from wsgiserver.proxyprotocol import parse
+from wsgiserver.service import Service
+from wsgiserver.states import HEAD, PROXY, READ, State, Verdict
+
+
+class ProxiedConnection(Connection):
+    """See above."""
+
+    __slots__ = ("_header", "_peer")
+
+    def __init__(
+        self, sock: socket.socket, address: Any, environ: dict[str, Any], service: Service, now: float
+    ) -> None:
+        super().__init__(sock, address, environ, service, now)
+        self.state: State = PROXY
+        self._header = b""
+        self._peer = super().stranger
+
+    @property
+    def stranger(self) -> str:
+        """As it was when the connection was counted, whoever is behind it."""
+        return self._peer
+
+    def _received(self, data: bytes, now: float) -> Verdict:
+        if self.state is not PROXY:
+            return super()._received(data, now)
+        if not self.exchange.trusted:
+            return self._refuse(Refusal("proxy-not-trusted"), now)
+        self._header += data
+        try:
+            source = parse(self._header)
+        except Refusal as refusal:
+            return self._refuse(refusal, now)
+        if source is None:
+            return READ
+        rest, self._header = self._header[source.length :], b""
+        self.exchange.introduce(source.client, tls=source.tls)
+        self._move(HEAD)
+        return super()._received(rest, now) if rest else READ
