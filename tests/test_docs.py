@@ -20,6 +20,8 @@ SERVER = ROOT / "docs" / "wsgiserver.md"
 REFUSALS_PAGE = ROOT / "docs" / "refusals.md"
 # Takes time, or more than one connection: too much to be shown by bytes alone.
 NOT_SHOWN = {
+    "proxy-header-invalid",  # with --proxy-protocol only
+    "proxy-not-trusted",
     "head-timeout",
     "body-timeout",
     "body-too-slow",
