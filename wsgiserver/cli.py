@@ -81,6 +81,7 @@ def _refused(name: str) -> SettingError:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="wsgiserver",
+        usage="wsgiserver MODULE:APP [-b BIND] [-w WORKERS] [...]\n       wsgiserver healthcheck [--ready] [BIND]",
         description="Serve a WSGI application. Every setting can also be given as WSGISERVER_NAME, or in a file.",
         allow_abbrev=False,
     )

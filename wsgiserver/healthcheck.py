@@ -25,8 +25,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--ready", action="store_true", help="whether it takes requests, not only whether it lives")
     parser.add_argument("bind", nargs="?", default=os.environ.get(VARIABLE, ""), help=f"its --admin-bind ({VARIABLE})")
     given = parser.parse_args(arguments)
+    bind = given.bind.partition(",")[0].strip()
     try:
-        status, text = ask(given.bind.partition(",")[0].strip(), "/readyz" if given.ready else "/healthz", PATIENCE)
+        status, text = ask(bind, "/readyz" if given.ready else "/healthz", PATIENCE) if bind else (0, f"no {VARIABLE}")
     except (OSError, ValueError) as error:
         status, text = 0, str(error)
     if status != 200:  # noqa: PLR2004 - OK

@@ -189,6 +189,7 @@ CONTRADICTIONS: Final[tuple[tuple[Callable[[Settings], bool], str], ...]] = (
         lambda its: its.proxy_protocol and not its.forwarded_allow_ips,
         "--proxy-protocol needs --forwarded-allow-ips: the proxies that are believed",
     ),
+    (lambda its: its.max_requests_jitter > 0 and not its.max_requests, "--max-requests-jitter needs --max-requests"),
     (lambda its: its.preload and its.reload, "--preload loads the application once, --reload again: only one of them"),
 )
 

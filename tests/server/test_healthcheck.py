@@ -56,7 +56,7 @@ def test_a_server_that_lives_then_stops(serve: Serve, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bind", "said"),
     [
-        ("", "'' is not HOST:PORT or unix:PATH"),
+        ("", "no WSGISERVER_ADMIN_BIND"),
         ("nowhere", "'nowhere' is not HOST:PORT"),
         ("127.0.0.1:1", "Connection refused"),
         ("unix:/no/such/socket", "No such file"),

@@ -122,6 +122,8 @@ def test_flag_beats_variable_beats_default(name: str, tmp_path: Path, monkeypatc
     default = getattr(Settings(), name)
     assert getattr(given(), name) == default
     assert default != value
+    if name == "max_requests_jitter":  # makes no sense alone
+        monkeypatch.setenv("WSGISERVER_MAX_REQUESTS", "9")
     if name == "config":  # it has to be there
         (tmp_path / "x").touch()
         text = value = str(tmp_path / "x")
@@ -259,6 +261,8 @@ def test_contradictions() -> None:
     with pytest.raises(SettingError, match="needs --forwarded"):
         settle({"proxy_protocol": True})
     assert settle({"proxy_protocol": True, "forwarded_allow_ips": ("*",)}).proxy_protocol
+    with pytest.raises(SettingError, match="needs"):
+        settle({"max_requests_jitter": 5})
     assert settle({"access_logfile": "/x"}, {"access_logfile": "-"}, {"access_log": False}).access_log is False
 
 
