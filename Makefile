@@ -44,11 +44,11 @@ coverage:  ## branches covered where all have to be (`make test` looks, too)
 	@scripts/venv.sh dev && .venv/bin/python tests/test_coverage.py
 check:  ## lint, format, types, scripts, configuration
 	@scripts/check.sh
-bench:  ## measure side by side with gunicorn
-	@scripts/venv.sh dev && .venv/bin/python bench/run.py $(ARGS)
+bench:  ## measure side by side with other servers (ARGS="--only hello,upload --peers granian")
+	@scripts/bench.sh $(ARGS)
 lock:  ## lock the requirements again, for every supported Python
 	@scripts/venv.sh dev
-	cd requirements && for set in app test dev; do ../.venv/bin/$(LOCK) $$set.in -o $$set.txt; done
+	cd requirements && for set in app test dev bench bench-compiled; do ../.venv/bin/$(LOCK) $$set.in -o $$set.txt; done
 
 ##@ Throw it away
 clean:  ## delete containers, photos, rows and built images (asks; YES=1 does not)

@@ -1,191 +1,135 @@
-"""Side-by-side measurement: `make bench`, or `python bench/run.py [--seconds N]`.
+"""Side-by-side measurement: `make bench`, or `python -m bench.run --only hello,uploads --peers granian --seconds 3`.
 
-Every server runs the same application (`apps.py`), one worker, on one core of its own, with its access log on; the
-load comes from another core. What counts are the ratios within one run: absolute numbers are the machine's. A server
-that does not deliver the body is marked "lost", not fast. Everything stays on loopback and ends by itself.
+Every server does the same work, one process on one core of its own, in short rounds that take turns (A B C, A B C):
+what disturbs the machine then disturbs all of them, and the medians are compared. What counts are the ratios within
+one run, and first of all the CPU time for each request; absolute numbers are the machine's. A server that does not
+deliver a body is marked "lost", not fast. Everything stays on loopback, ends by itself, and takes a quarter of an hour.
 """
 
 import argparse
-import hashlib
-import json
 import os
-import re
+import resource
 import shutil
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from time import monotonic
 
-HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results"
-PICTURE = 3 * 1024 * 1024  # bytes: a phone's photo
-CHUNK = 64 * 1024
-SERVER_CORE, LOAD_CORE = 0, 1
-START_PATIENCE = 15.0  # seconds
-TICKS = os.sysconf("SC_CLK_TCK")
+from bench import peers, plots, report
+from bench.peers import OURS, PEERS, Peer, Server
+from bench.works import MEGABYTE, WORKS, Outcome, Work
 
-
-class Peer(NamedTuple):
-    """A server and how it is started; `{port}` is filled in."""
-
-    name: str
-    command: str
-
-
-PEERS = [
-    Peer("wsgiserver", "-m wsgiserver apps:application -b 127.0.0.1:{port} -w 1 --threads 4"),
-    Peer(
-        "gunicorn sync", "-m gunicorn apps:application -b 127.0.0.1:{port} -w 1 --access-logfile - --no-control-socket"
-    ),
-    Peer(
-        "gunicorn gthread",
-        "-m gunicorn apps:application -b 127.0.0.1:{port} -k gthread -w 1 --threads 4 --access-logfile - "
-        "--no-control-socket",
-    ),
-]
-
-
-class Row(NamedTuple):
-    """One server at one piece of work: requests a second, and the server's CPU seconds for each; None if it lost."""
-
-    server: str
-    work: str
-    rate: float | None
-    cpu: float
+RESULTS = peers.ROOT / "bench" / "results"
+NEEDED = {"wrk": "apt-get install wrk", "taskset": "apt-get install util-linux"}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=5.0, help="how long each piece of work lasts (5)")
-    seconds = parser.parse_args().seconds
-    rows = [row for peer in PEERS for row in measure(peer, seconds)]
-    report(rows)
+    options = arguments()
+    for program, remedy in NEEDED.items():
+        if not shutil.which(program):
+            raise SystemExit(f"bench: {program} is not installed ({remedy})")
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # inherited by the servers
+    chosen, skipped = available(options.peers)
+    results = report.Results(report.machine(), {peer.name: peers.version(peer) or "" for peer in chosen}, skipped, [])
+    with a_file() as path:
+        for (application, threads), works in groupby(options.works, lambda work: (work.application, work.threads)):
+            with servers(chosen, application, threads, {"BENCH_FILE": str(path)}) as running:
+                for work in works:
+                    measure(work, running, 1 if work.once else options.rounds, options.seconds, results)
+    RESULTS.mkdir(exist_ok=True)
+    text = report.text(results)
+    (RESULTS / "latest.json").write_text(report.as_json(results))
+    (RESULTS / "latest.md").write_text(text)
+    print(f"\n{text}")
+    drawn = plots.draw(results, RESULTS)
+    print("kept in", *(str(path.relative_to(peers.ROOT)) for path in [RESULTS / "latest.json", *drawn]))
     return 0
 
 
-def measure(peer: Peer, seconds: float) -> Iterator[Row]:
-    works: dict[str, Callable[[int, float], float | None]] = {
-        "hello": hello,
-        "3 MB, Content-Length": lambda port, limit: uploads(port, limit, chunked=False),
-        "3 MB, chunked": lambda port, limit: uploads(port, limit, chunked=True),
-    }
-    for work, load in works.items():
-        with running(peer) as (port, process):
-            before = cpu_seconds(process.pid)
-            began = time.monotonic()
-            rate = load(port, seconds)
-            done = (rate or 0.0) * (time.monotonic() - began)
-            cpu = (cpu_seconds(process.pid) - before) / done if done else 0.0
-            print(f"  {peer.name:18} {work:22} {'lost' if rate is None else f'{rate:10.0f}/s'}", flush=True)
-            yield Row(peer.name, work, rate, cpu)
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[2])
+    parser.add_argument("--only", dest="works", type=works_named, default=WORKS, help="works, by their first letters")
+    parser.add_argument("--peers", default="", help="servers beside ours, by their first letters (all)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="how long each round of each work lasts (2)")
+    parser.add_argument("--rounds", type=int, default=3, help="how many of them (3)")
+    return parser.parse_args()
+
+
+def works_named(names: str) -> list[Work]:
+    """Return the works whose names begin with one of `names`, in their own order."""
+    wanted = tuple(name.strip() for name in names.split(","))
+    works = [work for work in WORKS if work.name.startswith(wanted)]
+    if not works:
+        raise argparse.ArgumentTypeError(f"no such work; there are {', '.join(work.name for work in WORKS)}")
+    return works
+
+
+def available(names: str) -> tuple[list[Peer], dict[str, str]]:
+    """Return the peers that are wanted and installed, ours first, and why the others are not there."""
+    wanted = tuple(name.strip().lower() for name in names.split(","))
+    peers_wanted = [peer for peer in PEERS if peer is OURS or peer.name.lower().startswith(wanted)]
+    skipped = {peer.name: peer.remedy for peer in peers_wanted if peers.version(peer) is None}
+    for name, remedy in skipped.items():
+        print(f"  without {name}: it is not installed ({remedy})")
+    return [peer for peer in peers_wanted if peer.name not in skipped], skipped
 
 
 @contextmanager
-def running(peer: Peer) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    """Start a server on a free port, pinned to its core, and end it, by its id, afterwards."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = os.environ | {"PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parent}"}
-    process = subprocess.Popen(
-        [sys.executable, *peer.command.format(port=port).split()],
-        env=environment,
-        cwd=HERE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        preexec_fn=lambda: pin(SERVER_CORE),  # noqa: PLW1509 - one thread here, and the core must be set before it starts
-    )
+def servers(chosen: list[Peer], application: str, threads: int, environment: dict[str, str]) -> Iterator[list[Server]]:
+    """All of them at once, so that rounds can take turns: one that has nothing to do costs nothing."""
+    with ExitStack() as stack:
+        started = [
+            (peer, stack.enter_context(peers.running(peer, application, threads, environment))) for peer in chosen
+        ]
+        for peer, server in started:
+            if server is None:
+                print(f"  {peer.name} did not start:", *peers.command(peer, application, threads, 8000)[3:])
+        yield [server for _, server in started if server is not None]
+
+
+def measure(work: Work, running: list[Server], rounds: int, seconds: float, results: report.Results) -> None:
+    """Give a work to each server in turn, `rounds` times; one that fails at it is not asked again."""
+    print(f"{work.title}", flush=True)
+    outcomes: dict[str, list[Outcome]] = {server.peer.name: [] for server in running}
+    failed: set[str] = set()
+    for _ in range(rounds):
+        for server in running:
+            name = server.peer.name
+            if name in failed:
+                continue
+            outcome = attempt(work, server, seconds)
+            outcomes[name].append(outcome)
+            if outcome.trouble:
+                failed.add(name)
+            print(f"  {name:18}{report.brief(outcome)}", flush=True)
+    results.rows.extend(report.Row(work.name, name, *report.median(found)) for name, found in outcomes.items() if found)
+
+
+def attempt(work: Work, server: Server, seconds: float) -> Outcome:
+    if server.has_ended:
+        return Outcome({}, "the server has ended")
     try:
-        wait_for(port, process)
-        yield port, process
-    finally:
-        process.terminate()
-        process.wait(START_PATIENCE)
+        return work.run(server, seconds)
+    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+        return Outcome({}, str(error).splitlines()[-1])
 
 
-def pin(core: int) -> None:
-    os.sched_setaffinity(0, {core % (os.cpu_count() or 1)})
-
-
-def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_PATIENCE
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    raise SystemExit(f"{process.args!r} did not start")
-
-
-def cpu_seconds(pid: int) -> float:
-    """CPU time of a process and its children, dead or alive."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    total = sum(int(field) for field in fields[11:15]) / TICKS
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return total + sum(cpu_seconds(int(child)) for child in children)
-
-
-def hello(port: int, seconds: float) -> float | None:
-    """Many small requests over 32 kept connections; needs wrk."""
-    if not shutil.which("wrk"):
-        raise SystemExit("bench: wrk is not installed (apt-get install wrk)")
-    command = ["taskset", "-c", str(LOAD_CORE % (os.cpu_count() or 1)), "wrk", "-t1", "-c32", f"-d{seconds:.0f}s"]
-    output = subprocess.run([*command, f"http://127.0.0.1:{port}/"], capture_output=True, text=True, check=True).stdout
-    found = re.search(r"Requests/sec:\s+([\d.]+)", output)
-    return float(found[1]) if found and "Non-2xx" not in output else None
-
-
-def uploads(port: int, seconds: float, *, chunked: bool) -> float | None:
-    """One picture after the other; None as soon as one does not arrive as it was sent."""
-    picture = os.urandom(PICTURE)
-    expected = hashlib.sha256(picture).hexdigest().encode("ascii")
-    request = upload_request(picture, chunked=chunked)
-    deadline, count, began = time.monotonic() + seconds, 0, time.monotonic()
-    while time.monotonic() < deadline:
-        if expected not in exchange(port, request):
-            return None
-        count += 1
-    return count / (time.monotonic() - began)
-
-
-def upload_request(picture: bytes, *, chunked: bool) -> bytes:
-    head = "PUT /picture HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n"
-    if not chunked:
-        return f"{head}Content-Length: {len(picture)}\r\n\r\n".encode("ascii") + picture
-    pieces = [picture[start : start + CHUNK] for start in range(0, len(picture), CHUNK)]
-    framed = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
-    return f"{head}Transfer-Encoding: chunked\r\n\r\n".encode("ascii") + framed + b"0\r\n\r\n"
-
-
-def exchange(port: int, request: bytes) -> bytes:
-    """Send a request on a connection of its own; return all that comes back, b"" if the server cut it off."""
-    with socket.create_connection(("127.0.0.1", port), START_PATIENCE) as client:
-        try:
-            client.sendall(request)
-            return b"".join(iter(lambda: client.recv(65536), b""))
-        except ConnectionError:
-            return b""
-
-
-def report(rows: list[Row]) -> None:
-    """Print ratios to the first server, and keep the numbers."""
-    print(f"\n{'':18} {'work':22} {'per second':>12} {'CPU us each':>12} {'our ratio':>10}")
-    ours = {row.work: row.rate for row in rows if row.server == PEERS[0].name}
-    for row in rows:
-        mine = ours[row.work]
-        ratio = f"{mine / row.rate:.2f}x" if mine and row.rate else "-"
-        rate = "lost" if row.rate is None else f"{row.rate:.0f}"
-        print(f"{row.server:18} {row.work:22} {rate:>12} {row.cpu * 1e6:>12.0f} {ratio:>10}")
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "latest.json").write_text(json.dumps([row._asdict() for row in rows], indent=1) + "\n")
-    print(f"\nkept in {(RESULTS / 'latest.json').relative_to(HERE.parent)}")
+@contextmanager
+def a_file() -> Iterator[Path]:
+    """A file to download."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(os.urandom(50 * MEGABYTE))
+        file.flush()
+        yield Path(file.name)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    began = monotonic()
+    code = main()
+    print(f"took {monotonic() - began:.0f} s")
+    sys.exit(code)
