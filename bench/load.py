@@ -19,6 +19,7 @@ from contextlib import suppress
 from time import monotonic, perf_counter, sleep
 from typing import Final, NamedTuple
 
+LAST_CHUNK: Final = b"0\r\n\r\n"
 PATIENCE: Final = 20.0  # seconds without a byte of an answer until a client gives up
 BLOCK: Final = 1 << 20  # bytes; larger bodies than `WHOLE` are one random block, repeated
 WHOLE: Final = 64 << 20
@@ -174,28 +175,30 @@ def downloads(port: int, path: str, size: int, clients: int, seconds: float) -> 
     done: list[bool] = []
 
     def play(end: float) -> None:
-        while monotonic() < end:
+        while True:
             try:
-                done.append(_download(port, request, size))
+                with socket.create_connection(("127.0.0.1", port), PATIENCE) as sock:
+                    sock.sendall(request)
+                    done.append(came_whole(sock, size))
             except OSError:
                 done.append(False)
+            if monotonic() >= end:
+                break
 
     elapsed = together(play, clients, seconds)
     return {"count": done.count(True), "wrong": done.count(False), "elapsed": elapsed}
 
 
-def _download(port: int, request: bytes, size: int) -> bool:
-    """Fetch once; True if all of it came."""
-    buffer = bytearray(256 * 1024)
-    with socket.create_connection(("127.0.0.1", port), PATIENCE) as sock:
-        sock.sendall(request)
-        head = sock.recv(65536)
-        received = len(head.partition(b"\r\n\r\n")[2])
-        while count := sock.recv_into(buffer):
-            received += count
-    if b"transfer-encoding: chunked" in head.lower():
-        return received > size
-    return received == size
+def came_whole(sock: socket.socket, size: int) -> bool:
+    """Read an answer with a body of `size` bytes. Not every server closes when asked to, so its end is looked for."""
+    buffer = memoryview(bytearray(256 * 1024))
+    head, _, body = sock.recv(65536).partition(b"\r\n\r\n")
+    chunked = b"transfer-encoding: chunked" in head.lower()
+    received, tail = len(body), body[-len(LAST_CHUNK) :]
+    while (tail != LAST_CHUNK if chunked else received < size) and (count := sock.recv_into(buffer)):
+        received += count
+        tail = (tail + bytes(buffer[max(0, count - len(LAST_CHUNK)) : count]))[-len(LAST_CHUNK) :]
+    return tail == LAST_CHUNK and received > size if chunked else received == size
 
 
 def trickle(port: int, path: str, clients: int, seconds: float) -> Seen:
@@ -227,8 +230,12 @@ def _sent(sock: socket.socket, data: bytes) -> bool:
     return True
 
 
-def idle(port: int, path: str, connections: int, patience: float) -> Seen:
-    """Open connections, one request on each, and keep them until a line comes on standard input."""
+def idle(port: int, path: str, connections: int, patience: float, seconds: float) -> Seen:
+    """Open connections, one request on each, and keep them until a line comes on standard input.
+
+    `late` is 1 if there were not enough of them after `seconds`.
+    """
+    end = monotonic() + seconds
     request = f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode("ascii")
     kept: list[socket.socket] = []
     for number in range(connections):
@@ -241,9 +248,12 @@ def idle(port: int, path: str, connections: int, patience: float) -> Seen:
         except OSError:
             break
         kept.append(sock)
+        if monotonic() > end:
+            break
+    late = len(kept) < connections and monotonic() > end
     announce({"ready": len(kept)})
     sys.stdin.readline()
-    return {"opened": len(kept), "open": len(kept) - _hung_up(kept)}
+    return {"late": late, "open": len(kept) - _hung_up(kept)}
 
 
 def _hung_up(sockets: list[socket.socket]) -> int:

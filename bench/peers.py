@@ -81,7 +81,7 @@ PEERS: Final = [
         "granian",
         "granian",
         "{python} -m granian --interface wsgi --host 127.0.0.1 --port {port} --workers 1 --blocking-threads {threads} "
-        "--no-ws --access-log {application}",
+        "--backlog 16384 --backpressure 16384 --no-ws --access-log {application}",
     ),
     Peer(
         "bjoern",

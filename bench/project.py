@@ -25,7 +25,6 @@ ROWS: Final = [{"name": f"Photo {number}", "size": number * 4096, "public": numb
 PAGE: Final = """<!doctype html>
 <html lang="en"><head><title>{{ title }}</title></head><body>
 <p>{% if user.is_authenticated %}{{ user.username }}{% else %}<a href="{% url 'page' %}">Sign in</a>{% endif %}</p>
-<form method="post">{% csrf_token %}<button>Send</button></form>
 <ul>{% for row in rows %}
 <li class="{% cycle 'odd' 'even' %}">{{ row.name }}: {{ row.size }} bytes{% if row.public %} (public){% endif %}</li>
 {% endfor %}</ul>
@@ -68,7 +67,7 @@ settings.configure(
 
 
 def page(request: HttpRequest) -> HttpResponse:
-    """A page that looks who asks, protects its form, and lists things."""
+    """A page that looks who asks, and lists things."""
     return render(request, "page.html", {"title": "Photos", "rows": ROWS})
 
 

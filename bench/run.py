@@ -90,6 +90,7 @@ def servers(chosen: list[Peer], application: str, threads: int, environment: dic
             if server is None:
                 print(f"  {peer.name} did not start:", *peers.command(peer, application, threads, 8000)[3:])
         yield [server for _, server in started if server is not None]
+        print("  (stopping)")
 
 
 def measure(work: Work, running: list[Server], rounds: int, seconds: float, results: report.Results) -> None:
@@ -102,11 +103,12 @@ def measure(work: Work, running: list[Server], rounds: int, seconds: float, resu
             name = server.peer.name
             if name in failed:
                 continue
+            started = monotonic()
             outcome = attempt(work, server, seconds)
             outcomes[name].append(outcome)
             if outcome.trouble:
                 failed.add(name)
-            print(f"  {name:18}{report.brief(outcome)}", flush=True)
+            print(f"  {name:18}{report.brief(outcome):40}{monotonic() - started:5.1f} s", flush=True)
     results.rows.extend(report.Row(work.name, name, *report.median(found)) for name, found in outcomes.items() if found)
 
 
