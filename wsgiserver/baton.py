@@ -186,8 +186,7 @@ class Baton:
         held: Late | None = None  # the holder's call, when it cannot be overtaken
         then = computed = 0.0
         tick = self._handoff if self._threads > 1 else LOOK
-        while not self.finished:
-            sleep(tick)
+        while not self._is_over_after(tick):
             now = monotonic()
             if self.calls != seen:
                 seen, rested, held = self.calls, 0, None
@@ -205,6 +204,10 @@ class Baton:
                 next_look = now + LOOK
                 self._look(now, held)
         self.finish()  # with a seat that _overtake may have had in hand when the others were dismissed
+
+    def _is_over_after(self, tick: float) -> bool:
+        sleep(tick)
+        return self.finished
 
     def _overtake(self, now: float, elapsed: float, computed: float) -> bool:
         """Take the baton from a thread that is too long in one call, and give it to an idle one, if there is one."""
@@ -256,5 +259,10 @@ class Baton:
 
 
 def _processor_time(thread: int) -> float:
-    """Seconds of processor time that a living thread has used; 0 where the system does not tell."""
-    return time.clock_gettime(time.pthread_getcpuclockid(thread)) if hasattr(time, "pthread_getcpuclockid") else 0.0
+    """Seconds of processor time that a thread has used; 0 where the system does not tell, and when it has ended."""
+    if not hasattr(time, "pthread_getcpuclockid"):
+        return 0.0
+    try:
+        return time.clock_gettime(time.pthread_getcpuclockid(thread))
+    except OSError:
+        return 0.0

@@ -4,6 +4,9 @@
      ^                                                         |         or forget
      +------ returned <-- another thread, when it is done      +-- RUN: call the application, here and now
 
+Deadlines are looked at when all that was ready has been handled, as of when it was: what came in time counts, however
+late a busy process gets to it.
+
 All of this is done by one thread at a time, the holder of the baton (`baton.py`).
 It knows nothing of HTTP: a connection is what has the methods of `Connection` below.
 """
@@ -34,6 +37,7 @@ EVENTS: Final = 256  # taken from one poll; the rest comes with the next
 ACCEPTS: Final = 16  # connections taken at once, so that siblings get their share
 SWEEP: Final = 1.0  # seconds between looks at deadlines: they are met to within that
 DRAIN_SWEEP: Final = 0.1
+OVERDUE: Final = 10.0  # seconds that more events than one poll can tell may put a sweep off
 IDLE_PATIENCE: Final = 1.0  # seconds an idle connection is kept for a request on its way, when room is wanted
 
 _NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -89,6 +93,7 @@ class Loop:
         self._woken: deque[tuple[int, int]] = deque()  # by other threads
         self._sources: dict[int, Callable[[], None]] = {}
         self._next_sweep = 0.0
+        self._looked = 0.0  # when the poll last told of all that was there: who is late as of then is late
         self.accepted = 0
         self.draining = False
         self._wake_read, self._wake_write = os.pipe()
@@ -146,18 +151,22 @@ class Loop:
             while ready:
                 if not self._handle(*ready.popleft()):
                     return
-            self._wait()
+            if self._looked >= self._next_sweep:
+                self._sweep(self._looked)
+            else:
+                self._wait()
         baton.finish()
 
     def _wait(self) -> None:
         self._hooks.idle()
-        self.ready.extend(self._poll.poll(self._patience(), EVENTS))
+        events = self._poll.poll(self._patience(), EVENTS)
+        self.ready.extend(events)
         self.ready.extend(self.postponed)
         self.postponed.clear()
         now = monotonic()
         self._hooks.woke(now)
-        if now >= self._next_sweep:
-            self._sweep(now)
+        if len(events) < EVENTS or now >= self._next_sweep + OVERDUE:
+            self._looked = now
 
     def _patience(self) -> float | None:
         if self.postponed:

@@ -10,6 +10,7 @@ import json
 import os
 import random
 import resource
+import select
 import socket
 import sys
 import threading
@@ -149,6 +150,8 @@ def running(
         server.gate.opened.set()
         server.stop()
         server.ended()
+        for connection in server.loop.connections.values():  # of calls given up, which were not waited for
+            connection.socket.close()
         os.close(server._stop_reader)  # noqa: SLF001
         os.close(server._stop_writer)  # noqa: SLF001
         server.loop._poll.close()  # noqa: SLF001
@@ -609,3 +612,47 @@ def test_everything_at_once(threads: int, capfd: pytest.CaptureFixture[str]) -> 
         poll(lambda: len(seats) == threads - 1, "all threads but one to be idle")
         assert get(server) == b"/fast"
     assert "Traceback" not in capfd.readouterr().err
+
+
+# --- A machine that is busy with something else -----------------------------------------------------------------
+
+
+def test_the_watchdog_asks_nothing_of_threads_that_have_ended() -> None:
+    """It sleeps while all of them do, after a call that it has not seen yet."""
+    with running(2, handoff=0.3) as server:
+        assert get(server) == b"/fast"
+    poll(lambda: not server._threads(), "its end")  # noqa: SLF001
+
+
+def served_to(server: Running, client: Client) -> Connection:
+    """Return the server's end of a connection."""
+    name = client.socket.getsockname()
+    (found,) = [c for c in list(server.loop.connections.values()) if c.socket.getpeername() == name]
+    return found
+
+
+def test_what_came_in_time_is_answered_however_late_it_is_looked_at() -> None:
+    """The loop's only thread is elsewhere while a request arrives, and the time for it passes."""
+    with running(1) as server, server.client() as busy, server.client() as idle:
+        idle.get("/fast")
+        connection = served_to(server, idle)
+
+        def stall() -> None:
+            idle.send(FAST)
+            time.sleep(1.2)  # a sweep is due by then
+            connection.deadline = time.monotonic()
+
+        server.gate.act = stall
+        busy.get("/act")
+        assert idle.answer().body == b"/fast"
+
+
+def test_who_is_late_is_noticed_while_others_keep_the_loop_busy() -> None:
+    with running(2) as server, server.client() as late, server.client() as busy:
+        late.send(b"GET")
+        busy.get("/fast")
+        connection = served_to(server, late)
+        poll(lambda: not connection.is_idle, "its beginning")
+        connection.deadline = time.monotonic()
+        poll(lambda: (busy.get("/fast"), select.select([late.socket], [], [], 0)[0])[1], "the answer to who is late")
+        assert late.answer().status == 408
