@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Final, TextIO
 from urllib.parse import unquote_to_bytes
 
 from wsgiserver.filewrapper import FileWrapper
-from wsgiserver.http1.head import VALID_HOST, Fields, Head, Names
+from wsgiserver.http1.head import Fields, Head, Names, is_host
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -183,7 +183,7 @@ def _believe(environ: dict[str, str], fields: dict[str, str], trust: Trust) -> N
     if scheme in {"http", "https"}:
         environ["wsgi.url_scheme"] = scheme
     host = _last(fields, "x-forwarded-host")
-    if VALID_HOST.fullmatch(host):
+    if is_host(host):
         environ["HTTP_HOST"] = host
     listening = _last(fields, "x-forwarded-port")
     if _PORT.fullmatch(listening) and int(listening) < 1 << 16:

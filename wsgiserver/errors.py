@@ -49,7 +49,10 @@ REFUSALS: Final[dict[str, tuple[HTTPStatus, str]]] = {
     "chunk-size-invalid": (HTTPStatus.BAD_REQUEST, "a chunk does not begin with a hexadecimal size and CRLF"),
     "chunk-end-invalid": (HTTPStatus.BAD_REQUEST, "a chunk does not end with CRLF where its size says"),
     "chunk-overhead-too-large": (HTTPStatus.BAD_REQUEST, "the chunks are mostly framing"),
-    "trailer-invalid": (HTTPStatus.BAD_REQUEST, "the trailer section is not made of header lines"),
+    "trailer-invalid": (
+        HTTPStatus.BAD_REQUEST,
+        "the trailer section is not made of header lines, or has some that do not belong there",
+    ),
     "trailer-too-large": (HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the trailer section is too large"),
     "body-truncated": (HTTPStatus.BAD_REQUEST, "the connection ended before the body did"),
     "body-timeout": (HTTPStatus.REQUEST_TIMEOUT, "the rest of the body did not arrive in time"),

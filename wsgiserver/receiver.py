@@ -18,6 +18,7 @@ from wsgiserver.http1.chunked import State as Chunk
 from wsgiserver.http1.framing import CHUNKED, body_length, expects_continue
 from wsgiserver.http1.head import Head, find_end, parse_head
 
+MAX_EMPTY: Final = 16  # bytes of empty lines before a request
 _EMPTY_LINES: Final = re.compile(rb"\A(?:\r\n)++")
 
 
@@ -44,7 +45,7 @@ class Limits(NamedTuple):
 class Receiver:
     """See above. `head` and `spool` belong to the request at hand; they are None before its head is complete."""
 
-    __slots__ = ("_buffer", "_decoder", "_limits", "awaits_continue", "head", "length", "spool", "stage")
+    __slots__ = ("_buffer", "_decoder", "_limits", "_skipped", "awaits_continue", "head", "length", "spool", "stage")
 
     def __init__(self, limits: Limits) -> None:
         self.stage: Stage = HEAD
@@ -53,6 +54,7 @@ class Receiver:
         self.spool: Spool | None = None
         self.awaits_continue = False  # the client sends the body only when told to (RFC 9110, section 10.1.1)
         self._decoder: ChunkedDecoder | None = None
+        self._skipped = 0  # bytes of empty lines before the request
         self._buffer = b""  # received, and not yet understood
         self._limits = limits
 
@@ -83,6 +85,7 @@ class Receiver:
             self.spool.close()
         self.head = self.spool = self._decoder = None
         self.length = 0
+        self._skipped = 0
         self.stage = HEAD
 
     def _feed_head(self, data: bytes) -> Stage:
@@ -91,7 +94,7 @@ class Receiver:
             searched = max(0, len(self._buffer) - 3) if data else 0
             data = self._buffer + data
         if data.startswith(b"\r\n"):  # RFC 9112, section 2.2: empty lines before the request line
-            data, searched = _EMPTY_LINES.sub(b"", data, 1), 0
+            data, searched = self._skip_empty_lines(data), 0
         end = find_end(data, searched)
         if not end:
             self._buffer = data
@@ -104,6 +107,14 @@ class Receiver:
             self.stage = COMPLETE
             return COMPLETE
         return self._begin_body(continues=continues)
+
+    def _skip_empty_lines(self, data: bytes) -> bytes:
+        """Only some of them: a client must not keep a connection for ever by sending nothing else."""
+        rest = _EMPTY_LINES.sub(b"", data, 1)
+        self._skipped += len(data) - len(rest)
+        if self._skipped > MAX_EMPTY:
+            raise Refusal("head-malformed")
+        return rest
 
     def _begin_body(self, *, continues: bool) -> Stage:
         limits = self._limits

@@ -38,7 +38,7 @@ def coded(
         parts.append((b"0" * draw(st.integers(0, 4)) + spelled, False))
         parts.append((draw(st.sampled_from(extensions)) + b"\r\n", True))
         parts += [(chunk, False), (b"\r\n", True)] if chunk else []
-    trailers = draw(st.dictionaries(st.sampled_from(["x", "y-z", "Host"]), values, max_size=3))
+    trailers = draw(st.dictionaries(st.sampled_from(["x", "y-z", "Digest"]), values, max_size=3))
     lines = "".join(f"{name}:{value}\r\n" for name, value in trailers.items())
     parts.append((lines.encode("latin-1") + b"\r\n", True))
     return Coded(

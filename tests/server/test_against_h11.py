@@ -79,7 +79,10 @@ def resolved(head: Head) -> Head:
     match = re.fullmatch(r"(?i:https?)://([^/?]*)(/[^?]*)?(\?.*)?", head.target)
     if match is None:
         return head
-    return head._replace(target=(match[2] or "/") + (match[3] or ""), fields=Fields(head.fields | {"host": match[1]}))
+    nothing = "*" if head.method == "OPTIONS" and not match[3] else "/"
+    return head._replace(
+        target=(match[2] or nothing) + (match[3] or ""), fields=Fields(head.fields | {"host": match[1]})
+    )
 
 
 def check(data: bytes) -> int:
@@ -178,6 +181,7 @@ def requests(draw: st.DrawFn) -> bytes:
 # What h11 refuses, and RFC 9112 does not: an empty line before a request (section 2.2), space before a chunk extension
 # (section 7.1.1), framing fields as trailers, which nobody may act on (section 6.5.1 of RFC 9110).
 NOT_H11 = {
+    "as-many-empty-lines-as-may-be",
     "empty-lines-before-the-request",
     "pipelined-with-empty-lines-between",
     "chunk-extensions-with-space",

@@ -109,6 +109,10 @@ def p(body: bytes | None, *trailers: tuple[str, str]) -> Request:
         (length(b"hello") + b"\r\n" + GET, [p(b"hello"), G, "idle"]),
         (GET + b"\r\n", [G, "idle"]),
         (GET + b"\r", [G, "HEAD"]),
+        (b"\r\n" * 8 + GET + b"\r\n" * 8 + GET, [G, G, "idle"]),
+        (b"\r\n" * 9, ["head-malformed"]),
+        (b"\r\n" * 9 + GET, ["head-malformed"]),
+        (GET + b"\r\n" * 9, [G, "head-malformed"]),
         (b"\n" + GET, ["head-malformed"]),
         (b"\r\r\n" + GET, ["head-malformed"]),
         # cut short: never complete

@@ -16,8 +16,8 @@ QUOTED_STRING: Final = r'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\
 # RFC 9112, section 3.2: visible ASCII; "#" would begin a fragment, which is never sent (RFC 9110, section 4.2.5).
 TARGET: Final = r"[\x21\x22\x24-\x7e]++"
 
-# RFC 9110, section 7.2, with the characters of RFC 3986, section 3.2.2.
-HOST: Final = r"(?:[A-Za-z0-9\-._~%!$&'()*+,;=]++|\[[0-9A-Za-z:.%]++\])(?::[0-9]{0,5}+)?"
+# RFC 9110, section 7.2, and RFC 3986, section 3.2: a name or an IPv4 address, or (group 1) an IPv6 address; a port (2).
+HOST: Final = r"(?:(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})++|\[([0-9A-Fa-f:.]++)\])(?::([0-9]{0,5}+))?"
 
 # RFC 9112, section 7.1.1. Sixteen hexadecimal digits are 2**64: no body is larger.
 CHUNK_EXTENSION: Final = rf"{OWS};{OWS}{TOKEN}(?:{OWS}={OWS}(?:{TOKEN}|{QUOTED_STRING}))?+"

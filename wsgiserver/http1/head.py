@@ -7,6 +7,7 @@ past a proxy that reads them otherwise.
 
 import re
 from collections.abc import Mapping
+from ipaddress import IPv6Address
 from typing import Final, NamedTuple
 
 from wsgiserver.errors import Refusal
@@ -22,10 +23,26 @@ _SECTION = re.compile(rf"(?:{FIELD_LINE})*+\r\n")
 _FIELD_SECTION = re.compile(rf"(?:{FIELD_LINE})*+")
 _REQUEST_LINE = re.compile(rf"{TOKEN} {TARGET} HTTP/([0-9])\.[0-9]")
 _BARE_CONTROL = re.compile(rb"(?<!\r)\n|\r(?![\n])(?!\Z)|\x00")
-VALID_HOST: Final = re.compile(HOST)
-_ABSOLUTE = re.compile(rf"https?://({HOST})(/[^\s]*+)?(\?[^\s]*+)?", re.IGNORECASE)
+_HOST = re.compile(HOST)
+_ABSOLUTE = re.compile(r"https?://([^/?]*+)(/[^?]*+)?(\?.*+)?", re.IGNORECASE)
 
 _ONCE: Final = frozenset({"host", "content-length"})  # a second one is an attack or a bug, even if equal
+# RFC 9110, section 6.5.1: what says where a message ends, where it goes or how to read it comes before it, or never.
+_NOT_IN_TRAILERS: Final = frozenset(
+    {
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-range",
+        "content-type",
+        "host",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
 _NAMES_KEPT: Final = 1024  # enough for every client there is, bounded for those that invent names
 _LONGEST_KEPT: Final = 64  # characters
 
@@ -119,7 +136,7 @@ def _parse_section(section: str) -> Fields:
     if not _SECTION.fullmatch(section):
         raise Refusal("head-malformed")
     fields = parse_fields(section[:-2])
-    if "host" in fields and not VALID_HOST.fullmatch(fields["host"]):
+    if "host" in fields and not is_host(fields["host"]):
         raise Refusal("host-invalid")
     if len(section) <= _LARGEST_SECTION_KEPT and _DIFFERENT_EACH_TIME not in fields:
         if len(_SECTIONS) >= _SECTIONS_KEPT:
@@ -149,7 +166,21 @@ def parse_trailers(section: str) -> Fields:
     """Turn the trailer section of a chunked body, without its empty line, into values, or raise Refusal."""
     if not _FIELD_SECTION.fullmatch(section):
         raise Refusal("trailer-invalid")
-    return parse_fields(section)
+    fields = parse_fields(section)
+    if not _NOT_IN_TRAILERS.isdisjoint(fields):
+        raise Refusal("trailer-invalid")
+    return fields
+
+
+def is_host(text: str) -> bool:
+    """Say whether it is a host, perhaps with a port (RFC 9110, section 7.2)."""
+    match = _HOST.fullmatch(text)
+    if match is None or int(match[2] or 0) >= 1 << 16:
+        return False
+    try:
+        return not match[1] or bool(IPv6Address(match[1]))
+    except ValueError:
+        return False
 
 
 def _joined(name: str, first: str, second: str) -> str:
@@ -165,9 +196,11 @@ def _other_form(head: Head) -> Head:
     if head.target == "*" and head.method == "OPTIONS":
         return head
     match = _ABSOLUTE.fullmatch(head.target)
-    if match is None:
+    if match is None or not is_host(match[1]):
         raise Refusal("target-invalid")
     authority, path, query = match.groups()
+    if head.method == "OPTIONS" and not path and not query:  # section 3.2.4: of the server as a whole
+        path = "*"
     fields = Fields(head.fields | {"host": authority})  # wins over the Host that was sent (RFC 9112, section 3.2.2)
     return head._replace(target=(path or "/") + (query or ""), fields=fields)
 

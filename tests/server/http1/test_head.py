@@ -254,6 +254,8 @@ def test_what_is_long_is_not_remembered() -> None:
         ("X: a\r\n b\r\n", "trailer-invalid"),
         (": a\r\n", "trailer-invalid"),
         ("Content-Length: 1\r\nContent-Length: 1\r\n", "field-repeated"),
+        *((f"X: y\r\n{name}: 1\r\n", "trailer-invalid") for name in ("Content-Length", "TRANSFER-ENCODING", "Host")),
+        *((f"{name}: 1\r\n", "trailer-invalid") for name in ("connection", "Trailer", "Content-Type", "Upgrade")),
     ],
 )
 def test_trailers(section: str, expected: dict[str, str] | str) -> None:
