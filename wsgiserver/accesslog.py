@@ -10,7 +10,7 @@ import os
 import select
 import stat
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as quoted
 from threading import RLock
@@ -67,7 +67,7 @@ class Sink:
             if self._size > KEPT:
                 self.lost += len(lines)
                 return
-            for piece in _pieces(lines):
+            for piece in _pieces("".join(lines).encode("ascii")):
                 self._kept.append(piece)
                 self._size += len(piece)
             self.push()
@@ -95,6 +95,7 @@ class Sink:
     def forked(self) -> None:
         """Be the sink of a child process: what is kept is not its own to write, and the lock nobody's to release."""
         self._lock = RLock()
+        self.lost = self._told = 0
         self._drop()
 
     def _drop(self) -> None:
@@ -128,8 +129,8 @@ class AccessLog:
 
     @property
     def lost(self) -> int:
-        """Lines that could not be written, all in all."""
-        return self._sink.lost
+        """Lines that this process could not write, those of events included."""
+        return self._sink.lost + _EVENTS.lost
 
     def add(self, record: Record) -> None:
         client, name, method, target, status, received, sent, framing, spool, receive, application, send, refused = (
@@ -226,19 +227,13 @@ def _has_room(fd: int, patience: float) -> bool:
     return bool(poll.poll(patience * 1000))
 
 
-def _pieces(lines: Iterable[str]) -> Iterator[bytes]:
-    """Join lines as far as they fit into PIPE_BUF bytes; take longer ones apart."""
-    piece = ""
-    for line in lines:
-        if piece and len(piece) + len(line) > select.PIPE_BUF:
-            yield piece.encode("ascii")
-            piece = ""
-        piece += line
-        while len(piece) > select.PIPE_BUF:
-            yield piece[: select.PIPE_BUF].encode("ascii")
-            piece = piece[select.PIPE_BUF :]
-    if piece:
-        yield piece.encode("ascii")
+def _pieces(data: bytes) -> Iterator[bytes]:
+    """Take lines apart into pieces of at most PIPE_BUF bytes: whole lines, but for those that are longer."""
+    while len(data) > select.PIPE_BUF:
+        end = data.rfind(b"\n", 0, select.PIPE_BUF) + 1 or select.PIPE_BUF
+        yield data[:end]
+        data = data[end:]
+    yield data
 
 
 _EVENTS: Final = Sink("events", 2)
