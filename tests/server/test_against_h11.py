@@ -179,13 +179,12 @@ def requests(draw: st.DrawFn) -> bytes:
 
 
 # What h11 refuses, and RFC 9112 does not: an empty line before a request (section 2.2), space before a chunk extension
-# (section 7.1.1), framing fields as trailers, which nobody may act on (section 6.5.1 of RFC 9110).
+# (section 7.1.1).
 NOT_H11 = {
     "as-many-empty-lines-as-may-be",
     "empty-lines-before-the-request",
     "pipelined-with-empty-lines-between",
     "chunk-extensions-with-space",
-    "trailers-are-not-merged",
 }
 NOT_H11_PATTERN = re.compile(rb"\A\r\n|\n[0-9A-Fa-f]+[ \t]+;")
 
