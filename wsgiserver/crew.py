@@ -24,11 +24,11 @@ class Worker:
     started: float
     outdated: bool = False  # it runs code from before the reload that is under way
     kill_at: float = inf  # it was asked to end, and is killed then
-    suspected: float = 0.0  # the `busy_since` that was found to be too long ago
+    suspected: float = 0.0  # the `silent_since` that was found to be too long ago
 
     @property
     def is_leaving(self) -> bool:
-        return self.kill_at < inf
+        return self.kill_at < inf or self.slot.phase is Phase.DRAINING
 
     @property
     def has_to_go(self) -> bool:

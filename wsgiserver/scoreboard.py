@@ -12,6 +12,7 @@ import mmap
 import struct
 from collections.abc import Iterator
 from enum import IntEnum
+from errno import EAGAIN
 from typing import Final
 
 MOST_WORKERS: Final = 200
@@ -30,19 +31,20 @@ class Phase(IntEnum):
 
 
 class Slot:
-    """One page: `pid`, `phase`, `busy_since`, `held_at`, then `counts` (integers) and `sums` (floats)."""
+    """One page: `pid` and `phase`, two `signs` of life, then `counts` (integers) and `sums` (floats).
 
-    _LIFE: Final = struct.Struct("=qqdd")
+    The signs are times of `time.monotonic`: when the worker's loop last came back from waiting, 0 while it waits; and
+    when its watchdog last saw that the loop is kept waiting by the application, as it may be.
+    """
 
     def __init__(self, memory: mmap.mmap, index: int, counts: int, sums: int) -> None:
-        self.index = index
         self.counts = [0] * counts  # by name: see metrics.py
         self.sums = [0.0] * sums
-        self._memory = memory
-        self._start = index * SLOT_SIZE
+        page = memoryview(memory)[index * SLOT_SIZE : (index + 1) * SLOT_SIZE]
+        self._integers = page[:16].cast("q")
+        self.signs = page[16:32].cast("d")
+        self._published = page[32:]
         self._numbers = struct.Struct(f"={counts}q{sums}d")
-        self._integers = memoryview(memory)[self._start : self._start + 16].cast("q")
-        self._floats = memoryview(memory)[self._start + 16 : self._start + 32].cast("d")
 
     @property
     def pid(self) -> int:
@@ -65,22 +67,12 @@ class Slot:
 
     @property
     def busy_since(self) -> float:
-        """When the worker's loop last came back from waiting (seconds of time.monotonic); 0 while it waits."""
-        return self._floats[0]
-
-    @busy_since.setter
-    def busy_since(self, now: float) -> None:
-        self._floats[0] = now
-
-    def held(self, now: float) -> None:
-        """The worker's watchdog has seen that its loop is kept waiting by the application, as it may be."""
-        self._floats[1] = now
+        return self.signs[0]
 
     @property
     def silent_since(self) -> float:
         """When there was the last sign of life from a worker that should give some; 0 for one that waits."""
-        busy_since, held_at = self._floats
-        return busy_since and max(busy_since, held_at)
+        return self.signs[0] and max(self.signs)
 
     def take(self, pid: int) -> None:
         """The slot is `pid`'s from now on."""
@@ -88,11 +80,11 @@ class Slot:
 
     def publish(self) -> None:
         """Let others see `counts` and `sums`."""
-        self._numbers.pack_into(self._memory, self._start + self._LIFE.size, *self.counts, *self.sums)
+        self._numbers.pack_into(self._published, 0, *self.counts, *self.sums)
 
     def read(self) -> tuple[list[int], list[float]]:
         """Return `counts` and `sums` as they were published."""
-        numbers = self._numbers.unpack_from(self._memory, self._start + self._LIFE.size)
+        numbers = self._numbers.unpack_from(self._published)
         return list(numbers[: len(self.counts)]), list(numbers[len(self.counts) :])
 
 
@@ -107,13 +99,13 @@ class Scoreboard:
         """Yield the slots that somebody has."""
         return (slot for slot in self._workers if slot.phase is not Phase.NONE)
 
-    def claim(self) -> Slot | None:
-        """Return a slot for a worker about to be forked, or None where all are taken."""
+    def claim(self) -> Slot:
+        """Return a slot for a worker about to be forked. Raises OSError where all are taken."""
         for slot in self._workers:
             if slot.phase is Phase.NONE:
                 slot.phase = Phase.STARTING
                 return slot
-        return None
+        raise OSError(EAGAIN, "too many processes")
 
     def release(self, slot: Slot) -> None:
         """The worker is gone: what it has counted stays counted, and is never to be seen in both places at once."""
@@ -124,6 +116,6 @@ class Scoreboard:
         past.counts = [old + new for old, new in zip(past.counts, counts, strict=True)]
         past.sums = [old + new for old, new in zip(past.sums, sums, strict=True)]
         past.publish()
-        slot.busy_since = 0.0
+        slot.signs[0] = 0.0
         slot.take(0)
         slot.phase = Phase.NONE

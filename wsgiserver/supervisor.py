@@ -17,11 +17,11 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from math import inf
 from time import monotonic
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeVar
 
 from wsgiserver import metrics, resources, sockets, worker
 from wsgiserver.accesslog import check_file, event
@@ -38,8 +38,9 @@ LOOK: Final = 1.0  # seconds between looks at workers that may be hung
 LOOKS: Final = 3  # without finding one that is busy, until there is no need to look: a busy one reports each second
 HUNG: Final = 5.0  # seconds without a sign of life, beyond what the application may take, after which one is
 ABORT: Final = 5.0  # seconds for the stacks of its threads to be written
-_STOPPING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-_OBEYED: Final = (*_STOPPING, signal.SIGCHLD, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1)
+_OBEYED: Final = (*worker.OBEYED, signal.SIGCHLD)
+
+Made = TypeVar("Made")
 
 
 class Supervisor:
@@ -60,7 +61,9 @@ class Supervisor:
         self._exit_code = 0
         self._served = False  # a worker has had the application loaded
         _check(settings)
-        self._listeners = _inherited() or _listen("--bind", settings.bind, settings.socket_mode)
+        self._listeners = _made("LISTEN_FDS", lambda: sockets.inherited(os.environ, os.getpid())) or _listen(
+            "--bind", settings.bind, settings.socket_mode
+        )
         self._admin_listeners = _listen("--admin-bind", settings.admin_bind, settings.socket_mode)
         self._scoreboard = Scoreboard(metrics.COUNTS, metrics.SUMS)
         self._signals, self._signal_writer = worker.pipe()
@@ -105,28 +108,28 @@ class Supervisor:
                 self._dismiss([self._admin], signal.SIGTERM, 1.0)
             return
         for member in self._everybody():
-            if member.slot.phase is Phase.DRAINING and not member.is_leaving:  # asked by somebody else
+            if member.is_leaving and member.kill_at == inf:  # somebody else asked it to
                 member.kill_at = now + self._settings.graceful_timeout
-        if self._admin_listeners and not self._admin and now >= self._next_start:
-            self._admin = self._start(self._scoreboard.admin)
+        try:
+            if self._admin_listeners and not self._admin and now >= self._next_start:
+                self._admin = self._start(self._scoreboard.admin)
+            self._adjust_crew(now)
+        except OSError as error:  # no memory, or no process ids, for now
+            event("start-failed", error=str(error))
+            self._be_patient()
+
+    def _adjust_crew(self, now: float) -> None:
         while True:
             move, surplus = next_move(self._crew.values(), self._wanted)
             if surplus is not None:
                 self._dismiss([surplus], signal.SIGTERM, self._settings.graceful_timeout)
             elif move is Move.START and now >= self._next_start:
-                self._start_worker()
+                started = self._start(self._scoreboard.claim())
+                self._crew[started.pid] = started
             else:
                 return
 
-    def _start_worker(self) -> None:
-        slot = self._scoreboard.claim()
-        if slot is None:
-            event("too-many-workers", workers=len(self._crew))
-            self._be_patient()
-        elif started := self._start(slot):
-            self._crew[started.pid] = started
-
-    def _start(self, slot: Slot) -> Worker | None:
+    def _start(self, slot: Slot) -> Worker:
         """Fork. Signals are held back until the child can take its own: one that came before would be lost."""
         slot.phase = Phase.STARTING
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _OBEYED)
@@ -134,11 +137,9 @@ class Supervisor:
             pid = os.fork()
             if pid == 0:
                 self._be_a_worker(slot)
-        except OSError as error:  # no memory, or no process ids, for now
-            event("fork-failed", error=str(error))
-            self._scoreboard.release(slot)
-            self._be_patient()
-            return None
+        except OSError:
+            slot.phase = Phase.NONE
+            raise
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         slot.take(pid)
@@ -152,15 +153,7 @@ class Supervisor:
             if slot is self._scoreboard.admin:
                 mine, others = self._admin_listeners, self._listeners
                 application: worker.What = metrics.application(self._scoreboard)
-                settings = replace(
-                    self._settings,
-                    threads=1,
-                    access_log=False,
-                    max_requests=0,
-                    max_memory=0,
-                    admin_bind=(),
-                    proxy_protocol=False,
-                )
+                settings = Settings(threads=1, access_log=False, spool_dir=self._settings.spool_dir)
             else:
                 mine, others = self._listeners, self._admin_listeners
                 application, settings = self._application, self._settings
@@ -221,10 +214,10 @@ class Supervisor:
 
     def _mourn(self, gone: Worker, code: int) -> None:
         """A worker has ended: decide when, and whether, there will be another."""
-        was_starting = gone.is_starting
+        was_starting, was_leaving = gone.is_starting, gone.is_leaving
         self._scoreboard.past.counts[metrics.RESTARTS] += not self._stopping
         self._scoreboard.release(gone.slot)
-        if gone.is_leaving:
+        if was_leaving:
             if gone.outdated and not self._is_reloading():
                 event("reloaded", workers=len(self._crew))
             return
@@ -322,25 +315,16 @@ def _check(settings: Settings) -> None:
     """Find out now what would otherwise fail in the middle of an upload."""
     if settings.workers > MOST_WORKERS:
         raise SettingError(f"--workers: at most {MOST_WORKERS}")
-    try:
-        Trust(settings.forwarded_allow_ips)
-    except ValueError as error:
-        raise SettingError(f"--forwarded-allow-ips: {error}") from error
-    try:
-        check_folder(settings.spool_dir)
-    except OSError as error:
-        raise SettingError(f"--spool-dir: no file can be made there: {error}") from error
-    try:
-        check_file(settings.access_logfile)
-    except OSError as error:
-        raise SettingError(f"--access-logfile: {error}") from error
+    _made("--forwarded-allow-ips", lambda: Trust(settings.forwarded_allow_ips))
+    _made("--spool-dir: no file can be made there", lambda: check_folder(settings.spool_dir))
+    _made("--access-logfile", lambda: check_file(settings.access_logfile))
 
 
-def _inherited() -> list[socket.socket]:
+def _made(source: str, make: Callable[[], Made]) -> Made:
     try:
-        return sockets.inherited(os.environ, os.getpid())
-    except ValueError as error:
-        raise SettingError(f"LISTEN_FDS: {error}") from error
+        return make()
+    except (OSError, ValueError) as error:
+        raise SettingError(f"{source}: {error}") from error
 
 
 def _listen(flag: str, binds: tuple[str, ...], mode: int) -> list[socket.socket]:

@@ -34,6 +34,10 @@ from wsgiserver.scoreboard import Phase, Slot
 from wsgiserver.service import Service
 from wsgiserver.settings import Settings
 
+OBEYED: Final = (
+    *(signal.SIGTERM, signal.SIGINT, signal.SIGQUIT),
+    *(signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1),
+)
 CANNOT_IMPORT: Final = 3  # the exit code that tells the supervisor not to try again
 What = str | Application  # to serve: the name of what is to be imported, or the callable itself
 LOOK: Final = 1.0  # seconds between a busy worker's signs of life, and looks at whether it has served enough
@@ -47,33 +51,34 @@ class Lifeline(NamedTuple):
     slot: Slot
 
 
-class Span(NamedTuple):
-    """How much a worker serves before it asks to be replaced; 0 for no limit."""
-
-    requests: int
-    memory: int  # bytes it may have resident
-
-
 class Pulse:
-    """What the supervisor gets to see of a worker, through its slot. The first two are the loop's hooks."""
+    """What the supervisor gets to see of a worker, through its slot. `idle` and `woke` are hooks of `loop`."""
 
-    def __init__(self, lifeline: Lifeline, service: Service, span: Span) -> None:
+    loop: Loop  # to be set before it runs
+
+    def __init__(self, lifeline: Lifeline, service: Service, settings: Settings) -> None:
         self._slot = lifeline.slot
+        self._signs = lifeline.slot.signs
         self._reports = lifeline.reports
         self._service = service
-        self._span = span
         self._next_look = 0.0
         self._is_time = False  # to look whether it has served enough
+        jitter = randint(0, settings.max_requests_jitter)  # noqa: S311 - so that workers do not all retire at once
+        self._max_requests = settings.max_requests and settings.max_requests + jitter
+        self._max_memory = settings.max_memory
+        if self._max_memory and resident() >= self._max_memory:  # each would be replaced at once, for ever
+            event("max-memory-ignored", resident=resident(), max_memory=self._max_memory)
+            self._max_memory = 0
 
-    def idle(self, loop: Loop) -> None:
+    def idle(self) -> None:
         """The loop is about to wait."""
         self._service.log.flush()
         if self._service.metrics is not None:
-            self._publish(self._service.metrics, loop)
+            self._publish(self._service.metrics, self.loop)
         if self._is_time:
             self._is_time = False
-            self._consider(loop.baton.calls)
-        self._slot.busy_since = 0.0
+            self._consider(self.loop.baton.calls)
+        self._signs[0] = 0.0
 
     def _publish(self, metrics: Metrics, loop: Loop) -> None:
         baton = loop.baton
@@ -88,7 +93,7 @@ class Pulse:
 
     def woke(self, now: float) -> None:
         """The loop waits no more. Now and then the supervisor is told, which sleeps while all workers do."""
-        self._slot.busy_since = now
+        self._signs[0] = now
         if now >= self._next_look:
             self._next_look = now + LOOK
             self._is_time = True
@@ -96,7 +101,7 @@ class Pulse:
 
     def held(self, now: float) -> None:
         """The loop has to wait for the application; called from the watchdog's thread."""
-        self._slot.held(now)
+        self._signs[1] = now
 
     def become(self, phase: Phase) -> None:
         """Go on to `phase`, and let the supervisor know. From any thread."""
@@ -104,10 +109,9 @@ class Pulse:
             self._report()
 
     def _consider(self, requests: int) -> None:
-        span = self._span
-        if span.requests and requests >= span.requests:
+        if self._max_requests and requests >= self._max_requests:
             self.retire(f"it has served {requests} requests")
-        elif span.memory and (memory := resident()) >= span.memory:
+        elif self._max_memory and (memory := resident()) >= self._max_memory:
             self.retire(f"it takes {memory} bytes of memory")
 
     def retire(self, reason: str) -> None:
@@ -177,7 +181,7 @@ def run(application: What, settings: Settings, listeners: list[socket.socket], l
     gc.collect()
     gc.freeze()  # what is loaded stays: later collections need not look at it, and its pages stay shared
     service = _service(application, settings, Metrics(lifeline.slot) if settings.admin_bind else None)
-    pulse = Pulse(lifeline, service, _span(settings))
+    pulse = Pulse(lifeline, service, settings)
     loop = _loop(service, settings, listeners, pulse)
     loop.watch(signals, lambda: _obey(os.read(signals, 64), service, loop, pulse))
     loop.watch(lifeline.parent, lambda: _orphaned(lifeline.parent, service, loop, pulse, settings.graceful_timeout))
@@ -212,17 +216,6 @@ def _service(application: Application, settings: Settings, metrics: Metrics | No
     )
 
 
-def _span(settings: Settings) -> Span:
-    requests = settings.max_requests
-    if requests:
-        requests += randint(0, settings.max_requests_jitter)  # noqa: S311 - so that workers do not all end at once
-    memory = settings.max_memory
-    if memory and resident() >= memory:
-        event("max-memory-ignored", resident=resident(), max_memory=memory)  # each would be replaced at once, for ever
-        memory = 0
-    return Span(requests, memory)
-
-
 def _loop(service: Service, settings: Settings, listeners: list[socket.socket], pulse: Pulse) -> Loop:
     environs = {
         listener.fileno(): template(
@@ -244,8 +237,8 @@ def _loop(service: Service, settings: Settings, listeners: list[socket.socket], 
         settings.max_connections_per_address,
     )
     overwhelmed = partial(pulse.retire, "too many threads are stuck in the application")
-    loop = Loop(listeners, accept, capacity, Hooks(lambda: pulse.idle(loop), pulse.woke, overwhelmed, pulse.held))
-    return loop
+    pulse.loop = Loop(listeners, accept, capacity, Hooks(pulse.idle, pulse.woke, overwhelmed, pulse.held))
+    return pulse.loop
 
 
 def _server_name(listener: socket.socket) -> tuple[str, int]:
@@ -265,13 +258,21 @@ def _signals_as_bytes() -> int:
     """Have signals written to a pipe, and let them come; returns the end to read."""
     reading, writing = pipe()
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1):
+    for number in OBEYED:
         signal.signal(number, lambda *_: None)
-    for number in (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU):
-        signal.signal(number, signal.SIG_IGN)  # the supervisor's business
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    block, unblock = (partial(signal.pthread_sigmask, how, OBEYED) for how in (signal.SIG_BLOCK, signal.SIG_UNBLOCK))
+    os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=_forget_signals)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     return reading
+
+
+def _forget_signals() -> None:
+    """In a process that the application forks: its signals are its own, and nothing that this one should see."""
+    signal.set_wakeup_fd(-1)
+    for number in OBEYED:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, OBEYED)
 
 
 def _obey(numbers: bytes, service: Service, loop: Loop, pulse: Pulse) -> None:

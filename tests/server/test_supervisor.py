@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -302,3 +303,51 @@ def test_no_request_is_lost_when_a_server_drains_under_load(serve: Serve) -> Non
     assert server.ended() == 0
     for client in clients:
         client.socket.close()
+
+
+# --- Processes that the application makes -----------------------------------------------------------------------
+
+
+def test_signals_of_a_process_that_the_application_forks_are_its_own(serve: Serve) -> None:
+    """As `multiprocessing` does when it ends one."""
+    server = serve()
+    worker = pid_serving(server)
+    child = int(server.get("/fork-600").body)
+    os.kill(child, signal.SIGTERM)
+    poll(lambda: not is_there(child), "its end")
+    for _ in range(10):
+        answer = server.get("/pid")
+        assert int(answer.body) == worker
+        assert "connection" not in answer.fields, "the worker does not take the signal for one to itself"
+
+
+def test_nobody_wakes_up_for_nothing(serve: Serve) -> None:
+    server = serve("-w", "2", "--admin-bind", "127.0.0.1:0")
+    for _ in range(20):
+        server.get("/")
+
+    def switches(pid: int) -> int:
+        """How often a process has gone to sleep so far."""
+        text = Path(f"/proc/{pid}/status").read_text()
+        return int(text.partition("voluntary_ctxt_switches:")[2].split()[0])
+
+    def slept() -> bool:
+        before = switches(server.pid)
+        time.sleep(2)  # longer than anything is looked at while there is work
+        return switches(server.pid) == before
+
+    poll(slept, "the supervisor to sleep for good")
+
+
+def test_log_files_are_opened_anew(serve: Serve, tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+    server = serve("-w", "2", "--access-logfile", str(log))
+
+    def logged(path: Path) -> bool:
+        server.get("/")
+        return path.exists() and '"target":"/"' in path.read_text()
+
+    poll(lambda: logged(log), "a line")
+    log.rename(tmp_path / "old.log")
+    server.signal(signal.SIGUSR1)
+    poll(lambda: logged(log), "a line in a new file")
