@@ -17,6 +17,7 @@ COVERED = {
     "environ": "test_environ.py",
     "filewrapper": "test_filewrapper.py",
     "gateway": "test_gateway.py",
+    "proxyprotocol": "test_proxyprotocol.py",
     "receiver": "test_receiver.py",
 }
 
