@@ -48,7 +48,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "service",
         "settings",
     },
-    "loop": {"accesslog", "baton", "connection", "states"},
+    "loop": {"accesslog", "baton", "connection", "poller", "states"},
+    "poller": set(),
     "baton": {"accesslog", "connection"},
     "proxied": {"connection", "errors", "proxyprotocol", "service", "states"},
     "connection": {
@@ -129,7 +130,7 @@ MUST_NEVER: dict[str, set[str]] = {
     "proxied": {"threading"},
     "connection": {"threading"},  # one owner at a time, so no lock
     "metrics": {"select", "socket", "threading", "time"},  # one writer per slot, so no lock
-    "loop": {"http", "threading"},
+    "loop": {"http", "select", "threading"},
     "baton": {"http", "select", "socket"},
     "reloader": {"signal", "socket", "multiprocessing"},
     "crew": INPUT_OUTPUT,  # decides, and does nothing

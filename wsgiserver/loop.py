@@ -13,7 +13,6 @@ It knows nothing of HTTP: a connection is what has the methods of `Connection` b
 
 import errno
 import os
-import select
 import socket
 from collections import Counter, deque
 from collections.abc import Callable
@@ -25,10 +24,9 @@ from wsgiserver import states
 from wsgiserver.accesslog import event
 from wsgiserver.baton import Baton
 from wsgiserver.connection import Connection
+from wsgiserver.poller import EXCLUSIVE, READ, WRITE, Poller
 from wsgiserver.states import ABANDONED, CLOSE, RUN, Verdict
 
-READ: Final = select.EPOLLIN
-WRITE: Final = select.EPOLLOUT
 # Not events of the poll:
 RETURNED: Final = 0  # another thread is done with the connection
 POSTPONED: Final = -1  # its next request is complete, but others come first
@@ -83,7 +81,7 @@ class Loop:
             overwhelmed=hooks.overwhelmed,
         )
         self.baton.held = hooks.held
-        self._poll = select.epoll()
+        self._poll = Poller()
         self._listeners = {listener.fileno(): listener for listener in listeners}
         self._paused: list[socket.socket] = []
         self.connections: dict[int, Connection] = {}
@@ -108,7 +106,7 @@ class Loop:
     def watch(self, fd: int, action: Callable[[], None]) -> None:
         """Call `action`, on the thread with the baton, whenever `fd` can be read."""
         self._sources[fd] = action
-        self._poll.register(fd, select.EPOLLIN)
+        self._poll.register(fd, READ)
 
     def unwatch(self, fd: int) -> None:
         del self._sources[fd]
@@ -270,7 +268,7 @@ class Loop:
         self._paused.append(listener)
 
     def _watch_listener(self, fd: int) -> None:
-        self._poll.register(fd, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+        self._poll.register(fd, READ | EXCLUSIVE)
 
     def _watch(self, connection: Connection, fd: int, events: int) -> None:
         if connection.watched:
