@@ -54,7 +54,7 @@ class Capacity(NamedTuple):
 
 
 class Hooks(NamedTuple):
-    """What the loop tells its process: that it is about to wait, that it waits no more, that too many threads are
+    """What the loop tells its process: that it has caught up, that it goes on, that too many threads are
     stuck, and, from the watchdog's thread, that all are busy.
     """
 
@@ -156,19 +156,22 @@ class Loop:
         baton.finish()
 
     def _wait(self) -> None:
-        self._hooks.idle()
-        events = self._poll.poll(self._patience(), EVENTS)
+        """Wait for more to do, having told so; where there is more already, tell it once in a while."""
+        events = self._poll.poll(0, EVENTS)
+        if not events and not self.postponed:
+            self._hooks.idle()
+            events = self._poll.poll(self._patience(), EVENTS)
         self.ready.extend(events)
         self.ready.extend(self.postponed)
         self.postponed.clear()
         now = monotonic()
+        if now >= self._next_sweep:
+            self._hooks.idle()
         self._hooks.woke(now)
         if len(events) < EVENTS or now >= self._next_sweep + OVERDUE:
             self._looked = now
 
     def _patience(self) -> float | None:
-        if self.postponed:
-            return 0.0
         if self.draining:
             return DRAIN_SWEEP
         return SWEEP if self.connections or self._paused else None
