@@ -101,6 +101,9 @@ class Receiver:
             return HEAD
         self._buffer = data[end:]
         head = self.head = parse_head(data[:end])
+        if head.fields.is_plain:
+            self.stage = COMPLETE
+            return COMPLETE
         self.length = body_length(head)
         continues = expects_continue(head)
         if self.length == 0:

@@ -68,16 +68,18 @@ class Fields(dict[str, str]):
     repeats its field section with most of its requests, and they share what was worked out of the first.
     """
 
-    __slots__ = ("derived",)
+    __slots__ = ("derived", "is_plain")
 
     def __init__(self, fields: Mapping[str, str] | None = None) -> None:
         super().__init__(fields or {})
         self.derived: dict[object, dict[str, str]] = {}  # what others have made of it
+        self.is_plain = False  # it is known to ask for nothing of `framing.py`: no body, and no end after the answer
 
 
 _SECTIONS: Final[dict[str, Fields]] = {}  # field sections that were found right
 _SECTIONS_KEPT: Final = 256
 _LARGEST_SECTION_KEPT: Final = 2048  # characters
+_FRAMING: Final = frozenset({"content-length", "transfer-encoding", "expect"})
 _DIFFERENT_EACH_TIME: Final = "x-request-id"
 
 
@@ -138,6 +140,7 @@ def _parse_section(section: str) -> Fields:
     fields = parse_fields(section[:-2])
     if "host" in fields and not is_host(fields["host"]):
         raise Refusal("host-invalid")
+    fields.is_plain = _FRAMING.isdisjoint(fields) and fields.get("connection", "keep-alive").lower() == "keep-alive"
     if len(section) <= _LARGEST_SECTION_KEPT and _DIFFERENT_EACH_TIME not in fields:
         if len(_SECTIONS) >= _SECTIONS_KEPT:
             _SECTIONS.clear()
