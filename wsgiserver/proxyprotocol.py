@@ -7,8 +7,8 @@ Bytes in, values out; it knows neither sockets nor HTTP. Whom to believe is deci
 Source: HAProxy, "The PROXY protocol", sections 2.1 (text) and 2.2 (binary).
 """
 
-import ipaddress
 import re
+from ipaddress import ip_address
 from typing import Final, NamedTuple
 
 from wsgiserver.errors import Refusal
@@ -18,10 +18,11 @@ MAX_BINARY: Final = 8 * 1024  # bytes of addresses and TLVs: a client's certific
 
 _SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
 _FIXED: Final = 16  # bytes: signature, version and command, family and transport, length
-_ADDRESS: Final = rb"([0-9A-Fa-f:.]++)"
+_ADDRESS: Final = rb"([0-9A-Fa-f:.]++) "
 _PORT: Final = rb"(0|[1-9][0-9]{0,4}+)"
-_TEXT: Final = re.compile(rb"PROXY TCP([46]) " + _ADDRESS + b" " + _ADDRESS + b" " + _PORT + b" " + _PORT)
-_UNKNOWN: Final = re.compile(rb"PROXY UNKNOWN(?: [^\r\n]*+)?")
+_TEXT: Final = re.compile(
+    rb"PROXY (?:TCP([46]) " + _ADDRESS + _ADDRESS + _PORT + b" " + _PORT + rb"|UNKNOWN(?: [^\r\n]*+)?)\r\n"
+)
 _ADDRESS_SIZES: Final = {1: 12, 2: 36, 3: 216}  # bytes of both ends, by family: IPv4, IPv6, unix
 _UNIX: Final = 3
 _TRANSPORTS: Final = (1, 2)  # stream, datagram
@@ -43,34 +44,27 @@ def parse(data: bytes) -> Source | None:
 
     Raises Refusal("proxy-header-invalid") as soon as it cannot be a header.
     """
-    if _SIGNATURE.startswith(data[: len(_SIGNATURE)]):
-        return _binary(data) if len(data) >= _FIXED else None
-    if b"PROXY ".startswith(data[:6]):
+    try:
+        if _SIGNATURE.startswith(data[: len(_SIGNATURE)]):
+            return _binary(data) if len(data) >= _FIXED else None
         return _text(data)
-    raise Refusal("proxy-header-invalid")
+    except ValueError:
+        raise Refusal("proxy-header-invalid") from None
 
 
 def _text(data: bytes) -> Source | None:
-    end = data.find(b"\r\n", 0, MAX_TEXT)
-    if end < 0:
-        if len(data) >= MAX_TEXT:
-            raise Refusal("proxy-header-invalid")
-        return None
-    if _UNKNOWN.fullmatch(data, 0, end):
-        return Source(end + 2, None, tls=False)
-    match = _TEXT.fullmatch(data, 0, end)
+    match = _TEXT.match(data, 0, MAX_TEXT)
     if match is None:
-        raise Refusal("proxy-header-invalid")
+        if b"PROXY ".startswith(data[:6]) and len(data) < MAX_TEXT and b"\r\n" not in data:
+            return None
+        raise ValueError("no such line")
     version, client, server, client_port, server_port = match.groups()
-    if max(int(client_port), int(server_port)) >= 1 << 16:
-        raise Refusal("proxy-header-invalid")
-    try:
-        client_address, server_address = (ipaddress.ip_address(each.decode("ascii")) for each in (client, server))
-    except ValueError as error:
-        raise Refusal("proxy-header-invalid") from error
-    if not client_address.version == server_address.version == int(version):
-        raise Refusal("proxy-header-invalid")
-    return Source(end + 2, (str(client_address), int(client_port)), tls=False)
+    if version is None:
+        return Source(match.end(), None, tls=False)
+    address, other = (ip_address(each.decode("ascii")) for each in (client, server))
+    if {address.version, other.version} != {int(version)} or max(int(client_port), int(server_port)) >= 1 << 16:
+        raise ValueError("not the addresses and ports of that version")
+    return Source(match.end(), (str(address), int(client_port)), tls=False)
 
 
 def _binary(data: bytes) -> Source | None:
@@ -78,7 +72,7 @@ def _binary(data: bytes) -> Source | None:
     family, transport = divmod(data[13], 16)
     size = int.from_bytes(data[14:16], "big")
     if version != 2 or command > 1 or size > MAX_BINARY:  # noqa: PLR2004 - the version this is about
-        raise Refusal("proxy-header-invalid")
+        raise ValueError("not this version, no such command, or too large")
     length = _FIXED + size
     if len(data) < length:
         return None
@@ -86,12 +80,12 @@ def _binary(data: bytes) -> Source | None:
         return Source(length, None, tls=False)
     addresses = _ADDRESS_SIZES.get(family, MAX_BINARY + 1)
     if transport not in _TRANSPORTS or addresses > size:
-        raise Refusal("proxy-header-invalid")
+        raise ValueError("no such transport or family, or no room for its addresses")
     tls = _is_tls(data[_FIXED + addresses : length])
     if family == _UNIX:
         return Source(length, ("", 0), tls)
     width = (addresses - 4) // 2  # of one address; two ports follow the two
-    address = ipaddress.ip_address(data[_FIXED : _FIXED + width])
+    address = ip_address(data[_FIXED : _FIXED + width])
     port = int.from_bytes(data[_FIXED + 2 * width :][:2], "big")
     return Source(length, (str(address), port), tls)
 
@@ -101,11 +95,9 @@ def _is_tls(tlvs: bytes) -> bool:
     tls = False
     while tlvs:
         end = 3 + int.from_bytes(tlvs[1:3], "big")
-        if len(tlvs) < end:
-            raise Refusal("proxy-header-invalid")
+        if len(tlvs) < end or (tlvs[0] == _TYPE_SSL and end < _SSL_SIZE):
+            raise ValueError("cut off")
         if tlvs[0] == _TYPE_SSL:
-            if end < _SSL_SIZE:
-                raise Refusal("proxy-header-invalid")
             tls = bool(tlvs[3] & _CLIENT_SSL)
         tlvs = tlvs[end:]
     return tls

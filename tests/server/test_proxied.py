@@ -95,6 +95,7 @@ def test_bodies_and_byte_by_byte(server: Server) -> None:
     [
         request("GET", "/"),
         b"PROXY TCP4 localhost localhost 1 2\r\n" + request("GET", "/"),
+        b"PROXY TCP4 192.0.2 198.51.100 1 2\r\n" + request("GET", "/"),
         b"\r\n" + TEXT + request("GET", "/"),
         SIGNATURE + b"\x11" + request("GET", "/"),
     ],
@@ -105,6 +106,7 @@ def test_who_has_no_header_is_refused(server: Server, data: bytes) -> None:
     assert (answer.status, answer.body.partition(b":")[0]) == (400, b"proxy-header-invalid")
     (line,) = poll(server.requests, "the log")
     assert (line["refused"], line["client"]) == ("proxy-header-invalid", "127.0.0.1")
+    assert [event["event"] for event in server.events()] == ["started"], "nothing that the administrator has to look at"
 
 
 def test_a_second_header_is_no_request(server: Server) -> None:
