@@ -139,20 +139,22 @@ def build(base: dict[str, Any], head: Head, client: tuple[str, int], trust: Trus
     """Return the environ of one request but for its body. `client` is the peer's address and port; there is `trust`
     only if it covers that peer.
     """
-    environ = base.copy()
     method, target, minor, fields = head
     path, _, query = target.partition("?")
-    environ["REQUEST_METHOD"] = method
     if path == "*":  # OPTIONS of the server as a whole; a path begins with a slash (RFC 3875, section 4.1.5)
         path = ""
-    environ["PATH_INFO"] = unquote_to_bytes(path).decode("latin-1") if "%" in path else path
-    environ["QUERY_STRING"] = query
-    environ["RAW_URI"] = target
-    environ["SERVER_PROTOCOL"] = "HTTP/1.1" if minor else "HTTP/1.0"
-    environ["REMOTE_ADDR"] = client[0]
-    environ["REMOTE_PORT"] = str(client[1])
-    environ.update(fields.derived.get(trust) or _derive(fields, trust))
-    return environ
+    address, port = client
+    return {
+        **base,
+        "REQUEST_METHOD": method,
+        "PATH_INFO": unquote_to_bytes(path).decode("latin-1") if "%" in path else path,
+        "QUERY_STRING": query,
+        "RAW_URI": target,
+        "SERVER_PROTOCOL": "HTTP/1.1" if minor else "HTTP/1.0",
+        "REMOTE_ADDR": address,
+        "REMOTE_PORT": str(port),
+        **(fields.derived.get(trust) or _derive(fields, trust)),
+    }
 
 
 def _derive(fields: Fields, trust: Trust | None) -> dict[str, str]:

@@ -35,6 +35,7 @@ class Exchange:
 
     __slots__ = (
         "_application_time",
+        "_asked_by",
         "_ended",
         "_environ",
         "_receiver",
@@ -68,6 +69,7 @@ class Exchange:
         # The request's
         self.began = self.complete = 0.0
         self._request_id = ""
+        self._asked_by = ""  # the client, as far as trusted proxies know
         # The answer's
         self.response: gateway.Response | None = None
         self.is_cut_off = False  # the answer was begun and cannot be finished
@@ -145,6 +147,7 @@ class Exchange:
             event("spool-failed", error=str(refusal.__cause__))
         head = self._receiver.head
         self._request_id = self._service.ids.of(head)
+        self._asked_by = self.client[0]
         self.complete = self._ended = now
         self._application_time = 0.0
         self._log(refusal.status, 0, now, refusal.name)
@@ -211,6 +214,7 @@ class Exchange:
         receiver = self._receiver
         environ = build(self._environ, head, self.client, self._service.trust if self.trusted else None)
         environ["HTTP_X_REQUEST_ID"] = self._request_id = self._service.ids.of(head)
+        self._asked_by = environ["REMOTE_ADDR"]
         if receiver.spool is None:
             environ["wsgi.input"] = io.BytesIO()
             if "content-length" in head.fields:
@@ -248,7 +252,7 @@ class Exchange:
         else:
             received, framing, where = spool.size, receiver.framing, _where(spool)
         receive, send = self.complete - self.began, now - self._ended
-        about = (self.client[0], self._request_id, method, target, status, received, sent, framing, where)
+        about = (self._asked_by, self._request_id, method, target, status, received, sent, framing, where)
         record = _new(Record, (*about, receive, self._application_time, send, refused))
         service.log.add(record)
         if service.metrics is not None:

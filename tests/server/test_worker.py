@@ -233,6 +233,17 @@ def test_logs(serve: Serve) -> None:
     assert "ValueError: on purpose" in event["error"]
 
 
+def test_the_log_names_the_client_that_trusted_proxies_name(serve: Serve) -> None:
+    server = serve("--forwarded-allow-ips", "127.0.0.1")
+    with server.client() as client:
+        client.get("/", "X-Forwarded-For: 198.51.100.7, 192.0.2.1")
+        client.get("/")
+        client.send("GARBAGE\r\n\r\n").answer()
+    server.signal(signal.SIGTERM)
+    assert server.ended() == 0
+    assert [record["client"] for record in server.requests()] == ["192.0.2.1", "127.0.0.1", "127.0.0.1"]
+
+
 def test_no_access_log(serve: Serve) -> None:
     server = serve("--no-access-log")
     assert server.get("/").body == b"hello"
