@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from time import monotonic, perf_counter, sleep
+from time import monotonic, perf_counter, process_time, sleep
 from typing import Final, NamedTuple
 
 LAST_CHUNK: Final = b"0\r\n\r\n"
@@ -115,8 +115,8 @@ def gets(port: int, path: str, clients: int, pause: float, seconds: float, patie
             sleep(pause)
         client.close()
 
-    elapsed = together(play, clients, seconds)
-    return {"count": len(times), "failed": len(failed), "elapsed": elapsed} | percentiles(times)
+    took = together(play, clients, seconds)
+    return {"count": len(times), "failed": len(failed)} | took | percentiles(times)
 
 
 def uploads(port: int, path: str, size: int, chunk: int, clients: int, seconds: float) -> Seen:
@@ -144,8 +144,8 @@ def uploads(port: int, path: str, size: int, chunk: int, clients: int, seconds: 
                 break
         client.close()
 
-    elapsed = together(play, clients, seconds)
-    return {"count": len(digests), "wrong": len(wrong), "digest": sum(digests), "elapsed": elapsed}
+    took = together(play, clients, seconds)
+    return {"count": len(digests), "wrong": len(wrong), "digest": sum(digests)} | took
 
 
 def upload_request(path: str, size: int, chunk: int) -> tuple[list[bytes], str]:
@@ -185,8 +185,8 @@ def downloads(port: int, path: str, size: int, clients: int, seconds: float) -> 
             if monotonic() >= end:
                 break
 
-    elapsed = together(play, clients, seconds)
-    return {"count": done.count(True), "wrong": done.count(False), "elapsed": elapsed}
+    took = together(play, clients, seconds)
+    return {"count": done.count(True), "wrong": done.count(False)} | took
 
 
 def came_whole(sock: socket.socket, size: int) -> bool:
@@ -266,15 +266,15 @@ def _hung_up(sockets: list[socket.socket]) -> int:
 # --- what they share --------------------------------------------------------------------------------------------
 
 
-def together(play: Callable[[float], None], clients: int, seconds: float) -> float:
-    """Run `play(end)` in a thread for each client; returns how long it took, in seconds."""
-    began = monotonic()
+def together(play: Callable[[float], None], clients: int, seconds: float) -> Seen:
+    """Run `play(end)` in a thread for each client; returns how long it took, and how long this process computed."""
+    began, computed = monotonic(), process_time()
     threads = [threading.Thread(target=play, args=(began + seconds,), daemon=True) for _ in range(clients)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(seconds + PATIENCE)
-    return monotonic() - began
+    return {"elapsed": monotonic() - began, "load": process_time() - computed}
 
 
 def percentiles(times: list[float]) -> Seen:

@@ -86,25 +86,24 @@ def uploads(megabytes: int, chunk: int, clients: int) -> Callable[[Server, float
     """Uploads into a Django view that answers their SHA-256, whose own cost is taken off `cpu`."""
 
     def run(server: Server, seconds: float) -> Outcome:
-        arguments = {"path": "/upload", "size": megabytes * MEGABYTE, "chunk": chunk, "clients": clients}
-        cpu, load = processes.cpu_seconds(server.pid), children_cpu()
-        seen = play("uploads", server, seconds, **arguments)
-        cpu, load = processes.cpu_seconds(server.pid) - cpu, children_cpu() - load
+        cpu = processes.cpu_seconds(server.pid)
+        seen = play("uploads", server, seconds, path="/upload", size=megabytes * MEGABYTE, chunk=chunk, clients=clients)
+        cpu = processes.cpu_seconds(server.pid) - cpu - seen["digest"]
         if seen["wrong"] or not seen["count"]:
             return Outcome({}, "lost")
-        return Outcome(per_request(seen["count"], seen["elapsed"], cpu - seen["digest"], load))
+        return Outcome(per_request(seen["count"], seen["elapsed"], cpu, seen["load"]))
 
     return run
 
 
 def downloads(path: str, megabytes: int) -> Callable[[Server, float], Outcome]:
     def run(server: Server, seconds: float) -> Outcome:
-        cpu, load = processes.cpu_seconds(server.pid), children_cpu()
+        cpu = processes.cpu_seconds(server.pid)
         seen = play("downloads", server, seconds, path=path, size=megabytes * MEGABYTE, clients=2)
-        cpu, load = processes.cpu_seconds(server.pid) - cpu, children_cpu() - load
+        cpu = processes.cpu_seconds(server.pid) - cpu
         if seen["wrong"] or not seen["count"]:
             return Outcome({}, "cut short")
-        return Outcome(per_request(seen["count"], seen["elapsed"], cpu, load))
+        return Outcome(per_request(seen["count"], seen["elapsed"], cpu, seen["load"]))
 
     return run
 

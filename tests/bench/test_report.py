@@ -1,6 +1,7 @@
 """The arithmetic of the report: medians, ratios, targets, and how they are written."""
 
 import json
+import os
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -127,6 +128,7 @@ def test_a_chart_is_svg_with_the_best_first_and_the_lost_last() -> None:
     assert [text.text for text in root.findall("{*}text[@class='trouble']")] == ["lost"]
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="measuring needs Linux")
 @pytest.mark.parametrize("peer", peers.PEERS, ids=lambda peer: peer.name)
 def test_every_server_is_told_the_application_the_port_and_its_threads(peer: peers.Peer) -> None:
     command = peers.command(peer, "bench.apps:application", 16, 8123)
