@@ -185,6 +185,7 @@ def run(application: What, settings: Settings, listeners: list[socket.socket], l
     loop = _loop(service, settings, listeners, pulse)
     loop.watch(signals, lambda: _obey(os.read(signals, 64), service, loop, pulse))
     loop.watch(lifeline.parent, lambda: _orphaned(lifeline.parent, service, loop, pulse, settings.graceful_timeout))
+    event("worker-ready")
     pulse.become(Phase.READY)
     if reloader is not None:
         reloader.start(partial(_renew, pulse), failure)
