@@ -100,14 +100,20 @@ class BadClose(list[bytes]):
 
 
 class Link:
-    """A connection, its client, the application's memory and the log."""
+    """A connection, its client, the application's memory and the log. `wrap` may put something round its socket."""
 
-    def __init__(self, folder: str | None = None, **limits: int) -> None:
+    def __init__(
+        self,
+        folder: str | None = None,
+        wrap: Callable[[socket.socket], socket.socket] = lambda sock: sock,
+        **limits: int,
+    ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             self.client = Client(socket.create_connection(listener.getsockname()))
             sock, address = listener.accept()
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock = wrap(sock)
         self.asked = Asked()
         self._log_reader, self._log_writer = os.pipe2(os.O_NONBLOCK)
         self.service = Service(
@@ -184,6 +190,7 @@ class Link:
         self.connection.socket.close()
         os.close(self._log_reader)
         os.close(self._log_writer)
+        os.close(self.service.log._fd)  # noqa: SLF001 - its own of the pipe, which it keeps while the process lives
 
 
 class Answers(threading.Thread):

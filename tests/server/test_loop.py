@@ -75,10 +75,10 @@ class Gate:
 class Running:
     """A loop on threads of this process, with a pipe that ends it."""
 
-    def __init__(self, capacity: Capacity) -> None:
+    def __init__(self, capacity: Capacity, listener: socket.socket | None = None) -> None:
         self.overwhelmed = threading.Event()
         self.gate = Gate()
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=500)
+        self.listener = listener or socket.create_server(("127.0.0.1", 0), backlog=500)
         self.listener.setblocking(False)
         self.address = self.listener.getsockname()
         limits = Limits(max_body=1 << 20, memory=1000, folder=None)
@@ -141,9 +141,14 @@ class Running:
 
 @contextmanager
 def running(
-    threads: int = 4, handoff: float = 0.005, timeout: float = 0, connections: int = 1000, per_address: int = 0
+    threads: int = 4,
+    handoff: float = 0.005,
+    timeout: float = 0,
+    connections: int = 1000,
+    per_address: int = 0,
+    listener: socket.socket | None = None,
 ) -> Iterator[Running]:
-    server = Running(Capacity(threads, handoff, timeout, connections, per_address))
+    server = Running(Capacity(threads, handoff, timeout, connections, per_address), listener)
     try:
         yield server
     finally:
@@ -155,6 +160,8 @@ def running(
         os.close(server._stop_reader)  # noqa: SLF001
         os.close(server._stop_writer)  # noqa: SLF001
         server.loop._poll.close()  # noqa: SLF001
+        os.close(server.loop._wake_read)  # noqa: SLF001
+        os.close(server.loop._wake_write)  # noqa: SLF001
 
 
 def get(server: Running, target: str = "/fast") -> bytes:

@@ -1,0 +1,285 @@
+"""Every call of a socket, and every byte of a file, fails once: the first, the second, until a run has no n-th one.
+
+Whatever fails, no exception gets out, the application is never given a part of a body, what the client reads of an
+answer is true, and no descriptor is left open. The sockets are real ones that count; the files meet a real limit.
+"""
+
+import errno
+import os
+import resource
+import socket
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from enum import Enum
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.server.harness import Client, chunked, limited, poll, request, sized
+from tests.server.test_connection import Link
+from tests.server.test_loop import running
+from wsgiserver.states import State, Verdict
+
+
+class Fault(Enum):
+    """What a call does instead of its work."""
+
+    RESET = errno.ECONNRESET
+    NO_MEMORY = errno.ENOBUFS
+    NOT_NOW = errno.EAGAIN
+    SHORT = 0  # do it for a single byte
+
+
+HARMLESS = {Fault.NOT_NOW, Fault.SHORT}  # what happens every day
+
+
+class Faulty(socket.socket):
+    """A socket whose calls are counted, and the n-th of which fails; 0 for none."""
+
+    def __init__(self, fileno: int, nth: int = 0, fault: Fault = Fault.RESET) -> None:
+        super().__init__(fileno=fileno)
+        self._nth, self._fault, self._calls = nth, fault, 0
+
+    @property
+    def has_fired(self) -> bool:
+        return 0 < self._nth <= self._calls
+
+    def _fails(self) -> bool:
+        """Count, and fail or say that the call is to be a short one."""
+        self._calls += 1
+        if self._calls != self._nth:
+            return False
+        if self._fault is not Fault.SHORT:
+            raise OSError(self._fault.value, "on purpose")
+        return True
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        return super().recv(1 if self._fails() else size, flags)
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        return super().send(memoryview(data)[:1] if self._fails() else data, flags)
+
+    def shutdown(self, how: int) -> None:
+        if not self._fails():
+            super().shutdown(how)
+
+    def setsockopt(self, *arguments: Any) -> None:
+        if not self._fails():
+            super().setsockopt(*arguments)
+
+
+class Scenario(NamedTuple):
+    """What the client sends, and the bodies of the answers it should get; `given` are those the application should."""
+
+    data: bytes
+    answers: list[bytes]
+    given: list[bytes]
+
+
+BODY = bytes(range(256)) * 3
+SCENARIOS = {
+    "upload in memory": Scenario(sized("/", BODY[:80]), [BODY[:80]], [BODY[:80]]),
+    "upload in a file": Scenario(sized("/", BODY), [BODY], [BODY]),
+    "chunked upload in memory": Scenario(chunked("/", BODY[:80], size=7), [BODY[:80]], [BODY[:80]]),
+    "chunked upload in a file": Scenario(chunked("/", BODY, size=100), [BODY], [BODY]),
+    "upload that was announced": Scenario(sized("/", BODY[:80], "Expect: 100-continue"), [BODY[:80]], [BODY[:80]]),
+    "download": Scenario(request("GET", "/big-600000"), [b"x" * 600_000], [b""]),
+    "streamed download": Scenario(request("GET", "/stream-100"), [b"y" * 100_000], [b""]),
+    "download of a file": Scenario(request("GET", "/file"), [BODY * 100], [b""]),
+    "pipelined": Scenario(
+        sized("/", BODY) + chunked("/", BODY[:80]) + request("GET", "/big-70000") + request("GET", "/big-1"),
+        [BODY, BODY[:80], b"x" * 70_000, b"x"],
+        [BODY, BODY[:80], b"", b""],
+    ),
+    "the last one": Scenario(request("GET", "/big-9", "Connection: close") + b"more", [b"x" * 9], [b""]),
+    "refused": Scenario(request("POST", "/", "Content-Length: 5000"), [], []),
+    "failing": Scenario(request("GET", "/raise"), [], [b""]),
+    "failing in the middle": Scenario(request("GET", "/cut-5000"), [], [b""]),
+}
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@contextmanager
+def no_descriptor_more() -> Iterator[None]:
+    before = descriptors()
+    yield
+    assert descriptors() == before
+
+
+class Reader:
+    """The client: takes what comes without waiting for it."""
+
+    def __init__(self, client: Client) -> None:
+        self._socket = client.socket
+        self._socket.setblocking(False)
+        self.data = b""
+        self.is_over = False
+
+    def look(self) -> None:
+        try:
+            while not self.is_over and (data := self._socket.recv(1 << 16)):
+                self.data += data
+            self.is_over = True
+        except BlockingIOError:
+            return
+        except ConnectionResetError:
+            self.is_over = True
+
+    def answers(self) -> list[bytes]:
+        """Return the bodies of the answers of status 200 that are there as a whole."""
+        replay, found = Replay(self.data), []
+        try:
+            while True:
+                answer = replay.answer()
+                found += [answer.body] if answer.status == 200 else []
+        except EOFError:
+            return found
+
+
+class Replay(Client):
+    """Reads strictly what was received before."""
+
+    def __init__(self, data: bytes) -> None:
+        self._buffer = data
+
+    def _received(self) -> bytes:
+        raise EOFError
+
+
+def ran(
+    scenario: Scenario,
+    folder: Path,
+    nth: int = 0,
+    fault: Fault = Fault.RESET,
+    trouble: AbstractContextManager[object] = nullcontext(),  # noqa: B008 - it does nothing, and that to all alike
+) -> tuple[bool, list[bytes]]:
+    """Let the n-th call fail, or something else be in trouble, and look what has become of it all.
+
+    Returns whether it was fault-free, and the bodies of the answers.
+    """
+
+    def wrap(sock: socket.socket) -> Faulty:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        return Faulty(sock.detach(), nth, fault)
+
+    link = Link(str(folder), wrap)
+    link.asked.path = folder / "download"
+    faulty = link.connection.socket
+    assert isinstance(faulty, Faulty)
+    link.client.send(scenario.data)
+    reader = Reader(link.client)
+
+    def is_done() -> bool:
+        if link.drive() is not Verdict.CLOSE:
+            reader.look()
+        return link.connection.state in {State.CLOSED, State.LINGERING} or reader.answers() == scenario.answers
+
+    with trouble:
+        poll(is_done, f"the end: call {nth}, {fault}")
+    reader.look()
+    given, answers = [environ["body"] for environ in link.asked], reader.answers()
+    assert given == scenario.given[: len(given)]
+    assert answers == scenario.answers[: len(answers)]
+    link.close()
+    is_clean = not faulty.has_fired and isinstance(trouble, nullcontext)
+    if fault in HARMLESS or is_clean:
+        assert (given, answers) == (scenario.given, scenario.answers)
+    return is_clean, answers
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "download").write_bytes(BODY * 100)
+    return tmp_path
+
+
+@pytest.mark.parametrize("fault", Fault)
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_any_call_of_the_socket_may_fail(name: str, fault: Fault, folder: Path) -> None:
+    with no_descriptor_more():
+        for nth in count(1):
+            is_clean, _ = ran(SCENARIOS[name], folder, nth, fault)
+            if is_clean:
+                break
+    assert nth > 2
+
+
+@pytest.mark.parametrize("name", ["upload in a file", "chunked upload in a file", "pipelined"])
+def test_any_byte_of_a_file_may_have_no_room(name: str, folder: Path) -> None:
+    with no_descriptor_more():
+        for room in [*range(0, len(BODY), 31), len(BODY) - 1]:
+            _, answers = ran(SCENARIOS[name], folder, trouble=limited(resource.RLIMIT_FSIZE, room))
+            assert answers == [], room
+        _, answers = ran(SCENARIOS[name], folder, trouble=limited(resource.RLIMIT_FSIZE, len(BODY)))
+        assert answers == SCENARIOS[name].answers
+
+
+@contextmanager
+def few_descriptors(spare: int) -> Iterator[None]:
+    """Leave so many that can be opened."""
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(64)]  # and with them all numbers that were free below
+    with limited(resource.RLIMIT_NOFILE, max(held) + 1):
+        for fd in held[:spare]:
+            os.close(fd)
+        try:
+            yield
+        finally:
+            for fd in held[spare:]:
+                os.close(fd)
+
+
+@pytest.mark.parametrize("name", ["upload in a file", "download of a file", "pipelined"])
+def test_any_descriptor_may_be_one_too_many(name: str, folder: Path) -> None:
+    with no_descriptor_more():
+        for spare in range(20):
+            _, answers = ran(SCENARIOS[name], folder, trouble=few_descriptors(spare))
+            if answers == SCENARIOS[name].answers:
+                break
+    assert 0 < spare < 19
+
+
+class FaultyListener(socket.socket):
+    """Accepts connections, the first of which has a call that fails."""
+
+    def __init__(self, nth: int, fault: Fault) -> None:
+        super().__init__()
+        self._next, self._fault = nth, fault
+        self.first: Faulty | None = None
+        self.bind(("127.0.0.1", 0))
+        self.listen(100)
+        self.setblocking(False)
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        sock, address = super().accept()
+        faulty = Faulty(sock.detach(), self._next, self._fault)
+        self._next, self.first = 0, self.first or faulty
+        return faulty, address
+
+
+def survived(data: bytes, nth: int, fault: Fault) -> bool:
+    """Serve a client whose connection has a fault, and others beside it. Returns whether there was an n-th call."""
+    with FaultyListener(nth, fault) as listener, running(2, listener=listener) as server:
+        with server.client() as victim:
+            victim.send(data).socket.shutdown(socket.SHUT_WR)
+            with suppress(ConnectionResetError):
+                victim.rest()
+        with server.client() as bystander:
+            assert bystander.get("/fast").body == b"/fast"
+        poll(lambda: not server.loop.connections, "all to be forgotten")
+        assert listener.first is not None
+        return listener.first.has_fired
+
+
+@pytest.mark.parametrize("fault", [Fault.RESET, Fault.NOT_NOW])
+@pytest.mark.parametrize("data", [sized("/", BODY) * 2, request("GET", "/big-300000"), sized("/", BODY)[:-1]])
+def test_a_connection_that_fails_costs_the_loop_nothing_else(data: bytes, fault: Fault) -> None:
+    with no_descriptor_more():
+        for nth in range(1, 100):
+            if not survived(data, nth, fault):
+                break
+    assert 2 < nth < 99
