@@ -75,6 +75,8 @@ def test_whom_to_believe_what_is_forwarded(server: Server, header: bytes, addres
         environ = seen(client.send(header), "X-Forwarded-For: 9.9.9.9", "X-Forwarded-Proto: https")
     assert (environ["REMOTE_ADDR"], environ["wsgi.url_scheme"]) == (address, scheme)
     assert ("HTTP_X_FORWARDED_FOR" in environ) is (address == "9.9.9.9")
+    (line,) = poll(server.requests, "the log")
+    assert line["client"] == address, "the same as the application sees"
 
 
 def test_who_trusts_any_peer_does_not_trust_any_client(serve: Serve) -> None:
