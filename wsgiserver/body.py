@@ -8,9 +8,11 @@ import contextlib
 import io
 import os
 import tempfile
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from wsgiserver.errors import Refusal
+
+MOVED_AT_ONCE: Final = 256 * 1024  # bytes: a copy of all of it would take as much memory again
 
 
 class Budget:
@@ -101,7 +103,8 @@ class Spool:
     def _move_to_file(self) -> None:
         file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115 - closed here or by close()
         try:
-            _write_all(file, self.peek(0, self.size))
+            for offset in range(0, self.size, MOVED_AT_ONCE):
+                _write_all(file, self.peek(offset, MOVED_AT_ONCE))
         except OSError:
             file.close()
             raise

@@ -15,6 +15,8 @@ from wsgiserver.errors import ApplicationError, ClientGone, Refusal
 
 LIMIT: Final = 64 * 1024 * 1024  # bytes kept before the producer has to wait
 MEMORY: Final = 256 * 1024
+MOMENT: Final = 0.005  # seconds for a client to take something, before it counts as slow
+MOMENTS: Final = 8
 FLUSH: Final = 256 * 1024  # bytes offered to the socket at once
 FILE_FLUSH: Final = 1024 * 1024  # bytes of a file: then others have their turn, however fast this client is
 
@@ -57,16 +59,18 @@ class Outbox:
 
     def send(self, data: bytes) -> None:
         """Send what the socket takes now, and keep the rest. Raises ClientGone."""
-        sent = 0
         if self._file is not None:  # nothing is kept behind a file, since nothing follows one in an answer
             self._wait_until_empty()
-        if self._kept is None:
-            sent = self._offer(data)
-            if sent == len(data):
+        rest = memoryview(data)
+        while True:
+            if self._kept is None:
+                rest = rest[self._offer(rest) :]
+            if not rest:
                 return
-        rest = memoryview(data)[sent:]
-        for start in range(0, len(rest), MEMORY):
-            self._keep(rest[start : start + MEMORY])
+            piece = rest[:MEMORY]
+            if not (self._is_memory_full(len(piece)) and self._catches_up()):
+                self._keep(piece)
+                rest = rest[MEMORY:]
 
     def send_file(self, descriptor: int, offset: int, size: int) -> None:
         """Send a part of a regular file, which may be closed when this returns. Raises as `flush` does."""
@@ -103,6 +107,20 @@ class Outbox:
             self._kept.close()
             self._kept = None
 
+    def _is_memory_full(self, more: int) -> bool:
+        return self._kept is not None and self._kept.in_memory and self._kept.size + more > MEMORY
+
+    def _catches_up(self) -> bool:
+        """Before anything goes to a file: is it that the client has just not had time to read what there is?"""
+        room = select.poll()  # not select.select, which takes no descriptor above 1023
+        room.register(self._socket, select.POLLOUT)
+        for _ in range(MOMENTS):
+            if not room.poll(MOMENT * 1000):
+                return False
+            if self.flush():
+                return True
+        return False
+
     def _keep(self, piece: memoryview) -> None:
         """Keep a piece that fits in memory: when nothing else is kept, there is room for it, disk or not."""
         if self._kept is None:
@@ -114,7 +132,7 @@ class Outbox:
             self._wait_until_empty()
             self._keep(piece)
 
-    def _offer(self, data: bytes) -> int:
+    def _offer(self, data: bytes | memoryview) -> int:
         if self._gone:
             raise ClientGone
         try:
@@ -152,7 +170,7 @@ class Outbox:
 
     def _wait_until_empty(self) -> None:
         """Back-pressure: the application's thread waits here for its client."""
-        room = select.poll()  # not select.select, which takes no descriptor above 1023
+        room = select.poll()
         room.register(self._socket, select.POLLOUT)
         self.is_full = True
         while not self.flush():
