@@ -3,7 +3,8 @@
     tests/fuzz/receiver.py -runs=N FOLDER...     start from the files in these folders; add what is new to the first
 
 The first byte of an input says how its rest is cut into pieces. Whatever it is: nothing is raised but Refusal, the
-outcome is the same whole and in pieces, and what is served has the length that its framing says.
+outcome is the same whole and in pieces, and what is served has the length that its framing says. The same bytes are
+also given to the PROXY protocol.
 
 By hand, for as long as you like (it stops at what breaks a rule, and writes the input to crash-*):
 
@@ -21,6 +22,7 @@ with atheris.instrument_imports(include=["wsgiserver"]):
     from wsgiserver.environ import Trust, add_body, build, template
     from wsgiserver.errors import Refusal
     from wsgiserver.http1.framing import keeps_alive
+    from wsgiserver.proxyprotocol import Source, parse
     from wsgiserver.receiver import Limits, Receiver, Stage
 
 LIMITS = Limits(max_body=500, memory=100, folder=None)
@@ -67,6 +69,24 @@ def taken(receiver: Receiver) -> tuple[object, ...]:
     return head, body, dict(receiver.trailers), keeps_alive(head)
 
 
+def introduced(data: bytes) -> Source | str | None:
+    """Return what the PROXY protocol makes of the beginning of a connection."""
+    try:
+        return parse(data)
+    except Refusal:
+        return "refused"
+
+
+def check_introduction(data: bytes, size: int) -> None:
+    """What is there is not looked at beyond its end, and a part of it is not taken for it."""
+    whole, part = introduced(data), introduced(data[:size])
+    if isinstance(whole, Source):
+        assert whole.length <= len(data)
+        assert part == (whole if size >= whole.length else None)
+    else:
+        assert part is None or whole == "refused"
+
+
 def one_input(data: bytes) -> None:
     if not data:
         return
@@ -74,6 +94,7 @@ def one_input(data: bytes) -> None:
     whole = received([data])
     in_pieces = received([data[start : start + size] for start in range(0, len(data), size)])
     assert whole == in_pieces, (whole, in_pieces)
+    check_introduction(data, size)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,13 @@ from tests.server import corpus
 
 RUNS = 25_000
 SEED = 1
+PROXY_HEADERS = [
+    b"PROXY TCP4 192.0.2.1 198.51.100.1 4711 443\r\n",
+    b"PROXY TCP6 2001:db8::1 ::1 4711 443\r\n",
+    b"PROXY UNKNOWN\r\n",
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0f" + bytes(range(12)) + b"\x03\0\0",
+    b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0",
+]
 
 pytest.importorskip("atheris", reason="there are wheels of atheris for Linux on x86-64 alone")
 
@@ -25,6 +32,8 @@ def test_whatever_is_sent(tmp_path: Path) -> None:
         for name in corpus.names(kind):
             for size in (1, 7, 60):
                 (seeds / f"{kind}-{name}-{size}").write_bytes(bytes([size - 1]) + corpus.data(kind, name)[:999])
+    for number, header in enumerate(PROXY_HEADERS):
+        (seeds / f"proxy-{number}").write_bytes(b"\x1e" + header + corpus.data("valid", "001-get"))
     target = Path(__file__).with_name("receiver.py")
     flags = [f"-runs={RUNS}", f"-seed={SEED}", "-max_len=1000", "-rss_limit_mb=0", f"-artifact_prefix={found}/"]
     command = [sys.executable, str(target), *flags, str(found), str(seeds)]
