@@ -4,6 +4,8 @@ from typing import Any
 
 import h11
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from wsgiserver.errors import REFUSALS, ApplicationError, Refusal
 from wsgiserver.http1.response import (
@@ -132,6 +134,34 @@ def test_what_the_head_says(status: str, headers: Any, *, length: int | None, ha
 )
 def test_content_length_is_one_number(values: list[str]) -> None:
     check("200 OK", [("Content-Length", value) for value in values], None)
+
+
+BREAKING = "\r\n\0\x0b\x7f \t:;,\xe9\u20acaA-1"
+texts = st.text(BREAKING, max_size=6)
+
+
+@given(
+    reason=texts,
+    headers=st.lists(st.tuples(st.one_of(texts, st.sampled_from(["X-A", "content-type", "DATE"])), texts), max_size=4),
+)
+def test_what_a_client_reads_is_what_was_meant_or_nothing(reason: str, headers: list[tuple[str, str]]) -> None:
+    """Whatever an application puts there: no header is added, lost or turned into another, and no body begins."""
+    try:
+        lines, length, _ = encode_head(f"200 {reason}", headers)
+    except ApplicationError:
+        return
+    client = h11.Connection(h11.CLIENT)
+    client.send(h11.Request(method="GET", target="/", headers=[("Host", "a")]))
+    client.send(h11.EndOfMessage())
+    client.receive_data(lines + b"Content-Length: 0\r\n\r\n")
+    response = client.next_event()
+    assert isinstance(response, h11.Response)
+    assert length is None
+    assert response.reason == reason.encode("latin-1")
+    read = [(name.decode(), value.decode("latin-1")) for name, value in response.headers.raw_items()]
+    assert read == [*((name, value.strip(" \t")) for name, value in headers), ("Content-Length", "0")]
+    assert isinstance(client.next_event(), h11.EndOfMessage)
+    assert client.trailing_data == (b"", False)
 
 
 def test_heads_are_not_remembered_without_bound() -> None:
