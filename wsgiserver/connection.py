@@ -225,6 +225,7 @@ class Connection:
             else:  # a process the application has forked may keep the socket open
                 self.socket.shutdown(socket.SHUT_RDWR)
         self.exchange.release()
+        self.exchange.outbox.drop()
         self._move(CLOSED)
         return CLOSE
 

@@ -179,10 +179,11 @@ class Exchange:
         at, and `Response` does it the other way round, so at most one of the two answers.
         """
         current, head = self.response, self._receiver.head
-        if current is None or current is not response or head is None:
+        if current is None or current is not response or head is None or current.phase is DONE:
             return False
         current.given_up = True
         if current.phase is DONE:
+            current.given_up = False
             return False
         event("application-timeout", request_id=self._request_id, target=head.target, after=after, stack=stack)
         if current.phase is SENDING:

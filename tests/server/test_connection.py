@@ -76,8 +76,8 @@ class Asked(list[dict[str, Any]]):
             return cut(int(size))
         if name == "file":
             return environ["wsgi.file_wrapper"](self.path.open("rb"))
-        if name == "badclose":
-            return BadClose()
+        if name in {"badclose", "slowclose"}:
+            return BadClose() if name == "badclose" else SlowClose([b"x" * BIG])
         return [b"x" * int(size or 0)] if name == "big" else [b"ab" if name in {"short", "long"} else body]
 
 
@@ -667,6 +667,13 @@ def test_a_download_that_is_given_up_leaves_no_descriptor(link: Link, download: 
     assert not is_open(download)
 
 
+def test_however_a_connection_ends_a_file_is_let_go(link: Link, download: Path) -> None:
+    link.say(request("GET", "/file"), State.SENDING)
+    link.verdict = link.connection.turn_away(NOW)
+    link.expire(State.CLOSED)
+    assert not is_open(download)
+
+
 def test_a_file_that_shrinks_shows(link: Link, download: Path, events: Events) -> None:
     link.say(request("GET", "/file"), State.SENDING)
     os.truncate(download, 10)
@@ -674,6 +681,25 @@ def test_a_file_that_shrinks_shows(link: Link, download: Path, events: Events) -
     assert not is_open(download)
     (event,) = events()
     assert "shorter" in event["error"]
+
+
+class SlowClose(list[bytes]):
+    """An answer whose close() takes so long that the watchdog gives it up."""
+
+    link: Link
+
+    def close(self) -> None:
+        exchange = self.link.connection.exchange
+        assert not exchange.give_up(exchange.response, 30, "stack")
+
+
+def test_an_answer_that_is_whole_is_not_given_up_for_a_slow_close(link: Link) -> None:
+    SlowClose.link = link
+    link.say(request("GET", "/slowclose") * 2, State.SENDING)
+    reader = Answers(link.client, 2)
+    link.reach(State.HEAD)
+    assert [(answer.status, len(answer.body)) for answer in reader.all()] == [(200, BIG)] * 2
+    assert [(record["status"], record["refused"]) for record in link.logged()] == [(200, "")] * 2
 
 
 def test_early_hints_and_pipelining(link: Link) -> None:
