@@ -11,6 +11,7 @@ scoreboard. Who comes and goes is decided in `crew.py`. As PID 1 of a container 
     USR1        tell workers to open their log files anew
 """
 
+import contextlib
 import os
 import select
 import signal
@@ -50,8 +51,7 @@ class Supervisor:
         self._name = application
         self._application: worker.What = application
         self._settings = settings = settings if settings.workers else _with_workers(settings)
-        self._crew: dict[int, Worker] = {}
-        self._admin: Worker | None = None  # the admin listener's process
+        self._crew: dict[int, Worker] = {}  # by process id; the admin listener's process is one of them
         self._wanted = settings.workers
         self._pause = FIRST_PAUSE
         self._looks = 0  # still to be had at workers that may be hung
@@ -84,7 +84,7 @@ class Supervisor:
         binds = {"bind": self._listeners, "admin_bind": self._admin_listeners}
         places = {name: ", ".join(map(sockets.describe, listeners)) for name, listeners in binds.items() if listeners}
         event("started", **places, workers=self._wanted, threads=self._settings.threads)
-        while self._crew or self._admin or not self._stopping:
+        while self._crew or not self._stopping:
             self._adjust()
             self._wait()
             self._reap()
@@ -95,8 +95,8 @@ class Supervisor:
             signal.signal(number, signal.SIG_IGN)  # there is nothing left to stop, and an exit code to be told
         return self._exit_code
 
-    def _everybody(self) -> list[Worker]:
-        return [*self._crew.values(), *([self._admin] if self._admin else [])]
+    def _workers(self) -> list[Worker]:
+        return [member for member in self._crew.values() if member.slot is not self._scoreboard.admin]
 
     # --- Coming and going ------------------------------------------------------------------------------------
 
@@ -104,15 +104,15 @@ class Supervisor:
         """Start and dismiss until there are as many workers as there should be."""
         now = monotonic()
         if self._stopping:
-            if self._admin and not self._crew:  # the last to go: until now it said that the server is not ready
-                self._dismiss([self._admin], signal.SIGTERM, 1.0)
+            if not self._workers():  # the admin listener goes last: until now it said that the server is not ready
+                self._dismiss(self._crew.values(), signal.SIGTERM, 1.0)
             return
-        for member in self._everybody():
+        for member in self._crew.values():
             if member.is_leaving and member.kill_at == inf:  # somebody else asked it to
                 member.kill_at = now + self._settings.graceful_timeout
         try:
-            if self._admin_listeners and not self._admin and now >= self._next_start:
-                self._admin = self._start(self._scoreboard.admin)
+            if self._admin_listeners and len(self._workers()) == len(self._crew) and now >= self._next_start:
+                self._start(self._scoreboard.admin)
             self._adjust_crew(now)
         except OSError as error:  # no memory, or no process ids, for now
             event("start-failed", error=str(error))
@@ -120,16 +120,15 @@ class Supervisor:
 
     def _adjust_crew(self, now: float) -> None:
         while True:
-            move, surplus = next_move(self._crew.values(), self._wanted)
+            move, surplus = next_move(self._workers(), self._wanted)
             if surplus is not None:
                 self._dismiss([surplus], signal.SIGTERM, self._settings.graceful_timeout)
             elif move is Move.START and now >= self._next_start:
-                started = self._start(self._scoreboard.claim())
-                self._crew[started.pid] = started
+                self._start(self._scoreboard.claim())
             else:
                 return
 
-    def _start(self, slot: Slot) -> Worker:
+    def _start(self, slot: Slot) -> None:
         """Fork. Signals are held back until the child can take its own: one that came before would be lost."""
         slot.phase = Phase.STARTING
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _OBEYED)
@@ -143,7 +142,7 @@ class Supervisor:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         slot.take(pid)
-        return Worker(pid, slot, monotonic())
+        self._crew[pid] = Worker(pid, slot, monotonic())
 
     def _be_a_worker(self, slot: Slot) -> NoReturn:
         code = 1
@@ -174,7 +173,7 @@ class Supervisor:
 
     def _kill_late(self) -> None:
         now = monotonic()
-        late = [member for member in self._everybody() if member.kill_at <= now]
+        late = [member for member in self._crew.values() if member.kill_at <= now]
         for member in late:
             os.kill(member.pid, signal.SIGKILL)
             member.kill_at = now + 1.0
@@ -186,7 +185,7 @@ class Supervisor:
         now = monotonic()
         if now < self._next_look:
             return
-        busy = [member for member in self._everybody() if member.slot.silent_since and not member.is_leaving]
+        busy = [member for member in self._crew.values() if member.slot.silent_since and not member.is_leaving]
         self._looks = LOOKS if busy else self._looks - 1
         self._next_look = now + LOOK if self._looks else inf
         for member in busy:
@@ -199,18 +198,10 @@ class Supervisor:
             member.suspected = since
 
     def _reap(self) -> None:
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            gone = self._crew.pop(pid, None)
-            if gone is None and self._admin and self._admin.pid == pid:
-                gone, self._admin = self._admin, None
-            if gone is not None:
-                self._mourn(gone, os.waitstatus_to_exitcode(status))
+        with contextlib.suppress(ChildProcessError):
+            while (reaped := os.waitpid(-1, os.WNOHANG))[0]:
+                if gone := self._crew.pop(reaped[0], None):
+                    self._mourn(gone, os.waitstatus_to_exitcode(reaped[1]))
 
     def _mourn(self, gone: Worker, code: int) -> None:
         """A worker has ended: decide when, and whether, there will be another."""
@@ -219,7 +210,7 @@ class Supervisor:
         self._scoreboard.release(gone.slot)
         if was_leaving:
             if gone.outdated and not self._is_reloading():
-                event("reloaded", workers=len(self._crew))
+                event("reloaded", workers=len(self._workers()))
             return
         event("worker-died", worker=gone.pid, code=code)
         if was_starting and code == worker.CANNOT_IMPORT and not self._served:
@@ -238,7 +229,7 @@ class Supervisor:
 
     def _give_up_reload(self) -> None:
         """The application as it is now does not start: those who serve it as it was go on."""
-        event("reload-failed", application=self._name, kept=len(self._crew))
+        event("reload-failed", application=self._name, kept=len(self._workers()))
         for member in self._crew.values():
             member.outdated = False
 
@@ -255,7 +246,7 @@ class Supervisor:
             os.read(self._reports, 4096)
             if self._settings.timeout:
                 self._looks, self._next_look = LOOKS, min(self._next_look, monotonic() + LOOK)
-            phases = {member.slot.phase for member in self._crew.values()}
+            phases = {member.slot.phase for member in self._workers()}
             self._served = self._served or bool(phases & {Phase.READY, Phase.RETIRING})
         if self._signals in readable:
             self._obey(os.read(self._signals, 4096))
@@ -263,7 +254,7 @@ class Supervisor:
     def _patience(self) -> float | None:
         """Seconds until there is something to do without being told; None for never."""
         now = monotonic()
-        deadlines = [self._next_look, *(member.kill_at for member in self._everybody())]
+        deadlines = [self._next_look, *(member.kill_at for member in self._crew.values())]
         if self._next_start > now:
             deadlines.append(self._next_start)
         first = min(deadlines)
@@ -279,13 +270,13 @@ class Supervisor:
                 self._reload()
             self._resize(numbers.count(signal.SIGTTIN) - numbers.count(signal.SIGTTOU))
         if signal.SIGUSR1 in numbers:
-            for member in self._everybody():
+            for member in self._crew.values():
                 os.kill(member.pid, signal.SIGUSR1)
 
     def _reload(self) -> None:
         code = "as it was loaded at the start: --preload" if self._settings.preload else "as it is now"
-        event("reloading", workers=len(self._crew), code=code)
-        for member in self._crew.values():
+        event("reloading", workers=len(self._workers()), code=code)
+        for member in self._workers():
             member.outdated = True
 
     def _resize(self, change: int) -> None:
@@ -301,7 +292,7 @@ class Supervisor:
         for listener in (*self._listeners, *self._admin_listeners):
             listener.close()
         self._listeners = self._admin_listeners = []
-        self._dismiss(self._crew.values(), number, patience)
+        self._dismiss(self._workers(), number, patience)
 
 
 def _with_workers(settings: Settings) -> Settings:
