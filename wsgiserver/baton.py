@@ -78,6 +78,7 @@ class Baton:
         self._table: list[Connection] = []  # holds the busy connection while its thread may be overtaken
         self._seats: list[threading.Lock] = []  # one for each idle thread; releasing it hands over the baton
         self._holder = 0
+        self._clock = 0  # the holder's processor time
         self._late: dict[Connection, Late] = {}
         self._slow: dict[str, int] = {}  # kinds of requests whose calls overran: pass the baton on before calling
         self._watchdog_wanted = threading.Event()
@@ -145,6 +146,7 @@ class Baton:
 
     def _take(self) -> None:
         self._holder = threading.get_ident()
+        self._clock = own_clock()
         self._hold()
 
     def _call_apart(self, connection: Connection) -> None:
@@ -190,7 +192,7 @@ class Baton:
             now = monotonic()
             if self.calls != seen:
                 seen, rested, held = self.calls, 0, None
-                then, computed = now, _processor_time(self._holder)
+                then, computed = now, processor_time(self._clock)
             elif self._table and not self._overtake(now, now - then, computed):
                 held = held or Late(self._holder, now)
                 self.held(now)
@@ -223,7 +225,7 @@ class Baton:
             del self._late[connection]
             self._seats.append(seat)
             return True
-        if _processor_time(self._holder) - computed < COMPUTING * elapsed:
+        if processor_time(self._clock) - computed < COMPUTING * elapsed:
             self._judge(connection.exchange.kind, slow=True)
         self.handed_over = connection
         self.passes += 1
@@ -258,11 +260,17 @@ class Baton:
         return late.given_up
 
 
-def _processor_time(thread: int) -> float:
-    """Seconds of processor time that a thread has used; 0 where the system does not tell, and when it has ended."""
-    if not hasattr(time, "pthread_getcpuclockid"):
-        return 0.0
+def own_clock() -> int:
+    """Return the clock of the calling thread's processor time; 0 where the system has none that others can read."""
+    return time.pthread_getcpuclockid(threading.get_ident()) if hasattr(time, "pthread_getcpuclockid") else 0
+
+
+def processor_time(clock: int) -> float:
+    """Seconds of processor time that a thread has used; 0 where the system does not tell, or the thread has ended.
+
+    By its clock, which the system looks up: to ask for the clock of a thread that has ended follows a stale pointer.
+    """
     try:
-        return time.clock_gettime(time.pthread_getcpuclockid(thread))
+        return time.clock_gettime(clock) if clock else 0.0
     except OSError:
         return 0.0

@@ -24,6 +24,7 @@ import pytest
 
 from tests.server.harness import PATIENCE, Client, chunked, limited, poll, request, sized
 from wsgiserver.accesslog import NoLog
+from wsgiserver.baton import own_clock, processor_time
 from wsgiserver.connection import Connection
 from wsgiserver.environ import Trust, template
 from wsgiserver.loop import Capacity, Hooks, Loop
@@ -629,6 +630,23 @@ def test_the_watchdog_asks_nothing_of_threads_that_have_ended() -> None:
     with running(2, handoff=0.3) as server:
         assert get(server) == b"/fast"
     poll(lambda: not server._threads(), "its end")  # noqa: SLF001
+
+
+def test_the_processor_time_of_a_thread_that_has_ended() -> None:
+    clocks: list[int] = []
+    done = threading.Event()
+
+    def work() -> None:
+        clocks.append(own_clock())
+        done.wait(PATIENCE)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    poll(lambda: clocks, "its clock")
+    assert (processor_time(clocks[0]) > 0) is bool(clocks[0])
+    done.set()
+    thread.join()
+    poll(lambda: processor_time(clocks[0]) == 0.0, "the system to have forgotten it")
 
 
 def served_to(server: Running, client: Client) -> Connection:
