@@ -129,9 +129,10 @@ class Exchange:
 
     def gone(self) -> None:
         """Nobody reads the rest of the answer."""
+        dropped = self.outbox.drop()
         if self.response is not None:
             self.response.keep_alive = False
-        self.outbox.drop()
+            self.response.sent = max(0, self.response.sent - dropped)
 
     def finish(self, now: float) -> bool:
         """The answer is over: log it. Returns whether another request may follow."""

@@ -98,14 +98,18 @@ class Outbox:
             self._taken += sent
         return self._file is None or self._flush_file(self._file)
 
-    def drop(self) -> None:
-        """Forget what is kept."""
+    def drop(self) -> int:
+        """Forget what is kept; returns how many bytes that was."""
+        dropped = 0
         if self._file is not None:
+            dropped += self._file.size
             os.close(self._file.descriptor)
             self._file = None
         if self._kept is not None:
+            dropped += self._kept.size - self._taken
             self._kept.close()
             self._kept = None
+        return dropped
 
     def _is_memory_full(self, more: int) -> bool:
         return self._kept is not None and self._kept.in_memory and self._kept.size + more > MEMORY
@@ -151,22 +155,18 @@ class Outbox:
         except BlockingIOError:
             return False
         except OSError as error:
-            self._give_up()
+            self._gone = True
             if isinstance(error, ConnectionError | TimeoutError):
                 raise ClientGone from error
             raise ApplicationError(f"a file cannot be sent: {error}") from error
         if not sent:
-            self._give_up()
+            self._gone = True
             raise ApplicationError(f"a file has become {file.size} bytes shorter while it was sent")
         file.offset += sent
         file.size -= sent
         if not file.size:
             self.drop()
         return not file.size
-
-    def _give_up(self) -> None:
-        self._gone = True
-        self.drop()
 
     def _wait_until_empty(self) -> None:
         """Back-pressure: the application's thread waits here for its client."""

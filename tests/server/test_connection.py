@@ -610,7 +610,8 @@ def test_slow_reader_that_stops(link: Link) -> None:
     link.say(request("GET", f"/big-{BIG}"), State.SENDING)
     link.expire(State.CLOSED)
     (record,) = link.logged()
-    assert (record["status"], record["sent"]) == (200, BIG)
+    assert record["status"] == 200
+    assert 0 < record["sent"] < BIG, "what was kept and given up was not sent"
 
 
 @pytest.mark.parametrize("how", ["reset", "close"])

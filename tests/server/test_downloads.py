@@ -53,7 +53,7 @@ def test_slow_clients_of_a_large_file(serve: Serve, tmp_path: Path) -> None:
     for client in slow:
         client.socket.close()
     poll(lambda: str(path) not in opened(worker), "all downloads to have ended")
-    assert sent(server) == HUGE * SLOW
+    assert HUGE < sent(server) < HUGE * SLOW
 
 
 def opened(pid: int) -> list[str]:
@@ -72,6 +72,6 @@ def resident(pid: int) -> int:
 
 
 def sent(server: Server) -> int:
-    """Return how many bytes the log tells of: what was handed to the kernel, taken or not."""
+    """Return how many bytes the log tells of: one client has taken it all, the others what fits between them."""
     poll(lambda: len(server.requests()) == SLOW + 2, "the log")
     return sum(record["sent"] for record in server.requests() if record["target"] == "/file")
