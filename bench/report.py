@@ -187,7 +187,8 @@ def _rows(results: Results) -> list[list[str]]:
 def result(figures: Seen) -> str:
     """Say what was measured, in one cell."""
     if "rate" in figures:
-        return f"{'~' if figures['load'] > EQUAL else ''}{figures['rate']:,.0f}/s"
+        rate = figures["rate"]
+        return f"{'~' if figures['load'] > EQUAL else ''}{rate:,.{0 if rate >= 100 else 1}f}/s"  # noqa: PLR2004 - three digits
     if "share" in figures:
         return f"{figures['share']:.0%}, fast p99 {duration(figures['p99'])}"
     if "p99_alone" in figures:

@@ -11,7 +11,8 @@ import re
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import monotonic, sleep
 from typing import Any, Final, NamedTuple
 
@@ -28,7 +29,7 @@ NAP: Final = 0.1  # seconds that the slow view sleeps
 PACED: Final = {"clients": 4, "pause": 0.005, "patience": 3.0}  # requests whose latency is what counts
 TRICKLERS: Final = 200
 IDLE: Final = 10_000
-IDLE_LIMIT: Final = 20.0  # seconds to open them in: some servers get slower with each
+IDLE_LIMIT: Final = 30.0  # seconds to open them in: some servers get slower with each
 
 BROWSER: Final = {
     "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
@@ -110,21 +111,20 @@ def downloads(path: str, megabytes: int) -> Callable[[Server, float], Outcome]:
 
 def slow_beside_fast(server: Server, seconds: float) -> Outcome:
     """Eight clients at a view that sleeps, and a few that ask for something quick now and then."""
-    arguments = {"path": "/slow", "clients": SLOW_CLIENTS, "pause": 0.0, "seconds": seconds}
-    slow = start("gets", server, **arguments)
-    fast = play("gets", server, seconds, path="/fast", **PACED)
-    seen = finish(slow, seconds)
-    possible = SLOW_CLIENTS * seen["elapsed"] / NAP
-    return Outcome({"share": seen["count"] / possible, "p50": fast["p50"], "p99": fast["p99"]}, unanswered(fast))
+    with started("gets", server, path="/slow", clients=SLOW_CLIENTS, pause=0.0, seconds=seconds) as load:
+        fast = play("gets", server, seconds, path="/fast", **PACED)
+        slow = finish(load, seconds)
+    possible = SLOW_CLIENTS * slow["elapsed"] / NAP
+    return Outcome({"share": slow["count"] / possible, "p50": fast["p50"], "p99": fast["p99"]}, unanswered(fast))
 
 
 def beside_trickle(server: Server, seconds: float) -> Outcome:
     """How long quick requests take while many clients upload slowly, and how long without them."""
     alone = play("gets", server, seconds, path="/fast", **PACED)
-    slow = start("trickle", server, path="/upload", clients=TRICKLERS, seconds=seconds)
-    read_line(slow)
-    beside = play("gets", server, seconds, path="/fast", **PACED)
-    finish(slow, seconds)
+    with started("trickle", server, path="/upload", clients=TRICKLERS, seconds=seconds) as load:
+        announced(load)
+        beside = play("gets", server, seconds, path="/fast", **PACED)
+        finish(load, seconds)
     figures = {f"{name}_alone": alone[name] for name in ("p50", "p99")}
     return Outcome(figures | {name: beside[name] for name in ("p50", "p99")}, unanswered(beside))
 
@@ -133,12 +133,12 @@ def idle_connections(server: Server, seconds: float) -> Outcome:
     """What a connection costs that has had one request, and waits for the next."""
     play("gets", server, min(seconds, 0.5), path="/", clients=4, pause=0.0)
     before = processes.memory(server.pid)
-    waiting = start("idle", server, path="/", connections=IDLE, patience=2.0, seconds=IDLE_LIMIT)
-    kept = read_line(waiting)["ready"]
-    sleep(1.0)  # whoever closes connections that are too many for it has done so by now
-    memory = processes.memory(server.pid) - before
-    answered = play("gets", server, 0.2, path="/", clients=1, pause=0.0, patience=2.0)
-    seen = finish(waiting, IDLE_LIMIT)
+    with started("idle", server, path="/", connections=IDLE, patience=2.0, seconds=IDLE_LIMIT) as load:
+        kept = announced(load)["ready"]
+        sleep(1.0)  # whoever closes connections that are too many for it has done so by now
+        memory = processes.memory(server.pid) - before
+        answered = play("gets", server, 0.2, path="/", clients=1, pause=0.0, patience=2.0)
+        seen = finish(load, IDLE_LIMIT)
     if seen["open"] < IDLE:
         return Outcome({}, f"{'only' if seen['late'] else 'keeps'} {seen['open']:,.0f}")
     return Outcome({"kept": kept, "memory": memory / kept}, unanswered(answered))
@@ -149,12 +149,12 @@ def memory_growth(server: Server, seconds: float) -> Outcome:
     arguments = {"path": "/upload", "chunk": 65536, "clients": 1}
     play("uploads", server, 0.0, size=MEGABYTE, **arguments)
     before = most = processes.memory(server.pid)
-    load = start("uploads", server, size=300 * MEGABYTE, seconds=0.0, **arguments)
-    deadline = monotonic() + seconds + 2 * PATIENCE
-    while load.poll() is None and monotonic() < deadline:
-        most = max(most, processes.memory(server.pid))
-        sleep(0.01)
-    seen = finish(load, seconds)
+    with started("uploads", server, size=300 * MEGABYTE, seconds=0.0, **arguments) as load:
+        deadline = monotonic() + seconds + PATIENCE
+        while load.poll() is None and monotonic() < deadline:
+            most = max(most, processes.memory(server.pid))
+            sleep(0.01)
+        seen = finish(load, seconds)
     if seen["wrong"] or not seen["count"]:
         return Outcome({}, "lost")
     return Outcome({"memory": float(most - before)})
@@ -208,43 +208,48 @@ def on_load_core(command: list[str]) -> list[str]:
     return ["taskset", "--cpu-list", str(core), *command]
 
 
-def start(kind: str, server: Server, **arguments: Any) -> subprocess.Popen[str]:
-    """Start a load (see load.py) that goes on beside others."""
+@contextmanager
+def started(kind: str, server: Server, **arguments: Any) -> Iterator[subprocess.Popen[str]]:
+    """Run a load (see load.py) beside what is done meanwhile; it does not outlive that."""
     command = [sys.executable, "-m", "bench.load", kind, json.dumps({"port": server.port, **arguments})]
-    return subprocess.Popen(
+    with subprocess.Popen(
         on_load_core(command),
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    ) as load:
+        try:
+            yield load
+        finally:
+            load.kill()
+
+
+def announced(load: subprocess.Popen[str]) -> Seen:
+    """Wait for what a load says before it goes on."""
+    assert load.stdout is not None
+    seen: Seen = json.loads(load.stdout.readline() or "{}")
+    return seen
 
 
 def finish(load: subprocess.Popen[str], seconds: float) -> Seen:
-    """Let a load end, and return what it has seen."""
+    """Let a load end, and return what it has seen. Raises RuntimeError where it failed."""
     try:
         output, errors = load.communicate("\n", timeout=seconds + 2 * PATIENCE)
     except subprocess.TimeoutExpired:
-        load.kill()
-        output, errors = load.communicate()
+        raise RuntimeError("the load did not end") from None
     lines = output.splitlines()
     if load.returncode or not lines:
-        raise RuntimeError(f"the load ended with {load.returncode}: {errors.strip()[-500:]}")
+        raise RuntimeError(f"the load failed: {errors.strip().splitlines()[-1:]}")
     seen: Seen = json.loads(lines[-1])
     return seen
 
 
 def play(kind: str, server: Server, seconds: float, **arguments: Any) -> Seen:
     """Run a load, and return what it has seen."""
-    return finish(start(kind, server, seconds=seconds, **arguments), seconds)
-
-
-def read_line(load: subprocess.Popen[str]) -> Seen:
-    """Wait for what a load announces before it goes on."""
-    assert load.stdout is not None
-    seen: Seen = json.loads(load.stdout.readline() or "{}")
-    return seen
+    with started(kind, server, seconds=seconds, **arguments) as load:
+        return finish(load, seconds)
 
 
 def children_cpu() -> float:

@@ -89,6 +89,7 @@ def test_durations_are_written_in_the_unit_that_suits(seconds: float, written: s
     [
         ({"rate": 87_000.4, "cpu": 1e-5, "load": 0.5}, "87,000/s"),
         ({"rate": 87_000.4, "cpu": 1e-5, "load": 0.99}, "~87,000/s"),
+        ({"rate": 9.27, "cpu": 0.08, "load": 0.5}, "9.3/s"),
         ({"share": 0.97, "p50": 0.001, "p99": 0.004}, "97%, fast p99 4 ms"),
         ({"p99": 0.004, "p99_alone": 0.002}, "p99 4 ms, 2 ms without"),
         ({"kept": 10_000.0, "memory": 2048.0}, "2.0 KB each"),
