@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # What has to be covered -> the tests that have to do it.
@@ -27,10 +29,10 @@ def measured(folder: Path) -> tuple[int, str]:
     tests = sorted({f"tests/server/{test}" for test in COVERED.values()})
     modules = ",".join(f"wsgiserver/{module}{'' if '*' in module else '.py'}" for module in COVERED)
     coverage = [sys.executable, "-m", "coverage"]
-    pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+    these = ["-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
     # The tracer in C, on every Python: the one that is faster since 3.14 is new to branches.
     environment = os.environ | {"COVERAGE_FILE": str(folder / "data"), "COVERAGE_CORE": "ctrace"}
-    ran = run([*coverage, "run", "--branch", "--source=wsgiserver", *pytest], environment)
+    ran = run([*coverage, "run", "--branch", "--source=wsgiserver", *these], environment)
     if ran[0]:
         return ran
     return run([*coverage, "report", f"--include={modules}", "--show-missing", "--fail-under=100"], environment)
@@ -41,6 +43,7 @@ def run(command: list[str], environment: dict[str, str]) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.timeout(1200)  # seconds: many tests in one
 def test_every_branch_of_what_decides_about_bytes(tmp_path: Path) -> None:
     code, report = measured(tmp_path)
     assert code == 0, report
