@@ -118,6 +118,9 @@ class Connection:
         if self.state is SENDING:
             self.exchange.gone()
             return self._answered(now)
+        if self.state is HEAD and self._is_anything_unread():  # a request, in the last moment
+            self.deadline = now + self._service.head_timeout
+            return READ
         return self._close()
 
     def turn_away(self, now: float) -> Verdict:

@@ -400,6 +400,18 @@ def test_a_good_request_before_a_bad_one_is_served(link: Link) -> None:
     assert len(link.asked) == 1
 
 
+def test_a_request_that_comes_in_the_last_moment_is_not_lost(link: Link) -> None:
+    """An idle connection is about to be closed, and the loop has not read yet what has just arrived."""
+    assert link.ask(request("GET", "/")).status == 200
+    link.client.send(request("GET", "/"))
+    assert select.select([link.connection.socket], [], [], PATIENCE)[0]
+    link.verdict = link.connection.expire(link.connection.deadline)
+    link.reach(State.HEAD)
+    assert link.client.answer().status == 200
+    link.expire(State.CLOSED)
+    assert link.client.rest() == b""
+
+
 def test_a_client_still_sending_can_read_the_refusal(link: Link) -> None:
     """It reads only after all is sent: a connection closed at once would answer it with a reset."""
     link.say(request("POST", "/", "Content-Length: 999999999"), State.LINGERING)
