@@ -132,7 +132,7 @@ def test_descriptors_are_given_back(tmp_path: Path) -> None:
         spool.write(b"x")
         spool.rewind().read(1)
         spool.close()
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 def test_the_folder_is_checked_before_it_is_needed(tmp_path: Path) -> None:

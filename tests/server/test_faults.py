@@ -5,6 +5,7 @@ answer is true, and no descriptor is left open. The sockets are real ones that c
 """
 
 import errno
+import gc
 import os
 import resource
 import socket
@@ -106,9 +107,10 @@ def descriptors() -> int:
 
 @contextmanager
 def no_descriptor_more() -> Iterator[None]:
+    gc.collect()  # what other tests have left behind
     before = descriptors()
     yield
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 class Reader:
