@@ -24,6 +24,7 @@ from bench.peers import OURS, PEERS, Peer, Server
 from bench.works import MEGABYTE, WORKS, Outcome, Work
 
 RESULTS = peers.ROOT / "bench" / "results"
+BUSY = 0.5  # load for each core
 NEEDED = {"wrk": "apt-get install wrk", "taskset": "apt-get install util-linux"}
 
 
@@ -32,6 +33,8 @@ def main() -> int:
     for program, remedy in NEEDED.items():
         if not shutil.which(program):
             raise SystemExit(f"bench: {program} is not installed ({remedy})")
+    if os.getloadavg()[0] > BUSY * len(os.sched_getaffinity(0)):
+        print("  the machine is busy with other things: read the ratios of CPU, and those roughly")
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # inherited by the servers
     chosen, skipped = available(options.peers)
