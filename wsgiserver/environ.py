@@ -153,17 +153,18 @@ def build(base: dict[str, Any], head: Head, client: tuple[str, int], trust: Trus
         "SERVER_PROTOCOL": "HTTP/1.1" if minor else "HTTP/1.0",
         "REMOTE_ADDR": address,
         "REMOTE_PORT": str(port),
-        **(fields.derived.get(trust) or _derive(fields, trust)),
+        **((fields.derived and fields.derived.get(trust)) or _derive(fields, trust)),
     }
 
 
 def _derive(fields: Fields, trust: Trust | None) -> dict[str, str]:
-    """Translate a field section; kept with it, for it comes again."""
+    """Translate a field section; kept with it, if it is kept."""
     keys = _FROM_PROXY if trust else _FROM_STRANGER
     derived = {key: value for name, value in fields.items() if (key := keys[name])}
     if trust:
         _believe(derived, fields, trust)
-    fields.derived[trust] = derived
+    if fields.derived is not None:
+        fields.derived[trust] = derived
     return derived
 
 

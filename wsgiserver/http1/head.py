@@ -6,7 +6,6 @@ past a proxy that reads them otherwise.
 """
 
 import re
-from collections.abc import Mapping
 from ipaddress import IPv6Address
 from typing import Final, NamedTuple
 
@@ -56,19 +55,16 @@ class Fields(dict[str, str]):
     repeats its field section with most of its requests, and they share what was worked out of the first.
     """
 
-    __slots__ = ("derived", "is_plain")
-
-    def __init__(self, fields: Mapping[str, str] | None = None) -> None:
-        super().__init__(fields or {})
-        self.derived: dict[object, dict[str, str]] = {}  # what others have made of it
-        self.is_plain = False  # it is known to ask for nothing of `framing.py`: no body, and no end after the answer
+    derived: dict[object, dict[str, str]] | None = None  # what others have made of it, if it is kept
+    is_plain = False  # it is known to ask for nothing of `framing.py`: no body, and no end after the answer
 
 
-_SECTIONS: Final[dict[str, Fields]] = {}  # field sections that were found right
+_SECTIONS: Final[dict[str, Fields]] = {}  # field sections that were found right, and came again
 _SECTIONS_KEPT: Final = 256
 _LARGEST_SECTION_KEPT: Final = 2048  # characters
+_SEEN: Final[set[int]] = set()  # hashes of those that came once: most of them will not come again
+_SEEN_KEPT: Final = 4096
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding", "expect"})
-_DIFFERENT_EACH_TIME: Final = "x-request-id"
 
 
 class Head(NamedTuple):
@@ -129,11 +125,20 @@ def _parse_section(section: str) -> Fields:
     if "host" in fields and not is_host(fields["host"]):
         raise Refusal("host-invalid")
     fields.is_plain = _FRAMING.isdisjoint(fields) and fields.get("connection", "keep-alive").lower() == "keep-alive"
-    if len(section) <= _LARGEST_SECTION_KEPT and _DIFFERENT_EACH_TIME not in fields:
-        if len(_SECTIONS) >= _SECTIONS_KEPT:
-            _SECTIONS.clear()
-        _SECTIONS[section] = fields
+    if hash(section) in _SEEN:
+        _keep(section, fields)
+    elif len(section) <= _LARGEST_SECTION_KEPT:
+        if len(_SEEN) >= _SEEN_KEPT:
+            _SEEN.clear()
+        _SEEN.add(hash(section))
     return fields
+
+
+def _keep(section: str, fields: Fields) -> None:
+    if len(_SECTIONS) >= _SECTIONS_KEPT:
+        _SECTIONS.clear()
+    fields.derived = {}
+    _SECTIONS[section] = fields
 
 
 def parse_fields(section: str) -> Fields:
