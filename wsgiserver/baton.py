@@ -29,6 +29,7 @@ from typing import Final
 from wsgiserver.accesslog import event
 from wsgiserver.connection import Connection
 
+MOST_AT_ONCE: Final = 1.0  # seconds that count between two looks: beyond, the whole process must have been stopped
 LOOK: Final = 0.1  # seconds between looks at calls that take long: they are given up to within that
 REST: Final = 200  # ticks without a call until the watchdog sleeps for good
 SUSPICION: Final = 16  # halved by each quick call of a kind that is thought to be slow, until it is forgotten
@@ -41,7 +42,7 @@ class Late:
     """A call outside the loop, or one that keeps the loop waiting."""
 
     thread: int
-    since: float  # when there was progress
+    quiet: float = 0.0  # seconds without progress
     response: object = None  # what tells it from the next call of the same connection
     progress: object = None
     given_up: bool = False
@@ -152,7 +153,7 @@ class Baton:
     def _call_apart(self, connection: Connection) -> None:
         """Run the application without the baton, and learn whether that was needed."""
         began = monotonic()
-        self._late[connection] = Late(threading.get_ident(), began)
+        self._late[connection] = Late(threading.get_ident())
         connection.exchange.respond()
         self._judge(connection.exchange.kind, slow=monotonic() - began > self._handoff)
         self._end(connection)
@@ -184,7 +185,7 @@ class Baton:
     def _guard(self) -> None:
         """Look at the table every `handoff` seconds, at late calls less often; sleep while nothing is called."""
         seen = rested = 0
-        next_look = 0.0
+        looked = monotonic()
         held: Late | None = None  # the holder's call, when it cannot be overtaken
         then = computed = 0.0
         tick = self._handoff if self._threads > 1 else LOOK
@@ -193,8 +194,8 @@ class Baton:
             if self.calls != seen:
                 seen, rested, held = self.calls, 0, None
                 then, computed = now, processor_time(self._clock)
-            elif self._table and not self._overtake(now, now - then, computed):
-                held = held or Late(self._holder, now)
+            elif self._table and not self._overtake(now - then, computed):
+                held = held or Late(self._holder)
                 self.held(now)
             elif rested < REST or self._late:
                 rested += 1
@@ -202,23 +203,23 @@ class Baton:
                 self._watchdog_wanted.clear()
                 if self.calls == seen:  # a call that began before the line above found the event still set
                     self._watchdog_wanted.wait()
-            if now >= next_look and self._timeout:
-                next_look = now + LOOK
-                self._look(now, held)
+            if now - looked >= LOOK and self._timeout:
+                self._look(min(now - looked, MOST_AT_ONCE), held)
+                looked = now
         self.finish()  # with a seat that _overtake may have had in hand when the others were dismissed
 
     def _is_over_after(self, tick: float) -> bool:
         sleep(tick)
         return self.finished
 
-    def _overtake(self, now: float, elapsed: float, computed: float) -> bool:
+    def _overtake(self, elapsed: float, computed: float) -> bool:
         """Take the baton from a thread that is too long in one call, and give it to an idle one, if there is one."""
         try:
             connection = self._table[0]
             seat = self._seats.pop()
         except IndexError:
             return False  # the call has just ended; or all are busy, and the next look may find one
-        self._late[connection] = Late(self._holder, now)  # first: the thread, once overtaken, removes it
+        self._late[connection] = Late(self._holder)  # first: the thread, once overtaken, removes it
         try:
             self._table.remove(connection)
         except ValueError:  # the call has just ended
@@ -232,31 +233,34 @@ class Baton:
         seat.release()
         return True
 
-    def _look(self, now: float, held: Late | None) -> None:
-        """Give up the calls that have shown no progress for `timeout`."""
+    def _look(self, elapsed: float, held: Late | None) -> None:
+        """Give up the calls that have shown no progress for `timeout`; `elapsed` is the time since the last look."""
         calls = list(self._late.copy().items())
         if held is not None:
             calls += [(connection, held) for connection in self._table[:1]]
         stuck = 0
         for connection, late in calls:
-            stuck += late.given_up or self._is_stuck(connection, late, now)
+            stuck += late.given_up or self._is_stuck(connection, late, elapsed)
         if 2 * stuck >= self._threads:
             self._overwhelmed()
 
-    def _is_stuck(self, connection: Connection, late: Late, now: float) -> bool:
+    def _is_stuck(self, connection: Connection, late: Late, elapsed: float) -> bool:
         """Say whether the call had to be given up, now."""
         if late.response is None:
             late.response = connection.exchange.response
         progress = connection.exchange.progress
-        if progress != late.progress:
-            late.since, late.progress = now, progress
-        if now - late.since < self._timeout or late.response is None:
+        late.quiet = late.quiet + elapsed if progress == late.progress else 0.0
+        late.progress = progress
+        if late.quiet < self._timeout or late.response is None:
             return False
         frame = sys._current_frames().get(late.thread)  # noqa: SLF001 - documented for just this
         stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
-        late.given_up = connection.exchange.give_up(late.response, self._timeout, stack)
-        if late.given_up:
+        if connection.exchange.give_up(late.response, self._timeout, stack):
+            late.given_up = True
             self._gave_up(connection)
+        elif connection.exchange.response is late.response:  # the answer is whole, and still the thread does not return
+            late.given_up = True
+            event("close-timeout", after=self._timeout, stack=stack)
         return late.given_up
 
 

@@ -35,6 +35,14 @@ Start = Callable[..., Callable[[bytes], None]]
 FAST = request("GET", "/fast")
 
 
+class Lingering(list[bytes]):
+    """Blocks whose close() takes its time."""
+
+    def __init__(self, blocks: list[bytes], close: Callable[[], None]) -> None:
+        super().__init__(blocks)
+        self.close = close
+
+
 class Gate:
     """An application whose calls of /wait last until the gate is opened."""
 
@@ -61,6 +69,8 @@ class Gate:
         elif name == "act":
             self.act()
         start_response("200 OK", [])
+        if name == "linger":
+            return Lingering([b"/linger"], self._wait)
         body: bytes = b"x" * int(argument) if name == "big" else environ["wsgi.input"].read()
         return [body or environ["PATH_INFO"].encode()]
 
@@ -353,6 +363,16 @@ def test_a_call_that_hangs_is_given_up(threads: int, capfd: pytest.CaptureFixtur
     said = json.loads(next(line for line in capfd.readouterr().err.splitlines() if "application-timeout" in line))
     assert said["target"] == "/wait"
     assert "self.opened.wait(PATIENCE)" in said["stack"]
+
+
+def test_a_close_that_hangs_makes_a_thread_stuck_as_well(capfd: pytest.CaptureFixture[str]) -> None:
+    """The client has its whole answer by then; but the thread is lost all the same."""
+    with running(2, timeout=0.3) as server, server.client() as client:
+        assert client.get("/linger").body == b"/linger"
+        assert server.overwhelmed.wait(PATIENCE)
+        server.gate.opened.set()
+        assert client.get("/fast").body == b"/fast"
+    assert capfd.readouterr().err.count("close-timeout") == 1
 
 
 @pytest.mark.parametrize(("threads", "stuck"), [(1, 1), (2, 1), (4, 2)])
