@@ -12,7 +12,8 @@ from typing import BinaryIO, Final
 
 from wsgiserver.errors import Refusal
 
-MOVED_AT_ONCE: Final = 256 * 1024  # bytes: a copy of all of it would take as much memory again
+PIECES: Final = 64  # kept as they came; more of them only while they are
+PIECE: Final = 4 * 1024  # bytes each, or larger, on average
 
 
 class Budget:
@@ -42,35 +43,47 @@ class Spool:
     still all there is.
     """
 
-    __slots__ = ("_budget", "_file", "_folder", "_limit", "_memory", "_reader", "_taken", "in_memory", "size")
+    __slots__ = ("_budget", "_file", "_folder", "_limit", "_memory", "_pieces", "_reader", "_taken", "size")
 
     def __init__(self, limit: int, memory: int, folder: str | None, budget: Budget | None = None) -> None:
         self.size = 0  # bytes written
-        self.in_memory = True
-        self._file: io.BytesIO | io.FileIO = io.BytesIO()  # unbuffered, so that a write has failed or is done
-        self._reader: io.BufferedReader | None = None
+        self._pieces: list[bytes | memoryview] = []  # as they came: a buffer that grows copies itself ten times over
+        self._file: io.FileIO | None = None  # unbuffered, so that a write has failed or is done
+        self._reader: BinaryIO | None = None
         self._limit = limit
         self._memory = memory
         self._folder = folder
         self._budget = budget or Budget(memory)
         self._taken = 0  # bytes of the budget
 
-    def write(self, data: bytes | memoryview) -> None:
-        size = self.size + len(data)
+    @property
+    def in_memory(self) -> bool:
+        return self._file is None
+
+    def write(self, *pieces: bytes | memoryview) -> None:
+        """Add pieces, which must not change any more: while in memory they are kept as they are."""
+        more = sum(map(len, pieces))
+        size = self.size + more
         if size > self._limit:
             raise Refusal("body-too-large")
         try:
-            if self.in_memory and not self._fits(size, len(data)):
+            if self._file is None and not self._fits(size, more):
                 self._move_to_file()
-            _write_all(self._file, data)
+            if self._file is None:
+                self._keep(pieces)
+            else:
+                _write_all(self._file, pieces[0] if len(pieces) == 1 else b"".join(pieces))
         except OSError as error:
-            self._file.truncate(self.size)
-            self._file.seek(self.size)
+            if self._file is not None:
+                self._file.truncate(self.size)
+                self._file.seek(self.size)
             raise Refusal("spool-full") from error
         self.size = size
 
     def peek(self, offset: int, most: int) -> bytes:
         """Return up to `most` bytes from `offset` on, without moving the end."""
+        if self._file is None:
+            return self._joined()[offset : offset + most]
         self._file.seek(offset)
         data = self._file.read(most)
         self._file.seek(0, io.SEEK_END)
@@ -78,17 +91,29 @@ class Spool:
 
     def rewind(self) -> BinaryIO:
         """Return the whole as a file at its start: seekable, and at its end where the body ends."""
-        if isinstance(self._file, io.FileIO):
-            self._reader = self._reader or io.BufferedReader(self._file)
-            self._reader.seek(0)
-            return self._reader
-        self._file.seek(0)
-        return self._file
+        if self._reader is None:
+            self._reader = io.BytesIO(self._joined()) if self._file is None else io.BufferedReader(self._file)
+        self._reader.seek(0)
+        return self._reader
 
     def close(self) -> None:
         self._give_back()
+        self._pieces = []
         with contextlib.suppress(OSError):  # what could not be written is not wanted any more
-            self._file.close()
+            for file in (self._reader, self._file):
+                if file is not None:
+                    file.close()
+
+    def _keep(self, pieces: tuple[bytes | memoryview, ...]) -> None:
+        self._reader = None
+        self._pieces.extend(pieces)
+        if len(self._pieces) > PIECES and len(self._pieces) * PIECE > self.size:  # from a client that sends crumbs
+            self._joined()
+
+    def _joined(self) -> bytes:
+        whole = b"".join(self._pieces)  # the piece itself if there is but one, and it is bytes
+        self._pieces = [whole]
+        return whole
 
     def _fits(self, size: int, more: int) -> bool:
         if size > self._memory or not self._budget.take(more):
@@ -103,17 +128,17 @@ class Spool:
     def _move_to_file(self) -> None:
         file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115 - closed here or by close()
         try:
-            for offset in range(0, self.size, MOVED_AT_ONCE):
-                _write_all(file, self.peek(offset, MOVED_AT_ONCE))
+            for piece in self._pieces:
+                _write_all(file, piece)
         except OSError:
             file.close()
             raise
         self._file = file
-        self.in_memory = False
+        self._pieces = []
         self._give_back()
 
 
-def _write_all(file: io.BytesIO | io.FileIO, data: bytes | memoryview) -> None:
+def _write_all(file: io.FileIO, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[file.write(view) :]

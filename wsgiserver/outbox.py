@@ -131,7 +131,7 @@ class Outbox:
             self._kept = Spool(LIMIT, MEMORY, self._folder)
             self._taken = 0
         try:
-            self._kept.write(piece)
+            self._kept.write(bytes(piece))  # a view would keep all of the application's block
         except Refusal:  # over the limit, or the disk is full
             self._wait_until_empty()
             self._keep(piece)

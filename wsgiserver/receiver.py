@@ -144,7 +144,7 @@ class Receiver:
     def _feed_chunks(self, decoder: ChunkedDecoder, spool: Spool, data: bytes) -> Stage:
         pieces = decoder.feed(data)
         if pieces:
-            spool.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+            spool.write(*pieces)
         if decoder.state is not Chunk.DONE:
             return BODY
         return self._complete(decoder.rest)

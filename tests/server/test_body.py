@@ -2,6 +2,7 @@
 
 import errno
 import resource
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -54,6 +55,24 @@ def check(spool: Spool, *pieces: bytes, holds: bytes, in_memory: bool, refused: 
 )
 def test_limits(tmp_path: Path, pieces: list[bytes], holds: bytes, *, in_memory: bool, refused: str) -> None:
     check(Spool(20, 10, str(tmp_path)), *pieces, holds=holds, in_memory=in_memory, refused=refused)
+
+
+def test_crumbs_add_up(tmp_path: Path) -> None:
+    crumbs = [bytes([number % 256]) for number in range(1000)]
+    check(Spool(2000, 1000, str(tmp_path)), *crumbs, holds=b"".join(crumbs), in_memory=True)
+    check(Spool(2000, 999, str(tmp_path)), *crumbs, holds=b"".join(crumbs), in_memory=False)
+
+
+def test_crumbs_do_not_take_many_times_their_size() -> None:
+    """A list entry and an object's head for each byte would be forty times what the limit says."""
+    tracemalloc.start()
+    try:
+        with closing(Spool(1 << 20, 1 << 20, None)) as spool:
+            for _ in range(100_000):
+                spool.write(b"x")
+            assert tracemalloc.get_traced_memory()[0] < 500_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_nothing_lies_in_the_folder(tmp_path: Path) -> None:
