@@ -61,14 +61,15 @@ class Outbox:
         """Send what the socket takes now, and keep the rest. Raises ClientGone."""
         if self._file is not None:  # nothing is kept behind a file, since nothing follows one in an answer
             self._wait_until_empty()
-        rest = memoryview(data)
-        while True:
-            if self._kept is None:
-                rest = rest[self._offer(rest) :]
-            if not rest:
-                return
+        sent = self._offer(data) if self._kept is None else 0
+        if sent == len(data):
+            return
+        rest = memoryview(data)[sent:]
+        while rest:
             piece = rest[:MEMORY]
-            if not (self._is_memory_full(len(piece)) and self._catches_up()):
+            if self._is_memory_full(len(piece)) and self._catches_up():
+                rest = rest[self._offer(rest) :]
+            else:
                 self._keep(piece)
                 rest = rest[MEMORY:]
 
