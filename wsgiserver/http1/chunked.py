@@ -76,17 +76,19 @@ class ChunkedDecoder:
 
     def _whole_chunks(self, data: bytes, position: int, pieces: list[memoryview], view: memoryview) -> int:
         """Take as many chunks as are there as a whole, which is what most are; returns where they end, or 0."""
-        taken = 0
+        taken, line, size = 0, b"", 0
         while True:
-            match = _SIZE_LINE.match(data, position, position + MAX_SIZE_LINE)
-            if match is None:
-                return taken
-            start = match.end()
-            size = int(match[1], 16)
+            if not (size and data.startswith(line, position)):  # chunks of one client are of one size, but the last
+                match = _SIZE_LINE.match(data, position, position + MAX_SIZE_LINE)
+                if match is None:
+                    return taken
+                line, size = match[0], int(match[1], 16)
+            start = position + len(line)
             end = start + size
-            if not size or data[end : end + 2] != b"\r\n":  # the last one, or not all there, or wrong
+            if not size or not data.startswith(b"\r\n", end):  # the last one, or not all there, or wrong
                 return taken
-            self._count_overhead(start - position, size)
+            if self._overhead or len(line) > size:
+                self._count_overhead(len(line), size)
             pieces.append(view[start:end])
             position = taken = end + 2
 
