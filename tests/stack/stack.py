@@ -43,7 +43,8 @@ def kill_all():
         os.kill(pid, signal.SIGKILL)
 """
 WORKERS = _FAMILY + "print(*workers())\n"
-KILL_ONE_WORKER = _FAMILY + "os.kill(workers()[0], signal.SIGKILL)\n"
+KILL_ONE_WORKER = _FAMILY + "os.kill(max(workers()), signal.SIGKILL)\n"  # the first is web's for health and metrics
+RELOAD = _FAMILY + "[os.kill(pid, signal.SIGHUP) for pid in children(1)]\n"
 
 # From the inside, because the engine does not restart what `docker kill` ended. Workers first, or some live on for a
 # moment after their parent.

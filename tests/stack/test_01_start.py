@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.stack.stack import Stack
+from tests.stack.wire import Request, exchange
 
 SERVICES = ["nginx", "web", "gunicorn", "runserver"]
 USERS = {"nginx": 10002, "web": 10001, "gunicorn": 10001, "runserver": 10001}
@@ -91,3 +92,13 @@ def test_nginx_cannot_change_a_photo(stack: Stack) -> None:
 
 def test_only_the_services_of_this_stack_run(stack: Stack) -> None:
     assert set(stack.containers()) <= {*SERVICES, "migrate", "db"}
+
+
+def test_metrics_are_for_the_inside(stack: Stack) -> None:
+    """Web counts what it does, on a port of its own that is not published, and that nginx knows nothing of."""
+    ask = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9000/metrics', timeout=10).read().decode())"
+    metrics = stack.exec("web", "python", "-c", ask)
+    assert 'wsgiserver_requests_total{status="2xx"}' in metrics
+    assert re.search(r'(?m)^wsgiserver_workers\{phase="ready"\} [1-9]', metrics)
+    with stack.nginx("web") as wire:
+        assert exchange(wire, Request("GET", "/metrics", {}), token=None).status == 404

@@ -14,7 +14,7 @@ import pytest
 
 from tests.stack import pictures
 from tests.stack.pictures import Picture
-from tests.stack.stack import KILL_AT_NEW_FILE, KILL_ONE_WORKER, WORKERS, Stack, eventually, run
+from tests.stack.stack import KILL_AT_NEW_FILE, KILL_ONE_WORKER, RELOAD, WORKERS, Stack, eventually, run
 from tests.stack.wire import CHUNKED, Answer, Request, Wire, exchange, read_answer, with_length
 
 HALF = 20  # pieces of 64 KB: of a photo's 3 MB, less than half
@@ -121,6 +121,30 @@ def test_a_killed_worker_is_replaced(stack: Stack, photo: Picture, name: str, se
 
 def workers(stack: Stack, server: str) -> set[str]:
     return set(stack.exec(server, "python", "-c", WORKERS).split())
+
+
+def test_web_is_reloaded_under_uploads(stack: Stack, photo: Picture, name: str) -> None:
+    """Its workers are replaced, one after the other, while two uploads are half received and others come and go."""
+    started = stack.container("web")["State"]["StartedAt"]
+    before = workers(stack, "web")
+    reloads = stack.logs("web").count('"event":"reloaded"')
+    with stack.relay("web") as measured, stack.relay("web") as chunked:
+        halves = [
+            (measured, send_half(measured, with_length(f"1-{name}", photo.content), stack.token)),
+            (chunked, send_half(chunked, CHUNKED(f"2-{name}", photo.content), stack.token)),
+        ]
+        stack.exec("web", "python", "-c", RELOAD)
+        eventually(lambda: len(workers(stack, "web") - before) > 0, 60, "there is a new worker")
+        for number in range(10):
+            check_works(stack, photo, f"meanwhile-{number}-{name}")
+        for wire, rest in halves:
+            for piece in rest:
+                wire.send(piece)
+            answer = read_answer(wire)
+            assert (answer.status, answer.json()["sha256"]) == (201, photo.sha256)
+    eventually(lambda: stack.logs("web").count('"event":"reloaded"') > reloads, 60, "all workers are new")
+    assert len(before & workers(stack, "web")) == 1, "of those there were, only the admin listener's process is left"
+    assert stack.container("web")["State"]["StartedAt"] == started
 
 
 # --- replaced, stopped ------------------------------------------------------------------------------------------------
