@@ -1,6 +1,6 @@
 """One finished request as one line of JSON, and the server's own events likewise.
 
-Lines are gathered and written in one piece when the loop has nothing else to do, so that a request costs no
+Records are gathered, and made into lines and written when the loop has nothing else to do, so that a request costs no
 system call of its own. Strings are escaped by json's own encoder: a client cannot forge a line or a field.
 Writing neither raises nor waits (`Sink`): a full disk, a closed pipe or a reader that stalls must not cost a request.
 """
@@ -18,7 +18,7 @@ from time import gmtime, strftime, time
 from typing import Final, NamedTuple
 
 KEPT: Final = 1 << 20  # bytes of lines kept while nobody reads them
-_AT_ONCE: Final = 64  # lines kept back at most
+_AT_ONCE: Final = 64  # records kept back at most: made into lines one after the other, while the code is in the caches
 _LAST_PATIENCE: Final = 1.0  # seconds for a slow reader to make room before the process ends
 _OURS: Final = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
@@ -121,7 +121,7 @@ class AccessLog:
     def __init__(self, file: str | int = "-", clock: Callable[[], float] = time) -> None:
         self._file = 1 if file == "-" else file
         self._clock = clock
-        self._lines: list[str] = []
+        self._records: list[tuple[float, Record]] = []
         self._millisecond = -1  # the one that `_stamp` is for
         self._stamp = ""
         self._fd, never_blocks = _open(self._file)
@@ -133,25 +133,28 @@ class AccessLog:
         return self._sink.lost + _EVENTS.lost
 
     def add(self, record: Record) -> None:
+        self._records.append((self._clock(), record))
+        if len(self._records) >= _AT_ONCE:
+            self.flush()
+
+    def _line(self, now: float, record: Record) -> str:
         client, name, method, target, status, received, sent, framing, spool, receive, application, send, refused = (
             record
         )
-        now = int(self._clock() * 1000)
-        if now != self._millisecond:
-            self._millisecond, self._stamp = now, _stamp(now)
-        self._lines.append(
+        millisecond = int(now * 1000)
+        if millisecond != self._millisecond:
+            self._millisecond, self._stamp = millisecond, _stamp(millisecond)
+        return (
             f'{{"time":"{self._stamp}","event":"request","client":{quoted(client)},'
             f'"request_id":{quoted(name)},"method":{quoted(method)},"target":{quoted(target)},'
             f'"status":{status},"received":{received},"sent":{sent},"framing":"{framing}","spool":"{spool}",'
             f'"receive":{receive:.6f},"application":{application:.6f},"send":{send:.6f},"refused":"{refused}"}}\n'
         )
-        if len(self._lines) >= _AT_ONCE:
-            self.flush()
 
     def flush(self) -> None:
-        if self._lines:
-            lines, self._lines = self._lines, []
-            self._sink.write(lines)
+        if self._records:
+            records, self._records = self._records, []
+            self._sink.write([self._line(now, record) for now, record in records])
         else:
             self._sink.push()
 
