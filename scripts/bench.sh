@@ -25,7 +25,7 @@ state() { cat "$ROOT"/requirements/bench*.txt | cksum; }
 
 install() {
     local python package complete=yes
-    python=$(find_python) || die "no Python 3.11 or newer with venv was found." \
+    python=$(find_python /usr/bin/python3) || die "no Python 3.11 or newer with venv was found." \
         "Install one (Debian, Ubuntu: sudo apt-get install python3-venv), or name it: PYTHON=/path/to/python3 make bench"
     say "installing the servers to compare with into bench/.venv, for $("$python" --version)"
     "$python" -m venv --clear "$VENV"
@@ -43,16 +43,5 @@ pip_install() { "$VENV/bin/python" -m pip install --quiet --disable-pip-version-
 
 # The lines of one package, hashes included.
 locked() { sed -n "/^$1==/,/^ *# via/p" "$ROOT/requirements/bench-compiled.txt"; }
-
-find_python() {
-    local candidate
-    for candidate in ${PYTHON:-/usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11}; do
-        if "$candidate" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-            echo "$candidate"
-            return
-        fi
-    done
-    return 1
-}
 
 main "$@"

@@ -17,6 +17,18 @@ die() {
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
+# The interpreter to make an environment with: what PYTHON names, or else the first of these that will do, $1 before them.
+find_python() {
+    local candidate
+    for candidate in ${PYTHON:-${1:-} python3 python3.14 python3.13 python3.12 python3.11}; do
+        if "$candidate" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
 # --- settings -------------------------------------------------------------------------------------------------
 
 # The value that Compose will use for NAME: environment, then .env; where that is empty, the default, which

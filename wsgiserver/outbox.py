@@ -117,14 +117,19 @@ class Outbox:
 
     def _catches_up(self) -> bool:
         """Before anything goes to a file: is it that the client has just not had time to read what there is?"""
-        room = select.poll()  # not select.select, which takes no descriptor above 1023
-        room.register(self._socket, select.POLLOUT)
+        room = self._room()
         for _ in range(MOMENTS):
             if not room.poll(MOMENT * 1000):
                 return False
             if self.flush():
                 return True
         return False
+
+    def _room(self) -> select.poll:
+        """Return what waits until the socket takes something."""
+        room = select.poll()  # not select.select, which takes no descriptor above 1023
+        room.register(self._socket, select.POLLOUT)
+        return room
 
     def _keep(self, piece: memoryview) -> None:
         """Keep a piece that fits in memory: when nothing else is kept, there is room for it, disk or not."""
@@ -171,8 +176,7 @@ class Outbox:
 
     def _wait_until_empty(self) -> None:
         """Back-pressure: the application's thread waits here for its client."""
-        room = select.poll()
-        room.register(self._socket, select.POLLOUT)
+        room = self._room()
         self.is_full = True
         while not self.flush():
             if not room.poll(self._patience * 1000):
