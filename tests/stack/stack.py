@@ -88,7 +88,7 @@ def free_ports(count: int) -> list[int]:
 
 def clean_environment() -> dict[str, str]:
     """Our own, without settings of the stack, which would outdo its file. Which images to take stays the machine's."""
-    ours = {name for name, _ in SETTING.findall(EXAMPLE) if not name.endswith("_IMAGE")}
+    ours = {name for name, _ in SETTING.findall(EXAMPLE) if "IMAGE" not in name}
     return {name: value for name, value in os.environ.items() if name not in ours}
 
 
