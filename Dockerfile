@@ -67,10 +67,13 @@ COPY --from=build /app /app
 # --- edge: nginx -----------------------------------------------------------------------------------------
 FROM ${NGINX_IMAGE} AS edge
 # /srv/media belongs to the application here too: whichever container comes first decides who owns the volume.
-RUN install -d -o 10002 -g 10002 /var/spool/nginx \
+# openssl makes the self-signed certificate; both images have it, and an image without it fails here.
+RUN openssl version \
+ && install -d -o 10002 -g 10002 /var/spool/nginx \
+ && install -d -m 700 -o 10002 -g 10002 /srv/certificates \
  && install -d -o 10001 -g 10001 /srv/media
 USER 10002:10002
-EXPOSE 8080 8081
+EXPOSE 8080 8081 8443
 # QUIT lets nginx finish the requests it has; TERM would cut them.
 STOPSIGNAL SIGQUIT
 ENTRYPOINT ["/opt/edge/entrypoint.sh"]

@@ -1,7 +1,72 @@
 #!/bin/sh
-# Renders the templates into /tmp/nginx (the root is read-only) and becomes nginx. It decides nothing else.
+# Looks at the settings, renders the templates into /tmp/nginx (the root is read-only) and becomes nginx. A setting that
+# cannot be is refused here, by its name, because what nginx would say of it names a line of a rendered file.
 # Arguments go to nginx: `docker run ... uploadstack-edge -t` tests the configuration.
 set -eu
+
+main() {
+    check_settings
+    RESOLVERS=$(name_servers)
+    SERVER_NAMES=$(server_names)
+    REAL_IP_FROM=$(each "${TRUSTED_PROXIES:-}" 'set_real_ip_from %s;\n')
+    TRUSTED_PEERS=$(each "${TRUSTED_PROXIES:-}" '%s 1;\n')
+    ENTRANCE=plain
+    HTTPS_SUFFIX=
+    if [ "$TLS" = on ]; then
+        ENTRANCE=tls
+        [ "$HTTPS_PORT" = 443 ] || HTTPS_SUFFIX=:$HTTPS_PORT
+        /opt/edge/certificate.sh
+    fi
+    export RESOLVERS SERVER_NAMES REAL_IP_FROM TRUSTED_PEERS ENTRANCE HTTPS_SUFFIX
+    render
+    # A nginx that was killed leaves half-received bodies behind, and nobody else writes here.
+    find /var/spool/nginx -type f -delete
+    exec nginx -e stderr -c /tmp/nginx/nginx.conf -g 'daemon off;' "$@"
+}
+
+refuse() {
+    echo "nginx: $1=$2 $3" >&2
+    exit 1
+}
+
+check_settings() {
+    check TLS "$TLS" 'on|off' 'is neither on nor off'
+    check UPLOAD_MAX "$UPLOAD_MAX" '[1-9][0-9]*[kmgKMG]?' 'is no size: digits and k, m or g, such as 100m'
+    check LOGIN_RATE "$LOGIN_RATE" '[1-9][0-9]*r/[sm]' 'is no rate: such as 10r/m or 1r/s'
+    check HTTPS_PORT "$HTTPS_PORT" '[1-9][0-9]*' 'is no port'
+    check NGINX_WORKERS "$NGINX_WORKERS" '[1-9][0-9]*' 'is no number'
+    check CLIENT_CONNECTIONS "$CLIENT_CONNECTIONS" '[1-9][0-9]*' 'is no number'
+    check TOTAL_CONNECTIONS "$TOTAL_CONNECTIONS" '[1-9][0-9]*' 'is no number'
+    for entry in $(list "$ALLOWED_HOSTS"); do
+        check ALLOWED_HOSTS "$entry" '\*|\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]' \
+            'is no host name: such as example.com, .example.com (with all below it), 192.0.2.1 or [::1]'
+    done
+    [ -n "$(list "$ALLOWED_HOSTS")" ] || refuse ALLOWED_HOSTS '' 'names no host; the site would answer nobody'
+    for entry in $(list "${TRUSTED_PROXIES:-}"); do
+        check TRUSTED_PROXIES "$entry" '[0-9]+(\.[0-9]+){3}(/[0-9]+)?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*(/[0-9]+)?' \
+            'is no address or network, such as 192.0.2.1 or 10.1.0.0/16'
+        case $entry in */0) refuse TRUSTED_PROXIES "$entry" 'would believe everybody about who they are' ;; esac
+    done
+}
+
+check() { printf '%s\n' "$2" | grep -qxE "$3" || refuse "$1" "$2" "$4"; }
+
+# Comma-separated to one in each word.
+list() { echo "$1" | tr ',' ' '; }
+
+each() {
+    for entry in $(list "$1"); do
+        # shellcheck disable=SC2059  # the format is this file's own
+        printf "$2" "$entry"
+    done
+}
+
+# Django writes names as nginx does, but for the one that means all: "." fits any name, and nothing else.
+server_names() {
+    for entry in $(list "$ALLOWED_HOSTS"); do
+        if [ "$entry" = '*' ]; then printf '~. '; else printf '%s ' "$entry"; fi
+    done
+}
 
 # The container's own name servers, whatever engine wrote them; an IPv6 address stands in brackets.
 name_servers() {
@@ -14,20 +79,18 @@ name_servers() {
     done < /etc/resolv.conf
 }
 
-RESOLVERS=$(name_servers)
-export RESOLVERS
-
 # Only these names are replaced, so that nginx keeps its own $variables.
 # shellcheck disable=SC2016  # envsubst wants the names, not their values
-VARIABLES='$RESOLVERS $UPLOAD_MAX $NGINX_WORKERS $CLIENT_CONNECTIONS'
+VARIABLES='$RESOLVERS $UPLOAD_MAX $NGINX_WORKERS $CLIENT_CONNECTIONS $TOTAL_CONNECTIONS $LOGIN_RATE $SERVER_NAMES $REAL_IP_FROM $TRUSTED_PEERS $ENTRANCE $HTTPS_SUFFIX'
 
-mkdir -p /tmp/nginx
-cd /opt/edge
-for template in *.template; do
-    envsubst "$VARIABLES" < "$template" > "/tmp/nginx/${template%.template}"
-done
+render() {
+    mkdir -p /tmp/nginx
+    cd /opt/edge
+    set +f
+    for template in *.template; do
+        envsubst "$VARIABLES" < "$template" > "/tmp/nginx/${template%.template}"
+    done
+}
 
-# A nginx that was killed leaves half-received bodies behind, and nobody else writes here.
-find /var/spool/nginx -type f -delete
-
-exec nginx -e stderr -c /tmp/nginx/nginx.conf -g 'daemon off;' "$@"
+set -f  # a * in ALLOWED_HOSTS is a host
+main "$@"

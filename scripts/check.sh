@@ -61,9 +61,19 @@ check_stack() {
     check "compose config" compose_config
     "$HERE/images.sh"
     check "building the edge image" "$HERE/compose.sh" build nginx
-    check "nginx -t" docker run --rm --network none --read-only --tmpfs /tmp --tmpfs /var/spool/nginx:uid=10002 \
-        --cap-drop ALL --env UPLOAD_MAX=100m --env NGINX_WORKERS=2 --env CLIENT_CONNECTIONS=100 \
-        "uploadstack-edge:$(setting IMAGE_TAG)" -t
+    check "nginx -t" edge_with off -t
+    check "nginx -t, TLS=on" edge_with on -t
+}
+
+# The edge image by itself, its settings those of .env.example.
+edge_with() {
+    local tls=$1 name given=()
+    shift
+    for name in ALLOWED_HOSTS TRUSTED_PROXIES HTTPS_PORT UPLOAD_MAX CLIENT_CONNECTIONS TOTAL_CONNECTIONS LOGIN_RATE NGINX_WORKERS; do
+        given+=(--env "$name=$(setting "$name")")
+    done
+    docker run --rm --network none --read-only --cap-drop ALL --tmpfs /tmp --tmpfs /var/spool/nginx:uid=10002 \
+        --tmpfs /srv/certificates:uid=10002 --env "TLS=$tls" "${given[@]}" "uploadstack-edge:$(setting IMAGE_TAG)" "$@"
 }
 
 # In every generation that is here, with every profile.

@@ -69,7 +69,7 @@ look_at_clock() {
         problem "the clock says $(date), but the last commit is from later" "set the clock (timedatectl set-ntp true)"
         return
     fi
-    served=$(curl -sI --noproxy '*' -m 3 "$(address_of HTTP_PORT)/nginx-health" 2>/dev/null | tr -d '\r' | sed -n 's/^Date: //p') || true
+    served=$(curl -skI --noproxy '*' -m 3 "$(address_of HTTP_PORT)/healthz" 2>/dev/null | tr -d '\r' | sed -n 's/^Date: //p') || true
     served=$(date -d "${served:-now}" +%s 2>/dev/null || echo "$now")
     if ((served > now + 5 || served < now - 5)); then
         problem "the containers' clock is $((served - now)) seconds from this machine's" "restart Docker"
@@ -184,7 +184,7 @@ bytes_of() {
 look_at_ports() {
     local name port holder ours before=$PROBLEMS
     ours="container $(setting COMPOSE_PROJECT_NAME)[-_]"
-    for name in HTTP_PORT GUNICORN_PORT RUNSERVER_PORT; do
+    for name in HTTP_PORT HTTPS_PORT GUNICORN_PORT RUNSERVER_PORT; do
         port=$(setting "$name")
         if is_taken "$port"; then
             holder=$(holder_of "$port")
@@ -192,7 +192,7 @@ look_at_ports() {
                 problem "port $port is taken by $holder" "stop that, or set another $name in $ENV_FILE"
         fi
     done
-    ((PROBLEMS > before)) || fine "ports: $(setting HTTP_PORT), $(setting GUNICORN_PORT), $(setting RUNSERVER_PORT) are free, or ours"
+    ((PROBLEMS > before)) || fine "ports: $(setting HTTP_PORT), $(setting HTTPS_PORT), $(setting GUNICORN_PORT), $(setting RUNSERVER_PORT) are free, or ours"
 }
 
 main

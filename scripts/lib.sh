@@ -46,15 +46,22 @@ setting() {
 
 value_in() { sed -n -e "s/^$2=//p" "$1" | tail -n 1 | sed -e 's/^"\(.*\)"$/\1/' -e "s/^'\(.*\)'\$/\1/"; }
 
-# The address a person on this machine would type: 0.0.0.0 is not one.
+# The address a person on this machine would type for what listens on the port NAME: 0.0.0.0 is not one. With TLS=on the
+# site is on HTTPS_PORT.
 address_of() {
-    local host
+    local name=$1 scheme=http host port
+    if [[ $(setting TLS) == on && $name != RUNSERVER_PORT ]]; then
+        scheme=https
+        [[ $name != HTTP_PORT ]] || name=HTTPS_PORT
+    fi
     host=$(setting BIND_ADDRESS)
     case $host in
         0.0.0.0) host=127.0.0.1 ;;
         '[::]' | ::) host='[::1]' ;;
     esac
-    printf 'http://%s:%s' "$host" "$(setting "$1")"
+    port=:$(setting "$name")
+    case $scheme$port in http:80 | https:443) port='' ;; esac
+    printf '%s://%s%s' "$scheme" "$host" "$port"
 }
 
 # --- the engine -----------------------------------------------------------------------------------------------

@@ -5,8 +5,10 @@ set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 
 main() {
-    local site
+    local site insecure=''
+    [[ ${1:-stack} != dev ]] || export TLS=off  # there is no nginx to do it
     site=$(address_of HTTP_PORT)
+    [[ $site != https:* || $(setting TLS_FOLDER) != certificates ]] || insecure=' --insecure'
     echo
     if [[ ${1:-stack} == dev ]]; then
         echo "  Gallery    $site/      (wsgiserver, no nginx)"
@@ -20,7 +22,8 @@ main() {
     echo
     echo "Upload a picture in chunks, from this folder:"
     echo
-    echo "  curl -T docs/sample.jpg -H 'Transfer-Encoding: chunked' \\"
+    [[ -z $insecure ]] || echo "  (its certificate is self-signed; browsers warn, curl is told not to mind)"
+    echo "  curl$insecure -T docs/sample.jpg -H 'Transfer-Encoding: chunked' \\"
     echo "       -H \"Authorization: Token \$(make -s token)\" $site/api/photos/sample.jpg"
     echo
 }

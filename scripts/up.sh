@@ -33,7 +33,7 @@ main() {
 refuse_taken_ports() {
     local name port
     [[ -z $("$HERE/compose.sh" ps -q nginx 2>/dev/null) ]] || return 0
-    for name in HTTP_PORT GUNICORN_PORT; do
+    for name in HTTP_PORT GUNICORN_PORT HTTPS_PORT; do
         port=$(setting "$name")
         ! is_taken "$port" || die "port $port is taken by $(holder_of "$port"); stop that, or set another $name in $ENV_FILE"
     done

@@ -49,15 +49,17 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def settings_file(path: Path) -> Path:
-    web, gunicorn, runserver = free_ports(3)
+    web, https, gunicorn, runserver = free_ports(4)
     settings = {
         "COMPOSE_PROJECT_NAME": f"uploadstack-test-{os.getpid()}",
         "COMPOSE_PROFILES": "demo",
         "HTTP_PORT": web,
+        "HTTPS_PORT": https,
         "GUNICORN_PORT": gunicorn,
         "RUNSERVER_PORT": runserver,
         "UPLOAD_MAX": UPLOAD_MAX,
-        "HEALTH_INTERVAL": "1s",
+        "LOGIN_RATE": "100r/s",  # all tests come from one address
+        "HEALTH_INTERVAL": "2s",
     }
     pairs = [f"{name}={value}" for name, value in settings.items()]
     run(str(SCRIPTS / "env.sh"), "--output", str(path), *pairs, env=clean_environment())

@@ -10,7 +10,7 @@ from tests.stack.wire import Request, exchange
 
 SERVICES = ["nginx", "web", "gunicorn", "runserver"]
 USERS = {"nginx": 10002, "web": 10001, "gunicorn": 10001, "runserver": 10001}
-PUBLISHED = {"nginx": {"8080/tcp", "8081/tcp"}, "web": set(), "gunicorn": set(), "runserver": {"8000/tcp"}}
+PUBLISHED = {"nginx": {"8080/tcp", "8081/tcp", "8443/tcp"}, "web": set(), "gunicorn": set(), "runserver": {"8000/tcp"}}
 
 
 @pytest.fixture(params=SERVICES)

@@ -252,7 +252,7 @@ def _stop(container: str, processes: contextlib.ExitStack) -> None:
 def is_refused(stack: Stack) -> bool:
     try:
         with stack.nginx("web") as wire:
-            exchange(wire, Request("GET", "/nginx-health", {}), token=None)
+            exchange(wire, Request("GET", "/static/", {}), token=None)
     except OSError:
         return True
     return False
