@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
+from wsgiserver.settings import Settings
+
 ROOT = Path(__file__).resolve().parent.parent
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
 
@@ -44,6 +46,16 @@ def gunicorn(flag: str) -> float:
     return seconds(flags[flag])
 
 
+def default(variable: str) -> float:
+    """What a variable of .env is when nobody sets it."""
+    return float(re.search(rf"(?m)^#{variable}=(\d+)$", (ROOT / ".env.example").read_text())[1])  # type: ignore[index]  # a missing one fails
+
+
+def lock_timeout() -> float:
+    """How long SQLite waits for another writer."""
+    return float(re.search(r'"timeout": (\d+),', (ROOT / "app/config/settings.py").read_text())[1])  # type: ignore[index]  # a missing one fails
+
+
 def grace(service: str) -> float:
     return seconds(compose()["services"][service]["stop_grace_period"])
 
@@ -69,6 +81,10 @@ CHAINS: dict[str, list[tuple[str, Callable[[], float]]]] = {
         ("web --graceful-timeout", lambda: wsgiserver("GRACEFUL_TIMEOUT")),
         ("stop_grace_period", lambda: grace("web")),
     ],
+    "a writer that waits for the database is told so before its time is over": [
+        ("SQLite's timeout", lock_timeout),
+        ("web --timeout", lambda: wsgiserver("TIMEOUT")),
+    ],
     "nginx ends by itself before the engine kills it": [
         ("nginx proxy_read_timeout", lambda: nginx("proxy_read_timeout", "proxy.conf")),
         ("nginx worker_shutdown_timeout", lambda: nginx("worker_shutdown_timeout", "nginx.conf.template")),
@@ -77,11 +93,32 @@ CHAINS: dict[str, list[tuple[str, Callable[[], float]]]] = {
 }
 
 
+# The same for numbers of connections: each limit is met before the one that would meet it less kindly.
+CHAINS |= {
+    "one address cannot use up the site": [
+        ("CLIENT_CONNECTIONS", lambda: default("CLIENT_CONNECTIONS")),
+        ("TOTAL_CONNECTIONS", lambda: default("TOTAL_CONNECTIONS")),
+    ],
+    "nginx says 429 before it runs out of connections, of which a request takes two": [
+        ("TOTAL_CONNECTIONS", lambda: default("TOTAL_CONNECTIONS")),
+        ("half of worker_connections", lambda: nginx("worker_connections", "nginx.conf.template") / 2),
+    ],
+    "nginx runs out of connections before it runs out of descriptors, of which an upload takes a third": [
+        ("three for each two of worker_connections", lambda: nginx("worker_connections", "nginx.conf.template") * 1.5),
+        ("worker_rlimit_nofile", lambda: nginx("worker_rlimit_nofile", "nginx.conf.template")),
+    ],
+    "what nginx lets through, one process of web can hold": [
+        ("TOTAL_CONNECTIONS", lambda: default("TOTAL_CONNECTIONS")),
+        ("--max-connections", lambda: Settings().max_connections),
+    ],
+}
+
+
 @pytest.mark.parametrize("name", CHAINS)
 def test_each_limit_is_below_the_next(name: str) -> None:
     chain = [(who, read()) for who, read in CHAINS[name]]
     for (lower, before), (higher, after) in pairwise(chain):
-        assert before < after, f"{lower} ({before} s) has to be below {higher} ({after} s)"
+        assert before < after, f"{lower} ({before:g}) has to be below {higher} ({after:g})"
 
 
 def test_both_servers_get_the_same_workers_threads_and_grace() -> None:
