@@ -22,7 +22,9 @@ main() {
         "$HERE/images.sh"
         build_test_image
         part "in the image" in_image pytest -p no:cacheprovider tests/server tests/app tests/frameworks "$@"
-        part "on a running stack" "$PYTEST" tests/stack "$@"
+        # One stack at a time.
+        part "on a running stack" "$PYTEST" tests/stack --ignore=tests/stack/production "$@"
+        part "on a stack as in production" "$PYTEST" tests/stack/production "$@"
     fi
     total
     if [[ -n $trouble ]]; then

@@ -8,8 +8,6 @@ shared, being the same. Without an engine all of this folder is skipped.
 """
 
 import os
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,67 +17,22 @@ import requests
 
 from tests.stack import pictures
 from tests.stack.pictures import Picture
-from tests.stack.stack import ROOT, SCRIPTS, Stack, clean_environment, engine_trouble, free_ports, run
-
-FIRST_START = 1500  # seconds; with base images to pull or to build
-UPLOAD_MAX = "16m"  # not the default, and small enough to exceed
+from tests.stack.stack import Stack
+from tests.stack.starting import may_start_a_stack, ready, started
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    ours = [item for item in items if Path(__file__).parent in item.path.parents]
-    if ours:
-        ours[0].add_marker(pytest.mark.timeout(FIRST_START))  # its fixtures start the stack
+    may_start_a_stack(items, Path(__file__).parent)
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    if trouble := engine_trouble():
-        pytest.skip(f"no stack without an engine: {trouble}")
     if given := os.environ.get("STACK_ENV_FILE"):
         with Stack(Path(given).resolve()) as running:
             yield ready(running)
         return
-    folder = tmp_path_factory.mktemp("stack")
-    with Stack(settings_file(folder / "env")) as new:
-        try:
-            start(new, folder / "up.log")
-            yield ready(new)
-        finally:
-            new.compose("down", "--volumes", "--remove-orphans", "--timeout", "3")
-
-
-def settings_file(path: Path) -> Path:
-    web, https, gunicorn, runserver = free_ports(4)
-    settings = {
-        "COMPOSE_PROJECT_NAME": f"uploadstack-test-{os.getpid()}",
-        "COMPOSE_PROFILES": "demo",
-        "HTTP_PORT": web,
-        "HTTPS_PORT": https,
-        "GUNICORN_PORT": gunicorn,
-        "RUNSERVER_PORT": runserver,
-        "UPLOAD_MAX": UPLOAD_MAX,
-        "LOGIN_RATE": "100r/s",  # all tests come from one address
-        "HEALTH_INTERVAL": "2s",
-    }
-    pairs = [f"{name}={value}" for name, value in settings.items()]
-    run(str(SCRIPTS / "env.sh"), "--output", str(path), *pairs, env=clean_environment())
-    return path
-
-
-def start(stack: Stack, log: Path) -> None:
-    with log.open("w") as output:
-        status = subprocess.run(
-            [SCRIPTS / "up.sh"], stdout=output, stderr=output, env=stack.environment, cwd=ROOT, check=False
-        ).returncode
-    if status != 0:
-        sys.stderr.write(log.read_text()[-6000:])
-        pytest.fail(f"the stack did not start; the end of {log} is above", pytrace=False)
-
-
-def ready(stack: Stack) -> Stack:
-    """Makes a token now: that takes seconds, which nginx does not give to a client that has connected."""
-    assert len(stack.token) == 64
-    return stack
+    with started(tmp_path_factory.mktemp("stack"), "test", COMPOSE_PROFILES="demo") as new:
+        yield new
 
 
 @pytest.fixture(scope="session")

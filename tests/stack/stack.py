@@ -9,6 +9,7 @@ import json
 import os
 import re
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -142,7 +143,10 @@ class Stack:
             "gunicorn": int(self._settings["GUNICORN_PORT"]),
             "runserver": int(self._settings["RUNSERVER_PORT"]),
         }
-        self.url = f"http://127.0.0.1:{self.ports['web']}"
+        self.has_tls = self._settings["TLS"] == "on"
+        if self.has_tls:
+            self.ports["web"] = int(self._settings["HTTPS_PORT"])
+        self.url = f"{'https' if self.has_tls else 'http'}://127.0.0.1:{self.ports['web']}"
 
     # --- from outside ---------------------------------------------------------------------------------------------
 
@@ -158,10 +162,17 @@ class Stack:
         return self.script("token.sh").strip()
 
     def containers(self) -> dict[str, dict[str, Any]]:
-        """Service -> what the engine knows of its container, also one that has ended."""
-        ids = run("docker", "ps", "--all", "--quiet", *self._filters()).split()
-        found = json.loads(run("docker", "inspect", *ids)) if ids else []
-        return {container["Config"]["Labels"][f"{COMPOSE}.service"]: container for container in found}
+        """Service -> what the engine knows of its container (of one, if it has several), also one that has ended."""
+        return {container["Config"]["Labels"][f"{COMPOSE}.service"]: container for container in self._inspect()}
+
+    def replicas(self, service: str) -> list[dict[str, Any]]:
+        """The same of all containers of a service."""
+        return self._inspect(service)
+
+    def _inspect(self, service: str | None = None) -> list[dict[str, Any]]:
+        ids = run("docker", "ps", "--all", "--quiet", *self._filters(service)).split()
+        found: list[dict[str, Any]] = json.loads(run("docker", "inspect", *ids)) if ids else []
+        return found
 
     def _filters(self, service: str | None = None) -> list[str]:
         """For `docker ps`: Compose's containers alone; images that it built hand labels on to any other."""
@@ -172,8 +183,9 @@ class Stack:
         return self.containers()[service]
 
     def is_healthy(self, service: str) -> bool:
-        container = self.containers().get(service)
-        return container is not None and container["State"].get("Health", {}).get("Status") == "healthy"
+        """All of its containers are, and there is one at least."""
+        states = [container["State"].get("Health", {}).get("Status") for container in self.replicas(service)]
+        return set(states) == {"healthy"}
 
     def wait_until_healthy(self, *services: str, within: float = 60) -> None:
         for service in services:
@@ -185,18 +197,29 @@ class Stack:
         command = ["docker", "logs", "--since", container["State"]["StartedAt"], container["Id"]]
         return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True).stdout
 
+    def requests(self) -> list[dict[str, Any]]:
+        """What nginx has logged since it was started last, a dictionary for each request."""
+        return [json.loads(line) for line in self.logs("nginx").splitlines() if line.startswith('{"time"')]
+
     # --- from inside ----------------------------------------------------------------------------------------------
 
     def exec(self, service: str, *command: str) -> str:
-        container = run("docker", "ps", "--quiet", *self._filters(service)).strip()
-        return run("docker", "exec", container, *command)
+        """Run it in each container of the service; returns what all of them said."""
+        containers = run("docker", "ps", "--quiet", *self._filters(service)).split()
+        assert containers, f"{service} does not run"
+        return "".join(run("docker", "exec", container, *command) for container in containers)
 
     def relay(self, service: str) -> Relay:
         """To a service that publishes nothing, out of the container next to it."""
         return Relay(self._neighbour, service)
 
     def nginx(self, server: str) -> Tcp:
-        return Tcp(self.ports[server])
+        return Tcp(self.ports[server], self.trust if self.has_tls else None)
+
+    @cached_property
+    def trust(self) -> ssl.SSLContext:
+        """Believes in the certificate that nginx made for itself, and in no other."""
+        return ssl.create_default_context(cadata=self.exec("nginx", "cat", "/srv/certificates/fullchain.pem"))
 
     @cached_property
     def _neighbour(self) -> str:

@@ -9,6 +9,7 @@ import http.client
 import itertools
 import json
 import socket
+import ssl
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -74,12 +75,14 @@ class Wire(Protocol):
 
 
 class Tcp:
-    """From this machine to a published port."""
+    """From this machine to a published port; through TLS, if there is something to trust."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, trust: ssl.SSLContext | None = None) -> None:
         self.host = f"127.0.0.1:{port}"
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=ANSWER_WITHIN)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if trust:
+            self._socket = trust.wrap_socket(self._socket, server_hostname="127.0.0.1")
         self.reader: IO[bytes] = self._socket.makefile("rb")
 
     def send(self, data: bytes) -> None:

@@ -1,0 +1,36 @@
+"""A second stack, as one would run it for strangers: PostgreSQL, several containers of web, TLS; no demo.
+
+`scripts/test.sh` runs this folder by itself, after the stack of the others has ended.
+
+    PRODUCTION_ENV_FILE=file pytest tests/stack/production     use the stack that runs with these settings
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.stack.stack import Stack
+from tests.stack.starting import may_start_a_stack, ready, started
+
+SETTINGS = {
+    "COMPOSE_PROFILES": "postgres",
+    "DATABASE_URL": "postgres://uploads:${POSTGRES_PASSWORD}@db:5432/uploads",  # as .env.example has it
+    "WEB_REPLICAS": "3",
+    "TLS": "on",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    may_start_a_stack(items, Path(__file__).parent)
+
+
+@pytest.fixture(scope="session")
+def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    if given := os.environ.get("PRODUCTION_ENV_FILE"):
+        with Stack(Path(given).resolve()) as running:
+            yield ready(running)
+        return
+    with started(tmp_path_factory.mktemp("production"), "production", **SETTINGS) as new:
+        yield new

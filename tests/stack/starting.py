@@ -1,0 +1,67 @@
+"""Stacks that tests start: with settings, ports, secrets and volumes of their own, deleted with their data afterwards.
+
+A stack that is up beside one of these stays as it is. The images are shared, being the same.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.stack.stack import ROOT, SCRIPTS, Stack, clean_environment, engine_trouble, free_ports, run
+
+FIRST_START = 1500  # seconds; with base images to pull or to build
+UPLOAD_MAX = "16m"  # not the default, and small enough to exceed
+
+
+def may_start_a_stack(items: list[pytest.Item], folder: Path) -> None:
+    """The first test of the folder takes as long as its fixtures do."""
+    ours = [item for item in items if folder in item.path.parents]
+    if ours:
+        ours[0].add_marker(pytest.mark.timeout(FIRST_START))
+
+
+@contextmanager
+def started(folder: Path, kind: str, **settings: str) -> Iterator[Stack]:
+    """Skips the test where there is no engine. `kind` goes into the project's name."""
+    if trouble := engine_trouble():
+        pytest.skip(f"no stack without an engine: {trouble}")
+    web, https, gunicorn, runserver = free_ports(4)
+    common = {
+        "COMPOSE_PROJECT_NAME": f"uploadstack-{kind}-{os.getpid()}",
+        "HTTP_PORT": web,
+        "HTTPS_PORT": https,
+        "GUNICORN_PORT": gunicorn,
+        "RUNSERVER_PORT": runserver,
+        "UPLOAD_MAX": UPLOAD_MAX,
+        "LOGIN_RATE": "100r/s",  # all tests come from one address
+        "HEALTH_INTERVAL": "2s",
+    }
+    pairs = [f"{name}={value}" for name, value in {**common, **settings}.items()]
+    run(str(SCRIPTS / "env.sh"), "--output", str(folder / "env"), *pairs, env=clean_environment())
+    with Stack(folder / "env") as new:
+        try:
+            _up(new, folder / "up.log")
+            yield ready(new)
+        finally:
+            new.compose("down", "--volumes", "--remove-orphans", "--timeout", "3")
+
+
+def _up(stack: Stack, log: Path) -> None:
+    with log.open("w") as output:
+        status = subprocess.run(
+            [SCRIPTS / "up.sh"], stdout=output, stderr=output, env=stack.environment, cwd=ROOT, check=False
+        ).returncode
+    if status != 0:
+        sys.stderr.write(log.read_text()[-6000:])
+        pytest.fail(f"the stack did not start; the end of {log} is above", pytrace=False)
+
+
+def ready(stack: Stack) -> Stack:
+    """Makes a token now: that takes seconds, which nginx does not give to a client that has connected."""
+    assert len(stack.token) == 64
+    return stack
