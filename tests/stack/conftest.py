@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 import requests
+from playwright.sync_api import Browser
 
 from tests.stack import pictures
+from tests.stack.browsing import chromium
 from tests.stack.pictures import Picture
 from tests.stack.stack import Stack
 from tests.stack.starting import may_start_a_stack, ready, started
@@ -61,3 +63,9 @@ def api(stack: Stack) -> Iterator[requests.Session]:
         session.trust_env = False
         session.headers["Authorization"] = f"Token {stack.token}"
         yield session
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running

@@ -1,7 +1,5 @@
 """The point of it all: whatever the framing, what Django stores is the picture that was sent."""
 
-import subprocess
-
 import pytest
 import requests
 
@@ -90,18 +88,5 @@ def test_a_library_that_streams_a_generator(stack: Stack, api: requests.Session,
 
 
 def test_the_command_that_make_up_prints(stack: Stack) -> None:
-    """Copied from what it says, pasted into a shell."""
-    story = stack.script("story.sh", "stack")
-    command = story[story.index("curl ") :]
-    done = subprocess.run(
-        ["bash", "-c", f"set -e; {command}"],
-        env={**stack.environment, "no_proxy": "*"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert '"sha256"' in done.stdout, done.stdout + done.stderr
+    stack.paste_upload()
     check_kept(stack, "sample.jpg", Picture((ROOT / "docs" / "sample.jpg").read_bytes()))

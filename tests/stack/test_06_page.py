@@ -4,20 +4,17 @@ Every test ends by asking the browser whether anything was wrong on the way: err
 content-security policy is one), answers that failed, content wider than the screen.
 """
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, FilePayload, Page, Playwright, Response, StorageState, expect, sync_playwright
+from playwright.sync_api import Browser, StorageState, expect
 
+from tests.stack.browsing import Visit, as_file, check_shown
 from tests.stack.pictures import Picture, text
 from tests.stack.stack import Stack
 
-BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
 SCREENS: dict[str, dict[str, Any]] = {
     "phone": {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True},
     "desktop": {"viewport": {"width": 1280, "height": 800}},
@@ -87,65 +84,6 @@ FIND_BARRIERS = """() => {
 }"""
 
 
-@dataclass
-class Visit:
-    """One visitor's page, and what the browser had to complain about."""
-
-    page: Page
-    label: str
-    complaints: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.page.on("console", lambda message: self._note(message.type in {"error", "warning"}, message.text))
-        self.page.on("pageerror", lambda error: self._note(is_bad=True, what=str(error)))
-        self.page.on("response", self._response)
-
-    def _note(self, is_bad: bool, what: str) -> None:
-        """Not ERR_NETWORK_CHANGED: other containers of this machine come and go, and Chromium then loads again."""
-        if is_bad and "ERR_NETWORK_CHANGED" not in what:
-            self.complaints.append(what)
-
-    def _response(self, response: Response) -> None:
-        self._note(is_bad=response.status >= 400, what=f"{response.status} {response.url}")
-
-    def log_in(self, stack: Stack) -> None:
-        self.page.goto("/login/")
-        self.page.get_by_label("Name").fill(stack.user)
-        self.page.get_by_label("Password").fill(stack.password)
-        self.page.get_by_role("button", name="Log in").click()
-        expect(self.page.get_by_role("button", name="Log out")).to_be_visible()
-
-    def look(self, what: str) -> None:
-        """Nothing is wrong with the page as it is now; and a picture of it.
-
-        Not of the whole page: for that, Chromium gives up being a phone.
-        """
-        if folder := os.environ.get("STACK_SCREENSHOTS"):
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            self.page.screenshot(path=Path(folder) / f"{what}-{self.label}.png")
-        width = self.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-        assert width[0] <= width[1], f"{what}: wider than the screen"
-        assert self.complaints == []
-
-
-@pytest.fixture(scope="module")
-def playwright() -> Iterator[Playwright]:
-    with sync_playwright() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser(playwright: Playwright) -> Iterator[Browser]:
-    found = [path for path in map(shutil.which, BROWSERS) if path]
-    path = found[0] if found else playwright.chromium.executable_path
-    if not Path(path).exists():
-        pytest.skip("no browser: install chromium, or run: .venv/bin/playwright install chromium")
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-    running = playwright.chromium.launch(executable_path=path, args=[*sandbox, "--no-proxy-server"])
-    yield running
-    running.close()
-
-
 @pytest.fixture(scope="module")
 def session(stack: Stack, browser: Browser) -> StorageState:
     """The cookies of somebody who has logged in."""
@@ -178,17 +116,6 @@ def visit(stack: Stack, browser: Browser) -> Iterator[Callable[..., Visit]]:
     yield opened
     for context in contexts:
         context.close()
-
-
-def as_file(name: str, picture: Picture, kind: str = "image/jpeg") -> FilePayload:
-    return {"name": name, "mimeType": kind, "buffer": picture.content}
-
-
-def check_shown(page: Page, name: str) -> None:
-    """The photo is in the gallery, and what is shown of it has arrived."""
-    image = page.get_by_role("img", name=name, exact=True)
-    expect(image).to_be_visible()
-    page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=image.element_handle())
 
 
 @pytest.mark.parametrize("screen", SCREENS)

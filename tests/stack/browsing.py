@@ -1,0 +1,85 @@
+"""A visitor with a real browser, who notices everything that the browser complains about.
+
+Chromium from the system, or the one that Playwright has installed. It does not know what the tests want to see.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, FilePayload, Page, Response, expect, sync_playwright
+
+from tests.stack.pictures import Picture
+from tests.stack.stack import Stack
+
+BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
+
+
+@dataclass
+class Visit:
+    """One visitor's page, and what the browser had to complain about."""
+
+    page: Page
+    label: str
+    complaints: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("console", lambda message: self._note(message.type in {"error", "warning"}, message.text))
+        self.page.on("pageerror", lambda error: self._note(is_bad=True, what=str(error)))
+        self.page.on("response", self._response)
+
+    def _note(self, is_bad: bool, what: str) -> None:
+        """Not ERR_NETWORK_CHANGED: other containers of this machine come and go, and Chromium then loads again."""
+        if is_bad and "ERR_NETWORK_CHANGED" not in what:
+            self.complaints.append(what)
+
+    def _response(self, response: Response) -> None:
+        self._note(is_bad=response.status >= 400, what=f"{response.status} {response.url}")
+
+    def log_in(self, stack: Stack) -> None:
+        self.page.goto("/login/")
+        self.page.get_by_label("Name").fill(stack.user)
+        self.page.get_by_label("Password").fill(stack.password)
+        self.page.get_by_role("button", name="Log in").click()
+        expect(self.page.get_by_role("button", name="Log out")).to_be_visible()
+
+    def look(self, what: str) -> None:
+        """Nothing is wrong with the page as it is now; and a picture of it.
+
+        Not of the whole page: for that, Chromium gives up being a phone.
+        """
+        if folder := os.environ.get("STACK_SCREENSHOTS"):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            self.page.screenshot(path=Path(folder) / f"{what}-{self.label}.png")
+        width = self.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        assert width[0] <= width[1], f"{what}: wider than the screen"
+        assert self.complaints == []
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Skips the test where there is none."""
+    with sync_playwright() as playwright:
+        found = [path for path in map(shutil.which, BROWSERS) if path]
+        path = found[0] if found else playwright.chromium.executable_path
+        if not Path(path).exists():
+            pytest.skip("no browser: install chromium, or run: .venv/bin/playwright install chromium")
+        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+        running = playwright.chromium.launch(executable_path=path, args=[*sandbox, "--no-proxy-server"])
+        yield running
+        running.close()
+
+
+def as_file(name: str, picture: Picture, kind: str = "image/jpeg") -> FilePayload:
+    return {"name": name, "mimeType": kind, "buffer": picture.content}
+
+
+def check_shown(page: Page, name: str) -> None:
+    """The photo is in the gallery, and what is shown of it has arrived."""
+    image = page.get_by_role("img", name=name, exact=True)
+    expect(image).to_be_visible()
+    page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=image.element_handle())

@@ -1,0 +1,94 @@
+"""The site over HTTPS, on PostgreSQL: what people and programs get who come from outside."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.stack.browsing import Visit, as_file, check_shown
+from tests.stack.pictures import Picture
+from tests.stack.stack import ROOT, Stack
+
+PROTOCOL = "performance.getEntriesByType('navigation')[0].nextHopProtocol"
+
+
+@pytest.fixture
+def certificate(production: Stack, tmp_path: Path) -> Path:
+    """What a client has to believe in."""
+    path = tmp_path / "certificate.pem"
+    path.write_text(production.exec("nginx", "cat", "/srv/certificates/fullchain.pem"))
+    return path
+
+
+@pytest.fixture
+def visitor(production: Stack, browser: Browser) -> Iterator[Visit]:
+    """Somebody who told the browser not to mind the certificate."""
+    with browser.new_context(base_url=production.url, ignore_https_errors=True) as context:
+        context.set_default_timeout(60_000)  # milliseconds
+        yield Visit(context.new_page(), "https")
+
+
+def test_a_browser_logs_in_and_uploads(production: Stack, visitor: Visit, photo: Picture, name: str) -> None:
+    """Over HTTP/2; with forms that Django believes, and cookies that never travel in the clear."""
+    visitor.log_in(production)
+    assert visitor.page.evaluate(PROTOCOL) == "h2"
+    visitor.page.get_by_label("choose").set_input_files(as_file(name, photo))
+    check_shown(visitor.page, name)
+    assert production.probe("photo", name)["file_sha256"] == photo.sha256
+    cookies = visitor.page.context.cookies()
+    assert {cookie["name"] for cookie in cookies} >= {"sessionid", "csrftoken"}
+    assert all(cookie["secure"] for cookie in cookies)
+    visitor.look("production")
+
+
+def curl(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = ["curl", "-sS", "--noproxy", "*", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+# How curl is told to send the file: of HTTP/2, each frame of data says its length, and nobody says the whole.
+WAYS = {
+    "HTTP/2, no length": ["--http2", "-H", "Content-Length:"],
+    "HTTP/2, with a length": ["--http2"],
+    "HTTP/1.1, chunked": ["--http1.1", "-H", "Transfer-Encoding: chunked"],
+    "HTTP/1.1, with a length": ["--http1.1"],
+}
+
+
+@pytest.mark.parametrize("route", ["/api/photos/", "/streamed/api/photos/"])
+@pytest.mark.parametrize("way", WAYS)
+def test_an_upload_over_https(
+    production: Stack, certificate: Path, photo: Picture, name: str, way: str, route: str, tmp_path: Path
+) -> None:
+    file = tmp_path / name
+    file.write_bytes(photo.content)
+    credentials = ["--cacert", str(certificate), "-H", f"Authorization: Token {production.token}"]
+    done = curl(*credentials, *WAYS[way], "-T", str(file), f"{production.url}{route}{name}")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["sha256"] == photo.sha256
+    assert production.probe("photo", name)["file_sha256"] == photo.sha256
+
+
+def test_who_comes_by_http_is_sent_on_with_the_upload(
+    production: Stack, certificate: Path, photo: Picture, name: str, tmp_path: Path
+) -> None:
+    file = tmp_path / name
+    file.write_bytes(photo.content)
+    credentials = ["--cacert", str(certificate), "--location-trusted", "-H", f"Authorization: Token {production.token}"]
+    target = f"http://127.0.0.1:{production.http_port}/api/photos/{name}"
+    done = curl(*credentials, "-w", "\n%{num_redirects} %{url_effective}", "-T", str(file), target)
+    assert done.returncode == 0, done.stderr
+    answer, _, way = done.stdout.rpartition("\n")
+    assert way == f"1 {production.url}/api/photos/{name}"
+    assert json.loads(answer)["sha256"] == photo.sha256
+
+
+def test_the_command_that_make_up_prints(production: Stack) -> None:
+    """It says that the certificate is self-signed, and works as it stands."""
+    assert "self-signed" in production.script("story.sh", "stack")
+    production.paste_upload()
+    sample = Picture((ROOT / "docs" / "sample.jpg").read_bytes())
+    assert production.probe("photo", "sample.jpg")["file_sha256"] == sample.sha256
