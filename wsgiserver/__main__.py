@@ -2,7 +2,17 @@
 
 import sys
 
-from wsgiserver.cli import main
+
+def main() -> int:
+    """Imports what the command needs: a container asks for its health every few seconds, all day long."""
+    if sys.argv[1:2] == ["healthcheck"]:
+        from wsgiserver import healthcheck  # noqa: PLC0415 - a fifth of what the whole server takes
+
+        return healthcheck.main(sys.argv[2:])
+    from wsgiserver import cli  # noqa: PLC0415
+
+    return cli.main()
+
 
 if __name__ == "__main__":
     sys.exit(main())

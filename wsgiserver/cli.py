@@ -3,7 +3,7 @@
 0   stopped when asked to      2   unusable settings
 1   could not listen           3   the application cannot be imported
 
-`wsgiserver healthcheck` is another command altogether: `healthcheck.py`.
+`wsgiserver healthcheck` is another command altogether: `__main__.py` sends it to `healthcheck.py`.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from wsgiserver import __version__, healthcheck
+from wsgiserver import __version__
 from wsgiserver import settings as given
 from wsgiserver.settings import SettingError, Settings
 from wsgiserver.supervisor import Supervisor
@@ -36,8 +36,6 @@ _GUNICORN: Final = {
 def main(arguments: Sequence[str] | None = None) -> int:
     _fill_standard_streams()
     arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments[:1] == ["healthcheck"]:
-        return healthcheck.main(arguments[1:])
     try:
         supervisor = Supervisor(*_understood(arguments))
     except (SettingError, OSError) as error:

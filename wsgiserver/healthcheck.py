@@ -1,7 +1,7 @@
 """`wsgiserver healthcheck [--ready] [BIND]`: asks the admin listener of a server on this machine, for containers.
 
 Exit code 0 for "yes", 1 for anything else, with one line that says what; it takes no longer than `PATIENCE`. An image
-needs no other program for it. It knows nothing of the server but where it listens.
+needs no other program for it. It knows nothing of the server but where it listens, so it starts in no time.
 """
 
 import argparse
@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Final
 
-from wsgiserver.settings import VARIABLE_PREFIX
 from wsgiserver.sockets import host_and_port
 
-VARIABLE: Final = VARIABLE_PREFIX + "ADMIN_BIND"
+VARIABLE: Final = "WSGISERVER_ADMIN_BIND"
 PATIENCE: Final = 5.0  # seconds
 
 

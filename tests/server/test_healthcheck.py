@@ -12,7 +12,8 @@ import pytest
 
 from tests.server.conftest import ROOT, Serve
 from tests.server.harness import PATIENCE, poll, sized
-from wsgiserver.healthcheck import ask, main
+from wsgiserver.healthcheck import VARIABLE, ask, main
+from wsgiserver.settings import VARIABLE_PREFIX
 
 
 def check(*arguments: str, said: str = "", **variables: str) -> int:
@@ -51,6 +52,21 @@ def test_a_server_that_lives_then_stops(serve: Serve, tmp_path: Path) -> None:
     half.socket.close()
     assert server.ended() == 0
     assert check(bind, said="wsgiserver healthcheck: ") == 1
+
+
+def test_asking_does_not_load_the_server() -> None:
+    """It is done every few seconds in every container; importing all of it takes five times the processor time."""
+    program = (
+        "import sys; from wsgiserver.__main__ import main; main(); "
+        "print(*sorted(name for name in sys.modules if name.startswith('wsgiserver.')))"
+    )
+    command = [sys.executable, "-c", program, "healthcheck", "127.0.0.1:1"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    assert ended.stdout.split() == ["wsgiserver.__main__", "wsgiserver.healthcheck", "wsgiserver.sockets"]
+
+
+def test_the_variable_is_that_of_the_setting() -> None:
+    assert f"{VARIABLE_PREFIX}ADMIN_BIND" == VARIABLE
 
 
 @pytest.mark.parametrize(
