@@ -85,7 +85,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "proxyprotocol": {"errors"},
     "body": {"errors"},
     "accesslog": set(),
-    "metrics": {"__init__", "accesslog", "errors", "scoreboard"},
+    "metrics": {"__init__", "accesslog", "errors", "resources", "scoreboard"},
     "reloader": set(),
     "resources": set(),
     "scoreboard": set(),

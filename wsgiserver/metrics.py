@@ -20,6 +20,7 @@ from typing import Any, Final
 from wsgiserver import __version__
 from wsgiserver.accesslog import Record
 from wsgiserver.errors import REFUSALS
+from wsgiserver.resources import memory_limit
 from wsgiserver.scoreboard import Phase, Scoreboard, Slot
 
 BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 100.0)  # seconds
@@ -180,6 +181,8 @@ def _exposition(scoreboard: Scoreboard, totals: _Totals) -> Iterator[str]:
     yield from _family(
         "resident_memory_bytes", "gauge", "Memory of all workers, what they share included.", {"": resident}
     )
+    limit = memory_limit(Path("/")) or 0
+    yield from _family("memory_limit_bytes", "gauge", "Memory that may be used: 0 where no limit is seen.", {"": limit})
     phases = [slot.phase for slot in workers]
     living = {f'phase="{phase.name.lower()}"': phases.count(phase) for phase in Phase if phase is not Phase.NONE}
     yield from _family("workers", "gauge", "Worker processes, by phase.", living)

@@ -4,6 +4,7 @@ import os
 import platform
 import random
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from wsgiserver import __version__
 from wsgiserver.accesslog import Record
 from wsgiserver.errors import REFUSALS
 from wsgiserver.metrics import BOUNDS, COUNTS, SUMS, Metrics, application
+from wsgiserver.resources import memory_limit
 from wsgiserver.scoreboard import SLOT_SIZE, Phase, Scoreboard, Slot
 
 RECORD = Record("192.0.2.1", "id", "GET", "/", 200, 0, 5, "none", "none", 0.0001, 1.5, 0.00000001, "")
@@ -102,6 +104,7 @@ def test_every_metric_is_there_before_anything_has_happened(board: Board) -> Non
         "threads_busy",
         "threads_stuck",
         "resident_memory_bytes",
+        "memory_limit_bytes",
         "workers",
         "build_info",
         *(
@@ -111,6 +114,7 @@ def test_every_metric_is_there_before_anything_has_happened(board: Board) -> Non
         ),
     }
     assert samples.pop(("build_info", __version__ + "," + platform.python_version())) == 1
+    assert samples.pop(("memory_limit_bytes", "")) == (memory_limit(Path("/")) or 0)
     assert set(samples.values()) == {0}
     assert {label for name, label in samples if name == "refused_total"} == set(REFUSALS)
     assert {label for name, label in samples if name == "workers"} == {"starting", "ready", "retiring", "draining"}
