@@ -43,6 +43,15 @@ def padded(picture: Picture, size: int) -> Picture:
     return Picture(picture.content + bytes(size - picture.size))
 
 
+@cache
+def sized(size: int) -> Picture:
+    """A sound picture of this many bytes, quick to decode, and noise behind it: no two stretches of it are alike, so a
+    block that is lost, doubled or in the wrong place shows. Too small a size gives what is no picture.
+    """
+    picture = jpeg(16, 16).content
+    return Picture((picture + random.Random(size).randbytes(size))[:size])
+
+
 def truncated(picture: Picture) -> Picture:
     return Picture(picture.content[: picture.size * 2 // 3])
 

@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from tests.stack.wire import Relay, Tcp
+from tests.stack.wire import Relay, Relayed, Tcp
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "scripts"
@@ -148,6 +148,7 @@ class Stack:
         if self.has_tls:
             self.ports["web"] = int(self._settings["HTTPS_PORT"])
         self.url = f"{'https' if self.has_tls else 'http'}://127.0.0.1:{self.ports['web']}"
+        self._relays: list[Relay] = []
 
     # --- from outside ---------------------------------------------------------------------------------------------
 
@@ -217,9 +218,13 @@ class Stack:
         assert containers, f"{service} does not run"
         return "".join(run("docker", "exec", container, *command) for container in containers)
 
-    def relay(self, service: str) -> Relay:
+    def relay(self, service: str, port: int = 8000) -> Relayed:
         """To a service that publishes nothing, out of the container next to it."""
-        return Relay(self._neighbour, service)
+        idle = [relay for relay in self._relays if relay.is_idle]
+        if not idle:
+            idle = [Relay(self._neighbour)]
+            self._relays += idle
+        return idle[0].connect(service, port)
 
     def nginx(self, server: str) -> Tcp:
         return Tcp(self.ports[server], self.trust if self.has_tls else None)
@@ -281,6 +286,8 @@ class Stack:
     def close(self) -> None:
         if "probe" in self.__dict__:
             self.probe.close()
+        for relay in self._relays:
+            relay.close()
 
     def __enter__(self) -> Self:
         return self

@@ -6,35 +6,58 @@ connection to a published port, or (Relay) one that starts inside the stack's ow
 
 import contextlib
 import http.client
+import io
 import itertools
 import json
+import select
 import socket
 import ssl
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Any, Protocol, Self
 
 BLOCK = 64 * 1024
 ANSWER_WITHIN = 60.0  # seconds
 BOUNDARY = "mUvzbYpTaAGJ"
 
-# Run inside a container: stdin to host:port, and what comes back to stdout.
+# Run inside a container, one connection after another: a line with host and port on stdin opens it, frames follow in
+# either direction. A frame is a length of four bytes and so many bytes; an empty one is the end of the connection. What
+# comes for a connection that broke is thrown away, as a network would.
 _RELAY = """
-import os, socket, sys, threading
-peer = socket.create_connection((sys.argv[1], int(sys.argv[2])))
-peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-def back():
+import socket, sys, threading
+stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
+def frame(data):
+    stdout.write(len(data).to_bytes(4, "big") + data)
+    stdout.flush()
+def back(peer):
     try:
         while data := peer.recv(65536):
-            os.write(1, data)
+            frame(data)
     except OSError:
         pass
-    os._exit(0)
-threading.Thread(target=back).start()
-while data := os.read(0, 65536):
-    peer.sendall(data)
-os._exit(0)
+    frame(b"")
+def forth(peer):
+    is_broken = False
+    while left := int.from_bytes(stdin.read(4), "big"):
+        while left and (data := stdin.read(min(left, 65536))):
+            left -= len(data)
+            try:
+                is_broken or peer.sendall(data)
+            except OSError:
+                is_broken = True
+for line in stdin:
+    host, port = line.split()
+    with socket.create_connection((host, int(port))) as peer:
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        answers = threading.Thread(target=back, args=[peer], daemon=True)
+        answers.start()
+        forth(peer)
+        try:
+            peer.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        answers.join()
 """
 
 
@@ -55,12 +78,16 @@ class Request:
     fields: dict[str, str]
     pieces: Iterable[bytes] = ()  # as they are handed to the socket
     awaits_continue: bool = False
+    version: str = "1.1"
 
     def head(self, host: str, token: str | None) -> bytes:
         fields = {"Host": host, **self.fields}
         if token:
             fields["Authorization"] = f"Token {token}"
-        lines = [f"{self.method} {self.target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+        lines = [
+            f"{self.method} {self.target} HTTP/{self.version}",
+            *(f"{name}: {value}" for name, value in fields.items()),
+        ]
         return "\r\n".join([*lines, "", ""]).encode()
 
 
@@ -100,32 +127,102 @@ class Tcp:
 
 
 class Relay:
-    """From inside a container to a service that publishes no port."""
+    """A process inside a container that reaches services which publish no port: one connection after the other.
 
-    def __init__(self, container: str, service: str, port: int = 8000) -> None:
-        self.host = "localhost"
-        command = ["docker", "exec", "-i", container, "python", "-c", _RELAY, service, str(port)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    Starting it takes longer than most requests, so who needs a connection takes a relay that is idle: Stack.relay.
+    """
+
+    def __init__(self, container: str) -> None:
+        command = ["docker", "exec", "-i", container, "python", "-c", _RELAY]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        self._is_taken = False
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._is_taken and self._process.poll() is None
+
+    def connect(self, service: str, port: int) -> "Relayed":
+        assert self.is_idle
         assert self._process.stdin
         assert self._process.stdout
-        self._writer: IO[bytes] = self._process.stdin
-        self.reader: IO[bytes] = self._process.stdout
+        self._is_taken = True
+        self._process.stdin.write(f"{service} {port}\n".encode())
+        return Relayed(self, self._process.stdin, self._process.stdout)
 
-    def send(self, data: bytes) -> None:
-        self._writer.write(data)
-        self._writer.flush()
+    def release(self) -> None:
+        self._is_taken = False
 
     def close(self) -> None:
-        with contextlib.suppress(BrokenPipeError):
-            self._writer.close()
-        self.reader.close()
-        self._process.wait(timeout=ANSWER_WITHIN)
+        self._process.kill()  # `docker exec`; what it started sees the end of its stdin, and ends too
+        self._process.communicate()
+
+
+class Relayed:
+    """One connection through a relay."""
+
+    def __init__(self, relay: Relay, writer: IO[bytes], source: IO[bytes]) -> None:
+        self.host = "localhost"
+        self._relay = relay
+        self._writer = writer
+        self.reader: IO[bytes] = io.BufferedReader(_Frames(source))
+
+    def send(self, data: bytes) -> None:
+        if data:  # an empty frame is the end
+            self._frame(data)
+
+    def _frame(self, data: bytes) -> None:
+        for part in (len(data).to_bytes(4, "big"), data):
+            view = memoryview(part)
+            while view:  # the pipe is not buffered, and takes what it can
+                view = view[self._writer.write(view) :]
+
+    def close(self) -> None:
+        """Leaves the relay to the next, if it is in a state for that."""
+        try:
+            self._frame(b"")
+            while self.reader.read(BLOCK):
+                pass
+        except OSError:  # it has ended, with its container perhaps; or the other side neither reads nor closes
+            self._relay.close()
+        self._relay.release()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+class _Frames(io.RawIOBase):
+    """What is in a relay's frames, until the empty one. Raises TimeoutError when nothing comes for too long."""
+
+    def __init__(self, source: IO[bytes]) -> None:
+        self._source = source
+        self._left = 0  # of the frame that is being read
+        self._is_over = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self._left == 0 and not self._is_over:
+            length = b""
+            while len(length) < 4 and (data := self._receive(4 - len(length))):
+                length += data
+            self._left = int.from_bytes(length, "big")
+        self._is_over = self._left == 0
+        if self._is_over:
+            return 0
+        data = self._receive(min(len(buffer), self._left))
+        self._left -= len(data)
+        self._is_over = not data
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _receive(self, size: int) -> bytes:
+        if not select.select([self._source], [], [], ANSWER_WITHIN)[0]:
+            raise TimeoutError
+        return self._source.read(size)
 
 
 def exchange(wire: Wire, request: Request, token: str | None) -> Answer:
@@ -139,6 +236,17 @@ def exchange(wire: Wire, request: Request, token: str | None) -> Answer:
         for piece in request.pieces:
             wire.send(piece)
     return read_answer(wire)
+
+
+def pipeline(wire: Wire, requests: Iterable[Request], token: str | None) -> None:
+    """Send them all without waiting for an answer, the end of one and the beginning of the next in one piece."""
+    ready = b""
+    for request in requests:
+        ready += request.head(wire.host, token)
+        for piece in request.pieces:
+            wire.send(ready)
+            ready = piece
+    wire.send(ready)
 
 
 def read_answer(wire: Wire) -> Answer:
@@ -187,13 +295,19 @@ def _chunks(data: bytes, sizes: Iterable[int], extension: bytes = b"", trailer: 
     yield b"0\r\n" + trailer + b"\r\n"
 
 
-def _form(name: str, picture: bytes) -> bytes:
-    head = (
-        f"--{BOUNDARY}\r\n"
-        f'Content-Disposition: form-data; name="file"; filename="{name}"\r\n'
-        "Content-Type: image/jpeg\r\n\r\n"
-    )
-    return head.encode() + picture + f"\r\n--{BOUNDARY}--\r\n".encode()
+def form(files: dict[str, bytes]) -> Request:
+    """A form that a browser would send: file name -> content."""
+    return _form(_part(f'name="file"; filename="{name}"\r\nContent-Type: image/jpeg', files[name]) for name in files)
+
+
+def _form(parts: Iterable[bytes]) -> Request:
+    body = b"".join([*parts, f"--{BOUNDARY}--\r\n".encode()])
+    fields = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}", "Content-Length": str(len(body))}
+    return Request("POST", "/api/photos/", fields, [body])
+
+
+def _part(parameters: str, content: bytes) -> bytes:
+    return f"--{BOUNDARY}\r\nContent-Disposition: form-data; {parameters}\r\n\r\n".encode() + content + b"\r\n"
 
 
 def with_length(name: str, picture: bytes) -> Request:
@@ -214,22 +328,29 @@ def expecting_continue(name: str, picture: bytes) -> Request:
     return Request("PUT", f"/api/photos/{name}", fields, [picture], awaits_continue=True)
 
 
-def chunked_expecting_continue(name: str, picture: bytes) -> Request:
-    fields = {"Transfer-Encoding": "chunked", "Expect": "100-continue"}
-    pieces = _chunks(picture, itertools.repeat(BLOCK))
-    return Request("PUT", f"/api/photos/{name}", fields, pieces, awaits_continue=True)
+def of_http_1_0(name: str, picture: bytes) -> Request:
+    return replace(with_length(name, picture), version="1.0")
 
 
 def multipart(name: str, picture: bytes) -> Request:
-    body = _form(name, picture)
-    fields = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}", "Content-Length": str(len(body))}
-    return Request("POST", "/api/photos/", fields, [body])
+    return form({name: picture})
 
 
-def chunked_multipart(name: str, picture: bytes) -> Request:
-    body = _form(name, picture)
-    fields = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}", "Transfer-Encoding": "chunked"}
-    return Request("POST", "/api/photos/", fields, _chunks(body, itertools.repeat(BLOCK)))
+def multipart_without_file(name: str, picture: bytes) -> Request:
+    """The picture in a field that does not say it is a file, as when a library is given `data` for `files`."""
+    return _form([_part('name="file"', picture)])
+
+
+def in_chunks(shape: Shape) -> Shape:
+    """The same without a length."""
+
+    def chunked_shape(name: str, picture: bytes) -> Request:
+        request = shape(name, picture)
+        fields = {key: value for key, value in request.fields.items() if key != "Content-Length"}
+        pieces = _chunks(b"".join(request.pieces), itertools.repeat(BLOCK))
+        return replace(request, fields=fields | {"Transfer-Encoding": "chunked"}, pieces=pieces)
+
+    return chunked_shape
 
 
 def _blocks() -> Iterable[int]:
@@ -253,7 +374,7 @@ SHAPES: dict[str, Shape] = {
         _odd_sizes, extension=b';name="a \\" b";flag', trailer=b"X-Checksum: none\r\nX-Other: 1\r\n"
     ),
     "expect": expecting_continue,
-    "expect, chunked": chunked_expecting_continue,
+    "expect, chunked": in_chunks(expecting_continue),
     "multipart": multipart,
-    "multipart, chunked": chunked_multipart,
+    "multipart, chunked": in_chunks(multipart),
 }

@@ -1,0 +1,213 @@
+"""Every framing, in every size, on every way in, to both servers: what Django stored, by its SHA-256.
+
+For web each cell is exact: the picture is stored whole, or it is refused for what it is. The same goes for gunicorn
+behind a buffer; without one it loses what comes without a length, and that is asserted, too: nothing is stored.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import pytest
+import requests
+
+from tests.stack import pictures
+from tests.stack.pictures import Picture
+from tests.stack.stack import Stack, eventually
+from tests.stack.wire import (
+    ANSWER_WITHIN,
+    SHAPES,
+    Answer,
+    Relayed,
+    Request,
+    Shape,
+    Tcp,
+    Wire,
+    exchange,
+    form,
+    in_chunks,
+    multipart,
+    multipart_without_file,
+    of_http_1_0,
+    pipeline,
+    read_answer,
+    with_length,
+)
+
+SMALL = pictures.sized(1000)
+FIELDS_MAX = 1024 * 1024  # bytes of a form besides its files: DATA_UPLOAD_MAX_MEMORY_SIZE of app/config/settings.py
+NGINX_BUFFER = 128 * 1024  # bytes: client_body_buffer_size of nginx/limits.conf.template
+
+Outcome = tuple[int, str | dict[str, str]] | None  # status, and a refusal's name or name -> SHA-256; None: no answer
+UNREACHABLE: Outcome = (502, "application-unreachable")
+
+
+def several(name: str, picture: bytes) -> Request:
+    return form({f"1-{name}": SMALL.content, name: picture, f"2-{name}": SMALL.content})
+
+
+FRAMINGS: dict[str, Shape] = {
+    "length": with_length,
+    "chunked": SHAPES["chunked"],
+    "odd chunks": SHAPES["chunked, odd sizes, extensions, trailers"],
+    "expect": SHAPES["expect"],
+    "expect, chunked": SHAPES["expect, chunked"],
+    "form without file": multipart_without_file,
+    "form without file, chunked": in_chunks(multipart_without_file),
+    "form": multipart,
+    "form, chunked": in_chunks(multipart),
+    "form of several": several,
+    "form of several, chunked": in_chunks(several),
+    "HTTP/1.0": of_http_1_0,
+    "pipelined": with_length,
+    "pipelined, chunked": SHAPES["chunked"],
+    "keep-alive": with_length,
+    "keep-alive, chunked": SHAPES["chunked"],
+}
+SIZES = {"1 B": 1, "64 KB - 1": 64 * 1024 - 1, "64 KB": 64 * 1024, "3 MB": 3 * 1024**2, "50 MB": 50 * 1024**2}
+ROUTES = ["direct", "buffered", "streamed"]
+SERVERS = ["web", "gunicorn"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    server: str
+    route: str
+    framing: str
+    size: str
+
+    def __str__(self) -> str:
+        return "-".join([self.server, self.route, self.framing, self.size])
+
+    @property
+    def is_conversation(self) -> bool:
+        """Another upload follows on the same connection, and a question about that."""
+        return self.framing.startswith(("pipelined", "keep-alive"))
+
+    @property
+    def leaves_a_body_unread(self) -> bool:
+        """Django, or gunicorn: what comes without a length, and a form that is refused in the middle."""
+        is_chunked = self.framing.endswith(("chunked", "chunks")) and self.route != "buffered"
+        return is_chunked or ("without file" in self.framing and SIZES[self.size] > FIELDS_MAX)
+
+    @property
+    def is_exact(self) -> bool:
+        return self.server == "web" or not self.leaves_a_body_unread
+
+    def wire(self, stack: Stack) -> Tcp | Relayed:
+        return stack.relay(self.server) if self.route == "direct" else stack.nginx(self.server)
+
+    def requests(self, name: str) -> list[Request]:
+        make = FRAMINGS[self.framing]
+        made = [make(name, self.picture.content)]
+        if self.is_conversation:
+            behind = f"behind-{name}"
+            made += [make(behind, SMALL.content), Request("GET", f"/api/photos/{behind}", {})]
+        prefix = "/streamed" if self.route == "streamed" else ""
+        return [replace(request, target=prefix + request.target) for request in made]
+
+    @property
+    def picture(self) -> Picture:
+        return pictures.sized(SIZES[self.size])
+
+    def outcomes(self, name: str) -> list[Outcome]:
+        """What is answered when nothing gets lost."""
+        whole = [self._outcome(name)]
+        if self.is_conversation:
+            small = {f"behind-{name}": SMALL.sha256}
+            whole += [(201, small), (200, small)]
+        return whole
+
+    def _outcome(self, name: str) -> Outcome:
+        if "without file" in self.framing:
+            return 400, "no-file" if SIZES[self.size] <= FIELDS_MAX else "bad-request"
+        if self.size == "1 B":
+            return 400, "not-an-image"  # and not empty-body: it has come
+        photo = {name: self.picture.sha256}
+        small = SMALL.sha256
+        return 201, {f"1-{name}": small, **photo, f"2-{name}": small} if "several" in self.framing else photo
+
+
+# When gunicorn leaves a body unread it promises to keep the connection, and closes it. nginx, should it have sent the
+# next request there, answers 502 unless it may send that again, so what leaves bodies unread comes last.
+CELLS = sorted(
+    (Cell(*cell) for cell in itertools.product(SERVERS, ROUTES, FRAMINGS, SIZES)), key=lambda cell: not cell.is_exact
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_is_left(stack: Stack) -> Iterator[None]:
+    """Each cell deletes what it stored, and no other row or file remains; nor does a body in a spool."""
+    before = stack.state()
+    yield
+    eventually(lambda: stack.state() == before, 20, "rows and files are what they were")
+    eventually(lambda: not stack.leftovers(), 20, "no half-received body is left")
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_an_upload_is_stored_whole_or_the_client_is_told(
+    stack: Stack, api: requests.Session, name: str, cell: Cell
+) -> None:
+    with cell.wire(stack) as wire:
+        outcomes = converse(wire, cell, name, stack.token)
+    names = [name, *(f"{prefix}-{name}" for prefix in ("1", "2", "behind"))]
+    stored = kept(stack, names)
+    for each in stored:  # or they would fill the disk
+        assert api.delete(f"{stack.url}/api/photos/{each}", timeout=ANSWER_WITHIN).status_code == 204
+    check = check_exact if cell.is_exact else check_lost
+    check(cell, name, outcomes, stored)
+
+
+def converse(wire: Wire, cell: Cell, name: str, token: str) -> list[Outcome]:
+    """What became of each of the cell's requests, up to the first that was not answered."""
+    wanted = cell.requests(name)
+    is_pipelined = cell.framing.startswith("pipelined")
+    outcomes: list[Outcome] = []
+    try:
+        if is_pipelined:
+            pipeline(wire, wanted, token)
+        for request in wanted:
+            outcomes.append(outcome(read_answer(wire) if is_pipelined else exchange(wire, request, token)))
+        if cell.framing == "HTTP/1.0":
+            assert wire.reader.read() == b"", "the end of the connection is the end of the answer"
+    except ConnectionError:
+        outcomes.append(None)
+    return outcomes
+
+
+def outcome(answer: Answer) -> Outcome:
+    said = answer.json()
+    if "error" in said:
+        return answer.status, said["error"]
+    return answer.status, {photo["name"]: photo["sha256"] for photo in (said if isinstance(said, list) else [said])}
+
+
+def kept(stack: Stack, names: list[str]) -> dict[str, str]:
+    """Name -> SHA-256 of the file."""
+    photos = {name: stack.probe("photo", name) for name in names}
+    return {name: photo["file_sha256"] for name, photo in photos.items() if photo}
+
+
+def check_exact(cell: Cell, name: str, outcomes: list[Outcome], stored: dict[str, str]) -> None:
+    assert outcomes == cell.outcomes(name)
+    assert stored == told(outcomes)
+
+
+def told(outcomes: list[Outcome]) -> dict[str, str]:
+    """What has been answered 201."""
+    created = [said for status, said in filter(None, outcomes) if status == 201 and isinstance(said, dict)]
+    return {name: digest for photos in created for name, digest in photos.items()}
+
+
+def check_lost(cell: Cell, name: str, outcomes: list[Outcome], stored: dict[str, str]) -> None:
+    """Nothing is stored, and the client hears of it.
+
+    With one exception: of a small body nginx may have all before it asks gunicorn, and then it knows the length. That
+    depends on how the packets come.
+    """
+    losses: list[Outcome] = [(400, "empty-body"), (400, "bad-request"), (404, "not-found"), UNREACHABLE, None]
+    assert stored == told(outcomes)
+    for request, got, whole in zip(cell.requests(name), outcomes, cell.outcomes(name), strict=False):
+        size = sum(len(piece) for piece in request.pieces)
+        may_be_whole = cell.route == "streamed" and size < NGINX_BUFFER
+        assert (may_be_whole and got == whole) or got in losses
