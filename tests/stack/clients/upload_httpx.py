@@ -1,0 +1,24 @@
+"""httpx: python upload_httpx.py URL TOKEN FILE
+
+Prints the answer. Exit status 1 when that is a refusal.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+
+
+def pieces(file: str) -> Iterator[bytes]:
+    """A generator has no length, so httpx sends it in chunks."""
+    with Path(file).open("rb") as source:
+        while piece := source.read(64 * 1024):
+            yield piece
+
+
+url, token, file = sys.argv[1:]
+headers = {"Authorization": f"Token {token}"}
+answer = httpx.put(url, content=pieces(file), headers=headers, timeout=60)  # of silence, not in all
+print(answer.text)
+sys.exit(not answer.is_success)
