@@ -24,7 +24,7 @@ main() {
     if [[ -z $trouble ]]; then
         check_stack
     else
-        NOT_RUN+=("compose config and nginx -t: $trouble")
+        NOT_RUN+=("compose config, nginx -t and promtool: $trouble")
     fi
     verdict
 }
@@ -63,6 +63,10 @@ check_stack() {
     check "building the edge image" "$HERE/compose.sh" build nginx
     check "nginx -t" edge_with off -t
     check "nginx -t, TLS=on" edge_with on -t
+    COMPOSE_PROFILES=prometheus "$HERE/images.sh"
+    check "prometheus configuration" promtool check config --lint-fatal /etc/prometheus/prometheus.yml
+    check "alerts" promtool test rules /etc/prometheus/alerts.test.yml
+    check "queries of the dashboard" check_dashboard
 }
 
 # The edge image by itself, its settings those of .env.example.
@@ -76,12 +80,26 @@ edge_with() {
         --tmpfs /srv/certificates:uid=10002 --env "TLS=$tls" "${given[@]}" "uploadstack-edge:$(setting IMAGE_TAG)" "$@"
 }
 
+# Prometheus's own checker, out of the image that runs it.
+promtool() {
+    (
+        load_images
+        docker run --rm --interactive --network none --read-only --tmpfs /tmp --cap-drop ALL --user 65534:65534 --entrypoint promtool \
+            --volume "$ROOT/monitoring:/etc/prometheus:ro" "$(setting PROMETHEUS_IMAGE)" "$@"
+    )
+}
+
+# It has a parser for rules, so each query becomes one.
+check_dashboard() {
+    python "$HERE/dashboard_rules.py" monitoring/grafana/dashboards/*.json | promtool check rules --lint-fatal
+}
+
 # In every generation that is here, with every profile.
 compose_config() {
     local generation
     for generation in "docker compose" docker-compose; do
         ! $generation version >/dev/null 2>&1 ||
-            COMPOSE=$generation COMPOSE_PROFILES=demo,postgres "$HERE/compose.sh" config -q
+            COMPOSE=$generation COMPOSE_PROFILES=demo,postgres,monitoring "$HERE/compose.sh" config -q
     done
 }
 

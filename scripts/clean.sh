@@ -33,7 +33,7 @@ agreed() {
 
 delete_stack() {
     local image
-    COMPOSE_PROFILES=demo,postgres "$ROOT/scripts/compose.sh" down --volumes --remove-orphans >&2
+    COMPOSE_PROFILES=demo,postgres,monitoring "$ROOT/scripts/compose.sh" down --volumes --remove-orphans >&2
     for image in runtime edge test; do
         docker image rm "uploadstack-$image:$(setting IMAGE_TAG)" >/dev/null 2>&1 || true
     done

@@ -47,6 +47,7 @@ look_at_settings() {
     mode=$(stat -c %a "$ENV_FILE" 2>/dev/null || stat -f %Lp "$ENV_FILE")
     [[ $mode == *00 ]] || problem "others on this machine may read $ENV_FILE (mode $mode)" "chmod 600 $ENV_FILE"
     while read -r name; do
+        is_required "$name" || continue
         case $(value_in "$ENV_FILE" "$name") in
             '') problem "$name has no value in $ENV_FILE" "add $name=...; .env.example says what it is" ;;
             change-me) problem "$name is still the placeholder" "replace change-me in $ENV_FILE, e.g. with what this prints: openssl rand -hex 32" ;;
@@ -184,7 +185,9 @@ bytes_of() {
 look_at_ports() {
     local name port holder ours before=$PROBLEMS
     ours="container $(setting COMPOSE_PROJECT_NAME)[-_]"
-    for name in HTTP_PORT HTTPS_PORT GUNICORN_PORT RUNSERVER_PORT; do
+    for name in HTTP_PORT HTTPS_PORT GUNICORN_PORT RUNSERVER_PORT PROMETHEUS_PORT GRAFANA_PORT; do
+        [[ $name != PROMETHEUS_PORT ]] || has_profile monitoring || has_profile prometheus || continue
+        [[ $name != GRAFANA_PORT ]] || has_profile monitoring || continue
         port=$(setting "$name")
         if is_taken "$port"; then
             holder=$(holder_of "$port")
@@ -192,7 +195,7 @@ look_at_ports() {
                 problem "port $port is taken by $holder" "stop that, or set another $name in $ENV_FILE"
         fi
     done
-    ((PROBLEMS > before)) || fine "ports: $(setting HTTP_PORT), $(setting HTTPS_PORT), $(setting GUNICORN_PORT), $(setting RUNSERVER_PORT) are free, or ours"
+    ((PROBLEMS > before)) || fine "ports: those of the settings are free, or ours"
 }
 
 main

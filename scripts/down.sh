@@ -11,7 +11,7 @@ main() {
     fi
     if [[ -z $(engine_trouble) && -f $ENV_FILE ]]; then
         # Every profile, or Compose leaves what it does not see.
-        COMPOSE_PROFILES=demo,postgres "$ROOT/scripts/compose.sh" down --remove-orphans
+        COMPOSE_PROFILES=demo,postgres,monitoring "$ROOT/scripts/compose.sh" down --remove-orphans
     fi
 }
 

@@ -36,6 +36,7 @@ refuse_unknown() {
 complain_about_missing() {
     local name missing=''
     while read -r name; do
+        is_required "$name" || continue
         case $(value_in "$ENV_FILE" "$name") in '' | change-me) missing+=" $name" ;; esac
     done < <(sed -n 's/^\([A-Z_]*\)=.*/\1/p' "$EXAMPLE")
     [[ -z $missing ]] || die "$ENV_FILE has no value for$missing, or a placeholder: it needs a line NAME=value for each" \

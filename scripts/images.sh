@@ -20,7 +20,7 @@ main() {
     DRAFT=$(mktemp)
     trap 'rm -f "$DRAFT"' EXIT
     echo "# Written by scripts/images.sh: what stands in for a base image that could not be pulled." > "$DRAFT"
-    for name in PYTHON_IMAGE NGINX_IMAGE POSTGRES_IMAGE; do
+    for name in PYTHON_IMAGE NGINX_IMAGE POSTGRES_IMAGE PROMETHEUS_IMAGE GRAFANA_IMAGE; do
         if is_needed "$name"; then
             provide "$name" "$(setting "$name")"
         else
@@ -30,13 +30,21 @@ main() {
     cat "$DRAFT" > "$CHOICE"
 }
 
-is_needed() { [[ $1 != POSTGRES_IMAGE || $(setting COMPOSE_PROFILES) == *postgres* ]]; }
+is_needed() {
+    case $1 in
+        POSTGRES_IMAGE) has_profile postgres ;;
+        PROMETHEUS_IMAGE) has_profile monitoring || has_profile prometheus ;;
+        GRAFANA_IMAGE) has_profile monitoring ;;
+    esac
+}
 
 provide() {
     local name=$1 wanted=$2 standin
     standin=$(standin_for "$name" "$wanted")
     if is_here "$wanted"; then
         say "$wanted: here"
+    elif [[ $name == GRAFANA_IMAGE ]]; then
+        pull_or_do_without "$name" "$wanted"
     elif [[ $RETRY == no ]] && is_fresh "$standin"; then
         say "$wanted: its stand-in $standin, from Debian packages (to ask the registry again: scripts/images.sh --retry)"
         choose "$name" "$standin" "$wanted"
@@ -48,6 +56,20 @@ provide() {
         say "$wanted: using $standin, built from Debian packages"
         choose "$name" "$standin" "$wanted"
     fi
+}
+
+# Debian has no Grafana that could stand in. What the registry said is remembered, as with a stand-in.
+pull_or_do_without() {
+    local name=$1 wanted=$2
+    if [[ $RETRY == no ]] && grep -qxF "$name none $wanted" "$CHOICE" 2>/dev/null; then
+        REASON="as before"
+    elif pull "$wanted"; then
+        say "$wanted: pulled"
+        return
+    fi
+    say "$wanted: not to be had from its registry ($REASON), and nothing can stand in for it; the profile monitoring goes" \
+        "on without Grafana (to ask the registry again: scripts/images.sh --retry)"
+    choose "$name" none "$wanted"
 }
 
 choose() { echo "$@" >> "$DRAFT"; }
@@ -82,7 +104,8 @@ pull() {
 # PYTHON_IMAGE registry/python:3.14-slim-trixie -> python:standin-3.14
 standin_for() { echo "$(kind_of "$1"):standin-$(version_of "$2")"; }
 kind_of() { echo "${1%_IMAGE}" | tr '[:upper:]' '[:lower:]'; }
-version_of() { sed -n 's/^.*:\([0-9][0-9.]*\).*$/\1/p' <<< "$1"; }
+# Of Prometheus only the 3 of v3.13.2: monitoring/ needs no more, and Debian keeps to an older release with long support.
+version_of() { sed -n -e 's/^.*:v\([0-9]*\).*$/\1/p' -e 's/^.*:\([0-9][0-9.]*\).*$/\1/p' <<< "$1"; }
 
 build() {
     local version

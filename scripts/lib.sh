@@ -44,6 +44,12 @@ setting() {
     printf '%s\n' "$value"
 }
 
+# Whether a profile of compose.yaml is on.
+has_profile() { [[ ,$(setting COMPOSE_PROFILES), == *,$1,* ]]; }
+
+# A line of .env that nothing reads while its profile is off may be missing: a file from an older version lacks it.
+is_required() { [[ $1 != GRAFANA_PASSWORD ]] || has_profile monitoring; }
+
 value_in() { sed -n -e "s/^$2=//p" "$1" | tail -n 1 | sed -e 's/^"\(.*\)"$/\1/' -e "s/^'\(.*\)'\$/\1/"; }
 
 # The address a person on this machine would type for what listens on the port NAME: 0.0.0.0 is not one. With TLS=on the
@@ -100,11 +106,16 @@ choose_builder() {
 }
 
 # Base images as scripts/images.sh found them: `NAME IMAGE IN_PLACE_OF` in each line, good while that is still wanted.
+# Where IMAGE is none, nothing can take its place: of the profile monitoring the part without Grafana is left.
 load_images() {
-    local name image in_place_of
+    local name image in_place_of profiles
     [[ -f $ROOT/.images ]] || return 0
+    profiles=$(setting COMPOSE_PROFILES | sed 's/monitoring/prometheus/')
     while read -r name image in_place_of; do
-        if [[ $(setting "$name") == "$in_place_of" ]]; then
+        [[ $(setting "$name") == "$in_place_of" ]] || continue
+        if [[ $image == none ]]; then
+            ! has_profile monitoring || export COMPOSE_PROFILES="$profiles"
+        else
             export "$name=$image"
         fi
     done < <(grep -v '^#' "$ROOT/.images")

@@ -5,6 +5,7 @@
 #   scripts/standin.sh python 3.14 python:standin-3.14
 #   scripts/standin.sh nginx 1.30 nginx:standin-1.30
 #   scripts/standin.sh postgres 18 postgres:standin-18
+#   scripts/standin.sh prometheus 3 prometheus:standin-3
 #   scripts/standin.sh --recipe              a number that changes when these instructions do
 #
 # Debian's testing release has these versions. mmdebstrap (no container, no registry) unpacks it into a tar file.
@@ -20,7 +21,7 @@ main() {
         recipe
         return
     fi
-    KIND=${1:?python, nginx or postgres}
+    KIND=${1:?python, nginx, postgres or prometheus}
     VERSION=${2:?which version}
     TAG=${3:?tag of the image}
     WORK=$(mktemp -d)
@@ -63,6 +64,7 @@ describe() {
             ASK=(nginx -v)
             ;;
         postgres) describe_postgres ;;
+        prometheus) describe_prometheus ;;
         *) die "there is no stand-in for $KIND" ;;
     esac
     take_certificates_along
@@ -87,6 +89,22 @@ describe_postgres() {
         --change 'CMD ["postgres"]'
     )
     ASK=(postgres --version)
+}
+
+# The official image's user, paths and arguments. Debian's user and its own configuration are not used.
+describe_prometheus() {
+    PACKAGES=prometheus
+    HOOKS+=(
+        --customize-hook='mkdir -p "$1"/prometheus && chown 65534:65534 "$1"/prometheus'
+        --customize-hook='rm -rf "$1"/etc/prometheus/* "$1"/var/lib/prometheus'
+    )
+    CHANGES+=(
+        --change 'USER nobody'
+        --change 'WORKDIR /prometheus'
+        --change 'ENTRYPOINT ["/bin/prometheus"]'
+        --change 'CMD ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"]'
+    )
+    ASK=(sh -c 'prometheus --version | sed "s/+.*//;q"')  # "prometheus, version 3.5.3+ds1 (branch: ..."
 }
 
 # Behind a proxy that inspects TLS, only this machine's bundle knows the proxy's authority, and pip will need it.

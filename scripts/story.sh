@@ -17,6 +17,7 @@ main() {
         echo "  Baseline   $(address_of GUNICORN_PORT)/      (nginx -> gunicorn)"
         [[ $(setting COMPOSE_PROFILES) != *demo* ]] ||
             echo "  The bug    $(address_of RUNSERVER_PORT)/      (runserver: a chunked upload arrives empty)"
+        monitoring
     fi
     echo "  Login      $(setting DEMO_USER), with the password $(setting DEMO_PASSWORD)"
     echo
@@ -26,6 +27,17 @@ main() {
     echo "  curl$insecure -T docs/sample.jpg -H 'Transfer-Encoding: chunked' \\"
     echo "       -H \"Authorization: Token \$(make -s token)\" $site/api/photos/sample.jpg"
     echo
+}
+
+# Only ever on 127.0.0.1. Without Grafana's image the profile is another one: see load_images.
+monitoring() {
+    load_images
+    if has_profile monitoring; then
+        echo "  Dashboard  http://127.0.0.1:$(setting GRAFANA_PORT)/      (Grafana: admin, with the password $(setting GRAFANA_PASSWORD))"
+    fi
+    if has_profile monitoring || has_profile prometheus; then
+        echo "  Alerts     http://127.0.0.1:$(setting PROMETHEUS_PORT)/alerts      (Prometheus)"
+    fi
 }
 
 main "$@"

@@ -77,7 +77,15 @@ def test_a_table_says_what_the_code_says(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "ARCHITECTURE.md", "docs/wsgiserver.md", "docs/refusals.md", "docs/performance.md"]
+    "page",
+    [
+        "README.md",
+        "ARCHITECTURE.md",
+        "docs/wsgiserver.md",
+        "docs/refusals.md",
+        "docs/performance.md",
+        "docs/monitoring.md",
+    ],
 )
 def test_paths_and_tests_that_are_named_exist(page: str) -> None:
     for path, test in PATHS.findall((ROOT / page).read_text()):

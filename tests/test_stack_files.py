@@ -19,6 +19,7 @@ SERVICES: dict[str, dict[str, Any]] = LOADED["services"]
 LONG_RUNNING = sorted(set(SERVICES) - {"migrate"})
 SETTING = re.compile(r"(?m)^(#?)([A-Z_]+)=(.*)$")
 DEFAULT = re.compile(r"\$\{([A-Z_]+):-([^}]*)\}")
+MONITORING = {"prometheus", "grafana"}
 # Read by Compose itself.
 COMPOSE_OWN = {"COMPOSE_PROJECT_NAME", "COMPOSE_PROFILES"}
 
@@ -42,17 +43,30 @@ def test_a_commented_setting_shows_the_default_that_compose_uses() -> None:
 
 def test_no_secret_has_a_default() -> None:
     secrets = {name for _, name, value in SETTING.findall(EXAMPLE) if value == "change-me"}
-    assert secrets == {"SECRET_KEY", "DEMO_PASSWORD", "POSTGRES_PASSWORD"}
-    for name in secrets:
+    assert secrets == {"SECRET_KEY", "DEMO_PASSWORD", "POSTGRES_PASSWORD", "GRAFANA_PASSWORD"}
+    for name in secrets - {"GRAFANA_PASSWORD"}:
         assert f"${{{name}:?run: make env}}" in COMPOSE
         assert f"${{{name}:-" not in COMPOSE
+
+
+@pytest.mark.parametrize(("password", "status"), [("", 1), ("change-me", 1), ("5ecre7", 0)])
+def test_grafana_does_not_start_without_a_password(password: str, status: int) -> None:
+    """Empty for Compose, so that an old .env is good enough while the profile is off; then refused where it matters."""
+    grafana = SERVICES["grafana"]
+    assert grafana["environment"]["GF_SECURITY_ADMIN_PASSWORD"] == "${GRAFANA_PASSWORD:-}"
+    assert grafana["entrypoint"][:2] == ["sh", "-c"]
+    script = grafana["entrypoint"][2].replace("$$", "$").replace("/run.sh", "echo started")
+    environment = {"PATH": os.environ["PATH"], "GF_SECURITY_ADMIN_PASSWORD": password}
+    done = subprocess.run(["sh", "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (status, "" if status else "started\n")
+    assert bool(done.stderr) == bool(status)
 
 
 # --- compose.yaml ---------------------------------------------------------------------------------------------------
 
 
 def test_services_come_in_the_order_a_request_meets_them() -> None:
-    assert list(SERVICES) == ["nginx", "web", "gunicorn", "runserver", "migrate", "db"]
+    assert list(SERVICES) == ["nginx", "web", "gunicorn", "runserver", "migrate", "db", "prometheus", "grafana"]
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -79,11 +93,22 @@ def test_a_health_check_asks_127_0_0_1_and_fails_on_http_errors(name: str) -> No
 
 def test_only_nginx_publishes_ports_and_only_where_bind_address_says() -> None:
     publishing = {name for name, service in SERVICES.items() if "ports" in service}
-    assert publishing == {"nginx", "runserver"}
+    assert publishing == {"nginx", "runserver", *MONITORING}
     assert SERVICES["runserver"]["profiles"] == ["demo"]
-    for name in publishing:
+    for name in publishing - MONITORING:
         for port in SERVICES[name]["ports"]:
             assert port.startswith("${BIND_ADDRESS:-127.0.0.1}:")
+
+
+@pytest.mark.parametrize("name", sorted(MONITORING))
+def test_monitoring_is_a_profile_published_on_loopback_whatever_the_settings_say(name: str) -> None:
+    """Prometheus asks nobody who they are, and Grafana's password would travel in the clear."""
+    assert "monitoring" in SERVICES[name]["profiles"]
+    assert [port.partition("${")[0] for port in SERVICES[name]["ports"]] == ["127.0.0.1:"]
+
+
+def test_grafana_cannot_reach_the_application_or_the_database() -> None:
+    assert SERVICES["grafana"]["networks"] == ["edge"]
 
 
 def test_what_runs_behind_nginx_has_no_way_out() -> None:
@@ -172,7 +197,7 @@ def test_env_sh_writes_random_secrets_for_its_owner_alone(tmp_path: Path) -> Non
         assert "\nHTTP_PORT=9080\n" in path.read_text()
         assert "=change-me" not in path.read_text()
         secrets += re.findall(r"(?m)^(?:\w+_PASSWORD|SECRET_KEY)=([0-9a-f]{24,})$", path.read_text())
-    assert len(set(secrets)) == 6
+    assert len(set(secrets)) == 8
 
 
 def test_env_sh_leaves_a_file_as_it_is_and_names_what_it_lacks(tmp_path: Path) -> None:
@@ -186,6 +211,44 @@ def test_env_sh_leaves_a_file_as_it_is_and_names_what_it_lacks(tmp_path: Path) -
     older = env_sh(path)
     assert older.returncode == 1
     assert "SECRET_KEY" in older.stderr
+
+
+@pytest.mark.parametrize(("profiles", "status"), [("", 0), ("postgres,demo", 0), ("prometheus", 0), ("monitoring", 1)])
+def test_env_sh_misses_grafana_s_password_only_with_its_profile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profiles: str, status: int
+) -> None:
+    path = tmp_path / "env"
+    monkeypatch.delenv("COMPOSE_PROFILES", raising=False)  # it would outdo the file
+    env_sh(path, f"COMPOSE_PROFILES={profiles}")
+    path.write_text(re.sub(r"(?m)^GRAFANA_PASSWORD=.*\n", "", path.read_text()))
+    older = env_sh(path)
+    assert older.returncode == status
+    assert ("GRAFANA_PASSWORD" in older.stderr) == bool(status)
+
+
+@pytest.mark.parametrize(
+    ("line", "left"),
+    [
+        ("GRAFANA_IMAGE none grafana/grafana:1", "postgres,prometheus"),
+        ("GRAFANA_IMAGE none grafana/grafana:2", "postgres,monitoring"),  # of another one than is wanted now
+        ("PYTHON_IMAGE python:standin python:3", "postgres,monitoring"),
+    ],
+)
+def test_without_grafana_s_image_the_profile_goes_on_with_prometheus(tmp_path: Path, line: str, left: str) -> None:
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "lib.sh").write_text((ROOT / "scripts" / "lib.sh").read_text())
+    (tmp_path / ".env.example").write_text(EXAMPLE)
+    (tmp_path / ".images").write_text(f"# A comment\n{line}\n")
+    environment = {
+        "PATH": os.environ["PATH"],
+        "GRAFANA_IMAGE": "grafana/grafana:1",
+        "COMPOSE_PROFILES": "postgres,monitoring",
+    }
+    script = "source scripts/lib.sh; load_images; setting COMPOSE_PROFILES"
+    done = subprocess.run(
+        ["bash", "-euc", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == left
 
 
 def test_env_sh_refuses_a_setting_that_does_not_exist(tmp_path: Path) -> None:

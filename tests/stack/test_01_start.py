@@ -91,7 +91,7 @@ def test_nginx_cannot_change_a_photo(stack: Stack) -> None:
 
 
 def test_only_the_services_of_this_stack_run(stack: Stack) -> None:
-    assert set(stack.containers()) <= {*SERVICES, "migrate", "db"}
+    assert set(stack.containers()) <= {*SERVICES, "migrate", "db", "prometheus", "grafana"}
 
 
 def test_metrics_are_for_the_inside(stack: Stack) -> None:

@@ -1,0 +1,167 @@
+"""The profile monitoring on the running stack: Prometheus finds nginx and web, and every query of the repository runs.
+
+Grafana is not started: it is a download that nothing can stand in for, and what it asks Prometheus is asked here.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+import yaml
+
+from scripts.dashboard_rules import queries
+from tests.stack.stack import ROOT, Stack, eventually, free_ports, run
+
+IMAGES = ROOT / ".images"
+RULES: list[dict[str, Any]] = [
+    rule
+    for group in yaml.safe_load((ROOT / "monitoring" / "alerts.yml").read_text())["groups"]
+    for rule in group["rules"]
+]
+DASHBOARD = dict(queries(json.loads((ROOT / "monitoring/grafana/dashboards/uploads.json").read_text())))
+QUERIES = DASHBOARD | {rule.get("alert") or rule["record"]: rule["expr"] for rule in RULES}
+# What has a value at once, whatever happens in the stack.
+SHOWN = {
+    'up{job="web"} == 1',
+    'up{job="nginx"} == 1',
+    'wsgiserver_workers{phase="ready"} > 0',
+    "wsgiserver_resident_memory_bytes > 0",
+    "wsgiserver_memory_limit_bytes > 0",
+    'wsgiserver_requests_total{status="2xx"} > 0',
+    "wsgiserver_application_seconds_count > 0",
+    'wsgiserver_refused_total{reason="spool-full"} >= 0',
+    "nginx_connections_active > 0",
+    "nginx_connections_limit > 0",
+}
+# What is not the case in a stack that is well.
+SILENT = {"WebDown", "WebReplicaDown", "NginxDown", "NoWorkerServes", "ConnectionsNearLimit", "MemoryNearLimit"}
+
+
+class Prometheus:
+    """Its API, through the port that is published."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.container = stack.container("prometheus")
+        (self.place,) = self.container["NetworkSettings"]["Ports"]["9090/tcp"]
+        self._url = f"http://{self.place['HostIp']}:{self.place['HostPort']}/api/v1"
+        self._session = requests.Session()
+        self._session.trust_env = False
+
+    def ask(self, path: str, **parameters: str) -> Any:
+        answer = self._session.get(f"{self._url}/{path}", params=parameters, timeout=30).json()
+        assert answer["status"] == "success", (path, parameters, answer)
+        return answer["data"]
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        result: list[dict[str, Any]] = self.ask("query", query=expression)["result"]
+        return result
+
+    def targets(self) -> dict[str, set[str]]:
+        """Of each job, how its targets are: "up", "down", or "unknown" before the first look."""
+        found: dict[str, set[str]] = {}
+        with contextlib.suppress(requests.ConnectionError, ValueError):  # it is starting: nothing, or no JSON yet
+            for target in self.ask("targets", state="active")["activeTargets"]:
+                found.setdefault(target["labels"]["job"], set()).add(target["health"])
+        return found
+
+    def rules(self) -> list[dict[str, Any]]:
+        return [rule for group in self.ask("rules")["groups"] for rule in group["rules"]]
+
+    def close(self) -> None:
+        self._session.close()
+
+
+@pytest.fixture(scope="module")
+def prometheus(stack: Stack) -> Iterator[Prometheus]:
+    """The one that runs, or one for these tests, which is gone after them with all it measured."""
+    is_ours = "prometheus" not in stack.containers()
+    if is_ours:
+        (port,) = free_ports(1)
+        settings = {"COMPOSE_PROFILES": "demo,prometheus", "PROMETHEUS_PORT": str(port)}
+        run(str(ROOT / "scripts" / "images.sh"), env={**stack.environment, **settings}, timeout=1200)
+        stack.compose("up", "-d", "--no-deps", "prometheus", **settings)
+    running = Prometheus(stack)
+    try:
+        well = {"web": {"up"}, "nginx": {"up"}, "prometheus": {"up"}}
+        eventually(lambda: running.targets() == well, 120, f"Prometheus has seen {well}")
+        yield running
+    finally:
+        running.close()
+        if is_ours:
+            run("docker", "rm", "--force", running.container["Id"])
+            run("docker", "volume", "rm", f"{stack.project}_prometheus")
+
+
+@pytest.mark.timeout(1500)  # its image may have to be pulled or built
+def test_only_loopback_reaches_it(prometheus: Prometheus) -> None:
+    assert prometheus.place["HostIp"] == "127.0.0.1"
+    bound = {port for port, places in prometheus.container["NetworkSettings"]["Ports"].items() if places}
+    assert bound == {"9090/tcp"}
+
+
+def test_it_is_locked_down_and_limited(prometheus: Prometheus, stack: Stack) -> None:
+    host = prometheus.container["HostConfig"]
+    assert host["ReadonlyRootfs"]
+    assert host["CapDrop"] == ["ALL"]
+    assert host["Memory"] > 0
+    assert prometheus.container["Config"]["User"] == "65534:65534"
+    assert {mount["Destination"] for mount in prometheus.container["Mounts"] if mount["RW"]} == {"/prometheus"}
+    status = stack.exec("prometheus", "cat", "/proc/1/status")
+    assert "NoNewPrivs:\t1" in status
+    assert "CapEff:\t0000000000000000" in status
+
+
+def test_it_is_healthy(prometheus: Prometheus, stack: Stack) -> None:
+    stack.wait_until_healthy("prometheus")
+
+
+@pytest.mark.parametrize("expression", sorted(SHOWN))
+def test_the_basic_numbers_are_there(prometheus: Prometheus, expression: str) -> None:
+    # Polled: of a metric that is summed up over workers the first look may have come before the first request.
+    eventually(lambda: prometheus.query(expression), 60, f"a series for {expression}")
+
+
+def test_each_container_of_web_is_a_target(prometheus: Prometheus, stack: Stack) -> None:
+    networks = stack.container("web")["NetworkSettings"]["Networks"]
+    (address,) = [network["IPAddress"] for name, network in networks.items() if name.endswith("_inside")]
+    assert f"{address}:9000" in {series["metric"]["instance"] for series in prometheus.query('up{job="web"}')}
+
+
+@pytest.mark.parametrize("where", QUERIES)
+def test_every_query_runs(prometheus: Prometheus, where: str) -> None:
+    prometheus.query(QUERIES[where])
+
+
+def test_every_rule_is_evaluated_and_a_stack_that_is_well_calls_nobody(prometheus: Prometheus) -> None:
+    def evaluated() -> bool:
+        return {rule["health"] for rule in prometheus.rules()} == {"ok"}
+
+    eventually(
+        evaluated, 60, f"all rules are evaluated: {[(rule['name'], rule['health']) for rule in prometheus.rules()]}"
+    )
+    rules = prometheus.rules()
+    assert len(rules) == len(RULES)
+    assert [rule["lastError"] for rule in rules if rule.get("lastError")] == []
+    assert {rule["name"] for rule in rules if rule.get("state") == "firing"} & SILENT == set()
+    eventually(lambda: prometheus.query("instance:wsgiserver_workers_serving:sum > 0"), 60, "a sum is recorded")
+
+
+def test_without_grafana_s_image_it_says_so_in_a_line_and_goes_on(prometheus: Prometheus, stack: Stack) -> None:
+    """A registry that refuses, as one does that is not there: port 9 of this machine."""
+    nowhere = "127.0.0.1:9/grafana/grafana:12.4.10"
+    settings = {"COMPOSE_PROFILES": "monitoring", "GRAFANA_IMAGE": nowhere}
+    before = IMAGES.read_text()
+    try:
+        command = f"exec {ROOT / 'scripts' / 'images.sh'} 2>&1"
+        said = run("bash", "-c", command, env={**stack.environment, **settings})
+        assert len([line for line in said.splitlines() if "goes on without Grafana" in line]) == 1
+        services = stack.compose("config", "--services", **settings).split()
+        again = run("bash", "-c", command, env={**stack.environment, **settings})
+    finally:
+        IMAGES.write_text(before)
+    assert "prometheus" in services
+    assert "grafana" not in services
+    assert "as before" in again
