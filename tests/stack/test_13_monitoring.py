@@ -23,7 +23,7 @@ RULES: list[dict[str, Any]] = [
 ]
 DASHBOARD = dict(queries(json.loads((ROOT / "monitoring/grafana/dashboards/uploads.json").read_text())))
 QUERIES = DASHBOARD | {rule.get("alert") or rule["record"]: rule["expr"] for rule in RULES}
-# What has a value at once, whatever happens in the stack.
+# What has a value as soon as there was a request.
 SHOWN = {
     'up{job="web"} == 1',
     'up{job="nginx"} == 1',
@@ -75,7 +75,7 @@ class Prometheus:
 
 
 @pytest.fixture(scope="module")
-def prometheus(stack: Stack) -> Iterator[Prometheus]:
+def prometheus(stack: Stack, anonymous: requests.Session) -> Iterator[Prometheus]:
     """The one that runs, or one for these tests, which is gone after them with all it measured."""
     is_ours = "prometheus" not in stack.containers()
     if is_ours:
@@ -86,6 +86,7 @@ def prometheus(stack: Stack) -> Iterator[Prometheus]:
     running = Prometheus(stack)
     try:
         well = {"web": {"up"}, "nginx": {"up"}, "prometheus": {"up"}}
+        assert anonymous.get(stack.url, timeout=60).status_code == 200  # something to count: health is not asked there
         eventually(lambda: running.targets() == well, 120, f"Prometheus has seen {well}")
         yield running
     finally:
@@ -120,7 +121,7 @@ def test_it_is_healthy(prometheus: Prometheus, stack: Stack) -> None:
 
 @pytest.mark.parametrize("expression", sorted(SHOWN))
 def test_the_basic_numbers_are_there(prometheus: Prometheus, expression: str) -> None:
-    # Polled: of a metric that is summed up over workers the first look may have come before the first request.
+    # Polled: a worker tells its numbers when it has nothing else to do, and the first look may have come before that.
     eventually(lambda: prometheus.query(expression), 60, f"a series for {expression}")
 
 
@@ -150,7 +151,9 @@ def test_every_rule_is_evaluated_and_a_stack_that_is_well_calls_nobody(prometheu
 
 
 def test_without_grafana_s_image_it_says_so_in_a_line_and_goes_on(prometheus: Prometheus, stack: Stack) -> None:
-    """A registry that refuses, as one does that is not there: port 9 of this machine."""
+    """A registry that refuses, as one does that is not there: port 9 of this machine. What it goes on with is in
+    tests/test_stack_files.py, because of Compose 1.29 one cannot learn which services a profile has.
+    """
     nowhere = "127.0.0.1:9/grafana/grafana:12.4.10"
     settings = {"COMPOSE_PROFILES": "monitoring", "GRAFANA_IMAGE": nowhere}
     before = IMAGES.read_text()
@@ -158,10 +161,7 @@ def test_without_grafana_s_image_it_says_so_in_a_line_and_goes_on(prometheus: Pr
         command = f"exec {ROOT / 'scripts' / 'images.sh'} 2>&1"
         said = run("bash", "-c", command, env={**stack.environment, **settings})
         assert len([line for line in said.splitlines() if "goes on without Grafana" in line]) == 1
-        services = stack.compose("config", "--services", **settings).split()
         again = run("bash", "-c", command, env={**stack.environment, **settings})
     finally:
         IMAGES.write_text(before)
-    assert "prometheus" in services
-    assert "grafana" not in services
     assert "as before" in again
