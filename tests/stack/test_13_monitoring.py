@@ -140,13 +140,17 @@ def test_every_rule_is_evaluated_and_a_stack_that_is_well_calls_nobody(prometheu
     def evaluated() -> bool:
         return {rule["health"] for rule in prometheus.rules()} == {"ok"}
 
+    def firing() -> set[str]:
+        return {rule["name"] for rule in prometheus.rules() if rule.get("state") == "firing"}
+
     eventually(
         evaluated, 60, f"all rules are evaluated: {[(rule['name'], rule['health']) for rule in prometheus.rules()]}"
     )
     rules = prometheus.rules()
     assert len(rules) == len(RULES)
     assert [rule["lastError"] for rule in rules if rule.get("lastError")] == []
-    assert {rule["name"] for rule in rules if rule.get("state") == "firing"} & SILENT == set()
+    # Polled: where the first look was long in coming, some fire until they are evaluated again.
+    eventually(lambda: not firing() & SILENT, 120, f"none of {SILENT} fires")
     eventually(lambda: prometheus.query("instance:wsgiserver_workers_serving:sum > 0"), 60, "a sum is recorded")
 
 
