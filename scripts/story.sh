@@ -23,7 +23,7 @@ main() {
     echo
     echo "Upload a picture in chunks, from this folder:"
     echo
-    [[ -z $insecure ]] || echo "  (its certificate is self-signed; browsers warn, curl is told not to mind)"
+    [[ -z $insecure ]] || printf '  # The certificate is self-signed: browsers warn, hence --insecure.\n\n'
     echo "  curl$insecure -T docs/sample.jpg -H 'Transfer-Encoding: chunked' \\"
     echo "       -H \"Authorization: Token \$(make -s token)\" $site/api/photos/sample.jpg"
     echo
