@@ -14,7 +14,7 @@ public class Upload {
         connection.setRequestMethod("PUT");
         connection.setRequestProperty("Authorization", "Token " + arguments[1]);
         connection.setDoOutput(true);
-        connection.setReadTimeout(60_000);
+        connection.setReadTimeout(90_000);
         connection.setChunkedStreamingMode(64 * 1024); // without this all of the file is kept in memory first
         try (OutputStream body = connection.getOutputStream()) {
             Files.copy(Path.of(arguments[2]), body);

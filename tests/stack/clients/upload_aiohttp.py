@@ -20,7 +20,7 @@ async def pieces(source: IO[bytes]) -> AsyncIterator[bytes]:
 
 async def upload(url: str, token: str, source: IO[bytes]) -> bool:
     headers = {"Authorization": f"Token {token}"}
-    timeout = aiohttp.ClientTimeout(total=None, sock_read=60)  # of silence, not in all
+    timeout = aiohttp.ClientTimeout(total=None, sock_read=90)  # of silence, not in all
     async with (
         aiohttp.ClientSession(headers=headers, timeout=timeout) as session,
         session.put(url, data=pieces(source)) as answer,

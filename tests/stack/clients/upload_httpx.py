@@ -19,6 +19,6 @@ def pieces(file: str) -> Iterator[bytes]:
 
 url, token, file = sys.argv[1:]
 headers = {"Authorization": f"Token {token}"}
-answer = httpx.put(url, content=pieces(file), headers=headers, timeout=60)  # of silence, not in all
+answer = httpx.put(url, content=pieces(file), headers=headers, timeout=90)  # of silence, not in all
 print(answer.text)
 sys.exit(not answer.is_success)
