@@ -84,6 +84,7 @@ def test_a_table_says_what_the_code_says(name: str) -> None:
         "docs/wsgiserver.md",
         "docs/refusals.md",
         "docs/performance.md",
+        "docs/uploading.md",
         "docs/monitoring.md",
     ],
 )
@@ -91,6 +92,18 @@ def test_paths_and_tests_that_are_named_exist(page: str) -> None:
     for path, test in PATHS.findall((ROOT / page).read_text()):
         assert (ROOT / path).exists(), path
         assert not test or f"def {test}(" in (ROOT / path).read_text(), f"{path}::{test}"
+
+
+def test_code_for_uploading_is_that_of_the_programs_that_are_tested() -> None:
+    page = (ROOT / "docs" / "uploading.md").read_text()
+    shown = re.findall(r"(?s)`(tests/stack/clients/[\w.]+)`:\n\n```\n(.*?)```", page)
+    assert len(shown) == 4
+    for path, code in shown:
+        assert _without_indentation(code) in _without_indentation((ROOT / path).read_text()), path
+
+
+def _without_indentation(code: str) -> str:
+    return re.sub(r"(?m)^ +", "", code)
 
 
 def explained() -> dict[str, str]:
