@@ -19,8 +19,9 @@ main() {
     fi
     export RESOLVERS SERVER_NAMES REAL_IP_FROM TRUSTED_PEERS ENTRANCE HTTPS_SUFFIX
     render
-    # A nginx that was killed leaves half-received bodies behind, and nobody else writes here.
-    find /var/spool/nginx -type f -delete
+    # A nginx that was killed leaves half-received bodies behind, and nobody else writes here. With arguments it is only
+    # asked something (-t), perhaps beside a nginx that is receiving.
+    [ $# -gt 0 ] || find /var/spool/nginx -type f -delete
     exec nginx -e stderr -c /tmp/nginx/nginx.conf -g 'daemon off;' "$@"
 }
 

@@ -157,3 +157,77 @@ dev_pid() {
     pid=$(cat "$(dev_file pid)" 2>/dev/null) || return 1
     kill -0 "$pid" 2>/dev/null && ps -o args= -p "$pid" | grep -q wsgiserver && echo "$pid"
 }
+
+# --- what changes a running stack -----------------------------------------------------------------------------
+
+# The containers of a service, running or not; one-off ones (`compose run`) are not the service's.
+containers_of() {
+    docker ps --all --quiet --no-trunc --filter "label=com.docker.compose.project=$(setting COMPOSE_PROJECT_NAME)" \
+        --filter "label=com.docker.compose.service=$1" --filter "label=com.docker.compose.oneoff=False" "${@:2}"
+}
+
+# Only one of deploy, backup and restore at a time; the other ones wait for $1 seconds, then give up. The kernel drops
+# the lock with the process, however that ends.
+hold_lock() {
+    local file
+    mkdir -p "$ROOT/var"
+    file=$ROOT/var/$(setting COMPOSE_PROJECT_NAME).lock
+    has flock || return 0  # macOS has none, and nobody deploys to it
+    exec 9>>"$file"
+    flock --nonblock 9 || { say "waiting for $(cat "$file")" && (($1 > 0)) && flock --wait "$1" 9; } ||
+        die "$(cat "$file") is at work on this stack; wait for it to end"
+    echo "$(basename "$0") (process $$)" > "$file"
+}
+
+# `patiently WHAT SECONDS COMMAND`: until the command succeeds, with a line of progress every ten seconds. Fails when
+# it takes too long, or when the command says (exit code 2) that it never will.
+patiently() {
+    local what=$1 began=$SECONDS deadline=$((SECONDS + $2)) told=0 status
+    shift 2
+    while :; do
+        status=0
+        "$@" || status=$?
+        ((status != 0)) || return 0
+        ((status != 2 && SECONDS < deadline)) || return 1
+        if ((SECONDS - began >= told + 10)); then
+            told=$((SECONDS - began))
+            say "still waiting for $what ($told s)"
+        fi
+        sleep 0.5
+    done
+}
+
+# What they said last, on stderr.
+show_logs() {
+    local container
+    for container in "$@"; do
+        docker logs --tail 30 "$container" >&2 2>&1 || true
+    done
+}
+
+# The one-shot service, to its end. Fails with what it said.
+migrate() {
+    local container
+    say "migrating the database"
+    "$ROOT/scripts/compose.sh" up -d --no-deps migrate >/dev/null 2>&1 || return 1
+    container=$(containers_of migrate)
+    if ! patiently "the migration" 600 has_ended "$container" || [[ $(docker inspect -f '{{.State.ExitCode}}' "$container") != 0 ]]; then
+        show_logs "$container"
+        return 1
+    fi
+}
+
+has_ended() { [[ $(docker inspect -f '{{.State.Status}}' "$1") == exited ]]; }
+
+# All of these containers; never, should one of them end again and again.
+are_healthy() {
+    local container state
+    for container in "$@"; do
+        state=$(docker inspect -f '{{.State.Status}} {{with .State.Health}}{{.Status}}{{else}}healthy{{end}} {{.RestartCount}}' "$container") || return 2
+        case $state in
+            exited* | dead* | *' '[3-9] | *' '[1-9][0-9]*) return 2 ;;
+            'running healthy '*) ;;
+            *) return 1 ;;
+        esac
+    done
+}

@@ -1,0 +1,220 @@
+#!/usr/bin/env bash
+# A new version in the place of the one that runs, and no request lost: what `make deploy` runs. docs/operations.md
+#
+#   build  ->  migrate  ->  new containers of web beside the old ones  ->  healthy, and found by nginx
+#          ->  the old ones are told to stop, finish what they have, and go  ->  gunicorn likewise  ->  the rest
+#
+# Only what changed is replaced. Cut short at any point, it goes on from there when it is run again. Should the new
+# containers not become well, they go, and the old ones have never stopped.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+source "$(dirname "$0")/lib.sh"
+HERE=$ROOT/scripts
+CHANGED=0
+
+main() {
+    # --- looks -------------------------------------------------------------------------------------------
+    local trouble
+    trouble=$(engine_trouble)
+    [[ -z $trouble ]] || die "$trouble"
+    [[ -f $ENV_FILE && -n $(containers_of web --filter status=running; containers_of nginx --filter status=running) ]] ||
+        die "nothing runs that could be replaced; run: make up"
+    hold_lock 0
+
+    # --- touches -----------------------------------------------------------------------------------------
+    "$HERE/images.sh"
+    build
+    test_nginx
+    migrate || die "the database could not be migrated; what runs goes on as it was"
+    roll web "$(setting WEB_REPLICAS)" 8080
+    roll gunicorn 1 8081
+    update_the_rest
+    if ((CHANGED > 0)); then
+        say "deployed"
+    else
+        say "nothing had changed: everything runs as before"
+    fi
+}
+
+build() {
+    local log
+    log=$(mktemp)
+    say "building the images (only what changed)"
+    if ! "$HERE/compose.sh" build >"$log" 2>&1; then
+        tail -n 40 "$log" >&2
+        rm -f "$log"
+        die "the images could not be built; what runs goes on as it was"
+    fi
+    rm -f "$log"
+}
+
+# --- one service, container by container ----------------------------------------------------------------------
+
+# `roll SERVICE COUNT PORT`: COUNT containers of what was built, none of what was before. PORT is nginx's for it.
+roll() {
+    local service=$1 count=${2:-1} port=$3 container all=0 new=() old=() before
+    remove_ended "$service"
+    for container in $(containers_of "$service"); do
+        all=$((all + 1))
+        # Those above the count go as well.
+        if is_current "$container" "$service" && ((${#new[@]} < count)); then new+=("$container"); else old+=("$container"); fi
+    done
+    if ((${#new[@]} == count && ${#old[@]} == 0)); then
+        say "$service: nothing changed"
+        return
+    fi
+    CHANGED=$((CHANGED + 1))
+    before=$(containers_of "$service")
+    if ((${#new[@]} < count)); then
+        say "$service: starting $((count - ${#new[@]})) new, beside $all"
+        "$HERE/compose.sh" up -d --no-deps --no-recreate --scale "$service=$((all + count - ${#new[@]}))" "$service" >/dev/null 2>&1 ||
+            warn "$service: Compose did not start all of them"
+        for container in $(containers_of "$service"); do
+            [[ $before == *"$container"* ]] || new+=("$container")
+        done
+    fi
+    take_over "$service" "$port" "${new[@]}" || abandon "$service" "$before" "${new[@]}"
+    for container in ${old[@]+"${old[@]}"}; do
+        retire "$service" "$container"
+    done
+}
+
+# Compose would count them, and start them again.
+remove_ended() {
+    local container
+    for container in $(containers_of "$1" --filter status=exited --filter status=created --filter status=dead); do
+        docker rm "$container" >/dev/null
+    done
+}
+
+# What Compose would make now: the same settings, which it notes as a hash, and the same image.
+is_current() {
+    local hash image now
+    hash=$("$HERE/compose.sh" config --hash "$2" | awk '{ print $2 }')
+    image=$(docker inspect -f '{{.Config.Image}}' "$1")
+    now=$(docker image inspect -f '{{.Id}}' "$image" 2>/dev/null || true)
+    [[ $(docker inspect -f '{{index .Config.Labels "com.docker.compose.config-hash"}} {{.Image}}' "$1") == "$hash $now" ]]
+}
+
+take_over() {
+    local service=$1 port=$2
+    shift 2
+    patiently "$service to become healthy" 180 are_healthy "$@" || return 1
+    [[ -n $(containers_of nginx --filter status=running) ]] || return 0
+    patiently "nginx to find the new $service" 60 are_found "$port" "$@"
+}
+
+# Whether nginx has a connection to each of them: it keeps those it has used. A request of our own makes it use one.
+are_found() {
+    local port=$1 container known nginx
+    shift
+    nginx=$(containers_of nginx --filter status=running)
+    known=$(docker exec "$nginx" sh -c "$(ask_nginx "$port"); cat /proc/net/tcp") || return 1
+    for container in "$@"; do
+        grep -qE "$(hexadecimal "$(address_in_network "$container")"):1F40 0[1-9A-B]" <<< "$known" || return 1
+    done
+}
+
+# Several, because the requests go to one container after the other, and others have some of them.
+ask_nginx() {
+    local host url=http://127.0.0.1:$1
+    host=$(setting ALLOWED_HOSTS | cut -d , -f 1)
+    [[ $host != '*' ]] || host=localhost
+    case $(setting TLS):$1 in
+        on:8080) url=https://127.0.0.1:8443 ;;
+        on:*) url=https://127.0.0.1:$1 ;;
+    esac
+    echo "for try in 1 2 3 4 5 6 7 8; do curl -sk -o /dev/null --noproxy '*' -m 5 -H 'Host: ${host#.}' $url/healthz; done"
+}
+
+address_in_network() {
+    docker inspect -f '{{range $name, $network := .NetworkSettings.Networks}}{{$name}} {{$network.IPAddress}}{{"\n"}}{{end}}' "$1" |
+        awk '$1 ~ /_inside$/ { print $2 }'
+}
+
+# 172.18.0.5 as /proc/net/tcp has it: 050012AC.
+hexadecimal() {
+    local a b c d
+    IFS=. read -r a b c d <<< "$1"
+    printf '%02X%02X%02X%02X' "$d" "$c" "$b" "$a"
+}
+
+# Those that were there before go on.
+abandon() {
+    local service=$1 before=$2 container
+    shift 2
+    show_logs "$@"
+    for container in "$@"; do
+        [[ $before == *"$container"* ]] || docker rm --force "$container" >/dev/null
+    done
+    die "the new $service did not become well: what it said is above. It is gone again, and the old one goes on." \
+        "Mend it and deploy again; make up would start what is broken"
+}
+
+# It takes no more connections, finishes what it has, for up to stop_grace_period, and is gone.
+retire() {
+    local service=$1 container=$2 stopping
+    say "$service: the old one finishes what it has ($(docker inspect -f '{{.Name}}' "$container" | tr -d /))"
+    docker stop "$container" >/dev/null &
+    stopping=$!
+    patiently "its last requests" 120 has_finished "$stopping" || true
+    docker rm --force "$container" >/dev/null
+}
+
+has_finished() { ! kill -0 "$1" 2>/dev/null; }
+
+# --- the rest -------------------------------------------------------------------------------------------------
+
+# Before anything is touched: a configuration that nginx does not take must not replace one that it serves by.
+test_nginx() {
+    local log
+    log=$(mktemp)
+    if ! "$HERE/compose.sh" run --rm --no-deps -T nginx -t >"$log" 2>&1 </dev/null; then
+        cat "$log" >&2
+        rm -f "$log"
+        die "nginx does not take its new configuration; what runs goes on as it was"
+    fi
+    rm -f "$log"
+}
+
+# What `make up` would do, so that it finds nothing left to do. A port can only be published by one container: a nginx
+# that changed is stopped, and the new one started. In between, for a second or as long as the uploads in it take (at most
+# stop_grace_period), clients are refused.
+update_the_rest() {
+    local container service before
+    for container in $(of_the_rest); do
+        service=$(docker inspect -f '{{index .Config.Labels "com.docker.compose.service"}}' "$container")
+        is_current "$container" "$service" ||
+            say "$service: changed, and is replaced: it does not answer for a moment"
+    done
+    before=$(of_the_rest)
+    # shellcheck disable=SC2046  # one name a line
+    "$HERE/compose.sh" up -d --no-deps --remove-orphans $(the_rest) >/dev/null 2>&1 || die "not all of it started; see: make ps"
+    if [[ $before != "$(of_the_rest)" ]]; then
+        CHANGED=$((CHANGED + 1))
+    fi
+    # shellcheck disable=SC2046  # one id a line
+    if ! patiently "all to be healthy" 180 are_healthy $(of_the_rest); then
+        show_logs $(of_the_rest)
+        die "not all of it became healthy; see: make ps"
+    fi
+}
+
+of_the_rest() {
+    local service
+    for service in $(the_rest); do
+        containers_of "$service"
+    done
+}
+
+# The services that are neither rolled nor one-shot, without those of profiles that are off, which 1.29 would list, too.
+the_rest() {
+    "$HERE/compose.sh" config | awk -v on=",$(setting COMPOSE_PROFILES)," '
+        /^[a-z]/ { services = ($1 == "services:") }
+        services && /^  [a-z]/ { if (name) print name; name = $1; sub(":", "", name); profiles = 0 }
+        services && /^    [a-z]/ { profiles = ($1 == "profiles:") }
+        profiles && $1 == "-" && !index(on, "," $2 ",") { name = "" }
+        END { if (name) print name }' | grep -vxE 'web|gunicorn|migrate'
+}
+
+main
