@@ -3,10 +3,11 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help up down dev env doctor logs ps shell token build test coverage check bench lock clean
+.PHONY: help up down dev env doctor deploy backup restore soak logs ps shell token build test coverage check bench lock clean
 
 S ?=
 ARGS ?=
+FILE ?=
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--no-config --custom-compile-command "make lock"
 
@@ -24,6 +25,16 @@ env:  ## write .env with random secrets, once
 	@scripts/env.sh
 doctor:  ## look for the usual troubles, and say what to do
 	@scripts/doctor.sh
+
+##@ Operate it
+deploy:  ## build, migrate, and replace web without a lost request
+	@scripts/deploy.sh
+backup:  ## database and photos into one file of backups/, while it runs
+	@scripts/backup.sh
+restore:  ## put a backup in the place of what is there (FILE=backups/NAME.tar; asks, YES=1 does not)
+	@scripts/restore.sh $(FILE)
+soak:  ## half an hour of traffic and trouble on a stack of its own; nothing may be lost (MINUTES=30)
+	@scripts/soak.sh
 
 ##@ Look at it
 logs:  ## follow the logs (S=web for one service)

@@ -231,3 +231,37 @@ are_healthy() {
         esac
     done
 }
+
+# --- backup and restore ---------------------------------------------------------------------------------------
+
+# A step of archive.py, in a container of what web runs, with the volumes and nothing else. Data goes through stdin
+# and stdout, so that no folder of this machine has to be shared with it.
+archive() {
+    local web
+    web=$(containers_of web | head -n 1)
+    docker run --rm --interactive --network none --cap-drop ALL --security-opt no-new-privileges --read-only \
+        --user 10001:10001 --log-driver none --label com.docker.compose.project= --label com.docker.compose.service= \
+        --volume "$(source_of "$web" /srv/media):/srv/media" --volume "$(source_of "$web" /srv/data):/srv/data" \
+        --entrypoint python "$(docker inspect -f '{{.Image}}' "$web")" -c "$(cat "$ROOT/scripts/archive.py")" "$@"
+}
+
+# The volume, or the folder of this machine, that a container has at a place.
+source_of() {
+    docker inspect -f "{{range .Mounts}}{{if eq .Destination \"$2\"}}{{if eq .Type \"volume\"}}{{.Name}}{{else}}{{.Source}}{{end}}{{end}}{{end}}" "$1"
+}
+
+# What kind of database the stack has, and for SQLite where it is.
+database_kind() {
+    case $(setting DATABASE_URL) in
+        sqlite:////srv/data/*) echo sqlite ;;
+        postgres*) echo postgresql ;;
+    esac
+}
+database_path() {
+    local url
+    url=$(setting DATABASE_URL)
+    [[ $url != sqlite:* ]] || printf '%s\n' "${url#sqlite:///}"
+}
+
+# A program of PostgreSQL, beside the server, as its owner.
+postgres() { "$ROOT/scripts/compose.sh" exec -T db "$@"; }

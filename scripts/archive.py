@@ -1,0 +1,299 @@
+"""Database and photos as one archive, and back: the inside half of backup.sh and restore.sh.
+
+They run it in a container that has the volumes and nothing else (no network, no secret), one step at a time:
+
+    pin DATABASE        hold on to every file of the media volume; with a path, copy that SQLite database and pin again
+    rows                print the files that the rows of the copy name
+    missing             stdin: files that rows name; pin again, print those that are not there
+    pack KIND SIZE      stdout: the archive; stdin: a dump of SIZE bytes, unless KIND is sqlite
+    check               stdin: an archive; print what it holds, or fail with what is wrong with it
+    unpack              stdin: an archive; lay it beside what is there; stdout: its dump, unless it is SQLite's
+    swap DATABASE       put what was unpacked in the place of what is there, which is kept
+    kept                print what an earlier swap has kept
+    undo DATABASE       put back what was kept
+    forget              delete what was pinned, unpacked or kept
+
+An archive is a plain tar: about.json, the database, media/..., and last SHA256SUMS of all before it, so that one pass
+writes it, one pass checks it, and `tar` with `sha256sum -c` need no program of ours.
+
+Pins are hard links: a photo that is deleted while the archive is written is still there under the other name. They and
+all else that it makes begin with a dot, which the application and its sweep do not look at.
+"""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import sqlite3
+import sys
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+MEDIA = Path("/srv/media")
+DATA = Path("/srv/data")
+PINNED, UNPACKED, KEPT = ".backup", ".restored", ".before-restore"
+COPY = DATA / PINNED / "database"
+NOT_KEPT = {"incoming"}  # half-received uploads
+ABOUT, SUMS = "about.json", "SHA256SUMS"
+KINDS = {"sqlite": "database.sqlite3", "postgresql": "database.dump"}
+FORMAT = 1
+# What names files: the table, and its columns. backup.sh asks a dump of PostgreSQL for the same.
+TABLE, COLUMNS = "photos_photo", ("original", "thumbnail")
+BLOCK = 1 << 20
+
+
+class Refusal(Exception):
+    """What is wrong, for the person who asked."""
+
+
+# --- backing up -------------------------------------------------------------------------------------------------------
+
+
+def pin(database: str = "") -> None:
+    _link_all()
+    if not database:
+        return
+    COPY.parent.mkdir(exist_ok=True)
+    source = sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=60)
+    target = sqlite3.connect(COPY)
+    source.backup(target)  # in one read transaction; writers go on beside it
+    if target.execute("PRAGMA quick_check").fetchone() != ("ok",):
+        raise Refusal("the copy of the database is damaged; so is probably the database")
+    target.execute("PRAGMA journal_mode=DELETE")  # one file, without a log beside it
+    target.close()
+    source.close()
+    _link_all()
+
+
+def _link_all() -> None:
+    for path in _files(MEDIA):
+        link = MEDIA / PINNED / path.relative_to(MEDIA)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(path, link)
+        except FileExistsError:
+            continue  # the pin of before: no file changes its content under its name
+        except FileNotFoundError:
+            continue  # deleted at this moment
+    (MEDIA / PINNED).mkdir(exist_ok=True)
+
+
+def _files(top: Path) -> Iterator[Path]:
+    """All files, in a fixed order, but for what is nobody's yet and what begins with a dot."""
+    for child in sorted(top.iterdir()):
+        if child.name.startswith(".") or child.name in NOT_KEPT:
+            continue
+        if child.is_file():
+            yield child
+            continue
+        for parent, folders, names in os.walk(child):
+            folders.sort()
+            yield from (Path(parent, name) for name in sorted(names))
+
+
+def rows() -> None:
+    database = sqlite3.connect(COPY)
+    if database.execute("SELECT 1 FROM sqlite_master WHERE name = ?", [TABLE]).fetchone():
+        for row in database.execute(f"SELECT {', '.join(COLUMNS)} FROM {TABLE}"):  # noqa: S608 - constants
+            print(*row, sep="\n")
+
+
+def missing() -> None:
+    """A row without a file: the photo came and went between the two pins. Take another copy."""
+    _link_all()
+    for line in sys.stdin:
+        if not (MEDIA / PINNED / line.rstrip("\n")).is_file():
+            print(line, end="")
+
+
+class _Hashing:
+    """A file that is hashed as it is read."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self._hash.update(data)
+        return data
+
+    def digest(self) -> str:
+        return self._hash.hexdigest()
+
+
+def pack(kind: str, size: str = "0") -> None:
+    sums: list[str] = []
+    with tarfile.open(fileobj=sys.stdout.buffer, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+
+        def add(name: str, file: IO[bytes], length: int, modified: float) -> None:
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mtime, entry.mode = length, int(modified), 0o644
+            hashing = _Hashing(file)
+            tar.addfile(entry, hashing)
+            sums.append(f"{hashing.digest()}  {name}\n")
+
+        def add_bytes(name: str, data: bytes) -> None:
+            add(name, io.BytesIO(data), len(data), time.time())
+
+        pinned = list(_files(MEDIA / PINNED))
+        about = {"format": FORMAT, "database": kind, "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+        add_bytes(ABOUT, json.dumps(about | {"files": len(pinned)}).encode() + b"\n")
+        if kind == "sqlite":
+            with COPY.open("rb") as file:
+                add(KINDS[kind], file, COPY.stat().st_size, time.time())
+        else:
+            add(KINDS[kind], sys.stdin.buffer, int(size), time.time())
+        for path in pinned:
+            with path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                add(f"media/{path.relative_to(MEDIA / PINNED).as_posix()}", file, status.st_size, status.st_mtime)
+        add_bytes(SUMS, "".join(sums).encode())
+
+
+# --- looking at an archive --------------------------------------------------------------------------------------------
+
+
+def _entries(folder: Path | None) -> Iterator[tuple[str, Path | None]]:
+    """Read the archive on stdin to its end, and compare it with its own sums; what it holds goes into the folder."""
+    found: dict[str, str] = {}
+    sums = ""
+    try:
+        with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as tar:
+            for entry in tar:
+                source = tar.extractfile(entry)
+                if source is None or not _is_ours(entry.name) or entry.name in found or sums:
+                    raise Refusal(f"it holds what no backup does: {entry.name}")
+                if entry.name == SUMS:
+                    sums = source.read().decode()
+                    continue
+                target = folder / entry.name if folder else None
+                found[entry.name] = _copied(source, target, entry.mtime)
+                yield entry.name, target
+    except (tarfile.TarError, EOFError, UnicodeDecodeError) as error:
+        raise Refusal(f"it is no archive, or not whole: {error}") from error
+    if not sums:
+        raise Refusal("it is not whole: its end, with the checksums, is missing")
+    wanted = {name: digest for digest, _, name in (line.partition("  ") for line in sums.splitlines())}
+    if different := sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
+        raise Refusal(f"{len(different)} of its files are not what they were, the first: {different[0]}")
+
+
+def _is_ours(name: str) -> bool:
+    parts = name.split("/")
+    return ".." not in parts and "" not in parts and (name in {ABOUT, SUMS, *KINDS.values()} or parts[0] == "media")
+
+
+def _copied(source: IO[bytes], target: Path | None, modified: float) -> str:
+    digest = hashlib.sha256()
+    if target is None:
+        while block := source.read(BLOCK):
+            digest.update(block)
+        return digest.hexdigest()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("xb") as file:
+        while block := source.read(BLOCK):
+            digest.update(block)
+            file.write(block)
+    os.utime(target, (modified, modified))
+    return digest.hexdigest()
+
+
+def check() -> None:
+    names = [name for name, _ in _entries(None)]
+    print(_kind(names))
+    for name in names:
+        if name.startswith("media/"):
+            print(name.removeprefix("media/"))
+
+
+def _kind(names: list[str]) -> str:
+    for kind, name in KINDS.items():
+        if names[:2] == [ABOUT, name]:
+            return kind
+    raise Refusal("it is a tar, but no backup of this stack")
+
+
+# --- restoring --------------------------------------------------------------------------------------------------------
+
+
+def unpack() -> None:
+    beside = MEDIA / UNPACKED
+    names = [name for name, _ in _entries(beside)]
+    kind = _kind(names)
+    (beside / "media").mkdir(exist_ok=True)
+    database = beside / KINDS[kind]
+    if kind == "sqlite":
+        (DATA / UNPACKED).mkdir(exist_ok=True)
+        shutil.move(database, DATA / UNPACKED / "database")
+    else:
+        with database.open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+        database.unlink()
+    os.sync()
+
+
+def swap(database: str = "") -> None:
+    """Entry by entry: what was goes aside first. For what was not there an empty folder does, so that undo() knows."""
+    aside, beside = MEDIA / KEPT, MEDIA / UNPACKED / "media"
+    aside.mkdir()
+    for name in sorted({path.name for folder in (MEDIA, beside) for path in folder.iterdir()}):
+        if name.startswith("."):
+            continue
+        if (MEDIA / name).exists():
+            (MEDIA / name).rename(aside / name)
+        else:
+            (aside / name).mkdir()
+        if (beside / name).exists():
+            (beside / name).rename(MEDIA / name)
+    if database:
+        (DATA / KEPT).mkdir()
+        for path in _of_sqlite(database):
+            path.rename(DATA / KEPT / path.name)
+        (DATA / UNPACKED / "database").rename(database)
+    os.sync()
+
+
+def _of_sqlite(database: str) -> list[Path]:
+    """The database last: while it is in its place, undo() knows that nothing else has taken it."""
+    return [path for path in (Path(f"{database}{end}") for end in ("-shm", "-wal", "")) if path.exists()]
+
+
+def kept() -> None:
+    for top in (MEDIA, DATA):
+        if (top / KEPT).exists():
+            print(top / KEPT)
+
+
+def undo(database: str = "") -> None:
+    for aside in sorted((MEDIA / KEPT).glob("*")):
+        place = MEDIA / aside.name
+        if place.is_dir():
+            shutil.rmtree(place)
+        aside.rename(place)
+    if database and list((DATA / KEPT).glob("*")):
+        if (DATA / KEPT / Path(database).name).exists():
+            for path in _of_sqlite(database):
+                path.unlink()
+        for aside in sorted((DATA / KEPT).glob("*")):  # the database itself comes first
+            aside.rename(Path(database).with_name(aside.name))
+    os.sync()
+
+
+def forget() -> None:
+    for top in (MEDIA, DATA):
+        for name in (PINNED, UNPACKED, KEPT):
+            shutil.rmtree(top / name, ignore_errors=True)
+
+
+STEPS = {step.__name__: step for step in (pin, rows, missing, pack, check, unpack, swap, kept, undo, forget)}
+
+if __name__ == "__main__":
+    try:
+        STEPS[sys.argv[1]](*sys.argv[2:])
+    except (Refusal, OSError, sqlite3.Error) as error:
+        sys.exit(f"error: {error}")
