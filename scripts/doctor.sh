@@ -5,7 +5,10 @@ set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 
 PROBLEMS=0
-GIB=$((1024 * 1024 * 1024))
+MIB=$((1024 * 1024))
+GIB=$((1024 * MIB))
+FEW_UPLOADS=4  # of the largest size: as many at a time are no rush
+CERTIFICATE_DAYS=21
 
 main() {
     look_at_settings
@@ -15,6 +18,8 @@ main() {
         look_at_images
         look_at_containers
         look_at_volumes
+        look_at_spools
+        look_at_certificate
         look_at_disk "$(docker info --format '{{.DockerRootDir}}')"
     else
         look_at_disk "$ROOT"
@@ -136,24 +141,87 @@ look_at_containers() {
     ((running == 0 || PROBLEMS > before)) || fine "containers: $running, all well"
 }
 
-# A volume that another user made cannot be written to.
+# A volume that another user made cannot be written to. The certificate may be somebody else's, if nginx can read it.
 look_at_volumes() {
     local before=$PROBLEMS
     check_volume media 10001 /srv/media runtime
     check_volume data 10001 /srv/data runtime
-    check_volume spool 10001 /var/spool/wsgiserver runtime
-    check_volume nginx-spool 10002 /var/spool/nginx edge
-    ((PROBLEMS > before)) || fine "volumes: writable, or not made yet"
+    check_volume "$(setting WEB_SPOOL)" 10001 /var/spool/wsgiserver runtime
+    check_volume "$(setting NGINX_SPOOL)" 10002 /var/spool/nginx edge
+    # shellcheck disable=SC2016  # that is for the container's shell
+    check_volume "$(setting TLS_FOLDER)" 10002 /srv/certificates edge \
+        'cd "$1" && if test -e fullchain.pem || test -e privkey.pem; then test -r fullchain.pem && test -r privkey.pem; else test -w .; fi'
+    check_volume postgres 999 /var/lib/postgresql postgres
+    ((PROBLEMS > before)) || fine "volumes: their users can write to them, or they are not made yet"
 }
 
+# `check_volume VOLUME USER PLACE IMAGE [TEST]`, where VOLUME may be a folder of this machine.
 check_volume() {
-    local volume image user=$2 mount=$3
-    volume=$(setting COMPOSE_PROJECT_NAME)_$1
-    image=uploadstack-$4:$(setting IMAGE_TAG)
-    docker volume inspect "$volume" >/dev/null 2>&1 && docker image inspect "$image" >/dev/null 2>&1 || return 0
-    docker run --rm --network none --entrypoint test -v "$volume:$mount" "$image" -w "$mount" ||
-        problem "user $user cannot write to the volume $volume" \
-            "docker run --rm --user 0 --entrypoint chown -v $volume:$mount $image -R $user:$user $mount"
+    # shellcheck disable=SC2016
+    local volume image user=$2 place=$3 test=${5:-'test -w "$1"'}
+    volume=$(volume_named "$1") && image=$(image_named "$4") || return 0
+    docker run --rm --network none --user "$user:$user" --entrypoint sh -v "$volume:$place" "$image" -c "$test" sh "$place" >/dev/null 2>&1 ||
+        problem "user $user cannot use the volume $volume" \
+            "docker run --rm --user 0 --entrypoint chown -v $volume:$place $image -R $user:$user $place"
+}
+
+# As the engine knows it; fails if it does not exist.
+volume_named() {
+    local name=$1
+    case $name in
+        /*) ;;
+        ./* | ../*) name=$ROOT/$name ;;
+        *)
+            name=$(setting COMPOSE_PROJECT_NAME)_$name
+            docker volume inspect "$name" >/dev/null 2>&1 && echo "$name"
+            return
+            ;;
+    esac
+    [[ -d $name ]] && echo "$name"
+}
+
+image_named() {
+    local image
+    image=uploadstack-$1:$(setting IMAGE_TAG)
+    [[ $1 != postgres ]] || image=$(load_images && setting POSTGRES_IMAGE)
+    docker image inspect "$image" >/dev/null 2>&1 && echo "$image"
+}
+
+# Each upload lies whole in nginx's spool while it is received, and then in web's. What does not fit is refused: 507.
+look_at_spools() {
+    check_spool NGINX_SPOOL /var/spool/nginx edge
+    check_spool WEB_SPOOL /var/spool/wsgiserver runtime
+}
+
+check_spool() {
+    local name=$1 place=$2 volume image free largest fits
+    volume=$(volume_named "$(setting "$name")") && image=$(image_named "$3") || return 0
+    free=$(docker run --rm --network none --user 0 --entrypoint df -v "$volume:$place" "$image" -Pk "$place" | awk 'END { printf "%.0f", $4 * 1024 }')
+    largest=$(bytes_of "$(setting UPLOAD_MAX)")
+    fits=$((free / largest))
+    if ((fits < FEW_UPLOADS)); then
+        problem "$name ($volume) has $((free / MIB)) MiB free: $fits uploads of UPLOAD_MAX=$(setting UPLOAD_MAX) at a time, the next gets 507" \
+            "make room, give it a larger volume (docs/operations.md), or lower UPLOAD_MAX"
+    elif ((fits < $(setting CLIENT_CONNECTIONS))); then
+        note "$name has room for $fits uploads of UPLOAD_MAX at a time; one address alone may send $(setting CLIENT_CONNECTIONS) (CLIENT_CONNECTIONS)"
+    else
+        fine "$name: $((free / GIB)) GiB free, room for $fits uploads of UPLOAD_MAX at a time, of $(setting TOTAL_CONNECTIONS) (TOTAL_CONNECTIONS) at most"
+    fi
+}
+
+# One that nginx made itself is renewed when nginx starts.
+look_at_certificate() {
+    local volume image said
+    [[ $(setting TLS) == on ]] || return 0
+    volume=$(volume_named "$(setting TLS_FOLDER)") && image=$(image_named edge) || return 0
+    said=$(docker run --rm --network none --entrypoint openssl -v "$volume:/srv/certificates:ro" "$image" \
+        x509 -in /srv/certificates/fullchain.pem -noout -enddate -checkend $((CERTIFICATE_DAYS * 86400)) 2>/dev/null) || true
+    case $said in
+        *'will expire'*)
+            problem "the certificate in TLS_FOLDER is not good for $CERTIFICATE_DAYS more days: $(head -n 1 <<< "$said")" \
+                "put a new one there (not for a self-signed one), then: scripts/compose.sh restart nginx" ;;
+        notAfter=*) fine "certificate: good until $(sed -n 's/^notAfter=//p' <<< "$said")" ;;
+    esac
 }
 
 # --- disk and ports -------------------------------------------------------------------------------------------
@@ -163,7 +231,7 @@ look_at_disk() {
     local folder=$1 free need
     [[ -d $folder ]] || folder=$ROOT
     free=$(($(df -Pk "$folder" | awk 'NR == 2 { print $4 }') * 1024))
-    need=$((3 * 4 * $(bytes_of "$(setting UPLOAD_MAX)") + 2 * GIB))
+    need=$((3 * FEW_UPLOADS * $(bytes_of "$(setting UPLOAD_MAX)") + 2 * GIB))
     if ((free < need)); then
         problem "$((free / GIB)) GiB free under $folder; four largest uploads at a time and the images take $((need / GIB)) GiB" \
             "make room (docker system df shows what Docker holds), or lower UPLOAD_MAX"
