@@ -86,6 +86,7 @@ def test_a_table_says_what_the_code_says(name: str) -> None:
         "docs/performance.md",
         "docs/uploading.md",
         "docs/monitoring.md",
+        "docs/operations.md",
     ],
 )
 def test_paths_and_tests_that_are_named_exist(page: str) -> None:

@@ -1,0 +1,259 @@
+"""What the tests of make deploy, backup and restore share: one check for either database and any number of containers.
+
+Each replaces or stops gunicorn's container, out of which a Stack looks around: `renewed` makes it look out of the new.
+"""
+
+import contextlib
+import hashlib
+import io
+import subprocess
+import tarfile
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.stack.pictures import Picture
+from tests.stack.stack import ROOT, SCRIPTS, Stack, eventually
+from tests.stack.wire import CHUNKED, Answer, Request, Shape, Wire, exchange, read_answer, with_length
+
+PATIENCE = 900  # seconds for one script, on a machine that has much else to do
+HALF = 20  # pieces of 64 KB: of a photo's 3 MB, less than half
+
+
+def attempt(stack: Stack, script: str, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run a script that may fail; `settings` outdo the stack's file."""
+    return subprocess.run(
+        [str(SCRIPTS / script), *arguments],
+        capture_output=True,
+        text=True,
+        env={**stack.environment, **settings},
+        cwd=ROOT,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def renewed(stack: Stack) -> None:
+    stack.close()
+    for name in ("probe", "_neighbour"):
+        stack.__dict__.pop(name, None)
+
+
+def ids(stack: Stack) -> dict[str, set[str]]:
+    services = ("nginx", "web", "gunicorn")
+    return {service: {container["Id"] for container in stack.replicas(service)} for service in services}
+
+
+def upload(stack: Stack, name: str, picture: Picture) -> None:
+    with stack.nginx("web") as wire:
+        answer = exchange(wire, CHUNKED(name, picture.content), stack.token)
+    assert (answer.status, answer.json()["sha256"]) == (201, picture.sha256)
+
+
+def delete(stack: Stack, name: str) -> None:
+    with stack.nginx("web") as wire:
+        assert exchange(wire, Request("DELETE", f"/api/photos/{name}", {}), stack.token).status == 204
+
+
+# --- deploying --------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def small_requests(stack: Stack) -> Iterator[Counter[str]]:
+    """Two clients ask and ask, each on a new connection every time; gives what they hear."""
+    heard: Counter[str] = Counter()
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.wait(0.05):
+            try:
+                with stack.nginx("web") as wire:
+                    status = str(exchange(wire, Request("GET", "/healthz", {}), token=None).status)
+            except OSError as error:
+                status = repr(error)
+            heard[status] += 1
+
+    clients = [threading.Thread(target=ask) for _ in range(2)]
+    for client in clients:
+        client.start()
+    try:
+        yield heard
+    finally:
+        over.set()
+        for client in clients:
+            client.join()
+
+
+class Slow:
+    """An upload of which half is sent at once, then a little now and then, so that nobody loses patience."""
+
+    def __init__(self, wire: Wire, request: Request, token: str) -> None:
+        self.wire = wire
+        pieces = iter(request.pieces)
+        wire.send(request.head(wire.host, token))
+        for _ in range(HALF):
+            wire.send(next(pieces))
+        self._rest = memoryview(b"".join(pieces))
+
+    def send_some(self) -> None:
+        self.wire.send(self._rest[:16].tobytes())
+        self._rest = self._rest[16:]
+
+    def finish(self) -> Answer:
+        self.wire.send(self._rest.tobytes())
+        return read_answer(self.wire)
+
+
+def streamed(name: str, picture: bytes) -> Request:
+    fields = {"Transfer-Encoding": "chunked"}
+    return Request("PUT", f"/streamed/api/photos/{name}", fields, CHUNKED(name, picture).pieces)
+
+
+def log_of(container: str) -> str:
+    command = ["docker", "logs", container]
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False).stdout
+
+
+def check_deploy(stack: Stack, photo: Picture, name: str, **settings: str) -> None:
+    """New containers of web and gunicorn; nginx stays; and nobody notices, who uploads or asks meanwhile.
+
+    Half an upload is sent to web itself, to nginx, and through nginx to web; the other half when the old web is told to
+    stop. Another deploy at the same time is refused.
+    """
+    before = ids(stack)
+    with small_requests(stack) as heard, contextlib.ExitStack() as wires:
+        relays = [wires.enter_context(stack.relay("web")) for _ in range(2)]
+        through = [wires.enter_context(stack.nginx("web")) for _ in range(2)]
+        shapes: list[tuple[Wire, Shape]] = list(
+            zip([*relays, *through], [with_length, CHUNKED, CHUNKED, streamed], strict=True)
+        )
+        uploads = [
+            Slow(wire, shape(f"{number}-{name}", photo.content), stack.token)
+            for number, (wire, shape) in enumerate(shapes)
+        ]
+        deploy = wires.enter_context(_deploying(stack, settings))
+        eventually(lambda: _is_told(before["web"], deploy, uploads), PATIENCE, "an old web is told to stop")
+        refused = attempt(stack, "deploy.sh", **settings)
+        assert (refused.returncode, "is at work" in refused.stderr) == (1, True), refused.stderr
+        for number, slow in enumerate(uploads):
+            answer = slow.finish()
+            assert (answer.status, answer.json()["sha256"]) == (201, photo.sha256), number
+        said = deploy.communicate(timeout=PATIENCE)[0]
+        assert deploy.returncode == 0, said
+    renewed(stack)
+    assert "==> deployed" in said
+    assert set(heard) == {"200"}, heard
+    after = ids(stack)
+    assert after["nginx"] == before["nginx"]
+    for service in ("web", "gunicorn"):
+        assert not after[service] & before[service], service
+        assert len(after[service]) == len(before[service]), service
+    for number in range(len(uploads)):
+        assert stack.probe("photo", f"{number}-{name}")["file_sha256"] == photo.sha256
+    stack.compose("up", "-d", **settings)
+    assert ids(stack) == after, "what make up does finds nothing left to do"
+
+
+@contextlib.contextmanager
+def _deploying(stack: Stack, settings: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [str(SCRIPTS / "deploy.sh")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**stack.environment, **settings},
+        cwd=ROOT,
+    ) as process:
+        yield process
+
+
+def _is_told(containers: set[str], deploy: subprocess.Popen[str], uploads: list[Slow]) -> bool:
+    assert deploy.poll() is None, deploy.communicate()[0]
+    for each in uploads:
+        each.send_some()
+    return any('"event":"stopping"' in log_of(container) for container in containers)
+
+
+# --- backing up -------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def coming_and_going(stack: Stack, photo: Picture, name: str) -> Iterator[None]:
+    """Photos are uploaded and deleted all the time."""
+    over = threading.Event()
+    failed: list[BaseException] = []
+
+    def play() -> None:
+        number = 0
+        try:
+            while not over.is_set():
+                upload(stack, f"gone-{number}-{name}", photo)
+                delete(stack, f"gone-{number}-{name}")
+                number += 1
+        except (AssertionError, OSError) as error:
+            failed.append(error)
+
+    client = threading.Thread(target=play)
+    client.start()
+    try:
+        yield
+    finally:
+        over.set()
+        client.join()
+    assert not failed
+
+
+def backup(stack: Stack, folder: Path) -> Path:
+    """A whole file, for its owner alone, with no secret in it; and nothing else is left."""
+    made = attempt(stack, "backup.sh", BACKUPS=str(folder))
+    assert made.returncode == 0, made.stderr
+    path = Path(made.stdout.strip())
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [entry.name for entry in folder.iterdir()] == [path.name]
+    assert stack.exec("gunicorn", "sh", "-c", "ls -d /srv/media/.b* /srv/data/.b* 2>/dev/null; true") == ""
+    return path
+
+
+def check_round_trip(stack: Stack, photo: Picture, name: str, folder: Path) -> Path:
+    """What was there when the backup was made is there again, byte for byte, and nothing else. Returns the backup."""
+    for number in range(3):
+        upload(stack, f"{number}-{name}", photo)
+    with coming_and_going(stack, photo, name):
+        backup(stack, folder / "busy")
+    rows, files = stack.state()
+    kept = backup(stack, folder / "quiet")
+    with tarfile.open(kept) as tar:
+        held = {entry.removeprefix("media/") for entry in tar.getnames() if entry.startswith("media/")}
+    assert held == set(files)
+
+    delete(stack, f"1-{name}")
+    upload(stack, f"later-{name}", photo)
+    restored = attempt(stack, "restore.sh", str(kept), YES="1")
+    renewed(stack)
+    assert restored.returncode == 0, restored.stderr
+    assert stack.state() == (rows, files)
+    for number in range(3):
+        assert stack.probe("photo", f"{number}-{name}")["file_sha256"] == photo.sha256
+    assert stack.exec("gunicorn", "sh", "-c", "ls -d /srv/media/.[br]* /srv/data/.[br]* 2>/dev/null; true") == ""
+    eventually(lambda: _takes(stack, f"after-{name}", photo), 60, "nginx has found web again, and it takes uploads")
+    return kept
+
+
+def _takes(stack: Stack, name: str, photo: Picture) -> bool:
+    with stack.nginx("web") as wire:
+        return exchange(wire, CHUNKED(name, photo.content), stack.token).status in {200, 201}
+
+
+def sums(entries: dict[str, bytes]) -> bytes:
+    return "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in entries.items()).encode()
+
+
+def archive_of(path: Path, entries: dict[str, bytes]) -> Path:
+    """An archive as a backup writes it, of whatever."""
+    with tarfile.open(path, "w") as tar:
+        for name, data in {**entries, "SHA256SUMS": sums(entries)}.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    return path
