@@ -13,6 +13,7 @@ RENEW_BEFORE=$((30 * 86400))  # seconds
 main() {
     if [ -e "$CHAIN" ] || [ -e "$KEY" ]; then
         [ -r "$CHAIN" ] && [ -r "$KEY" ] || refuse
+        check_pair
         if ! is_made_here; then
             openssl x509 -in "$CHAIN" -noout -checkend 0 >/dev/null ||
                 echo "nginx: the certificate in TLS_FOLDER has expired: $(openssl x509 -in "$CHAIN" -noout -enddate)" >&2
@@ -26,6 +27,18 @@ main() {
 refuse() {
     echo "nginx: user $(id -u) has to be able to read both fullchain.pem and privkey.pem in TLS_FOLDER, and cannot:" >&2
     ls -ln /srv/certificates >&2 || true
+    exit 1
+}
+
+# nginx would say so, too, in the words of OpenSSL. A key with a passphrase is one that cannot be read.
+check_pair() {
+    chain=$(openssl x509 -in "$CHAIN" -noout -pubkey 2>/dev/null) || wrong "fullchain.pem is no certificate in PEM"
+    key=$(openssl pkey -in "$KEY" -pubout -passin pass: 2>/dev/null) || wrong "privkey.pem is no key in PEM without a passphrase"
+    [ "$chain" = "$key" ] || wrong "fullchain.pem and privkey.pem do not belong together"
+}
+
+wrong() {
+    echo "nginx: in TLS_FOLDER, $1" >&2
     exit 1
 }
 

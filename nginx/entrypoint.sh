@@ -34,23 +34,32 @@ check_settings() {
     check TLS "$TLS" 'on|off' 'is neither on nor off'
     check UPLOAD_MAX "$UPLOAD_MAX" '[1-9][0-9]*[kmgKMG]?' 'is no size: digits and k, m or g, such as 100m'
     check LOGIN_RATE "$LOGIN_RATE" '[1-9][0-9]*r/[sm]' 'is no rate: such as 10r/m or 1r/s'
-    check HTTPS_PORT "$HTTPS_PORT" '[1-9][0-9]*' 'is no port'
-    check NGINX_WORKERS "$NGINX_WORKERS" '[1-9][0-9]*' 'is no number'
-    check CLIENT_CONNECTIONS "$CLIENT_CONNECTIONS" '[1-9][0-9]*' 'is no number'
-    check TOTAL_CONNECTIONS "$TOTAL_CONNECTIONS" '[1-9][0-9]*' 'is no number'
+    check_number HTTPS_PORT "$HTTPS_PORT" 65535
+    check_number NGINX_WORKERS "$NGINX_WORKERS" 512
+    check_number CLIENT_CONNECTIONS "$CLIENT_CONNECTIONS" 65535
+    check_number TOTAL_CONNECTIONS "$TOTAL_CONNECTIONS" 65535
     for entry in $(list "$ALLOWED_HOSTS"); do
         check ALLOWED_HOSTS "$entry" '\*|\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]' \
             'is no host name: such as example.com, .example.com (with all below it), 192.0.2.1 or [::1]'
     done
-    [ -n "$(list "$ALLOWED_HOSTS")" ] || refuse ALLOWED_HOSTS '' 'names no host; the site would answer nobody'
+    [ -n "$(each "$ALLOWED_HOSTS" %s)" ] || refuse ALLOWED_HOSTS '' 'names no host; the site would answer nobody'
     for entry in $(list "${TRUSTED_PROXIES:-}"); do
-        check TRUSTED_PROXIES "$entry" '[0-9]+(\.[0-9]+){3}(/[0-9]+)?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*(/[0-9]+)?' \
-            'is no address or network, such as 192.0.2.1 or 10.1.0.0/16'
+        check TRUSTED_PROXIES "$entry" "$ADDRESS" 'is no address or network, such as 192.0.2.1 or 10.1.0.0/16'
         case $entry in */0) refuse TRUSTED_PROXIES "$entry" 'would believe everybody about who they are' ;; esac
     done
 }
 
+# Of IPv6 not all of the grammar: eight groups, or a gap.
+OCTET='(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])'
+IPV6='([0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}|[0-9A-Fa-f:]*::[0-9A-Fa-f:]*'
+ADDRESS="$OCTET(\.$OCTET){3}(/(3[0-2]|[12]?[0-9]))?|($IPV6)(/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))?"
+
 check() { printf '%s\n' "$2" | grep -qxE "$3" || refuse "$1" "$2" "$4"; }
+
+check_number() {
+    check "$1" "$2" '[1-9][0-9]{0,4}' "is no number from 1 to $3"
+    [ "$2" -le "$3" ] || refuse "$1" "$2" "is more than $3"
+}
 
 # Comma-separated to one in each word.
 list() { echo "$1" | tr ',' ' '; }
