@@ -63,6 +63,8 @@ check_stack() {
     check "building the edge image" "$HERE/compose.sh" build nginx
     check "nginx -t" edge_with off -t
     check "nginx -t, TLS=on" edge_with on -t
+    check "gixy" gixy_on off
+    check "gixy, TLS=on" gixy_on on
     COMPOSE_PROFILES=prometheus "$HERE/images.sh"
     check "prometheus configuration" promtool check config --lint-fatal /etc/prometheus/prometheus.yml
     check "alerts" promtool test rules /etc/prometheus/alerts.test.yml
@@ -79,6 +81,10 @@ edge_with() {
     docker run --rm --network none --read-only --cap-drop ALL --tmpfs /tmp --tmpfs /var/spool/nginx:uid=10002 \
         --tmpfs /srv/certificates:uid=10002 --env "TLS=$tls" "${given[@]}" "uploadstack-edge:$(setting IMAGE_TAG)" "$@"
 }
+
+# What is valid and a hole all the same, in the configuration as it is rendered. It is told to overlook that the status
+# page asks nobody who they are: its port is not published (nginx/internal.conf.template).
+gixy_on() { edge_with "$1" -T 2>/dev/null | gixy --format text --skips status_page_exposed -; }
 
 # Prometheus's own checker, out of the image that runs it.
 promtool() {
