@@ -18,6 +18,7 @@ from playwright.sync_api import Browser
 
 from tests.stack import pictures
 from tests.stack.browsing import chromium
+from tests.stack.echo import Backends, Edge
 from tests.stack.pictures import Picture
 from tests.stack.stack import Stack
 from tests.stack.starting import may_start_a_stack, ready, started
@@ -35,6 +36,21 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         return
     with started(tmp_path_factory.mktemp("stack"), "test", COMPOSE_PROFILES="demo") as new:
         yield new
+
+
+@pytest.fixture(scope="session")
+def backends(stack: Stack) -> Iterator[Backends]:
+    """An application that says what it got, on both servers."""
+    with Backends(stack) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def edge(backends: Backends) -> Iterator[Edge]:
+    """The real nginx in front of it, with the settings of .env.example but for these."""
+    settings = {"ALLOWED_HOSTS": "localhost,127.0.0.1,[::1],.example.com", "UPLOAD_MAX": "1m"}
+    with Edge(backends, settings) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

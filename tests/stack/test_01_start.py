@@ -58,6 +58,21 @@ def test_ports_are_published_on_loopback_alone(container: dict[str, Any], servic
     assert {place["HostIp"] for bound in bindings.values() for place in bound} <= {"127.0.0.1"}
 
 
+# Where -> may it be written? Room on a disk, that is: neither memory, as a tmpfs is, nor the container's own layer.
+KEPT = {
+    "nginx": {"/srv/media": False, "/var/spool/nginx": True, "/srv/certificates": True},
+    "web": {"/srv/media": True, "/srv/data": True, "/var/spool/wsgiserver": True},
+    "gunicorn": {"/srv/media": True, "/srv/data": True},
+    "runserver": {"/srv/media": True, "/srv/data": True},
+}
+
+
+def test_what_has_to_last_or_may_be_large_is_on_a_disk(container: dict[str, Any], service: str) -> None:
+    assert {mount["Destination"]: mount["RW"] for mount in container["Mounts"]} == KEPT[service]
+    assert {mount["Type"] for mount in container["Mounts"]} <= {"volume", "bind"}
+    assert set(container["HostConfig"]["Tmpfs"]) == {"/tmp"}
+
+
 def test_what_runs_behind_nginx_has_no_way_out(container: dict[str, Any], service: str) -> None:
     networks = {name.rpartition("_")[2] for name in container["NetworkSettings"]["Networks"]}
     assert networks == ({"inside"} if not PUBLISHED[service] else {"edge", "inside"})

@@ -13,6 +13,7 @@ import select
 import socket
 import ssl
 import subprocess
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import IO, Any, Protocol, Self
@@ -124,6 +125,33 @@ class Tcp:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+class Tls(Tcp):
+    """The same over TLS and HTTP/1.1, whatever the certificate. One version, if it is given, and one cipher of 1.2."""
+
+    def __init__(self, port: int, version: str = "", cipher: str = "") -> None:
+        super().__init__(port)
+        self.reader.close()
+        try:
+            tls = _context(version, cipher).wrap_socket(self._socket)
+        except OSError:
+            self._socket.close()
+            raise
+        self._socket, self.reader = tls, tls.makefile("rb")
+        self.version, self.cipher = tls.version(), (tls.cipher() or ("",))[0]
+        self.certificate = tls.getpeercert(binary_form=True) or b""
+
+
+def _context(version: str, cipher: str) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if version:
+        context.set_ciphers(f"{cipher or 'ALL'}:@SECLEVEL=0")  # so that it is the other side that refuses
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+            context.minimum_version = context.maximum_version = ssl.TLSVersion[version]
+    return context
 
 
 class Relay:
@@ -249,14 +277,14 @@ def pipeline(wire: Wire, requests: Iterable[Request], token: str | None) -> None
     wire.send(ready)
 
 
-def read_answer(wire: Wire) -> Answer:
-    """One answer, interim ones included. Raises ConnectionError when there is none."""
+def read_answer(wire: Wire, *, has_body: bool = True) -> Answer:
+    """One answer, interim ones included; to HEAD, it has no body. Raises ConnectionError when there is none."""
     line = wire.reader.readline()
     if not line:
         raise ConnectionError("closed without an answer")
     status = int(line.split()[1])
     headers = http.client.parse_headers(wire.reader)
-    return Answer(status, headers, b"" if status == 100 else _answered_body(wire.reader, headers))
+    return Answer(status, headers, b"" if status == 100 or not has_body else _answered_body(wire.reader, headers))
 
 
 def _answered_body(reader: IO[bytes], headers: http.client.HTTPMessage) -> bytes:

@@ -1,0 +1,238 @@
+"""The real nginx with other settings, in front of an application that says what it got: nothing of the stack under test
+is touched, and a container starts in a second.
+
+    with Backends(stack) as backends, Edge(backends, {"TLS": "on"}) as edge: ...
+
+`Backends` is a network with echo_app.py in it twice, as `web` and as `gunicorn`, served as compose.yaml says; `Edge` is
+the stack's nginx image with settings of one's own, on free ports of loopback.
+"""
+
+import io
+import json
+import re
+import subprocess
+import tarfile
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from tests.stack.stack import COMPOSE, EXAMPLE, ROOT, SETTING, Stack, eventually, free_ports, run
+from tests.stack.wire import Answer, Tcp, Tls, Wire, read_answer
+
+SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+DEFAULTS = {name: value for name, value in SETTING.findall(EXAMPLE) if value}
+HARDENING = ["--init", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+# Its name there; the program comes in a variable, because a folder of this machine may not be the engine's.
+PROGRAM = "echoed"
+WRITE_PROGRAM = f'printf %s "$PROGRAM" > /tmp/{PROGRAM}.py && cd /tmp && exec "$@"'
+WAIT_FOR_BOTH = """
+import time, urllib.request
+for service in "web", "gunicorn":
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            urllib.request.urlopen(f"http://{service}:8000/_seen/", timeout=10).read()
+            break
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+"""
+INSIDE = {"web": 8080, "gunicorn": 8081, "tls": 8443}  # ports of nginx
+TOO_LARGE = b"GET / HTTP/1.1\r\nX: %s\r\n\r\n" % (b"x" * (64 << 10))  # refused, whatever the settings
+ECHO = Path(__file__).with_name("echo_app.py").read_text()
+
+
+def settled(text: object, **settings: str) -> str:
+    """What Compose makes of a value in compose.yaml, with the defaults of .env.example but for `settings`."""
+    values = {**DEFAULTS, **settings}
+    return re.sub(r"\$\{([A-Z_]+)[^}]*\}", lambda match: values.get(match[1], ""), str(text))
+
+
+def server_command(service: str) -> tuple[list[str], dict[str, str]]:
+    """The command and the server's own variables of a service, for echo_app.py in one process."""
+    one = {"WEB_WORKERS": "1", "WEB_THREADS": "8"}
+    command = [settled(word, **one) for word in SERVICES[service]["command"]]
+    command = [word.replace("config.wsgi:", f"{PROGRAM}:") for word in command]
+    variables = {
+        name: settled(value, **one)
+        for name, value in SERVICES[service]["environment"].items()
+        if name.startswith("WSGISERVER_")
+    }
+    return command, variables | ({"WSGISERVER_SPOOL_DIR": "/tmp"} if variables else {})
+
+
+class Backends:
+    """A network, and what answers in it as `web` and as `gunicorn`.
+
+    A service that `programs` names runs that instead: a Python program that listens on port 8000.
+    """
+
+    def __init__(self, stack: Stack, programs: Mapping[str, str] | None = None) -> None:
+        self._programs = programs or {}
+        self.images = {name: stack.container(name)["Config"]["Image"] for name in ("nginx", "web")}
+        # Whoever clears up after a run that was cut short finds these by the labels, as if they were Compose's.
+        self.labels = [f"--label={COMPOSE}.project={stack.project}", f"--label={COMPOSE}.oneoff=True"]
+        self.network = f"{stack.project}-echo-{uuid.uuid4().hex[:8]}"
+        self.containers: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        run("docker", "network", "create", *self.labels, self.network)
+        try:
+            for service in ("web", "gunicorn"):
+                self.containers[service] = self._start(service)
+            run("docker", "exec", self.containers["web"], "python", "-c", WAIT_FOR_BOTH)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _start(self, service: str) -> str:
+        command, variables = server_command(service)
+        if service in self._programs:
+            command, variables = ["python", f"{PROGRAM}.py"], {}
+        variables["PROGRAM"] = self._programs.get(service, ECHO)
+        given = [f"--env={name}={value}" for name, value in variables.items()]
+        where = [f"--network={self.network}", f"--network-alias={service}", "--tmpfs=/tmp:size=256m,mode=1777"]
+        return run(
+            *("docker", "run", "--detach", "--user=10001:10001", *HARDENING, *self.labels, *where, *given),
+            *(self.images["web"], "sh", "-c", WRITE_PROGRAM, "sh", *command),
+        ).strip()
+
+    def logs(self, service: str) -> str:
+        return logs(self.containers[service])
+
+    def __exit__(self, *error: object) -> None:
+        if self.containers:
+            run("docker", "rm", "--force", "--volumes", *self.containers.values())
+        run("docker", "network", "rm", self.network)
+
+
+class Edge:
+    """nginx in front of `backends`. `settings` are those of .env; `files` replace files of its image."""
+
+    def __init__(
+        self,
+        backends: Backends,
+        settings: Mapping[str, str],
+        *,
+        files: Mapping[str, str] | None = None,
+        mounts: Sequence[str] = (),
+        spool: str = "size=64m",
+    ) -> None:
+        self._files = files or {}
+        self._backends = backends
+        self._settings = settings
+        self._arguments = [
+            *("--user=10002:10002", *HARDENING, *backends.labels, f"--network={backends.network}"),
+            *(f"--tmpfs=/var/spool/nginx:uid=10002,{spool}", "--tmpfs=/srv/media:uid=10002"),
+            "--tmpfs=/tmp:size=64m,mode=1777",
+            *(mounts or ["--tmpfs=/srv/certificates:uid=10002,mode=700"]),
+        ]
+        if self._files:
+            self._arguments.remove("--read-only")  # the engine puts no file into a container that is
+        self.ports: dict[str, int] = {}
+        self.container = ""
+
+    def __enter__(self) -> Self:
+        for _ in range(3):  # a port that was free may be taken by now
+            try:
+                self._create()
+                run("docker", "start", self.container)
+                break
+            except AssertionError as error:
+                self.__exit__()
+                trouble = error
+        else:
+            raise trouble
+        try:
+            self.wait_until_up()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _create(self) -> None:
+        self.ports = dict(zip(INSIDE, free_ports(len(INSIDE)), strict=True))
+        settings = {"HTTPS_PORT": str(self.ports["tls"]), "NGINX_WORKERS": "1", **self._settings}
+        given = {name: settled(value, **settings) for name, value in SERVICES["nginx"]["environment"].items()}
+        published = [f"--publish=127.0.0.1:{self.ports[name]}:{port}" for name, port in INSIDE.items()]
+        variables = [f"--env={name}={value}" for name, value in given.items()]
+        image = self._backends.images["nginx"]
+        self.container = run("docker", "create", *self._arguments, *published, *variables, image).strip()
+        for path, text in self._files.items():
+            put(self.container, path, text)
+
+    def wait_until_up(self) -> None:
+        """It answers, whatever it says: a port that the engine publishes can be connected to before."""
+
+        def is_up() -> bool:
+            try:
+                return (
+                    ask(self.wire("web"), b"GET / HTTP/1.1\r\nHost: localhost\r\nX: %s\r\n\r\n" % (b"x" * (64 << 10)))
+                    is not None
+                )
+            except OSError:
+                return False
+
+        eventually(is_up, 60, "nginx answers")
+
+    def wire(self, server: str) -> Tcp:
+        return Tcp(self.ports[server])
+
+    def tls(self, server: str) -> Tls:
+        return Tls(self.ports["tls" if server == "web" else server])
+
+    def exec(self, *command: str) -> str:
+        return run("docker", "exec", self.container, *command)
+
+    def logs(self) -> str:
+        return logs(self.container)
+
+    def log_lines(self) -> Iterable[dict[str, Any]]:
+        """What it logged of requests; a line that is no JSON fails."""
+        return [json.loads(line) for line in self.logs().splitlines() if line.startswith("{")]
+
+    def restart(self) -> None:
+        run("docker", "restart", self.container)
+        self.wait_until_up()
+
+    def __exit__(self, *error: object) -> None:
+        if self.container:
+            run("docker", "rm", "--force", "--volumes", self.container)
+        self.container = ""
+
+
+def ask(wire: Wire, request: bytes) -> Answer | None:
+    """The answer to a request as it stands on the wire; None where the connection is closed instead."""
+    with wire:
+        wire.send(request)
+        try:
+            return read_answer(wire)
+        except ConnectionError:
+            return None
+
+
+def request(target: str, *fields: str, method: str = "GET", version: str = "1.1", host: str = "localhost") -> bytes:
+    """A request's bytes, without a body; each field may be any text."""
+    lines = [f"{method} {target} HTTP/{version}", f"Host: {host}", *fields, "Connection: close", "", ""]
+    return "\r\n".join(lines).encode("latin-1")
+
+
+def put(container: str, path: str, text: str) -> None:
+    """Write a file into a container that was created and not started."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        entry = tarfile.TarInfo(path.lstrip("/"))
+        entry.size, entry.mode = len(text.encode()), 0o644
+        archive.addfile(entry, io.BytesIO(text.encode()))
+    subprocess.run(["docker", "cp", "-", f"{container}:/"], input=data.getvalue(), check=True, timeout=60)
+
+
+def logs(container: str) -> str:
+    command = ["docker", "logs", container]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True, timeout=60)
+    return done.stdout.decode(errors="replace")
