@@ -1,0 +1,152 @@
+"""Clients that are slow on purpose hold connections, and nothing that others need.
+
+They come out of the container next to web (trickle.py), so that their address is not ours. While they are there, others
+are served: what that takes is printed, and bounded only so that a test that would hang fails.
+"""
+
+import contextlib
+import json
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.stack import pictures
+from tests.stack.pictures import Picture
+from tests.stack.stack import Stack, eventually
+from tests.stack.wire import CHUNKED, Request, Wire, exchange
+
+MANY = 300
+PER_CLIENT = 100  # CLIENT_CONNECTIONS
+SERVED_WITHIN = 120.0  # seconds; they take some hundredths where nothing else runs
+PORTS = {"nginx": 8080, "web": 8000}
+
+
+class Slow:
+    """Clients that trickle: `slow()` says how many have a connection, and what the others were answered."""
+
+    def __init__(self, container: str, service: str, how: str, count: int) -> None:
+        program = Path(__file__).with_name("trickle.py").read_text()
+        command = ["docker", "exec", "-i", container, "python", "-c", program, service, str(PORTS[service])]
+        self._process = subprocess.Popen(
+            [*command, str(count), how], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def __call__(self) -> Counter[str]:
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write("?\n")
+        self._process.stdin.flush()
+        return Counter(json.loads(self._process.stdout.readline()))
+
+    def close(self) -> None:
+        assert self._process.stdin
+        assert self._process.stdout
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait(timeout=60)
+
+
+@contextlib.contextmanager
+def trickling(stack: Stack, service: str, how: str, count: int = MANY) -> Iterator[Slow]:
+    """Many of them. Afterwards nothing of them is left, and all are well."""
+    before = connections(stack, service)
+    with contextlib.closing(Slow(stack.container("gunicorn")["Id"], service, how, count)) as slow:
+        yield slow
+    eventually(lambda: connections(stack, service) <= before, 60, f"connections to {service} are at most {before}")
+    eventually(lambda: not stack.leftovers(), 30, "no half-received body is left")
+    eventually(lambda: "(deleted)" not in open_files(stack), 30, "nor one that has no name")
+    stack.wait_until_healthy("nginx", "web", "gunicorn")
+
+
+def connections(stack: Stack, service: str) -> int:
+    """To its port, in any state in which it holds a descriptor: ESTABLISHED, CLOSE_WAIT."""
+    lines = [line.split() for line in stack.exec(service, "cat", "/proc/net/tcp").splitlines()[1:]]
+    return sum(local.endswith(f":{PORTS[service]:04X}") and state in {"01", "08"} for _, local, _, state, *_ in lines)
+
+
+def open_files(stack: Stack) -> str:
+    """Of web, in its spool; a body that is being received has no name there."""
+    return stack.exec("web", "sh", "-c", "ls -l /proc/[0-9]*/fd 2>/dev/null | grep -F /var/spool/wsgiserver || true")
+
+
+def check_served(wire: Wire, request: Request, token: str | None, status: int) -> None:
+    started = time.monotonic()
+    with wire:
+        answer = exchange(wire, request, token)
+    took = time.monotonic() - started
+    print(f"{request.method} {request.target}: {took:.2f} s")  # noqa: T201
+    assert answer.status == status, answer.body
+    assert took < SERVED_WITHIN
+
+
+def check_others_are_served(stack: Stack, service: str, photo: Picture, name: str) -> None:
+    """A page and an upload, each on a connection of its own."""
+
+    def wire() -> Wire:
+        return stack.nginx("web") if service == "nginx" else stack.relay("web")
+
+    check_served(wire(), Request("GET", "/", {}), None, 200)
+    check_served(wire(), CHUNKED(name, photo.content), stack.token, 201)
+    assert stack.probe("photo", name)["file_sha256"] == photo.sha256
+
+
+@pytest.mark.parametrize("service", ["nginx", "web"])
+def test_slow_heads(stack: Stack, photo: Picture, name: str, service: str) -> None:
+    """Each is closed after a while, and comes again. Nothing is counted against an address before a head is there."""
+    with trickling(stack, service, "heads") as slow:
+        eventually(lambda: slow()["open"] == MANY, 60, "they are all there")
+        check_others_are_served(stack, service, photo, name)
+        eventually(lambda: slow()["open"] == MANY, 60, "they are still there")
+
+
+@pytest.mark.parametrize("how", ["bodies", "chunks"])
+def test_slow_bodies_sent_to_web(stack: Stack, photo: Picture, name: str, how: str) -> None:
+    """Who sends less than --body-rate for too long is told so; on a slow machine that may be before the end of this."""
+    with trickling(stack, "web", how) as slow:
+        eventually(lambda: slow()["open"] == MANY, 60, "they are all there")
+        check_others_are_served(stack, "web", photo, name)
+        assert slow().keys() <= {"open", "408", "closed"}
+
+
+@pytest.mark.parametrize("how", ["bodies", "chunks"])
+def test_slow_bodies_sent_to_nginx(stack: Stack, photo: Picture, name: str, how: str) -> None:
+    """As many as one address may have; the others of this address are told. Another address does not notice."""
+    with trickling(stack, "nginx", how) as slow:
+        check_limited(stack, slow)
+        check_others_are_served(stack, "nginx", photo, name)
+        check_limited(stack, slow)
+
+
+def check_limited(stack: Stack, slow: Slow) -> None:
+    told = {"open": PER_CLIENT, "429": MANY - PER_CLIENT}
+    eventually(lambda: slow() == Counter(told), 60, f"of the slow ones there are {told}")
+    with stack.relay("nginx", PORTS["nginx"]) as wire:  # from their address
+        answer = exchange(wire, Request("GET", "/api/photos/", {}), token=None)
+    assert (answer.status, answer.json()["error"]) == (429, "too-many-connections")
+
+
+def test_slow_bodies_that_nginx_streams_to_web(stack: Stack, photo: Picture, name: str) -> None:
+    """As with nginx; but web, which has them at the same time, gives them up before nginx would."""
+    with trickling(stack, "nginx", "streamed") as slow:
+        eventually(lambda: slow()["429"] >= MANY - PER_CLIENT, 60, "those beyond the limit are told")
+        check_others_are_served(stack, "nginx", photo, name)
+        assert slow().keys() <= {"open", "429", "408", "closed"}
+
+
+def test_slow_readers_of_a_large_original(stack: Stack, api: requests.Session, photo: Picture, name: str) -> None:
+    """Nearly as many as one address may be; each that is given up comes again."""
+    large = pictures.padded(photo, stack.limit)
+    assert api.put(f"{stack.url}/api/photos/{name}", data=large.content, timeout=60).status_code == 201
+    count = PER_CLIENT - 5
+    with trickling(stack, "nginx", f"/photos/{name}", count) as slow:
+        eventually(lambda: slow()["open"] == count, 60, "they are all there")
+        check_others_are_served(stack, "nginx", photo, f"other-{name}")
+        eventually(lambda: slow()["open"] == count, 60, "they are still there")
+    whole = api.get(f"{stack.url}/photos/{name}", timeout=60).content
+    assert Picture(whole).sha256 == large.sha256
