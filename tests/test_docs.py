@@ -87,6 +87,7 @@ def test_a_table_says_what_the_code_says(name: str) -> None:
         "docs/uploading.md",
         "docs/monitoring.md",
         "docs/operations.md",
+        "docs/edge.md",
     ],
 )
 def test_paths_and_tests_that_are_named_exist(page: str) -> None:
