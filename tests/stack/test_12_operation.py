@@ -215,9 +215,11 @@ VOLUMES = {
 def test_doctor_finds_volumes_of_another_user_and_knows_the_remedy(
     stack: Stack, patient: tuple[Path, Callable[..., str]]
 ) -> None:
+    """With something in them: the engine gives an empty volume the owner that the image has there."""
     env_file, volume = patient
     for name, (service, place) in VOLUMES.items():
-        own = ["--entrypoint", "sh", image(stack, service), "-c", f"chown 0:0 {place} && chmod 755 {place}"]
+        spoil = f"touch {place}/x && chown -R 0:0 {place} && chmod 755 {place}"
+        own = ["--entrypoint", "sh", image(stack, service), "-c", spoil]
         run("docker", "run", "--rm", "--user", "0", "-v", f"{volume(name)}:{place}", *own)
     said = doctor(env_file)
     assert said.count("cannot use the volume") == len(VOLUMES), said
