@@ -42,7 +42,7 @@ logs:  ## follow the logs (S=web for one service)
 ps:  ## what runs, and how it is
 	@scripts/compose.sh ps
 shell:  ## a shell in web (S=nginx for another)
-	@scripts/compose.sh exec $(or $(S),web) sh
+	@scripts/shell.sh $(S)
 token:  ## print a fresh API token of the demo user
 	@scripts/token.sh
 

@@ -166,6 +166,9 @@ containers_of() {
         --filter "label=com.docker.compose.service=$1" --filter "label=com.docker.compose.oneoff=False" "${@:2}"
 }
 
+# One that runs. Not by `compose exec`: 1.29 knows only the container with the number 1, which a deploy replaces by 2.
+first_of() { containers_of "$1" --filter status=running | head -n 1; }
+
 # Only one of deploy, backup and restore at a time; the other ones wait for $1 seconds, then give up. The kernel drops
 # the lock with the process, however that ends.
 hold_lock() {
@@ -264,4 +267,4 @@ database_path() {
 }
 
 # A program of PostgreSQL, beside the server, as its owner.
-postgres() { "$ROOT/scripts/compose.sh" exec -T db "$@"; }
+postgres() { docker exec --interactive "$(first_of db)" "$@"; }

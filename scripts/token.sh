@@ -9,8 +9,8 @@ main() {
     user=$(setting DEMO_USER)
     if dev_pid >/dev/null; then
         SECRET_KEY=$(setting SECRET_KEY) "$ROOT/.venv/bin/python" "$ROOT/app/manage.py" create_token "$user"
-    elif [[ -z $(engine_trouble) && -n $("$ROOT/scripts/compose.sh" ps -q web 2>/dev/null) ]]; then
-        "$ROOT/scripts/compose.sh" exec -T web python manage.py create_token "$user"
+    elif [[ -z $(engine_trouble) && -n $(first_of web) ]]; then
+        docker exec "$(first_of web)" python manage.py create_token "$user"
     else
         die "nothing runs that could make a token; run: make up"
     fi

@@ -155,6 +155,8 @@ def check_deploy(stack: Stack, photo: Picture, name: str, **settings: str) -> No
         assert stack.probe("photo", f"{number}-{name}")["file_sha256"] == photo.sha256
     stack.compose("up", "-d", **settings)
     assert ids(stack) == after, "what make up does finds nothing left to do"
+    assert len(stack.script("token.sh").strip()) == 64, "what looks for web finds the new one"
+    assert stack.script("shell.sh", "web", "echo", "here") == "here\n"
 
 
 @contextlib.contextmanager
