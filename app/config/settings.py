@@ -87,9 +87,9 @@ def _database(url: str) -> dict[str, Any]:
         url = f"sqlite:///{_VAR / 'db.sqlite3'}"
     database: dict[str, Any] = dict(dj_database_url.parse(url))
     database.update(CONN_MAX_AGE=60, CONN_HEALTH_CHECKS=True)  # seconds
+    options: dict[str, Any] = {}
     if database["ENGINE"] == "django.db.backends.sqlite3":
-        database["OPTIONS"] = {
-            **database.get("OPTIONS", {}),
+        options = {
             # A transaction that starts by reading and then writes is refused at once when another one wrote in
             # between, whatever the timeout. IMMEDIATE takes the write lock first, so it waits instead.
             # https://docs.djangoproject.com/en/5.2/ref/databases/#transactions-behavior
@@ -99,6 +99,9 @@ def _database(url: str) -> dict[str, Any]:
             # answered survives a power cut, too.
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
         }
+    if database["ENGINE"] == "django.db.backends.postgresql":
+        options = {"connect_timeout": 3}  # seconds; a client hears soon that the database is away
+    database["OPTIONS"] = {**options, **database.get("OPTIONS", {})}  # what the URL says (...?timeout=5) counts
     return database
 
 

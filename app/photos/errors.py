@@ -10,6 +10,11 @@ class Problem(Exception):
 
     status = 500
     code = "server-error"
+    retry_after: int | None = None  # seconds, for what may pass by itself
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": str(self.retry_after)} if self.retry_after else {}
 
 
 class BadRequest(Problem):
@@ -77,6 +82,19 @@ class WrongMediaType(Problem):
     code = "unsupported-media-type"
 
 
+class DatabaseUnavailable(Problem):
+    status = 503
+    code = "database-unavailable"
+    retry_after = 5
+
+
+class StorageUnavailable(Problem):
+    status = 503
+    code = "storage-unavailable"
+    retry_after = 60  # somebody has to mend it
+
+
 class DiskFull(Problem):
     status = 507
     code = "disk-full"
+    retry_after = 60

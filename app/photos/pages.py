@@ -91,4 +91,5 @@ def _page(request: HttpRequest, problem: Problem | None = None) -> HttpResponse:
         "formats": images.NAMES,
         "media_types": ",".join(kind.content_type for kind in images.KINDS),
     }
-    return render(request, "photos/gallery.html", context, status=problem.status if problem else 200)
+    response = render(request, "photos/gallery.html", context, status=problem.status if problem else 200)
+    return problems.with_headers(response, problem) if problem else response

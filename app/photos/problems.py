@@ -6,10 +6,12 @@ sentence. The short names are those of errors.py and of _CODES below.
 """
 
 import logging
+import sys
+from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.shortcuts import render
 from rest_framework import exceptions
@@ -17,7 +19,7 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from config import requestid
-from photos.errors import BadRequest, BodyIncomplete, Problem
+from photos.errors import BadRequest, BodyIncomplete, DatabaseUnavailable, Problem
 
 _log = logging.getLogger(__name__)
 _CODES = {
@@ -29,7 +31,6 @@ _CODES = {
     413: "too-large",
     415: "unsupported-media-type",
     500: "server-error",
-    503: "database-unavailable",
 }
 _NOT_FOUND = "There is nothing at this address. Check the name; GET /api/photos/ lists what there is."
 _NO_PAGE = "There is nothing at this address. It may be misspelt, or the photo may have been deleted."
@@ -53,14 +54,16 @@ def answer(request: HttpRequest, status: int, code: str, detail: str) -> HttpRes
     return render(request, "photos/problem.html", body(code, detail), status=status)
 
 
-def as_problem(error: Exception) -> Problem | None:
-    """The Problem behind an exception of the layers below, or None when it is not about the request's body."""
+def as_problem(error: BaseException | None) -> Problem | None:
+    """The Problem behind an exception of the layers below; None when there is none, and it is a bug."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, UnreadablePostError):
         return BodyIncomplete("The connection broke before the body was complete. Nothing was stored; send it again.")
     if isinstance(error, SuspiciousOperation):  # too many fields or files, a form that makes the parser loop
         return BadRequest(f"The request cannot be read: {error}")
+    if isinstance(error, OperationalError | InterfaceError):  # the second: a connection that was lost before
+        return DatabaseUnavailable("The database is busy or away. Try again in a moment.")
     return None
 
 
@@ -68,14 +71,9 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     """Django REST framework's hook. None lets the exception go on to Django, which logs it and calls server_error."""
     if problem := as_problem(error):
         set_rollback()
-        return Response(body(problem.code, str(problem)), status=problem.status)
-    if isinstance(error, OperationalError):
-        _log.error("database unavailable", exc_info=error)
-        return Response(
-            body(_CODES[503], "The database is busy or away. Try again in a moment."),
-            status=503,
-            headers={"Retry-After": "5"},
-        )
+        if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:  # ours, not the client's
+            _log.error(problem.code, exc_info=error)
+        return Response(body(problem.code, str(problem)), status=problem.status, headers=problem.headers)
     if isinstance(error, Http404):
         return Response(body(_CODES[404], _NOT_FOUND), status=404)
     if isinstance(error, PermissionDenied):
@@ -117,7 +115,21 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """The page must not need what may be broken (database, session), so it is rendered without the request."""
+    """What no view has caught, a database that is away included: Django calls this while it handles the exception.
+
+    The page must not need what may be broken (database, session), so it is rendered without the request.
+    """
+    problem = as_problem(sys.exception()) or Problem(_SERVER_ERROR)
+    said = body(problem.code, str(problem))
+    response: HttpResponse
     if request.path.startswith("/api/"):
-        return JsonResponse(body(_CODES[500], _SERVER_ERROR), status=500)
-    return render(None, "photos/problem.html", body(_CODES[500], _SERVER_ERROR), status=500)
+        response = JsonResponse(said, status=problem.status)
+    else:
+        response = render(None, "photos/problem.html", said, status=problem.status)
+    return with_headers(response, problem)
+
+
+def with_headers(response: HttpResponse, problem: Problem) -> HttpResponse:
+    for name, value in problem.headers.items():
+        response.headers[name] = value
+    return response

@@ -30,7 +30,8 @@ def refuse_odd_headers(request: HttpRequest) -> None:
 def receive(request: HttpRequest, incoming: storage.Incoming) -> None:
     """Stream the body into `incoming`.
 
-    Raises EmptyBody, BodyIncomplete, TooLarge, DiskFull; UnreadablePostError when the client is gone.
+    Raises EmptyBody, BodyIncomplete, TooLarge, DiskFull, StorageUnavailable; UnreadablePostError when the client is
+    gone.
     """
     while piece := request.read(storage.CHUNK):
         incoming.write(piece)

@@ -29,11 +29,13 @@ from typing import IO, Self
 
 from django.conf import settings
 
-from photos.errors import DiskFull
+from photos.errors import DiskFull, StorageUnavailable
 
 CHUNK = 256 * 1024  # bytes read and written at a time: few system calls, little memory
 INCOMING, ORIGINALS, THUMBS = "incoming", "originals", "thumbs"
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# Mounted read-only (by an administrator, or by the kernel after an error), another user's, or broken.
+_NO_WRITING = {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 _log = logging.getLogger(__name__)
 
 
@@ -42,20 +44,24 @@ def root() -> Path:
 
 
 @contextlib.contextmanager
-def _full_disk_is_a_problem() -> Iterator[None]:
-    """Turns the errors of a full disk into DiskFull; the others are bugs or broken machines and stay OSError."""
+def _disk_trouble_is_a_problem() -> Iterator[None]:
+    """Turns the errors of a disk that is full, or cannot be written, into Problems; the others are bugs."""
     try:
         yield
     except OSError as error:
-        if error.errno not in _NO_SPACE:
-            raise
-        raise DiskFull("The server's disk is full. Nothing was stored; try again later.") from error
+        if error.errno in _NO_SPACE:
+            raise DiskFull("The server's disk is full. Nothing was stored; try again later.") from error
+        if error.errno in _NO_WRITING:
+            raise StorageUnavailable(
+                "The server cannot write photos at the moment. Nothing was stored; try again later."
+            ) from error
+        raise
 
 
 class Incoming:
     """A file on its way in: write() it, publish() it, keep() it. Leaving the `with` block discards what is not kept.
 
-    Its methods raise DiskFull, or OSError. One thread at a time.
+    Its methods raise DiskFull, StorageUnavailable, or OSError. One thread at a time.
     """
 
     def __init__(self) -> None:
@@ -63,7 +69,7 @@ class Incoming:
         path = folder / uuid.uuid4().hex
         self.size = 0
         self._hash = hashlib.sha256()
-        with _full_disk_is_a_problem():
+        with _disk_trouble_is_a_problem():
             _make_folder(folder)
             # Readable for all: nginx serves originals under another user id.
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
@@ -78,14 +84,14 @@ class Incoming:
         return self._hash.hexdigest()
 
     def write(self, data: bytes) -> None:
-        with _full_disk_is_a_problem():
+        with _disk_trouble_is_a_problem():
             self.file.write(data)
         self._hash.update(data)
         self.size += len(data)
 
     def flush(self) -> None:
         """Make what was written visible to readers of `file`, which is left at its start."""
-        with _full_disk_is_a_problem():
+        with _disk_trouble_is_a_problem():
             self.file.seek(0)  # writes out the buffer
 
     def publish(self, folder: str, suffix: str) -> str:
@@ -93,7 +99,7 @@ class Incoming:
         stem = uuid.uuid4().hex
         place = f"{folder}/{stem[:2]}/{stem}{suffix}"
         final = root() / place
-        with _full_disk_is_a_problem():
+        with _disk_trouble_is_a_problem():
             self.file.flush()
             os.fsync(self.file.fileno())
             _make_folder(final.parent)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import InterfaceError, OperationalError, connection
 from django.test import Client
 from pytest_django import Settings
 
@@ -182,3 +183,21 @@ def test_static_files_need_no_build_step(client: Client, path: str) -> None:
     response = client.get(f"/static/{path}")
     assert response.status_code == 200
     response.close()
+
+
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+@pytest.mark.parametrize("path", ["/", "/login/", "/photos/a.jpg", "/delete/a.jpg"])
+def test_a_database_that_is_away_is_told_on_a_page(browser: Client, path: str, error: type[Exception]) -> None:
+    """Whoever asks it first: the view, or a middleware on behalf of the session."""
+
+    def away(*_: object) -> None:
+        raise error("the server closed the connection unexpectedly")
+
+    browser.raise_request_exception = False
+    with connection.execute_wrapper(away):
+        response = browser.get(path)
+    page = response.content.decode()
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
+    assert "The database is busy or away." in page
+    assert "database-unavailable" in page
+    assert "unexpectedly" not in page

@@ -55,3 +55,20 @@ def test_sqlite_is_set_up_for_several_writers(transactional_db: None, pragma: st
     with connection.cursor() as cursor:
         cursor.execute(f"PRAGMA {pragma}")
         assert cursor.fetchone() == (value,)
+
+
+@pytest.mark.parametrize(
+    ("url", "option", "value"),
+    [
+        ("sqlite:////tmp/db.sqlite3", "timeout", 20),
+        ("sqlite:////tmp/db.sqlite3?timeout=3", "timeout", 3),
+        ("postgres://u:p@db/u", "connect_timeout", 3),
+        ("postgres://u:p@db/u?connect_timeout=9&sslmode=require", "connect_timeout", 9),
+    ],
+)
+def test_an_option_in_the_database_s_url_outdoes_ours(
+    environment: dict[str, str], url: str, option: str, value: int
+) -> None:
+    program = "from django.conf import settings; print(settings.DATABASES['default']['OPTIONS'])"
+    done = manage(environment | {"DATABASE_URL": url, "PYTHONPATH": str(MANAGE.parent)}, "shell", "-v0", "-c", program)
+    assert f"'{option}': {value}" in done.stdout, done.stderr

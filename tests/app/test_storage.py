@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from photos import storage
-from photos.errors import DiskFull
+from photos.errors import DiskFull, StorageUnavailable
 from tests.app.state import files
 
 
@@ -71,9 +71,17 @@ def test_a_file_is_locked_until_its_fate_is_known(media: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "expected"), [(errno.ENOSPC, DiskFull), (errno.EDQUOT, DiskFull), (errno.EIO, OSError)]
+    ("number", "expected"),
+    [
+        (errno.ENOSPC, DiskFull),
+        (errno.EDQUOT, DiskFull),
+        (errno.EROFS, StorageUnavailable),
+        (errno.EACCES, StorageUnavailable),
+        (errno.EIO, StorageUnavailable),
+        (errno.EBADF, OSError),
+    ],
 )
-def test_a_full_disk_is_told_from_a_broken_one(
+def test_a_full_disk_is_told_from_a_broken_one_and_from_a_bug(
     media: Path, monkeypatch: pytest.MonkeyPatch, number: int, expected: type[Exception]
 ) -> None:
     def failing(_: int) -> None:
