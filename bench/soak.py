@@ -215,14 +215,14 @@ class Soak:
     # --- trouble ------------------------------------------------------------------------------------------------------
 
     def _make_trouble(self) -> None:
-        kinds = {"worker killed": KILL_ONE_WORKER, "web reloaded": RELOAD}
+        kinds = {"worker killed": ["python", "-c", KILL_ONE_WORKER], "web reloaded": ["python", "-c", RELOAD]}
         if self._replicas > 1:
             kinds["container killed"] = KILL
         pause = 1.0
         while not self._over.wait(pause):
             kind = random.choice(list(kinds))
             container = random.choice(self._stack.replicas("web"))["Id"]
-            command = ["docker", "exec", container, "python", "-c", kinds[kind]]
+            command = ["docker", "exec", container, *kinds[kind]]
             with contextlib.suppress(subprocess.TimeoutExpired):  # killed with what it was to kill, or a busy machine
                 subprocess.run(command, check=False, capture_output=True, timeout=60)
             self._tally.count(kind)

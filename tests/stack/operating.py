@@ -126,7 +126,7 @@ def check_deploy(stack: Stack, photo: Picture, name: str, **settings: str) -> No
     before = ids(stack)
     with small_requests(stack) as heard, contextlib.ExitStack() as wires:
         relays = [wires.enter_context(stack.relay("web")) for _ in range(2)]
-        through = [wires.enter_context(stack.nginx("web")) for _ in range(2)]
+        through: list[Wire] = [wires.enter_context(stack.nginx("web")) for _ in range(2)]
         shapes: list[tuple[Wire, Shape]] = list(
             zip([*relays, *through], [with_length, CHUNKED, CHUNKED, streamed], strict=True)
         )

@@ -42,6 +42,7 @@ def photo(name: str) -> dict[str, Any] | None:
         "file_size": original.stat().st_size,
         "thumbnail_size": (MEDIA / row["thumbnail"]).stat().st_size,
         "original": row["original"],
+        "thumbnail": row["thumbnail"],
     }
 
 

@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from tests.stack.wire import Relay, Relayed, Tcp
+from tests.stack.wire import Relay, Relayed, Tcp, Wire
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "scripts"
@@ -46,12 +46,11 @@ def kill_all():
 WORKERS = _FAMILY + "print(*workers())\n"
 KILL_ONE_WORKER = _FAMILY + "os.kill(max(workers()), signal.SIGKILL)\n"  # the first is web's for health and metrics
 RELOAD = _FAMILY + "[os.kill(pid, signal.SIGHUP) for pid in children(1)]\n"
+# All processes but the init. From the inside, because the engine does not restart what `docker kill` ended.
+KILL = ["sh", "-c", "kill -KILL -1"]
+KILL_WORKERS = _FAMILY + "[os.kill(pid, signal.SIGKILL) for pid in workers()]\n"
 
-# From the inside, because the engine does not restart what `docker kill` ended. Workers first, or some live on for a
-# moment after their parent.
-KILL = _FAMILY + "kill_all()\n"
-
-# The same at the moment when a new file appears in one of the media folders: says "ready", then watches.
+# At the moment when a new file appears in one of the media folders: says "ready", then watches.
 KILL_AT_NEW_FILE = (
     _FAMILY
     + """
@@ -62,6 +61,27 @@ before = files()
 print("ready", flush=True)
 while not files() - before:
     pass
+kill_all()
+"""
+)
+
+# At the moment when a process of this very container has a file open in that media folder. Ends with its stdin.
+KILL_AT_OPEN_FILE = (
+    _FAMILY
+    + """
+import select
+def is_open(folder):
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        try:
+            if os.readlink(link).startswith(folder):
+                return True
+        except OSError:
+            pass
+    return False
+print("ready", flush=True)
+while not is_open(f"/srv/media/{sys.argv[1]}/"):
+    if select.select([sys.stdin], [], [], 0)[0]:
+        sys.exit()
 kill_all()
 """
 )
@@ -202,7 +222,9 @@ class Stack:
 
     def logs(self, service: str) -> str:
         """What it said since it was started last, on either stream."""
-        container = self.container(service)
+        return self.logs_of(self.container(service))
+
+    def logs_of(self, container: dict[str, Any]) -> str:
         command = ["docker", "logs", "--since", container["State"]["StartedAt"], container["Id"]]
         return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True).stdout
 
@@ -226,7 +248,7 @@ class Stack:
             self._relays += idle
         return idle[0].connect(service, port)
 
-    def nginx(self, server: str) -> Tcp:
+    def nginx(self, server: str) -> Wire:
         return Tcp(self.ports[server], self.trust if self.has_tls else None)
 
     @cached_property
@@ -267,12 +289,10 @@ class Stack:
     def sweep(self) -> None:
         self.exec("gunicorn", "python", "manage.py", "sweep", "--age", "0")
 
-    def kill(self, service: str) -> None:
-        """End a service as a power cut would: nothing is cleaned up. Returns at once."""
-        container = self.container(service)["Id"]
-        subprocess.run(
-            ["docker", "exec", container, "python", "-c", KILL], check=False, capture_output=True, timeout=30
-        )
+    def kill(self, container: dict[str, Any]) -> None:
+        """End all of its processes as a power cut would: nothing is cleaned up. Returns at once."""
+        command = ["docker", "exec", container["Id"], *KILL]
+        subprocess.run(command, check=False, capture_output=True, timeout=30)
 
     def wait_until_restarted(self, service: str, before: dict[str, Any], within: float = 60) -> None:
         """Healthy, and not the same run of it as `before`, which `container()` returned."""
@@ -284,10 +304,15 @@ class Stack:
         eventually(is_new, within, f"{service} is back, by itself")
 
     def close(self) -> None:
-        if "probe" in self.__dict__:
-            self.probe.close()
+        self.forget()
         for relay in self._relays:
             relay.close()
+
+    def forget(self) -> None:
+        """What runs inside a container has ended with it; the next question starts it again."""
+        if "probe" in self.__dict__:
+            self.probe.close()
+            del self.probe
 
     def __enter__(self) -> Self:
         return self

@@ -66,18 +66,6 @@ def test_a_form_sent_to_put_is_refused(stack: Stack, api: requests.Session, phot
     assert (answer.status_code, answer.json()["error"]) == (415, "unsupported-media-type")
 
 
-def test_a_body_cut_short_is_no_body(stack: Stack, photo: Picture, name: str) -> None:
-    """The client goes away in the middle: with a length, and in the middle of a chunk."""
-    for shape in (with_length, CHUNKED):
-        for service in ("nginx", "web"):
-            wire = stack.nginx("web") if service == "nginx" else stack.relay("web")
-            request = shape(name, photo.content)
-            with stack.unchanged(), wire:
-                wire.send(request.head(wire.host, stack.token))
-                for piece in itertools.islice(request.pieces, 20):
-                    wire.send(piece)
-
-
 # --- too large --------------------------------------------------------------------------------------------------------
 
 # How it is sent, and how much too large it is, in bytes.

@@ -1,78 +1,66 @@
-"""What breaks: processes killed in the middle, a container replaced, a container told to stop.
+"""What breaks: processes killed in the middle, reloaded, restarted, containers replaced, the whole stack stopped.
 
-Afterwards the same holds each time: what was answered 201 is there and intact, what was not has left nothing that the
-sweep would not take, and the stack is well again without help.
+Afterwards the same holds each time (faults.trouble): what was answered 201 is there and intact, what was not has left
+nothing that the sweep would not take, and the stack is well again without help.
 """
 
 import contextlib
-import itertools
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from tests.stack import pictures
-from tests.stack.pictures import Picture
-from tests.stack.stack import KILL_AT_NEW_FILE, KILL_ONE_WORKER, RELOAD, WORKERS, Stack, eventually, run
-from tests.stack.wire import CHUNKED, Answer, Request, Wire, exchange, read_answer, with_length
+from tests.stack.faults import (
+    PHOTO,
+    SLOW,
+    THROUGH_NGINX,
+    TOO_SLOW,
+    UNREACHABLE,
+    WAYS,
+    WELL_AGAIN,
+    Upload,
+    check_told,
+    is_reached,
+    trouble,
+)
+from tests.stack.stack import (
+    KILL_AT_NEW_FILE,
+    KILL_ONE_WORKER,
+    KILL_WORKERS,
+    RELOAD,
+    SCRIPTS,
+    WORKERS,
+    Stack,
+    eventually,
+    run,
+)
+from tests.stack.wire import Request, exchange
 
-HALF = 20  # pieces of 64 KB: of a photo's 3 MB, less than half
-
-
-@pytest.fixture
-def intact(stack: Stack, photo: Picture, name: str) -> Iterator[None]:
-    """Photos that were answered 201 before the trouble are the same after it."""
-    names = [f"before-{number}-{name}" for number in range(3)]
-    for each in names:
-        with stack.nginx("web") as wire:
-            assert exchange(wire, CHUNKED(each, photo.content), stack.token).status == 201
-    yield
-    for each in names:
-        assert stack.probe("photo", each)["file_sha256"] == photo.sha256
-
-
-def check_works(stack: Stack, photo: Picture, name: str, server: str = "web") -> None:
-    """An upload through nginx is stored."""
-    with stack.nginx(server) as wire:
-        answer = exchange(wire, CHUNKED(name, photo.content), stack.token)
-    assert (answer.status, answer.json()["sha256"]) == (201, photo.sha256)
-
-
-def send_half(wire: Wire, request: Request, token: str) -> Iterator[bytes]:
-    """Returns the other half."""
-    pieces = iter(request.pieces)
-    wire.send(request.head(wire.host, token))
-    for piece in itertools.islice(pieces, HALF):
-        wire.send(piece)
-    return pieces
-
+pytestmark = pytest.mark.timeout(SLOW)
 
 # --- killed -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("intact")
-def test_web_is_killed_while_it_receives(stack: Stack, photo: Picture, name: str) -> None:
+def test_web_is_killed_while_it_receives(stack: Stack) -> None:
     """What web itself was receiving is lost. What nginx was receiving is not: web is only asked for whole bodies."""
-    rows, files = stack.state()
     before = stack.container("web")
-    with stack.relay("web") as measured, stack.relay("web") as chunked, stack.nginx("web") as buffered:
-        send_half(measured, with_length(f"1-{name}", photo.content), stack.token)
-        send_half(chunked, CHUNKED(f"2-{name}", photo.content), stack.token)
-        rest = send_half(buffered, CHUNKED(name, photo.content), stack.token)
-        stack.kill("web")
-        for wire in (measured, chunked):
-            with pytest.raises(ConnectionError):
-                read_answer(wire)
-        stack.wait_until_restarted("web", before)
-        stack.sweep()
-        assert stack.state() == (rows, files)
-        for piece in rest:
-            buffered.send(piece)
-        answer = read_answer(buffered)
-    assert (answer.status, answer.json()["sha256"]) == (201, photo.sha256)
-    assert stack.probe("photo", name)["file_sha256"] == photo.sha256
-    assert stack.leftovers() == []
+    with trouble(stack, may_sweep=True) as uploads:
+        halves = [uploads.begin(*way) for way in WAYS]
+        stack.kill(before)
+        for upload in halves:
+            if upload.route == "direct":
+                assert upload.hear() is None
+            if upload.route == "streamed":
+                check_told(upload.finish(), UNREACHABLE)
+        stack.wait_until_restarted("web", before, WELL_AGAIN)
+        eventually(lambda: is_reached(stack), WELL_AGAIN, "nginx has found web again")
+        for upload in halves:
+            if upload.route == "buffered":
+                upload.finish()
+                assert upload.status == 201, str(upload)
 
 
 # Where the picture is at the moment of the kill -> may there be a row afterwards? Once the files have their final names
@@ -80,104 +68,133 @@ def test_web_is_killed_while_it_receives(stack: Stack, photo: Picture, name: str
 MOMENTS = {"incoming": False, "originals": True, "thumbs": True}
 
 
-@pytest.mark.usefixtures("intact")
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_web_is_killed_while_django_stores(stack: Stack, photo: Picture, name: str, moment: str) -> None:
-    picture = pictures.padded(photo, stack.limit)
-    before, earlier = stack.container("web"), stack.probe("files")
+def test_web_is_killed_while_django_stores(stack: Stack, moment: str) -> None:
+    picture = pictures.padded(PHOTO, stack.limit)
+    before = stack.container("web")
     command = ["docker", "exec", before["Id"], "python", "-c", KILL_AT_NEW_FILE, moment]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as killer:
-        assert killer.stdout
-        assert killer.stdout.readline() == b"ready\n"
-        with stack.nginx("web") as wire:
-            answer = exchange(wire, with_length(name, picture.content), stack.token)
-    stack.wait_until_restarted("web", before)
-    check_all_or_nothing(stack, answer, name, picture, earlier)
-    assert MOMENTS[moment] or stack.probe("photo", name) is None
+    with trouble(stack, may_sweep=True) as uploads:
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as killer:
+            assert killer.stdout
+            assert killer.stdout.readline() == b"ready\n"
+            upload = uploads.whole("buffered", "length", picture)
+        stack.wait_until_restarted("web", before, WELL_AGAIN)
+    if upload.status != 201:
+        check_told(upload.answer, UNREACHABLE)
+    assert MOMENTS[moment] or stack.probe("photo", upload.name) is None
 
 
-def check_all_or_nothing(stack: Stack, answer: Answer, name: str, picture: Picture, earlier: list[str]) -> None:
-    """The answer is one that a client can read, and the photo is there whole or not at all; if 201, it is there."""
-    assert answer.status == 201 or (answer.status, answer.json()["error"]) == (502, "application-unreachable")
-    stack.sweep()
-    kept = stack.probe("photo", name)
-    assert kept["file_sha256"] == picture.sha256 if kept else answer.status == 502
-    assert len(stack.probe("files")) - len(earlier) == (2 if kept else 0)
-    assert stack.leftovers() == []
-
-
-@pytest.mark.usefixtures("intact")
 @pytest.mark.parametrize("server", ["web", "gunicorn"])
-def test_a_killed_worker_is_replaced(stack: Stack, photo: Picture, name: str, server: str) -> None:
+def test_a_killed_worker_is_replaced(stack: Stack, server: str) -> None:
     """Its parent does that; the container goes on."""
     started = stack.container(server)["State"]["StartedAt"]
     before = workers(stack, server)
-    stack.exec(server, "python", "-c", KILL_ONE_WORKER)
-    eventually(lambda: len(workers(stack, server) - before) == 1, 20, "there is a new worker")
-    check_works(stack, photo, name, server)
+    with trouble(stack):
+        stack.exec(server, "python", "-c", KILL_ONE_WORKER)
+        eventually(lambda: len(workers(stack, server) - before) == 1, 60, "there is a new worker")
     assert len(workers(stack, server)) == len(before)
     assert stack.container(server)["State"]["StartedAt"] == started
+
+
+def test_all_workers_are_killed_while_they_receive(stack: Stack) -> None:
+    """The same as for the whole of web, but that nobody has to wait for a container."""
+    started = stack.container("web")["State"]["StartedAt"]
+    before = workers(stack, "web")
+    with trouble(stack, may_sweep=True) as uploads:
+        halves = [uploads.begin(*way) for way in WAYS]
+        stack.exec("web", "python", "-c", KILL_WORKERS)
+        for upload in halves:
+            upload.finish()
+            if upload.route == "direct":
+                assert upload.answer is None
+            elif upload.route == "streamed":
+                check_told(upload.answer, UNREACHABLE)
+            else:
+                assert upload.status == 201, str(upload)  # the listening socket is the parent's, and waits
+        eventually(lambda: len(workers(stack, "web") - before) == len(before), 60, "all are replaced")
+    assert stack.container("web")["State"]["StartedAt"] == started
 
 
 def workers(stack: Stack, server: str) -> set[str]:
     return set(stack.exec(server, "python", "-c", WORKERS).split())
 
 
-def test_web_is_reloaded_under_uploads(stack: Stack, photo: Picture, name: str) -> None:
-    """Its workers are replaced, one after the other, while two uploads are half received and others come and go."""
+def test_nginx_is_killed_while_it_receives(stack: Stack) -> None:
+    """Its clients see the connection break. What was streamed is half a body for web, which is none."""
+    before = stack.container("nginx")
+    with trouble(stack) as uploads:
+        halves = [uploads.begin(*way) for way in WAYS]
+        stack.kill(before)
+        for upload in halves:
+            upload.finish()
+            assert upload.status == (201 if upload.route == "direct" else None), str(upload)
+        stack.wait_until_restarted("nginx", before, WELL_AGAIN)
+
+
+# --- reloaded ---------------------------------------------------------------------------------------------------------
+
+
+def test_web_is_reloaded_under_uploads(stack: Stack) -> None:
+    """Its workers are replaced, one after the other, while some uploads are half received and others come and go."""
     started = stack.container("web")["State"]["StartedAt"]
     before = workers(stack, "web")
     reloads = stack.logs("web").count('"event":"reloaded"')
-    with stack.relay("web") as measured, stack.relay("web") as chunked:
-        halves = [
-            (measured, send_half(measured, with_length(f"1-{name}", photo.content), stack.token)),
-            (chunked, send_half(chunked, CHUNKED(f"2-{name}", photo.content), stack.token)),
-        ]
+    with trouble(stack) as uploads:
+        halves = [uploads.begin(*way) for way in WAYS]
         stack.exec("web", "python", "-c", RELOAD)
         eventually(lambda: len(workers(stack, "web") - before) > 0, 60, "there is a new worker")
         for number in range(10):
-            check_works(stack, photo, f"meanwhile-{number}-{name}")
-        for wire, rest in halves:
-            for piece in rest:
-                wire.send(piece)
-            answer = read_answer(wire)
-            assert (answer.status, answer.json()["sha256"]) == (201, photo.sha256)
-    eventually(lambda: stack.logs("web").count('"event":"reloaded"') > reloads, 60, "all workers are new")
+            uploads.stored("streamed" if number % 2 else "buffered")
+        check_all_stored(halves)
+        eventually(lambda: stack.logs("web").count('"event":"reloaded"') > reloads, 60, "all workers are new")
     assert len(before & workers(stack, "web")) == 1, "of those there were, only the admin listener's process is left"
     assert stack.container("web")["State"]["StartedAt"] == started
+
+
+def test_nginx_is_reloaded_under_uploads(stack: Stack) -> None:
+    """New workers take what comes, old ones finish what they have."""
+    started = stack.container("nginx")["State"]["StartedAt"]
+    before = nginx_workers(stack)
+    with trouble(stack) as uploads:
+        halves = [uploads.begin(*way) for way in THROUGH_NGINX]
+        stack.exec("nginx", "sh", "-c", "kill -HUP $(cat /tmp/nginx.pid)")
+        eventually(lambda: nginx_workers(stack) - before, 60, "there are new workers")
+        for number in range(4):
+            uploads.stored("streamed" if number % 2 else "buffered")
+        check_all_stored(halves)
+    eventually(lambda: not nginx_workers(stack) & before, 60, "the old workers have ended")
+    assert stack.container("nginx")["State"]["StartedAt"] == started
+
+
+def nginx_workers(stack: Stack) -> set[str]:
+    children = "cat /proc/[0-9]*/stat 2>/dev/null | awk -v of=$(cat /tmp/nginx.pid) '$4 == of { print $1 }'"
+    return set(stack.exec("nginx", "sh", "-c", children).split())
+
+
+def check_all_stored(halves: list[Upload]) -> None:
+    for upload in halves:
+        upload.finish()
+        assert upload.status == 201, str(upload)
 
 
 # --- replaced, stopped ------------------------------------------------------------------------------------------------
 
 
-def test_a_web_that_is_gone_is_told_and_a_new_one_is_found(stack: Stack, photo: Picture, name: str) -> None:
-    """With another address, because something else took the old one. nginx goes on all the time."""
+def test_a_web_that_is_gone_is_told_and_a_new_one_is_found(stack: Stack) -> None:
+    """With another address, because something else took the old one. nginx goes on all the time, so does gunicorn."""
     nginx, old = stack.container("nginx"), stack.container("web")
     network = f"{stack.project}_inside"
     address = old["NetworkSettings"]["Networks"][network]["IPAddress"]
-    stack.compose("rm", "--stop", "--force", "web")
-    with squatter(network, old["Config"]["Image"]):
-        check_told(stack, photo, name)
-        stack.compose("up", "-d", "--no-deps", "web")
-        stack.wait_until_healthy("web")
+    with trouble(stack) as uploads:
+        stack.compose("rm", "--stop", "--force", "web")
+        with squatter(network, old["Config"]["Image"]):
+            for way in THROUGH_NGINX:
+                check_told(uploads.whole(*way).answer, UNREACHABLE, TOO_SLOW)
+            uploads.stored("gunicorn")
+            stack.compose("up", "-d", "--no-deps", "web")
+            stack.wait_until_healthy("web", within=WELL_AGAIN)
         assert stack.container("web")["NetworkSettings"]["Networks"][network]["IPAddress"] != address
-        eventually(lambda: is_reached(stack), 5, "nginx finds the new container")
-        check_works(stack, photo, name)
     assert stack.container("nginx")["State"]["StartedAt"] == nginx["State"]["StartedAt"]
-
-
-def check_told(stack: Stack, photo: Picture, name: str) -> None:
-    """In JSON, with a time to try again; and gunicorn's side of nginx does not mind."""
-    before = stack.state()
-    with stack.nginx("web") as wire:
-        answer = exchange(wire, CHUNKED(name, photo.content), stack.token)
-    assert (answer.status, answer.json()["error"]) in [
-        (502, "application-unreachable"),
-        (504, "application-too-slow"),
-    ]
-    assert int(answer.headers["Retry-After"]) > 0
-    assert stack.state() == before
-    check_works(stack, photo, f"meanwhile-{name}", "gunicorn")
 
 
 @contextlib.contextmanager
@@ -191,62 +208,51 @@ def squatter(network: str, image: str) -> Iterator[None]:
         run("docker", "rm", "--force", container)
 
 
-def is_reached(stack: Stack) -> bool:
-    with stack.nginx("web") as wire:
-        return exchange(wire, Request("GET", "/healthz", {}), token=None).status == 200
+def test_a_web_that_is_told_to_stop_finishes_first(stack: Stack) -> None:
+    """Uploads are half received when `docker stop` comes; the clients are in no hurry."""
+    with trouble(stack) as uploads:
+        web = stack.container("web")
+        halves = [uploads.begin(*way) for way in WAYS if way[0] != "buffered"]
+        with stopping(stack, "web") as stop:
+            stop()
+            eventually(lambda: is_stopping(stack, web), 60, "web knows that it is to stop")
+            check_all_stored(halves)
+            finished = time.monotonic()
+        assert time.monotonic() - finished < 60, "it waited, though there was nothing left to do"
+        for upload in halves:
+            assert upload.answer
+            assert upload.route == "streamed" or upload.answer.headers["Connection"] == "close"
 
 
-@pytest.mark.usefixtures("intact")
-def test_a_web_that_is_told_to_stop_finishes_first(stack: Stack, photo: Picture, name: str) -> None:
-    """Two uploads are half received when `docker stop` comes; the clients are in no hurry."""
-    names = {f"1-{name}": with_length, f"2-{name}": CHUNKED}
-    with contextlib.ExitStack() as wires, stopping(stack, "web") as stop:
-        halves = []
-        for each, shape in names.items():
-            wire = wires.enter_context(stack.relay("web"))
-            halves.append((wire, send_half(wire, shape(each, photo.content), stack.token)))
-        stop()
-        eventually(lambda: '"event":"stopping"' in stack.logs("web"), 20, "web knows that it is to stop")
-        answers = []
-        for wire, rest in halves:
-            for piece in rest:
-                wire.send(piece)
-            answers.append(read_answer(wire))
-        finished = time.monotonic()
-    assert time.monotonic() - finished < 20, "it waited, though there was nothing left to do"
-    for each, answer in zip(names, answers, strict=True):
-        assert (answer.status, answer.json()["sha256"]) == (201, photo.sha256)
-        assert answer.headers["Connection"] == "close"
-        assert stack.probe("photo", each)["file_sha256"] == photo.sha256
-
-
-def test_a_nginx_that_is_told_to_stop_finishes_first(stack: Stack, photo: Picture, name: str) -> None:
-    with stack.nginx("web") as wire, stopping(stack, "nginx") as stop:
-        rest = send_half(wire, CHUNKED(name, photo.content), stack.token)
-        stop()
-        eventually(lambda: is_refused(stack), 20, "nginx takes no more connections")
-        for piece in rest:
-            wire.send(piece)
-        answer = read_answer(wire)
-    assert (answer.status, answer.json()["sha256"]) == (201, photo.sha256)
+def test_a_nginx_that_is_told_to_stop_finishes_first(stack: Stack) -> None:
+    with trouble(stack) as uploads:
+        halves = [uploads.begin(*way) for way in THROUGH_NGINX]
+        with stopping(stack, "nginx") as stop:
+            stop()
+            eventually(lambda: is_refused(stack), 60, "nginx takes no more connections")
+            check_all_stored(halves)
 
 
 @contextlib.contextmanager
 def stopping(stack: Stack, service: str) -> Iterator[Callable[[], None]]:
     """Gives what stops the service, in the background. Afterwards it has ended in peace, and runs again."""
     container: str = stack.container(service)["Id"]
-    with contextlib.ExitStack() as processes:
-        yield lambda: _stop(container, processes)
-    state = stack.container(service)["State"]
-    stack.compose("start", service)
-    stack.wait_until_healthy(service)
-    # It may have come back with another address; and a nginx that is told to stop looks up no name any more.
-    eventually(lambda: is_reached(stack), 10, "nginx has found what was started again")
+    try:
+        with contextlib.ExitStack() as processes:
+            command = ["docker", "stop", container]
+            yield lambda: _start(processes, command)
+        state = stack.container(service)["State"]
+    finally:
+        stack.compose("start", service)
     assert (state["Status"], state["ExitCode"]) == ("exited", 0)
 
 
-def _stop(container: str, processes: contextlib.ExitStack) -> None:
-    processes.enter_context(subprocess.Popen(["docker", "stop", container], stdout=subprocess.DEVNULL))
+def _start(processes: contextlib.ExitStack, command: list[str]) -> None:
+    processes.enter_context(subprocess.Popen(command, stdout=subprocess.DEVNULL))
+
+
+def is_stopping(stack: Stack, web: dict[str, Any]) -> bool:
+    return '"event":"stopping"' in stack.logs_of(web)
 
 
 def is_refused(stack: Stack) -> bool:
@@ -256,3 +262,47 @@ def is_refused(stack: Stack) -> bool:
     except OSError:
         return True
     return False
+
+
+def test_web_is_recreated_under_uploads(stack: Stack) -> None:
+    """As when its image or its settings have changed. Who is being served is; others may be told to wait."""
+    old = stack.container("web")
+    with trouble(stack) as uploads, uploads.traffic():
+        halves = [uploads.begin(*way) for way in WAYS]
+        with compose_in_background(stack, "up", "-d", "--no-deps", "--force-recreate", "web"):
+            eventually(lambda: is_stopping(stack, old), 60, "web knows that it is to stop")
+            check_all_stored([upload for upload in halves if upload.route != "buffered"])
+    assert stack.container("web")["Id"] != old["Id"]
+
+
+def test_nginx_is_recreated_under_uploads(stack: Stack) -> None:
+    old = stack.container("nginx")["Id"]
+    with trouble(stack) as uploads, uploads.traffic():
+        halves = [uploads.begin(*way) for way in WAYS]
+        with compose_in_background(stack, "up", "-d", "--no-deps", "--force-recreate", "nginx"):
+            eventually(lambda: is_refused(stack), 60, "nginx takes no more connections")
+            check_all_stored(halves)
+    assert stack.container("nginx")["Id"] != old
+
+
+def test_the_whole_stack_is_stopped_under_uploads(stack: Stack) -> None:
+    """Both nginx and web stop at once, so that some uploads are still answered and some are not; it starts again."""
+    with trouble(stack) as uploads:
+        with uploads.traffic():
+            halves = [uploads.begin(*way) for way in WAYS]
+            stack.forget()
+            with compose_in_background(stack, "stop"):
+                eventually(lambda: is_refused(stack), 60, "nginx takes no more connections")
+                for upload in halves:
+                    upload.finish()
+        stack.compose("start")
+    assert {upload.status for upload in halves} <= {201, 502, 504, None}
+
+
+@contextlib.contextmanager
+def compose_in_background(stack: Stack, *arguments: str) -> Iterator[None]:
+    """It has succeeded in the end."""
+    command = [str(SCRIPTS / "compose.sh"), *arguments]
+    with subprocess.Popen(command, env=stack.environment, stdout=subprocess.DEVNULL) as process:
+        yield
+    assert process.returncode == 0

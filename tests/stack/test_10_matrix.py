@@ -16,10 +16,8 @@ from tests.stack.stack import Stack, eventually
 from tests.stack.wire import (
     SHAPES,
     Answer,
-    Relayed,
     Request,
     Shape,
-    Tcp,
     Wire,
     exchange,
     form,
@@ -99,7 +97,7 @@ class Cell:
     def is_exact(self) -> bool:
         return self.server == "web" or not self.leaves_a_body_unread
 
-    def wire(self, stack: Stack) -> Tcp | Relayed:
+    def wire(self, stack: Stack) -> Wire:
         return stack.relay(self.server) if self.route == "direct" else stack.nginx(self.server)
 
     def requests(self, name: str) -> list[Request]:

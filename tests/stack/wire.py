@@ -287,11 +287,19 @@ def read_answer(wire: Wire, *, has_body: bool = True) -> Answer:
     return Answer(status, headers, b"" if status == 100 or not has_body else _answered_body(wire.reader, headers))
 
 
+def _cut_short() -> bytes:
+    raise ConnectionError("an answer in chunks without its end")
+
+
 def _answered_body(reader: IO[bytes], headers: http.client.HTTPMessage) -> bytes:
     if "Transfer-Encoding" not in headers:
-        return reader.read(int(headers.get("Content-Length", -1)))
+        length = int(headers.get("Content-Length", -1))
+        body = reader.read(length)
+        if len(body) < length:
+            raise ConnectionError(f"{len(body)} of {length} bytes of an answer")
+        return body
     body = b""
-    while size := int(reader.readline(), 16):
+    while size := int(reader.readline() or _cut_short(), 16):
         body += reader.read(size)
         reader.readline()
     reader.readline()

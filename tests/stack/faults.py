@@ -1,0 +1,277 @@
+"""What the tests of faults share: the ways an upload can take, a ledger of what was sent and what was answered, and the
+one check that ends each of them.
+
+    with trouble(stack) as uploads:
+        upload = uploads.begin("streamed", "chunked")   # half of it is sent
+        ...something breaks...
+        upload.finish()
+    # Here all that was answered 201 is there and intact, nothing else is, and the stack is well again, by itself.
+"""
+
+import contextlib
+import itertools
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from tests.stack import pictures
+from tests.stack.pictures import Picture
+from tests.stack.stack import Stack, eventually
+from tests.stack.wire import CHUNKED, SHAPES, Answer, Request, Shape, Wire, exchange, read_answer, with_length
+
+HALF = 20  # pieces of 64 KB: of a photo's 3 MB, less than half
+NUDGE = 16  # bytes
+NUDGE_EVERY = 4.0  # seconds, of the 30 that nginx and web wait for the next byte
+WELL_AGAIN = 120.0  # seconds; a healthy stack needs five, a busy machine some more
+SLOW = 900  # seconds for one test, on a machine that has other things to do
+
+PHOTO = pictures.photo(seed=1)
+
+
+@dataclass(frozen=True)
+class Route:
+    open: Callable[[Stack], Wire]
+    prefix: str = ""
+
+
+ROUTES = {
+    "buffered": Route(lambda stack: stack.nginx("web")),
+    "streamed": Route(lambda stack: stack.nginx("web"), "/streamed"),
+    "direct": Route(lambda stack: stack.relay("web")),
+    "gunicorn": Route(lambda stack: stack.nginx("gunicorn")),
+}
+FRAMINGS: dict[str, Shape] = {"length": with_length, "chunked": CHUNKED, "form": SHAPES["multipart, chunked"]}
+WAYS = list(itertools.product(["buffered", "streamed", "direct"], ["length", "chunked"]))
+THROUGH_NGINX = [way for way in WAYS if way[0] != "direct"]
+# What may have been stored for all that the client knows: it has sent everything, and was not told what became of it.
+UNKNOWN: frozenset[int | None] = frozenset({None, 502, 504})
+
+
+@dataclass
+class Upload:
+    """One upload, sent piece by piece. `answer` is None as long as there is none, and when the connection broke."""
+
+    name: str
+    picture: Picture
+    route: str
+    framing: str
+    wire: Wire
+    pieces: Iterator[bytes]
+    answer: Answer | None = None
+    is_whole: bool = False
+    is_waiting: bool = False  # for something else to happen, with the rest in hand
+    in_use: threading.Lock = field(default_factory=threading.Lock)
+
+    def send(self, pieces: int | None = None) -> None:
+        """So many pieces, or all that are left."""
+        with self.in_use:
+            for piece in itertools.islice(self.pieces, pieces):
+                self.wire.send(piece)
+
+    def nudge(self) -> None:
+        """Send a few bytes, so that nobody takes the client for a stalled one however long the test has to wait."""
+        if not self.is_waiting or not self.in_use.acquire(blocking=False):
+            return
+        try:
+            piece = next(self.pieces, b"")
+            self.pieces = itertools.chain([piece[NUDGE:]], self.pieces)
+            self.wire.send(piece[:NUDGE])
+        except OSError:
+            pass  # the other side is gone, which the test will find out
+        finally:
+            self.in_use.release()
+
+    def finish(self) -> Answer | None:
+        """Send what is left, or as much as is taken, and read the answer if there is one."""
+        self.is_waiting, self.is_whole = False, True
+        with contextlib.suppress(OSError):  # an answer may be there all the same
+            self.send()
+        return self.hear()
+
+    def hear(self) -> Answer | None:
+        self.is_waiting = False
+        with self.in_use, contextlib.suppress(OSError):
+            self.answer = read_answer(self.wire)
+        return self.answer
+
+    def give_up(self) -> None:
+        """Go away."""
+        self.is_waiting = False
+        with self.in_use:
+            self.wire.close()
+
+    @property
+    def status(self) -> int | None:
+        return self.answer.status if self.answer else None
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.route}, {self.framing}: {self.answer or 'not answered'}"
+
+
+@dataclass
+class Ledger:
+    """All uploads of one test."""
+
+    stack: Stack
+    wires: contextlib.ExitStack
+    unknown: frozenset[int | None]
+    uploads: list[Upload] = field(default_factory=list)
+
+    def delete(self, upload: Upload) -> None:
+        """What was stored goes again."""
+        with ROUTES[upload.route].open(self.stack) as wire:
+            answer = exchange(wire, Request("DELETE", f"/api/photos/{upload.name}", {}), self.stack.token)
+        assert answer.status == 204
+        self.uploads.remove(upload)
+
+    def begin(
+        self,
+        route: str,
+        framing: str,
+        picture: Picture = PHOTO,
+        pieces: int | None = HALF,
+        *,
+        is_stalled: bool = False,
+    ) -> Upload:
+        """Send the head, and the first pieces. If it is not stalled, a few bytes follow now and then."""
+        wire = self.wires.enter_context(ROUTES[route].open(self.stack))
+        upload = self._begin(wire, route, framing, picture, pieces)
+        upload.is_waiting = not is_stalled
+        return upload
+
+    def _begin(self, wire: Wire, route: str, framing: str, picture: Picture, pieces: int | None) -> Upload:
+        name = f"{uuid.uuid4().hex}.jpg"
+        request = FRAMINGS[framing](name, picture.content)
+        request = replace(request, target=ROUTES[route].prefix + request.target)
+        upload = Upload(name, picture, route, framing, wire, iter(request.pieces))
+        self.uploads.append(upload)
+        wire.send(request.head(wire.host, self.stack.token))
+        upload.send(pieces)
+        return upload
+
+    def whole(self, route: str = "buffered", framing: str = "chunked", picture: Picture = PHOTO) -> Upload:
+        """Begin and finish."""
+        with ROUTES[route].open(self.stack) as wire:
+            upload = self._begin(wire, route, framing, picture, 0)
+            upload.finish()
+        return upload
+
+    def stored(self, route: str = "buffered", framing: str = "chunked", picture: Picture = PHOTO) -> Upload:
+        """The same, and it has to succeed."""
+        upload = self.whole(route, framing, picture)
+        assert upload.status == 201, str(upload)
+        return upload
+
+    @contextlib.contextmanager
+    def patience(self) -> Iterator[None]:
+        """Uploads that have begun do not time out meanwhile."""
+
+        def nudge_all() -> None:
+            for upload in list(self.uploads):
+                upload.nudge()
+
+        with in_background(NUDGE_EVERY, nudge_all):
+            yield
+
+    @contextlib.contextmanager
+    def traffic(self) -> Iterator[None]:
+        """One whole upload after the other in the background: each stored, or told that it was not, or cut off."""
+        sent, each = [], itertools.cycle(["buffered", "streamed"])
+
+        def send_one() -> None:
+            with contextlib.suppress(OSError):  # nobody listens just now
+                sent.append(self.whole(next(each)))
+
+        with in_background(0.1, send_one):
+            yield
+        assert {upload.status for upload in sent} <= {201} | self.unknown
+
+
+@contextlib.contextmanager
+def in_background(pause: float, action: Callable[[], object]) -> Iterator[None]:
+    """Again and again, until the end of the block."""
+    is_over = threading.Event()
+
+    def repeat() -> None:
+        while not is_over.wait(pause):
+            action()
+
+    thread = threading.Thread(target=repeat)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+@contextlib.contextmanager
+def trouble(
+    stack: Stack,
+    *,
+    may_sweep: bool = False,
+    unknown: frozenset[int | None] = frozenset(),
+    routes: Sequence[str] = ("buffered", "streamed"),
+) -> Iterator[Ledger]:
+    """`may_sweep`: a process was killed, so that files may lie there which are for the sweep to find.
+
+    `unknown`: statuses that here say as little as those of UNKNOWN.
+    """
+    rows, files = stack.state()
+    with contextlib.ExitStack() as wires:
+        ledger = Ledger(stack, wires, UNKNOWN | unknown)
+        ledger.stored(routes[0])
+        with ledger.patience():
+            yield ledger
+    wait_until_well(stack)
+    for route in routes:
+        ledger.stored(route)
+    if may_sweep:
+        stack.sweep()
+    check_all_or_nothing(stack, ledger, set(rows), set(files))
+
+
+def wait_until_well(stack: Stack) -> None:
+    checked = [service for service, container in stack.containers().items() if "Health" in container["State"]]
+    stack.wait_until_healthy(*checked, within=WELL_AGAIN)
+    eventually(lambda: is_reached(stack), WELL_AGAIN, "nginx reaches the application")
+
+
+def is_reached(stack: Stack) -> bool:
+    try:
+        with stack.nginx("web") as wire:
+            return exchange(wire, Request("GET", "/healthz", {}), token=None).status == 200
+    except OSError:
+        return False
+
+
+def check_all_or_nothing(stack: Stack, ledger: Ledger, rows: set[str], files: set[str]) -> None:
+    """Rows, files and spools are what they were, and what was stored since, intact, and nothing else."""
+    places = set(files)
+    for upload in ledger.uploads:
+        kept = stack.probe("photo", upload.name)
+        assert kept or upload.status != 201, f"answered 201 and lost: {upload}"
+        if not kept:
+            continue
+        may_be = upload.is_whole and upload.status in ledger.unknown
+        assert upload.status == 201 or may_be, f"stored, and refused: {upload}"
+        assert (kept["row_sha256"], kept["row_size"]) == (upload.picture.sha256, upload.picture.size), str(upload)
+        assert kept["file_sha256"] == upload.picture.sha256, str(upload)
+        assert kept["thumbnail_size"] > 0
+        rows = rows | {upload.name}
+        places |= {kept["original"], kept["thumbnail"]}
+    assert set(stack.probe("names")) == rows
+    eventually(lambda: set(stack.probe("files")) == places, 20, f"files are those of the rows: {sorted(places)}")
+    eventually(lambda: not stack.leftovers(), 20, "no half-received body is left")
+
+
+def check_told(answer: Answer | None, *expected: tuple[int, str]) -> None:
+    """In JSON, by one of these names, with a time to try again."""
+    assert answer is not None
+    assert (answer.status, answer.json()["error"]) in expected, answer.body
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+UNREACHABLE = (502, "application-unreachable")
+TOO_SLOW = (504, "application-too-slow")

@@ -1,0 +1,129 @@
+"""What breaks in a stack as in production: the database that stops, one of several containers that dies.
+
+As in test_08_faults.py, afterwards all that was answered 201 is there, nothing else is, and the stack is well again.
+"""
+
+import contextlib
+import re
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.stack.faults import PHOTO, SLOW, UNREACHABLE, WELL_AGAIN, check_told, trouble
+from tests.stack.pictures import padded
+from tests.stack.stack import KILL_AT_OPEN_FILE, Stack, eventually
+from tests.stack.wire import Answer, Request, exchange
+
+pytestmark = pytest.mark.timeout(SLOW)
+
+MEGABYTE = 1024**2
+AWAY = (503, "database-unavailable")
+
+
+def ask(stack: Stack, target: str, **fields: str) -> Answer:
+    with stack.nginx("web") as wire:
+        return exchange(wire, Request("GET", target, fields), None)
+
+
+# --- the database -----------------------------------------------------------------------------------------------------
+
+
+def test_the_database_is_stopped_and_started(production: Stack) -> None:
+    """Uploads are told, pages as well; what needs no database goes on."""
+    with trouble(production, may_sweep=True, unknown=frozenset({503})) as uploads:
+        halves = [uploads.begin(*way) for way in (("buffered", "length"), ("streamed", "chunked"))]
+        production.compose("stop", "db")
+        for upload in halves:
+            check_told(upload.finish(), AWAY)
+        check_told(uploads.whole("direct").answer, AWAY)
+        check_told(ask(production, "/api/photos/"), AWAY)
+        check_page(ask(production, "/", Accept="text/html"))
+        readiness = ask(production, "/readyz")
+        assert (readiness.status, readiness.json()["database"]) == (503, "failed")
+        assert ask(production, "/healthz").status == 200
+        production.compose("start", "db")
+        eventually(lambda: ask(production, "/readyz").status == 200, WELL_AGAIN, "the database is found again")
+    for upload in halves:
+        assert production.probe("photo", upload.name) is None
+
+
+def check_page(page: Answer) -> None:
+    assert (page.status, page.headers["Content-Type"]) == (503, "text/html; charset=utf-8")
+    assert int(page.headers["Retry-After"]) > 0
+    assert b"database-unavailable" in page.body
+    assert b"Traceback" not in page.body
+
+
+def test_the_database_is_killed_under_uploads(production: Stack) -> None:
+    """It comes back by itself, and so do the connections to it."""
+    before = production.container("db")
+    with (
+        trouble(production, may_sweep=True, unknown=frozenset({503})) as uploads,
+        uploads.traffic(),
+    ):
+        eventually(lambda: len(uploads.uploads) > 3, WELL_AGAIN, "uploads are under way")
+        production.kill(before)
+        production.wait_until_restarted("db", before, WELL_AGAIN)
+        eventually(lambda: ask(production, "/readyz").status == 200, WELL_AGAIN, "the database is found again")
+
+
+# --- one of several containers ----------------------------------------------------------------------------------------
+
+
+def test_one_of_several_is_killed(production: Stack) -> None:
+    """Who was in it is told. Those who come after do not notice, and it is back by itself."""
+    victim = production.replicas("web")[0]
+    with trouble(production, may_sweep=True) as uploads:
+        # As many for each, because nginx goes by how many each has (least_conn).
+        halves = [uploads.begin("streamed", framing) for framing in ("length", "chunked") * 3]
+        production.kill(victim)
+        for number in range(12):
+            uploads.stored("buffered", ["length", "chunked", "form"][number % 3])
+            assert ask(production, "/api/photos/").status == 200
+        for upload in halves:
+            upload.finish()
+            assert upload.status in {201, 502}, str(upload)
+        lost = [upload for upload in halves if upload.status == 502]
+        assert len(lost) == 2
+        for upload in lost:
+            check_told(upload.answer, UNREACHABLE)
+        eventually(lambda: is_back(production, victim), WELL_AGAIN, "the container is back, by itself")
+
+
+def is_back(production: Stack, before: dict[str, Any]) -> bool:
+    now = next(container for container in production.replicas("web") if container["Id"] == before["Id"])
+    return bool(now["State"]["StartedAt"] != before["State"]["StartedAt"] and production.is_healthy("web"))
+
+
+def test_a_form_that_reached_a_server_is_not_sent_to_another(production: Stack) -> None:
+    """That server may have stored it before it died; another one would store it a second time."""
+    webs = production.replicas("web")
+    with trouble(production, may_sweep=True) as uploads:
+        with contextlib.ExitStack() as killers:
+            for container in webs:
+                killers.enter_context(killer_within(container))
+            upload = uploads.whole("buffered", "form", padded(PHOTO, production.limit - MEGABYTE))
+        check_told(upload.answer, UNREACHABLE)
+        assert upload.answer
+        request_id = upload.answer.headers["X-Request-ID"]
+        eventually(lambda: logged(production, request_id), 20, "nginx has logged it")
+    (line,) = logged(production, request_id)
+    assert (line["method"], line["status"]) == ("POST", 502)
+    assert re.fullmatch(r"[0-9.]+:8000", line["upstream"]), "of several there would be a list"
+
+
+def logged(production: Stack, request_id: str) -> list[dict[str, Any]]:
+    return [line for line in production.requests() if line["request_id"] == request_id]
+
+
+@contextlib.contextmanager
+def killer_within(web: dict[str, Any]) -> Iterator[None]:
+    """Kills the container when Django has begun to store something there."""
+    command = ["docker", "exec", "-i", web["Id"], "python", "-c", KILL_AT_OPEN_FILE, "incoming"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as killer:
+        assert killer.stdout
+        assert killer.stdout.readline() == b"ready\n"
+        yield
+        killer.communicate()

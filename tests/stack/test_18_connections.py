@@ -1,0 +1,119 @@
+"""What breaks between a client and the stack, and within the stack: clients that go away, stall or send too much, and a
+network that is cut between nginx and web.
+"""
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from tests.stack import pictures
+from tests.stack.faults import (
+    HALF,
+    PHOTO,
+    SLOW,
+    THROUGH_NGINX,
+    TOO_SLOW,
+    UNREACHABLE,
+    WAYS,
+    Upload,
+    check_told,
+    trouble,
+)
+from tests.stack.stack import Stack, eventually, run
+from tests.stack.wire import BLOCK
+
+pytestmark = pytest.mark.timeout(SLOW)
+
+# --- clients ----------------------------------------------------------------------------------------------------------
+
+# How many pieces of 64 KB were sent before the client went away.
+GONE_AFTER = {"the head": 0, "one piece": 1, "half": HALF, "all but the end": PHOTO.size // BLOCK}
+
+
+@pytest.mark.parametrize("point", GONE_AFTER)
+def test_a_client_goes_away(stack: Stack, point: str) -> None:
+    """Whatever was cut short, and wherever: it is no upload."""
+    with trouble(stack) as uploads:
+        for way in WAYS:
+            uploads.begin(*way, pieces=GONE_AFTER[point], is_stalled=True)
+
+
+def test_a_client_stalls(stack: Stack) -> None:
+    """All at once, for each waits half a minute. Web says why it closes; nginx says nothing, as is its way."""
+    with trouble(stack) as uploads:
+        for upload in [uploads.begin(*way, is_stalled=True) for way in WAYS]:
+            upload.hear()
+            if upload.route == "buffered":
+                assert upload.answer is None, str(upload)
+            elif upload.route == "direct" or upload.answer:  # streamed: either may lose patience first
+                check_refused(upload, 408, "body-timeout")
+
+
+def test_too_large_at_the_first_byte(stack: Stack) -> None:
+    """A length that is announced is refused before anything of the body was sent."""
+    picture = pictures.padded(PHOTO, stack.limit + 1)
+    with trouble(stack) as uploads:
+        for route in ("buffered", "streamed", "direct"):
+            upload = uploads.begin(route, "length", picture, pieces=0, is_stalled=True)
+            upload.hear()
+            check_refused(upload, 413, "body-too-large" if route == "direct" else "too-large")
+
+
+def test_too_large_at_the_last_byte(stack: Stack) -> None:
+    """Nobody can know before it comes, and then whoever sends it hears of it."""
+    picture = pictures.padded(PHOTO, stack.limit + 1)
+    with trouble(stack) as uploads:
+        for route in ("buffered", "streamed", "direct"):
+            upload = uploads.begin(route, "chunked", picture, pieces=stack.limit // BLOCK)
+            upload.finish()
+            check_refused(upload, 413, "body-too-large" if route == "direct" else "too-large")
+
+
+def check_refused(upload: Upload, status: int, error: str) -> None:
+    """By nginx in JSON, by web in a line of text."""
+    assert upload.answer, str(upload)
+    assert upload.status == status, str(upload)
+    assert error.encode() in upload.answer.body
+
+
+# --- the network within -----------------------------------------------------------------------------------------------
+
+
+def test_the_network_between_nginx_and_web_is_cut(stack: Stack) -> None:
+    """Clients are told, and gunicorn's do not mind. When web is back, perhaps with another address, nginx finds it.
+
+    A streamed upload hangs as long as the network does, or until a time limit (proxy_read_timeout, 70 s); here its
+    client loses patience first.
+    """
+    with trouble(stack) as uploads:
+        buffered = [uploads.begin(*way) for way in THROUGH_NGINX if way[0] == "buffered"]
+        streamed = [uploads.begin(*way) for way in THROUGH_NGINX if way[0] == "streamed"]
+        # What goes into a connection that was idle when the network went waits for an answer as long.
+        eventually(lambda: connections(stack) == len(streamed), 60, "nginx has no idle connection to web")
+        with cut_off(stack, "web"):
+            for upload in buffered:
+                check_told(upload.finish(), UNREACHABLE, TOO_SLOW)
+            uploads.stored("gunicorn")
+            for upload in streamed:
+                upload.give_up()
+
+
+def connections(stack: Stack) -> int:
+    """From nginx to web."""
+    network = stack.container("web")["NetworkSettings"]["Networks"][f"{stack.project}_inside"]
+    address = int.from_bytes(socket.inet_aton(network["IPAddress"]), "little")
+    peer, established = f"{address:08X}:{8000:04X}", "01"
+    lines = [line.split() for line in stack.exec("nginx", "cat", "/proc/net/tcp").splitlines()[1:]]
+    return sum(line[2:4] == [peer, established] for line in lines)
+
+
+@contextlib.contextmanager
+def cut_off(stack: Stack, service: str) -> Iterator[None]:
+    network, container = f"{stack.project}_inside", stack.container(service)["Id"]
+    run("docker", "network", "disconnect", network, container)
+    try:
+        yield
+    finally:
+        run("docker", "network", "connect", "--alias", service, network, container)
