@@ -189,6 +189,12 @@ def test_a_target_arrives_as_it_was_written_on_either_route(edge: Edge, target: 
         assert echoed(ask(edge.wire(server), request(prefix + target)))["target"] == target
 
 
+def test_a_static_file_that_only_the_application_has_comes_from_there(edge: Edge) -> None:
+    """As while a new version takes over: its pages are there before its nginx is."""
+    target = "/static/photos/new.0123456789ab.css"
+    assert echoed(ask(edge.wire("web"), request(target)))["target"] == target
+
+
 # --- behind a proxy ---------------------------------------------------------------------------------------------------
 
 # Fields -> the client's address, its scheme, its port; None: the peer's, http, the one in Host.
