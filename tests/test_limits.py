@@ -81,6 +81,10 @@ CHAINS: dict[str, list[tuple[str, Callable[[], float]]]] = {
         ("web --graceful-timeout", lambda: wsgiserver("GRACEFUL_TIMEOUT")),
         ("stop_grace_period", lambda: grace("web")),
     ],
+    "web tells a streamed upload that stalls why it is given up, before nginx gives it up in silence": [
+        ("web --body-idle-timeout", lambda: wsgiserver("BODY_IDLE_TIMEOUT")),
+        ("nginx client_body_timeout", lambda: nginx("client_body_timeout", "limits.conf.template")),
+    ],
     "a writer that waits for the database is told so before its time is over": [
         ("SQLite's timeout", lock_timeout),
         ("web --timeout", lambda: wsgiserver("TIMEOUT")),

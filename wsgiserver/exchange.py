@@ -10,6 +10,7 @@ import os
 import socket
 import struct
 import traceback
+from http import HTTPStatus
 from time import monotonic, time
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ from wsgiserver.errors import ApplicationError, ClientGone, Refusal
 from wsgiserver.gateway import DONE, SENDING
 from wsgiserver.http1.framing import keeps_alive
 from wsgiserver.http1.head import Head
-from wsgiserver.http1.response import plain_answer, refusal_answer
+from wsgiserver.http1.response import own_answer, refusal_answer
 from wsgiserver.outbox import Outbox
 from wsgiserver.receiver import Receiver
 from wsgiserver.service import Service
@@ -153,7 +154,7 @@ class Exchange:
         self._application_time = 0.0
         self._log(refusal.status, 0, now, refusal.name)
         self.release()
-        self.send_at_once(refusal_answer(refusal, int(time()), head.method if head else ""))
+        self.send_at_once(refusal_answer(refusal, self._request_id, int(time()), head.method if head else ""))
 
     def send_at_once(self, data: bytes) -> None:
         """Send a few bytes of the server's own; a socket that has no room for them is as good as gone."""
@@ -193,7 +194,9 @@ class Exchange:
             with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - closes the socket, and keeps its number taken
                 os.dup2(nothing.fileno(), self._socket.fileno(), inheritable=False)
         else:
-            self.send_at_once(refusal_answer(Refusal("application-timeout"), int(time()), head.method))
+            self.send_at_once(
+                refusal_answer(Refusal("application-timeout"), self._request_id, int(time()), head.method)
+            )
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_WR)
         return True
@@ -237,7 +240,8 @@ class Exchange:
         if response.given_up:
             return
         response.status = "500"
-        answer = plain_answer(500, "Internal Server Error", "the application failed", int(time()), method)
+        about = ("application-failed", "the application failed", self._request_id)
+        answer = own_answer(HTTPStatus.INTERNAL_SERVER_ERROR, *about, int(time()), method)
         try:
             self.outbox.send(answer)
         except ClientGone:

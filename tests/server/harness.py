@@ -3,6 +3,7 @@
 `poll` waits for a state instead of sleeping until it may be there; every wait ends in an error that says for what.
 """
 
+import json
 import resource
 import select
 import socket
@@ -41,6 +42,11 @@ class Answer(NamedTuple):
     status: int
     fields: dict[str, str]
     body: bytes
+
+    @property
+    def refused(self) -> str:
+        """The name of the refusal in one of the server's own answers."""
+        return str(json.loads(self.body)["error"])
 
 
 class Client:

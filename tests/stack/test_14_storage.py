@@ -109,10 +109,10 @@ def test_a_spool_is_full(cramped: Stack, whose: str, framing: str) -> None:
 
 
 def check_spool_full(upload: Upload) -> None:
-    """In nginx's JSON, or in a line of web's."""
+    """By nginx or by web, in the same form."""
     assert upload.answer, str(upload)
     assert upload.status == 507, str(upload)
-    assert b"spool-full" in upload.answer.body
+    assert upload.answer.json()["error"] == "spool-full"
 
 
 def test_web_is_killed_while_it_answers(cramped: Stack) -> None:

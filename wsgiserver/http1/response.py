@@ -5,10 +5,12 @@ in it would otherwise become a header of its own. Most answers have a head that 
 for date and length: those that were found right are remembered.
 """
 
+import json
 import re
 from collections.abc import Sequence
 from email.utils import formatdate
 from functools import lru_cache
+from http import HTTPStatus
 from typing import Final
 
 from wsgiserver.errors import ApplicationError, Refusal
@@ -126,16 +128,20 @@ def encode_chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def plain_answer(status: int, phrase: str, message: str, second: int, method: str = "") -> bytes:
-    """Return a whole answer of the server's own to a request by `method`, after which the connection closes."""
-    body = f"{message}\n".encode()
+def own_answer(status: HTTPStatus, name: str, detail: str, request_id: str, second: int, method: str = "") -> bytes:
+    """Return a whole answer of the server's own to a request by `method`, after which the connection closes.
+
+    JSON, as programs read it: a stable name, a sentence for people, and what to look for in the logs.
+    """
+    sentence = f"{detail[:1].upper()}{detail[1:]}."
+    body = json.dumps({"error": name, "detail": sentence, "request_id": request_id}).encode() + b"\n"
     head = (
-        f"HTTP/1.1 {status} {phrase}\r\nContent-Type: text/plain; charset=utf-8\r\n"
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\nConnection: close\r\n"
     )
     return head.encode("ascii") + date_line(second) + b"\r\n" + (body if method != "HEAD" else b"")
 
 
-def refusal_answer(refusal: Refusal, second: int, method: str = "") -> bytes:
+def refusal_answer(refusal: Refusal, request_id: str, second: int, method: str = "") -> bytes:
     """Return what tells a client that, and why, its request was not taken."""
-    return plain_answer(refusal.status, refusal.status.phrase, f"{refusal.name}: {refusal.detail}", second, method)
+    return own_answer(refusal.status, refusal.name, refusal.detail, request_id, second, method)

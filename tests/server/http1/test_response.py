@@ -1,5 +1,6 @@
 """The way back: nothing an application, or a refusal, puts into an answer becomes a line it should not be."""
 
+import json
 from typing import Any
 
 import h11
@@ -16,7 +17,6 @@ from wsgiserver.http1.response import (
     date_line,
     encode_chunk,
     encode_head,
-    plain_answer,
     refusal_answer,
 )
 
@@ -212,19 +212,17 @@ def read_by_h11(answer: bytes) -> tuple[int, dict[bytes, bytes], bytes]:
 
 @pytest.mark.parametrize("name", REFUSALS)
 def test_every_refusal_is_a_whole_answer(name: str) -> None:
-    status, headers, body = read_by_h11(refusal_answer(Refusal(name), 784111777))
+    status, headers, body = read_by_h11(refusal_answer(Refusal(name), "some-id", 784111777))
     assert status == REFUSALS[name][0]
     assert 400 <= status < 600
-    assert body.decode() == f"{name}: {REFUSALS[name][1]}\n"
+    told = json.loads(body)
+    assert (told["error"], told["request_id"]) == (name, "some-id")
+    assert told["detail"].lower() == f"{REFUSALS[name][1]}.".lower()
+    assert told["detail"][0].isupper()
+    assert headers[b"content-type"] == b"application/json"
     assert headers[b"date"] == b"Sun, 06 Nov 1994 08:49:37 GMT"
     assert headers[b"content-length"] == str(len(body)).encode()
     assert headers[b"connection"] == b"close"
-
-
-def test_plain_answer() -> None:
-    status, headers, body = read_by_h11(plain_answer(500, "Internal Server Error", "caf\xe9", 0))
-    assert (status, body.decode()) == (500, "caf\xe9\n")
-    assert headers[b"content-type"] == b"text/plain; charset=utf-8"
 
 
 def test_continue_is_all_there_is_to_it() -> None:
