@@ -20,6 +20,7 @@ from typing import IO, Any, Protocol, Self
 
 BLOCK = 64 * 1024
 ANSWER_WITHIN = 60.0  # seconds
+BODILESS = {100, 204, 304}  # RFC 9112, section 6.3
 BOUNDARY = "mUvzbYpTaAGJ"
 
 # Run inside a container, one connection after another: a line with host and port on stdin opens it, frames follow in
@@ -192,6 +193,7 @@ class Relayed:
         self.host = "localhost"
         self._relay = relay
         self._writer = writer
+        self._is_closed = False
         self.reader: IO[bytes] = io.BufferedReader(_Frames(source))
 
     def send(self, data: bytes) -> None:
@@ -206,6 +208,9 @@ class Relayed:
 
     def close(self) -> None:
         """Leaves the relay to the next, if it is in a state for that."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         try:
             self._frame(b"")
             while self.reader.read(BLOCK):
@@ -284,7 +289,8 @@ def read_answer(wire: Wire, *, has_body: bool = True) -> Answer:
         raise ConnectionError("closed without an answer")
     status = int(line.split()[1])
     headers = http.client.parse_headers(wire.reader)
-    return Answer(status, headers, b"" if status == 100 or not has_body else _answered_body(wire.reader, headers))
+    has_body = has_body and status not in BODILESS
+    return Answer(status, headers, _answered_body(wire.reader, headers) if has_body else b"")
 
 
 def _cut_short() -> bytes:
