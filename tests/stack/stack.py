@@ -122,6 +122,16 @@ def run(*command: str, env: dict[str, str] | None = None, timeout: float = 120) 
     return done.stdout
 
 
+def finish(process: subprocess.Popen[str]) -> None:
+    """End a program that goes on until its standard input ends."""
+    assert process.stdin
+    assert process.stdout
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.close()
+    process.stdout.close()
+    process.wait(timeout=60)
+
+
 class Probe:
     """Questions to probe.py inside the stack: `probe("photo", "cat.jpg")`."""
 
@@ -140,12 +150,7 @@ class Probe:
         return json.loads(answer)
 
     def close(self) -> None:
-        assert self._process.stdin
-        assert self._process.stdout
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        self._process.stdout.close()
-        self._process.wait(timeout=10)
+        finish(self._process)
 
 
 class Stack:

@@ -17,7 +17,7 @@ import requests
 
 from tests.stack import pictures
 from tests.stack.pictures import Picture
-from tests.stack.stack import Stack, eventually
+from tests.stack.stack import Stack, eventually, finish
 from tests.stack.wire import CHUNKED, Request, Wire, exchange
 
 MANY = 300
@@ -44,12 +44,7 @@ class Slow:
         return Counter(json.loads(self._process.stdout.readline()))
 
     def close(self) -> None:
-        assert self._process.stdin
-        assert self._process.stdout
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        self._process.stdout.close()
-        self._process.wait(timeout=60)
+        finish(self._process)
 
 
 @contextlib.contextmanager
