@@ -32,7 +32,8 @@ from tests.stack.wire import Answer, Relayed, Request, Wire, exchange
 pytestmark = pytest.mark.timeout(SLOW)
 
 MEGABYTE = 1024**2
-ROOM = 24  # megabytes in each spool; an upload may have 16
+ROOM = 24  # megabytes on each small disk
+UPLOAD_MAX = 16  # megabytes, for the annex: one more fits on its empty disk
 HUGE = 400 * MEGABYTE
 LARGE = pictures.padded(PHOTO, 15 * MEGABYTE)
 MOST_OF_IT = 9 * 16  # pieces of 64 KB: two such halves leave room for a photo, and not for another
@@ -200,6 +201,8 @@ def annex_beside(stack: Stack, disks: dict[str, str], begin: str, mode: str = "r
         "X_ACCEL_PREFIX": "",
         "DATABASE_URL": f"sqlite:////srv/data/db.sqlite3?timeout={PATIENCE}",
         "WSGISERVER_SPOOL_DIR": "/tmp",
+        "UPLOAD_MAX": f"{UPLOAD_MAX}m",
+        "WSGISERVER_MAX_BODY": f"{UPLOAD_MAX}m",
     }
     environment = dict(pair.split("=", 1) for pair in web["Config"]["Env"]) | changed
     serve = "exec wsgiserver config.wsgi:application --bind 0.0.0.0:8000 --workers 1"
