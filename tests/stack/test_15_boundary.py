@@ -371,7 +371,6 @@ def check_error(answer: Answer | None, status: int, error: str, names: str = "")
 # A request -> status, name, what the sentence names; each is refused whoever is behind.
 ERRORS: dict[str, tuple[bytes, tuple[int, str, str]]] = {
     "two hosts": (request("/api/", "Host: localhost"), (400, "bad-request", "not valid HTTP")),
-    "no such file": (request("/static/none.css"), (404, "not-found", "")),
     "a path of nginx's own": (request("/_error/json"), (404, "not-found", "")),
     "an original": (request("/_originals/x"), (404, "not-found", "")),
     "TRACE": (request("/", method="TRACE"), (405, "method-not-allowed", "")),
@@ -506,7 +505,7 @@ ANSWERS = {
     "an original's part": ("/_original/photo.jpg", ["Range: bytes=0-1"], 206),
     "an error in JSON": ("/api/", ["Content-Length: 9999999999"], 413),
     "an error as a page": ("/", ["Content-Length: 9999999999", HTML], 413),
-    "nothing there": ("/static/none", [], 404),
+    "nothing there": ("/_error/json", [], 404),
 }
 
 

@@ -290,6 +290,10 @@ def is_nginx_s(answer: Answer) -> bool:
     return b'"request_id"' in answer.body and answer.json()["error"] not in REFUSALS
 
 
+class Mistaken(AssertionError):
+    """An answer went to a request that it does not belong to."""
+
+
 def speak(wire: Wire, *parts: bytes) -> list[Answer]:
     """Send it, and read answers until the connection is closed. Between parts there is an answer, if only 100."""
     answers: list[Answer] = []
@@ -326,7 +330,8 @@ def exchange(edge: Edge, way: str, data: bytes, *, is_whole: bool = False) -> Ex
     # On another connection, but over the one to the server that was just used, if it is still good.
     (seen,) = speak(edge.wire(server), f"GET /_seen/{key.decode()} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
     told = seen.json()
-    assert isinstance(told, list), f"this is the answer to something else: {told}"
+    if not isinstance(told, list):
+        raise Mistaken(f"this is the answer to something else: {told}")
     return Exchange(answers, told, b"".join(parts))
 
 
@@ -390,12 +395,18 @@ Server(("", 8000), Naive).serve_forever()
 
 
 def test_a_server_that_is_deceived_is_noticed(stack: Stack) -> None:
-    """Behind the same nginx; and without the buffer, because that would have taken the chunks away."""
+    """Behind the same nginx; and without the buffer, because that would have taken the chunks away.
+
+    If the answer that is one too many comes late, nginx has used its connection again, and gives it to who asks next.
+    """
     with Backends(stack, {"web": NAIVE}) as backends, Edge(backends, {}) as edge:
-        found = exchange(edge, "web, streamed", MESSAGES["a request in a chunk"][0])
+        assert list(exchange(edge, "web, buffered", MESSAGES["a request in a chunk"][0]).faults()) == []
+        try:
+            found = exchange(edge, "web, streamed", MESSAGES["a request in a chunk"][0])
+        except Mistaken:
+            return
         assert [path_of(request) for request in found.seen] == ["first", "hidden", "marker"]
         assert list(found.faults()) != []
-        assert list(exchange(edge, "web, buffered", MESSAGES["a request in a chunk"][0]).faults()) == []
 
 
 def echo(path: str, body: str = "") -> Answer:
@@ -404,7 +415,8 @@ def echo(path: str, body: str = "") -> Answer:
     )
 
 
-REFUSAL = Answer(400, HTTPMessage(), b'{"request_id":""}')
+REFUSAL = Answer(400, HTTPMessage(), b'{"error":"bad-request","request_id":""}')
+OF_WEB = Answer(400, HTTPMessage(), b'{"error": "head-malformed", "request_id": ""}')
 FIRST, HIDDEN_ONE, MARKED = ({"target": f"/api/k/{path}"} for path in ("first", "hidden", "marker"))
 # What would have to be noticed, and what not.
 EXCHANGES: dict[str, tuple[Exchange, bool]] = {
@@ -418,7 +430,8 @@ EXCHANGES: dict[str, tuple[Exchange, bool]] = {
     "seen, and refused": (Exchange([REFUSAL], [HIDDEN_ONE], b""), False),
     "answered after a refusal": (Exchange([REFUSAL, echo("marker")], [MARKED], b""), False),
     "seen in part, and refused": (Exchange([REFUSAL], [FIRST], b""), True),
-    "refused behind nginx": (Exchange([Answer(400, HTTPMessage(), b"no"), echo("marker")], [MARKED], b""), True),
+    "refused by gunicorn": (Exchange([Answer(400, HTTPMessage(), b"no"), echo("marker")], [MARKED], b""), True),
+    "refused by web": (Exchange([OF_WEB, echo("marker")], [MARKED], b""), True),
     "another body": (Exchange([echo("first", "hello")], [FIRST], b"hullo"), False),
 }
 
