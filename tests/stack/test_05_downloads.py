@@ -88,6 +88,7 @@ def test_what_the_browser_has_is_not_sent_again(
     "target",
     ["/_originals/{}", "//_originals/{}", "/%5foriginals/{}", "/x/../_originals/{}", "/photos/../_originals/{}"],
 )
+@pytest.mark.usefixtures("stored")
 def test_the_folder_of_originals_is_not_reachable(stack: Stack, target: str) -> None:
     """Only Django's answer opens it. Raw, because libraries tidy paths up."""
     place = stack.probe("photo", "to-be-downloaded.jpg")["original"]

@@ -290,10 +290,6 @@ def is_nginx_s(answer: Answer) -> bool:
     return b'"request_id"' in answer.body and answer.json()["error"] not in REFUSALS
 
 
-class Mistaken(AssertionError):
-    """An answer went to a request that it does not belong to."""
-
-
 def speak(wire: Wire, *parts: bytes) -> list[Answer]:
     """Send it, and read answers until the connection is closed. Between parts there is an answer, if only 100."""
     answers: list[Answer] = []
@@ -330,8 +326,7 @@ def exchange(edge: Edge, way: str, data: bytes, *, is_whole: bool = False) -> Ex
     # On another connection, but over the one to the server that was just used, if it is still good.
     (seen,) = speak(edge.wire(server), f"GET /_seen/{key.decode()} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
     told = seen.json()
-    if not isinstance(told, list):
-        raise Mistaken(f"this is the answer to something else: {told}")
+    assert isinstance(told, list), f"this is the answer to something else: {told}"
     return Exchange(answers, told, b"".join(parts))
 
 
@@ -369,25 +364,36 @@ def seen_under(edge: Edge, server: str, key: str) -> list[str]:
 
 # A server that knows nothing of chunks, and looks for the next request in whatever comes.
 NAIVE = r"""
-import json, re, socketserver
+import io, json, re, socketserver
 seen = {}
-class Naive(socketserver.StreamRequestHandler):
+class Naive(socketserver.BaseRequestHandler):
     def handle(self):
-        while line := self.rfile.readline():
-            if request := re.fullmatch(rb"([A-Z]+) (/(?:api/)?([^/]*)/\S*) HTTP/1.1\r\n", line):
-                self.answer(*(part.decode() for part in request.groups()))
-    def answer(self, method, target, key):
-        length = 0
-        while (field := self.rfile.readline()).strip():
-            if field.lower().startswith(b"content-length:"):
-                length = int(field[15:])
-        told = {"target": target, "length": length, "body": self.rfile.read(length).decode("latin-1")}
-        if key == "_seen":
-            told = seen.pop(target.rpartition("/")[2], [])
-        else:
-            seen.setdefault(key, []).append(told)
-        text = json.dumps(told).encode()
-        self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text))
+        data = b""
+        while received := self.request.recv(65536):
+            data += received
+            # All that was sent, so that it does not matter in how many pieces it came.
+            if b"chunked" in data and not data.endswith(b"\r\n0\r\n\r\n"):
+                continue
+            found = list(requests(io.BytesIO(data)))
+            if all(len(body) == length for _, _, length, body in found):
+                self.request.sendall(b"".join(answer(*one) for one in found))
+                data = b""
+def requests(file):
+    while line := file.readline():
+        if request := re.fullmatch(rb"[A-Z]+ (/(?:api/)?([^/]*)/\S*) HTTP/1.1\r\n", line):
+            length = 0
+            while (field := file.readline()).strip():
+                if field.lower().startswith(b"content-length:"):
+                    length = int(field[15:])
+            yield request[1].decode(), request[2].decode(), length, file.read(length).decode("latin-1")
+def answer(target, key, length, body):
+    told = {"target": target, "length": length, "body": body}
+    if key == "_seen":
+        told = seen.pop(target.rpartition("/")[2], [])
+    else:
+        seen.setdefault(key, []).append(told)
+    text = json.dumps(told).encode()
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text)
 class Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
 Server(("", 8000), Naive).serve_forever()
@@ -395,18 +401,12 @@ Server(("", 8000), Naive).serve_forever()
 
 
 def test_a_server_that_is_deceived_is_noticed(stack: Stack) -> None:
-    """Behind the same nginx; and without the buffer, because that would have taken the chunks away.
-
-    If the answer that is one too many comes late, nginx has used its connection again, and gives it to who asks next.
-    """
+    """Behind the same nginx; and without the buffer, because that would have taken the chunks away."""
     with Backends(stack, {"web": NAIVE}) as backends, Edge(backends, {}) as edge:
-        assert list(exchange(edge, "web, buffered", MESSAGES["a request in a chunk"][0]).faults()) == []
-        try:
-            found = exchange(edge, "web, streamed", MESSAGES["a request in a chunk"][0])
-        except Mistaken:
-            return
+        found = exchange(edge, "web, streamed", MESSAGES["a request in a chunk"][0])
         assert [path_of(request) for request in found.seen] == ["first", "hidden", "marker"]
         assert list(found.faults()) != []
+        assert list(exchange(edge, "web, buffered", MESSAGES["a request in a chunk"][0]).faults()) == []
 
 
 def echo(path: str, body: str = "") -> Answer:
