@@ -109,23 +109,27 @@ are_found() {
     local port=$1 container known nginx
     shift
     nginx=$(containers_of nginx --filter status=running)
-    known=$(docker exec "$nginx" sh -c "$(ask_nginx "$port"); cat /proc/net/tcp") || return 1
+    known=$(docker exec "$nginx" sh -c "$ASK_NGINX" sh "$port") || return 1
     for container in "$@"; do
         grep -qE "$(hexadecimal "$(address_in_network "$container")"):1F40 0[1-9A-B]" <<< "$known" || return 1
     done
 }
 
-# Several, because the requests go to one container after the other, and others have some of them.
-ask_nginx() {
-    local host url=http://127.0.0.1:$1
-    host=$(setting ALLOWED_HOSTS | cut -d , -f 1)
-    [[ $host != '*' ]] || host=localhost
-    case $(setting TLS):$1 in
+# Run in nginx's container, by whose own settings it goes: the new ones may have another TLS, or other names. Several
+# requests, because they go to one container after the other, and others have some of them.
+# shellcheck disable=SC2016  # they are variables there
+ASK_NGINX='
+    host=${ALLOWED_HOSTS%%,*}
+    [ "$host" != "*" ] || host=localhost
+    case $TLS:$1 in
         on:8080) url=https://127.0.0.1:8443 ;;
         on:*) url=https://127.0.0.1:$1 ;;
+        *) url=http://127.0.0.1:$1 ;;
     esac
-    echo "for try in 1 2 3 4 5 6 7 8; do curl -sk -o /dev/null --noproxy '*' -m 5 -H 'Host: ${host#.}' $url/healthz; done"
-}
+    for try in 1 2 3 4 5 6 7 8; do
+        curl -sk -o /dev/null --noproxy "*" -m 5 -H "Host: ${host#.}" "$url/healthz"
+    done
+    cat /proc/net/tcp'
 
 address_in_network() {
     docker inspect -f '{{range $name, $network := .NetworkSettings.Networks}}{{$name}} {{$network.IPAddress}}{{"\n"}}{{end}}' "$1" |

@@ -69,6 +69,13 @@ def test_nothing_changed_is_fine(stack: Stack) -> None:
     assert ids(stack) == before
 
 
+def test_tls_can_be_switched_on_and_off(stack: Stack) -> None:
+    """The last to be replaced is nginx: the one that has to find the new web has the old setting still."""
+    for threads, tls in (("2", "on"), ("3", "off")):
+        deploy = attempt(stack, "deploy.sh", WEB_THREADS=threads, TLS=tls)
+        assert deploy.returncode == 0, deploy.stderr
+
+
 @pytest.mark.parametrize("script", ["deploy.sh", "backup.sh"])
 def test_where_nothing_runs_make_up_comes_first(stack: Stack, script: str) -> None:
     refused = attempt(stack, script, COMPOSE_PROJECT_NAME=f"uploadstack-none-{uuid.uuid4().hex}")
