@@ -23,7 +23,8 @@ main() {
         build_test_image
         part "in the image" in_image pytest -p no:cacheprovider tests/server tests/app tests/frameworks "$@"
         # One stack at a time.
-        part "on a running stack" "$PYTEST" tests/stack --ignore=tests/stack/production "$@"
+        part "on a running stack" "$PYTEST" tests/stack --ignore=tests/stack/production --ignore=tests/stack/cramped "$@"
+        part "on a stack with little room" "$PYTEST" tests/stack/cramped "$@"
         part "on a stack as in production" "$PYTEST" tests/stack/production "$@"
     fi
     total

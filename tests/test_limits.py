@@ -46,6 +46,10 @@ def gunicorn(flag: str) -> float:
     return seconds(flags[flag])
 
 
+def tcp(setting: str) -> float:
+    return float(compose()["services"]["nginx"]["sysctls"][f"net.ipv4.tcp_keepalive_{setting}"])
+
+
 def default(variable: str) -> float:
     """What a variable of .env is when nobody sets it."""
     return float(re.search(rf"(?m)^#{variable}=(\d+)$", (ROOT / ".env.example").read_text())[1])  # type: ignore[index]  # a missing one fails
@@ -84,6 +88,10 @@ CHAINS: dict[str, list[tuple[str, Callable[[], float]]]] = {
     "web tells a streamed upload that stalls why it is given up, before nginx gives it up in silence": [
         ("web --body-idle-timeout", lambda: wsgiserver("BODY_IDLE_TIMEOUT")),
         ("nginx client_body_timeout", lambda: nginx("client_body_timeout", "limits.conf.template")),
+    ],
+    "nginx knows that a server has vanished before it loses patience": [
+        ("the kernel's last question", lambda: tcp("time") + tcp("intvl") * tcp("probes")),
+        ("nginx proxy_read_timeout", lambda: nginx("proxy_read_timeout", "proxy.conf")),
     ],
     "a writer that waits for the database is told so before its time is over": [
         ("SQLite's timeout", lock_timeout),

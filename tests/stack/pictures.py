@@ -10,6 +10,7 @@ from functools import cache, cached_property
 
 from PIL import Image
 
+MEGABYTE = 1024**2
 PHOTO_SIZE = (2000, 1800)  # of noise, which is about 3 MB as JPEG
 
 

@@ -12,9 +12,10 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 from tests.stack.wire import Relay, Relayed, Tcp, Wire
@@ -156,10 +157,10 @@ class Probe:
 class Stack:
     """A running stack, known by its settings file."""
 
-    def __init__(self, env_file: Path) -> None:
+    def __init__(self, env_file: Path, environment: Mapping[str, str] = MappingProxyType({})) -> None:
         defaults = {name: value for name, value in SETTING.findall(EXAMPLE) if value}
         self._settings = {**defaults, **dict(re.findall(r"(?m)^([A-Z_]+)=(.*)$", env_file.read_text()))}
-        self.environment = {**clean_environment(), "ENV_FILE": str(env_file)}
+        self.environment = {**clean_environment(), **environment, "ENV_FILE": str(env_file)}
         self.project = self._settings["COMPOSE_PROJECT_NAME"]
         self.limit = int(self._settings["UPLOAD_MAX"][:-1]) * UNITS[self._settings["UPLOAD_MAX"][-1]]
         self.user, self.password = self._settings["DEMO_USER"], self._settings["DEMO_PASSWORD"]

@@ -6,9 +6,10 @@ A stack that is up beside one of these stays as it is. The images are shared, be
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -25,9 +26,16 @@ def may_start_a_stack(items: list[pytest.Item], folder: Path) -> None:
         ours[0].add_marker(pytest.mark.timeout(FIRST_START))
 
 
+def overlaid(*overlays: Path) -> dict[str, str]:
+    """What makes Compose read these over compose.yaml."""
+    return {"COMPOSE_FILE": os.pathsep.join(map(str, [ROOT / "compose.yaml", *overlays]))}
+
+
 @contextmanager
-def started(folder: Path, kind: str, **settings: str) -> Iterator[Stack]:
-    """Skips the test where there is no engine. `kind` goes into the project's name."""
+def started(
+    folder: Path, kind: str, environment: Mapping[str, str] = MappingProxyType({}), /, **settings: str
+) -> Iterator[Stack]:
+    """Skips the test where there is no engine. `kind` goes into the project's name, `environment` to its scripts."""
     if trouble := engine_trouble():
         pytest.skip(f"no stack without an engine: {trouble}")
     web, https, gunicorn, runserver = free_ports(4)
@@ -43,7 +51,7 @@ def started(folder: Path, kind: str, **settings: str) -> Iterator[Stack]:
     }
     pairs = [f"{name}={value}" for name, value in {**common, **settings}.items()]
     run(str(SCRIPTS / "env.sh"), "--output", str(folder / "env"), *pairs, env=clean_environment())
-    with Stack(folder / "env") as new:
+    with Stack(folder / "env", environment) as new:
         try:
             _up(new, folder / "up.log")
             yield ready(new)

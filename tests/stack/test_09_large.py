@@ -14,7 +14,7 @@ from hashlib import sha256
 import pytest
 import requests
 
-from tests.stack.pictures import Picture
+from tests.stack.pictures import MEGABYTE, Picture
 from tests.stack.stack import Stack, run
 from tests.stack.wire import ANSWER_WITHIN, Request, chunk, exchange
 
@@ -22,7 +22,6 @@ pytestmark = pytest.mark.large
 
 GIGABYTE = 1024**3
 NEEDED = 8 * GIGABYTE  # of disk; twice what it takes
-MEGABYTE = 1024**2
 MAY_GROW = 24 * MEGABYTE  # both workers together: buffers, and decoding the picture; measured: 11
 
 # Adds up the anonymous memory of all of this container's processes but this one, until stdin ends; prints the first and

@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 
 from tests.stack.faults import PHOTO, SLOW, UNREACHABLE, WELL_AGAIN, check_told, trouble
-from tests.stack.pictures import padded
+from tests.stack.pictures import MEGABYTE, padded
 from tests.stack.stack import KILL_AT_OPEN_FILE, Stack, eventually
 from tests.stack.wire import Answer, Request, exchange
 
 pytestmark = pytest.mark.timeout(SLOW)
 
-MEGABYTE = 1024**2
 AWAY = (503, "database-unavailable")
 
 

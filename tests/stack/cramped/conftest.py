@@ -1,0 +1,44 @@
+"""A third stack, with small spools, a small disk for photos, and little patience with the database.
+
+`scripts/test.sh` runs this folder by itself, after the stacks of the others have ended.
+
+    CRAMPED_ENV_FILE=file pytest tests/stack/cramped     use the stack that runs with these settings
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.stack import pictures
+from tests.stack.faults import PHOTO
+from tests.stack.pictures import MEGABYTE, Picture
+from tests.stack.stack import Stack
+from tests.stack.starting import may_start_a_stack, overlaid, ready, started
+
+VOLUMES = Path(__file__).with_name("volumes.yaml")
+SETTINGS = {
+    "UPLOAD_MAX": "16m",
+    "DATABASE_URL": "sqlite:////srv/data/db.sqlite3?timeout=2",  # seconds that it waits for another writer
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    may_start_a_stack(items, Path(__file__).parent)
+
+
+@pytest.fixture(scope="session")
+def cramped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    if given := os.environ.get("CRAMPED_ENV_FILE"):
+        with Stack(Path(given).resolve(), overlaid(VOLUMES)) as running:
+            yield ready(running)
+        return
+    with started(tmp_path_factory.mktemp("cramped"), "cramped", overlaid(VOLUMES), **SETTINGS) as new:
+        yield new
+
+
+@pytest.fixture(scope="session")
+def large() -> Picture:
+    """Just below the limit: on an empty spool there is room for one and a half."""
+    return pictures.padded(PHOTO, 15 * MEGABYTE)

@@ -1,0 +1,63 @@
+"""The volumes in which bodies are received are full: nginx's, or web's."""
+
+import pytest
+
+from tests.stack.faults import SLOW, WELL_AGAIN, Upload, trouble
+from tests.stack.operating import attempt
+from tests.stack.pictures import Picture
+from tests.stack.stack import Stack, eventually
+
+pytestmark = pytest.mark.timeout(SLOW)
+
+ROOM = 24  # megabytes in each, see volumes.yaml
+MOST_OF_IT = 9 * 16  # pieces of 64 KB: two such halves leave room for a photo, and not for another
+SPOOLS = {"nginx": "/var/spool/nginx", "web": "/var/spool/wsgiserver"}
+
+# Whose spool it is, how the uploads come that fill it, and who says so.
+FULL = {
+    "nginx's": ("nginx", "buffered"),
+    "web's, through nginx": ("web", "streamed"),
+    "web's": ("web", "direct"),
+}
+
+
+def used(stack: Stack, service: str) -> int:
+    """Megabytes. Files that have no name any more take their room, too."""
+    size = stack.exec(service, "df", "--block-size=1M", "--output=used", SPOOLS[service])
+    return int(size.split()[-1])
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+@pytest.mark.parametrize("whose", FULL)
+def test_a_spool_is_full(cramped: Stack, large: Picture, whose: str, framing: str) -> None:
+    """Who does not fit is told; who does, and who was there before, is not harmed; afterwards there is room again."""
+    service, route = FULL[whose]
+    with trouble(cramped) as uploads:
+        halves = [uploads.begin(route, framing, large, MOST_OF_IT) for _ in range(2)]
+        eventually(lambda: used(cramped, service) >= 16, WELL_AGAIN, "the first two have taken most of the room")
+        refused = uploads.whole(route, framing, large)
+        check_spool_full(refused)
+        eventually(lambda: used(cramped, service) < ROOM - 5, WELL_AGAIN, "what was refused has made room")
+        uploads.stored(route, framing)
+        # The first two cannot both be right now: one of them goes on, when the other has gone away.
+        halves[0].give_up()
+        eventually(lambda: used(cramped, service) < 16, WELL_AGAIN, "what nobody will finish has made room")
+        halves[1].finish()
+        assert halves[1].status == 201, str(halves[1])
+        uploads.delete(halves[1])
+        uploads.delete(uploads.stored(route, framing, large))
+
+
+def check_spool_full(upload: Upload) -> None:
+    """By nginx or by web, in the same form."""
+    assert upload.answer, str(upload)
+    assert upload.status == 507, str(upload)
+    assert upload.answer.json()["error"] == "spool-full"
+
+
+def test_doctor_says_for_how_many_uploads_there_is_room(cramped: Stack) -> None:
+    said = attempt(cramped, "doctor.sh").stdout
+    for name in ("NGINX_SPOOL", "WEB_SPOOL"):
+        line = next(line for line in said.splitlines() if f"{name} (" in line)
+        assert "PROBLEM" in line
+        assert f"has {ROOM} MiB free: 1 uploads of UPLOAD_MAX=16m at a time, the next gets 507" in line

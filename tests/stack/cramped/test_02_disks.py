@@ -1,0 +1,124 @@
+"""The disk of the photos is full or read-only, the database is locked: on every way in, clients are told what it is."""
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.stack.faults import FRAMINGS, PHOTO, SLOW, check_told, trouble, wait_until_well
+from tests.stack.pictures import MEGABYTE, Picture
+from tests.stack.stack import Stack
+from tests.stack.wire import Answer, Request, exchange
+
+pytestmark = pytest.mark.timeout(SLOW)
+
+FROZEN = str(Path(__file__).with_name("frozen.yaml"))
+EVERY_WAY = [(route, framing) for route in ("buffered", "streamed", "direct") for framing in FRAMINGS]
+
+
+def ask(stack: Stack, method: str, target: str) -> Answer:
+    with stack.nginx("web") as wire:
+        return exchange(wire, Request(method, target, {}), stack.token)
+
+
+def readiness(stack: Stack) -> dict[str, str]:
+    said: dict[str, str] = ask(stack, "GET", "/readyz").json()
+    return said
+
+
+def check_seen(stack: Stack, name: str) -> None:
+    """The list, and the photo as it was sent."""
+    assert name in {photo["name"] for photo in ask(stack, "GET", "/api/photos/").json()["results"]}
+    assert Picture(ask(stack, "GET", f"/photos/{name}").body).sha256 == PHOTO.sha256
+
+
+# --- the disk of the photos -------------------------------------------------------------------------------------------
+
+_FILL = """
+import os, sys
+folder = os.statvfs("/srv/media")
+with open("/srv/media/filler", "wb") as filler:
+    os.posix_fallocate(filler.fileno(), 0, folder.f_bavail * folder.f_frsize - int(sys.argv[1]))
+"""
+
+
+@contextlib.contextmanager
+def room_for(stack: Stack, size: int) -> Iterator[None]:
+    """So many bytes are left on that disk."""
+    stack.exec("gunicorn", "python", "-c", _FILL, str(size))
+    try:
+        yield
+    finally:
+        stack.exec("gunicorn", "rm", "/srv/media/filler")
+
+
+def test_the_disk_of_the_photos_is_full(cramped: Stack, large: Picture) -> None:
+    with trouble(cramped) as uploads:
+        assert readiness(cramped)["disk"] == "ok"
+        with room_for(cramped, 12 * MEGABYTE):
+            for way in EVERY_WAY:
+                check_told(uploads.whole(*way, large).answer, (507, "disk-full"))
+            assert readiness(cramped) == {"status": "failed", "database": "ok", "media": "ok", "disk": "failed"}
+            uploads.delete(uploads.stored())  # what fits is taken
+        assert readiness(cramped)["status"] == "ok"
+        for way in EVERY_WAY:
+            uploads.delete(uploads.stored(*way, large))
+
+
+@contextlib.contextmanager
+def frozen(stack: Stack) -> Iterator[None]:
+    """Web may not write to that disk any more, and then again."""
+    recreate = ["up", "-d", "--no-deps", "web"]
+    stack.compose(*recreate, COMPOSE_FILE=os.pathsep.join([stack.environment["COMPOSE_FILE"], FROZEN]))
+    try:
+        wait_until_well(stack)
+        yield
+    finally:
+        stack.compose(*recreate)
+
+
+def test_the_disk_of_the_photos_is_read_only(cramped: Stack) -> None:
+    """Nothing can be stored or deleted; what is there can be seen."""
+    with trouble(cramped) as uploads:
+        upload = uploads.uploads[0]
+        with frozen(cramped):
+            for way in EVERY_WAY:
+                check_told(uploads.whole(*way).answer, (503, "storage-unavailable"))
+            assert readiness(cramped)["media"] == "failed"
+            check_seen(cramped, upload.name)
+
+
+# --- the database -----------------------------------------------------------------------------------------------------
+
+_LOCK = """
+import sqlite3, sys
+database = sqlite3.connect("/srv/data/db.sqlite3", isolation_level=None)
+database.execute("BEGIN IMMEDIATE")
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def locked(stack: Stack) -> Iterator[None]:
+    """By another process, for longer than anybody waits."""
+    command = ["docker", "exec", "-i", stack.container("gunicorn")["Id"], "python", "-c", _LOCK]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == b"locked\n"
+        yield
+        holder.communicate()
+
+
+def test_the_database_is_locked(cramped: Stack) -> None:
+    """Who only reads does not mind."""
+    with trouble(cramped) as uploads:
+        upload = uploads.uploads[0]
+        with locked(cramped):
+            for way in EVERY_WAY:
+                check_told(uploads.whole(*way).answer, (503, "database-unavailable"))
+            check_told(ask(cramped, "DELETE", f"/api/photos/{upload.name}"), (503, "database-unavailable"))
+            check_seen(cramped, upload.name)

@@ -1,0 +1,52 @@
+"""web is killed in the middle of an answer: a client must not take the part that it got for the whole."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.stack.faults import SLOW, WELL_AGAIN, Ledger, trouble
+from tests.stack.pictures import MEGABYTE
+from tests.stack.stack import KILL_WORKERS, Stack
+from tests.stack.wire import Request, Wire
+
+pytestmark = pytest.mark.timeout(SLOW)
+
+HUGE = 400 * MEGABYTE  # more than all buffers on the way hold; a hole in a file takes no room
+
+
+@contextlib.contextmanager
+def reading(stack: Stack, uploads: Ledger, *routes: Callable[[], Wire]) -> Iterator[list[Wire]]:
+    """Clients that have got the head of a huge answer, which web itself sends, and not yet looked at the rest."""
+    upload = uploads.stored()
+    original = stack.probe("photo", upload.name)["original"]
+    stack.exec("gunicorn", "truncate", f"--size={HUGE}", f"/srv/media/{original}")
+    with contextlib.ExitStack() as wires:
+        readers = [wires.enter_context(route()) for route in routes]
+        for wire in readers:
+            wire.send(Request("GET", f"/photos/{upload.name}", {}).head(wire.host, None))
+            assert b" 200 " in wire.reader.readline()
+        yield readers
+    uploads.delete(upload)
+
+
+def check_cut_off(wire: Wire) -> None:
+    with contextlib.suppress(ConnectionError):  # which says it, too
+        assert len(wire.reader.read()) < HUGE
+
+
+def test_workers_are_killed_while_they_answer(cramped: Stack) -> None:
+    routes = [lambda: cramped.nginx("web"), lambda: cramped.relay("web")]
+    with trouble(cramped) as uploads, reading(cramped, uploads, *routes) as readers:
+        cramped.exec("web", "python", "-c", KILL_WORKERS)
+        for wire in readers:
+            check_cut_off(wire)
+
+
+def test_web_is_killed_while_it_answers(cramped: Stack) -> None:
+    """One that vanishes may not say so: nginx has to ask (proxy_socket_keepalive)."""
+    web = cramped.container("web")
+    with trouble(cramped) as uploads, reading(cramped, uploads, lambda: cramped.nginx("web")) as (wire,):
+        cramped.kill(web)
+        check_cut_off(wire)
+        cramped.wait_until_restarted("web", web, WELL_AGAIN)
