@@ -13,7 +13,6 @@ there at a time. Traffic goes to the ports that the stack publishes on 127.0.0.1
 """
 
 import argparse
-import collections
 import contextlib
 import hashlib
 import random
@@ -25,7 +24,9 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
@@ -51,12 +52,16 @@ HOLDS = (
 )
 
 
+# Without these it has shown nothing.
+OFTEN = ("upload: stored", "download: intact", "view: answered", "hang_up: done")
+
+
 @dataclass
 class Tally:
     """What happened, counted by many threads; and what has to be there because it was answered 201."""
 
     promised: dict[str, str] = field(default_factory=dict)  # name -> SHA-256
-    counts: collections.Counter[str] = field(default_factory=collections.Counter)
+    counts: Counter[str] = field(default_factory=Counter)
     lost: list[str] = field(default_factory=list)
     held: dict[str, list[tuple[float, float]]] = field(default_factory=dict)  # container -> MiB, descriptors
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -97,19 +102,18 @@ class Soak:
     def run(self) -> Tally:
         clients: list[Callable[[int], None]] = [self._upload] * UPLOADERS
         clients += [self._view, self._delete, self._trickle, self._hang_up]
-        threads = [threading.Thread(target=self._repeat, args=(client, index)) for index, client in enumerate(clients)]
-        threads.append(threading.Thread(target=self._make_trouble))
-        for thread in threads:
-            thread.start()
-        try:
-            while not self._over.wait(min(WATCH_EVERY, max(0.1, self._end - time.monotonic()))):
-                self._look()
-                if time.monotonic() >= self._end:
-                    self._over.set()
-        finally:
-            self._over.set()
-            for thread in threads:
-                thread.join()
+        with ThreadPoolExecutor(len(clients) + 1) as threads:
+            parts = [threads.submit(self._repeat, client, index) for index, client in enumerate(clients)]
+            parts.append(threads.submit(self._make_trouble))
+            try:
+                while not self._over.wait(min(WATCH_EVERY, max(0.1, self._end - time.monotonic()))):
+                    self._look()
+                    if time.monotonic() >= self._end or any(part.done() for part in parts):
+                        self._over.set()
+            finally:
+                self._over.set()
+        for part in parts:
+            part.result()  # one that ended by an error of its own says so here
         self._settle()
         return self._tally
 
@@ -120,8 +124,9 @@ class Soak:
             number += 1
             try:
                 client(index * 1_000_000 + number)
-            except (OSError, ValueError, IndexError):  # no answer, or a part of one
-                self._tally.count(f"{client.__name__.lstrip('_')}: cut off")
+            except (OSError, ValueError, IndexError) as error:  # no answer, or a part of one
+                what = "hung" if isinstance(error, TimeoutError) else "cut off"
+                self._tally.count(f"{client.__name__.lstrip('_')}: {what}")
 
     # --- clients ------------------------------------------------------------------------------------------------------
 
@@ -215,13 +220,15 @@ class Soak:
     # --- trouble ------------------------------------------------------------------------------------------------------
 
     def _make_trouble(self) -> None:
+        """To all containers of web but the first, if there are several: that one shows what grows with time."""
         kinds = {"worker killed": ["python", "-c", KILL_ONE_WORKER], "web reloaded": ["python", "-c", RELOAD]}
         if self._replicas > 1:
             kinds["container killed"] = KILL
         pause = 1.0
         while not self._over.wait(pause):
             kind = random.choice(list(kinds))
-            container = random.choice(self._stack.replicas("web"))["Id"]
+            webs = sorted(self._stack.replicas("web"), key=lambda web: str(web["Name"]))
+            container = random.choice(webs[1:] or webs)["Id"]
             command = ["docker", "exec", container, *kinds[kind]]
             with contextlib.suppress(subprocess.TimeoutExpired):  # killed with what it was to kill, or a busy machine
                 subprocess.run(command, check=False, capture_output=True, timeout=60)
@@ -301,11 +308,17 @@ def report(tally: Tally) -> bool:
         for index, what in enumerate(("MiB", "descriptors")):
             values = [look[index] for look in looks]
             print(f"{name}: {what} first {values[0]:.0f}, last {values[-1]:.0f}, largest {max(values):.0f}")
-    grown = growing(tally.held)
-    for line in [*(f"LOST {what}" for what in tally.lost[:20]), *(f"GROWS {what}" for what in grown)]:
+    wrong = [f"GROWS {what}" for what in growing(tally.held)]
+    wrong += [
+        f"WRONG {what}: nobody gave cause for that"
+        for what in sorted(tally.counts)
+        if re.search(" told 4|: hung$", what)
+    ]
+    wrong += [f"NEVER {what}" for what in OFTEN if not tally.counts[what]]
+    for line in [*(f"LOST {what}" for what in tally.lost[:20]), *wrong]:
         print(line)
     print(f"lost: {len(tally.lost)}", flush=True)
-    return not tally.lost and not grown
+    return not tally.lost and not wrong
 
 
 def main(arguments: list[str]) -> int:

@@ -1,40 +1,40 @@
 #!/bin/sh
-# Makes sure that there is a certificate: the one that lies in /srv/certificates (fullchain.pem and privkey.pem), or a
-# self-signed one for ALLOWED_HOSTS, made on first use. One of our own making is made anew 30 days before it ends; a
-# certificate that somebody else put there is never touched.
+# Prints the files of certificate and key: fullchain.pem and privkey.pem in /srv/certificates, which somebody has put
+# there and which are never touched; or, where there are none, a self-signed one for ALLOWED_HOSTS, made on first use, and
+# anew 30 days before it ends or when those names change. That is one file, so that its halves always belong together.
 set -eu
 
-CHAIN=/srv/certificates/fullchain.pem
-KEY=/srv/certificates/privkey.pem
-MADE_HERE="O = upload stack (self-signed)"
+FOLDER=/srv/certificates
+CHAIN=$FOLDER/fullchain.pem
+KEY=$FOLDER/privkey.pem
+SELF_SIGNED=$FOLDER/self-signed.pem
 DAYS=90
 RENEW_BEFORE=$((30 * 86400))  # seconds
 
 main() {
     if [ -e "$CHAIN" ] || [ -e "$KEY" ]; then
-        [ -r "$CHAIN" ] && [ -r "$KEY" ] || refuse
-        check_pair
-        if ! is_made_here; then
-            openssl x509 -in "$CHAIN" -noout -checkend 0 >/dev/null ||
-                echo "nginx: the certificate in TLS_FOLDER has expired: $(openssl x509 -in "$CHAIN" -noout -enddate)" >&2
-            return
-        fi
-        ! is_current || return 0
+        check_given
+        echo "$CHAIN $KEY"
+        return
     fi
-    make
+    is_current || make
+    echo "$SELF_SIGNED $SELF_SIGNED"
+}
+
+# nginx would say most of this, too, in the words of OpenSSL. A key with a passphrase is one that cannot be read.
+check_given() {
+    if [ ! -r "$CHAIN" ] || [ ! -r "$KEY" ]; then refuse; fi
+    chain=$(openssl x509 -in "$CHAIN" -noout -pubkey 2>/dev/null) || wrong "fullchain.pem is no certificate in PEM"
+    key=$(openssl pkey -in "$KEY" -pubout -passin pass: 2>/dev/null) || wrong "privkey.pem is no key in PEM without a passphrase"
+    [ "$chain" = "$key" ] || wrong "fullchain.pem and privkey.pem do not belong together"
+    openssl x509 -in "$CHAIN" -noout -checkend 0 >/dev/null ||
+        echo "nginx: the certificate in TLS_FOLDER has expired: $(openssl x509 -in "$CHAIN" -noout -enddate)" >&2
 }
 
 refuse() {
     echo "nginx: user $(id -u) has to be able to read both fullchain.pem and privkey.pem in TLS_FOLDER, and cannot:" >&2
-    ls -ln /srv/certificates >&2 || true
+    ls -ln "$FOLDER" >&2 || true
     exit 1
-}
-
-# nginx would say so, too, in the words of OpenSSL. A key with a passphrase is one that cannot be read.
-check_pair() {
-    chain=$(openssl x509 -in "$CHAIN" -noout -pubkey 2>/dev/null) || wrong "fullchain.pem is no certificate in PEM"
-    key=$(openssl pkey -in "$KEY" -pubout -passin pass: 2>/dev/null) || wrong "privkey.pem is no key in PEM without a passphrase"
-    [ "$chain" = "$key" ] || wrong "fullchain.pem and privkey.pem do not belong together"
 }
 
 wrong() {
@@ -42,16 +42,14 @@ wrong() {
     exit 1
 }
 
-is_made_here() { openssl x509 -in "$CHAIN" -noout -subject -nameopt oneline 2>/dev/null | grep -qF "$MADE_HERE"; }
-
+# Text before the first block of a PEM file is for people, and for us: whom it was made for.
 is_current() {
-    openssl x509 -in "$CHAIN" -noout -checkend "$RENEW_BEFORE" >/dev/null &&
-        [ "$(cat /srv/certificates/made-for 2>/dev/null)" = "$ALLOWED_HOSTS" ]
+    openssl x509 -in "$SELF_SIGNED" -noout -checkend "$RENEW_BEFORE" >/dev/null 2>&1 &&
+        [ "$(head -n 1 "$SELF_SIGNED")" = "made for $ALLOWED_HOSTS" ]
 }
 
-# The key first: a chain that is there has its key.
 make() {
-    [ -w /srv/certificates ] || {
+    [ -w "$FOLDER" ] || {
         echo "nginx: TLS=on, but TLS_FOLDER holds no fullchain.pem and privkey.pem, and user $(id -u) cannot write there" >&2
         exit 1
     }
@@ -64,11 +62,8 @@ make() {
         cat "$draft/errors" >&2
         exit 1
     }
-    cp "$draft/key" "$KEY.new"
-    cp "$draft/chain" "$CHAIN.new"
-    mv "$KEY.new" "$KEY"
-    mv "$CHAIN.new" "$CHAIN"
-    printf '%s\n' "$ALLOWED_HOSTS" > /srv/certificates/made-for
+    { echo "made for $ALLOWED_HOSTS" && cat "$draft/chain" "$draft/key"; } > "$SELF_SIGNED.new"
+    mv "$SELF_SIGNED.new" "$SELF_SIGNED"
     rm -rf "$draft"
     echo "nginx: made a self-signed certificate for $DAYS days; browsers will warn (TLS_FOLDER takes a real one)" >&2
 }

@@ -12,18 +12,28 @@ main() {
     TRUSTED_PEERS=$(each "${TRUSTED_PROXIES:-}" '%s 1;\n')
     ENTRANCE=plain
     HTTPS_SUFFIX=
+    CERTIFICATE=
+    CERTIFICATE_KEY=
     if [ "$TLS" = on ]; then
         ENTRANCE=tls
         [ "$HTTPS_PORT" = 443 ] || HTTPS_SUFFIX=:$HTTPS_PORT
-        /opt/edge/certificate.sh
+        files=$(/opt/edge/certificate.sh)
+        CERTIFICATE=${files% *}
+        CERTIFICATE_KEY=${files#* }
     fi
-    export RESOLVERS SERVER_NAMES REAL_IP_FROM TRUSTED_PEERS ENTRANCE HTTPS_SUFFIX
+    # A request takes two connections, and all may come to one process. An upload has a file open as well.
+    WORKER_CONNECTIONS=$((2 * TOTAL_CONNECTIONS + 48))
+    OPEN_FILES=$((2 * WORKER_CONNECTIONS))
+    export RESOLVERS SERVER_NAMES REAL_IP_FROM TRUSTED_PEERS ENTRANCE HTTPS_SUFFIX CERTIFICATE CERTIFICATE_KEY \
+        WORKER_CONNECTIONS OPEN_FILES
     render
-    # A nginx that was killed leaves half-received bodies behind, and nobody else writes here. With arguments it is only
-    # asked something (-t), perhaps beside a nginx that is receiving.
-    [ $# -gt 0 ] || find /var/spool/nginx -type f -delete
+    # A nginx that was killed leaves half-received bodies behind. With arguments it is only asked something (-t), perhaps
+    # beside a nginx that is receiving. Not all of the spool, which may be a disk with a lost+found.
+    [ $# -gt 0 ] || [ ! -d "$BODIES" ] || find "$BODIES" -type f -delete
     exec nginx -e stderr -c /tmp/nginx/nginx.conf -g 'daemon off;' "$@"
 }
+
+BODIES=/var/spool/nginx/body
 
 refuse() {
     echo "nginx: $1=$2 $3" >&2
@@ -37,7 +47,7 @@ check_settings() {
     check_number HTTPS_PORT "$HTTPS_PORT" 65535
     check_number NGINX_WORKERS "$NGINX_WORKERS" 512
     check_number CLIENT_CONNECTIONS "$CLIENT_CONNECTIONS" 65535
-    check_number TOTAL_CONNECTIONS "$TOTAL_CONNECTIONS" 65535
+    check_number TOTAL_CONNECTIONS "$TOTAL_CONNECTIONS" 20000
     for entry in $(list "$ALLOWED_HOSTS"); do
         check ALLOWED_HOSTS "$entry" '\*|\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]' \
             'is no host name: such as example.com, .example.com (with all below it), 192.0.2.1 or [::1]'
@@ -91,7 +101,7 @@ name_servers() {
 
 # Only these names are replaced, so that nginx keeps its own $variables.
 # shellcheck disable=SC2016  # envsubst wants the names, not their values
-VARIABLES='$RESOLVERS $UPLOAD_MAX $NGINX_WORKERS $CLIENT_CONNECTIONS $TOTAL_CONNECTIONS $LOGIN_RATE $SERVER_NAMES $REAL_IP_FROM $TRUSTED_PEERS $ENTRANCE $HTTPS_SUFFIX'
+VARIABLES='$RESOLVERS $UPLOAD_MAX $NGINX_WORKERS $CLIENT_CONNECTIONS $TOTAL_CONNECTIONS $LOGIN_RATE $SERVER_NAMES $REAL_IP_FROM $TRUSTED_PEERS $ENTRANCE $HTTPS_SUFFIX $CERTIFICATE $CERTIFICATE_KEY $WORKER_CONNECTIONS $OPEN_FILES'
 
 render() {
     mkdir -p /tmp/nginx

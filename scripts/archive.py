@@ -9,17 +9,23 @@ They run it in a container that has the volumes and nothing else (no network, no
     check               stdin: an archive; print what it holds, or fail with what is wrong with it
     unpack              stdin: an archive; lay it beside what is there; stdout: its dump, unless it is SQLite's
     swap DATABASE       put what was unpacked in the place of what is there, which is kept
-    kept                print what an earlier swap has kept
+    kept                print what a swap has kept, of which nobody has said yet that it is good
     undo DATABASE       put back what was kept
-    forget              delete what was pinned, unpacked or kept
+    forget              from here on nothing is kept; delete what was pinned, unpacked or kept
+    unpin               delete what was pinned
 
 An archive is a plain tar: about.json, the database, media/..., and last SHA256SUMS of all before it, so that one pass
 writes it, one pass checks it, and `tar` with `sha256sum -c` need no program of ours.
 
 Pins are hard links: a photo that is deleted while the archive is written is still there under the other name. They and
 all else that it makes begin with a dot, which the application and its sweep do not look at.
+
+Each step may be killed at any point, and waits for one that goes on although whoever began it was killed. What a
+restore has come to is told by one folder, `.before-restore` of the media volume: swap() begins by making it, forget() by
+renaming it, and each of these is one step of the file system.
 """
 
+import fcntl
 import hashlib
 import io
 import json
@@ -35,7 +41,7 @@ from typing import IO
 
 MEDIA = Path("/srv/media")
 DATA = Path("/srv/data")
-PINNED, UNPACKED, KEPT = ".backup", ".restored", ".before-restore"
+PINNED, UNPACKED, KEPT, OVER = ".backup", ".restored", ".before-restore", ".restore-is-over"
 COPY = DATA / PINNED / "database"
 NOT_KEPT = {"incoming"}  # half-received uploads
 ABOUT, SUMS = "about.json", "SHA256SUMS"
@@ -264,9 +270,8 @@ def _of_sqlite(database: str) -> list[Path]:
 
 
 def kept() -> None:
-    for top in (MEDIA, DATA):
-        if (top / KEPT).exists():
-            print(top / KEPT)
+    if (MEDIA / KEPT).exists():
+        print(MEDIA / KEPT)
 
 
 def undo(database: str = "") -> None:
@@ -285,14 +290,30 @@ def undo(database: str = "") -> None:
 
 
 def forget() -> None:
+    """The rename first: half of what was kept must not be taken for all of it."""
+    _delete(OVER)
+    if (MEDIA / KEPT).exists():
+        (MEDIA / KEPT).rename(MEDIA / OVER)
+        os.sync()
+    _delete(PINNED, UNPACKED, KEPT, OVER)
+
+
+def unpin() -> None:
+    _delete(PINNED)
+
+
+def _delete(*names: str) -> None:
     for top in (MEDIA, DATA):
-        for name in (PINNED, UNPACKED, KEPT):
-            shutil.rmtree(top / name, ignore_errors=True)
+        for name in names:
+            if (top / name).exists():
+                shutil.rmtree(top / name)
 
 
-STEPS = {step.__name__: step for step in (pin, rows, missing, pack, check, unpack, swap, kept, undo, forget)}
+STEPS = {step.__name__: step for step in (pin, rows, missing, pack, check, unpack, swap, kept, undo, forget, unpin)}
 
 if __name__ == "__main__":
+    turn = os.open(MEDIA, os.O_RDONLY)
+    fcntl.flock(turn, fcntl.LOCK_EX)
     try:
         STEPS[sys.argv[1]](*sys.argv[2:])
     except (Refusal, OSError, sqlite3.Error) as error:

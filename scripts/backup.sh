@@ -30,13 +30,15 @@ main() {
     mkdir -p "$BACKUPS"
     name=$BACKUPS/$(setting COMPOSE_PROJECT_NAME)-$(date +%Y%m%d-%H%M%S).tar
     WORK=$(mktemp -d "$BACKUPS/.unfinished.XXXXXX")
-    trap 'rm -rf "$WORK"; archive forget || true' EXIT
+    trap 'rm -rf "$WORK"; archive unpin || true' EXIT
+    archive unpin  # those of a backup that was killed
     take_copies
     say "writing the archive"
     pack > "$WORK/archive"
     say "checking it"
     check
-    ln "$WORK/archive" "$name" || die "$name is there already"
+    mv -n "$WORK/archive" "$name"
+    [[ ! -e $WORK/archive ]] || die "$name is there already"
     say "$(files) files and the database, $(($(wc -c < "$name") / 1024 / 1024)) MiB; .env, with its secrets, is not in it: keep that apart"
     echo "$name"
 }

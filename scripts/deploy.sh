@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A new version in the place of the one that runs, and no request lost: what `make deploy` runs. docs/operations.md
 #
-#   build  ->  migrate  ->  new containers of web beside the old ones  ->  healthy, and found by nginx
+#   build  ->  nginx takes its configuration, the application can be loaded  ->  migrate
+#          ->  new containers of web beside the old ones  ->  healthy, and found by nginx
 #          ->  the old ones are told to stop, finish what they have, and go  ->  gunicorn likewise  ->  the rest
 #
 # Only what changed is replaced. Cut short at any point, it goes on from there when it is run again. Should the new
@@ -24,7 +25,8 @@ main() {
     # --- touches -----------------------------------------------------------------------------------------
     "$HERE/images.sh"
     build
-    test_nginx
+    try_out "nginx does not take its new configuration" nginx -t
+    try_out "the new application cannot be loaded" -e WSGISERVER_CHECK_CONFIG=on web
     migrate || die "the database could not be migrated; what runs goes on as it was"
     roll web "$(setting WEB_REPLICAS)" 8080
     roll gunicorn 1 8081
@@ -44,6 +46,20 @@ build() {
         tail -n 40 "$log" >&2
         rm -f "$log"
         die "the images could not be built; what runs goes on as it was"
+    fi
+    rm -f "$log"
+}
+
+# `try_out COMPLAINT SERVICE ...`, before anything is touched, in a container that nobody is led to: a new one of a
+# service has its name, and so requests, as soon as it has started.
+try_out() {
+    local complaint=$1 log
+    shift
+    log=$(mktemp)
+    if ! "$HERE/compose.sh" run --rm --no-deps -T "$@" >"$log" 2>&1 </dev/null; then
+        tail -n 40 "$log" >&2
+        rm -f "$log"
+        die "$complaint; what runs goes on as it was"
     fi
     rm -f "$log"
 }
@@ -73,7 +89,9 @@ roll() {
             [[ $before == *"$container"* ]] || new+=("$container")
         done
     fi
-    take_over "$service" "$port" "${new[@]}" || abandon "$service" "$before" "${new[@]}"
+    if ((${#new[@]} < count)) || ! take_over "$service" "$port" "${new[@]}"; then
+        abandon "$service" "$before" ${new[@]+"${new[@]}"}
+    fi
     for container in ${old[@]+"${old[@]}"}; do
         retire "$service" "$container"
     done
@@ -143,13 +161,15 @@ hexadecimal() {
     printf '%02X%02X%02X%02X' "$d" "$c" "$b" "$a"
 }
 
-# Those that were there before go on.
+# Those that were there before go on, but for one that a deploy which was cut short has left, if it is not well either.
 abandon() {
     local service=$1 before=$2 container
     shift 2
     show_logs "$@"
     for container in "$@"; do
-        [[ $before == *"$container"* ]] || docker rm --force "$container" >/dev/null
+        if [[ $before != *"$container"* ]] || { (($(wc -l <<< "$before") > 1)) && ! are_healthy "$container"; }; then
+            docker rm --force "$container" >/dev/null
+        fi
     done
     die "the new $service did not become well: what it said is above. It is gone again, and the old one goes on." \
         "Mend it and deploy again; make up would start what is broken"
@@ -168,18 +188,6 @@ retire() {
 has_finished() { ! kill -0 "$1" 2>/dev/null; }
 
 # --- the rest -------------------------------------------------------------------------------------------------
-
-# Before anything is touched: a configuration that nginx does not take must not replace one that it serves by.
-test_nginx() {
-    local log
-    log=$(mktemp)
-    if ! "$HERE/compose.sh" run --rm --no-deps -T nginx -t >"$log" 2>&1 </dev/null; then
-        cat "$log" >&2
-        rm -f "$log"
-        die "nginx does not take its new configuration; what runs goes on as it was"
-    fi
-    rm -f "$log"
-}
 
 # What `make up` would do, so that it finds nothing left to do. A port can only be published by one container: a nginx
 # that changed is stopped, and the new one started. In between, for a second or as long as the uploads in it take (at most
@@ -211,14 +219,15 @@ of_the_rest() {
     done
 }
 
-# The services that are neither rolled nor one-shot, without those of profiles that are off, which 1.29 would list, too.
+# The services that are neither rolled nor one-shot, without those of which all profiles are off: 1.29 lists them, too.
 the_rest() {
-    "$HERE/compose.sh" config | awk -v on=",$(setting COMPOSE_PROFILES)," '
-        /^[a-z]/ { services = ($1 == "services:") }
-        services && /^  [a-z]/ { if (name) print name; name = $1; sub(":", "", name); profiles = 0 }
+    "$HERE/compose.sh" config | awk -v on=",$(load_images && setting COMPOSE_PROFILES)," '
+        function tell() { if (name && (!bound || wanted)) print name; name = "" }
+        /^[a-z]/ { tell(); services = ($1 == "services:") }
+        services && /^  [a-z]/ { tell(); name = $1; sub(":", "", name); profiles = bound = wanted = 0 }
         services && /^    [a-z]/ { profiles = ($1 == "profiles:") }
-        profiles && $1 == "-" && !index(on, "," $2 ",") { name = "" }
-        END { if (name) print name }' | grep -vxE 'web|gunicorn|migrate'
+        profiles && $1 == "-" { bound = 1; if (index(on, "," $2 ",")) wanted = 1 }
+        END { tell() }' | grep -vxE 'web|gunicorn|migrate'
 }
 
 main

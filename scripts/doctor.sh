@@ -58,7 +58,7 @@ look_at_settings() {
             change-me) problem "$name is still the placeholder" "replace change-me in $ENV_FILE, e.g. with what this prints: openssl rand -hex 32" ;;
         esac
     done < <(sed -n 's/^\([A-Z_]*\)=.*/\1/p' "$ROOT/.env.example")
-    [[ $(setting UPLOAD_MAX) =~ ^[1-9][0-9]*[kmgKMG]?$ ]] ||
+    is_size "$(setting UPLOAD_MAX)" ||
         problem "UPLOAD_MAX=$(setting UPLOAD_MAX) is no size" "digits and k, m or g, e.g. UPLOAD_MAX=100m"
     ((PROBLEMS > before)) || fine "settings: $ENV_FILE"
 }
@@ -75,8 +75,8 @@ look_at_clock() {
         problem "the clock says $(date), but the last commit is from later" "set the clock (timedatectl set-ntp true)"
         return
     fi
-    served=$(curl -skI --noproxy '*' -m 3 "$(address_of HTTP_PORT)/healthz" 2>/dev/null | tr -d '\r' | sed -n 's/^Date: //p') || true
-    served=$(date -d "${served:-now}" +%s 2>/dev/null || echo "$now")
+    served=$([[ ! -f $ENV_FILE ]] || docker exec "$(first_of nginx)" date +%s 2>/dev/null) || served=''
+    served=${served:-$(date +%s)}
     if ((served > now + 5 || served < now - 5)); then
         problem "the containers' clock is $((served - now)) seconds from this machine's" "restart Docker"
     else
@@ -158,9 +158,11 @@ look_at_volumes() {
 # `check_volume VOLUME USER PLACE IMAGE [TEST]`, where VOLUME may be a folder of this machine.
 check_volume() {
     # shellcheck disable=SC2016
-    local volume image user=$2 place=$3 test=${5:-'test -w "$1"'}
+    local volume image status=0 user=$2 place=$3 test=${5:-'test -w "$1"'}
     volume=$(volume_named "$1") && image=$(image_named "$4") || return 0
-    docker run --rm --network none --user "$user:$user" --entrypoint sh -v "$volume:$place" "$image" -c "$test" sh "$place" >/dev/null 2>&1 ||
+    docker run --rm --network none --user "$user:$user" --entrypoint sh -v "$volume:$place" "$image" -c "$test" sh "$place" >/dev/null 2>&1 || status=$?
+    # From 125 on it is the engine that could not: what it could not is for others to find.
+    ((status == 0 || status >= 125)) ||
         problem "user $user cannot use the volume $volume" \
             "docker run --rm --user 0 --entrypoint chown -v $volume:$place $image -R $user:$user $place"
 }
@@ -195,8 +197,8 @@ look_at_spools() {
 
 check_spool() {
     local name=$1 place=$2 volume image free largest fits
-    volume=$(volume_named "$(setting "$name")") && image=$(image_named "$3") || return 0
-    free=$(docker run --rm --network none --user 0 --entrypoint df -v "$volume:$place" "$image" -Pk "$place" | awk 'END { printf "%.0f", $4 * 1024 }')
+    is_size "$(setting UPLOAD_MAX)" && volume=$(volume_named "$(setting "$name")") && image=$(image_named "$3") || return 0
+    free=$(docker run --rm --network none --user 0 --entrypoint df -v "$volume:$place" "$image" -Pk "$place" 2>/dev/null | awk 'END { if (NR) printf "%.0f", $4 * 1024 }') || return 0
     largest=$(bytes_of "$(setting UPLOAD_MAX)")
     fits=$((free / largest))
     if ((fits < FEW_UPLOADS)); then
@@ -209,13 +211,15 @@ check_spool() {
     fi
 }
 
-# One that nginx made itself is renewed when nginx starts.
+# The one in use. One that nginx made itself is renewed when nginx starts.
 look_at_certificate() {
     local volume image said
     [[ $(setting TLS) == on ]] || return 0
     volume=$(volume_named "$(setting TLS_FOLDER)") && image=$(image_named edge) || return 0
-    said=$(docker run --rm --network none --entrypoint openssl -v "$volume:/srv/certificates:ro" "$image" \
-        x509 -in /srv/certificates/fullchain.pem -noout -enddate -checkend $((CERTIFICATE_DAYS * 86400)) 2>/dev/null) || true
+    # shellcheck disable=SC2016  # those are for the container's shell
+    said=$(docker run --rm --network none --user 10002:10002 --entrypoint sh -v "$volume:/srv/certificates:ro" "$image" -c \
+        'cd /srv/certificates; test -e fullchain.pem && file=fullchain.pem || file=self-signed.pem
+        openssl x509 -in "$file" -noout -enddate -checkend "$1"' sh $((CERTIFICATE_DAYS * 86400)) 2>/dev/null) || true
     case $said in
         *'will expire'*)
             problem "the certificate in TLS_FOLDER is not good for $CERTIFICATE_DAYS more days: $(head -n 1 <<< "$said")" \
@@ -229,6 +233,7 @@ look_at_certificate() {
 # An upload lies in nginx's spool, then in the server's, then among the photos; and several come at a time.
 look_at_disk() {
     local folder=$1 free need
+    is_size "$(setting UPLOAD_MAX)" || return 0
     [[ -d $folder ]] || folder=$ROOT
     free=$(($(df -Pk "$folder" | awk 'NR == 2 { print $4 }') * 1024))
     need=$((3 * FEW_UPLOADS * $(bytes_of "$(setting UPLOAD_MAX)") + 2 * GIB))
@@ -239,6 +244,9 @@ look_at_disk() {
         fine "disk: $((free / GIB)) GiB free under $folder"
     fi
 }
+
+# What nginx, the server and Django take for one.
+is_size() { [[ $1 =~ ^[1-9][0-9]*[kmgKMG]?$ ]]; }
 
 bytes_of() {
     local digits=${1%[kmgKMG]}
@@ -254,6 +262,7 @@ look_at_ports() {
     local name port holder ours before=$PROBLEMS
     ours="container $(setting COMPOSE_PROJECT_NAME)[-_]"
     for name in HTTP_PORT HTTPS_PORT GUNICORN_PORT RUNSERVER_PORT PROMETHEUS_PORT GRAFANA_PORT; do
+        [[ $name != RUNSERVER_PORT ]] || has_profile demo || continue
         [[ $name != PROMETHEUS_PORT ]] || has_profile monitoring || has_profile prometheus || continue
         [[ $name != GRAFANA_PORT ]] || has_profile monitoring || continue
         port=$(setting "$name")

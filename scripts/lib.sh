@@ -53,7 +53,7 @@ is_required() { [[ $1 != GRAFANA_PASSWORD ]] || has_profile monitoring; }
 value_in() { sed -n -e "s/^$2=//p" "$1" | tail -n 1 | sed -e 's/^"\(.*\)"$/\1/' -e "s/^'\(.*\)'\$/\1/"; }
 
 # The address a person on this machine would type for what listens on the port NAME: 0.0.0.0 is not one. With TLS=on the
-# site is on HTTPS_PORT.
+# site is on HTTPS_PORT. What is there to compare with is on 127.0.0.1 alone.
 address_of() {
     local name=$1 scheme=http host port
     if [[ $(setting TLS) == on && $name != RUNSERVER_PORT ]]; then
@@ -61,6 +61,7 @@ address_of() {
         [[ $name != HTTP_PORT ]] || name=HTTPS_PORT
     fi
     host=$(setting BIND_ADDRESS)
+    case $name in GUNICORN_PORT | RUNSERVER_PORT) host=127.0.0.1 ;; esac
     case $host in
         0.0.0.0) host=127.0.0.1 ;;
         '[::]' | ::) host='[::1]' ;;
@@ -169,7 +170,7 @@ containers_of() {
 # One that runs. Not by `compose exec`: 1.29 knows only the container with the number 1, which a deploy replaces by 2.
 first_of() { containers_of "$1" --filter status=running | head -n 1; }
 
-# Only one of deploy, backup and restore at a time; the other ones wait for $1 seconds, then give up. The kernel drops
+# Only one of up, down, deploy, backup and restore at a time; the other ones wait for $1 seconds, then give up. The kernel drops
 # the lock with the process, however that ends.
 hold_lock() {
     local file
@@ -228,8 +229,8 @@ are_healthy() {
     for container in "$@"; do
         state=$(docker inspect -f '{{.State.Status}} {{with .State.Health}}{{.Status}}{{else}}healthy{{end}} {{.RestartCount}}' "$container") || return 2
         case $state in
-            exited* | dead* | *' '[3-9] | *' '[1-9][0-9]*) return 2 ;;
             'running healthy '*) ;;
+            created* | exited* | dead* | *' '[3-9] | *' '[1-9][0-9]*) return 2 ;;
             *) return 1 ;;
         esac
     done
@@ -253,7 +254,7 @@ source_of() {
     docker inspect -f "{{range .Mounts}}{{if eq .Destination \"$2\"}}{{if eq .Type \"volume\"}}{{.Name}}{{else}}{{.Source}}{{end}}{{end}}{{end}}" "$1"
 }
 
-# What kind of database the stack has, and for SQLite where it is.
+# What kind of database the stack has, and for SQLite where it is, without the options that the address may have.
 database_kind() {
     case $(setting DATABASE_URL) in
         sqlite:////srv/data/*) echo sqlite ;;
@@ -263,6 +264,7 @@ database_kind() {
 database_path() {
     local url
     url=$(setting DATABASE_URL)
+    url=${url%%\?*}
     [[ $url != sqlite:* ]] || printf '%s\n' "${url#sqlite:///}"
 }
 

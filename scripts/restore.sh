@@ -28,18 +28,19 @@ main() {
         return
     fi
     look_at_archive "$file"
-    [[ -z $(archive kept) ]] || die "an earlier restore was cut short; bring back what was there before it: scripts/restore.sh --undo"
+    ! is_kept || die "an earlier restore was cut short; bring back what was there before it: scripts/restore.sh --undo"
     agreed "$file" || die "nothing was changed"
 
     # --- touches -----------------------------------------------------------------------------------------
     trap give_back EXIT
     STATE=unpacking
+    forget  # what a restore or a backup that was killed has left
     say "unpacking beside what is there"
     unpack "$file"
     say "stopping what uses it (nginx goes on, and answers 502 in the meantime)"
     read -r -d '' -a USERS < <(users_of_data) || true
     STATE=stopped
-    docker stop "${USERS[@]}" >/dev/null
+    stop_users
     say "exchanging"
     STATE=swapped
     archive swap "$DATABASE"
@@ -85,18 +86,26 @@ unpack() {
         archive unpack < "$1"
         return
     fi
-    postgres dropdb -U uploads --if-exists uploads_restored
     postgres createdb -U uploads uploads_restored
     archive unpack < "$1" | postgres pg_restore -U uploads --exit-on-error --no-owner --dbname=uploads_restored
 }
 
-# Whatever has the application's code, and so its database, open.
+# What was there before a restore that has not come to its end.
+is_kept() {
+    local kept
+    kept=$(archive kept) || die "whether anything is kept from before cannot be seen; nothing more was touched"
+    [[ -n $kept ]]
+}
+
+# Whatever has the application's code, and so its database, open; also what a restore that was killed has stopped.
 users_of_data() {
     local service
     for service in web gunicorn runserver; do
-        containers_of "$service" --filter status=running --filter status=restarting
+        containers_of "$service" --filter status=running --filter status=restarting --filter status=exited
     done
 }
+
+stop_users() { docker stop "${USERS[@]}" >/dev/null; }
 
 # Sessions that somebody has open would keep a database from being renamed.
 exchange_databases() {
@@ -137,23 +146,28 @@ give_back() {
     exit "$status"
 }
 
+# Killed in between, it can be run again.
 bring_back() {
-    docker stop "${USERS[@]}" >/dev/null
-    archive undo "$DATABASE" || return 1
-    if [[ $KIND == postgresql ]] && has_database uploads_before; then
-        postgres dropdb -U uploads --if-exists --force uploads || return 1
-        rename_database uploads_before uploads || return 1
+    stop_users || return 1
+    if is_kept; then
+        archive undo "$DATABASE" || return 1
+        # This one is of the same restore: before it kept anything it has dropped any other.
+        if [[ $KIND == postgresql ]] && has_database uploads_before; then
+            postgres dropdb -U uploads --if-exists --force uploads || return 1
+            rename_database uploads_before uploads || return 1
+        fi
     fi
-    forget
+    forget || return 1
     start_users || return 1
     say "what was there is back, and runs"
 }
 
 undo_killed() {
-    read -r -d '' -a USERS < <(for service in web gunicorn runserver; do containers_of "$service"; done) || true
+    read -r -d '' -a USERS < <(users_of_data) || true
     bring_back || die "it could not be brought back"
 }
 
+# What is kept first: from then on the databases beside it are nobody's.
 forget() {
     archive forget
     [[ $KIND == sqlite ]] || postgres dropdb -U uploads --if-exists --force uploads_restored

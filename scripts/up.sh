@@ -19,6 +19,7 @@ main() {
 
     # --- touches -----------------------------------------------------------------------------------------
     "$HERE/env.sh"
+    hold_lock 900
     refuse_taken_ports
     "$HERE/images.sh"
     say "building the images (only what changed)"

@@ -17,7 +17,7 @@ APP = ROOT / "app"
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "__main__": {"cli", "healthcheck"},
-    "cli": {"__init__", "settings", "supervisor"},
+    "cli": {"__init__", "settings", "supervisor", "worker"},
     "healthcheck": {"sockets"},
     "supervisor": {
         "accesslog",

@@ -55,6 +55,17 @@ def default(variable: str) -> float:
     return float(re.search(rf"(?m)^#{variable}=(\d+)$", (ROOT / ".env.example").read_text())[1])  # type: ignore[index]  # a missing one fails
 
 
+def made(variable: str, of: float) -> float:
+    """What nginx/entrypoint.sh makes of another number: so many times it, and some more."""
+    expression = rf"(?m)^ *{variable}=\$\(\((\d+) \* [A-Z_]+(?: \+ (\d+))?\)\)$"
+    times, more = re.search(expression, (ROOT / "nginx/entrypoint.sh").read_text()).groups()  # type: ignore[union-attr]  # a missing one fails
+    return int(times) * of + int(more or 0)
+
+
+def worker_connections() -> float:
+    return made("WORKER_CONNECTIONS", default("TOTAL_CONNECTIONS"))
+
+
 def lock_timeout() -> float:
     """How long SQLite waits for another writer."""
     return float(re.search(r'"timeout": (\d+),', (ROOT / "app/config/settings.py").read_text())[1])  # type: ignore[index]  # a missing one fails
@@ -113,11 +124,11 @@ CHAINS |= {
     ],
     "nginx says 429 before it runs out of connections, of which a request takes two": [
         ("TOTAL_CONNECTIONS", lambda: default("TOTAL_CONNECTIONS")),
-        ("half of worker_connections", lambda: nginx("worker_connections", "nginx.conf.template") / 2),
+        ("half of worker_connections", lambda: worker_connections() / 2),
     ],
     "nginx runs out of connections before it runs out of descriptors, of which an upload takes a third": [
-        ("three for each two of worker_connections", lambda: nginx("worker_connections", "nginx.conf.template") * 1.5),
-        ("worker_rlimit_nofile", lambda: nginx("worker_rlimit_nofile", "nginx.conf.template")),
+        ("three for each two of worker_connections", lambda: worker_connections() * 1.5),
+        ("worker_rlimit_nofile", lambda: made("OPEN_FILES", worker_connections())),
     ],
     "what nginx lets through, one process of web can hold": [
         ("TOTAL_CONNECTIONS", lambda: default("TOTAL_CONNECTIONS")),

@@ -17,6 +17,9 @@ from wsgiserver import __version__
 from wsgiserver import settings as given
 from wsgiserver.settings import SettingError, Settings
 from wsgiserver.supervisor import Supervisor
+from wsgiserver.worker import loaded
+
+_NOT_LOADED: Final = 3
 
 # What people look for who come from gunicorn, where the nearest name would not help.
 _GUNICORN: Final = {
@@ -37,7 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _fill_standard_streams()
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        supervisor = Supervisor(*_understood(arguments))
+        application, settings = _understood(arguments)
+        if settings.check_config:
+            return _checked(application)
+        supervisor = Supervisor(application, settings)
     except (SettingError, OSError) as error:
         print(f"wsgiserver: {error}", file=sys.stderr)  # noqa: T201 - the command line speaks to people
         return 1 if isinstance(error, OSError) else 2
@@ -49,6 +55,11 @@ def _fill_standard_streams() -> None:
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004 - standard error
         pass
     os.close(fd)
+
+
+def _checked(application: str) -> int:
+    """Load it and say what is wrong with it, as a worker would; listen nowhere."""
+    return _NOT_LOADED if isinstance(loaded(application), BaseException) else 0
 
 
 def _understood(arguments: Sequence[str]) -> tuple[str, Settings]:

@@ -165,6 +165,9 @@ class Settings:
     reload: bool = _setting(
         default=False, parse=flag, meaning="for development: replace a worker when its code changes", shown="no"
     )
+    check_config: bool = _setting(
+        default=False, parse=flag, meaning="only look at the settings, and import the application", shown="no"
+    )
     forwarded_allow_ips: tuple[str, ...] = _setting(
         (), names, "proxies whose X-Forwarded-* are believed: addresses, networks, or * for any", shown="none"
     )

@@ -41,6 +41,11 @@ def secret(name: str, environ: Mapping[str, str] = os.environ) -> str:
     return value
 
 
+def is_unset(password: str) -> bool:
+    """Whether it is what .env.example has in its place."""
+    return password.strip().lower() == _PLACEHOLDERS[0]
+
+
 def flag(name: str, *, default: bool, environ: Mapping[str, str] = os.environ) -> bool:
     value = text(name, environ=environ).lower()
     if not value:

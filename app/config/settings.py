@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
 
 from config import env, logs
 
@@ -86,6 +87,8 @@ def _database(url: str) -> dict[str, Any]:
         _VAR.mkdir(exist_ok=True)  # SQLite creates the file, not the folder
         url = f"sqlite:///{_VAR / 'db.sqlite3'}"
     database: dict[str, Any] = dict(dj_database_url.parse(url))
+    if env.is_unset(str(database["PASSWORD"])):
+        raise ImproperlyConfigured("The password in DATABASE_URL is still a placeholder: set POSTGRES_PASSWORD.")
     database.update(CONN_MAX_AGE=60, CONN_HEALTH_CHECKS=True)  # seconds
     options: dict[str, Any] = {}
     if database["ENGINE"] == "django.db.backends.sqlite3":

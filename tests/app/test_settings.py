@@ -20,6 +20,7 @@ def manage(environment: dict[str, str], *arguments: str) -> subprocess.Completed
     [
         ({"SECRET_KEY": ""}, "SECRET_KEY is not set. Run `make env`"),
         ({"SECRET_KEY": "change-me"}, "SECRET_KEY is still a placeholder"),
+        ({"DATABASE_URL": "postgres://uploads:change-me@db/uploads"}, "DATABASE_URL is still a placeholder"),
         ({"UPLOAD_MAX": "lots"}, "UPLOAD_MAX=lots is not a size"),
         ({"GALLERY_PUBLIC": "perhaps"}, "GALLERY_PUBLIC=perhaps is neither true nor false"),
     ],

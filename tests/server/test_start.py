@@ -76,6 +76,28 @@ def test_preload_and_reload(serve: Serve) -> None:
     assert "only one of them" in server.error_output
 
 
+# --- Only looking -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["tests.server.application"], 0, ""),
+        (["tests.server.application", "-w", "many"], 2, "--workers"),
+        (["no.such.module"], 3, "application-not-loaded"),
+    ],
+)
+def test_check_config(arguments: list[str], code: int, said: str) -> None:
+    """On a port that is taken, which does not matter, because it listens nowhere."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        bind = f"127.0.0.1:{taken.getsockname()[1]}"
+        command = [sys.executable, "-m", "wsgiserver", *arguments, "--check-config", "--bind", bind]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, cwd=ROOT)
+    assert done.returncode == code
+    assert said in done.stderr
+    assert done.stdout == ""
+
+
 # --- Sockets ----------------------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,8 @@ Each replaces or stops gunicorn's container, out of which a Stack looks around: 
 import contextlib
 import hashlib
 import io
+import os
+import signal
 import subprocess
 import tarfile
 import threading
@@ -215,8 +217,13 @@ def backup(stack: Stack, folder: Path) -> Path:
     path = Path(made.stdout.strip())
     assert path.stat().st_mode & 0o777 == 0o600
     assert [entry.name for entry in folder.iterdir()] == [path.name]
-    assert stack.exec("gunicorn", "sh", "-c", "ls -d /srv/media/.b* /srv/data/.b* 2>/dev/null; true") == ""
+    assert leftovers(stack) == ""
     return path
+
+
+def leftovers(stack: Stack) -> str:
+    """Of backups and restores, in the volumes."""
+    return stack.exec("gunicorn", "sh", "-c", "ls -d /srv/media/.[br]* /srv/data/.[br]* 2>/dev/null; true")
 
 
 def check_round_trip(stack: Stack, photo: Picture, name: str, folder: Path) -> Path:
@@ -239,7 +246,7 @@ def check_round_trip(stack: Stack, photo: Picture, name: str, folder: Path) -> P
     assert stack.state() == (rows, files)
     for number in range(3):
         assert stack.probe("photo", f"{number}-{name}")["file_sha256"] == photo.sha256
-    assert stack.exec("gunicorn", "sh", "-c", "ls -d /srv/media/.[br]* /srv/data/.[br]* 2>/dev/null; true") == ""
+    assert leftovers(stack) == ""
     eventually(lambda: _takes(stack, f"after-{name}", photo), 60, "nginx has found web again, and it takes uploads")
     return kept
 
@@ -247,6 +254,50 @@ def check_round_trip(stack: Stack, photo: Picture, name: str, folder: Path) -> P
 def _takes(stack: Stack, name: str, photo: Picture) -> bool:
     with stack.nginx("web") as wire:
         return exchange(wire, CHUNKED(name, photo.content), stack.token).status in {200, 201}
+
+
+# --- restoring that fails, or is killed -------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def unharmed(stack: Stack, photo: Picture, name: str) -> Iterator[None]:
+    """Rows and files are afterwards what they were, nothing else is left, and uploads are taken."""
+    upload(stack, name, photo)
+    before = stack.state()
+    yield
+    renewed(stack)
+    assert stack.state() == before
+    assert stack.probe("photo", name)["file_sha256"] == photo.sha256
+    assert leftovers(stack) == ""
+    eventually(lambda: _takes(stack, f"after-{name}", photo), 60, "nginx has found web again, and it takes uploads")
+
+
+def check_fails(stack: Stack, archive: Path, reason: str) -> None:
+    """What was there is brought back."""
+    failed = attempt(stack, "restore.sh", str(archive), YES="1")
+    assert (failed.returncode, "what was there is back" in failed.stderr) == (1, True), failed.stderr
+    assert reason in failed.stderr
+
+
+def kill_restore(stack: Stack, archive: Path, point: str) -> None:
+    """With all that it has started on this machine, when it says that it has come to this point."""
+    command = [str(SCRIPTS / "restore.sh"), str(archive)]
+    environment = {**stack.environment, "YES": "1"}
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    ) as process:
+        assert process.stderr
+        said = ""
+        while point not in said:
+            line = process.stderr.readline()
+            assert line, f"it ended before: {said}"
+            said += line
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def undo(stack: Stack) -> None:
+    undone = attempt(stack, "restore.sh", "--undo")
+    assert (undone.returncode, "what was there is back" in undone.stderr) == (0, True), undone.stderr
 
 
 def sums(entries: dict[str, bytes]) -> bytes:

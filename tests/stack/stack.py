@@ -260,7 +260,7 @@ class Stack:
     @cached_property
     def trust(self) -> ssl.SSLContext:
         """Believes in the certificate that nginx made for itself, and in no other."""
-        return ssl.create_default_context(cadata=self.exec("nginx", "cat", "/srv/certificates/fullchain.pem"))
+        return ssl.create_default_context(cadata=self.exec("nginx", "cat", "/srv/certificates/self-signed.pem"))
 
     @cached_property
     def _neighbour(self) -> str:

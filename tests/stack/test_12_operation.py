@@ -11,16 +11,34 @@ import sqlite3
 import subprocess
 import tarfile
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from bench.soak import Soak, Tally, growing, report
-from tests.stack.operating import archive_of, attempt, check_deploy, check_round_trip, delete, ids, renewed, upload
+from bench.soak import OFTEN, Soak, Tally, growing, report
+from tests.stack.operating import (
+    archive_of,
+    attempt,
+    backup,
+    check_deploy,
+    check_fails,
+    check_round_trip,
+    ids,
+    kill_restore,
+    leftovers,
+    renewed,
+    undo,
+    unharmed,
+    upload,
+)
 from tests.stack.pictures import Picture
 from tests.stack.stack import SCRIPTS, Stack, clean_environment, free_ports, run
-from tests.stack.starting import FIRST_START, ready, started
+from tests.stack.starting import FIRST_START, overlaid, ready, started
+
+# With an option, as the scripts may meet it.
+DATABASE_URL = "sqlite:////srv/data/db.sqlite3?timeout=20"
 
 pytestmark = pytest.mark.timeout(FIRST_START)  # the first one starts the stack; and others have the machine, too
 
@@ -31,7 +49,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         with Stack(Path(given).resolve()) as running:
             yield ready(running)
         return
-    with started(tmp_path_factory.mktemp("operation"), "operation") as new:
+    with started(tmp_path_factory.mktemp("operation"), "operation", DATABASE_URL=DATABASE_URL) as new:
         yield new
 
 
@@ -44,8 +62,9 @@ def test_a_deploy_loses_no_request(stack: Stack, photo: Picture, name: str) -> N
 
 # Setting -> a value that cannot be, what is said, and what the logs say.
 BROKEN = {
-    "WEB_WORKERS": ("none", "the new web did not become well", "'none' will not do"),
-    "SECRET_KEY": ("short", "the database could not be migrated", "fewer than 32 characters"),
+    "WEB_WORKERS": ("none", "the new application cannot be loaded", "'none' will not do"),
+    "SECRET_KEY": ("short", "the new application cannot be loaded", "fewer than 32 characters"),
+    "DEMO_PASSWORD": ("change-me", "the database could not be migrated", "a placeholder"),
     "LOGIN_RATE": ("none", "nginx does not take its new configuration", "LOGIN_RATE=none is no rate"),
 }
 
@@ -62,7 +81,37 @@ def test_what_is_broken_leaves_the_old_one_in_place(stack: Stack, photo: Picture
     upload(stack, name, photo)
 
 
+# What Compose is told of web, over compose.yaml -> what the logs say.
+UNWELL = {
+    "it ends when it is not only looked at": (
+        """{command: ["sh", "-c", "echo not today; [ $$WSGISERVER_CHECK_CONFIG ]"]}""",
+        "not today",
+    ),
+    "none can be made beside the old one": (
+        "{container_name: $NGINX}",
+        "did not start all of them",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNWELL)
+def test_what_does_not_become_well_leaves_the_old_one_in_place(
+    stack: Stack, photo: Picture, name: str, tmp_path: Path, case: str
+) -> None:
+    web, reason = UNWELL[case]
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(f"services: {{web: {web}}}".replace("$NGINX", stack.container("nginx")["Name"].lstrip("/")))
+    before = ids(stack)
+    deploy = attempt(stack, "deploy.sh", **overlaid(overlay))
+    assert deploy.returncode == 1
+    assert "the new web did not become well" in deploy.stderr, deploy.stderr
+    assert reason in deploy.stderr
+    assert ids(stack) == before
+    upload(stack, name, photo)
+
+
 def test_nothing_changed_is_fine(stack: Stack) -> None:
+    assert attempt(stack, "deploy.sh", WEB_THREADS="3").returncode == 0
     before = ids(stack)
     deploy = attempt(stack, "deploy.sh", WEB_THREADS="3")
     assert (deploy.returncode, "nothing had changed" in deploy.stderr) == (0, True), deploy.stderr
@@ -161,19 +210,45 @@ def test_a_restore_that_fails_brings_back_what_was_there(
     stack: Stack, photo: Picture, name: str, tmp_path: Path
 ) -> None:
     """Its sums are right, but what it calls a database is none; that shows when it is brought up to date."""
-    upload(stack, name, photo)
-    before = stack.state()
     archive = archive_of(
         tmp_path / "archive.tar",
         {"about.json": b"{}", "database.sqlite3": b"not a database", "media/originals/00/x.jpg": b"x"},
     )
-    failed = attempt(stack, "restore.sh", str(archive), YES="1")
-    renewed(stack)
-    assert (failed.returncode, "what was there is back" in failed.stderr) == (1, True), failed.stderr
+    with unharmed(stack, photo, name):
+        check_fails(stack, archive, "could not be brought up to date")
+
+
+def test_a_restore_that_is_killed_early_can_be_begun_again(
+    stack: Stack, photo: Picture, name: str, tmp_path: Path
+) -> None:
+    """Of what is there nothing has been touched yet; half of the archive lies beside it."""
+    upload(stack, name, photo)
+    archive, before = backup(stack, tmp_path), stack.state()
+    kill_restore(stack, archive, "unpacking")
     assert stack.state() == before
-    assert stack.probe("photo", name)["file_sha256"] == photo.sha256
-    assert stack.exec("gunicorn", "sh", "-c", "ls -d /srv/media/.[br]* /srv/data/.[br]* 2>/dev/null; true") == ""
-    delete(stack, name)
+    restored = attempt(stack, "restore.sh", str(archive), YES="1")
+    renewed(stack)
+    assert restored.returncode == 0, restored.stderr
+    assert stack.state() == before
+    assert leftovers(stack) == ""
+
+
+@pytest.mark.parametrize("point", ["exchanging", "migrating"])
+def test_a_restore_that_is_killed_can_be_undone(
+    stack: Stack, sound: bytes, photo: Picture, name: str, tmp_path: Path, point: str
+) -> None:
+    """Even if the stack was started in between, and a backup made."""
+    archive = tmp_path / "archive.tar"
+    archive.write_bytes(sound)
+    with unharmed(stack, photo, name):
+        kill_restore(stack, archive, point)
+        if point == "migrating":
+            stack.script("up.sh")
+            renewed(stack)
+            refused = attempt(stack, "restore.sh", str(archive), YES="1")
+            assert (refused.returncode, "restore.sh --undo" in refused.stderr) == (1, True), refused.stderr
+            assert attempt(stack, "backup.sh", BACKUPS=str(tmp_path / "between")).returncode == 0
+        undo(stack)
 
 
 # --- doctor -----------------------------------------------------------------------------------------------------------
@@ -286,15 +361,32 @@ def test_a_short_soak_loses_nothing(stack: Stack, capsys: pytest.CaptureFixture[
     tally = Soak(stack, seconds=10).run()
     assert report(tally)
     assert capsys.readouterr().out.endswith("\nlost: 0\n")
-    for what in ("upload: stored", "download: intact", "hang_up: done"):
-        assert tally.counts[what] > 0, what
     assert tally.counts["worker killed"] + tally.counts["web reloaded"] > 0
     assert any(name.startswith("web") for name in tally.held)
 
 
-def test_what_a_soak_lost_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert not report(Tally(lost=["cat.jpg: 404"]))
-    assert capsys.readouterr().out.endswith("LOST cat.jpg: 404\nlost: 1\n")
+BUSY = dict.fromkeys(OFTEN, 1)
+
+
+@pytest.mark.parametrize(
+    ("lost", "counts", "said"),
+    [
+        (["cat.jpg: 404"], BUSY, "LOST cat.jpg: 404\nlost: 1\n"),
+        ([], BUSY | {"upload: told 401": 3}, "WRONG upload: told 401: nobody gave cause for that\nlost: 0\n"),
+        ([], BUSY | {"view: hung": 1}, "WRONG view: hung: nobody gave cause for that\nlost: 0\n"),
+        ([], dict.fromkeys(OFTEN[1:], 1), "NEVER upload: stored\nlost: 0\n"),
+    ],
+)
+def test_what_a_soak_found_is_told(
+    capsys: pytest.CaptureFixture[str], lost: list[str], counts: dict[str, int], said: str
+) -> None:
+    assert not report(Tally(lost=lost, counts=Counter(counts)))
+    assert capsys.readouterr().out.endswith(said)
+
+
+def test_being_told_of_a_fault_is_no_loss(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(Tally(counts=Counter(BUSY | {"upload: told 502": 3, "view: cut off": 1})))
+    assert capsys.readouterr().out.endswith("\nlost: 0\n")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ PROTOCOL = "performance.getEntriesByType('navigation')[0].nextHopProtocol"
 def certificate(production: Stack, tmp_path: Path) -> Path:
     """What a client has to believe in."""
     path = tmp_path / "certificate.pem"
-    path.write_text(production.exec("nginx", "cat", "/srv/certificates/fullchain.pem"))
+    path.write_text(production.exec("nginx", "cat", "/srv/certificates/self-signed.pem"))
     return path
 
 

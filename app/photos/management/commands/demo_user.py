@@ -11,8 +11,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: object, **options: object) -> None:
         name, password = env.text("DEMO_USER", "demo"), env.text("DEMO_PASSWORD")
-        if not password:
-            raise CommandError("DEMO_PASSWORD is empty. Run `make env`, which writes a random one to .env, or set it.")
+        if not password or env.is_unset(password):
+            raise CommandError(
+                "DEMO_PASSWORD is empty or a placeholder. Run `make env`, which writes a random one to .env, or set it."
+            )
         user, is_new = User.objects.get_or_create(username=name)
         if not is_new and user.check_password(password):
             self.stderr.write(f"User {name} is there already.")
