@@ -3,11 +3,12 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help up down dev env doctor deploy backup restore soak logs ps shell token build test coverage check bench lock clean
+.PHONY: help up down dev env doctor deploy backup restore spool soak logs ps shell token build test coverage check bench lock clean
 
 S ?=
 ARGS ?=
 FILE ?=
+SIZE ?=
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--no-config --custom-compile-command "make lock"
 
@@ -33,6 +34,8 @@ backup:  ## database and photos into one file of backups/, while it runs
 	@scripts/backup.sh
 restore:  ## put a backup in the place of what is there (FILE=backups/NAME.tar; asks, YES=1 does not)
 	@scripts/restore.sh $(FILE)
+spool:  ## give uploads disks of a fixed size to be received on (sudo make spool SIZE=20g)
+	@scripts/spool.sh $(SIZE)
 soak:  ## half an hour of traffic and trouble on a stack of its own; nothing may be lost (MINUTES=30)
 	@scripts/soak.sh
 

@@ -21,8 +21,8 @@ Pins are hard links: a photo that is deleted while the archive is written is sti
 all else that it makes begin with a dot, which the application and its sweep do not look at.
 
 Each step may be killed at any point, and waits for one that goes on although whoever began it was killed. What a
-restore has come to is told by one folder, `.before-restore` of the media volume: swap() begins by making it, forget() by
-renaming it, and each of these is one step of the file system.
+restore has come to is told by one folder, `.before-restore` of the media volume: swap() begins by making it, and
+forget() by renaming it.
 """
 
 import fcntl

@@ -5,8 +5,6 @@ set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 
 PROBLEMS=0
-MIB=$((1024 * 1024))
-GIB=$((1024 * MIB))
 FEW_UPLOADS=4  # of the largest size: as many at a time are no rush
 CERTIFICATE_DAYS=21
 
@@ -243,19 +241,6 @@ look_at_disk() {
     else
         fine "disk: $((free / GIB)) GiB free under $folder"
     fi
-}
-
-# What nginx, the server and Django take for one.
-is_size() { [[ $1 =~ ^[1-9][0-9]*[kmgKMG]?$ ]]; }
-
-bytes_of() {
-    local digits=${1%[kmgKMG]}
-    case $1 in
-        *[kK]) echo $((digits * 1024)) ;;
-        *[mM]) echo $((digits * 1024 * 1024)) ;;
-        *[gG]) echo $((digits * GIB)) ;;
-        *) echo "$digits" ;;
-    esac
 }
 
 look_at_ports() {

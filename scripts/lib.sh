@@ -71,6 +71,25 @@ address_of() {
     printf '%s://%s%s' "$scheme" "$host" "$port"
 }
 
+# --- sizes ----------------------------------------------------------------------------------------------------
+
+KIB=1024
+MIB=$((1024 * KIB))
+GIB=$((1024 * MIB))
+
+# What nginx, the server and Django take for one.
+is_size() { [[ $1 =~ ^[1-9][0-9]*[kmgKMG]?$ ]]; }
+
+bytes_of() {
+    local digits=${1%[kmgKMG]}
+    case $1 in
+        *[kK]) echo $((digits * KIB)) ;;
+        *[mM]) echo $((digits * MIB)) ;;
+        *[gG]) echo $((digits * GIB)) ;;
+        *) echo "$digits" ;;
+    esac
+}
+
 # --- the engine -----------------------------------------------------------------------------------------------
 
 # Why containers cannot be used here, with the remedy, in one line; nothing if they can.

@@ -6,6 +6,7 @@ OPERATION_ENV_FILE=file pytest tests/stack/test_12_operation.py     use the stac
 import contextlib
 import datetime as dt
 import os
+import shutil
 import socket
 import sqlite3
 import subprocess
@@ -13,6 +14,7 @@ import tarfile
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -352,6 +354,52 @@ def test_doctor_looks_when_the_certificate_ends(
     assert ("is not good for 21 more days" in said) is is_told, said
     end = dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
     assert str(end.year) in next(line for line in said.splitlines() if "certificate" in line)
+
+
+# --- spools of a fixed size -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mkfs.ext4"), reason="only root makes disks")
+def test_spools_of_a_fixed_size_are_made_and_taken_away(
+    stack: Stack, patient: tuple[Path, Callable[..., str]], tmp_path: Path
+) -> None:
+    env_file, _ = patient
+    before = env_file.read_text()
+    fstab = tmp_path / "fstab"
+    fstab.write_text("# what was there before\n")
+    places = {"ENV_FILE": str(env_file), "SPOOLS": str(tmp_path / "disks"), "FSTAB": str(fstab)}
+    spool = partial(attempt, stack, "spool.sh", **places)
+
+    too_small = spool("20m")
+    assert (too_small.returncode, "no room for two uploads" in too_small.stderr) == (1, True), too_small.stderr
+    assert env_file.read_text() == before
+    made = spool("80m")
+    assert made.returncode == 0, made.stderr
+    try:
+        assert f"NGINX_SPOOL={tmp_path}/disks/nginx\nWEB_SPOOL={tmp_path}/disks/web\n" in env_file.read_text()
+        assert [line.split()[1:3] for line in fstab.read_text().splitlines()[1:]] == [
+            [f"{tmp_path}/disks/{name}", "ext4"] for name in ("nginx", "web")
+        ]
+        said = doctor(env_file)
+        assert "cannot use the volume" not in said
+        assert said.count("room for 4 uploads of UPLOAD_MAX at a time") == 2, said
+        with_spool = [
+            "docker",
+            "run",
+            "--detach",
+            "--rm",
+            "--entrypoint=sleep",
+            f"--volume={tmp_path}/disks/web:/spool",
+        ]
+        user = run(*with_spool, image(stack, "web"), "60").strip()
+        assert "a container uses it" in spool("0").stderr.replace(f"{tmp_path}/disks/web", "it")
+        run("docker", "rm", "--force", user)
+    finally:
+        gone = spool("0")
+    assert gone.returncode == 0, gone.stderr
+    assert env_file.read_text() == before
+    assert fstab.read_text() == "# what was there before\n"
+    assert not list((tmp_path / "disks").iterdir())
 
 
 # --- soak -------------------------------------------------------------------------------------------------------------
