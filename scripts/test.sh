@@ -9,20 +9,24 @@ source "$(dirname "$0")/lib.sh"
 HERE=$ROOT/scripts
 PYTEST=$ROOT/.venv/bin/pytest
 FAILED=()
+BESIDE=''
 
 main() {
     local trouble
     cd "$ROOT"
     OUTPUT=$(mktemp -d)
-    trap 'rm -rf "$OUTPUT"' EXIT
+    trap '[[ -z $BESIDE ]] || kill "$BESIDE"; rm -rf "$OUTPUT"' EXIT
     "$HERE/venv.sh" dev
-    part "on this machine" "$PYTEST" tests --ignore=tests/stack "$@"
     trouble=$(engine_trouble)
     if [[ -z $trouble ]]; then
         "$HERE/images.sh"
         build_test_image
-        part "in the image" in_image pytest -p no:cacheprovider tests/server tests/app tests/frameworks "$@"
-        # One stack at a time.
+        beside "in the image" in_image pytest -p no:cacheprovider tests/server tests/app tests/frameworks "$@"
+    fi
+    part "on this machine" "$PYTEST" tests --ignore=tests/stack "$@"
+    if [[ -z $trouble ]]; then
+        ended "in the image"
+        # One stack at a time, but for that of test_12_operation.py.
         part "on a running stack" "$PYTEST" tests/stack --ignore=tests/stack/production --ignore=tests/stack/cramped "$@"
         part "on a stack with little room" "$PYTEST" tests/stack/cramped "$@"
         part "on a stack as in production" "$PYTEST" tests/stack/production "$@"
@@ -34,14 +38,34 @@ main() {
     ((${#FAILED[@]} == 0)) || exit 1
 }
 
-# Runs one part and goes on to the next whatever becomes of it. 5: with these arguments it has no test.
+# Runs one part and goes on to the next whatever becomes of it.
 part() {
     local name=$1 status=0
     shift
     say "tests $name"
     "$@" 2>&1 | tee "$OUTPUT/$name" || status=${PIPESTATUS[0]}
-    ((status == 0 || status == 5)) || FAILED+=("$name")
+    judge "$name" "$status"
 }
+
+# Starts a part beside the next one, because both wait a lot. What it says comes when it is `ended`, in one piece.
+beside() {
+    local name=$1
+    shift
+    "$@" >"$OUTPUT/$name" 2>&1 &
+    BESIDE=$!
+}
+
+ended() {
+    local name=$1 status=0
+    say "tests $name, which ran beside those"
+    wait "$BESIDE" || status=$?
+    BESIDE=''
+    cat "$OUTPUT/$name"
+    judge "$name" "$status"
+}
+
+# 5: with these arguments it has no test.
+judge() { (($2 == 0 || $2 == 5)) || FAILED+=("$1"); }
 
 build_test_image() {
     local builder=(docker build --target test --tag "$(test_image)" --build-arg PYTHON_IMAGE --build-arg NGINX_IMAGE .)

@@ -113,6 +113,8 @@ NAMES = re.findall(
     X-Forwarded-User X-Forwarded-Ssl X-Forwarded-Protocol X-Forwarded-Scheme X-Forwarded-Uri X-Forwarded-Path
     X-Forwarded-Method X-Forwarded-Email X-Forwarded-Groups X-Forwarded-Client-Cert Forwarded X-Real-IP X-Client-IP
     X-Cluster-Client-IP True-Client-IP CF-Connecting-IP X-Scheme X-Host X-Remote-User Remote-User Remote-Groups
+    Remote-Email Remote-Name X-Auth-Request-User X-Auth-Request-Email X-Auth-Request-Groups
+    X-Auth-Request-Preferred-Username X-Auth-Request-Access-Token
     X-Request-ID X-Original-URL X-Rewrite-URL X-Accel-Redirect X-Accel-Buffering X-Accel-Charset X-Accel-Expires
     X-Accel-Limit-Rate X-Accel-Mapping X-Body-File X-Sendfile-Type Proxy TE Upgrade Keep-Alive
     """,

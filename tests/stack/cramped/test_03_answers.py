@@ -1,6 +1,7 @@
 """web is killed in the middle of an answer: a client must not take the part that it got for the whole."""
 
 import contextlib
+import http.client
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -26,6 +27,7 @@ def reading(stack: Stack, uploads: Ledger, *routes: Callable[[], Wire]) -> Itera
         for wire in readers:
             wire.send(Request("GET", f"/photos/{upload.name}", {}).head(wire.host, None))
             assert b" 200 " in wire.reader.readline()
+            assert http.client.parse_headers(wire.reader)["Content-Length"] == str(HUGE)
         yield readers
     uploads.delete(upload)
 
