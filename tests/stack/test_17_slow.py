@@ -61,8 +61,8 @@ def trickling(stack: Stack, service: str, how: str, count: int = MANY) -> Iterat
 
 def connections(stack: Stack, service: str) -> int:
     """To its port, in any state in which it holds a descriptor: ESTABLISHED, CLOSE_WAIT."""
-    lines = [line.split() for line in stack.exec(service, "cat", "/proc/net/tcp").splitlines()[1:]]
-    return sum(local.endswith(f":{PORTS[service]:04X}") and state in {"01", "08"} for _, local, _, state, *_ in lines)
+    own = f":{PORTS[service]:04X}"
+    return sum(local.endswith(own) and state in {"01", "08"} for local, _, state in stack.sockets(service))
 
 
 def open_files(stack: Stack) -> str:
