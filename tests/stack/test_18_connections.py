@@ -84,8 +84,8 @@ def check_refused(upload: Upload, status: int, error: str) -> None:
 def test_the_network_between_nginx_and_web_is_cut(stack: Stack) -> None:
     """Clients are told, and gunicorn's do not mind. When web is back, perhaps with another address, nginx finds it.
 
-    A streamed upload hangs as long as the network does, or until a time limit (proxy_read_timeout, 70 s). Of two, one
-    client waits for that, and the other loses patience.
+    A streamed upload hangs as long as the network does, or until a time limit: proxy_send_timeout (30 s) with something
+    left to send, proxy_read_timeout (70 s) with nothing. Of two clients one waits for that, the other loses patience.
     """
     with trouble(stack) as uploads:
         buffered = [uploads.begin(*way) for way in THROUGH_NGINX if way[0] == "buffered"]
