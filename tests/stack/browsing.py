@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, FilePayload, Page, Response, expect, sy
 from tests.stack.pictures import Picture
 from tests.stack.stack import Stack
 
+expect.set_options(timeout=60_000)  # milliseconds; its own limit, 5 s, is not the one that a context has
 BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
 
 

@@ -24,6 +24,7 @@ from tests.stack.stack import Stack
 from tests.stack.starting import may_start_a_stack, ready, started
 
 
+@pytest.hookimpl(trylast=True)  # when -k has taken its choice
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     may_start_a_stack(items, Path(__file__).parent)
 

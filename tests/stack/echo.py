@@ -8,18 +8,17 @@ the stack's nginx image with settings of one's own, on free ports of loopback.
 """
 
 import io
-import json
 import re
 import subprocess
 import tarfile
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import yaml
 
-from tests.stack.stack import COMPOSE, EXAMPLE, ROOT, SETTING, Stack, eventually, free_ports, run
+from tests.stack.stack import EXAMPLE, ROOT, SETTING, Stack, eventually, free_ports, log_of, run
 from tests.stack.wire import Answer, Tcp, Tls, Wire, read_answer
 
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
@@ -74,8 +73,7 @@ class Backends:
     def __init__(self, stack: Stack, programs: Mapping[str, str] | None = None) -> None:
         self._programs = programs or {}
         self.images = {name: stack.container(name)["Config"]["Image"] for name in ("nginx", "web")}
-        # Whoever clears up after a run that was cut short finds these by the labels, as if they were Compose's.
-        self.labels = [f"--label={COMPOSE}.project={stack.project}", f"--label={COMPOSE}.oneoff=True"]
+        self.labels = stack.labels
         self.network = f"{stack.project}-echo-{uuid.uuid4().hex[:8]}"
         self.containers: dict[str, str] = {}
 
@@ -103,7 +101,7 @@ class Backends:
         ).strip()
 
     def logs(self, service: str) -> str:
-        return logs(self.containers[service])
+        return log_of(self.containers[service])
 
     def __exit__(self, *error: object) -> None:
         if self.containers:
@@ -138,22 +136,24 @@ class Edge:
         self.container = ""
 
     def __enter__(self) -> Self:
-        for _ in range(3):  # a port that was free may be taken by now
-            try:
-                self._create()
-                run("docker", "start", self.container)
-                break
-            except AssertionError as error:
-                self.__exit__()
-                trouble = error
-        else:
-            raise trouble
         try:
+            self._start()
             self.wait_until_up()
         except BaseException:
             self.__exit__()
             raise
         return self
+
+    def _start(self, attempts: int = 3) -> None:
+        """On ports that were free; one may be taken by now."""
+        try:
+            self._create()
+            run("docker", "start", self.container)
+        except AssertionError:
+            if attempts == 1:
+                raise
+            self.__exit__()
+            self._start(attempts - 1)
 
     def _create(self) -> None:
         self.ports = dict(zip(INSIDE, free_ports(len(INSIDE)), strict=True))
@@ -171,10 +171,7 @@ class Edge:
 
         def is_up() -> bool:
             try:
-                return (
-                    ask(self.wire("web"), b"GET / HTTP/1.1\r\nHost: localhost\r\nX: %s\r\n\r\n" % (b"x" * (64 << 10)))
-                    is not None
-                )
+                return ask(self.wire("web"), TOO_LARGE) is not None
             except OSError:
                 return False
 
@@ -190,11 +187,7 @@ class Edge:
         return run("docker", "exec", self.container, *command)
 
     def logs(self) -> str:
-        return logs(self.container)
-
-    def log_lines(self) -> Iterable[dict[str, Any]]:
-        """What it logged of requests; a line that is no JSON fails."""
-        return [json.loads(line) for line in self.logs().splitlines() if line.startswith("{")]
+        return log_of(self.container)
 
     def restart(self) -> None:
         run("docker", "restart", self.container)
@@ -230,9 +223,3 @@ def put(container: str, path: str, text: str) -> None:
         entry.size, entry.mode = len(text.encode()), 0o644
         archive.addfile(entry, io.BytesIO(text.encode()))
     subprocess.run(["docker", "cp", "-", f"{container}:/"], input=data.getvalue(), check=True, timeout=60)
-
-
-def logs(container: str) -> str:
-    command = ["docker", "logs", container]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True, timeout=60)
-    return done.stdout.decode(errors="replace")

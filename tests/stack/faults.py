@@ -10,15 +10,28 @@ one check that ends each of them.
 
 import contextlib
 import itertools
+import subprocess
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from tests.stack import pictures
 from tests.stack.pictures import Picture
-from tests.stack.stack import Stack, eventually
-from tests.stack.wire import CHUNKED, SHAPES, Answer, Request, Shape, Wire, exchange, read_answer, with_length
+from tests.stack.stack import KILL_WHEN_STORING, Stack, eventually
+from tests.stack.wire import (
+    CHUNKED,
+    SHAPES,
+    Answer,
+    Request,
+    Shape,
+    Wire,
+    exchange,
+    may_break,
+    read_answer,
+    with_length,
+)
 
 HALF = 20  # pieces of 64 KB: of a photo's 3 MB, less than half
 NUDGE = 16  # bytes
@@ -85,13 +98,13 @@ class Upload:
     def finish(self) -> Answer | None:
         """Send what is left, or as much as is taken, and read the answer if there is one."""
         self.is_waiting, self.is_whole = False, True
-        with contextlib.suppress(OSError):  # an answer may be there all the same
+        with may_break():  # an answer may be there all the same
             self.send()
         return self.hear()
 
     def hear(self) -> Answer | None:
         self.is_waiting = False
-        with self.in_use, contextlib.suppress(OSError):
+        with self.in_use, may_break():
             self.answer = read_answer(self.wire)
         return self.answer
 
@@ -180,11 +193,12 @@ class Ledger:
         sent, each = [], itertools.cycle(["buffered", "streamed"])
 
         def send_one() -> None:
-            with contextlib.suppress(OSError):  # nobody listens just now
+            with may_break():  # nobody listens just now
                 sent.append(self.whole(next(each)))
 
         with in_background(0.1, send_one):
             yield
+        assert sent, "there was no traffic"
         assert {upload.status for upload in sent} <= {201} | self.unknown
 
 
@@ -239,11 +253,20 @@ def wait_until_well(stack: Stack) -> None:
 
 
 def is_reached(stack: Stack) -> bool:
-    try:
-        with stack.nginx("web") as wire:
-            return exchange(wire, Request("GET", "/healthz", {}), token=None).status == 200
-    except OSError:
-        return False
+    with may_break(), stack.nginx("web") as wire:
+        return exchange(wire, Request("GET", "/healthz", {}), token=None).status == 200
+    return False
+
+
+@contextlib.contextmanager
+def killer_within(container: dict[str, Any], moment: str, folder: str) -> Iterator[None]:
+    """Kills the container at a moment of storing (stack.KILL_WHEN_STORING), or not at all if that does not come."""
+    command = ["docker", "exec", "-i", container["Id"], "python", "-c", KILL_WHEN_STORING, moment, folder]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as killer:
+        assert killer.stdout
+        assert killer.stdout.readline() == b"ready\n"
+        yield
+        killer.communicate()
 
 
 def check_all_or_nothing(stack: Stack, ledger: Ledger, rows: set[str], files: set[str]) -> None:

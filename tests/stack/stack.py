@@ -45,44 +45,45 @@ def kill_all():
         os.kill(pid, signal.SIGKILL)
 """
 WORKERS = _FAMILY + "print(*workers())\n"
-KILL_ONE_WORKER = _FAMILY + "os.kill(max(workers()), signal.SIGKILL)\n"  # the first is web's for health and metrics
+# The one with the most connections; not the oldest, which is web's for health and metrics.
+KILL_ONE_WORKER = (
+    _FAMILY
+    + """
+def sockets(pid):
+    return sum(file.is_socket() for file in Path(f"/proc/{pid}/fd").iterdir())
+os.kill(max(sorted(workers())[1:], key=sockets), signal.SIGKILL)
+"""
+)
 RELOAD = _FAMILY + "[os.kill(pid, signal.SIGHUP) for pid in children(1)]\n"
 # All processes but the init. From the inside, because the engine does not restart what `docker kill` ended.
 KILL = ["sh", "-c", "kill -KILL -1"]
 KILL_WORKERS = _FAMILY + "[os.kill(pid, signal.SIGKILL) for pid in workers()]\n"
 
-# At the moment when a new file appears in one of the media folders: says "ready", then watches.
-KILL_AT_NEW_FILE = (
-    _FAMILY
-    + """
-def files():
-    return {path for pattern in ("*", "*/*") for path in Path(top).glob(pattern) if path.is_file()}
-top = f"/srv/media/{sys.argv[1]}"
-before = files()
-print("ready", flush=True)
-while not files() - before:
-    pass
-kill_all()
-"""
-)
-
-# At the moment when a process of this very container has a file open in that media folder. Ends with its stdin.
-KILL_AT_OPEN_FILE = (
+# Kills all at a moment of storing a photo, in one of the media folders: "new", when a file appears there, whoever made
+# it; "open", when a process of this very container has opened one there. Says "ready", and watches until stdin ends.
+KILL_WHEN_STORING = (
     _FAMILY
     + """
 import select
-def is_open(folder):
+top = f"/srv/media/{sys.argv[2]}/"
+def files():
+    return {path for pattern in ("*", "*/*") for path in Path(top).glob(pattern) if path.is_file()}
+def open_files():
+    found = set()
     for link in Path("/proc").glob("[0-9]*/fd/*"):
         try:
-            if os.readlink(link).startswith(folder):
-                return True
+            found.add(os.readlink(link))
         except OSError:
             pass
-    return False
+    return {path for path in found if path.startswith(top)}
+look = {"new": files, "open": open_files}[sys.argv[1]]
+before = look()
 print("ready", flush=True)
-while not is_open(f"/srv/media/{sys.argv[1]}/"):
-    if select.select([sys.stdin], [], [], 0)[0]:
+is_over = False
+while not look() - before:
+    if is_over:
         sys.exit()
+    is_over = bool(select.select([sys.stdin], [], [], 0)[0])  # and then a last look
 kill_all()
 """
 )
@@ -121,6 +122,13 @@ def run(*command: str, env: dict[str, str] | None = None, timeout: float = 120) 
         f"{' '.join(command)}: exit {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
     )
     return done.stdout
+
+
+def log_of(container: str, *options: str) -> str:
+    """What it said, on either stream."""
+    command = ["docker", "logs", *options, container]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True, timeout=60)
+    return done.stdout.decode(errors="replace")
 
 
 def finish(process: subprocess.Popen[str]) -> None:
@@ -162,6 +170,8 @@ class Stack:
         self._settings = {**defaults, **dict(re.findall(r"(?m)^([A-Z_]+)=(.*)$", env_file.read_text()))}
         self.environment = {**clean_environment(), **environment, "ENV_FILE": str(env_file)}
         self.project = self._settings["COMPOSE_PROJECT_NAME"]
+        # For what a test adds: whoever clears up after a run that was cut short finds it, as if it were Compose's.
+        self.labels = [f"--label={COMPOSE}.project={self.project}", f"--label={COMPOSE}.oneoff=True"]
         self.limit = int(self._settings["UPLOAD_MAX"][:-1]) * UNITS[self._settings["UPLOAD_MAX"][-1]]
         self.user, self.password = self._settings["DEMO_USER"], self._settings["DEMO_PASSWORD"]
         self.ports = {
@@ -231,8 +241,7 @@ class Stack:
         return self.logs_of(self.container(service))
 
     def logs_of(self, container: dict[str, Any]) -> str:
-        command = ["docker", "logs", "--since", container["State"]["StartedAt"], container["Id"]]
-        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True).stdout
+        return log_of(container["Id"], "--since", container["State"]["StartedAt"])
 
     def requests(self) -> list[dict[str, Any]]:
         """What nginx has logged since it was started last, a dictionary for each request."""
@@ -245,6 +254,11 @@ class Stack:
         containers = run("docker", "ps", "--quiet", *self._filters(service)).split()
         assert containers, f"{service} does not run"
         return "".join(run("docker", "exec", container, *command) for container in containers)
+
+    def sockets(self, service: str) -> list[tuple[str, str, str]]:
+        """Own address, peer's and state of each TCP socket (IPv4), in the kernel's hexadecimals: proc_pid_net(5)."""
+        rows = [line.split() for line in self.exec(service, "cat", "/proc/net/tcp").splitlines()]
+        return [(row[1], row[2], row[3]) for row in rows if row[0] != "sl"]
 
     def relay(self, service: str, port: int = 8000) -> Relayed:
         """To a service that publishes nothing, out of the container next to it."""
@@ -287,8 +301,8 @@ class Stack:
         """What happens inside leaves no row and no file, half-received ones included."""
         before = self.state()
         yield
-        eventually(lambda: self.state() == before, 5, f"rows and files are what they were: {before}")
-        eventually(lambda: not self.leftovers(), 5, "no half-received body is left")
+        eventually(lambda: self.state() == before, 30, f"rows and files are what they were: {before}")
+        eventually(lambda: not self.leftovers(), 30, "no half-received body is left")
 
     # --- life and death -------------------------------------------------------------------------------------------
 

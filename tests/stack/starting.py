@@ -21,7 +21,7 @@ UPLOAD_MAX = "52m"  # not the default; above the largest of test_10_matrix.py, a
 
 def may_start_a_stack(items: list[pytest.Item], folder: Path) -> None:
     """The first test of the folder takes as long as its fixtures do."""
-    ours = [item for item in items if folder in item.path.parents]
+    ours = [item for item in items if item.path.parent == folder]
     if ours:
         ours[0].add_marker(pytest.mark.timeout(FIRST_START))
 

@@ -50,7 +50,7 @@ def test_the_logs_know_the_request_by_the_id_that_the_client_got(stack: Stack, n
         answer = exchange(wire, with_length(name, pictures.text().content), stack.token)
     request_id = answer.json()["request_id"]
     for service in ("nginx", "web"):
-        eventually(lambda at=service: request_id in stack.logs(at), 5, f"{service} has logged it")  # type: ignore[misc]  # a default binds the loop's value
+        eventually(lambda at=service: request_id in stack.logs(at), 30, f"{service} has logged it")  # type: ignore[misc]  # a default binds the loop's value
 
 
 def test_one_bad_file_of_a_form_refuses_all(stack: Stack, api: requests.Session, photo: Picture, name: str) -> None:

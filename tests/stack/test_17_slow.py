@@ -1,7 +1,7 @@
 """Clients that are slow on purpose hold connections, and nothing that others need.
 
 They come out of the container next to web (trickle.py), so that their address is not ours. While they are there, others
-are served: what that takes is printed, and bounded only so that a test that would hang fails.
+are served, and none of the slow ones has to be given up for that; how long it takes is printed, and does not matter.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ import json
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,10 @@ from tests.stack.wire import CHUNKED, Request, Wire, exchange
 
 MANY = 300
 PER_CLIENT = 100  # CLIENT_CONNECTIONS
-SERVED_WITHIN = 120.0  # seconds; they take some hundredths where nothing else runs
+# Seconds in which one request has to be served while none of the slow ones is given up. It may not be the first: some
+# are given up every 10 s, and on a busy machine (40 others on two cores) a page took 2 s, an upload 4. But what is only
+# served when a slow one has gone never is.
+AT_ONCE_WITHIN = 120.0
 PORTS = {"nginx": 8080, "web": 8000}
 
 
@@ -61,8 +64,8 @@ def trickling(stack: Stack, service: str, how: str, count: int = MANY) -> Iterat
 
 def connections(stack: Stack, service: str) -> int:
     """To its port, in any state in which it holds a descriptor: ESTABLISHED, CLOSE_WAIT."""
-    lines = [line.split() for line in stack.exec(service, "cat", "/proc/net/tcp").splitlines()[1:]]
-    return sum(local.endswith(f":{PORTS[service]:04X}") and state in {"01", "08"} for _, local, _, state, *_ in lines)
+    own = f":{PORTS[service]:04X}"
+    return sum(local.endswith(own) and state in {"01", "08"} for local, _, state in stack.sockets(service))
 
 
 def open_files(stack: Stack) -> str:
@@ -70,24 +73,33 @@ def open_files(stack: Stack) -> str:
     return stack.exec("web", "sh", "-c", "ls -l /proc/[0-9]*/fd 2>/dev/null | grep -F /var/spool/wsgiserver || true")
 
 
-def check_served(wire: Wire, request: Request, token: str | None, status: int) -> None:
+def check_served(wire: Wire, request: Request, token: str | None) -> None:
     started = time.monotonic()
     with wire:
         answer = exchange(wire, request, token)
-    took = time.monotonic() - started
-    print(f"{request.method} {request.target}: {took:.2f} s")  # noqa: T201
-    assert answer.status == status, answer.body
-    assert took < SERVED_WITHIN
+    print(f"{request.method} {request.target}: {time.monotonic() - started:.2f} s")  # noqa: T201
+    assert answer.status in {200, 201}, answer.body
 
 
-def check_others_are_served(stack: Stack, service: str, photo: Picture, name: str) -> None:
+def check_at_once(slow: Slow, count: int, serve: Callable[[], None]) -> None:
+    """It works while all slow ones are there, and they are the same ones afterwards."""
+
+    def is_served() -> bool:
+        before = slow()
+        serve()
+        return before["open"] == count and slow() == before
+
+    eventually(is_served, AT_ONCE_WITHIN, f"others are served while {count} are slow: {slow()}")
+
+
+def check_others_are_served(stack: Stack, service: str, slow: Slow, count: int, photo: Picture, name: str) -> None:
     """A page and an upload, each on a connection of its own."""
 
     def wire() -> Wire:
         return stack.nginx("web") if service == "nginx" else stack.relay("web")
 
-    check_served(wire(), Request("GET", "/", {}), None, 200)
-    check_served(wire(), CHUNKED(name, photo.content), stack.token, 201)
+    check_at_once(slow, count, lambda: check_served(wire(), Request("GET", "/", {}), None))
+    check_at_once(slow, count, lambda: check_served(wire(), CHUNKED(name, photo.content), stack.token))
     assert stack.probe("photo", name)["file_sha256"] == photo.sha256
 
 
@@ -96,7 +108,7 @@ def test_slow_heads(stack: Stack, photo: Picture, name: str, service: str) -> No
     """Each is closed after a while, and comes again. Nothing is counted against an address before a head is there."""
     with trickling(stack, service, "heads") as slow:
         eventually(lambda: slow()["open"] == MANY, 60, "they are all there")
-        check_others_are_served(stack, service, photo, name)
+        check_others_are_served(stack, service, slow, MANY, photo, name)
         eventually(lambda: slow()["open"] == MANY, 60, "they are still there")
 
 
@@ -105,7 +117,7 @@ def test_slow_bodies_sent_to_web(stack: Stack, photo: Picture, name: str, how: s
     """Who sends less than --body-rate for too long is told so; on a slow machine that may be before the end of this."""
     with trickling(stack, "web", how) as slow:
         eventually(lambda: slow()["open"] == MANY, 60, "they are all there")
-        check_others_are_served(stack, "web", photo, name)
+        check_others_are_served(stack, "web", slow, MANY, photo, name)
         assert slow().keys() <= {"open", "408", "closed"}
 
 
@@ -114,7 +126,7 @@ def test_slow_bodies_sent_to_nginx(stack: Stack, photo: Picture, name: str, how:
     """As many as one address may have; the others of this address are told. Another address does not notice."""
     with trickling(stack, "nginx", how) as slow:
         check_limited(stack, slow)
-        check_others_are_served(stack, "nginx", photo, name)
+        check_others_are_served(stack, "nginx", slow, PER_CLIENT, photo, name)
         check_limited(stack, slow)
 
 
@@ -130,7 +142,7 @@ def test_slow_bodies_that_nginx_streams_to_web(stack: Stack, photo: Picture, nam
     """As with nginx; but web, which has them at the same time, gives them up before nginx would."""
     with trickling(stack, "nginx", "streamed") as slow:
         eventually(lambda: slow()["429"] >= MANY - PER_CLIENT, 60, "those beyond the limit are told")
-        check_others_are_served(stack, "nginx", photo, name)
+        check_others_are_served(stack, "nginx", slow, PER_CLIENT, photo, name)
         assert slow().keys() <= {"open", "429", "408", "closed"}
 
 
@@ -141,7 +153,7 @@ def test_slow_readers_of_a_large_original(stack: Stack, api: requests.Session, p
     count = PER_CLIENT - 5
     with trickling(stack, "nginx", f"/photos/{name}", count) as slow:
         eventually(lambda: slow()["open"] == count, 60, "they are all there")
-        check_others_are_served(stack, "nginx", photo, f"other-{name}")
+        check_others_are_served(stack, "nginx", slow, count, photo, f"other-{name}")
         eventually(lambda: slow()["open"] == count, 60, "they are still there")
     whole = api.get(f"{stack.url}/photos/{name}", timeout=60).content
     assert Picture(whole).sha256 == large.sha256

@@ -5,6 +5,7 @@ network that is cut between nginx and web.
 import contextlib
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -83,29 +84,30 @@ def check_refused(upload: Upload, status: int, error: str) -> None:
 def test_the_network_between_nginx_and_web_is_cut(stack: Stack) -> None:
     """Clients are told, and gunicorn's do not mind. When web is back, perhaps with another address, nginx finds it.
 
-    A streamed upload hangs as long as the network does, or until a time limit (proxy_read_timeout, 70 s); here its
-    client loses patience first.
+    A streamed upload hangs as long as the network does, or until a time limit: proxy_send_timeout (30 s) with something
+    left to send, proxy_read_timeout (70 s) with nothing. Of two clients one waits for that, the other loses patience.
     """
     with trouble(stack) as uploads:
         buffered = [uploads.begin(*way) for way in THROUGH_NGINX if way[0] == "buffered"]
         streamed = [uploads.begin(*way) for way in THROUGH_NGINX if way[0] == "streamed"]
+        patient, impatient = streamed
         # What goes into a connection that was idle when the network went waits for an answer as long.
         eventually(lambda: connections(stack) == len(streamed), 60, "nginx has no idle connection to web")
-        with cut_off(stack, "web"):
+        with cut_off(stack, "web"), ThreadPoolExecutor() as threads:
+            told = threads.submit(patient.finish)
             for upload in buffered:
                 check_told(upload.finish(), UNREACHABLE, TOO_SLOW)
             uploads.stored("gunicorn")
-            for upload in streamed:
-                upload.give_up()
+            impatient.give_up()
+            check_told(told.result(), UNREACHABLE, TOO_SLOW)
 
 
 def connections(stack: Stack) -> int:
     """From nginx to web."""
     network = stack.container("web")["NetworkSettings"]["Networks"][f"{stack.project}_inside"]
     address = int.from_bytes(socket.inet_aton(network["IPAddress"]), "little")
-    peer, established = f"{address:08X}:{8000:04X}", "01"
-    lines = [line.split() for line in stack.exec("nginx", "cat", "/proc/net/tcp").splitlines()[1:]]
-    return sum(line[2:4] == [peer, established] for line in lines)
+    web, established = f"{address:08X}:{8000:04X}", "01"
+    return sum((peer, state) == (web, established) for _, peer, state in stack.sockets("nginx"))
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ SETTINGS = {
 }
 
 
+@pytest.hookimpl(trylast=True)  # when -k has taken its choice
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     may_start_a_stack(items, Path(__file__).parent)
 

@@ -3,17 +3,24 @@
 import re
 
 from tests.stack.pictures import Picture
-from tests.stack.stack import Stack
+from tests.stack.stack import Stack, eventually
 from tests.stack.wire import CHUNKED, exchange
 
 
 def test_all_of_them_get_requests(production: Stack, photo: Picture, name: str) -> None:
     containers = production.replicas("web")
     assert len(containers) == 3
+    sent = set()
     for number in range(12):
         with production.nginx("web") as wire:
             answer = exchange(wire, CHUNKED(f"{number}-{name}", photo.content), production.token)
         assert (answer.status, answer.json()["sha256"]) == (201, photo.sha256)
-    # One that was sent on, because nobody was there, has a list.
-    asked = {address for line in production.requests() for address in re.findall(r"[0-9.]+:8000", line["upstream"])}
-    assert len(asked) == 3
+        sent.add(answer.headers["X-Request-ID"])
+    eventually(lambda: len(who_stored(production, sent)) == len(sent), 30, "nginx has logged them")
+    assert len(set(who_stored(production, sent))) == 3
+
+
+def who_stored(production: Stack, sent: set[str]) -> list[str]:
+    """The address that each was answered by: of one that was sent on, because nobody was there, the last of a list."""
+    lines = [line for line in production.requests() if line["request_id"] in sent and line["status"] == 201]
+    return [re.findall(r"[0-9.]+:8000", line["upstream"])[-1] for line in lines]

@@ -1,7 +1,4 @@
-"""Deploying, backing up and restoring where several containers of web run, behind TLS, on PostgreSQL.
-
-The last of this folder: containers are others afterwards.
-"""
+"""Deploying, backing up and restoring where several containers of web run, behind TLS, on PostgreSQL."""
 
 import subprocess
 from pathlib import Path

@@ -5,15 +5,13 @@ As in test_08_faults.py, afterwards all that was answered 201 is there, nothing 
 
 import contextlib
 import re
-import subprocess
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.stack.faults import PHOTO, SLOW, UNREACHABLE, WELL_AGAIN, check_told, trouble
+from tests.stack.faults import PHOTO, SLOW, UNREACHABLE, WELL_AGAIN, check_told, killer_within, trouble
 from tests.stack.pictures import MEGABYTE, padded
-from tests.stack.stack import KILL_AT_OPEN_FILE, Stack, eventually
+from tests.stack.stack import Stack, eventually
 from tests.stack.wire import Answer, Request, exchange
 
 pytestmark = pytest.mark.timeout(SLOW)
@@ -31,8 +29,9 @@ def ask(stack: Stack, target: str, **fields: str) -> Answer:
 
 def test_the_database_is_stopped_and_started(production: Stack) -> None:
     """Uploads are told, pages as well; what needs no database goes on."""
-    with trouble(production, may_sweep=True, unknown=frozenset({503})) as uploads:
+    with trouble(production, may_sweep=True) as uploads, contextlib.ExitStack() as afterwards:
         halves = [uploads.begin(*way) for way in (("buffered", "length"), ("streamed", "chunked"))]
+        afterwards.callback(production.compose, "start", "db")  # whatever fails here, the next test finds one
         production.compose("stop", "db")
         for upload in halves:
             check_told(upload.finish(), AWAY)
@@ -102,7 +101,7 @@ def test_a_form_that_reached_a_server_is_not_sent_to_another(production: Stack) 
     with trouble(production, may_sweep=True) as uploads:
         with contextlib.ExitStack() as killers:
             for container in webs:
-                killers.enter_context(killer_within(container))
+                killers.enter_context(killer_within(container, "open", "incoming"))
             upload = uploads.whole("buffered", "form", padded(PHOTO, production.limit - MEGABYTE))
         check_told(upload.answer, UNREACHABLE)
         assert upload.answer
@@ -115,14 +114,3 @@ def test_a_form_that_reached_a_server_is_not_sent_to_another(production: Stack) 
 
 def logged(production: Stack, request_id: str) -> list[dict[str, Any]]:
     return [line for line in production.requests() if line["request_id"] == request_id]
-
-
-@contextlib.contextmanager
-def killer_within(web: dict[str, Any]) -> Iterator[None]:
-    """Kills the container when Django has begun to store something there."""
-    command = ["docker", "exec", "-i", web["Id"], "python", "-c", KILL_AT_OPEN_FILE, "incoming"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as killer:
-        assert killer.stdout
-        assert killer.stdout.readline() == b"ready\n"
-        yield
-        killer.communicate()

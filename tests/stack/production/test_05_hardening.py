@@ -1,0 +1,12 @@
+"""What is not allowed to the containers of this stack: its database, and nginx and web with other settings."""
+
+import pytest
+
+from tests.stack import hardening
+from tests.stack.stack import Stack
+
+
+@pytest.mark.parametrize("rule", hardening.RULES)
+@pytest.mark.parametrize("service", ["nginx", "web", "gunicorn", "db"])
+def test_it_is_held_to(production: Stack, service: str, rule: str) -> None:
+    hardening.check(production, service, rule)
