@@ -13,7 +13,8 @@ import itertools
 import subprocess
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -204,20 +205,20 @@ class Ledger:
 
 @contextlib.contextmanager
 def in_background(pause: float, action: Callable[[], object]) -> Iterator[None]:
-    """Again and again, until the end of the block."""
+    """Again and again, until the end of the block. What it raises ends it, and is raised there."""
     is_over = threading.Event()
 
     def repeat() -> None:
         while not is_over.wait(pause):
             action()
 
-    thread = threading.Thread(target=repeat)
-    thread.start()
-    try:
-        yield
-    finally:
-        is_over.set()
-        thread.join()
+    with ThreadPoolExecutor(1) as thread:
+        repeating = thread.submit(repeat)
+        try:
+            yield
+        finally:
+            is_over.set()
+        repeating.result()
 
 
 @contextlib.contextmanager
@@ -226,7 +227,6 @@ def trouble(
     *,
     may_sweep: bool = False,
     unknown: frozenset[int | None] = frozenset(),
-    routes: Sequence[str] = ("buffered", "streamed"),
 ) -> Iterator[Ledger]:
     """`may_sweep`: a process was killed, so that files may lie there which are for the sweep to find.
 
@@ -235,11 +235,11 @@ def trouble(
     rows, files = stack.state()
     with contextlib.ExitStack() as wires:
         ledger = Ledger(stack, wires, UNKNOWN | unknown)
-        ledger.stored(routes[0])
+        ledger.stored()
         with ledger.patience():
             yield ledger
     wait_until_well(stack)
-    for route in routes:
+    for route in ("buffered", "streamed"):
         ledger.stored(route)
     if may_sweep:
         stack.sweep()

@@ -1,26 +1,26 @@
 """What the tests of make deploy, backup and restore share: one check for either database and any number of containers.
 
-Each replaces or stops gunicorn's container, out of which a Stack looks around: `renewed` makes it look out of the new.
+Each replaces or stops gunicorn's container, out of which a Stack looks around: hence `stack.forget()`.
 """
 
 import contextlib
 import hashlib
 import io
+import itertools
 import os
 import signal
 import subprocess
 import tarfile
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.stack.faults import in_background, trouble
 from tests.stack.pictures import Picture
-from tests.stack.stack import ROOT, SCRIPTS, Stack, eventually
-from tests.stack.wire import CHUNKED, Answer, Request, Shape, Wire, exchange, read_answer, with_length
+from tests.stack.stack import ROOT, SCRIPTS, Stack, eventually, log_of
+from tests.stack.wire import CHUNKED, Request, exchange
 
 PATIENCE = 900  # seconds for one script, on a machine that has much else to do
-HALF = 20  # pieces of 64 KB: of a photo's 3 MB, less than half
 
 
 def attempt(stack: Stack, script: str, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -34,12 +34,6 @@ def attempt(stack: Stack, script: str, *arguments: str, **settings: str) -> subp
         timeout=PATIENCE,
         check=False,
     )
-
-
-def renewed(stack: Stack) -> None:
-    stack.close()
-    for name in ("probe", "_neighbour"):
-        stack.__dict__.pop(name, None)
 
 
 def ids(stack: Stack) -> dict[str, set[str]]:
@@ -67,94 +61,52 @@ def delete(stack: Stack, name: str) -> None:
 def small_requests(stack: Stack) -> Iterator[Counter[str]]:
     """Two clients ask and ask, each on a new connection every time; gives what they hear."""
     heard: Counter[str] = Counter()
-    over = threading.Event()
 
     def ask() -> None:
-        while not over.wait(0.05):
-            try:
-                with stack.nginx("web") as wire:
-                    status = str(exchange(wire, Request("GET", "/healthz", {}), token=None).status)
-            except OSError as error:
-                status = repr(error)
-            heard[status] += 1
+        try:
+            with stack.nginx("web") as wire:
+                status = str(exchange(wire, Request("GET", "/healthz", {}), token=None).status)
+        except OSError as error:
+            status = repr(error)
+        heard[status] += 1
 
-    clients = [threading.Thread(target=ask) for _ in range(2)]
-    for client in clients:
-        client.start()
-    try:
+    with in_background(0.05, ask), in_background(0.05, ask):
         yield heard
-    finally:
-        over.set()
-        for client in clients:
-            client.join()
 
 
-class Slow:
-    """An upload of which half is sent at once, then a little now and then, so that nobody loses patience."""
-
-    def __init__(self, wire: Wire, request: Request, token: str) -> None:
-        self.wire = wire
-        pieces = iter(request.pieces)
-        wire.send(request.head(wire.host, token))
-        for _ in range(HALF):
-            wire.send(next(pieces))
-        self._rest = memoryview(b"".join(pieces))
-
-    def send_some(self) -> None:
-        self.wire.send(self._rest[:16].tobytes())
-        self._rest = self._rest[16:]
-
-    def finish(self) -> Answer:
-        self.wire.send(self._rest.tobytes())
-        return read_answer(self.wire)
+# Half of each is sent before, the other half when the old web is told to stop.
+HALVES = [("direct", "length"), ("direct", "chunked"), ("buffered", "chunked"), ("streamed", "chunked")]
 
 
-def streamed(name: str, picture: bytes) -> Request:
-    fields = {"Transfer-Encoding": "chunked"}
-    return Request("PUT", f"/streamed/api/photos/{name}", fields, CHUNKED(name, picture).pieces)
-
-
-def log_of(container: str) -> str:
-    command = ["docker", "logs", container]
-    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False).stdout
-
-
-def check_deploy(stack: Stack, photo: Picture, name: str, **settings: str) -> None:
+def check_deploy(stack: Stack, **settings: str) -> None:
     """New containers of web and gunicorn; nginx stays; and nobody notices, who uploads or asks meanwhile.
 
-    Half an upload is sent to web itself, to nginx, and through nginx to web; the other half when the old web is told to
-    stop. Another deploy at the same time is refused.
+    Another deploy at the same time is refused.
     """
     before = ids(stack)
-    with small_requests(stack) as heard, contextlib.ExitStack() as wires:
-        relays = [wires.enter_context(stack.relay("web")) for _ in range(2)]
-        through: list[Wire] = [wires.enter_context(stack.nginx("web")) for _ in range(2)]
-        shapes: list[tuple[Wire, Shape]] = list(
-            zip([*relays, *through], [with_length, CHUNKED, CHUNKED, streamed], strict=True)
-        )
-        uploads = [
-            Slow(wire, shape(f"{number}-{name}", photo.content), stack.token)
-            for number, (wire, shape) in enumerate(shapes)
-        ]
-        deploy = wires.enter_context(_deploying(stack, settings))
-        eventually(lambda: _is_told(before["web"], deploy, uploads), PATIENCE, "an old web is told to stop")
-        refused = attempt(stack, "deploy.sh", **settings)
-        assert (refused.returncode, "is at work" in refused.stderr) == (1, True), refused.stderr
-        for number, slow in enumerate(uploads):
-            answer = slow.finish()
-            assert (answer.status, answer.json()["sha256"]) == (201, photo.sha256), number
-        said = deploy.communicate(timeout=PATIENCE)[0]
-        assert deploy.returncode == 0, said
-    renewed(stack)
+    with trouble(stack) as uploads:
+        halves = [uploads.begin(*way) for way in HALVES]
+        with small_requests(stack) as heard, _deploying(stack, settings) as deploy:
+            eventually(lambda: _is_told(before["web"], deploy), PATIENCE, "an old web is told to stop")
+            refused = attempt(stack, "deploy.sh", **settings)
+            assert (refused.returncode, "is at work" in refused.stderr) == (1, True), refused.stderr
+            for upload in halves:
+                upload.finish()
+                assert upload.status == 201, str(upload)
+            said = deploy.communicate(timeout=PATIENCE)[0]
+            assert deploy.returncode == 0, said
+        stack.forget()
     assert "==> deployed" in said
     assert set(heard) == {"200"}, heard
+    check_replaced(stack, before, settings)
+
+
+def check_replaced(stack: Stack, before: dict[str, set[str]], settings: dict[str, str]) -> None:
     after = ids(stack)
     assert after["nginx"] == before["nginx"]
     for service in ("web", "gunicorn"):
         assert not after[service] & before[service], service
         assert len(after[service]) == len(before[service]), service
-    for number in range(len(uploads)):
-        assert stack.probe("photo", f"{number}-{name}")["file_sha256"] == photo.sha256
     stack.compose("up", "-d", **settings)
     assert ids(stack) == after, "what make up does finds nothing left to do"
     assert len(stack.script("token.sh").strip()) == 64, "what looks for web finds the new one"
@@ -174,10 +126,8 @@ def _deploying(stack: Stack, settings: dict[str, str]) -> Iterator[subprocess.Po
         yield process
 
 
-def _is_told(containers: set[str], deploy: subprocess.Popen[str], uploads: list[Slow]) -> bool:
+def _is_told(containers: set[str], deploy: subprocess.Popen[str]) -> bool:
     assert deploy.poll() is None, deploy.communicate()[0]
-    for each in uploads:
-        each.send_some()
     return any('"event":"stopping"' in log_of(container) for container in containers)
 
 
@@ -187,27 +137,15 @@ def _is_told(containers: set[str], deploy: subprocess.Popen[str], uploads: list[
 @contextlib.contextmanager
 def coming_and_going(stack: Stack, photo: Picture, name: str) -> Iterator[None]:
     """Photos are uploaded and deleted all the time."""
-    over = threading.Event()
-    failed: list[BaseException] = []
+    number = itertools.count()
 
     def play() -> None:
-        number = 0
-        try:
-            while not over.is_set():
-                upload(stack, f"gone-{number}-{name}", photo)
-                delete(stack, f"gone-{number}-{name}")
-                number += 1
-        except (AssertionError, OSError) as error:
-            failed.append(error)
+        passing = f"gone-{next(number)}-{name}"
+        upload(stack, passing, photo)
+        delete(stack, passing)
 
-    client = threading.Thread(target=play)
-    client.start()
-    try:
+    with in_background(0, play):
         yield
-    finally:
-        over.set()
-        client.join()
-    assert not failed, failed
 
 
 def backup(stack: Stack, folder: Path) -> Path:
@@ -241,7 +179,7 @@ def check_round_trip(stack: Stack, photo: Picture, name: str, folder: Path) -> P
     delete(stack, f"1-{name}")
     upload(stack, f"later-{name}", photo)
     restored = attempt(stack, "restore.sh", str(kept), YES="1")
-    renewed(stack)
+    stack.forget()
     assert restored.returncode == 0, restored.stderr
     assert stack.state() == (rows, files)
     for number in range(3):
@@ -265,7 +203,7 @@ def unharmed(stack: Stack, photo: Picture, name: str) -> Iterator[None]:
     upload(stack, name, photo)
     before = stack.state()
     yield
-    renewed(stack)
+    stack.forget()
     assert stack.state() == before
     assert stack.probe("photo", name)["file_sha256"] == photo.sha256
     assert leftovers(stack) == ""

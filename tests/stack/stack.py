@@ -329,10 +329,14 @@ class Stack:
             relay.close()
 
     def forget(self) -> None:
-        """What runs inside a container has ended with it; the next question starts it again."""
+        """What runs inside a container ends with it; the next question starts it again, in whichever is there then."""
         if "probe" in self.__dict__:
             self.probe.close()
             del self.probe
+        for relay in self._relays:
+            if relay.is_idle:
+                relay.close()
+        self.__dict__.pop("_neighbour", None)
 
     def __enter__(self) -> Self:
         return self

@@ -30,7 +30,6 @@ from tests.stack.operating import (
     ids,
     kill_restore,
     leftovers,
-    renewed,
     undo,
     unharmed,
     upload,
@@ -58,8 +57,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 # --- deploy -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_deploy_loses_no_request(stack: Stack, photo: Picture, name: str) -> None:
-    check_deploy(stack, photo, name, WEB_THREADS="3")
+def test_a_deploy_loses_no_request(stack: Stack) -> None:
+    check_deploy(stack, WEB_THREADS="3")
 
 
 # Setting -> a value that cannot be, what is said, and what the logs say.
@@ -229,7 +228,7 @@ def test_a_restore_that_is_killed_early_can_be_begun_again(
     kill_restore(stack, archive, "unpacking")
     assert stack.state() == before
     restored = attempt(stack, "restore.sh", str(archive), YES="1")
-    renewed(stack)
+    stack.forget()
     assert restored.returncode == 0, restored.stderr
     assert stack.state() == before
     assert leftovers(stack) == ""
@@ -246,7 +245,7 @@ def test_a_restore_that_is_killed_can_be_undone(
         kill_restore(stack, archive, point)
         if point == "migrating":
             stack.script("up.sh")
-            renewed(stack)
+            stack.forget()
             refused = attempt(stack, "restore.sh", str(archive), YES="1")
             assert (refused.returncode, "restore.sh --undo" in refused.stderr) == (1, True), refused.stderr
             assert attempt(stack, "backup.sh", BACKUPS=str(tmp_path / "between")).returncode == 0

@@ -21,8 +21,8 @@ from tests.stack.pictures import Picture
 from tests.stack.stack import Stack
 
 
-def test_a_deploy_loses_no_request(production: Stack, photo: Picture, name: str) -> None:
-    check_deploy(production, photo, name, WEB_THREADS="3")
+def test_a_deploy_loses_no_request(production: Stack) -> None:
+    check_deploy(production, WEB_THREADS="3")
     assert len(ids(production)["web"]) == 3
 
 
