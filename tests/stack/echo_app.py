@@ -1,7 +1,8 @@
 """An application that says what it got, and remembers it: the other end of the trust boundary.
 
 Runs in a container behind the real nginx (see echo.py), served by wsgiserver or by gunicorn in one process, because it
-remembers in memory. `/_seen/KEY` tells what came under a KEY, the first part of a path, /api/ before it left out.
+remembers in memory. `/_seen/KEY` tells what came under a KEY, the first part of a path, /api/ before it left out, and
+forgets it; `/_so_far/KEY` does not forget. What has no `length` there is still being read.
 """
 
 import json
@@ -26,12 +27,20 @@ def application(environ: dict[str, Any], start_response: Start) -> Iterable[byte
     request = {"target": environ["RAW_URI"], "method": environ["REQUEST_METHOD"], "environ": told}
     with _lock:
         _seen.setdefault(key, []).append(request)
-    return answer(request | receive(environ), start_response)
+    body = receive(environ)
+    with _lock:
+        request |= body
+    return answer(request, start_response)
 
 
 def seen(key: str, start_response: Start) -> Iterable[bytes]:
     with _lock:
         return answer(_seen.pop(key, []), start_response)
+
+
+def so_far(key: str, start_response: Start) -> Iterable[bytes]:
+    with _lock:
+        return answer(_seen.get(key, []), start_response)
 
 
 def original(name: str, start_response: Start) -> Iterable[bytes]:
@@ -46,7 +55,12 @@ def late(seconds: str, start_response: Start) -> Iterable[bytes]:
     return answer({}, start_response)
 
 
-SPECIAL: dict[str, Callable[[str, Start], Iterable[bytes]]] = {"_seen": seen, "_original": original, "_late": late}
+SPECIAL: dict[str, Callable[[str, Start], Iterable[bytes]]] = {
+    "_seen": seen,
+    "_so_far": so_far,
+    "_original": original,
+    "_late": late,
+}
 
 
 def receive(environ: dict[str, Any]) -> dict[str, Any]:

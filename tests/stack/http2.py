@@ -1,0 +1,232 @@
+"""HTTP/2 as it stands on the wire (RFC 9113): frames that a library would refuse to send, and what comes back for them.
+
+Field blocks are literals of HPACK (RFC 7541), never Huffman-coded nor indexed, unless a test brings the bytes of a line
+itself. Of an answer only the status is decoded: our error pages and the echoing application say the rest in the body.
+"""
+
+import functools
+import ssl
+import struct
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from http.client import HTTPMessage
+
+from tests.stack.wire import Answer, Tcp
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
+END_STREAM, END_HEADERS, PADDED, ACK = 0x1, 0x4, 0x8, 0x1
+INITIAL_WINDOW_SIZE = 4
+CANCEL = 8
+ERRORS = [  # section 7
+    *("NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT", "STREAM_CLOSED"),
+    *("FRAME_SIZE_ERROR", "REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR", "CONNECT_ERROR", "ENHANCE_YOUR_CALM"),
+]
+STATUSES = {8: 200, 9: 204, 10: 206, 11: 304, 12: 400, 13: 404, 14: 500}  # RFC 7541, appendix A
+
+Line = tuple[bytes, bytes] | bytes  # a field line: name and value, or how it is represented
+
+
+# --- frames -----------------------------------------------------------------------------------------------------------
+
+
+def frame(kind: int, stream: int, payload: bytes = b"", flags: int = 0) -> bytes:
+    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+
+def frames_in(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """Kind, flags, stream and payload of each; no more of what is no frame."""
+    while len(data) >= 9:
+        size, kind, flags, stream = int.from_bytes(data[:3], "big"), *struct.unpack(">BBI", data[3:9])
+        yield kind, flags, stream, data[9 : 9 + size]
+        data = data[9 + size :]
+
+
+def headers(stream: int, lines: Iterable[Line], *, is_all: bool = True, cuts: int = 1, is_ended: bool = True) -> bytes:
+    """The head of a message, and with `is_all` the whole, in `cuts` frames; not `is_ended`, if there should be more."""
+    block = b"".join(map(literal, lines))
+    size = -(-len(block) // cuts)
+    pieces = [block[start : start + size] for start in range(0, len(block), size)]
+    kinds = [HEADERS, *[CONTINUATION] * (len(pieces) - 1)]
+    flags = [0] * len(pieces)
+    flags[0] |= END_STREAM if is_all else 0
+    flags[-1] |= END_HEADERS if is_ended else 0
+    return b"".join(frame(kind, stream, piece, flag) for kind, piece, flag in zip(kinds, pieces, flags, strict=True))
+
+
+def data(stream: int, *pieces: bytes, is_all: bool = True, padding: int | None = None) -> bytes:
+    """A frame for each piece, and with `is_all` the end of the message."""
+    last = len(pieces) - 1
+    flags = PADDED if padding is not None else 0
+    filled = [piece if padding is None else bytes([padding]) + piece + bytes(padding) for piece in pieces]
+    return b"".join(
+        frame(DATA, stream, piece, flags | (END_STREAM if is_all and at == last else 0))
+        for at, piece in enumerate(filled)
+    )
+
+
+def reset(stream: int) -> bytes:
+    return frame(RST_STREAM, stream, struct.pack(">I", CANCEL))
+
+
+def content(sent: bytes, stream: int) -> bytes:
+    """What the DATA frames of a stream hold."""
+    return b"".join(
+        payload[1 : len(payload) - payload[0]] if flags & PADDED else payload
+        for kind, flags, of, payload in frames_in(sent)
+        if (kind, of) == (DATA, stream)
+    )
+
+
+# --- field blocks -----------------------------------------------------------------------------------------------------
+
+
+def integer(value: int, bits: int) -> bytes:
+    """RFC 7541, section 5.1; the bits before it are 0."""
+    most = (1 << bits) - 1
+    if value < most:
+        return bytes([value])
+    rest, digits = value - most, []
+    while rest >= 0x80:
+        digits.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    return bytes([most, *digits, rest])
+
+
+def string(value: bytes) -> bytes:
+    return integer(len(value), 7) + value
+
+
+def literal(line: Line, first: bytes = b"\x00") -> bytes:
+    """Without indexing (section 6.2.2), or as `first` says."""
+    return line if isinstance(line, bytes) else first + string(line[0]) + string(line[1])
+
+
+def indexed(name: bytes, value: bytes) -> bytes:
+    """To be remembered (section 6.2.1): whoever reads this finds it again as number 62."""
+    return literal((name, value), b"\x40")
+
+
+def status_of(block: bytes) -> int:
+    """It comes first in an answer; before it may be a change of the table's size."""
+    block = block.lstrip(bytes(range(0x20, 0x40)))
+    if block[0] & 0x80:
+        return STATUSES[block[0] & 0x7F]
+    assert block[0] & 0x3F in STATUSES, f"no status: {block!r}"
+    assert block[1] == 3, f"in a way that nginx does not write one: {block!r}"
+    return int(block[2:5])
+
+
+# --- connections ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Stream:
+    """What came back on one."""
+
+    status: int = 0
+    body: bytes = b""
+    is_whole: bool = False
+    error: str = ""  # of a reset; or of the connection, if that was the end
+
+    @property
+    def is_over(self) -> bool:
+        return self.is_whole or self.error != ""
+
+    @property
+    def answer(self) -> Answer | None:
+        """What is not whole is none."""
+        return Answer(self.status, HTTPMessage(), self.body) if self.is_whole else None
+
+
+@dataclass
+class Http2(Tcp):
+    """A client's side of a connection, whatever the certificate."""
+
+    port: int
+    streams: dict[int, Stream] = field(default_factory=dict)
+    end: str = ""  # why there is no connection any more
+    pongs: int = 0
+    asked: int = 100_001  # the last stream of `ask`
+
+    def __post_init__(self) -> None:
+        super().__init__(self.port, _context())
+        # Windows for all answers, of one stream and of the connection: nobody opens them any further (section 5.2).
+        settings = frame(SETTINGS, 0, struct.pack(">HI", INITIAL_WINDOW_SIZE, 1 << 30))
+        self.send(PREFACE + settings + frame(WINDOW_UPDATE, 0, struct.pack(">I", 1 << 30)))
+
+    def send(self, data: bytes) -> None:
+        """What the other side does not want to hear any more is for it to answer."""
+        try:
+            super().send(data)
+        except OSError:
+            self.end = self.end or "closed"
+
+    def handled(self) -> None:
+        """Wait until all that was sent is read: frames are handled in their order, and this one is answered."""
+        expected = self.pongs + 1
+        self.send(frame(PING, 0, b"12345678"))
+        while self.pongs < expected and not self.end:
+            self._take()
+
+    def wait(self, streams: Collection[int]) -> list[Stream]:
+        """Until there is an answer or another end to each of them."""
+        while not all(self.stream(number).is_over for number in streams):
+            self._take()
+            if self.end:
+                for number in streams:
+                    self.stream(number).error = self.stream(number).error or self.end
+        return [self.stream(number) for number in streams]
+
+    def ask(self, lines: Iterable[Line]) -> Stream:
+        """On a stream beyond those of the test."""
+        self.asked += 2
+        self.send(headers(self.asked, lines))
+        return self.wait([self.asked])[0]
+
+    def stream(self, number: int) -> Stream:
+        return self.streams.setdefault(number, Stream())
+
+    def _take(self) -> None:
+        try:
+            head = self.reader.read(9)
+            payload = self.reader.read(int.from_bytes(head[:3], "big"))
+        except ConnectionError:
+            head = b""
+        if len(head) < 9:
+            self.end = self.end or "closed"
+            return
+        kind, flags, number = struct.unpack(">BBI", head[3:])
+        if number:
+            self._take_of_stream(self.stream(number), kind, flags, payload)
+        elif kind == SETTINGS and not flags & ACK:
+            self.send(frame(SETTINGS, 0, flags=ACK))
+        elif kind == PING:
+            self.pongs += 1
+        elif kind == GOAWAY and payload[4:8] != bytes(4):  # with NO_ERROR, streams go on
+            self.end = f"goaway:{_error(payload[4:8])}"
+
+    def _take_of_stream(self, stream: Stream, kind: int, flags: int, payload: bytes) -> None:
+        assert not flags & PADDED, "nginx pads nothing"
+        if kind == HEADERS:
+            stream.status = stream.status or status_of(payload)
+        elif kind == DATA:
+            stream.body += payload
+        elif kind == RST_STREAM and not stream.is_whole:  # after an answer it stops what is still being sent
+            stream.error = f"reset:{_error(payload)}"
+        if kind in (HEADERS, DATA) and flags & END_STREAM:
+            stream.is_whole = True
+
+
+def _error(code: bytes) -> str:
+    number = int.from_bytes(code, "big")
+    return ERRORS[number] if number < len(ERRORS) else str(number)
+
+
+@functools.cache  # to make one takes longer than most exchanges
+def _context() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    return context
