@@ -232,6 +232,7 @@ def trouble(
 
     `unknown`: statuses that here say as little as those of UNKNOWN.
     """
+    wait_until_well(stack)  # a test that failed may just have started again what it had stopped
     rows, files = stack.state()
     with contextlib.ExitStack() as wires:
         ledger = Ledger(stack, wires, UNKNOWN | unknown)
