@@ -7,7 +7,6 @@ shared, being the same. Without an engine all of this folder is skipped.
     STACK_SCREENSHOTS=folder                   keep what the browser saw
 """
 
-import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from tests.stack.browsing import chromium
 from tests.stack.echo import Backends, Edge
 from tests.stack.pictures import Picture
 from tests.stack.stack import Stack
-from tests.stack.starting import may_start_a_stack, ready, started
+from tests.stack.starting import may_start_a_stack, provided
 
 
 @pytest.hookimpl(trylast=True)  # when -k has taken its choice
@@ -31,12 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    if given := os.environ.get("STACK_ENV_FILE"):
-        with Stack(Path(given).resolve()) as running:
-            yield ready(running)
-        return
-    with started(tmp_path_factory.mktemp("stack"), "test", COMPOSE_PROFILES="demo") as new:
-        yield new
+    with provided(tmp_path_factory, "stack", COMPOSE_PROFILES="demo") as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,23 @@ def overlaid(*overlays: Path) -> dict[str, str]:
 
 
 @contextmanager
+def provided(
+    factory: pytest.TempPathFactory,
+    kind: str,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    /,
+    **settings: str,
+) -> Iterator[Stack]:
+    """The stack that runs with the settings in the file that KIND_ENV_FILE names, or one of our own."""
+    if given := os.environ.get(f"{kind.upper()}_ENV_FILE"):
+        with Stack(Path(given).resolve(), environment) as running:
+            yield ready(running)
+        return
+    with started(factory.mktemp(kind), kind, environment, **settings) as new:
+        yield new
+
+
+@contextmanager
 def started(
     folder: Path, kind: str, environment: Mapping[str, str] = MappingProxyType({}), /, **settings: str
 ) -> Iterator[Stack]:

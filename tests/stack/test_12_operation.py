@@ -36,7 +36,7 @@ from tests.stack.operating import (
 )
 from tests.stack.pictures import Picture
 from tests.stack.stack import SCRIPTS, Stack, clean_environment, free_ports, run
-from tests.stack.starting import FIRST_START, overlaid, ready, started
+from tests.stack.starting import FIRST_START, overlaid, provided
 
 # With an option, as the scripts may meet it.
 DATABASE_URL = "sqlite:////srv/data/db.sqlite3?timeout=20"
@@ -46,12 +46,8 @@ pytestmark = pytest.mark.timeout(FIRST_START)  # the first one starts the stack;
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    if given := os.environ.get("OPERATION_ENV_FILE"):
-        with Stack(Path(given).resolve()) as running:
-            yield ready(running)
-        return
-    with started(tmp_path_factory.mktemp("operation"), "operation", DATABASE_URL=DATABASE_URL) as new:
-        yield new
+    with provided(tmp_path_factory, "operation", DATABASE_URL=DATABASE_URL) as running:
+        yield running
 
 
 # --- deploy -----------------------------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@
     CRAMPED_ENV_FILE=file pytest tests/stack/cramped     use the stack that runs with these settings
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from tests.stack import pictures
 from tests.stack.faults import PHOTO
 from tests.stack.pictures import MEGABYTE, Picture
 from tests.stack.stack import Stack
-from tests.stack.starting import may_start_a_stack, overlaid, ready, started
+from tests.stack.starting import may_start_a_stack, overlaid, provided
 
 VOLUMES = Path(__file__).with_name("volumes.yaml")
 SETTINGS = {
@@ -31,12 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def cramped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    if given := os.environ.get("CRAMPED_ENV_FILE"):
-        with Stack(Path(given).resolve(), overlaid(VOLUMES)) as running:
-            yield ready(running)
-        return
-    with started(tmp_path_factory.mktemp("cramped"), "cramped", overlaid(VOLUMES), **SETTINGS) as new:
-        yield new
+    with provided(tmp_path_factory, "cramped", overlaid(VOLUMES), **SETTINGS) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -5,14 +5,13 @@
     PRODUCTION_ENV_FILE=file pytest tests/stack/production     use the stack that runs with these settings
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.stack.stack import Stack
-from tests.stack.starting import may_start_a_stack, ready, started
+from tests.stack.starting import may_start_a_stack, provided
 
 SETTINGS = {
     "COMPOSE_PROFILES": "postgres",
@@ -29,9 +28,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    if given := os.environ.get("PRODUCTION_ENV_FILE"):
-        with Stack(Path(given).resolve()) as running:
-            yield ready(running)
-        return
-    with started(tmp_path_factory.mktemp("production"), "production", **SETTINGS) as new:
-        yield new
+    with provided(tmp_path_factory, "production", **SETTINGS) as running:
+        yield running
