@@ -279,6 +279,8 @@ def undo(database: str = "") -> None:
         place = MEDIA / aside.name
         if place.is_dir():
             shutil.rmtree(place)
+        else:
+            place.unlink(missing_ok=True)
         aside.rename(place)
     if database and list((DATA / KEPT).glob("*")):
         if (DATA / KEPT / Path(database).name).exists():

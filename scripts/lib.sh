@@ -288,4 +288,4 @@ database_path() {
 }
 
 # A program of PostgreSQL, beside the server, as its owner.
-postgres() { docker exec --interactive "$(first_of db)" "$@"; }
+postgres() { docker exec --interactive --env PGOPTIONS=--client-min-messages=warning "$(first_of db)" "$@"; }
