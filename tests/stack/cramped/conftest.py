@@ -19,7 +19,7 @@ from tests.stack.starting import may_start_a_stack, overlaid, provided
 VOLUMES = Path(__file__).with_name("volumes.yaml")
 SETTINGS = {
     "UPLOAD_MAX": "16m",
-    "DATABASE_URL": "sqlite:////srv/data/db.sqlite3?timeout=2",  # seconds that it waits for another writer
+    "DATABASE_URL": "sqlite:////srv/data/db.sqlite3?timeout=1",  # second that it waits for another writer
 }
 
 
