@@ -23,7 +23,7 @@ from tests.stack.faults import (
     trouble,
 )
 from tests.stack.stack import Stack, eventually, run
-from tests.stack.wire import BLOCK
+from tests.stack.wire import BLOCK, Tcp
 
 pytestmark = pytest.mark.timeout(SLOW)
 
@@ -35,10 +35,14 @@ GONE_AFTER = {"the head": 0, "one piece": 1, "half": HALF, "all but the end": PH
 
 @pytest.mark.parametrize("point", GONE_AFTER)
 def test_a_client_goes_away(stack: Stack, point: str) -> None:
-    """Whatever was cut short, and wherever: it is no upload."""
+    """Whatever was cut short, and wherever: it is no upload. Some close their connection, and some lose it."""
     with trouble(stack) as uploads:
         for way in WAYS:
             uploads.begin(*way, pieces=GONE_AFTER[point], is_stalled=True)
+        for way in THROUGH_NGINX:
+            cut_off = uploads.begin(*way, pieces=GONE_AFTER[point], is_stalled=True)
+            assert isinstance(cut_off.wire, Tcp)
+            cut_off.wire.reset()
 
 
 def test_a_client_stalls(stack: Stack) -> None:

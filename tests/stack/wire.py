@@ -12,6 +12,7 @@ import json
 import select
 import socket
 import ssl
+import struct
 import subprocess
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -131,6 +132,11 @@ class Tcp:
     def close(self) -> None:
         self.reader.close()
         self._socket.close()
+
+    def reset(self) -> None:
+        """Close it without an end: RST in the place of FIN."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
 
     def __enter__(self) -> Self:
         return self
