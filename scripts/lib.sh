@@ -189,8 +189,8 @@ containers_of() {
 # One that runs. Not by `compose exec`: 1.29 knows only the container with the number 1, which a deploy replaces by 2.
 first_of() { containers_of "$1" --filter status=running | head -n 1; }
 
-# Only one of up, down, deploy, backup and restore at a time; the other ones wait for $1 seconds, then give up. The kernel drops
-# the lock with the process, however that ends.
+# Only one of up, down, deploy, backup and restore at a time; the other ones wait for $1 seconds, then give up. The kernel
+# drops the lock with the process, however that ends.
 hold_lock() {
     local file
     mkdir -p "$ROOT/var"

@@ -169,7 +169,7 @@ undo_killed() {
 
 # What is kept first: from then on the databases beside it are nobody's.
 forget() {
-    archive forget
+    archive forget || return 1
     [[ $KIND == sqlite ]] || postgres dropdb -U uploads --if-exists --force uploads_restored
     [[ $KIND == sqlite ]] || postgres dropdb -U uploads --if-exists --force uploads_before
 }
