@@ -46,6 +46,7 @@ VALUES: dict[str, tuple[str, Any, list[str]]] = {
     "max_connections_per_address": ("7", 7, ["-1", "x"]),
     "preload": ("yes", True, ["maybe"]),
     "reload": ("yes", True, ["maybe"]),
+    "check_config": ("yes", True, ["maybe"]),
     "forwarded_allow_ips": ("10.0.0.0/8, ::1", ("10.0.0.0/8", "::1"), []),
     "proxy_protocol": ("yes", True, ["maybe"]),
     "admin_bind": ("127.0.0.1:1, unix:/x", ("127.0.0.1:1", "unix:/x"), ["", " , "]),
