@@ -68,12 +68,13 @@ try_out() {
 
 # `roll SERVICE COUNT PORT`: COUNT containers of what was built, none of what was before. PORT is nginx's for it.
 roll() {
-    local service=$1 count=${2:-1} port=$3 container all=0 new=() old=() before
+    local service=$1 count=${2:-1} port=$3 container all=0 new=() old=() before wanted
     remove_ended "$service"
+    wanted=$(settings_of "$service")
     for container in $(containers_of "$service"); do
         all=$((all + 1))
         # Those above the count go as well.
-        if is_current "$container" "$service" && ((${#new[@]} < count)); then new+=("$container"); else old+=("$container"); fi
+        if is_current "$container" "$wanted" && ((${#new[@]} < count)); then new+=("$container"); else old+=("$container"); fi
     done
     if ((${#new[@]} == count && ${#old[@]} == 0)); then
         say "$service: nothing changed"
@@ -105,13 +106,15 @@ remove_ended() {
     done
 }
 
-# What Compose would make now: the same settings, which it notes as a hash, and the same image.
+# As a hash, which Compose notes on each container.
+settings_of() { "$HERE/compose.sh" config --hash "$1" | awk '{ print $2 }'; }
+
+# What Compose would make now: with these settings, and of the image that has the name now.
 is_current() {
-    local hash image now
-    hash=$("$HERE/compose.sh" config --hash "$2" | awk '{ print $2 }')
+    local image now
     image=$(docker inspect -f '{{.Config.Image}}' "$1")
     now=$(docker image inspect -f '{{.Id}}' "$image" 2>/dev/null || true)
-    [[ $(docker inspect -f '{{index .Config.Labels "com.docker.compose.config-hash"}} {{.Image}}' "$1") == "$hash $now" ]]
+    [[ $(docker inspect -f '{{index .Config.Labels "com.docker.compose.config-hash"}} {{.Image}}' "$1") == "$2 $now" ]]
 }
 
 take_over() {
@@ -193,28 +196,29 @@ has_finished() { ! kill -0 "$1" 2>/dev/null; }
 # that changed is stopped, and the new one started. In between, for a second or as long as the uploads in it take (at most
 # stop_grace_period), clients are refused.
 update_the_rest() {
-    local container service before
-    for container in $(of_the_rest); do
-        service=$(docker inspect -f '{{index .Config.Labels "com.docker.compose.service"}}' "$container")
-        is_current "$container" "$service" ||
-            say "$service: changed, and is replaced: it does not answer for a moment"
+    local services service container before
+    read -r -d '' -a services < <(the_rest) || true
+    for service in "${services[@]}"; do
+        for container in $(containers_of "$service"); do
+            is_current "$container" "$(settings_of "$service")" ||
+                say "$service: changed, and is replaced: it does not answer for a moment"
+        done
     done
-    before=$(of_the_rest)
-    # shellcheck disable=SC2046  # one name a line
-    "$HERE/compose.sh" up -d --no-deps --remove-orphans $(the_rest) >/dev/null 2>&1 || die "not all of it started; see: make ps"
-    if [[ $before != "$(of_the_rest)" ]]; then
+    before=$(all_of "${services[@]}")
+    "$HERE/compose.sh" up -d --no-deps --remove-orphans "${services[@]}" >/dev/null 2>&1 || die "not all of it started; see: make ps"
+    if [[ $before != "$(all_of "${services[@]}")" ]]; then
         CHANGED=$((CHANGED + 1))
     fi
     # shellcheck disable=SC2046  # one id a line
-    if ! patiently "all to be healthy" 180 are_healthy $(of_the_rest); then
-        show_logs $(of_the_rest)
+    if ! patiently "all to be healthy" 180 are_healthy $(all_of "${services[@]}"); then
+        show_logs $(all_of "${services[@]}")
         die "not all of it became healthy; see: make ps"
     fi
 }
 
-of_the_rest() {
+all_of() {
     local service
-    for service in $(the_rest); do
+    for service in "$@"; do
         containers_of "$service"
     done
 }

@@ -26,8 +26,9 @@ main() {
     part "on this machine" "$PYTEST" tests --ignore=tests/stack "$@"
     if [[ -z $trouble ]]; then
         ended "in the image"
-        # One stack at a time, but for that of test_12_operation.py.
-        part "on a running stack" "$PYTEST" tests/stack --ignore=tests/stack/production --ignore=tests/stack/cramped "$@"
+        # One stack at a time.
+        part "on a running stack" "$PYTEST" tests/stack --ignore-glob='tests/stack/*/*' "$@"
+        part "on a stack that is operated" "$PYTEST" tests/stack/operation "$@"
         part "on a stack with little room" "$PYTEST" tests/stack/cramped "$@"
         part "on a stack as in production" "$PYTEST" tests/stack/production "$@"
     fi

@@ -1,0 +1,87 @@
+"""make deploy: what is sound takes over without a lost request, and what is not leaves everything as it was."""
+
+import uuid
+from pathlib import Path
+
+import pytest
+
+from tests.stack.operating import PATIENCE, attempt, check_deploy, ids, upload
+from tests.stack.pictures import Picture
+from tests.stack.stack import Stack
+from tests.stack.starting import overlaid
+
+pytestmark = pytest.mark.timeout(PATIENCE)
+
+
+def test_a_deploy_loses_no_request(stack: Stack) -> None:
+    check_deploy(stack, WEB_THREADS="3")
+
+
+# Setting -> a value that cannot be, what is said, and what the logs say.
+BROKEN = {
+    "SECRET_KEY": ("short", "the new application cannot be loaded", "fewer than 32 characters"),
+    "DEMO_PASSWORD": ("change-me", "the database could not be migrated", "a placeholder"),
+    "LOGIN_RATE": ("none", "nginx does not take its new configuration", "LOGIN_RATE=none is no rate"),
+}
+
+
+@pytest.mark.parametrize("setting", BROKEN)
+def test_what_is_broken_leaves_the_old_one_in_place(stack: Stack, photo: Picture, name: str, setting: str) -> None:
+    value, complaint, reason = BROKEN[setting]
+    before = ids(stack)
+    deploy = attempt(stack, "deploy.sh", **{"WEB_THREADS": "3", setting: value})
+    assert deploy.returncode == 1
+    assert complaint in deploy.stderr
+    assert reason in deploy.stderr
+    assert ids(stack) == before
+    upload(stack, name, photo)
+
+
+# What Compose is told of web, over compose.yaml -> what the logs say.
+UNWELL = {
+    "it ends when it is not only looked at": (
+        """{command: ["sh", "-c", "echo not today; [ $$WSGISERVER_CHECK_CONFIG ]"]}""",
+        "not today",
+    ),
+    "none can be made beside the old one": (
+        "{container_name: $NGINX}",
+        "did not start all of them",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNWELL)
+def test_what_does_not_become_well_leaves_the_old_one_in_place(
+    stack: Stack, photo: Picture, name: str, tmp_path: Path, case: str
+) -> None:
+    web, reason = UNWELL[case]
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(f"services: {{web: {web}}}".replace("$NGINX", stack.container("nginx")["Name"].lstrip("/")))
+    before = ids(stack)
+    deploy = attempt(stack, "deploy.sh", **overlaid(overlay))
+    assert deploy.returncode == 1
+    assert "the new web did not become well" in deploy.stderr, deploy.stderr
+    assert reason in deploy.stderr
+    assert ids(stack) == before
+    upload(stack, name, photo)
+
+
+def test_nothing_changed_is_fine(stack: Stack) -> None:
+    assert attempt(stack, "deploy.sh", WEB_THREADS="3").returncode == 0
+    before = ids(stack)
+    deploy = attempt(stack, "deploy.sh", WEB_THREADS="3")
+    assert (deploy.returncode, "nothing had changed" in deploy.stderr) == (0, True), deploy.stderr
+    assert ids(stack) == before
+
+
+def test_tls_can_be_switched_on_and_off(stack: Stack) -> None:
+    """The last to be replaced is nginx: the one that has to find the new web has the old setting still."""
+    for tls, replicas in (("on", "2"), ("off", "1")):
+        deploy = attempt(stack, "deploy.sh", WEB_THREADS="3", TLS=tls, WEB_REPLICAS=replicas)
+        assert deploy.returncode == 0, deploy.stderr
+
+
+@pytest.mark.parametrize("script", ["deploy.sh", "backup.sh"])
+def test_where_nothing_runs_make_up_comes_first(stack: Stack, script: str) -> None:
+    refused = attempt(stack, script, COMPOSE_PROJECT_NAME=f"uploadstack-none-{uuid.uuid4().hex}")
+    assert (refused.returncode, "run: make up" in refused.stderr) == (1, True)

@@ -1,0 +1,164 @@
+"""make doctor finds what is wrong and knows the remedy; make spool makes disks of a fixed size."""
+
+import datetime as dt
+import os
+import shutil
+import socket
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.stack.operating import PATIENCE, attempt
+from tests.stack.stack import SCRIPTS, Stack, clean_environment, free_ports, run
+
+pytestmark = pytest.mark.timeout(PATIENCE)
+
+
+def doctor(env_file: Path) -> str:
+    command = [str(SCRIPTS / "doctor.sh")]
+    environment = {**clean_environment(), "ENV_FILE": str(env_file)}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False).stdout
+
+
+@pytest.fixture
+def patient(stack: Stack, tmp_path: Path) -> Iterator[tuple[Path, Callable[..., str]]]:
+    """Settings of a stack that does not run, and what makes volumes for it, which go afterwards."""
+    project = f"uploadstack-doctor-{uuid.uuid4().hex[:8]}"
+    http, https, gunicorn, runserver = free_ports(4)
+    pairs = [f"COMPOSE_PROJECT_NAME={project}", f"HTTP_PORT={http}", f"HTTPS_PORT={https}"]
+    pairs += [f"GUNICORN_PORT={gunicorn}", f"RUNSERVER_PORT={runserver}", "UPLOAD_MAX=16m"]
+    run(str(SCRIPTS / "env.sh"), "--output", str(tmp_path / "env"), *pairs, env=clean_environment())
+    made = []
+
+    def volume(name: str, *options: str) -> str:
+        made.append(f"{project}_{name}")
+        run("docker", "volume", "create", *options, made[-1])
+        return made[-1]
+
+    yield tmp_path / "env", volume
+    for name in made:
+        run("docker", "volume", "rm", name)
+
+
+def image(stack: Stack, service: str) -> str:
+    name: str = stack.container(service)["Config"]["Image"]
+    return name
+
+
+VOLUMES = {
+    "media": ("web", "/srv/media"),
+    "data": ("web", "/srv/data"),
+    "spool": ("web", "/var/spool/wsgiserver"),
+    "nginx-spool": ("nginx", "/var/spool/nginx"),
+    "certificates": ("nginx", "/srv/certificates"),
+}
+
+
+def test_doctor_finds_volumes_of_another_user_and_knows_the_remedy(
+    stack: Stack, patient: tuple[Path, Callable[..., str]]
+) -> None:
+    """With something in them: the engine gives an empty volume the owner that the image has there."""
+    env_file, volume = patient
+    for name, (service, place) in VOLUMES.items():
+        spoil = f"touch {place}/x && chown -R 0:0 {place} && chmod 755 {place}"
+        own = ["--entrypoint", "sh", image(stack, service), "-c", spoil]
+        run("docker", "run", "--rm", "--user", "0", "-v", f"{volume(name)}:{place}", *own)
+    said = doctor(env_file)
+    assert said.count("cannot use the volume") == len(VOLUMES), said
+    remedies = [line.strip().removeprefix("-> ") for line in said.splitlines() if "--entrypoint chown" in line]
+    assert len(remedies) == len(VOLUMES)
+    for remedy in remedies:
+        run("bash", "-c", remedy)
+    assert "cannot use the volume" not in doctor(env_file)
+
+
+def test_doctor_finds_a_spool_that_is_too_small(patient: tuple[Path, Callable[..., str]]) -> None:
+    env_file, volume = patient
+    volume("nginx-spool", "--driver=local", "--opt=type=tmpfs", "--opt=device=tmpfs", "--opt=o=size=40m,uid=10002")
+    volume("spool")
+    said = doctor(env_file)
+    assert "NGINX_SPOOL" in said
+    assert "2 uploads of UPLOAD_MAX=16m at a time, the next gets 507" in said
+    assert said.count("the next gets 507") == 1, said
+
+
+def test_doctor_finds_a_port_that_is_taken_and_a_secret_that_is_none(
+    patient: tuple[Path, Callable[..., str]],
+) -> None:
+    env_file, _ = patient
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        text = env_file.read_text()
+        secret = next(line for line in text.splitlines() if line.startswith("SECRET_KEY="))
+        changed = text.replace(secret, "SECRET_KEY=change-me") + f"\nHTTPS_PORT={port}\n"
+        env_file.write_text(changed)
+        said = doctor(env_file)
+    assert f"port {port} is taken by" in said
+    assert "SECRET_KEY is still the placeholder" in said
+
+
+@pytest.mark.parametrize(("days", "is_told"), [(5, True), (60, False)])
+def test_doctor_looks_when_the_certificate_ends(
+    stack: Stack, patient: tuple[Path, Callable[..., str]], days: int, is_told: bool
+) -> None:
+    env_file, volume = patient
+    where = "-keyout /srv/certificates/privkey.pem -out /srv/certificates/fullchain.pem"
+    make = f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days {days} -subj /CN=x {where}"
+    mount = f"{volume('certificates')}:/srv/certificates"
+    run("docker", "run", "--rm", "-v", mount, "--entrypoint", "sh", image(stack, "nginx"), "-c", make)
+    with env_file.open("a") as file:
+        file.write("\nTLS=on\n")
+    said = doctor(env_file)
+    assert ("is not good for 21 more days" in said) is is_told, said
+    end = dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
+    assert str(end.year) in next(line for line in said.splitlines() if "certificate" in line)
+
+
+# --- spools of a fixed size -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mkfs.ext4"), reason="only root makes disks")
+def test_spools_of_a_fixed_size_are_made_and_taken_away(
+    stack: Stack, patient: tuple[Path, Callable[..., str]], tmp_path: Path
+) -> None:
+    env_file, _ = patient
+    before = env_file.read_text()
+    fstab = tmp_path / "fstab"
+    fstab.write_text("# what was there before\n")
+    places = {"ENV_FILE": str(env_file), "SPOOLS": str(tmp_path / "disks"), "FSTAB": str(fstab)}
+    spool = partial(attempt, stack, "spool.sh", **places)
+
+    too_small = spool("20m")
+    assert (too_small.returncode, "no room for two uploads" in too_small.stderr) == (1, True), too_small.stderr
+    assert env_file.read_text() == before
+    made = spool("80m")
+    assert made.returncode == 0, made.stderr
+    try:
+        assert f"NGINX_SPOOL={tmp_path}/disks/nginx\nWEB_SPOOL={tmp_path}/disks/web\n" in env_file.read_text()
+        assert [line.split()[1:3] for line in fstab.read_text().splitlines()[1:]] == [
+            [f"{tmp_path}/disks/{name}", "ext4"] for name in ("nginx", "web")
+        ]
+        said = doctor(env_file)
+        assert "cannot use the volume" not in said
+        assert said.count("room for 4 uploads of UPLOAD_MAX at a time") == 2, said
+        with_spool = [
+            "docker",
+            "run",
+            "--detach",
+            "--rm",
+            "--entrypoint=sleep",
+            f"--volume={tmp_path}/disks/web:/spool",
+        ]
+        user = run(*with_spool, image(stack, "web"), "60").strip()
+        assert "a container uses it" in spool("0").stderr.replace(f"{tmp_path}/disks/web", "it")
+        run("docker", "rm", "--force", user)
+    finally:
+        gone = spool("0")
+    assert gone.returncode == 0, gone.stderr
+    assert env_file.read_text() == before
+    assert fstab.read_text() == "# what was there before\n"
+    assert not list((tmp_path / "disks").iterdir())

@@ -1,0 +1,58 @@
+"""make soak: a short one, and what it says of a long one."""
+
+from collections import Counter
+
+import pytest
+
+from bench.soak import OFTEN, Soak, Tally, growing, report
+from tests.stack.operating import PATIENCE
+from tests.stack.stack import Stack
+
+pytestmark = pytest.mark.timeout(PATIENCE)
+
+
+def test_a_short_soak_loses_nothing(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    tally = Soak(stack, seconds=10).run()
+    assert report(tally)
+    assert capsys.readouterr().out.endswith("\nlost: 0\n")
+    assert tally.counts["worker killed"] + tally.counts["web reloaded"] > 0
+    assert any(name.startswith("web") for name in tally.held)
+
+
+BUSY = dict.fromkeys(OFTEN, 1)
+
+
+@pytest.mark.parametrize(
+    ("lost", "counts", "said"),
+    [
+        (["cat.jpg: 404"], BUSY, "LOST cat.jpg: 404\nlost: 1\n"),
+        ([], BUSY | {"upload: told 401": 3}, "WRONG upload: told 401: nobody gave cause for that\nlost: 0\n"),
+        ([], BUSY | {"view: hung": 1}, "WRONG view: hung: nobody gave cause for that\nlost: 0\n"),
+        ([], dict.fromkeys(OFTEN[1:], 1), "NEVER upload: stored\nlost: 0\n"),
+    ],
+)
+def test_what_a_soak_found_is_told(
+    capsys: pytest.CaptureFixture[str], lost: list[str], counts: dict[str, int], said: str
+) -> None:
+    assert not report(Tally(lost=lost, counts=Counter(counts)))
+    assert capsys.readouterr().out.endswith(said)
+
+
+def test_being_told_of_a_fault_is_no_loss(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(Tally(counts=Counter(BUSY | {"upload: told 502": 3, "view: cut off": 1})))
+    assert capsys.readouterr().out.endswith("\nlost: 0\n")
+
+
+@pytest.mark.parametrize(
+    ("looks", "grows"),
+    [
+        ([(100, 50)] * 40, False),
+        ([(100 + number % 7 * 20, 50) for number in range(40)], False),
+        ([(100 + number * 10, 50) for number in range(40)], True),
+        ([(100, 50 + number * 10) for number in range(40)], True),
+        ([(100 + number * 100, 50) for number in range(5)], False),
+    ],
+    ids=["flat", "up and down", "memory", "descriptors", "too few looks"],
+)
+def test_what_grows_without_end_is_told(looks: list[tuple[float, float]], grows: bool) -> None:
+    assert bool(growing({"web_1": looks})) is grows
