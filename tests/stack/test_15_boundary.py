@@ -160,13 +160,14 @@ def test_nothing_that_a_client_says_of_itself_arrives(
     edge: Edge, gateway: str, spelling: str, route: str, server: str, version: str
 ) -> None:
     port = edge.ports[server]
-    fields = [field for name in NAMES for field in SPELLINGS[spelling](name)]
-    data = request(f"{ROUTES[route]}x", *fields, "X-Own: arrives", version=version, host=f"localhost:{port}")
-    answer = ask(edge.wire(server), data)
-    told = echoed(answer)
-    check_boundary(told, gateway, port, "http", server)
-    assert answer
-    assert [told["environ"]["HTTP_X_REQUEST_ID"]] == answer.headers.get_all("X-Request-ID")
+    for names in (NAMES[::2], NAMES[1::2]):  # nginx takes 100 fields
+        fields = [field for name in names for field in SPELLINGS[spelling](name)]
+        data = request(f"{ROUTES[route]}x", *fields, "X-Own: arrives", version=version, host=f"localhost:{port}")
+        answer = ask(edge.wire(server), data)
+        told = echoed(answer)
+        check_boundary(told, gateway, port, "http", server)
+        assert answer
+        assert [told["environ"]["HTTP_X_REQUEST_ID"]] == answer.headers.get_all("X-Request-ID")
 
 
 @pytest.mark.parametrize("route", ROUTES)
