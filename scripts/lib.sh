@@ -50,7 +50,11 @@ has_profile() { [[ ,$(setting COMPOSE_PROFILES), == *,$1,* ]]; }
 # A line of .env that nothing reads while its profile is off may be missing: a file from an older version lacks it.
 is_required() { [[ $1 != GRAFANA_PASSWORD ]] || has_profile monitoring; }
 
-value_in() { sed -n -e "s/^$2=//p" "$1" | tail -n 1 | sed -e 's/^"\(.*\)"$/\1/' -e "s/^'\(.*\)'\$/\1/"; }
+# As both generations of Compose read it: what is in quotes; or else without blanks, and a comment after one.
+value_in() {
+    sed -n -e "s/^$2=//p" "$1" | tail -n 1 |
+        sed -e 's/^"\([^"]*\)".*/\1/' -e t -e "s/^'\([^']*\)'.*/\1/" -e t -e 's/^ *//' -e 's/ #.*//' -e 's/ *$//'
+}
 
 # The address a person on this machine would type for what listens on the port NAME: 0.0.0.0 is not one. With TLS=on the
 # site is on HTTPS_PORT. What is there to compare with is on 127.0.0.1 alone.

@@ -255,6 +255,28 @@ def test_without_grafana_s_image_the_profile_goes_on_with_prometheus(tmp_path: P
     assert done.stdout.strip() == left
 
 
+# A line of .env -> the value, as both generations of Compose have it.
+LINES = {
+    "a": "a",
+    "a # why": "a",
+    "a#b": "a#b",
+    '"a # b"': "a # b",
+    "'a b' # why": "a b",
+    "  a  ": "a",
+    "a\nIMAGE_TAG=b": "b",
+    "": "local",  # the default
+}
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_scripts_read_env_as_compose_does(tmp_path: Path, line: str) -> None:
+    (tmp_path / "env").write_text(f"IMAGE_TAG={line}\n")
+    environment = {"PATH": os.environ["PATH"], "ENV_FILE": str(tmp_path / "env")}
+    command = ["bash", "-euc", f"source {ROOT}/scripts/lib.sh; setting IMAGE_TAG"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{LINES[line]}\n"
+
+
 def test_env_sh_refuses_a_setting_that_does_not_exist(tmp_path: Path) -> None:
     assert env_sh(tmp_path / "env", "NO_SUCH=1").returncode == 1
     assert not (tmp_path / "env").exists()
