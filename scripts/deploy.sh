@@ -39,24 +39,20 @@ main() {
 }
 
 build() {
-    local log
-    log=$(mktemp)
     say "building the images (only what changed)"
-    if ! "$HERE/compose.sh" build >"$log" 2>&1; then
-        tail -n 40 "$log" >&2
-        rm -f "$log"
-        die "the images could not be built; what runs goes on as it was"
-    fi
-    rm -f "$log"
+    or_stop "the images could not be built" "$HERE/compose.sh" build
 }
 
 # `try_out COMPLAINT SERVICE ...`, before anything is touched, in a container that nobody is led to: a new one of a
 # service has its name, and so requests, as soon as it has started.
-try_out() {
+try_out() { or_stop "$1" "$HERE/compose.sh" run --rm --no-deps -T "${@:2}"; }
+
+# `or_stop COMPLAINT COMMAND`: what the command says is only of interest if it fails, and then that is the end.
+or_stop() {
     local complaint=$1 log
     shift
     log=$(mktemp)
-    if ! "$HERE/compose.sh" run --rm --no-deps -T "$@" >"$log" 2>&1 </dev/null; then
+    if ! "$@" >"$log" 2>&1 </dev/null; then
         tail -n 40 "$log" >&2
         rm -f "$log"
         die "$complaint; what runs goes on as it was"
