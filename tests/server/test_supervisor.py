@@ -22,7 +22,7 @@ def is_there(pid: int) -> bool:
     """Whether a process runs; one that has ended and was not waited for does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the latter, when it ends between open and read
         return False
 
 
@@ -174,27 +174,27 @@ def test_a_worker_that_dies_young_is_not_replaced_without_a_pause(serve: Serve) 
 
 def test_workers_end_when_the_supervisor_is_killed(serve: Serve) -> None:
     server = serve("-w", "2", "--threads", "2")
-    slow = server.client().send(request("GET", "/wait"))
-    server.waiting(1)
-    workers = server.workers(2)
-    server.signal(signal.SIGKILL)
-    server.ended()
-    poll(server.refuses, "the workers to have heard of it")
-    server.open_gate()
-    assert slow.answer().body == b"waited", "not before it has finished"
-    poll(lambda: not any(map(is_there, workers)), "the workers to end")
-    slow.socket.close()
+    with server.client() as slow:
+        slow.send(request("GET", "/wait"))
+        server.waiting(1)
+        workers = server.workers(2)
+        server.signal(signal.SIGKILL)
+        server.ended()
+        poll(server.refuses, "the workers to have heard of it")
+        server.open_gate()
+        assert slow.answer().body == b"waited", "not before it has finished"
+        poll(lambda: not any(map(is_there, workers)), "the workers to end")
 
 
 def test_orphans_do_not_outlive_the_graceful_timeout(serve: Serve) -> None:
     server = serve("--threads", "2", "--graceful-timeout", "0.5")
-    stuck = server.client().send(request("GET", "/sleep-600"))
-    server.get("/")
-    workers = server.workers()
-    server.signal(signal.SIGKILL)
-    server.ended()
-    poll(lambda: not any(map(is_there, workers)), "the workers to end")
-    stuck.socket.close()
+    with server.client() as stuck:
+        stuck.send(request("GET", "/sleep-600"))
+        server.get("/")
+        workers = server.workers()
+        server.signal(signal.SIGKILL)
+        server.ended()
+        poll(lambda: not any(map(is_there, workers)), "the workers to end")
 
 
 def test_asking_again_gains_no_time(serve: Serve) -> None:
