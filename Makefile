@@ -33,7 +33,7 @@ deploy:  ## build, migrate, and replace web without a lost request
 backup:  ## database and photos into one file of backups/, while it runs
 	@scripts/backup.sh
 restore:  ## put a backup in the place of what is there (FILE=backups/NAME.tar; asks, YES=1 does not)
-	@scripts/restore.sh $(FILE)
+	@scripts/restore.sh "$(FILE)"
 spool:  ## give uploads disks of a fixed size to be received on (sudo make spool SIZE=20g)
 	@scripts/spool.sh $(SIZE)
 soak:  ## half an hour of traffic and trouble on a stack of its own; nothing may be lost (MINUTES=30)

@@ -16,27 +16,28 @@ KIND=$(database_kind)
 
 main() {
     # --- looks -------------------------------------------------------------------------------------------
-    local trouble name
-    trouble=$(engine_trouble)
-    [[ -z $trouble ]] || die "$trouble"
+    local name project
+    need_engine
     [[ -f $ENV_FILE && -n $(containers_of web --filter status=running) ]] || die "nothing runs that could be backed up; run: make up"
-    [[ -n $KIND ]] || die "DATABASE_URL names neither a SQLite database in /srv/data nor PostgreSQL"
-    [[ $KIND == sqlite || -n $(containers_of db --filter status=running) ]] ||
-        die "the database is not the one of this stack; back it up where it is"
+    need_own_database
+    [[ $KIND == sqlite || -n $(containers_of db --filter status=running) ]] || die "the database does not run; run: make up"
     hold_lock 900
 
     # --- touches -----------------------------------------------------------------------------------------
     umask 077
     mkdir -p "$BACKUPS"
-    name=$BACKUPS/$(setting COMPOSE_PROJECT_NAME)-$(date +%Y%m%d-%H%M%S).tar
-    WORK=$(mktemp -d "$BACKUPS/.unfinished.XXXXXX")
+    project=$(setting COMPOSE_PROJECT_NAME)
+    name=$BACKUPS/$project-$(date +%Y%m%d-%H%M%S).tar
+    rm -rf "$BACKUPS/.unfinished-$project".*  # what a backup that was killed has left
+    archive unpin                             # and that, too
+    WORK=$(mktemp -d "$BACKUPS/.unfinished-$project.XXXXXX")
     trap 'rm -rf "$WORK"; archive unpin || true' EXIT
-    archive unpin  # those of a backup that was killed
     take_copies
     say "writing the archive"
     pack > "$WORK/archive"
     say "checking it"
     check
+    sync "$WORK/archive" 2>/dev/null || sync  # macOS's takes no name
     mv -n "$WORK/archive" "$name"
     [[ ! -e $WORK/archive ]] || die "$name is there already"
     say "$(files) files and the database, $(($(wc -c < "$name") / 1024 / 1024)) MiB; .env, with its secrets, is not in it: keep that apart"

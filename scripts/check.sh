@@ -105,7 +105,7 @@ compose_config() {
     local generation
     for generation in "docker compose" docker-compose; do
         ! $generation version >/dev/null 2>&1 ||
-            COMPOSE=$generation COMPOSE_PROFILES=demo,postgres,monitoring "$HERE/compose.sh" config -q || return 1
+            COMPOSE=$generation COMPOSE_PROFILES=$ALL_PROFILES "$HERE/compose.sh" config -q || return 1
     done
 }
 

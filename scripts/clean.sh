@@ -15,7 +15,7 @@ This deletes, for good:
   - var/ (photos and rows of make dev) and the tools' caches
 It keeps .env, .venv and the base images.
 TEXT
-    agreed || die "nothing was deleted"
+    confirmed || die "nothing was deleted"
     "$ROOT/scripts/down.sh"
     [[ -n $(engine_trouble) || ! -f $ENV_FILE ]] || delete_stack
     cd "$ROOT"
@@ -24,16 +24,9 @@ TEXT
     say "clean"
 }
 
-agreed() {
-    local answer
-    [[ ${YES:-} != 1 ]] || return 0
-    read -r -p 'Type yes to go on: ' answer || true
-    [[ ${answer:-} == yes ]]
-}
-
 delete_stack() {
     local image
-    COMPOSE_PROFILES=demo,postgres,monitoring "$ROOT/scripts/compose.sh" down --volumes --remove-orphans >&2
+    COMPOSE_PROFILES=$ALL_PROFILES "$ROOT/scripts/compose.sh" down --volumes --remove-orphans >&2
     for image in runtime edge test; do
         docker image rm "uploadstack-$image:$(setting IMAGE_TAG)" >/dev/null 2>&1 || true
     done

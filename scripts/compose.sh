@@ -15,9 +15,8 @@ set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 
 main() {
-    local trouble command
-    trouble=$(engine_trouble)
-    [[ -z $trouble ]] || die "$trouble"
+    local command
+    need_engine
     [[ -f $ENV_FILE ]] || die "there is no $ENV_FILE yet; run: make env"
     load_images
     choose_builder

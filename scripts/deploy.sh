@@ -15,18 +15,19 @@ CHANGED=0
 
 main() {
     # --- looks -------------------------------------------------------------------------------------------
-    local trouble
-    trouble=$(engine_trouble)
-    [[ -z $trouble ]] || die "$trouble"
+    need_engine
     [[ -f $ENV_FILE && -n $(containers_of web --filter status=running; containers_of nginx --filter status=running) ]] ||
         die "nothing runs that could be replaced; run: make up"
     hold_lock 0
+    refuse_taken_ports
 
     # --- touches -----------------------------------------------------------------------------------------
     "$HERE/images.sh"
-    build
+    say "building the images (only what changed)"
+    or_stop "the images could not be built" "$HERE/compose.sh" build
     try_out "nginx does not take its new configuration" nginx -t
     try_out "the new application cannot be loaded" -e WSGISERVER_CHECK_CONFIG=on web
+    start_database
     migrate || die "the database could not be migrated; what runs goes on as it was"
     roll web "$(setting WEB_REPLICAS)" 8080
     roll gunicorn 1 8081
@@ -38,26 +39,16 @@ main() {
     fi
 }
 
-build() {
-    say "building the images (only what changed)"
-    or_stop "the images could not be built" "$HERE/compose.sh" build
-}
-
 # `try_out COMPLAINT SERVICE ...`, before anything is touched, in a container that nobody is led to: a new one of a
 # service has its name, and so requests, as soon as it has started.
 try_out() { or_stop "$1" "$HERE/compose.sh" run --rm --no-deps -T "${@:2}"; }
 
-# `or_stop COMPLAINT COMMAND`: what the command says is only of interest if it fails, and then that is the end.
-or_stop() {
-    local complaint=$1 log
-    shift
-    log=$(mktemp)
-    if ! "$@" >"$log" 2>&1 </dev/null; then
-        tail -n 40 "$log" >&2
-        rm -f "$log"
-        die "$complaint; what runs goes on as it was"
-    fi
-    rm -f "$log"
+or_stop() { quietly "${@:2}" || die "$1; what runs goes on as it was"; }
+
+# A stack that had another one until now has none of its own yet.
+start_database() {
+    has_profile postgres && [[ -z $(containers_of db --filter status=running) ]] || return 0
+    or_stop "the database could not be started" "$HERE/compose.sh" up -d --no-deps db
 }
 
 # --- one service, container by container ----------------------------------------------------------------------
@@ -80,17 +71,17 @@ roll() {
     before=$(containers_of "$service")
     if ((${#new[@]} < count)); then
         say "$service: starting $((count - ${#new[@]})) new, beside $all"
-        "$HERE/compose.sh" up -d --no-deps --no-recreate --scale "$service=$((all + count - ${#new[@]}))" "$service" >/dev/null 2>&1 ||
+        quietly "$HERE/compose.sh" up -d --no-deps --no-recreate --scale "$service=$((all + count - ${#new[@]}))" "$service" ||
             warn "$service: Compose did not start all of them"
         for container in $(containers_of "$service"); do
             [[ $before == *"$container"* ]] || new+=("$container")
         done
     fi
     if ((${#new[@]} < count)) || ! take_over "$service" "$port" "${new[@]}"; then
-        abandon "$service" "$before" ${new[@]+"${new[@]}"}
+        abandon "$service" "$before" "${#old[@]}" ${new[@]+"${new[@]}"}
     fi
     for container in ${old[@]+"${old[@]}"}; do
-        retire "$service" "$container"
+        let_go "$service: the old one finishes what it has" "$container"
     done
 }
 
@@ -160,24 +151,25 @@ hexadecimal() {
     printf '%02X%02X%02X%02X' "$d" "$c" "$b" "$a"
 }
 
-# Those that were there before go on, but for one that a deploy which was cut short has left, if it is not well either.
+# Those that were there before go on; but where $3 old ones serve, one that an earlier deploy, cut short, has
+# left need not, if it is not well either.
 abandon() {
-    local service=$1 before=$2 container
-    shift 2
+    local service=$1 before=$2 serving=$3 container
+    shift 3
     show_logs "$@"
     for container in "$@"; do
-        if [[ $before != *"$container"* ]] || { (($(wc -l <<< "$before") > 1)) && ! are_healthy "$container"; }; then
-            docker rm --force "$container" >/dev/null
+        if [[ $before != *"$container"* ]] || { ((serving > 0)) && ! are_healthy "$container"; }; then
+            let_go "$service: what was started goes again" "$container"  # some may be well, and have requests
         fi
     done
     die "the new $service did not become well: what it said is above. It is gone again, and the old one goes on." \
         "Mend it and deploy again; make up would start what is broken"
 }
 
-# It takes no more connections, finishes what it has, for up to stop_grace_period, and is gone.
-retire() {
-    local service=$1 container=$2 stopping
-    say "$service: the old one finishes what it has ($(docker inspect -f '{{.Name}}' "$container" | tr -d /))"
+# `let_go WHY CONTAINER`: it takes no more connections, finishes what it has, for up to stop_grace_period, and is gone.
+let_go() {
+    local container=$2 stopping
+    say "$1 ($(docker inspect -f '{{.Name}}' "$container" | tr -d /))"
     docker stop "$container" >/dev/null &
     stopping=$!
     patiently "its last requests" 120 has_finished "$stopping" || true
@@ -201,7 +193,7 @@ update_the_rest() {
         done
     done
     before=$(all_of "${services[@]}")
-    "$HERE/compose.sh" up -d --no-deps --remove-orphans "${services[@]}" >/dev/null 2>&1 || die "not all of it started; see: make ps"
+    quietly "$HERE/compose.sh" up -d --no-deps --remove-orphans "${services[@]}" || die "not all of it started: why is above; see also: make ps"
     if [[ $before != "$(all_of "${services[@]}")" ]]; then
         CHANGED=$((CHANGED + 1))
     fi

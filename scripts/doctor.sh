@@ -66,16 +66,16 @@ look_at_settings() {
 # Wrong clocks expire tokens and sessions. Nothing here was written in the future; a virtual machine's clock, which
 # Docker Desktop has, can drift from the host's.
 look_at_clock() {
-    local now newest served
+    local now after newest served
     now=$(date +%s)
     newest=$(git -C "$ROOT" log -1 --format=%ct 2>/dev/null || echo 0)
     if ((newest > now + 300)); then
         problem "the clock says $(date), but the last commit is from later" "set the clock (timedatectl set-ntp true)"
         return
     fi
-    served=$({ docker exec "$(first_of nginx)" date +%s; } 2>/dev/null) || served=''
-    served=${served:-$(date +%s)}
-    if ((served > now + 5 || served < now - 5)); then
+    served=$({ docker exec "$(first_of nginx)" date +%s; } 2>/dev/null) || served=$now
+    after=$(date +%s)
+    if ((served > after + 5 || served < now - 5)); then
         problem "the containers' clock is $((served - now)) seconds from this machine's" "restart Docker"
     else
         fine "clock: $(date)"
@@ -84,13 +84,11 @@ look_at_clock() {
 
 look_at_python() {
     local python
-    for python in python3 python3.14 python3.13 python3.12 python3.11; do
-        if "$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-            fine "Python for make test and make dev: $("$python" --version)"
-            return
-        fi
-    done
-    note "no Python 3.11 or newer with venv: make up does without, make test and make dev do not"
+    if python=$(find_python); then
+        fine "Python for make test and make dev: $("$python" --version)"
+    else
+        note "no Python 3.11 or newer with venv: make up does without, make test and make dev do not"
+    fi
 }
 
 # --- the engine -----------------------------------------------------------------------------------------------
@@ -236,7 +234,7 @@ look_at_disk() {
     free=$(($(df -Pk "$folder" | awk 'NR == 2 { print $4 }') * 1024))
     need=$((3 * FEW_UPLOADS * $(bytes_of "$(setting UPLOAD_MAX)") + 2 * GIB))
     if ((free < need)); then
-        problem "$((free / GIB)) GiB free under $folder; four largest uploads at a time and the images take $((need / GIB)) GiB" \
+        problem "$((free / GIB)) GiB free under $folder; $FEW_UPLOADS largest uploads at a time and the images take $((need / GIB)) GiB" \
             "make room (docker system df shows what Docker holds), or lower UPLOAD_MAX"
     else
         fine "disk: $((free / GIB)) GiB free under $folder"
@@ -244,18 +242,12 @@ look_at_disk() {
 }
 
 look_at_ports() {
-    local name port holder ours before=$PROBLEMS
-    ours="container $(setting COMPOSE_PROJECT_NAME)[-_]"
-    for name in HTTP_PORT HTTPS_PORT GUNICORN_PORT RUNSERVER_PORT PROMETHEUS_PORT GRAFANA_PORT; do
-        [[ $name != RUNSERVER_PORT ]] || has_profile demo || continue
-        [[ $name != PROMETHEUS_PORT ]] || has_profile monitoring || has_profile prometheus || continue
-        [[ $name != GRAFANA_PORT ]] || has_profile monitoring || continue
+    local name port holder before=$PROBLEMS
+    for name in $(port_settings); do
         port=$(setting "$name")
-        if is_taken "$port"; then
-            holder=$(holder_of "$port")
-            [[ $holder =~ ^$ours || $holder == "process $(dev_pid || true) "* ]] ||
-                problem "port $port is taken by $holder" "stop that, or set another $name in $ENV_FILE"
-        fi
+        holder=$(stranger_on "$port")
+        [[ -z $holder || $holder == "process $(dev_pid || true) "* ]] ||
+            problem "port $port is taken by $holder" "stop that, or set another $name in $ENV_FILE"
     done
     ((PROBLEMS > before)) || fine "ports: those of the settings are free, or ours"
 }

@@ -12,7 +12,7 @@ main() {
     if [[ -z $(engine_trouble) && -f $ENV_FILE ]]; then
         hold_lock 900
         # Every profile, or Compose leaves what it does not see.
-        COMPOSE_PROFILES=demo,postgres,monitoring "$ROOT/scripts/compose.sh" down --remove-orphans
+        COMPOSE_PROFILES=$ALL_PROFILES "$ROOT/scripts/compose.sh" down --remove-orphans
     fi
 }
 

@@ -44,15 +44,20 @@ setting() {
     printf '%s\n' "$value"
 }
 
+# For what has to reach every service: Compose does not see those whose profile is off.
+# shellcheck disable=SC2034  # for those who source this
+ALL_PROFILES=demo,postgres,monitoring
+
 # Whether a profile of compose.yaml is on.
 has_profile() { [[ ,$(setting COMPOSE_PROFILES), == *,$1,* ]]; }
 
 # A line of .env that nothing reads while its profile is off may be missing: a file from an older version lacks it.
 is_required() { [[ $1 != GRAFANA_PASSWORD ]] || has_profile monitoring; }
 
-# As both generations of Compose read it: what is in quotes; or else without blanks, and a comment after one.
+# As both generations of Compose read it: NAME=value, perhaps after blanks or `export`, and with blanks around the sign;
+# what is in quotes; or else without blanks, and a comment after one.
 value_in() {
-    sed -n -e "s/^$2=//p" "$1" | tail -n 1 |
+    sed -n -e "s/^ *\(export  *\)\{0,1\}$2 *=//p" "$1" | tail -n 1 |
         sed -e 's/^"\([^"]*\)".*/\1/' -e t -e "s/^'\([^']*\)'.*/\1/" -e t -e 's/^ *//' -e 's/ #.*//' -e 's/ *$//'
 }
 
@@ -113,6 +118,12 @@ engine_trouble() {
     fi
 }
 
+need_engine() {
+    local trouble
+    trouble=$(engine_trouble)
+    [[ -z $trouble ]] || die "$trouble"
+}
+
 # `docker compose` (v2) or `docker-compose` (1.29); COMPOSE overrides.
 compose_command() {
     if [[ -n ${COMPOSE:-} ]]; then
@@ -152,7 +163,41 @@ bounded() {
     if has timeout; then timeout "$seconds" "$@"; else "$@"; fi
 }
 
+# `quietly COMMAND`: what it says is only of interest if it fails.
+quietly() {
+    local log status=0
+    log=$(mktemp)
+    "$@" >"$log" 2>&1 </dev/null || status=$?
+    ((status == 0)) || tail -n 40 "$log" >&2
+    rm -f "$log"
+    return "$status"
+}
+
 # --- ports ----------------------------------------------------------------------------------------------------
+
+# The settings of all that will be published.
+port_settings() {
+    echo HTTP_PORT HTTPS_PORT GUNICORN_PORT
+    ! has_profile demo || echo RUNSERVER_PORT
+    ! { has_profile monitoring || has_profile prometheus; } || echo PROMETHEUS_PORT
+    ! has_profile monitoring || echo GRAFANA_PORT
+}
+
+refuse_taken_ports() {
+    local name port holder
+    for name in $(port_settings); do
+        port=$(setting "$name")
+        holder=$(stranger_on "$port")
+        [[ -z $holder ]] || die "port $port is taken by $holder; stop that, or set another $name in $ENV_FILE"
+    done
+}
+
+# Who has PORT, unless nobody has, or a container of this stack.
+stranger_on() {
+    is_taken "$1" || return 0
+    [[ -n $(docker ps --quiet --filter "publish=$1" --filter "label=com.docker.compose.project=$(setting COMPOSE_PROJECT_NAME)" 2>/dev/null) ]] ||
+        holder_of "$1"
+}
 
 # Whether something listens on PORT of this machine.
 is_taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
@@ -200,6 +245,7 @@ hold_lock() {
     mkdir -p "$ROOT/var"
     file=$ROOT/var/$(setting COMPOSE_PROJECT_NAME).lock
     has flock || return 0  # macOS has none, and nobody deploys to it
+    [[ -e $file ]] || (umask 0 && : >> "$file")  # root's nightly backup and a person's deploy share it
     exec 9>>"$file"
     flock --nonblock 9 || { say "waiting for $(cat "$file")" && (($1 > 0)) && flock --wait "$1" 9; } ||
         die "$(cat "$file") is at work on this stack; wait for it to end"
@@ -236,7 +282,7 @@ show_logs() {
 migrate() {
     local container
     say "migrating the database"
-    "$ROOT/scripts/compose.sh" up -d --no-deps migrate >/dev/null 2>&1 || return 1
+    quietly "$ROOT/scripts/compose.sh" up -d --no-deps migrate || return 1
     container=$(containers_of migrate)
     if ! patiently "the migration" 600 has_ended "$container" || [[ $(docker inspect -f '{{.State.ExitCode}}' "$container") != 0 ]]; then
         show_logs "$container"
@@ -246,17 +292,18 @@ migrate() {
 
 has_ended() { [[ $(docker inspect -f '{{.State.Status}}' "$1") == exited ]]; }
 
-# All of these containers; never, should one of them end again and again.
+# All of these containers; never (2), should one of them have ended, or end again and again.
 are_healthy() {
-    local container state
+    local container state worst=0
     for container in "$@"; do
         state=$(docker inspect -f '{{.State.Status}} {{with .State.Health}}{{.Status}}{{else}}healthy{{end}} {{.RestartCount}}' "$container") || return 2
         case $state in
             'running healthy '*) ;;
             created* | exited* | dead* | *' '[3-9] | *' '[1-9][0-9]*) return 2 ;;
-            *) return 1 ;;
+            *) worst=1 ;;
         esac
     done
+    return "$worst"
 }
 
 # --- backup and restore ---------------------------------------------------------------------------------------
@@ -277,19 +324,38 @@ source_of() {
     docker inspect -f "{{range .Mounts}}{{if eq .Destination \"$2\"}}{{if eq .Type \"volume\"}}{{.Name}}{{else}}{{.Source}}{{end}}{{end}}{{end}}" "$1"
 }
 
-# What kind of database the stack has, and for SQLite where it is, without the options that the address may have.
+# What kind of database the stack has; nothing if it has none of its own. Another PostgreSQL may be named while the one
+# of the stack still runs: that one's rows are not the ones in use.
 database_kind() {
-    case $(setting DATABASE_URL) in
+    case $(database_address) in
         sqlite:////srv/data/*) echo sqlite ;;
-        postgres*) echo postgresql ;;
+        postgres*://*@db/uploads | postgres*://*@db:5432/uploads) echo postgresql ;;
     esac
 }
+
+# Where SQLite's is.
 database_path() {
-    local url
-    url=$(setting DATABASE_URL)
-    url=${url%%\?*}
-    [[ $url != sqlite:* ]] || printf '%s\n' "${url#sqlite:///}"
+    local address
+    address=$(database_address)
+    [[ $address != sqlite:* ]] || printf '%s\n' "${address#sqlite:///}"
+}
+
+# Without options.
+database_address() { setting DATABASE_URL | sed 's/?.*//'; }
+
+need_own_database() {
+    [[ -n $(database_kind) ]] ||
+        die "DATABASE_URL names neither a SQLite database in /srv/data nor the one that this stack has (service db);" \
+            "back it up, and restore it, where it is"
 }
 
 # A program of PostgreSQL, beside the server, as its owner.
 postgres() { docker exec --interactive --env PGOPTIONS=--client-min-messages=warning "$(first_of db)" "$@"; }
+
+# YES=1 does not ask.
+confirmed() {
+    local answer
+    [[ ${YES:-} != 1 ]] || return 0
+    read -r -p 'Type yes to go on: ' answer || true
+    [[ ${answer:-} == yes ]]
+}

@@ -17,18 +17,19 @@ STATE=untouched
 
 main() {
     # --- looks -------------------------------------------------------------------------------------------
-    local trouble file=${1:-}
-    trouble=$(engine_trouble)
-    [[ -z $trouble ]] || die "$trouble"
+    local file=${1:-} kept
+    need_engine
     [[ -n $file ]] || die "which one? make restore FILE=backups/NAME.tar$(latest)"
     [[ -f $ENV_FILE && -n $(containers_of web) ]] || die "there is no stack to restore into; run: make up"
+    need_own_database
     hold_lock 0
     if [[ $file == --undo ]]; then
         undo_killed
         return
     fi
     look_at_archive "$file"
-    ! is_kept || die "an earlier restore was cut short; bring back what was there before it: scripts/restore.sh --undo"
+    kept=$(archive kept) || die "whether an earlier restore was cut short cannot be seen; nothing was changed"
+    [[ -z $kept ]] || die "an earlier restore was cut short; bring back what was there before it: scripts/restore.sh --undo"
     agreed "$file" || die "nothing was changed"
 
     # --- touches -----------------------------------------------------------------------------------------
@@ -54,7 +55,7 @@ main() {
 
 latest() {
     local name
-    name=$(cd "$ROOT" && find backups -maxdepth 1 -name '*.tar' 2>/dev/null | sort | tail -n 1)
+    name=$(cd "$ROOT" && find "${BACKUPS:-backups}" -maxdepth 1 -name '*.tar' 2>/dev/null | sort | tail -n 1)
     [[ -z $name ]] || printf ' (the latest is %s)' "$name"
 }
 
@@ -64,21 +65,18 @@ look_at_archive() {
     say "checking the archive"
     held=$(archive check < "$1") || die "$1 is not restored; nothing was changed"
     [[ $(head -n 1 <<< "$held") == "$KIND" ]] ||
-        die "$1 holds a database of $(head -n 1 <<< "$held"), and DATABASE_URL names one of ${KIND:-neither kind};" \
+        die "$1 holds a database of $(head -n 1 <<< "$held"), and DATABASE_URL names one of $KIND;" \
             "one cannot become the other. Nothing was changed"
     FILES=$(($(wc -l <<< "$held") - 1))
 }
 
 agreed() {
-    local answer
     cat >&2 << TEXT
 This replaces every row and every photo of "$(setting COMPOSE_PROJECT_NAME)" by those of
   $1 ($FILES files)
 What came after that backup is gone then, unless you have another (make backup). Uploads are refused for some seconds.
 TEXT
-    [[ ${YES:-} != 1 ]] || return 0
-    read -r -p 'Type yes to go on: ' answer || true
-    [[ ${answer:-} == yes ]]
+    confirmed
 }
 
 unpack() {
@@ -88,13 +86,6 @@ unpack() {
     fi
     postgres createdb -U uploads uploads_restored
     archive unpack < "$1" | postgres pg_restore -U uploads --exit-on-error --no-owner --dbname=uploads_restored
-}
-
-# What was there before a restore that has not come to its end.
-is_kept() {
-    local kept
-    kept=$(archive kept) || die "whether anything is kept from before cannot be seen; nothing more was touched"
-    [[ -n $kept ]]
 }
 
 # Whatever has the application's code, and so its database, open; also what a restore that was killed has stopped.
@@ -118,8 +109,6 @@ rename_database() {
         --command "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '$1'" \
         --command "ALTER DATABASE $1 RENAME TO $2" >/dev/null
 }
-
-has_database() { [[ $(postgres psql -U uploads --dbname=postgres -tAc "SELECT 1 FROM pg_database WHERE datname = '$1'") == 1 ]]; }
 
 start_users() {
     docker start "${USERS[@]}" >/dev/null
@@ -146,32 +135,41 @@ give_back() {
     exit "$status"
 }
 
-# Killed in between, it can be run again.
+# Killed in between, or when it failed, it can be run again: what is kept is forgotten when all of it is back.
 bring_back() {
+    local kept
     stop_users || return 1
-    if is_kept; then
+    kept=$(archive kept) || return 1
+    if [[ -n $kept ]]; then
         archive undo "$DATABASE" || return 1
-        # This one is of the same restore: before it kept anything it has dropped any other.
-        if [[ $KIND == postgresql ]] && has_database uploads_before; then
-            postgres dropdb -U uploads --if-exists --force uploads || return 1
-            rename_database uploads_before uploads || return 1
-        fi
+        [[ $KIND == sqlite ]] || bring_back_database || return 1
     fi
     forget || return 1
     start_users || return 1
     say "what was there is back, and runs"
 }
 
+# If there is one that was put aside, it is of the same restore: before that kept anything it has dropped any other. That
+# PostgreSQL does not answer does not mean that there is none.
+bring_back_database() {
+    local found
+    found=$(postgres psql -U uploads --dbname=postgres -tAc "SELECT 1 FROM pg_database WHERE datname = 'uploads_before'") || return 1
+    [[ -n $found ]] || return 0
+    postgres dropdb -U uploads --if-exists --force uploads || return 1
+    rename_database uploads_before uploads
+}
+
 undo_killed() {
     read -r -d '' -a USERS < <(users_of_data) || true
-    bring_back || die "it could not be brought back"
+    bring_back || die "it could not be brought back; what was there is kept. Mend it, then again: scripts/restore.sh --undo"
 }
 
 # What is kept first: from then on the databases beside it are nobody's.
 forget() {
     archive forget || return 1
-    [[ $KIND == sqlite ]] || postgres dropdb -U uploads --if-exists --force uploads_restored
-    [[ $KIND == sqlite ]] || postgres dropdb -U uploads --if-exists --force uploads_before
+    [[ $KIND == postgresql ]] || return 0
+    postgres dropdb -U uploads --if-exists --force uploads_restored || return 1
+    postgres dropdb -U uploads --if-exists --force uploads_before
 }
 
 main "$@"

@@ -9,9 +9,7 @@ set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 
 main() {
-    local trouble
-    trouble=$(engine_trouble)
-    [[ -z $trouble ]] || die "$trouble"
+    need_engine
     "$ROOT/scripts/venv.sh" dev
     cd "$ROOT"
     exec .venv/bin/python -m bench.soak --minutes "${MINUTES:-30}" --replicas "${WEB_REPLICAS:-2}"

@@ -67,7 +67,7 @@ make_disk() {
     chmod 600 "$folder.img"
     mkfs.ext4 -q -m 0 -E "root_owner=$user:$user" "$folder.img"
     mkdir -p "$folder"
-    entry "$folder" >> "$FSTAB"
+    put_line "$FSTAB" "^$folder.img " "$(entry "$folder")"
     mount -o "$OPTIONS" "$folder.img" "$folder"
 }
 
@@ -84,27 +84,44 @@ take_away() {
     for owner in "${OWNERS[@]}"; do
         folder=$SPOOLS/${owner%:*}
         ! mountpoint -q "$folder" || umount "$folder"
-        rewrite "$FSTAB" grep -vxF "$(entry "$folder")"
+        drop_lines "$FSTAB" "^$folder.img "
         rm -f "$folder.img"
         [[ ! -d $folder ]] || rmdir "$folder"
         say "$folder is gone"
     done
-    rewrite "$ENV_FILE" grep -vxE "(NGINX|WEB)_SPOOL=$SPOOLS/(nginx|web)"
+    drop_lines "$ENV_FILE" "^\(NGINX\|WEB\)_SPOOL=$SPOOLS/"
 }
 
-is_used() { has docker && docker ps --all --quiet | xargs -r docker inspect -f '{{range .Mounts}}{{println .Source}}{{end}}' | grep -qxF "$1"; }
-
-put_setting() {
-    rewrite "$ENV_FILE" grep -v "^$1="
-    echo "$1=$2" >> "$ENV_FILE"
+# Where that cannot be seen it is not taken away.
+is_used() {
+    local used
+    has docker || return 1
+    used=$(docker ps --all --quiet | xargs -r docker inspect -f '{{range .Mounts}}{{println .Source}}{{end}}') ||
+        die "what the containers use cannot be seen: does Docker run? Nothing was taken away"
+    grep -qxF "$1" <<< "$used"
 }
 
-# `rewrite FILE COMMAND`: what the command lets through stays. The file keeps its owner and its mode.
+put_setting() { put_line "$ENV_FILE" "^ *$1 *=" "$1=$2"; }
+
+# `put_line FILE PATTERN LINE`: in the place of the lines that match, at the end.
+put_line() { rewrite "$1" with "$2" "$3"; }
+drop_lines() { rewrite "$1" without "$2"; }
+
+without() { grep -v -e "$1" "$2" || (($? == 1)); }  # 1: nothing is left; above: it failed
+with() { without "$1" "$3" && printf '%s\n' "$2"; }
+
+# `rewrite FILE COMMAND ...`: the file is what the command makes of it, or stays as it is. It keeps owner and mode.
 rewrite() {
-    local file=$1 kept
+    local file draft
+    file=$(readlink -f "$1")
     shift
-    kept=$("$@" "$file" || true)
-    printf '%s\n' "$kept" > "$file"
+    draft=$(mktemp "$file.XXXXXX")
+    cp -p "$file" "$draft"
+    "$@" "$file" > "$draft" || {
+        rm -f "$draft"
+        die "$file could not be written; it stays as it was"
+    }
+    mv "$draft" "$file"
 }
 
 main "$@"

@@ -30,25 +30,6 @@ main() {
     "$HERE/story.sh" stack
 }
 
-refuse_taken_ports() {
-    refuse_taken nginx HTTP_PORT GUNICORN_PORT HTTPS_PORT
-    ! has_profile monitoring || refuse_taken grafana GRAFANA_PORT
-    if has_profile monitoring || has_profile prometheus; then
-        refuse_taken prometheus PROMETHEUS_PORT
-    fi
-}
-
-# Ports of a service that is already up are its own.
-refuse_taken() {
-    local service=$1 name port
-    shift
-    [[ -z $("$HERE/compose.sh" ps -q "$service" 2>/dev/null) ]] || return 0
-    for name in "$@"; do
-        port=$(setting "$name")
-        ! is_taken "$port" || die "port $port is taken by $(holder_of "$port"); stop that, or set another $name in $ENV_FILE"
-    done
-}
-
 wait_until_healthy() {
     local deadline=$((SECONDS + 180)) waiting before=''
     while :; do

@@ -255,26 +255,55 @@ def test_without_grafana_s_image_the_profile_goes_on_with_prometheus(tmp_path: P
     assert done.stdout.strip() == left
 
 
-# A line of .env -> the value, as both generations of Compose have it.
+def as_scripts_do(env_file: Path, text: str, command: str) -> str:
+    """What a function of lib.sh says, with these lines in .env."""
+    env_file.write_text(text)
+    environment = {"PATH": os.environ["PATH"], "ENV_FILE": str(env_file)}
+    program = ["bash", "-euc", f"source {ROOT}/scripts/lib.sh; {command}"]
+    return subprocess.run(program, env=environment, capture_output=True, text=True, check=True).stdout.strip("\n")
+
+
+# Lines of .env -> the value of IMAGE_TAG, as both generations of Compose have it.
 LINES = {
-    "a": "a",
-    "a # why": "a",
-    "a#b": "a#b",
-    '"a # b"': "a # b",
-    "'a b' # why": "a b",
-    "  a  ": "a",
-    "a\nIMAGE_TAG=b": "b",
-    "": "local",  # the default
+    "IMAGE_TAG=a": "a",
+    "IMAGE_TAG=a # why": "a",
+    "IMAGE_TAG=a#b": "a#b",
+    'IMAGE_TAG="a # b"': "a # b",
+    "IMAGE_TAG='a b' # why": "a b",
+    "IMAGE_TAG=  a  ": "a",
+    " IMAGE_TAG=a": "a",  # the # taken away, and not the blank behind it
+    "export IMAGE_TAG=a": "a",
+    "IMAGE_TAG = a": "a",
+    "IMAGE_TAG=a\nIMAGE_TAG=b": "b",
+    "#IMAGE_TAG=a": "local",  # the default
+    "MY_IMAGE_TAG=a": "local",
+    "IMAGE_TAG=": "local",
 }
 
 
-@pytest.mark.parametrize("line", LINES)
-def test_scripts_read_env_as_compose_does(tmp_path: Path, line: str) -> None:
-    (tmp_path / "env").write_text(f"IMAGE_TAG={line}\n")
-    environment = {"PATH": os.environ["PATH"], "ENV_FILE": str(tmp_path / "env")}
-    command = ["bash", "-euc", f"source {ROOT}/scripts/lib.sh; setting IMAGE_TAG"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout == f"{LINES[line]}\n"
+@pytest.mark.parametrize("lines", LINES)
+def test_scripts_read_env_as_compose_does(tmp_path: Path, lines: str) -> None:
+    assert as_scripts_do(tmp_path / "env", f"{lines}\n", "setting IMAGE_TAG") == LINES[lines]
+
+
+# DATABASE_URL -> the kind of database that backup and restore may touch.
+KINDS = {
+    "": "sqlite",
+    "sqlite:////srv/data/db.sqlite3": "sqlite",
+    "sqlite:////srv/data/db.sqlite3?timeout=5": "sqlite",
+    "sqlite:////elsewhere/db.sqlite3": "",
+    "postgres://uploads:${POSTGRES_PASSWORD}@db:5432/uploads": "postgresql",
+    "postgresql://uploads:secret@db/uploads?sslmode=disable": "postgresql",
+    "postgres://uploads:secret@db:5432/others": "",
+    "postgres://uploads:secret@db.example.com:5432/uploads": "",
+    "postgres://uploads:secret@managed.example.com/uploads?host=@db/uploads": "",
+    "mysql://uploads:secret@db/uploads": "",
+}
+
+
+@pytest.mark.parametrize("url", KINDS)
+def test_only_the_stack_s_own_database_is_backed_up(tmp_path: Path, url: str) -> None:
+    assert as_scripts_do(tmp_path / "env", f"DATABASE_URL={url}\n", "database_kind") == KINDS[url]
 
 
 def test_env_sh_refuses_a_setting_that_does_not_exist(tmp_path: Path) -> None:
