@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from tests.stack import pictures
@@ -201,6 +202,14 @@ class Ledger:
             yield
         assert sent, "there was no traffic"
         assert {upload.status for upload in sent} <= {201} | self.unknown
+
+    @contextlib.contextmanager
+    def undisturbed(self, *ways: tuple[str, str]) -> Iterator[None]:
+        """A client for each way, with one upload of 64 KB after the other; each has to be stored."""
+        with contextlib.ExitStack() as clients:
+            for way in ways:
+                clients.enter_context(in_background(0.2, partial(self.stored, *way, pictures.sized(64 * 1024))))
+            yield
 
 
 @contextlib.contextmanager

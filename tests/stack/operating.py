@@ -76,6 +76,8 @@ def small_requests(stack: Stack) -> Iterator[Counter[str]]:
 
 # Half of each is sent before, the other half when the old web is told to stop.
 HALVES = [("direct", "length"), ("direct", "chunked"), ("buffered", "chunked"), ("streamed", "chunked")]
+# Sent whole, one after the other, all the time.
+ALL_THE_TIME = [("buffered", "length"), ("buffered", "form"), ("streamed", "length"), ("streamed", "form")]
 
 
 def check_deploy(stack: Stack, **settings: str) -> None:
@@ -86,7 +88,11 @@ def check_deploy(stack: Stack, **settings: str) -> None:
     before = ids(stack)
     with trouble(stack) as uploads:
         halves = [uploads.begin(*way) for way in HALVES]
-        with small_requests(stack) as heard, _deploying(stack, settings) as deploy:
+        with (
+            small_requests(stack) as heard,
+            uploads.undisturbed(*ALL_THE_TIME),
+            _deploying(stack, settings) as deploy,
+        ):
             eventually(lambda: _is_told(before["web"], deploy), PATIENCE, "an old web is told to stop")
             refused = attempt(stack, "deploy.sh", **settings)
             assert (refused.returncode, "is at work" in refused.stderr) == (1, True), refused.stderr

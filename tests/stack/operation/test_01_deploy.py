@@ -1,5 +1,7 @@
 """make deploy: what is sound takes over without a lost request, and what is not leaves everything as it was."""
 
+import shutil
+import socket
 import uuid
 from pathlib import Path
 
@@ -7,10 +9,13 @@ import pytest
 
 from tests.stack.operating import PATIENCE, attempt, check_deploy, ids, upload
 from tests.stack.pictures import Picture
-from tests.stack.stack import Stack
+from tests.stack.stack import ROOT, Stack, run
 from tests.stack.starting import overlaid
+from tests.stack.wire import Request, exchange
 
 pytestmark = pytest.mark.timeout(PATIENCE)
+
+CONTEXT_FILES = ["Dockerfile", ".dockerignore", "pyproject.toml", "README.md", "LICENSE"]
 
 
 def test_nothing_changed_is_fine(stack: Stack) -> None:
@@ -21,8 +26,42 @@ def test_nothing_changed_is_fine(stack: Stack) -> None:
     assert ids(stack) == before
 
 
-def test_a_deploy_loses_no_request(stack: Stack) -> None:
-    check_deploy(stack, WEB_THREADS="3")
+MARK = "a new version of the page"
+
+
+@pytest.fixture(scope="module")
+def changed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What has web built of another application, which says so on its page."""
+    folder = tmp_path_factory.mktemp("changed")
+    context = folder / "context"
+    for name in run("git", "ls-files", "app", "wsgiserver", "requirements", "nginx", *CONTEXT_FILES).split():
+        (context / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, context / name)
+    page = context / "app" / "photos" / "templates" / "photos" / "base.html"
+    page.write_text(page.read_text().replace("</body>", f"<!-- {MARK} --></body>"))
+    overlay = folder / "overlay.yaml"
+    overlay.write_text(f'services: {{web: {{build: {{context: "{context}"}}}}}}')
+    return overlaid(overlay)
+
+
+def test_a_deploy_of_a_new_version_loses_no_request(stack: Stack, changed: dict[str, str]) -> None:
+    assert MARK not in page_of(stack)
+    check_deploy(stack, **changed)
+    assert MARK in page_of(stack)
+
+
+def page_of(stack: Stack) -> str:
+    with stack.nginx("web") as wire:
+        return exchange(wire, Request("GET", "/", {"Accept": "text/html"}), None).body.decode()
+
+
+def test_a_port_that_is_taken_is_found_before_anything_is_touched(stack: Stack) -> None:
+    before = ids(stack)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        deploy = attempt(stack, "deploy.sh", HTTP_PORT=str(port))
+    assert (deploy.returncode, f"port {port} is taken" in deploy.stderr) == (1, True), deploy.stderr
+    assert ids(stack) == before
 
 
 # Setting -> a value that cannot be, what is said, and what the logs say.

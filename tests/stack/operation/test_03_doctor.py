@@ -128,7 +128,7 @@ def test_spools_of_a_fixed_size_are_made_and_taken_away(
     env_file, _ = patient
     before = env_file.read_text()
     fstab = tmp_path / "fstab"
-    fstab.write_text("# what was there before\n")
+    fstab.write_text("# what was there before")  # without an end of the line
     places = {"ENV_FILE": str(env_file), "SPOOLS": str(tmp_path / "disks"), "FSTAB": str(fstab)}
     spool = partial(attempt, stack, "spool.sh", **places)
 
@@ -156,6 +156,9 @@ def test_spools_of_a_fixed_size_are_made_and_taken_away(
         user = run(*with_spool, image(stack, "web"), "60").strip()
         assert "a container uses it" in spool("0").stderr.replace(f"{tmp_path}/disks/web", "it")
         run("docker", "rm", "--force", user)
+        blind = spool("0", DOCKER_HOST="unix:///nowhere")
+        assert (blind.returncode, "Nothing was taken away" in blind.stderr) == (1, True), blind.stderr
+        assert os.path.ismount(tmp_path / "disks" / "web")
     finally:
         gone = spool("0")
     assert gone.returncode == 0, gone.stderr

@@ -1,9 +1,11 @@
 """Deploying, backing up and restoring where several containers of web run, behind TLS, on PostgreSQL."""
 
+import contextlib
 import subprocess
 from pathlib import Path
 
 from tests.stack.operating import (
+    PATIENCE,
     archive_of,
     attempt,
     backup,
@@ -16,7 +18,7 @@ from tests.stack.operating import (
     unharmed,
 )
 from tests.stack.pictures import Picture
-from tests.stack.stack import Stack
+from tests.stack.stack import SCRIPTS, Stack, eventually, run
 
 
 def test_a_deploy_loses_no_request(production: Stack) -> None:
@@ -53,6 +55,45 @@ def test_a_restore_that_is_killed_can_be_undone(production: Stack, photo: Pictur
     with unharmed(production, photo, name):
         kill_restore(production, archive, "migrating")
         undo(production)
+
+
+def test_it_is_not_taken_for_undone_while_the_database_does_not_answer(
+    production: Stack, photo: Picture, name: str, tmp_path: Path
+) -> None:
+    """That nothing is found which was put aside does not mean that there is nothing."""
+    archive = backup(production, tmp_path)
+    with unharmed(production, photo, name), contextlib.ExitStack() as afterwards:
+        kill_restore(production, archive, "migrating")
+        afterwards.callback(production.compose, "start", "db")  # whatever fails here, the next test finds one
+        production.compose("stop", "db")
+        failed = attempt(production, "restore.sh", "--undo")
+        assert (failed.returncode, "what was there is kept" in failed.stderr) == (1, True), failed.stderr
+        production.compose("start", "db")
+        production.wait_until_healthy("db", within=120)
+        undo(production)
+
+
+def test_who_served_before_a_deploy_that_fails_serves_after_it(production: Stack) -> None:
+    """Whatever their health: two that do not get to their health checks are better than none."""
+    before = ids(production)
+    frozen = sorted(before["web"])[:2]
+    command = [str(SCRIPTS / "deploy.sh")]
+    environment = {**production.environment, "WEB_REPLICAS": "4"}
+    try:
+        for container in frozen:
+            run("docker", "pause", container)
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as deploy:
+            eventually(lambda: ids(production)["web"] - before["web"], PATIENCE, "a new one is made")
+            (new,) = ids(production)["web"] - before["web"]
+            eventually(lambda: subprocess.run(["docker", "kill", new], check=False).returncode == 0, 60, "it is killed")
+            said = deploy.communicate(timeout=PATIENCE)[1]
+    finally:
+        for container in frozen:
+            run("docker", "unpause", container)
+    production.forget()
+    assert (deploy.returncode, "the new web did not become well" in said) == (1, True), said
+    assert ids(production) == before
+    production.wait_until_healthy("web", within=120)
 
 
 def test_a_backup_of_sqlite_is_refused(production: Stack, tmp_path: Path) -> None:
