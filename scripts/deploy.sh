@@ -16,6 +16,7 @@ CHANGED=0
 main() {
     # --- looks -------------------------------------------------------------------------------------------
     need_engine
+    ! compose_is_too_old || die "Compose $(compose_version) is too old: it takes 2.22 or newer, or 1.29"
     [[ -f $ENV_FILE && -n $(containers_of web --filter status=running; containers_of nginx --filter status=running) ]] ||
         die "nothing runs that could be replaced; run: make up"
     hold_lock 0

@@ -102,11 +102,8 @@ look_at_engine() {
     fi
     fine "engine: Docker $(docker version --format '{{.Server.Version}}'), $(compose_command) $(compose_version)"
     docker buildx version >/dev/null 2>&1 || note "no buildx: images are built by the classic builder"
-    [[ $(compose_version) =~ ^v?(2|3|4|5|1\.29) ]] ||
-        problem "Compose $(compose_version) is too old for compose.yaml" "install docker-compose-plugin, or 1.29 at least"
+    ! compose_is_too_old || problem "Compose $(compose_version) is too old" "install docker-compose-plugin 2.22 or newer, or docker-compose 1.29"
 }
-
-compose_version() { $(compose_command) version --short 2>/dev/null; }
 
 look_at_images() {
     local name image in_place_of created age

@@ -135,6 +135,12 @@ compose_command() {
     fi
 }
 
+compose_version() { $(compose_command) version --short 2>/dev/null; }
+
+# Before 1.29 it cannot read compose.yaml. Before 2.22 what `config --hash` prints is not what `up` notes on a container
+# (docker/compose#11010), and deploy compares the two.
+compose_is_too_old() { [[ $(compose_version) =~ ^v?(1\.(1?[0-9]|2[0-8])|2\.(1?[0-9]|2[01]))(\.|$) ]]; }
+
 # The classic builder where there is no buildx to drive the other one.
 choose_builder() {
     [[ -n ${DOCKER_BUILDKIT:-} ]] || docker buildx version >/dev/null 2>&1 || export DOCKER_BUILDKIT=0 COMPOSE_BAKE=false

@@ -286,6 +286,20 @@ def test_scripts_read_env_as_compose_does(tmp_path: Path, lines: str) -> None:
     assert as_scripts_do(tmp_path / "env", f"{lines}\n", "setting IMAGE_TAG") == LINES[lines]
 
 
+@pytest.mark.parametrize("version", ["1.29.2", "2.22.0", "v2.22.0", "2.40.3", "2.100.1", "5.0.0"])
+def test_compose_that_will_do(tmp_path: Path, version: str) -> None:
+    assert is_too_old(tmp_path, version) == ""
+
+
+@pytest.mark.parametrize("version", ["1.9.0", "1.28.6", "2.0.0", "2.9.0", "v2.19.1", "2.21.0-desktop.1"])
+def test_compose_that_is_too_old(tmp_path: Path, version: str) -> None:
+    assert is_too_old(tmp_path, version) == "yes"
+
+
+def is_too_old(folder: Path, version: str) -> str:
+    return as_scripts_do(folder / "env", "", f"COMPOSE='echo {version}'; ! compose_is_too_old || echo yes")
+
+
 # DATABASE_URL -> the kind of database that backup and restore may touch.
 KINDS = {
     "": "sqlite",
