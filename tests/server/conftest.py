@@ -59,7 +59,8 @@ class Server:
         return [event for event in said if name in {"", event["event"]}]
 
     def requests(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self._out.read_text().splitlines()]
+        """What it has logged of requests so far; not what is only half written."""
+        return [json.loads(line) for line in self._out.read_text().splitlines(keepends=True) if line.endswith("}\n")]
 
     @property
     def bind(self) -> str:

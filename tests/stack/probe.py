@@ -65,9 +65,9 @@ def names() -> list[str]:
 
 
 def files() -> list[str]:
-    """All below the media root, but for the sweep's time stamp."""
+    """All below the media root, but for what begins with a dot: the sweep's stamp, what backup and restore make."""
     found = (path.relative_to(MEDIA) for path in MEDIA.rglob("*") if path.is_file())
-    return sorted(path.as_posix() for path in found if not path.name.startswith("."))
+    return sorted(path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts))
 
 
 def tokens() -> list[dict[str, str]]:

@@ -19,7 +19,7 @@ SCREENS: dict[str, dict[str, Any]] = {
     "phone": {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True},
     "desktop": {"viewport": {"width": 1280, "height": 800}},
 }
-SLOW_LINE = 2_000_000  # bytes per second: a photo takes more than a second, so that its progress can be seen
+SLOW_LINE = 500_000  # bytes per second: a photo takes several seconds, so that its progress can be seen
 
 # Remembers every value that a progress bar of the page shows from now on.
 WATCH_PROGRESS = """() => {

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.stack.faults import SLOW, WELL_AGAIN, Ledger, trouble
+from tests.stack.faults import SLOW, WELL_AGAIN, Ledger, is_reached, trouble
 from tests.stack.pictures import MEGABYTE
-from tests.stack.stack import KILL_WORKERS, Stack
+from tests.stack.stack import KILL_WORKERS, Stack, eventually
 from tests.stack.wire import Request, Wire
 
 pytestmark = pytest.mark.timeout(SLOW)
@@ -52,3 +52,4 @@ def test_web_is_killed_while_it_answers(cramped: Stack) -> None:
         cramped.kill(web)
         check_cut_off(wire)
         cramped.wait_until_restarted("web", web, WELL_AGAIN)
+        eventually(lambda: is_reached(cramped), WELL_AGAIN, "nginx has found web again")

@@ -74,17 +74,17 @@ def test_one_of_several_is_killed(production: Stack) -> None:
     """Who was in it is told. Those who come after do not notice, and it is back by itself."""
     victim = production.replicas("web")[0]
     with trouble(production, may_sweep=True) as uploads:
-        # As many for each, because nginx goes by how many each has (least_conn).
-        halves = [uploads.begin("streamed", framing) for framing in ("length", "chunked") * 3]
+        # So many that each of the three has one: streamed, they choose by chance.
+        halves = [uploads.begin("streamed", framing) for framing in ("length", "chunked") * 9]
         production.kill(victim)
-        for number in range(12):
+        for number in range(6):
             uploads.stored("buffered", ["length", "chunked", "form"][number % 3])
             assert ask(production, "/api/photos/").status == 200
         for upload in halves:
             upload.finish()
             assert upload.status in {201, 502}, str(upload)
         lost = [upload for upload in halves if upload.status == 502]
-        assert len(lost) == 2
+        assert 0 < len(lost) < len(halves)
         for upload in lost:
             check_told(upload.answer, UNREACHABLE)
         eventually(lambda: is_back(production, victim), WELL_AGAIN, "the container is back, by itself")
