@@ -28,6 +28,7 @@ main() {
     or_stop "the images could not be built" "$HERE/compose.sh" build
     try_out "nginx does not take its new configuration" nginx -t
     try_out "the new application cannot be loaded" -e WSGISERVER_CHECK_CONFIG=on web
+    HASHES=$("$HERE/compose.sh" config --hash '*')
     start_database
     migrate || die "the database could not be migrated; what runs goes on as it was"
     roll web "$(setting WEB_REPLICAS)" 8080
@@ -94,8 +95,8 @@ remove_ended() {
     done
 }
 
-# As a hash, which Compose notes on each container.
-settings_of() { "$HERE/compose.sh" config --hash "$1" | awk '{ print $2 }'; }
+# As a hash, which Compose notes on each container. HASHES has "SERVICE HASH" in each line.
+settings_of() { awk -v service="$1" '$1 == service { print $2 }' <<< "$HASHES"; }
 
 # What Compose would make now: with these settings, and of the image that has the name now.
 is_current() {

@@ -1,4 +1,4 @@
-"""A third stack, with small spools, a small disk for photos, and little patience with the database.
+"""A third stack, with small spools, a small disk for photos, and little patience with the database and with leftovers.
 
 `scripts/test.sh` runs this folder by itself, after the stacks of the others have ended.
 
@@ -20,6 +20,8 @@ VOLUMES = Path(__file__).with_name("volumes.yaml")
 SETTINGS = {
     "UPLOAD_MAX": "16m",
     "DATABASE_URL": "sqlite:////srv/data/db.sqlite3?timeout=1",  # second that it waits for another writer
+    "SWEEP_AGE": "5",
+    "SWEEP_INTERVAL": "5",
 }
 
 

@@ -1,0 +1,31 @@
+"""What a crash has left among the photos goes by itself."""
+
+import pytest
+
+from tests.stack.faults import SLOW, WELL_AGAIN, is_reached, killer_within, trouble
+from tests.stack.pictures import Picture, sized
+from tests.stack.stack import Stack, eventually
+
+pytestmark = pytest.mark.timeout(SLOW)
+
+
+def test_an_upload_removes_what_another_has_left(cramped: Stack, large: Picture) -> None:
+    """Without anybody who tells it to sweep: SWEEP_AGE and SWEEP_INTERVAL say when."""
+    web = cramped.container("web")
+    with trouble(cramped) as uploads:
+        with killer_within(web, "new", "incoming"):
+            lost = uploads.whole("buffered", "length", large)
+        assert lost.status != 201
+        assert half_received(cramped), "it was killed in the middle"
+        cramped.wait_until_restarted("web", web, WELL_AGAIN)
+        eventually(lambda: is_reached(cramped), WELL_AGAIN, "nginx has found web again")
+
+        def is_swept() -> bool:
+            uploads.stored(picture=sized(64 * 1024))
+            return not half_received(cramped)
+
+        eventually(is_swept, WELL_AGAIN, "an upload has swept")
+
+
+def half_received(stack: Stack) -> list[str]:
+    return [name for name in stack.probe("files") if name.startswith("incoming/")]
