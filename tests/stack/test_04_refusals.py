@@ -44,13 +44,25 @@ def test_what_is_no_sound_picture(stack: Stack, photo: Picture, name: str, unsou
     check_refused(answer, 400, error)
 
 
-def test_the_logs_know_the_request_by_the_id_that_the_client_got(stack: Stack, name: str) -> None:
-    """One id from nginx through our server to Django, so that a complaint can be followed."""
-    with stack.nginx("web") as wire:
+# Who logs a request, on the way through which server: nginx; the server, if it names the request; and Django.
+LOGGERS: dict[str, dict[str, tuple[str, str]]] = {
+    "web": {"nginx": ("nginx", "upstream"), "the server": ("web", "event"), "Django": ("web", "logger")},
+    "gunicorn": {"nginx": ("nginx", "upstream"), "Django": ("gunicorn", "logger")},
+}
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_the_logs_know_the_request_by_the_id_that_the_client_got(stack: Stack, name: str, server: str) -> None:
+    """One id from nginx through the server to Django, so that a complaint can be followed."""
+    with stack.nginx(server) as wire:
         answer = exchange(wire, with_length(name, pictures.text().content), stack.token)
     request_id = answer.json()["request_id"]
-    for service in ("nginx", "web"):
-        eventually(lambda at=service: request_id in stack.logs(at), 30, f"{service} has logged it")  # type: ignore[misc]  # a default binds the loop's value
+
+    def is_known(service: str, key: str) -> bool:
+        return any(line.get("request_id") == request_id and key in line for line in stack.lines(service))
+
+    for who, place in LOGGERS[server].items():
+        eventually(lambda at=place: is_known(*at), 30, f"{who} has logged it")  # type: ignore[misc]  # a default binds the loop's value
 
 
 def test_one_bad_file_of_a_form_refuses_all(stack: Stack, api: requests.Session, photo: Picture, name: str) -> None:
