@@ -137,6 +137,17 @@ def test_django_gets_the_same_settings_whoever_serves_it() -> None:
         assert got | {"X_ACCEL_PREFIX": ""} == django
 
 
+def test_gunicorn_s_log_has_the_keys_of_wsgiserver_s() -> None:
+    """The same programs read both; what gunicorn does not know is missing."""
+    assert "--logger-class=config.gunicornlog.AccessLog" in SERVICES["gunicorn"]["command"]
+    gunicorn, wsgiserver = (
+        re.findall(r'"(\w+)":', (ROOT / path).read_text())
+        for path in ("app/config/gunicornlog.py", "wsgiserver/accesslog.py")
+    )
+    assert gunicorn[0] == "time"
+    assert [key for key in wsgiserver if key in gunicorn][: len(gunicorn)] == gunicorn
+
+
 # --- nginx ----------------------------------------------------------------------------------------------------------
 
 

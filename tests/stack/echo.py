@@ -93,6 +93,7 @@ class Backends:
         if service in self._programs:
             command, variables = ["python", f"{PROGRAM}.py"], {}
         variables["PROGRAM"] = self._programs.get(service, ECHO)
+        variables["PYTHONPATH"] = "/app"  # the class of gunicorn's access log is there
         given = [f"--env={name}={value}" for name, value in variables.items()]
         where = [f"--network={self.network}", f"--network-alias={service}", "--tmpfs=/tmp:size=256m,mode=1777"]
         return run(

@@ -574,8 +574,7 @@ def test_one_request_has_one_id_everywhere(edge: Edge, backends: Backends, serve
     assert re.fullmatch("[0-9a-f]{32}", request_id)
     assert echoed(answer)["environ"]["HTTP_X_REQUEST_ID"] == request_id
     eventually(lambda: request_id in edge.logs(), 20, "nginx has logged it")
-    if server == "web":  # gunicorn logs no header
-        eventually(lambda: request_id in backends.logs(server), 20, "the server has logged it")
+    eventually(lambda: request_id in backends.logs(server), 20, "the server has logged it")
 
 
 def test_probes_are_not_logged(edge: Edge) -> None:
