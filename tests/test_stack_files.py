@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import stat
 import subprocess
 from pathlib import Path
@@ -163,6 +164,30 @@ def test_no_header_of_the_trust_boundary_passes_a_client_s_value_on() -> None:
 def test_every_pass_to_the_application_goes_through_the_trust_boundary() -> None:
     passing = [path.name for path in sorted((ROOT / "nginx").iterdir()) if "proxy_pass " in path.read_text()]
     assert passing == ["proxy.conf"]
+
+
+# What `nginx -v` says -> whether the edge image can be built on it.
+VERSIONS = {
+    "1.22.1": False,
+    "1.30.3": False,
+    "1.30.4": True,
+    "1.30.10 (Debian)": True,
+    "1.31.2": False,
+    "1.31.3": True,
+    "1.32.0": True,
+}
+
+
+@pytest.mark.skipif(not shutil.which("dpkg"), reason="it compares versions, in Debian's images")
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_edge_image_refuses_an_nginx_with_a_known_hole(version: str) -> None:
+    edge = (ROOT / "Dockerfile").read_text().partition("AS edge\n")[2]
+    check = re.search(r"(?s)\nRUN (said=.*?[^\\])\n", edge)[1]  # type: ignore[index]  # a missing one fails
+    script = f"nginx() {{ echo 'nginx version: nginx/{version}' >&2; }}\n{check}"
+    done = subprocess.run(["sh", "-euc", script], capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) is VERSIONS[version], done.stderr
+    assert bool(done.stderr) is not VERSIONS[version]
+    assert VERSIONS[version] or f"holds nginx {version}," in done.stderr
 
 
 def test_the_entrypoint_replaces_every_variable_of_the_templates_and_no_other() -> None:
