@@ -161,6 +161,13 @@ def test_no_header_of_the_trust_boundary_passes_a_client_s_value_on() -> None:
     assert {"X-Accel-Redirect", "X-Body-File", "Proxy", "Forwarded"} <= {k for k, v in values.items() if v == '""'}
 
 
+def test_the_application_believes_those_headers_that_nginx_sets_and_drops_others_that_begin_so() -> None:
+    boundary = (ROOT / "nginx" / "proxy.conf").read_text()
+    said = re.findall(r'(?m)^proxy_set_header (X-(?:Forwarded|Accel)-\S+) (?!"")', boundary)
+    kept = re.findall(r'"(HTTP_X_\w*[A-Z])"', (ROOT / "app" / "config" / "boundary.py").read_text())
+    assert sorted(kept) == sorted(f"HTTP_{name.upper().replace('-', '_')}" for name in said)
+
+
 def test_every_pass_to_the_application_goes_through_the_trust_boundary() -> None:
     passing = [path.name for path in sorted((ROOT / "nginx").iterdir()) if "proxy_pass " in path.read_text()]
     assert passing == ["proxy.conf"]
