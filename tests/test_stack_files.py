@@ -5,6 +5,7 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,34 @@ def test_what_runs_behind_nginx_has_no_way_out() -> None:
 def test_the_application_waits_for_the_migration() -> None:
     for name in ("web", "gunicorn", "runserver"):
         assert SERVICES[name]["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}
+
+
+# Whose manage.py it is, and the sample user's password -> how the service migrate ends, and what it says.
+MIGRATIONS = {
+    "the sample project's": ("app", "5ecre7", 0, "User demo is created."),
+    "the sample project's, without a password": ("app", "", 1, "DEMO_PASSWORD is empty"),
+    "another's": ("another", "", 0, "Applying sessions.0001_initial... OK"),
+}
+
+
+@pytest.mark.parametrize("whose", MIGRATIONS)
+def test_a_project_needs_no_sample_user(tmp_path: Path, whose: str) -> None:
+    """One that has the command runs it, and fails with it."""
+    project, password, status, said = MIGRATIONS[whose]
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "SECRET_KEY": "0123456789abcdef-a-secret-of-the-tests-0123456789abcdef",
+        "DATABASE_URL": f"sqlite:///{tmp_path}/db.sqlite3",
+        "MEDIA_ROOT": str(tmp_path),
+        "STATIC_ROOT": str(tmp_path),
+        "DEMO_PASSWORD": password,
+    }
+    if project == "another":
+        subprocess.run(["django-admin", "startproject", project], cwd=tmp_path, env=environment, check=True)
+    folder = ROOT if project == "app" else tmp_path
+    command = [word.replace("$$", "$") for word in SERVICES["migrate"]["command"]]
+    done = subprocess.run(command, cwd=folder / project, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, said in done.stdout + done.stderr) == (status, True), done.stdout + done.stderr
 
 
 def test_nginx_only_reads_the_photos() -> None:
