@@ -66,6 +66,15 @@ COPY --from=build /app /app
 
 # --- edge: nginx -----------------------------------------------------------------------------------------
 FROM ${NGINX_IMAGE} AS edge
+# Before 1.30.4 (in 1.31: before 1.31.3) regular expressions in `map`, of which nginx/ has many, can overflow a buffer:
+# CVE-2026-42533. A tag such as 1.30 may name an older one that was pulled long ago.
+RUN said="$(nginx -v 2>&1)" && version="${said##*/}" && version="${version%% *}" \
+ && case $version in 1.31.*) oldest=1.31.3 ;; *) oldest=1.30.4 ;; esac \
+ && if dpkg --compare-versions "$version" lt "$oldest"; then \
+        echo "NGINX_IMAGE holds nginx $version, which has CVE-2026-42533; $oldest or newer is needed." \
+            "Get it: docker pull nginx:1.30 (or remove a stand-in: docker image rm nginx:standin-1.30), then make up" >&2; \
+        exit 1; \
+    fi
 # /srv/media belongs to the application here too: whichever container comes first decides who owns the volume.
 # openssl makes the self-signed certificate; both images have it, and an image without it fails here.
 RUN openssl version \

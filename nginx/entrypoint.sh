@@ -27,8 +27,9 @@ main() {
     export RESOLVERS SERVER_NAMES REAL_IP_FROM TRUSTED_PEERS ENTRANCE HTTPS_SUFFIX CERTIFICATE CERTIFICATE_KEY \
         WORKER_CONNECTIONS OPEN_FILES
     render
-    # A nginx that was killed leaves half-received bodies behind. With arguments it is only asked something (-t), perhaps
-    # beside a nginx that is receiving. Not all of the spool, which may be a disk with a lost+found.
+    # The file of a body loses its name as soon as it is open, so a nginx that is killed leaves none behind, but for one
+    # that it was killed in between. With arguments it is only asked something (-t), perhaps beside a nginx that is
+    # receiving. Not all of the spool, which may be a disk with a lost+found.
     [ $# -gt 0 ] || [ ! -d "$BODIES" ] || find "$BODIES" -type f -delete
     exec nginx -e stderr -c /tmp/nginx/nginx.conf -g 'daemon off;' "$@"
 }

@@ -82,9 +82,8 @@ edge_with() {
         --tmpfs /srv/certificates:uid=10002 --env "TLS=$tls" "${given[@]}" "uploadstack-edge:$(setting IMAGE_TAG)" "$@"
 }
 
-# What is valid and a hole all the same, in the configuration as it is rendered. It is told to overlook that the status
-# page asks nobody who they are: its port is not published (nginx/internal.conf.template).
-gixy_on() { edge_with "$1" -T 2>/dev/null | gixy --format text --skips status_page_exposed -; }
+# What is valid and a hole all the same, in the configuration as it is rendered.
+gixy_on() { edge_with "$1" -T 2>/dev/null | gixy --format text -; }
 
 # Prometheus's own checker, out of the image that runs it.
 promtool() {

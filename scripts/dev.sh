@@ -27,7 +27,7 @@ main() {
     mkdir -p "$ROOT/var/spool" "$ROOT/var/static"
     settings_for_django
     "$PYTHON" "$ROOT/app/manage.py" migrate --noinput >&2
-    "$PYTHON" "$ROOT/app/manage.py" demo_user >&2
+    sample_user
     if [[ ${1:-} == --detach ]]; then
         in_background "$port"
     else
@@ -43,6 +43,13 @@ settings_for_django() {
     done
     unset DATABASE_URL MEDIA_ROOT STATIC_ROOT X_ACCEL_PREFIX DJANGO_SETTINGS_MODULE
     export PYTHONPATH=$ROOT/app:$ROOT PYTHONDONTWRITEBYTECODE=1
+}
+
+# As in compose.yaml: of a project that has such a command.
+sample_user() {
+    local commands
+    commands=$("$PYTHON" "$ROOT/app/manage.py" help --commands)
+    if grep -qx demo_user <<< "$commands"; then "$PYTHON" "$ROOT/app/manage.py" demo_user >&2; fi
 }
 
 serve() {

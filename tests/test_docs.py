@@ -4,6 +4,7 @@ Should one fail: it shows the table as it has to be, and `python tests/test_docs
 """
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -74,6 +75,18 @@ def put(text: str, name: str) -> str:
 def test_a_table_says_what_the_code_says(name: str) -> None:
     text = SERVER.read_text()
     assert put(text, name) == text
+
+
+@pytest.mark.skipif(not shutil.which("jq"), reason="whoever reads logs has it")
+def test_the_line_that_tells_what_buffering_saves_reads_nginx_s_log() -> None:
+    """One server asked, two of which the first was not there, and none."""
+    program = re.search(r"jq -r ('.*?') \|", (ROOT / "docs" / "edge.md").read_text())[1]  # type: ignore[index]  # a missing one fails
+    log = "".join(
+        f'{{"request_time":{took},"upstream_response_time":"{of_server}","path":"/{took}"}}\n'
+        for took, of_server in [(2.5, "0.5"), (0.75, "-, 0.25"), (0.125, "")]
+    )
+    done = subprocess.run(["bash", "-c", f"jq -r {program}"], input=log, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["2 /2.5", "0.5 /0.75", "0.125 /0.125"]
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,17 @@ def default(variable: str) -> float:
     return float(re.search(rf"(?m)^#{variable}=(\d+)$", (ROOT / ".env.example").read_text())[1])  # type: ignore[index]  # a missing one fails
 
 
+def mebibytes(variable: str) -> float:
+    """The same of a size, which is written in them."""
+    return float(re.search(rf"(?m)^#{variable}=(\d+)m$", (ROOT / ".env.example").read_text())[1])  # type: ignore[index]  # a missing one fails
+
+
+def doctor(name: str) -> float:
+    """A number of KiB that scripts/doctor.sh reckons with."""
+    found = re.search(rf"(?m)^{name}=(?:\$\(\()?(\d+)(?: \* (\d+)\)\))?$", (ROOT / "scripts/doctor.sh").read_text())
+    return int(found[1]) * int(found[2] or 1)  # type: ignore[index]  # a missing one fails
+
+
 def made(variable: str, of: float) -> float:
     """What nginx/entrypoint.sh makes of another number: so many times it, and some more."""
     expression = rf"(?m)^ *{variable}=\$\(\((\d+) \* [A-Z_]+(?: \+ (\d+))?\)\)$"
@@ -130,6 +141,13 @@ CHAINS |= {
         ("three for each two of worker_connections", lambda: worker_connections() * 1.5),
         ("worker_rlimit_nofile", lambda: made("OPEN_FILES", worker_connections())),
     ],
+    "what nginx lets through, its memory can hold": [
+        (
+            "TOTAL_CONNECTIONS, as doctor.sh reckons",
+            lambda: (default("TOTAL_CONNECTIONS") * doctor("REQUEST_KIB") + doctor("NGINX_KIB")) / 1024,
+        ),
+        ("NGINX_MEMORY", lambda: mebibytes("NGINX_MEMORY")),
+    ],
     "what nginx lets through, one process of web can hold": [
         ("TOTAL_CONNECTIONS", lambda: default("TOTAL_CONNECTIONS")),
         ("--max-connections", lambda: Settings().max_connections),
@@ -142,6 +160,16 @@ def test_each_limit_is_below_the_next(name: str) -> None:
     chain = [(who, read()) for who, read in CHAINS[name]]
     for (lower, before), (higher, after) in pairwise(chain):
         assert before < after, f"{lower} ({before:g}) has to be below {higher} ({after:g})"
+
+
+def test_the_memory_of_a_request_is_reckoned_from_the_buffers_that_nginx_has() -> None:
+    """In KiB. Those of answers are as nginx has them by default: one of a page, and eight more."""
+    limits = (ROOT / "nginx" / "limits.conf.template").read_text()
+    body = int(re.search(r"(?m)^client_body_buffer_size (\d+)k;$", limits)[1])  # type: ignore[index]  # a missing one fails
+    count, size = re.search(r"(?m)^large_client_header_buffers (\d+) (\d+)k;$", limits).groups()  # type: ignore[union-attr]  # a missing one fails
+    assert not [path for path in (ROOT / "nginx").iterdir() if "proxy_buffer" in path.read_text()]
+    answer, rest = 9 * 4, 44  # TLS, the connection, its pools: measured
+    assert doctor("REQUEST_KIB") == body + int(count) * int(size) + answer + rest
 
 
 def test_both_servers_get_the_same_workers_threads_and_grace() -> None:

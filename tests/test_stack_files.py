@@ -2,8 +2,10 @@
 
 import os
 import re
+import shutil
 import stat
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +128,34 @@ def test_the_application_waits_for_the_migration() -> None:
         assert SERVICES[name]["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}
 
 
+# Whose manage.py it is, and the sample user's password -> how the service migrate ends, and what it says.
+MIGRATIONS = {
+    "the sample project's": ("app", "5ecre7", 0, "User demo is created."),
+    "the sample project's, without a password": ("app", "", 1, "DEMO_PASSWORD is empty"),
+    "another's": ("another", "", 0, "Applying sessions.0001_initial... OK"),
+}
+
+
+@pytest.mark.parametrize("whose", MIGRATIONS)
+def test_a_project_needs_no_sample_user(tmp_path: Path, whose: str) -> None:
+    """One that has the command runs it, and fails with it."""
+    project, password, status, said = MIGRATIONS[whose]
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "SECRET_KEY": "0123456789abcdef-a-secret-of-the-tests-0123456789abcdef",
+        "DATABASE_URL": f"sqlite:///{tmp_path}/db.sqlite3",
+        "MEDIA_ROOT": str(tmp_path),
+        "STATIC_ROOT": str(tmp_path),
+        "DEMO_PASSWORD": password,
+    }
+    if project == "another":
+        subprocess.run(["django-admin", "startproject", project], cwd=tmp_path, env=environment, check=True)
+    folder = ROOT if project == "app" else tmp_path
+    command = [word.replace("$$", "$") for word in SERVICES["migrate"]["command"]]
+    done = subprocess.run(command, cwd=folder / project, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, said in done.stdout + done.stderr) == (status, True), done.stdout + done.stderr
+
+
 def test_nginx_only_reads_the_photos() -> None:
     assert "media:/srv/media:ro" in SERVICES["nginx"]["volumes"]
 
@@ -135,6 +165,17 @@ def test_django_gets_the_same_settings_whoever_serves_it() -> None:
     for name in ("web", "gunicorn", "runserver", "migrate"):
         got = {key: SERVICES[name]["environment"][key] for key in django}
         assert got | {"X_ACCEL_PREFIX": ""} == django
+
+
+def test_gunicorn_s_log_has_the_keys_of_wsgiserver_s() -> None:
+    """The same programs read both; what gunicorn does not know is missing."""
+    assert "--logger-class=config.gunicornlog.AccessLog" in SERVICES["gunicorn"]["command"]
+    gunicorn, wsgiserver = (
+        re.findall(r'"(\w+)":', (ROOT / path).read_text())
+        for path in ("app/config/gunicornlog.py", "wsgiserver/accesslog.py")
+    )
+    assert gunicorn[0] == "time"
+    assert [key for key in wsgiserver if key in gunicorn][: len(gunicorn)] == gunicorn
 
 
 # --- nginx ----------------------------------------------------------------------------------------------------------
@@ -149,9 +190,40 @@ def test_no_header_of_the_trust_boundary_passes_a_client_s_value_on() -> None:
     assert {"X-Accel-Redirect", "X-Body-File", "Proxy", "Forwarded"} <= {k for k, v in values.items() if v == '""'}
 
 
+def test_the_application_believes_those_headers_that_nginx_sets_and_drops_others_that_begin_so() -> None:
+    boundary = (ROOT / "nginx" / "proxy.conf").read_text()
+    said = re.findall(r'(?m)^proxy_set_header (X-(?:Forwarded|Accel)-\S+) (?!"")', boundary)
+    kept = re.findall(r'"(HTTP_X_\w*[A-Z])"', (ROOT / "app" / "config" / "boundary.py").read_text())
+    assert sorted(kept) == sorted(f"HTTP_{name.upper().replace('-', '_')}" for name in said)
+
+
 def test_every_pass_to_the_application_goes_through_the_trust_boundary() -> None:
     passing = [path.name for path in sorted((ROOT / "nginx").iterdir()) if "proxy_pass " in path.read_text()]
     assert passing == ["proxy.conf"]
+
+
+# What `nginx -v` says -> whether the edge image can be built on it.
+VERSIONS = {
+    "1.22.1": False,
+    "1.30.3": False,
+    "1.30.4": True,
+    "1.30.10 (Debian)": True,
+    "1.31.2": False,
+    "1.31.3": True,
+    "1.32.0": True,
+}
+
+
+@pytest.mark.skipif(not shutil.which("dpkg"), reason="it compares versions, in Debian's images")
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_edge_image_refuses_an_nginx_with_a_known_hole(version: str) -> None:
+    edge = (ROOT / "Dockerfile").read_text().partition("AS edge\n")[2]
+    check = re.search(r"(?s)\nRUN (said=.*?[^\\])\n", edge)[1]  # type: ignore[index]  # a missing one fails
+    script = f"nginx() {{ echo 'nginx version: nginx/{version}' >&2; }}\n{check}"
+    done = subprocess.run(["sh", "-euc", script], capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) is VERSIONS[version], done.stderr
+    assert bool(done.stderr) is not VERSIONS[version]
+    assert VERSIONS[version] or f"holds nginx {version}," in done.stderr
 
 
 def test_the_entrypoint_replaces_every_variable_of_the_templates_and_no_other() -> None:

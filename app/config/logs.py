@@ -20,12 +20,19 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        if request_id := requestid.current():
+        if request_id := requestid.current() or _of_request(record):
             line["request_id"] = request_id
         line.update(getattr(record, "fields", {}))
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def _of_request(record: logging.LogRecord) -> str:
+    """Django writes its line about a refused request when all middleware is through, with the request in `extra`. So
+    does runserver, with a socket in its place.
+    """
+    return requestid.of(getattr(record, "request", None))
 
 
 def configuration(level: str) -> dict[str, Any]:

@@ -20,6 +20,11 @@ def current() -> str:
     return _current.get()
 
 
+def of(request: object) -> str:
+    """The identifier that a request got from the middleware below; empty for whatever else it may be."""
+    return str(getattr(request, "request_id", ""))
+
+
 class RequestId:
     """Middleware, the outermost: whatever the others log or answer already has the identifier."""
 
@@ -28,10 +33,12 @@ class RequestId:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         given = request.headers.get("X-Request-ID", "")
-        token = _current.set(given if _SANE.fullmatch(given) else uuid.uuid4().hex)
+        request_id = given if _SANE.fullmatch(given) else uuid.uuid4().hex
+        request.request_id = request_id  # type: ignore[attr-defined]  # a request takes what middleware adds to it
+        token = _current.set(request_id)
         try:
             response = self._get_response(request)
-            response.headers["X-Request-ID"] = current()
+            response.headers["X-Request-ID"] = request_id
             return response
         finally:
             _current.reset(token)

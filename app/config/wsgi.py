@@ -5,8 +5,10 @@ import os
 
 from django.core.wsgi import get_wsgi_application
 
+from config.boundary import guarded
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 logging.captureWarnings(capture=True)  # as log lines like all others
 
-application = get_wsgi_application()
+application = guarded(get_wsgi_application())

@@ -3,8 +3,11 @@
 import io
 import json
 import logging
+import socket
 import stat
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -96,17 +99,28 @@ def test_a_token_of_nobody(transactional_db: None) -> None:
         call_command("create_token", "nobody")
 
 
-def logged(message: str, *arguments: object, **options: Any) -> dict[str, Any]:
-    """The line that a call of a logger writes, read back."""
+@contextmanager
+def lines_of(name: str) -> Iterator[list[dict[str, Any]]]:
+    """What a logger writes meanwhile, read back."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter())
-    logger = logging.getLogger("photos.test")
+    logger = logging.getLogger(name)
     logger.addHandler(handler)
-    logger.warning(message, *arguments, **options)
-    logger.removeHandler(handler)
-    (line,) = stream.getvalue().splitlines()
-    return json.loads(line)  # type: ignore[no-any-return]  # the formatter writes objects
+    lines: list[dict[str, Any]] = []
+    try:
+        yield lines
+    finally:
+        logger.removeHandler(handler)
+        lines += [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def logged(message: str, *arguments: object, **options: Any) -> dict[str, Any]:
+    """The line that a call of a logger writes, read back."""
+    with lines_of("photos.test") as lines:
+        logging.getLogger("photos.test").warning(message, *arguments, **options)
+    (line,) = lines
+    return line
 
 
 def test_a_log_line() -> None:
@@ -141,6 +155,33 @@ def test_request_ids(client: Client, given: str, is_kept: bool) -> None:
     assert (identifier == given) is is_kept
     assert len(identifier) >= 8
     assert response.json()["request_id"] == identifier
+
+
+# A request that is refused -> its status, and Django's own line about it, which comes when all middleware is through.
+REFUSED = {
+    "PUT /api/photos/empty.jpg": (400, "Bad Request: /api/photos/empty.jpg"),
+    "GET /api/nothing": (404, "Not Found: /api/nothing"),
+    "GET /nothing": (404, "Not Found: /nothing"),
+    "GET /readyz": (503, "Service Unavailable: /readyz"),
+}
+
+
+@pytest.mark.parametrize("request_line", REFUSED)
+def test_django_s_line_about_a_refusal_has_the_request_s_id(api: Client, settings: Settings, request_line: str) -> None:
+    status, message = REFUSED[request_line]
+    settings.UPLOAD_MAX = 1 << 60  # no disk has room for the next one: not ready
+    with lines_of("django.request") as lines:
+        method, path = request_line.split()
+        response = api.generic(method, path)
+    assert response.status_code == status
+    (line,) = lines
+    assert (line["message"], line["request_id"]) == (message, response.headers["X-Request-ID"])
+
+
+def test_a_line_with_something_else_for_a_request_has_no_id() -> None:
+    """That of runserver has a socket."""
+    with socket.socket() as sock:
+        assert "request_id" not in logged("GET / HTTP/1.1", extra={"request": sock})
 
 
 def test_manage_is_executable() -> None:

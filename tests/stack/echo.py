@@ -67,11 +67,13 @@ def server_command(service: str) -> tuple[list[str], dict[str, str]]:
 class Backends:
     """A network, and what answers in it as `web` and as `gunicorn`.
 
-    A service that `programs` names runs that instead: a Python program that listens on port 8000.
+    A service that `programs` names runs that instead: a Python program that listens on port 8000. `application` takes
+    the place of echo_app.py.
     """
 
-    def __init__(self, stack: Stack, programs: Mapping[str, str] | None = None) -> None:
+    def __init__(self, stack: Stack, programs: Mapping[str, str] | None = None, *, application: str = ECHO) -> None:
         self._programs = programs or {}
+        self._application = application
         self.images = {name: stack.container(name)["Config"]["Image"] for name in ("nginx", "web")}
         self.labels = stack.labels
         self.network = f"{stack.project}-echo-{uuid.uuid4().hex[:8]}"
@@ -92,7 +94,8 @@ class Backends:
         command, variables = server_command(service)
         if service in self._programs:
             command, variables = ["python", f"{PROGRAM}.py"], {}
-        variables["PROGRAM"] = self._programs.get(service, ECHO)
+        variables["PROGRAM"] = self._programs.get(service, self._application)
+        variables["PYTHONPATH"] = "/app"  # for gunicorn's access log, which compose.yaml names
         given = [f"--env={name}={value}" for name, value in variables.items()]
         where = [f"--network={self.network}", f"--network-alias={service}", "--tmpfs=/tmp:size=256m,mode=1777"]
         return run(

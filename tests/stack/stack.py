@@ -245,7 +245,11 @@ class Stack:
 
     def requests(self) -> list[dict[str, Any]]:
         """What nginx has logged since it was started last, a dictionary for each request."""
-        return [json.loads(line) for line in self.logs("nginx").splitlines() if line.startswith('{"time"')]
+        return self.lines("nginx")
+
+    def lines(self, service: str) -> list[dict[str, Any]]:
+        """What a service has logged as JSON since it was started last."""
+        return [json.loads(line) for line in self.logs(service).splitlines() if line.startswith("{")]
 
     # --- from inside ----------------------------------------------------------------------------------------------
 

@@ -45,3 +45,16 @@ def test_metrics_are_for_the_inside(stack: Stack) -> None:
     assert re.search(r'(?m)^wsgiserver_workers\{phase="ready"\} [1-9]', metrics)
     with stack.nginx("web") as wire:
         assert exchange(wire, Request("GET", "/metrics", {}), token=None).status == 404
+
+
+def test_what_nginx_says_of_itself_is_for_the_inside(stack: Stack) -> None:
+    """To itself, and to a container beside it; on the ports that are published there is no such address."""
+    own = stack.exec("nginx", "curl", "-fsS", "--noproxy", "*", "http://127.0.0.1:9000/nginx_status")
+    with stack.relay("nginx", port=9000) as wire:
+        answer = exchange(wire, Request("GET", "/nginx_status", {}), token=None)
+    for said in (own, answer.body.decode()):
+        assert re.match(r"Active connections: [1-9]\d* \nserver accepts handled requests\n", said), said
+    for server in ("web", "gunicorn"):
+        for path in ("/nginx_status", "/metrics"):
+            with stack.nginx(server) as wire:
+                assert exchange(wire, Request("GET", path, {}), token=None).status == 404

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -44,13 +45,56 @@ def test_what_is_no_sound_picture(stack: Stack, photo: Picture, name: str, unsou
     check_refused(answer, 400, error)
 
 
-def test_the_logs_know_the_request_by_the_id_that_the_client_got(stack: Stack, name: str) -> None:
-    """One id from nginx through our server to Django, so that a complaint can be followed."""
-    with stack.nginx("web") as wire:
+# Who logs a request: a service, and a key that only these lines have.
+LOGGERS = {"nginx": ("nginx", "upstream"), "the server": ("server", "event"), "Django": ("server", "logger")}
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_the_logs_know_the_request_by_the_id_that_the_client_got(stack: Stack, name: str, server: str) -> None:
+    """One id from nginx through the server to Django, so that a complaint can be followed."""
+    with stack.nginx(server) as wire:
         answer = exchange(wire, with_length(name, pictures.text().content), stack.token)
     request_id = answer.json()["request_id"]
-    for service in ("nginx", "web"):
-        eventually(lambda at=service: request_id in stack.logs(at), 30, f"{service} has logged it")  # type: ignore[misc]  # a default binds the loop's value
+
+    def is_known(service: str, key: str) -> bool:
+        lines = stack.lines(server if service == "server" else service)
+        return any(line.get("request_id") == request_id and key in line for line in lines)
+
+    for who, place in LOGGERS.items():
+        eventually(lambda at=place: is_known(*at), 30, f"{who} has logged it")  # type: ignore[misc]  # a default binds the loop's value
+
+
+# What nginx and gunicorn say of themselves, that they start for instance, is text and cannot be anything else.
+OF_THEMSELVES = {
+    "nginx": re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[(error|crit|alert|emerg)\] "),
+    "gunicorn": re.compile(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}\] \[\d+\] \[[A-Z]+\] "),
+    "web": re.compile(r"(?!)"),  # nothing
+}
+
+
+@pytest.mark.parametrize("service", OF_THEMSELVES)
+def test_every_line_of_a_log_is_json(stack: Stack, name: str, service: str) -> None:
+    """Those of all the tests before this one, and one that would like to be two."""
+    request = Request("GET", f'/{name}?\\","status":201,"x":"', {"User-Agent": '\\","status":201,"x":"'})
+    with stack.nginx("gunicorn" if service == "gunicorn" else "web") as wire:
+        exchange(wire, request, stack.token)
+    eventually(lambda: name in stack.logs(service), 30, "it is logged")
+    for line in stack.logs(service).splitlines():
+        assert OF_THEMSELVES[service].match(line) or json.loads(line)["time"], line
+
+
+def test_probes_of_the_engine_are_in_no_log(stack: Stack, name: str) -> None:
+    """It asks each container from within: gunicorn at the port that nginx asks, too; web at one of its own, which logs
+    nothing. Who asks web from outside is in its log, as with any other address.
+    """
+    for server in SERVERS:
+        for target in ("/healthz", f"/{name}"):
+            with stack.nginx(server) as wire:
+                exchange(wire, Request("GET", target, {}), token=None)
+        eventually(lambda at=server: name in stack.logs(at), 30, "what is no probe is logged")  # type: ignore[misc]  # a default binds the loop's value
+    of_gunicorn, of_web = ([line for line in stack.lines(server) if "target" in line] for server in SERVERS[::-1])
+    assert not [line for line in of_gunicorn if line["target"] in {"/healthz", "/readyz"}]
+    assert not [line for line in of_web if line["client"] == "127.0.0.1"]
 
 
 def test_one_bad_file_of_a_form_refuses_all(stack: Stack, api: requests.Session, photo: Picture, name: str) -> None:

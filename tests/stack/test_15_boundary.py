@@ -16,9 +16,9 @@ from typing import IO, Any
 
 import pytest
 
-from tests.stack.echo import Backends, Edge, ask, request
-from tests.stack.stack import ROOT, eventually, run
-from tests.stack.wire import Answer, Tcp, Tls, read_answer
+from tests.stack.echo import ECHO, Backends, Edge, ask, request
+from tests.stack.stack import ROOT, Stack, eventually, run
+from tests.stack.wire import Answer, Request, Tcp, Tls, exchange, read_answer
 
 SERVERS = ["web", "gunicorn"]
 ROUTES = {"buffered": "/api/", "streamed": "/streamed/api/"}
@@ -75,6 +75,14 @@ def impatient(backends: Backends) -> Iterator[Edge]:
 
 
 @pytest.fixture(scope="module")
+def guarded(stack: Stack) -> Iterator[Edge]:
+    """Behind what Django is behind, too: app/config/boundary.py."""
+    application = f"{ECHO}\nfrom config.boundary import guarded\napplication = guarded(application)\n"
+    with Backends(stack, application=application) as backends, Edge(backends, {}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
 def gateway(edge: Edge) -> str:
     """The peer that nginx sees when this machine connects to it."""
     address: str = echoed(ask(edge.wire("web"), request("/gateway/")))["environ"]["REMOTE_ADDR"]
@@ -111,7 +119,8 @@ NAMES = re.findall(
     """
     X-Forwarded-For X-Forwarded-Host X-Forwarded-Proto X-Forwarded-Port X-Forwarded-Prefix X-Forwarded-Server
     X-Forwarded-User X-Forwarded-Ssl X-Forwarded-Protocol X-Forwarded-Scheme X-Forwarded-Uri X-Forwarded-Path
-    X-Forwarded-Method X-Forwarded-Email X-Forwarded-Groups X-Forwarded-Client-Cert Forwarded X-Real-IP X-Client-IP
+    X-Forwarded-Method X-Forwarded-By X-Forwarded-Email X-Forwarded-Groups X-Forwarded-Roles
+    X-Forwarded-Preferred-Username X-Forwarded-Access-Token X-Forwarded-Client-Cert Forwarded X-Real-IP X-Client-IP
     X-Cluster-Client-IP True-Client-IP CF-Connecting-IP X-Scheme X-Host X-Remote-User Remote-User Remote-Groups
     Remote-Email Remote-Name X-Auth-Request-User X-Auth-Request-Email X-Auth-Request-Groups
     X-Auth-Request-Preferred-Username X-Auth-Request-Access-Token
@@ -175,6 +184,33 @@ def test_nor_over_http_2(secure: Edge, gateway: str, route: str) -> None:
     fields = [f"-H{name}: {FORGED}" for name in NAMES if name not in {"TE", "Upgrade", "Keep-Alive"}]  # not in HTTP/2
     done = curl(secure, f"{ROUTES[route]}x", "--http2", "-A", "", "-HAccept:", *fields, "-HX-Own: arrives")
     check_boundary(json.loads(done.stdout), gateway, secure.ports["tls"], "https", "web")
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("route", ROUTES)
+def test_nor_what_begins_as_a_proxy_s_words_do_whatever_its_name(guarded: Edge, route: str, server: str) -> None:
+    port = guarded.ports[server]
+    names = [f"{start}-{uuid.uuid4().hex}" for start in ("X-Forwarded", "X-Accel", "x-forwarded-for", "X-ACCEL-X")]
+    fields = [f"{name}: {FORGED}" for name in names]
+    data = request(f"{ROUTES[route]}x", *fields, "X-Own: arrives", host=f"localhost:{port}")
+    told = echoed(ask(guarded.wire(server), data))
+    check_boundary(told, told["environ"]["HTTP_X_FORWARDED_FOR"], port, "http", server)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_django_goes_by_what_nginx_says(stack: Stack, server: str) -> None:
+    """By its scheme, for cookies; and the logs by its address of the client."""
+    forged = {name: "https" if "Proto" in name else "192.0.2.7" for name in NAMES if name.startswith("X-Forwarded")}
+    clients = []
+    for fields in ({}, forged):
+        with stack.nginx(server) as wire:
+            answer = exchange(wire, Request("GET", "/login/", fields), token=None)
+        assert answer.status == 200
+        assert ("Secure" in answer.headers["Set-Cookie"]) is stack.has_tls
+        request_id = answer.headers["X-Request-ID"]
+        eventually(lambda it=request_id: it in stack.logs(server), 30, "the server has logged it")  # type: ignore[misc]  # a default binds the loop's value
+        clients += [line["client"] for line in stack.lines(server) if line.get("request_id") == request_id]
+    assert clients == [clients[0]] * 2
 
 
 def test_a_client_cannot_have_headers_taken_away(edge: Edge, gateway: str) -> None:
@@ -574,8 +610,7 @@ def test_one_request_has_one_id_everywhere(edge: Edge, backends: Backends, serve
     assert re.fullmatch("[0-9a-f]{32}", request_id)
     assert echoed(answer)["environ"]["HTTP_X_REQUEST_ID"] == request_id
     eventually(lambda: request_id in edge.logs(), 20, "nginx has logged it")
-    if server == "web":  # gunicorn logs no header
-        eventually(lambda: request_id in backends.logs(server), 20, "the server has logged it")
+    eventually(lambda: request_id in backends.logs(server), 20, "the server has logged it")
 
 
 def test_probes_are_not_logged(edge: Edge) -> None:

@@ -101,6 +101,27 @@ def test_doctor_finds_a_port_that_is_taken_and_a_secret_that_is_none(
     assert "SECRET_KEY is still the placeholder" in said
 
 
+# Settings -> what nginx needs, if it has less.
+MEMORIES = {
+    "": None,
+    "TOTAL_CONNECTIONS=2000": "580m",
+    "TOTAL_CONNECTIONS=2000\nNGINX_MEMORY=579m": "580m",
+    "TOTAL_CONNECTIONS=2000\nNGINX_MEMORY=580m": None,
+    "TOTAL_CONNECTIONS=20000\nNGINX_MEMORY=1g": "5361m",
+    "NGINX_MEMORY=1.5g": None,  # the engine knows what that is; doctor says nothing
+}
+
+
+@pytest.mark.parametrize("lines", MEMORIES)
+def test_doctor_finds_that_nginx_has_too_little_memory(patient: tuple[Path, Callable[..., str]], lines: str) -> None:
+    env_file, _ = patient
+    with env_file.open("a") as file:
+        file.write(f"\n{lines}\n")
+    told = [line.strip() for line in doctor(env_file).splitlines() if "set NGINX_MEMORY=" in line]
+    need = MEMORIES[lines]
+    assert told == ([f"-> set NGINX_MEMORY={need} at least, or lower TOTAL_CONNECTIONS"] if need else [])
+
+
 @pytest.mark.parametrize(("days", "is_told"), [(5, True), (60, False)])
 def test_doctor_looks_when_the_certificate_ends(
     stack: Stack, patient: tuple[Path, Callable[..., str]], days: int, is_told: bool

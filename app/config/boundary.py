@@ -1,0 +1,20 @@
+"""What a client says of itself in the name of a proxy, and Django must not see, whatever it is called.
+
+nginx sets what the application may believe and empties other names, one by one (nginx/proxy.conf): it cannot leave out
+all that begin alike. This can, in front of Django, whichever server runs it. It knows nothing of Django.
+"""
+
+from collections.abc import Iterable
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+_OF_A_PROXY = ("HTTP_X_FORWARDED_", "HTTP_X_ACCEL_")
+_SET_BY_NGINX = {"HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PORT", "HTTP_X_FORWARDED_PROTO"}
+
+
+def guarded(application: WSGIApplication) -> WSGIApplication:
+    def guard(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        for name in [name for name in environ if name.startswith(_OF_A_PROXY) and name not in _SET_BY_NGINX]:
+            del environ[name]
+        return application(environ, start_response)
+
+    return guard
