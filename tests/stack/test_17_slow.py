@@ -58,7 +58,6 @@ def trickling(stack: Stack, service: str, how: str, count: int = MANY) -> Iterat
         yield slow
     eventually(lambda: connections(stack, service) <= before, 60, f"connections to {service} are at most {before}")
     eventually(lambda: not stack.leftovers(), 30, "no half-received body is left")
-    eventually(lambda: "(deleted)" not in open_files(stack), 30, "nor one that has no name")
     stack.wait_until_healthy("nginx", "web", "gunicorn")
 
 
@@ -66,11 +65,6 @@ def connections(stack: Stack, service: str) -> int:
     """To its port, in any state in which it holds a descriptor: ESTABLISHED, CLOSE_WAIT."""
     own = f":{PORTS[service]:04X}"
     return sum(local.endswith(own) and state in {"01", "08"} for local, _, state in stack.sockets(service))
-
-
-def open_files(stack: Stack) -> str:
-    """Of web, in its spool; a body that is being received has no name there."""
-    return stack.exec("web", "sh", "-c", "ls -l /proc/[0-9]*/fd 2>/dev/null | grep -F /var/spool/wsgiserver || true")
 
 
 def check_served(wire: Wire, request: Request, token: str | None) -> None:
