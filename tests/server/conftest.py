@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,9 @@ PATIENT = [f"--{name}-timeout=600" for name in ("head", "body", "body-idle", "se
 class Server:
     """`python -m wsgiserver` with its output in files; `bind` is where it says it listens.
 
-    Its calls of /wait last until `open_gate`, and `waiting` knows how many there are.
+    Its calls of /wait last until `open_gate`, and `waiting` knows how many there are. A client that a test does not
+    close, because it failed or has no reason to, is closed with the server: left to the garbage collector it would fail
+    whichever test runs then.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Server:
         self._out, self._err = folder / "out", folder / "err"
         self._gate = folder / "gate"
         self._gate.mkdir()
+        self._clients = ExitStack()
         bind = () if "-b" in flags else ("-b", "127.0.0.1:0")  # it would add to them
         environment = {key: value for key, value in os.environ.items() if key not in {"HOME", "PYTHONPATH"}}
         with self._out.open("wb") as out, self._err.open("wb") as err:
@@ -74,9 +77,10 @@ class Server:
         if address.startswith("unix:"):
             sock = socket.socket(socket.AF_UNIX)
             sock.connect(address.removeprefix("unix:"))
-            return Client(sock)
-        host, _, port = address.rpartition(":")
-        return Client(socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE))
+        else:
+            host, _, port = address.rpartition(":")
+            sock = socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE)
+        return self._clients.enter_context(Client(sock))
 
     def get(self, target: str, *fields: str) -> Answer:
         with self.client() as client:
@@ -115,6 +119,7 @@ class Server:
         return self.process.wait(patience)
 
     def destroy(self) -> None:
+        self._clients.close()
         workers = self.workers() if self.process.poll() is None else []
         self.process.kill()
         self.process.wait()

@@ -36,7 +36,6 @@ def test_it_says_first_that_the_server_stops(serve: Serve) -> None:
     assert admin(server, "/healthz").body == b"alive\n"
     assert half.send(upload[-1:]).answer().status == 200
     assert server.ended() == 0
-    half.socket.close()
 
 
 def test_what_a_worker_has_counted_outlives_it(serve: Serve) -> None:
@@ -110,5 +109,4 @@ def test_everything_is_counted(serve: Serve) -> None:
     server.open_gate()
     for client in waiting:
         assert client.answer().status == 200
-        client.socket.close()
     poll(lambda: counted()["threads_busy"] == 0, "nobody to be busy")

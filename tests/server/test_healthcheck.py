@@ -49,7 +49,6 @@ def test_a_server_that_lives_then_stops(serve: Serve, tmp_path: Path) -> None:
     assert check("--ready", bind, said="wsgiserver healthcheck: stopping") == 1
     assert check(bind) == 0
     assert half.send(upload[-1:]).answer().status == 200
-    half.socket.close()
     assert server.ended() == 0
     assert check(bind, said="wsgiserver healthcheck: ") == 1
 

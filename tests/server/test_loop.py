@@ -84,10 +84,11 @@ class Gate:
 
 
 class Running:
-    """A loop on threads of this process, with a pipe that ends it."""
+    """A loop on threads of this process, with a pipe that ends it. `clients` are closed before that."""
 
     def __init__(self, capacity: Capacity, listener: socket.socket | None = None) -> None:
         self.overwhelmed = threading.Event()
+        self.clients = contextlib.ExitStack()
         self.gate = Gate()
         self.listener = listener or socket.create_server(("127.0.0.1", 0), backlog=500)
         self.listener.setblocking(False)
@@ -124,7 +125,7 @@ class Running:
         self.loop.drain()
 
     def client(self) -> Client:
-        return Client(socket.create_connection(self.address, timeout=PATIENCE))
+        return self.clients.enter_context(Client(socket.create_connection(self.address, timeout=PATIENCE)))
 
     @contextmanager
     def resting(self) -> Iterator[None]:
@@ -164,6 +165,7 @@ def running(
         yield server
     finally:
         server.gate.opened.set()
+        server.clients.close()
         server.stop()
         server.ended()
         for connection in server.loop.connections.values():  # of calls given up, which were not waited for
@@ -196,7 +198,6 @@ def test_slow_calls_do_not_hold_up_fast_ones(busy: int) -> None:
         server.gate.opened.set()
         for client in slow:
             assert client.answer().body == b"/wait"
-            client.socket.close()
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
@@ -211,8 +212,6 @@ def test_with_all_threads_busy_others_wait_and_nothing_is_lost(threads: int) -> 
         assert [client.answer().body for client in others[:50]] == [f"/{n}".encode() for n in range(50)]
         assert [client.answer().body for client in others[50:]] == [b"/wait"] * 10
         assert server.gate.most <= threads
-        for client in slow + others:
-            client.socket.close()
 
 
 def test_one_thread() -> None:
@@ -276,8 +275,6 @@ def test_slow_clients_hold_no_thread() -> None:
         for n, client in enumerate(clients):
             client.send([FAST, FAST[10:], sized("/", b"hello")[-2:], chunked("/", b"hello")[-7:]][n % 4])
             assert client.answer().status == 200
-        for client in [*clients, reader]:
-            client.socket.close()
 
 
 def test_a_kind_that_was_slow_is_passed_on_first_until_it_is_quick() -> None:
@@ -340,7 +337,6 @@ def test_idle_means_idle() -> None:
         reset.socket.close()
         with server.resting():
             time.sleep(1)  # the time in which nothing happens is the subject
-        half_closed.socket.close()
 
 
 # --- Calls that hang --------------------------------------------------------------------------------------------
@@ -381,8 +377,6 @@ def test_half_of_the_threads_stuck_are_too_many(threads: int, stuck: int) -> Non
         clients = [server.client().send(request("GET", "/wait")) for _ in range(stuck)]
         assert [client.answer().status for client in clients] == [504] * stuck
         assert server.overwhelmed.wait(PATIENCE)
-        for client in clients:
-            client.socket.close()
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -394,7 +388,6 @@ def test_that_the_loop_has_to_wait_is_told(threads: int) -> None:
         server.gate.opened.set()
         for client in clients:
             assert client.answer().status == 200
-            client.socket.close()
 
 
 def test_fewer_are_not(capfd: pytest.CaptureFixture[str]) -> None:
@@ -442,8 +435,6 @@ def test_idle_connections_make_room_for_new_ones() -> None:
             assert clients[-1].get("/fast").body == b"/fast"
         assert len(server.loop.connections) <= 3
         assert [client.rest() for client in clients[:3]] == [b""] * 3
-        for client in clients:
-            client.socket.close()
 
 
 def test_new_connections_wait_where_there_is_no_room(capfd: pytest.CaptureFixture[str]) -> None:
@@ -455,8 +446,6 @@ def test_new_connections_wait_where_there_is_no_room(capfd: pytest.CaptureFixtur
         server.gate.opened.set()
         assert [client.answer().body for client in busy] == [b"/wait"] * 2
         assert late.answer().body == b"/fast"
-        for client in [*busy, late]:
-            client.socket.close()
 
 
 @pytest.mark.parametrize(("trusted", "statuses"), [([], [200, 200, 429]), (["127.0.0.1"], [200] * 3)])
@@ -479,20 +468,20 @@ def test_connections_from_one_address(trusted: list[str], statuses: list[int]) -
 @contextmanager
 def exhausted(server: Running, capfd: pytest.CaptureFixture[str]) -> Iterator[tuple[list[Client], list[int]]]:
     """Three clients that cannot be accepted for want of descriptors, and what takes those up."""
-    clients = [Client(socket.socket()) for _ in range(3)]
+    clients = [server.clients.enter_context(Client(socket.socket())) for _ in range(3)]
     held = [os.dup(0)]
-    with limited(resource.RLIMIT_NOFILE, max(held[0], *(client.socket.fileno() for client in clients)) + 1):
-        with contextlib.suppress(OSError):
-            while True:
-                held.append(os.dup(0))
-        for client in clients:
-            client.socket.connect(server.address)
-        poll(lambda: "descriptors-exhausted" in capfd.readouterr().err, "it to be said")
-        yield clients, held
-    for fd in held:
-        os.close(fd)
-    for client in clients:
-        client.socket.close()
+    try:
+        with limited(resource.RLIMIT_NOFILE, max(held[0], *(client.socket.fileno() for client in clients)) + 1):
+            with contextlib.suppress(OSError):
+                while True:
+                    held.append(os.dup(0))
+            for client in clients:
+                client.socket.connect(server.address)
+            poll(lambda: "descriptors-exhausted" in capfd.readouterr().err, "it to be said")
+            yield clients, held
+    finally:
+        for fd in held:
+            os.close(fd)
 
 
 def test_out_of_descriptors_and_back(capfd: pytest.CaptureFixture[str]) -> None:
@@ -537,8 +526,6 @@ def test_drain_finishes_what_is_under_way() -> None:
         assert idle.rest() == half_body.rest() == half_head.rest() == b""
         with pytest.raises(ConnectionRefusedError):
             server.client()
-        for client in (idle, half_head, half_body, slow):
-            client.socket.close()
 
 
 def test_drain_does_not_wait_for_clients_that_were_promised_more() -> None:
@@ -556,8 +543,6 @@ def test_drain_does_not_wait_for_clients_that_were_promised_more() -> None:
         assert len(reader.answer().body) == 30_000_000
         server.ended()
         assert slow.rest() == reader.rest() == b""
-        slow.socket.close()
-        reader.socket.close()
 
 
 def test_drain_takes_the_backlog() -> None:
@@ -569,8 +554,6 @@ def test_drain_takes_the_backlog() -> None:
         server.gate.opened.set()
         assert [client.answer().body for client in backlog] == [f"/{n}".encode() for n in range(40)]
         assert slow.answer().body == b"/wait"
-        for client in [slow, *backlog]:
-            client.socket.close()
 
 
 def test_drain_lets_go_of_a_listener_that_others_still_have() -> None:
@@ -580,14 +563,12 @@ def test_drain_lets_go_of_a_listener_that_others_still_have() -> None:
         server.waiting(1)
         server.stop()
         poll(lambda: server.loop.draining and server.listener.fileno() == -1, "the drain")
-        late = server.client()
+        server.client()
         poll(lambda: sibling.getsockname() and server.idles, "the loop")
         with server.resting():
             time.sleep(1)
-        late.socket.close()
         server.gate.opened.set()
         assert slow.answer().body == b"/wait"
-        slow.socket.close()
 
 
 def test_drain_twice_and_with_nothing_to_do() -> None:

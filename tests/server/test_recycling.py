@@ -34,7 +34,6 @@ def test_recycling_under_load_loses_no_request(serve: Serve) -> None:
         poll(lambda: len(retired(server)) >= 4, "more to retire")
     assert not load.lost
     assert not [event for event in server.events() if event["event"] in {"worker-died", "cut-off"}]
-    half.socket.close()
 
 
 def test_one_retires_at_a_time(serve: Serve) -> None:
@@ -81,4 +80,3 @@ def test_a_hung_worker_is_replaced_and_its_stacks_are_logged(serve: Serve) -> No
     assert "Fatal Python error: Aborted" in server.error_output
     assert "in hang\n" in server.error_output
     assert not server.events("worker-died")
-    stuck.socket.close()

@@ -129,7 +129,6 @@ def test_reload_under_load_loses_no_request(start: Callable[..., Server], deploy
     assert len(server.workers()) == int(workers)
     assert not old & set(server.workers())
     assert not [event for event in server.events() if event["event"] in {"worker-died", "cut-off"}]
-    half.socket.close()
 
 
 def test_the_old_worker_serves_until_the_new_one_is_ready(start: Callable[..., Server], deploy: Deploy) -> None:
@@ -184,7 +183,6 @@ def test_a_drain_is_bounded(start: Callable[..., Server]) -> None:
     with pytest.raises((ConnectionResetError, EOFError)):
         stuck.answer()
     assert version(server) == b"1"
-    stuck.socket.close()
 
 
 def test_reload_while_reloading(start: Callable[..., Server], deploy: Deploy) -> None:
@@ -290,7 +288,6 @@ def test_a_worker_that_somebody_else_asks_to_end_is_replaced_while_it_drains(sta
     assert slow.answer().body == b"waited"
     poll(lambda: old not in server.workers(), "its end")
     assert not server.events("worker-died")
-    slow.socket.close()
 
 
 def test_more_and_fewer_workers(start: Callable[..., Server]) -> None:

@@ -53,8 +53,6 @@ def test_term_finishes_what_is_under_way(serve: Serve, workers: str) -> None:
     assert server.ended() == 0
     assert not server.events("cut-off")
     assert server.events("stopped")[0]["code"] == 0
-    for client in (slow, half, head, idle):
-        client.socket.close()
 
 
 def test_term_answers_what_waits_in_the_backlog(serve: Serve) -> None:
@@ -68,20 +66,16 @@ def test_term_answers_what_waits_in_the_backlog(serve: Serve) -> None:
     assert slow.answer().body == b"waited"
     assert [client.answer().body for client in backlog] == [b"hello"] * 50
     assert server.ended() == 0
-    for client in [slow, *backlog]:
-        client.socket.close()
 
 
 def test_term_is_bounded(serve: Serve) -> None:
     server = serve("--graceful-timeout", "0.5", "--threads", "2")
-    stuck = server.client().send(request("GET", "/sleep-600"))
-    half = server.client().send(chunked("/upload", BODY)[:-1])
+    server.client().send(request("GET", "/sleep-600"))
+    server.client().send(chunked("/upload", BODY)[:-1])
     server.get("/")
     server.signal(signal.SIGTERM)
     assert server.ended() == 0
     assert server.events("cut-off")
-    stuck.socket.close()
-    half.socket.close()
 
 
 def test_term_before_anything_was_asked(serve: Serve) -> None:
@@ -102,18 +96,16 @@ def test_int_stops_at_once(serve: Serve, number: int) -> None:
     assert not any(map(is_there, workers))
     with pytest.raises((ConnectionResetError, EOFError)):
         slow.answer()
-    slow.socket.close()
 
 
 def test_int_ends_a_drain_that_takes_too_long(serve: Serve) -> None:
     server = serve("--threads", "2")
-    slow = server.client().send(request("GET", "/sleep-600"))
+    server.client().send(request("GET", "/sleep-600"))
     server.get("/")
     server.signal(signal.SIGTERM)
     poll(lambda: server.events("stopping"), "the server to stop")
     server.signal(signal.SIGINT)
     assert server.ended() == 0
-    slow.socket.close()
 
 
 # --- Workers that die -------------------------------------------------------------------------------------------
@@ -199,7 +191,7 @@ def test_orphans_do_not_outlive_the_graceful_timeout(serve: Serve) -> None:
 
 def test_asking_again_gains_no_time(serve: Serve) -> None:
     server = serve("--threads", "2", "--graceful-timeout", "2")
-    stuck = server.client().send(request("GET", "/sleep-600"))
+    server.client().send(request("GET", "/sleep-600"))
     server.get("/")
 
     def ask_again() -> bool:
@@ -208,7 +200,6 @@ def test_asking_again_gains_no_time(serve: Serve) -> None:
 
     poll(ask_again, "the end")
     assert server.ended() == 0
-    stuck.socket.close()
 
 
 def test_the_supervisor_has_one_thread_and_no_application(serve: Serve) -> None:
@@ -301,8 +292,6 @@ def test_no_request_is_lost_when_a_server_drains_under_load(serve: Serve) -> Non
     server.signal(signal.SIGTERM)
     assert [client.answer().status for client in clients] == [200] * 20
     assert server.ended() == 0
-    for client in clients:
-        client.socket.close()
 
 
 # --- Processes that the application makes -----------------------------------------------------------------------

@@ -101,9 +101,7 @@ def test_slow_clients_block_nobody(serve: Serve, threads: str) -> None:
     for n, client in enumerate(slow):
         answer = client.send(ends[n % 4]).answer()
         assert answer.body == b"hello" if n % 4 < 2 else json.loads(answer.body)["sha256"] == DIGEST
-        client.socket.close()
     assert len(reader.answer().body) == 64_000_000
-    reader.socket.close()
 
 
 def test_a_slow_view_blocks_nobody(serve: Serve) -> None:
@@ -114,7 +112,6 @@ def test_a_slow_view_blocks_nobody(serve: Serve) -> None:
     server.open_gate()
     for client in slow:
         assert client.answer().body == b"waited"
-        client.socket.close()
 
 
 def test_memory_does_not_grow_with_the_body(serve: Serve) -> None:
@@ -201,8 +198,6 @@ def test_idle_costs_nothing_whatever_has_become_of_connections(serve: Serve) -> 
         poll(lambda: is_quiet(pids), "the end of all activity")
     finally:
         os.kill(child, signal.SIGKILL)
-    for client in clients:
-        client.socket.close()
 
 
 def test_nothing_of_the_process_environment(serve: Serve) -> None:

@@ -59,6 +59,11 @@ RELOAD = _FAMILY + "[os.kill(pid, signal.SIGHUP) for pid in children(1)]\n"
 KILL = ["sh", "-c", "kill -KILL -1"]
 KILL_WORKERS = _FAMILY + "[os.kill(pid, signal.SIGKILL) for pid in workers()]\n"
 
+# Where bodies are received, and what lies in such a folder. nginx takes a file's name away as soon as it is open, and
+# those of wsgiserver never have one: they are among what processes have open. A process may end meanwhile.
+SPOOLS = {"nginx": "/var/spool/nginx", "web": "/var/spool/wsgiserver"}
+BODIES = r"""find "$0" -type f; find /proc/[0-9]*/fd -lname "$0/*" -printf '%l\n' 2>/dev/null; true"""
+
 # Kills all at a moment of storing a photo, in one of the media folders: "new", when a file appears there, whoever made
 # it; "open", when a process of this very container has opened one there. Says "ready", and watches until stdin ends.
 KILL_WHEN_STORING = (
@@ -295,10 +300,9 @@ class Stack:
         return self.probe("names"), self.probe("files")
 
     def leftovers(self) -> list[str]:
-        """Bodies that nobody is receiving any more, in nginx's spool and in web's."""
-        spools = self.exec("nginx", "find", "/var/spool/nginx", "-type", "f")
-        spools += self.exec("web", "find", "/var/spool/wsgiserver", "-type", "f")
-        return spools.split()
+        """Files of bodies, nameless ones as well, in nginx's spool and in web's: left over, if nobody is sending."""
+        said = [self.exec(service, "sh", "-c", BODIES, folder) for service, folder in SPOOLS.items()]
+        return "".join(said).splitlines()
 
     @contextlib.contextmanager
     def unchanged(self) -> Iterator[None]:

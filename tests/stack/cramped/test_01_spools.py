@@ -5,13 +5,12 @@ import pytest
 from tests.stack.faults import SLOW, WELL_AGAIN, Upload, trouble
 from tests.stack.operating import attempt
 from tests.stack.pictures import Picture
-from tests.stack.stack import Stack, eventually
+from tests.stack.stack import SPOOLS, Stack, eventually
 
 pytestmark = pytest.mark.timeout(SLOW)
 
 ROOM = 24  # megabytes in each, see volumes.yaml
 MOST_OF_IT = 9 * 16  # pieces of 64 KB: two such halves leave room for a photo, and not for another
-SPOOLS = {"nginx": "/var/spool/nginx", "web": "/var/spool/wsgiserver"}
 
 # Whose spool it is, how the uploads come that fill it, and who says so.
 FULL = {

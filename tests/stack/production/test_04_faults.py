@@ -5,13 +5,14 @@ As in test_08_faults.py, afterwards all that was answered 201 is there, nothing 
 
 import contextlib
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
 from tests.stack.faults import PHOTO, SLOW, UNREACHABLE, WELL_AGAIN, check_told, killer_within, trouble
 from tests.stack.pictures import MEGABYTE, padded
-from tests.stack.stack import Stack, eventually
+from tests.stack.stack import Stack, eventually, run
 from tests.stack.wire import Answer, Request, exchange
 
 pytestmark = pytest.mark.timeout(SLOW)
@@ -88,6 +89,50 @@ def test_one_of_several_is_killed(production: Stack) -> None:
         for upload in lost:
             check_told(upload.answer, UNREACHABLE)
         eventually(lambda: is_back(production, victim), WELL_AGAIN, "the container is back, by itself")
+
+
+def test_one_of_several_is_stopped(production: Stack) -> None:
+    """It does not come back by itself. Who is buffered never notices; who is streamed does not either, as soon as nginx
+    has looked up the name again (docs/adr/0004). When it is started again it gets its share.
+    """
+    victim = production.replicas("web")[0]
+    address = address_of(production, victim)
+    with trouble(production) as uploads, contextlib.ExitStack() as afterwards:
+        eventually(lambda: address in asked(production), WELL_AGAIN, "it gets requests")
+        afterwards.callback(run, "docker", "start", victim["Id"])  # whatever fails here, the next test finds it
+        run("docker", "stop", victim["Id"])
+        for _ in range(3):
+            uploads.stored("buffered")
+        eventually(lambda: address not in asked(production), WELL_AGAIN, "nginx knows that it is gone")
+        sent = [uploads.stored("streamed" if number % 2 else "buffered") for number in range(30)]
+        assert address not in servers_of(production, [upload.answer for upload in sent])
+        run("docker", "start", victim["Id"])
+        production.wait_until_healthy("web", within=WELL_AGAIN)
+        eventually(lambda: address_of(production, victim) in asked(production), WELL_AGAIN, "it gets requests again")
+
+
+def address_of(production: Stack, container: dict[str, Any]) -> str:
+    """As nginx logs it; another one, perhaps, each time it is started."""
+    now = next(each for each in production.replicas("web") if each["Id"] == container["Id"])
+    return f"{now['NetworkSettings']['Networks'][f'{production.project}_inside']['IPAddress']}:8000"
+
+
+def asked(production: Stack) -> set[str]:
+    """Addresses that nginx has turned to for some requests: it takes them in turn, so all that it knows."""
+    answers = [ask(production, "/api/photos/") for _ in range(9)]
+    assert {answer.status for answer in answers} == {200}
+    return servers_of(production, answers)
+
+
+def servers_of(production: Stack, answers: Iterable[Answer | None]) -> set[str]:
+    """The same of these requests."""
+    sent = {answer.headers["X-Request-ID"] for answer in answers if answer}
+
+    def lines() -> list[dict[str, Any]]:
+        return [line for line in production.requests() if line["request_id"] in sent]
+
+    eventually(lambda: len(lines()) == len(sent), 20, "nginx has logged them")
+    return {address for line in lines() for address in re.findall(r"[0-9.]+:8000", line["upstream"])}
 
 
 def is_back(production: Stack, before: dict[str, Any]) -> bool:
