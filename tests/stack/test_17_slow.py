@@ -24,10 +24,10 @@ from tests.stack.wire import CHUNKED, Request, Wire, exchange
 
 MANY = 300
 PER_CLIENT = 100  # CLIENT_CONNECTIONS
-IN_A_ROW = 20  # requests that are served before any of the slow ones is given up
-# Seconds for that, in as many attempts: slow heads are given up every 10 s, and come again. What is only served when a
-# slow one has gone never succeeds.
-AT_ONCE_WITHIN = 30.0
+IN_A_ROW = 5  # requests that are served before any of the slow ones is given up
+# Seconds for that, in as many attempts: slow heads are given up every 10 s, and come again; and on a busy machine (40
+# others on two cores) a page took 2 s. But what is only served when a slow one has gone never succeeds.
+AT_ONCE_WITHIN = 60.0
 PORTS = {"nginx": 8080, "web": 8000}
 
 
