@@ -42,7 +42,8 @@ def environs() -> Iterator[list[dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("name", ARRIVES)
-def test_only_what_nginx_sets_reaches_django(name: str) -> None:
+def test_only_what_nginx_sets_reaches_django(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "config.settings")  # or the module does, for good
     environ: dict[str, Any] = {"PATH_INFO": "/healthz", name: "said by a client", "HTTP_X_OWN": "arrives"}
     setup_testing_defaults(environ)
     answered = []
