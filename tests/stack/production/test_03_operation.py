@@ -74,11 +74,14 @@ def test_it_is_not_taken_for_undone_while_the_database_does_not_answer(
 
 
 def test_who_served_before_a_deploy_that_fails_serves_after_it(production: Stack) -> None:
-    """Whatever their health: two that do not get to their health checks are better than none."""
+    """Whatever their health: two that do not get to their health checks are better than none. Nothing has changed but
+    how many there should be, and the one that is missing does not become well.
+    """
     before = ids(production)
     frozen = sorted(before["web"])[:2]
     command = [str(SCRIPTS / "deploy.sh")]
-    environment = {**production.environment, "WEB_REPLICAS": "4"}
+    as_now = dict(pair.split("=", 1) for pair in production.container("web")["Config"]["Env"])
+    environment = {**production.environment, "WEB_REPLICAS": "4", "WEB_THREADS": as_now["WSGISERVER_THREADS"]}
     try:
         for container in frozen:
             run("docker", "pause", container)
