@@ -9,7 +9,7 @@ import pytest
 
 from tests.stack.operating import PATIENCE, Source, attempt, check_deploy, ids, upload
 from tests.stack.pictures import Picture
-from tests.stack.stack import ROOT, Stack
+from tests.stack.stack import ROOT, Stack, run
 from tests.stack.starting import overlaid
 from tests.stack.wire import Request, exchange
 
@@ -90,15 +90,10 @@ def test_what_is_broken_leaves_the_old_one_in_place(stack: Stack, photo: Picture
 
 
 # What Compose is told of web, over compose.yaml -> what the logs say.
+ENDS = """{command: ["sh", "-c", "echo not today; [ $$WSGISERVER_CHECK_CONFIG ]"]}"""
 UNWELL = {
-    "it ends when it is not only looked at": (
-        """{command: ["sh", "-c", "echo not today; [ $$WSGISERVER_CHECK_CONFIG ]"]}""",
-        "not today",
-    ),
-    "none can be made beside the old one": (
-        "{container_name: $NGINX}",
-        "did not start all of them",
-    ),
+    "it ends when it is not only looked at": (ENDS, "not today"),
+    "none can be made beside the old one": ("{container_name: $NGINX}", "did not start all of them"),
 }
 
 
@@ -116,6 +111,24 @@ def test_what_does_not_become_well_leaves_the_old_one_in_place(
     assert reason in deploy.stderr
     assert ids(stack) == before
     upload(stack, name, photo)
+
+
+def test_a_database_that_is_new_is_there_for_the_migration(stack: Stack, tmp_path: Path) -> None:
+    """The web that would use it does not become well, so that the stack stays with the one it has."""
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(f"services: {{web: {ENDS}}}")
+    database = "postgres://uploads:${POSTGRES_PASSWORD}@db:5432/uploads"
+    before = ids(stack)
+    try:
+        settings = {"COMPOSE_PROFILES": "postgres", "DATABASE_URL": database, **overlaid(overlay)}
+        deploy = attempt(stack, "deploy.sh", **settings)
+        assert "the new web did not become well" in deploy.stderr, deploy.stderr
+        rows = "SELECT count(*) FROM photos_photo"
+        assert stack.exec("db", "psql", "-U", "uploads", "-tAc", rows, "uploads").strip() == "0"
+    finally:
+        stack.compose("rm", "--stop", "--force", "-v", "db", COMPOSE_PROFILES="postgres")
+        run("docker", "volume", "rm", f"{stack.project}_postgres")
+    assert ids(stack) == before
 
 
 def test_tls_can_be_switched_on_and_off(stack: Stack) -> None:

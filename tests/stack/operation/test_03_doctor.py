@@ -7,6 +7,7 @@ import socket
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -141,48 +142,84 @@ def test_doctor_looks_when_the_certificate_ends(
 
 # --- spools of a fixed size -------------------------------------------------------------------------------------------
 
+BEFORE = "# what was there before"  # in fstab, without an end of the line
+needs_root = pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mkfs.ext4"), reason="only root makes disks")
 
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mkfs.ext4"), reason="only root makes disks")
-def test_spools_of_a_fixed_size_are_made_and_taken_away(
-    stack: Stack, patient: tuple[Path, Callable[..., str]], tmp_path: Path
-) -> None:
+
+@dataclass
+class Disks:
+    """What `make spool` changes, and the command itself: `disks.spool("80m")`."""
+
+    env_file: Path
+    folder: Path
+    fstab: Path
+    spool: Callable[..., "subprocess.CompletedProcess[str]"]
+
+    @property
+    def web(self) -> Path:
+        return self.folder / "web"
+
+
+@pytest.fixture
+def nothing(stack: Stack, patient: tuple[Path, Callable[..., str]], tmp_path: Path) -> Disks:
     env_file, _ = patient
-    before = env_file.read_text()
-    fstab = tmp_path / "fstab"
-    fstab.write_text("# what was there before")  # without an end of the line
-    places = {"ENV_FILE": str(env_file), "SPOOLS": str(tmp_path / "disks"), "FSTAB": str(fstab)}
-    spool = partial(attempt, stack, "spool.sh", **places)
+    folder, fstab = tmp_path / "disks", tmp_path / "fstab"
+    fstab.write_text(BEFORE)
+    places = {"ENV_FILE": str(env_file), "SPOOLS": str(folder), "FSTAB": str(fstab)}
+    return Disks(env_file, folder, fstab, partial(attempt, stack, "spool.sh", **places))
 
-    too_small = spool("20m")
-    assert (too_small.returncode, "no room for two uploads" in too_small.stderr) == (1, True), too_small.stderr
-    assert env_file.read_text() == before
-    made = spool("80m")
-    assert made.returncode == 0, made.stderr
+
+@pytest.fixture
+def disks(nothing: Disks) -> Iterator[Disks]:
+    """Of 80 MB each. Afterwards all is as it was before."""
+    before = nothing.env_file.read_text()
+    made = nothing.spool("80m")
     try:
-        assert f"NGINX_SPOOL={tmp_path}/disks/nginx\nWEB_SPOOL={tmp_path}/disks/web\n" in env_file.read_text()
-        assert [line.split()[1:3] for line in fstab.read_text().splitlines()[1:]] == [
-            [f"{tmp_path}/disks/{name}", "ext4"] for name in ("nginx", "web")
-        ]
-        said = doctor(env_file)
-        assert "cannot use the volume" not in said
-        assert said.count("room for 4 uploads of UPLOAD_MAX at a time") == 2, said
-        with_spool = [
-            "docker",
-            "run",
-            "--detach",
-            "--rm",
-            "--entrypoint=sleep",
-            f"--volume={tmp_path}/disks/web:/spool",
-        ]
-        user = run(*with_spool, image(stack, "web"), "60").strip()
-        assert "a container uses it" in spool("0").stderr.replace(f"{tmp_path}/disks/web", "it")
-        run("docker", "rm", "--force", user)
-        blind = spool("0", DOCKER_HOST="unix:///nowhere")
-        assert (blind.returncode, "Nothing was taken away" in blind.stderr) == (1, True), blind.stderr
-        assert os.path.ismount(tmp_path / "disks" / "web")
+        assert made.returncode == 0, made.stderr
+        yield nothing
     finally:
-        gone = spool("0")
+        gone = nothing.spool("0")
     assert gone.returncode == 0, gone.stderr
-    assert env_file.read_text() == before
-    assert fstab.read_text() == "# what was there before\n"
-    assert not list((tmp_path / "disks").iterdir())
+    assert nothing.env_file.read_text() == before
+    assert nothing.fstab.read_text() == f"{BEFORE}\n"
+    assert not list(nothing.folder.iterdir())
+
+
+@needs_root
+def test_a_spool_without_room_for_two_uploads_is_refused(nothing: Disks) -> None:
+    before = nothing.env_file.read_text()
+    refused = nothing.spool("20m")
+    assert (refused.returncode, "no room for two uploads" in refused.stderr) == (1, True), refused.stderr
+    assert (nothing.env_file.read_text(), nothing.fstab.read_text()) == (before, BEFORE)
+    assert not nothing.folder.exists()
+
+
+@needs_root
+def test_spools_of_a_fixed_size(disks: Disks) -> None:
+    """They are in .env and in fstab, and doctor finds the room in them."""
+    assert f"NGINX_SPOOL={disks.folder}/nginx\nWEB_SPOOL={disks.web}\n" in disks.env_file.read_text()
+    first, *others = disks.fstab.read_text().splitlines()
+    assert first == BEFORE
+    assert [line.split()[1:3] for line in others] == [[f"{disks.folder}/{name}", "ext4"] for name in ("nginx", "web")]
+    said = doctor(disks.env_file)
+    assert "cannot use the volume" not in said
+    assert said.count("room for 4 uploads of UPLOAD_MAX at a time") == 2, said
+
+
+@needs_root
+def test_spools_that_are_in_use_stay(stack: Stack, disks: Disks) -> None:
+    command = ["docker", "run", "--detach", "--rm", "--entrypoint=sleep", f"--volume={disks.web}:/spool"]
+    user = run(*command, image(stack, "web"), "60").strip()
+    try:
+        refused = disks.spool("0")
+    finally:
+        run("docker", "rm", "--force", user)
+    assert (refused.returncode, f"a container uses {disks.web}" in refused.stderr) == (1, True), refused.stderr
+    assert disks.web.is_mount()
+
+
+@needs_root
+def test_spools_stay_where_nobody_can_see_whether_they_are_in_use(disks: Disks) -> None:
+    blind = disks.spool("0", DOCKER_HOST="unix:///nowhere")
+    assert (blind.returncode, "Nothing was taken away" in blind.stderr) == (1, True), blind.stderr
+    assert disks.web.is_mount()

@@ -1,0 +1,176 @@
+"""What backup and restore do inside (scripts/archive.py), with a process that dies before any one of its steps.
+
+The steps are the system calls that change folders. The n-th one is never done, for n = 0, 1, 2 and so on until there
+are fewer. What is there afterwards is all of what was before, or can be brought back, or all of what was restored.
+"""
+
+import os
+import sqlite3
+import traceback
+from collections.abc import Callable
+from contextlib import closing
+from io import StringIO
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from scripts import archive
+
+CALLS = ("mkdir", "rename", "unlink", "rmdir", "link")
+DIED = 9
+MEDIA_BEFORE = {"originals/00/a.jpg": b"a", "originals/01/b.jpg": b"b", "thumbs/00/a.webp": b"small a", "lone": b"1"}
+MEDIA_AFTER = {"originals/00/a.jpg": b"another a", "originals/02/c.jpg": b"c", "previews/c.webp": b"small c"}
+DATA_BEFORE = {"db.sqlite3": b"rows", "db.sqlite3-wal": b"more rows", "db.sqlite3-shm": b"an index"}
+DATA_AFTER = {"db.sqlite3": b"restored rows"}
+
+
+class Volumes:
+    """Both of them, with what is there, and beside it what was unpacked."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self.media, self.data = folder / "media", folder / "data"
+        self.database = str(self.data / "db.sqlite3")
+        patch.setattr(archive, "MEDIA", self.media)
+        patch.setattr(archive, "DATA", self.data)
+        patch.setattr(archive, "COPY", self.data / archive.PINNED / "database")
+        lay(self.media, MEDIA_BEFORE)
+        lay(self.data, DATA_BEFORE)
+        lay(self.media / archive.UNPACKED / "media", MEDIA_AFTER)
+        lay(self.data / archive.UNPACKED, {"database": DATA_AFTER["db.sqlite3"]})
+
+    @property
+    def is_kept(self) -> bool:
+        return (self.media / archive.KEPT).exists()
+
+    def swap(self) -> None:
+        archive.swap(self.database)
+
+    def undo(self) -> None:
+        archive.undo(self.database)
+
+    def check_before(self) -> None:
+        self._check(MEDIA_BEFORE, DATA_BEFORE)
+
+    def check_after(self) -> None:
+        self._check(MEDIA_AFTER, DATA_AFTER)
+
+    def _check(self, media: dict[str, bytes], data: dict[str, bytes]) -> None:
+        """These, and nothing that begins with a dot."""
+        assert held(self.media) == media
+        assert held(self.data) == data
+        assert not [path for top in (self.media, self.data) for path in top.glob(".*")]
+
+
+def lay(top: Path, files: dict[str, bytes]) -> None:
+    for name, content in files.items():
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        (top / name).write_bytes(content)
+
+
+def held(top: Path) -> dict[str, bytes]:
+    return {path.relative_to(top).as_posix(): path.read_bytes() for path in top.rglob("*") if path.is_file()}
+
+
+def dies(nth: int, action: Callable[[], None]) -> bool:
+    """Do it in a process that ends before its n-th step; whether it came to that."""
+    child = os.fork()
+    if child == 0:
+        status, steps = 1, count()
+
+        def counted(call: Callable[..., object]) -> Callable[..., object]:
+            def instead(*arguments: object, **options: object) -> object:
+                if next(steps) == nth:
+                    os._exit(DIED)
+                return call(*arguments, **options)
+
+            return instead
+
+        try:
+            for name in CALLS:
+                setattr(os, name, counted(getattr(os, name)))
+            action()
+            status = 0
+        except BaseException:  # noqa: BLE001 - it must not come back into the test
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status in {0, DIED}
+    return status == DIED
+
+
+@pytest.fixture
+def volumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Volumes]:
+    """Makes new ones."""
+    numbers = count()
+    return lambda: Volumes(tmp_path / str(next(numbers)), monkeypatch)
+
+
+def test_a_restore_that_goes_well(volumes: Callable[[], Volumes]) -> None:
+    there = volumes()
+    there.swap()
+    assert there.is_kept
+    archive.forget()
+    there.check_after()
+
+
+def test_an_exchange_that_dies_can_be_undone(volumes: Callable[[], Volumes]) -> None:
+    """Also by an undoing that dies, and is begun again."""
+    for nth in count():
+        for again in count():
+            there = volumes()
+            has_died = dies(nth, there.swap)
+            if not there.is_kept:
+                break
+            if not dies(again, there.undo):
+                break
+            there.undo()
+            archive.forget()
+            there.check_before()
+        archive.forget()
+        there.check_before()
+        if not has_died:
+            break
+    assert nth > 10
+
+
+def test_forgetting_that_dies_forgets_all_or_nothing(volumes: Callable[[], Volumes]) -> None:
+    for nth in count():
+        there = volumes()
+        there.swap()
+        has_died = dies(nth, archive.forget)
+        if there.is_kept:
+            there.undo()
+            archive.forget()
+            there.check_before()
+        else:
+            archive.forget()
+            there.check_after()
+        if not has_died:
+            break
+    assert nth > 10
+
+
+def test_a_photo_that_came_and_went_between_two_looks_is_missed(
+    volumes: Callable[[], Volumes], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its row is in the copy of the database, and its files are in neither look. One that goes later is held on to."""
+    there = volumes()
+    Path(there.database).unlink()
+    with closing(sqlite3.connect(there.database)) as database:
+        database.execute("CREATE TABLE photos_photo (original TEXT, thumbnail TEXT)")
+        database.execute("INSERT INTO photos_photo VALUES ('originals/00/a.jpg', 'thumbs/00/a.webp')")
+        database.execute("INSERT INTO photos_photo VALUES ('originals/09/gone.jpg', 'thumbs/09/gone.webp')")
+        database.commit()
+    archive.pin(there.database)
+    (there.media / "originals/00/a.jpg").unlink()
+    archive.rows()
+    named = capsys.readouterr().out
+    assert named.splitlines() == [
+        *("originals/00/a.jpg", "thumbs/00/a.webp"),
+        *("originals/09/gone.jpg", "thumbs/09/gone.webp"),
+    ]
+    monkeypatch.setattr("sys.stdin", StringIO(named))
+    archive.missing()
+    assert capsys.readouterr().out.splitlines() == ["originals/09/gone.jpg", "thumbs/09/gone.webp"]
