@@ -1,5 +1,6 @@
 """make deploy: what is sound takes over without a lost request, and what is not leaves everything as it was."""
 
+import re
 import shutil
 import socket
 import uuid
@@ -117,7 +118,8 @@ def test_a_database_that_is_new_is_there_for_the_migration(stack: Stack, tmp_pat
     """The web that would use it does not become well, so that the stack stays with the one it has."""
     overlay = tmp_path / "overlay.yaml"
     overlay.write_text(f"services: {{web: {ENDS}}}")
-    database = "postgres://uploads:${POSTGRES_PASSWORD}@db:5432/uploads"
+    (password,) = re.findall(r"(?m)^POSTGRES_PASSWORD=(.+)$", Path(stack.environment["ENV_FILE"]).read_text())
+    database = f"postgres://uploads:{password}@db:5432/uploads"
     before = ids(stack)
     try:
         settings = {"COMPOSE_PROFILES": "postgres", "DATABASE_URL": database, **overlaid(overlay)}
