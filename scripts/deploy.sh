@@ -12,6 +12,7 @@ set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 HERE=$ROOT/scripts
 CHANGED=0
+FORGETS_AFTER=4  # seconds
 
 main() {
     # --- looks -------------------------------------------------------------------------------------------
@@ -85,7 +86,12 @@ roll() {
     for container in ${old[@]+"${old[@]}"}; do
         let_go "$service: the old one finishes what it has" "$container"
     done
+    ((${#old[@]} == 0)) || let_nginx_forget
 }
+
+# Where a container has gone nginx turns to its address for two more seconds (upstreams.conf.template). Until then that
+# address, which is free, must not become the one of a new container of another service: it would get uploads of this one.
+let_nginx_forget() { [[ -z $(containers_of nginx --filter status=running) ]] || sleep "$FORGETS_AFTER"; }
 
 # Compose would count them, and start them again.
 remove_ended() {

@@ -99,7 +99,8 @@ def check_deploy(stack: Stack, **settings: str) -> None:
     Another deploy at the same time is refused.
     """
     before = ids(stack)
-    with trouble(stack) as uploads:
+    with trouble(stack) as uploads, contextlib.ExitStack() as afterwards:
+        afterwards.callback(stack.forget)  # whatever happens: gunicorn's container is another one then
         halves = [uploads.begin(*way) for way in HALVES]
         with (
             small_requests(stack) as heard,
@@ -114,7 +115,6 @@ def check_deploy(stack: Stack, **settings: str) -> None:
                 assert upload.status == 201, str(upload)
             said = deploy.communicate(timeout=PATIENCE)[0]
             assert deploy.returncode == 0, said
-        stack.forget()
     assert "==> deployed" in said
     assert set(heard) == {"200"}, heard
     check_replaced(stack, before, settings)
