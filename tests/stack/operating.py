@@ -1,6 +1,6 @@
 """What the tests of make deploy, backup and restore share: one check for either database and any number of containers.
 
-Each replaces or stops gunicorn's container, out of which a Stack looks around: hence `stack.forget()`.
+Some replace or stop gunicorn's container, out of which a Stack looks around: hence `stack.forget()`.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ PATIENCE = 900  # seconds for one script, on a machine that has much else to do
 
 def attempt(stack: Stack, script: str, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run a script that may fail; `settings` outdo the stack's file."""
-    return subprocess.run(
+    done = subprocess.run(
         [str(SCRIPTS / script), *arguments],
         capture_output=True,
         text=True,
@@ -35,6 +35,8 @@ def attempt(stack: Stack, script: str, *arguments: str, **settings: str) -> subp
         timeout=PATIENCE,
         check=False,
     )
+    stack.forget()
+    return done
 
 
 def ids(stack: Stack) -> dict[str, set[str]]:
@@ -205,7 +207,6 @@ def check_round_trip(stack: Stack, photo: Picture, name: str, folder: Path) -> P
     delete(stack, f"1-{name}")
     upload(stack, f"later-{name}", photo)
     restored = attempt(stack, "restore.sh", str(kept), YES="1")
-    stack.forget()
     assert restored.returncode == 0, restored.stderr
     assert stack.state() == (rows, files)
     for number in range(3):

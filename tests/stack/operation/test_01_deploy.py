@@ -136,7 +136,7 @@ def test_a_database_that_is_new_is_there_for_the_migration(stack: Stack, tmp_pat
 def test_tls_can_be_switched_on_and_off(stack: Stack) -> None:
     """The last to be replaced is nginx: the one that has to find the new web has the old setting still."""
     for tls, replicas in (("on", "2"), ("off", "1")):
-        deploy = attempt(stack, "deploy.sh", WEB_THREADS="3", TLS=tls, WEB_REPLICAS=replicas)
+        deploy = attempt(stack, "deploy.sh", TLS=tls, WEB_REPLICAS=replicas)
         assert deploy.returncode == 0, deploy.stderr
 
 
