@@ -90,47 +90,42 @@ def test_what_is_broken_leaves_the_old_one_in_place(stack: Stack, photo: Picture
     upload(stack, name, photo)
 
 
-# What Compose is told of web, over compose.yaml -> what the logs say.
-ENDS = """{command: ["sh", "-c", "echo not today; [ $$WSGISERVER_CHECK_CONFIG ]"]}"""
-UNWELL = {
-    "it ends when it is not only looked at": (ENDS, "not today"),
-    "none can be made beside the old one": ("{container_name: $NGINX}", "did not start all of them"),
-}
-
-
-@pytest.mark.parametrize("case", UNWELL)
-def test_what_does_not_become_well_leaves_the_old_one_in_place(
-    stack: Stack, photo: Picture, name: str, tmp_path: Path, case: str
-) -> None:
-    web, reason = UNWELL[case]
-    overlay = tmp_path / "overlay.yaml"
-    overlay.write_text(f"services: {{web: {web}}}".replace("$NGINX", stack.container("nginx")["Name"].lstrip("/")))
+def check_does_not_become_well(stack: Stack, folder: Path, web: str, reason: str, **settings: str) -> None:
+    """With this told of web over compose.yaml."""
+    overlay = folder / "overlay.yaml"
+    overlay.write_text(f"services: {{web: {web}}}")
     before = ids(stack)
-    deploy = attempt(stack, "deploy.sh", **overlaid(overlay))
+    deploy = attempt(stack, "deploy.sh", **settings, **overlaid(overlay))
     assert deploy.returncode == 1
     assert "the new web did not become well" in deploy.stderr, deploy.stderr
     assert reason in deploy.stderr
     assert ids(stack) == before
+
+
+def test_a_web_that_cannot_be_made_leaves_the_old_one_in_place(
+    stack: Stack, photo: Picture, name: str, tmp_path: Path
+) -> None:
+    taken = stack.container("nginx")["Name"].lstrip("/")
+    check_does_not_become_well(stack, tmp_path, f"{{container_name: {taken}}}", "did not start all of them")
     upload(stack, name, photo)
 
 
-def test_a_database_that_is_new_is_there_for_the_migration(stack: Stack, tmp_path: Path) -> None:
-    """The web that would use it does not become well, so that the stack stays with the one it has."""
-    overlay = tmp_path / "overlay.yaml"
-    overlay.write_text(f"services: {{web: {ENDS}}}")
+def test_a_web_that_ends_leaves_the_old_one_in_place(stack: Stack, photo: Picture, name: str, tmp_path: Path) -> None:
+    """With the database that it has, although the new one would have had another, which was there to be migrated."""
     (password,) = re.findall(r"(?m)^POSTGRES_PASSWORD=(.+)$", Path(stack.environment["ENV_FILE"]).read_text())
-    database = f"postgres://uploads:{password}@db:5432/uploads"
-    before = ids(stack)
+    settings = {
+        "COMPOSE_PROFILES": "postgres",
+        "DATABASE_URL": f"postgres://uploads:{password}@db:5432/uploads",
+    }
+    ends = """{command: ["sh", "-c", "echo not today; [ $$WSGISERVER_CHECK_CONFIG ]"]}"""
     try:
-        settings = {"COMPOSE_PROFILES": "postgres", "DATABASE_URL": database, **overlaid(overlay)}
-        deploy = attempt(stack, "deploy.sh", **settings)
-        assert "the new web did not become well" in deploy.stderr, deploy.stderr
+        check_does_not_become_well(stack, tmp_path, ends, "not today", **settings)
         rows = "SELECT count(*) FROM photos_photo"
         assert stack.exec("db", "psql", "-U", "uploads", "-tAc", rows, "uploads").strip() == "0"
     finally:
         stack.compose("rm", "--stop", "--force", "-v", "db", COMPOSE_PROFILES="postgres")
         run("docker", "volume", "rm", f"{stack.project}_postgres")
-    assert ids(stack) == before
+    upload(stack, name, photo)
 
 
 def test_tls_can_be_switched_on_and_off(stack: Stack) -> None:
