@@ -28,8 +28,9 @@ main() {
     mkdir -p "$BACKUPS"
     project=$(setting COMPOSE_PROJECT_NAME)
     name=$BACKUPS/$project-$(date +%Y%m%d-%H%M%S).tar
-    rm -rf "$BACKUPS/.unfinished-$project".*  # what a backup that was killed has left
-    archive unpin                             # and that, too
+    # What a backup that was killed has left, here and in the volumes.
+    rm -rf "$BACKUPS/.unfinished-$project".*
+    archive unpin
     WORK=$(mktemp -d "$BACKUPS/.unfinished-$project.XXXXXX")
     trap 'rm -rf "$WORK"; archive unpin || true' EXIT
     take_copies

@@ -139,7 +139,6 @@ def test_a_restore_that_is_killed_can_be_undone(
         kill_restore(stack, archive, point)
         if point == "migrating":
             stack.script("up.sh")
-            stack.forget()
             refused = attempt(stack, "restore.sh", str(archive), YES="1")
             assert (refused.returncode, "restore.sh --undo" in refused.stderr) == (1, True), refused.stderr
             assert attempt(stack, "backup.sh", BACKUPS=str(tmp_path / "between")).returncode == 0
