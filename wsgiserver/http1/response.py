@@ -21,7 +21,7 @@ CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK: Final = b"0\r\n\r\n"
 
 _NAME = re.compile(TOKEN)
-_RESPONSE_HEAD = re.compile(rf"HTTP/1\.1 [2-5][0-9]{{2}} [\t\x20-\x7e\x80-\xff]*+\r\n(?:{FIELD_LINE})*+")
+_RESPONSE_HEAD = re.compile(rf"HTTP/1\.1 [2-5][0-9]{{2}} [\t\x20-\x7e\x80-\xff]*+\r\n(?:{FIELD_LINE})*")
 # RFC 9110, section 7.6.1: the connection is the server's own affair (PEP 3333, "Other HTTP Features").
 _HOP_BY_HOP: Final = frozenset(
     {
