@@ -36,6 +36,7 @@ _HOP_BY_HOP: Final = frozenset(
     }
 )
 
+_MOST_DIGITS: Final = 18  # below 2**63, as for requests
 _HEADS_KEPT: Final = 256
 _LARGEST_KEPT: Final = 2048  # bytes
 
@@ -102,7 +103,7 @@ def _encode_head(status: str, headers: Headers) -> Head:
 
 def _declared(headers: Headers) -> int:
     values = [value for name, value in headers if name.lower() == "content-length"]
-    if len(values) != 1 or not (values[0].isascii() and values[0].isdigit()):
+    if len(values) != 1 or not (values[0].isascii() and values[0].isdigit() and len(values[0]) <= _MOST_DIGITS):
         raise ApplicationError(f"Content-Length in the response is not one number: {values}")
     return int(values[0])
 
