@@ -19,6 +19,7 @@ from wsgiserver.http1.framing import CHUNKED, body_length, expects_continue
 from wsgiserver.http1.head import Head, begins_with_head, find_end, parse_head
 
 MAX_EMPTY: Final = 16  # bytes of empty lines before a request
+_TOLD_BY: Final = 8  # bytes of a refused head that are kept, by which `method` can tell
 _EMPTY_LINES: Final = re.compile(rb"\A(?:\r\n)+")
 
 
@@ -109,7 +110,7 @@ class Receiver:
                 return HEAD
             head = self.head = parse_head(data[:end])
         except Refusal:
-            self._buffer = data  # for `method`
+            self._buffer = data[:_TOLD_BY]
             raise
         self._buffer = data[end:]
         if head.fields.is_plain:
@@ -127,7 +128,7 @@ class Receiver:
         rest = _EMPTY_LINES.sub(b"", data, 1)
         self._skipped += len(data) - len(rest)
         if self._skipped > MAX_EMPTY:
-            self._buffer = rest
+            self._buffer = rest[:_TOLD_BY]
             raise Refusal("head-malformed")
         return rest
 
