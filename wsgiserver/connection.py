@@ -12,6 +12,7 @@ from wsgiserver.accesslog import event
 from wsgiserver.errors import Refusal
 from wsgiserver.exchange import RESET, Exchange
 from wsgiserver.http1.framing import CHUNKED
+from wsgiserver.http1.head import begins_with_head
 from wsgiserver.http1.response import CONTINUE
 from wsgiserver.receiver import COMPLETE, Receiver
 from wsgiserver.service import Service
@@ -33,6 +34,7 @@ from wsgiserver.states import (
 )
 
 RECEIVE: Final = 64 * 1024  # bytes asked for at once: more is slower, since malloc() then maps new memory each time
+MOST_PEEKED: Final = 512  # bytes: a PROXY protocol header, and the method behind it
 LINGER: Final = 10.0  # seconds a client may go on sending, after its last answer, before it is cut off
 
 
@@ -118,7 +120,7 @@ class Connection:
         if self.state is SENDING:
             self.exchange.gone()
             return self._answered(now)
-        if self.state is HEAD and self._is_anything_unread():  # a request, in the last moment
+        if self.state is HEAD and self._unread(1):  # a request, in the last moment
             self.deadline = now + self._service.head_timeout
             return READ
         return self._close()
@@ -182,8 +184,15 @@ class Connection:
         return self._refuse(Refusal("body-truncated"), now)
 
     def _refuse(self, refusal: Refusal, now: float) -> Verdict:
-        self.exchange.refuse(refusal, now)
+        self.exchange.refuse(refusal, now, self._method())
         return self._linger(now)
+
+    def _method(self) -> str:
+        """The request's, as far as it is known; one that is turned away has not been looked at yet."""
+        receiver = self._receiver
+        if receiver.head is not None or not receiver.is_idle:
+            return receiver.method
+        return "HEAD" if begins_with_head(self._unread(MOST_PEEKED)) else ""
 
     # --- After the answer ------------------------------------------------------------------------------------
 
@@ -201,15 +210,16 @@ class Connection:
 
     def _end(self, now: float) -> Verdict:
         """The last answer is out: close, unless there is something unread, for which a close sends a reset."""
-        if self.exchange.is_cut_off or (self._receiver.is_idle and not self._is_anything_unread()):
+        if self.exchange.is_cut_off or (self._receiver.is_idle and not self._unread(1)):
             return self._close()
         return self._linger(now)
 
-    def _is_anything_unread(self) -> bool:
+    def _unread(self, most: int) -> bytes:
+        """What has come and was not received yet; it stays where it is."""
         try:
-            return bool(self.socket.recv(1, socket.MSG_PEEK))
+            return self.socket.recv(most, socket.MSG_PEEK)
         except OSError:
-            return False
+            return b""
 
     def _linger(self, now: float) -> Verdict:
         """Read on for a while: a close now could destroy the answer on its way (RFC 9112, section 9.6)."""

@@ -21,12 +21,18 @@ REFUSALS: Final[dict[str, tuple[HTTPStatus, str]]] = {
     "target-invalid": (HTTPStatus.BAD_REQUEST, "the request target does not fit the method"),
     "host-missing": (HTTPStatus.BAD_REQUEST, "an HTTP/1.1 request needs a Host header"),
     "host-invalid": (HTTPStatus.BAD_REQUEST, "the Host header is not host[:port]"),
-    "field-repeated": (HTTPStatus.BAD_REQUEST, "Host and Content-Length may be sent only once"),
+    "field-repeated": (
+        HTTPStatus.BAD_REQUEST,
+        "a header that can have only one value was sent twice, as Host or Content-Type",
+    ),
     "version-unsupported": (
         HTTPStatus.HTTP_VERSION_NOT_SUPPORTED,
         "this server speaks HTTP/1.0 and HTTP/1.1",
     ),
-    "method-unsupported": (HTTPStatus.NOT_IMPLEMENTED, "CONNECT is for proxies"),
+    "method-unsupported": (
+        HTTPStatus.NOT_IMPLEMENTED,
+        "the method is CONNECT, which is for proxies, or no method at all: it is too long",
+    ),
     "line-too-long": (HTTPStatus.REQUEST_URI_TOO_LONG, "the request line is too long"),
     "head-too-large": (
         HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,

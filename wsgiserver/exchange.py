@@ -143,8 +143,8 @@ class Exchange:
         self.release()
         return response.keep_alive
 
-    def refuse(self, refusal: Refusal, now: float) -> None:
-        """Log, and answer, what is not handed to the application."""
+    def refuse(self, refusal: Refusal, now: float, method: str) -> None:
+        """Log, and answer, what is not handed to the application. To HEAD there is no content (RFC 9110, 9.3.2)."""
         if refusal.__cause__ is not None:  # the disk's fault, or the administrator's, and not the client's
             event("spool-failed", error=str(refusal.__cause__))
         head = self._receiver.head
@@ -154,7 +154,7 @@ class Exchange:
         self._application_time = 0.0
         self._log(refusal.status, 0, now, refusal.name)
         self.release()
-        self.send_at_once(refusal_answer(refusal, self._request_id, int(time()), head.method if head else ""))
+        self.send_at_once(refusal_answer(refusal, self._request_id, int(time()), method))
 
     def send_at_once(self, data: bytes) -> None:
         """Send a few bytes of the server's own; a socket that has no room for them is as good as gone."""

@@ -18,6 +18,7 @@ from wsgiserver.errors import ApplicationError, ClientGone
 from wsgiserver.filewrapper import FileWrapper
 from wsgiserver.http1.response import (
     LAST_CHUNK,
+    Head,
     Headers,
     date_line,
     encode_chunk,
@@ -62,8 +63,8 @@ class Response:
 
     __slots__ = (
         "_ending",
+        "_head",
         "_head_only",
-        "_headers",
         "_minor",
         "_remaining",
         "_send",
@@ -87,7 +88,7 @@ class Response:
         self._send_file = send_file
         self._head_only = method == "HEAD"
         self._minor = minor
-        self._headers: Headers = ()
+        self._head: Head = (b"", None, False)
         self._ending: Ending = LENGTH
         self._remaining = 0  # bytes of a declared length still to come
 
@@ -100,8 +101,11 @@ class Response:
                 exc_info = None  # the traceback holds this frame
         if self.phase is not NEW and not (exc_info and self.phase is STARTED):
             raise ApplicationError("start_response was called again, without exc_info or too late")
+        # Not when it goes out: here the application can still react (PEP 3333, "The start_response() Callable"). What
+        # is refused changes nothing, so it may be called again with something better.
+        self._head = encode_head(status, list(headers))
         self.phase = STARTED
-        self.status, self._headers = status, list(headers)
+        self.status = status
         return self.write
 
     def early_hints(self, headers: Headers) -> None:
@@ -195,7 +199,7 @@ class Response:
 
     def _encode_head(self, known: int | None) -> bytes:
         """Decide how the answer ends, once, and say so. `known` is the body's size, where it is all there."""
-        lines, declared, has_date = encode_head(self.status, self._headers)
+        lines, declared, has_date = self._head
         extra = b"" if has_date else date_line(int(time()))
         if declared is not None:
             self._remaining = declared

@@ -9,8 +9,9 @@ only if its own address is a trusted one: a proxy that speaks this protocol pass
 import socket
 from typing import Any
 
-from wsgiserver.connection import Connection
+from wsgiserver.connection import MOST_PEEKED, Connection
 from wsgiserver.errors import Refusal
+from wsgiserver.http1.head import begins_with_head
 from wsgiserver.proxyprotocol import parse
 from wsgiserver.service import Service
 from wsgiserver.states import HEAD, PROXY, READ, State, Verdict
@@ -37,9 +38,9 @@ class ProxiedConnection(Connection):
     def _received(self, data: bytes, now: float) -> Verdict:
         if self.state is not PROXY:
             return super()._received(data, now)
+        self._header += data
         if not self.exchange.trusted:
             return self._refuse(Refusal("proxy-not-trusted"), now)
-        self._header += data
         try:
             source = parse(self._header)
         except Refusal as refusal:
@@ -50,3 +51,14 @@ class ProxiedConnection(Connection):
         self.exchange.introduce(source.client, tls=source.tls)
         self._move(HEAD)
         return super()._received(rest, now) if rest else READ
+
+    def _method(self) -> str:
+        """That of the request behind the header, or in its place."""
+        if self.state is not PROXY:
+            return super()._method()
+        beginning = self._header or self._unread(MOST_PEEKED)
+        try:
+            source = parse(beginning)
+        except Refusal:
+            source = None
+        return "HEAD" if begins_with_head(beginning[source.length if source is not None else 0 :]) else ""

@@ -19,9 +19,25 @@ MAX_BINARY: Final = 8 * 1024  # bytes of addresses and TLVs: a client's certific
 _SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
 _FIXED: Final = 16  # bytes: signature, version and command, family and transport, length
 _ADDRESS: Final = rb"([0-9A-Fa-f:.]++) "
+_ADDRESS_BEGUN: Final = rb"[0-9A-Fa-f:.]++"
 _PORT: Final = rb"(0|[1-9][0-9]{0,4}+)"
 _TEXT: Final = re.compile(
     rb"PROXY (?:TCP([46]) " + _ADDRESS + _ADDRESS + _PORT + b" " + _PORT + rb"|UNKNOWN(?: [^\r\n]*+)?)\r\n"
+)
+# What can still become such a line, from behind "PROXY " on.
+_ENDS_BEGUN: Final = (
+    rb"(?:"
+    + _ADDRESS_BEGUN
+    + rb"(?: (?:"
+    + _ADDRESS_BEGUN
+    + rb"(?: (?:"
+    + _PORT
+    + rb"(?: (?:"
+    + _PORT
+    + rb"\r?)?)?)?)?)?)?)?"
+)
+_TEXT_BEGUN: Final = re.compile(
+    rb"(?:T(?:C(?:P(?:[46](?: " + _ENDS_BEGUN + rb")?)?)?)?|U(?:N(?:K(?:N(?:O(?:W(?:N(?: [^\r\n]*+)?\r?)?)?)?)?)?)?)?"
 )
 _ADDRESS_SIZES: Final = {1: 12, 2: 36, 3: 216}  # bytes of both ends, by family: IPv4, IPv6, unix
 _UNIX: Final = 3
@@ -55,7 +71,7 @@ def parse(data: bytes) -> Source | None:
 def _text(data: bytes) -> Source | None:
     match = _TEXT.match(data, 0, MAX_TEXT)
     if match is None:
-        if b"PROXY ".startswith(data[:6]) and len(data) < MAX_TEXT and b"\r\n" not in data:
+        if b"PROXY ".startswith(data[:6]) and len(data) < MAX_TEXT and _TEXT_BEGUN.fullmatch(data, 6):
             return None
         raise ValueError("no such line")
     version, client, server, client_port, server_port = match.groups()

@@ -16,10 +16,11 @@ from wsgiserver.errors import Refusal
 from wsgiserver.http1.chunked import ChunkedDecoder
 from wsgiserver.http1.chunked import State as Chunk
 from wsgiserver.http1.framing import CHUNKED, body_length, expects_continue
-from wsgiserver.http1.head import Head, find_end, parse_head
+from wsgiserver.http1.head import Head, begins_with_head, find_end, parse_head
 
 MAX_EMPTY: Final = 16  # bytes of empty lines before a request
-_EMPTY_LINES: Final = re.compile(rb"\A(?:\r\n)++")
+_TOLD_BY: Final = 8  # bytes of a refused head that are kept, by which `method` can tell
+_EMPTY_LINES: Final = re.compile(rb"\A(?:\r\n)+")
 
 
 class Stage(Enum):
@@ -64,6 +65,13 @@ class Receiver:
         return self.stage is HEAD and not self._buffer
 
     @property
+    def method(self) -> str:
+        """The request's method, as far as it has come: HEAD can be told where the head cannot be understood."""
+        if self.head is not None:
+            return self.head.method
+        return "HEAD" if begins_with_head(self._buffer) else ""
+
+    @property
     def trailers(self) -> dict[str, str]:
         return self._decoder.trailers if self._decoder is not None else {}
 
@@ -95,12 +103,16 @@ class Receiver:
             data = self._buffer + data
         if data.startswith(b"\r\n"):  # RFC 9112, section 2.2: empty lines before the request line
             data, searched = self._skip_empty_lines(data), 0
-        end = find_end(data, searched)
-        if not end:
-            self._buffer = data
-            return HEAD
+        try:
+            end = find_end(data, searched)
+            if not end:
+                self._buffer = data
+                return HEAD
+            head = self.head = parse_head(data[:end])
+        except Refusal:
+            self._buffer = data[:_TOLD_BY]
+            raise
         self._buffer = data[end:]
-        head = self.head = parse_head(data[:end])
         if head.fields.is_plain:
             self.stage = COMPLETE
             return COMPLETE
@@ -116,6 +128,7 @@ class Receiver:
         rest = _EMPTY_LINES.sub(b"", data, 1)
         self._skipped += len(data) - len(rest)
         if self._skipped > MAX_EMPTY:
+            self._buffer = rest[:_TOLD_BY]
             raise Refusal("head-malformed")
         return rest
 

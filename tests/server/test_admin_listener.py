@@ -38,6 +38,23 @@ def test_it_says_first_that_the_server_stops(serve: Serve) -> None:
     assert server.ended() == 0
 
 
+def test_an_answer_to_head_has_no_content(serve: Serve) -> None:
+    server = serve("--admin-bind", "127.0.0.1:0")
+    server.get("/")
+    host, _, port = str(server.events("started")[0]["admin_bind"]).rpartition(":")
+    for data, status in [
+        (request("HEAD", "/healthz", "Connection: close"), 200),
+        (request("HEAD", "/metrics", "Connection: close"), 200),
+        (request("HEAD", "/nowhere", "Connection: close"), 404),
+        (b"HEAD /healthz HTTP/1.1\r\n\r\n", 400),
+        (b"HEAD /healthz HTTP/3.0\r\n", 505),
+    ]:
+        with Client(socket.create_connection((host, int(port)), timeout=PATIENCE)) as client:
+            answer = client.send(data).answer(method="HEAD")
+            assert (answer.status, answer.fields["connection"]) == (status, "close")
+            assert client.rest() == b""
+
+
 def test_what_a_worker_has_counted_outlives_it(serve: Serve) -> None:
     server = serve("--admin-bind", "127.0.0.1:0")
     for _ in range(3):

@@ -394,6 +394,105 @@ def test_refused(link: Link, data: bytes, status: int, name: str) -> None:
     link.reach(State.CLOSED)
 
 
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"HEAD / HTTP/1.1\r\n\r\n", 400),
+        (b"HEAD / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
+        (b"HEAD / HTTP/1.1\n", 400),
+        (b"HEAD\t/ HTTP/1.1\r\n\r\n", 400),
+        (b"HEAD\0", 400),
+        (b"HEAD /\r\n\r\n", 400),
+        (b"\r\nHEAD  / HTTP/1.1\r\n\r\n", 400),
+        (b"\r\n" * 9 + b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (request("HEAD", "/", "Host: a"), 400),
+        (request("HEAD", "/", "Range: a", "Range: a"), 400),
+        (request("HEAD", "index.html"), 400),
+        (request("HEAD", "/" + "x" * 9000), 414),
+        (request("HEAD", "/", *["X: y"] * 101), 431),
+        (request("HEAD", "/", "X: " + "y" * 70_000), 431),
+        (request("HEAD", "/", version="2.0"), 505),
+        (request("HEAD", "/", "Expect: miracles"), 417),
+        (request("HEAD", "/", "Content-Length: x"), 400),
+        (request("HEAD", "/", "Content-Length: 1001"), 413),
+        (request("HEAD", "/", "Transfer-Encoding: gzip"), 400),
+        (request("HEAD", "/", "Transfer-Encoding: chunked", body=b"z"), 400),
+        (request("HEAD", "/raise"), 500),
+    ],
+)
+def test_an_answer_to_head_has_no_content(link: Link, data: bytes, status: int) -> None:
+    """RFC 9110, section 9.3.2: whoever answers, and why."""
+    link.client.send(data)
+    link.reach(State.CLOSED if status == 500 else State.LINGERING)
+    answer = link.client.answer(method="HEAD")
+    assert answer.status == status
+    assert int(answer.fields["content-length"]) > 0, "that of the answer to GET"
+    assert link.client.rest() == b""
+
+
+@pytest.mark.parametrize(
+    "data", [b"HEADER / HTTP/1.1\r\n\r\n", b"head / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nHEAD \r\n\r\n"]
+)
+def test_what_is_not_head_has_content(link: Link, data: bytes) -> None:
+    link.say(data, State.LINGERING)
+    assert link.client.answer().refused in {"host-missing", "head-malformed"}
+
+
+def test_a_refused_head_behind_another_request_has_no_content(link: Link) -> None:
+    link.say(request("GET", "/big-3") + b"HEAD / HTTP/1.1\r\n\r\n", State.LINGERING)
+    assert link.client.answer().body == b"xxx"
+    assert link.client.answer(method="HEAD").status == 400
+    assert link.client.rest() == b""
+
+
+@pytest.mark.parametrize(
+    ("data", "state"),
+    [
+        (b"HEAD / HTTP/1.1\r\n", State.HEAD),
+        (b"HEAD ", State.HEAD),
+        (request("HEAD", "/", "Content-Length: 5"), State.BODY),
+        (request("HEAD", "/", "Transfer-Encoding: chunked"), State.BODY),
+    ],
+)
+def test_a_head_that_is_late_has_no_content(link: Link, data: bytes, state: State) -> None:
+    link.client.send(data)
+    poll(lambda: (link.drive(), not link.connection._receiver.is_idle)[1], "the request")  # noqa: SLF001
+    link.reach(state)
+    link.expire(State.LINGERING)
+    assert link.client.answer(method="HEAD").status == 408
+    assert link.client.rest() == b""
+
+
+def test_a_head_whose_body_is_cut_short_has_no_content(link: Link) -> None:
+    link.client.send(request("HEAD", "/", "Content-Length: 5", body=b"he")).socket.shutdown(socket.SHUT_WR)
+    link.reach(State.CLOSED)
+    assert link.client.answer(method="HEAD").status == 400
+    assert link.client.rest() == b""
+
+
+def test_a_head_that_is_turned_away_has_no_content(link: Link) -> None:
+    """It was not received yet, and is there."""
+    link.client.send(request("HEAD", "/"))
+    assert select.select([link.connection.socket], [], [], PATIENCE)[0]
+    link.verdict = link.connection.turn_away(NOW)
+    link.reach(State.LINGERING)
+    assert link.client.answer(method="HEAD").status == 429
+    link.client.socket.shutdown(socket.SHUT_WR)
+    link.reach(State.CLOSED)
+    assert link.client.rest() == b""
+
+
+def test_a_head_that_is_given_up_has_no_content(link: Link) -> None:
+    thread = hang(link, "/hang", method="HEAD")
+    assert link.connection.exchange.give_up(link.connection.exchange.response, 5.0, "")
+    link.connection.note_given_up(NOW + 5)
+    assert link.client.answer(method="HEAD").status == 504
+    assert link.client.rest() == b""
+    link.asked.gate.set()
+    thread.join(PATIENCE)
+    assert link.connection.resume(NOW + 6) is Verdict.CLOSE
+
+
 def test_a_good_request_before_a_bad_one_is_served(link: Link) -> None:
     link.say(request("GET", "/big-3") + b"GARBAGE\r\n\r\n", State.LINGERING)
     assert [link.client.answer().status for _ in range(2)] == [200, 400]
@@ -547,9 +646,9 @@ def test_request_ids(link: Link) -> None:
 # --- An application that hangs ----------------------------------------------------------------------------------
 
 
-def hang(link: Link, target: str, version: str = "1.1") -> threading.Thread:
+def hang(link: Link, target: str, version: str = "1.1", method: str = "GET") -> threading.Thread:
     """Have another thread in the application, until the gate of `link.asked` opens."""
-    link.client.send(request("GET", target, version=version))
+    link.client.send(request(method, target, version=version))
     poll(lambda: link.connection.receive(NOW) is Verdict.RUN, "the request")
     thread = threading.Thread(target=link.connection.exchange.respond)
     thread.start()

@@ -114,6 +114,21 @@ def test_served(server: Server, name: str) -> None:
         assert client.rest() == b""
 
 
+HEADS = [name for name in corpus.names("invalid") if corpus.data("invalid", name).startswith((b"GET ", b"POST "))]
+
+
+@pytest.mark.parametrize("name", [name for name in HEADS if not corpus.expected("invalid", name)["served"]])
+def test_refused_without_content_to_head(server: Server, name: str) -> None:
+    """RFC 9110, section 9.3.2: also where only the first word of it is understood."""
+    _, rest = corpus.data("invalid", name).split(b" ", 1)
+    with server.client() as client:
+        client.send(b"HEAD " + rest).socket.shutdown(socket.SHUT_WR)
+        answer = client.answer(method="HEAD")
+        assert answer.status == corpus.expected("invalid", name)["status"]
+        assert int(answer.fields["content-length"]) > 0
+        assert client.rest() == b""
+
+
 @pytest.mark.parametrize("name", corpus.names("invalid"))
 def test_refused(server: Server, name: str) -> None:
     expected = corpus.expected("invalid", name)

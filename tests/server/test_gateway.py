@@ -456,7 +456,6 @@ class Closing:
         (Closing(), "200 OK", None),
         (Closing(b"a", ValueError("in the middle")), "200 OK", "in the middle"),
         (Closing(ValueError("at once")), "200 OK", "at once"),
-        (Closing(b"a"), "200 OK\r\n", "cannot be sent"),
         (Closing(b"a", b"b", bad_close=ValueError("in close")), "200 OK", "in close"),
     ],
 )
@@ -558,6 +557,122 @@ def test_nothing_goes_out_of_what_breaks_a_rule(application: Any, match: str, er
     exchange = fail(application, match, error=error)
     assert exchange.wire == b""
     assert exchange.response.phase in {Phase.NEW, Phase.STARTED}  # so there can still be a 500
+
+
+WRONG = [
+    ("200", TEXT),
+    ("200OK", TEXT),
+    ("", TEXT),
+    ("100 Continue", TEXT),
+    ("600 High", TEXT),
+    ("200 OK\r\nX: y", TEXT),
+    ("200 OK\0", TEXT),
+    ("200 \u20ac", TEXT),
+    (b"200 OK", TEXT),
+    (200, TEXT),
+    (None, TEXT),
+    ("200 OK", None),
+    ("200 OK", 5),
+    ("200 OK", "ab"),
+    ("200 OK", [None]),
+    ("200 OK", ["ab"[:1]]),
+    ("200 OK", [("A",)]),
+    ("200 OK", [("A", "b", "c")]),
+    ("200 OK", [("A", 1)]),
+    ("200 OK", [("A", None)]),
+    ("200 OK", [("A", b"b")]),
+    ("200 OK", [(b"A", "b")]),
+    ("200 OK", [("A", "b\r\nC: d")]),
+    ("200 OK", [("A", "b\n")]),
+    ("200 OK", [("A", "b\r")]),
+    ("200 OK", [("A", "b\0")]),
+    ("200 OK", [("A", "\x1b")]),
+    ("200 OK", [("A", "\u20ac")]),
+    ("200 OK", [("A ", "b")]),
+    ("200 OK", [("A:", "b")]),
+    ("200 OK", [("", "b")]),
+    ("200 OK", [("\xe9", "b")]),
+    ("200 OK", [("A\r\nB", "b")]),
+    ("200 OK", [("Content-Length", "1"), ("content-length", "1")]),
+    ("200 OK", [("Content-Length", "-1")]),
+    ("200 OK", [("Content-Length", "1, 1")]),
+    ("200 OK", [("Content-Length", 5)]),
+    *[
+        ("200 OK", [(name, "x")])
+        for name in ("Connection", "KEEP-ALIVE", "TE", "Trailer", "transfer-encoding", "Upgrade")
+    ],
+    *[("200 OK", [(name, "x")]) for name in ("Proxy-Authenticate", "Proxy-Authorization")],
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_start_response_refuses_when_it_is_called(wrong: tuple[Any, Any]) -> None:
+    """Not when the head goes out: then the application could not answer with something better (PEP 3333)."""
+
+    def application(_: Any, start_response: Start) -> list[bytes]:
+        with pytest.raises((ApplicationError, TypeError)):
+            start_response(*wrong)
+        start_response("500 Something Better", TEXT)
+        return [b"sorry"]
+
+    exchange = Exchange(application)
+    assert exchange.error is None
+    assert (read(exchange)[0], read(exchange)[2]) == (500, b"sorry")
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_start_response_refuses_changes_nothing(wrong: tuple[Any, Any]) -> None:
+    """Neither the first time, nor when it is called again for an error: what was said before holds."""
+
+    def application(_: Any, start_response: Start) -> list[bytes]:
+        start_response("201 Made", TEXT)
+        try:
+            int("an error")
+        except ValueError:
+            with pytest.raises((ApplicationError, TypeError)):
+                start_response(*wrong, sys.exc_info())
+        return [b"as it was"]
+
+    exchange = Exchange(application)
+    assert exchange.error is None
+    assert (read(exchange)[0], read(exchange)[2]) == (201, b"as it was")
+    assert exchange.response.status == "201 Made"
+
+
+def test_start_response_refuses_before_the_application_has_written() -> None:
+    def application(_: Any, start_response: Start) -> list[bytes]:
+        start_response("200 OK", [("A", "b\r\nC: d")])(b"never")
+        return [b"never"]
+
+    exchange = fail(application, "cannot be sent")
+    assert (exchange.wire, exchange.response.phase) == (b"", Phase.NEW)
+
+
+def test_start_response_refuses_in_a_generator_before_its_first_block() -> None:
+    blocks: list[str] = []
+
+    def application(_: Any, start_response: Start) -> Iterator[bytes]:
+        try:
+            start_response("200 OK", [("Connection", "close")])
+        except ApplicationError as error:
+            blocks.append(str(error))
+            start_response("500 Oops", TEXT)
+        yield b"sorry"
+
+    assert read(Exchange(application))[2] == b"sorry"
+    assert "hop-by-hop" in blocks[0]
+
+
+def test_exc_info_after_the_head_raises_the_error_itself_whatever_comes_with_it() -> None:
+    def application(_: Any, start_response: Start) -> Iterator[bytes]:
+        start_response(*OK)
+        yield b"a"
+        try:
+            int("the error itself")
+        except ValueError:
+            start_response("no status", [("A", "b\r\n")], sys.exc_info())
+
+    fail(application, "the error itself", b"1\r\na\r\n", error=ValueError)
 
 
 def test_exc_info_after_the_head_raises_the_error_itself() -> None:

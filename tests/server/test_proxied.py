@@ -126,6 +126,23 @@ def test_a_peer_that_is_not_trusted_is_refused(serve: Serve) -> None:
             assert client.rest() == b""
 
 
+@pytest.mark.parametrize(
+    ("data", "allowed", "status"),
+    [
+        (request("HEAD", "/"), "*", 400),  # in the place of a header
+        (TEXT + b"HEAD / HTTP/1.1\r\n\r\n", "*", 400),
+        (LOCAL + b"HEAD /\0", "*", 400),
+        (request("HEAD", "/"), "192.0.2.1", 403),
+        (TEXT + request("HEAD", "/"), "192.0.2.1", 403),
+        (LOCAL + request("HEAD", "/"), "192.0.2.1", 403),
+    ],
+)
+def test_a_head_that_is_refused_has_no_content(serve: Serve, data: bytes, allowed: str, status: int) -> None:
+    with serve("--proxy-protocol", "--forwarded-allow-ips", allowed).client() as client:
+        assert client.send(data).answer(method="HEAD").status == status
+        assert client.rest() == b""
+
+
 def test_half_a_header_is_not_waited_for(serve: Serve) -> None:
     server = serve("--proxy-protocol", "--forwarded-allow-ips", "*", "--head-timeout", "0.2")
     for beginning in (b"", TEXT[:-1], LOCAL[:-1]):

@@ -63,6 +63,38 @@ def test_text(line: str, client: tuple[str, int] | None) -> None:
 
 
 @pytest.mark.parametrize(
+    "beginning",
+    [
+        "G",
+        "PROXX",
+        "PROXY\t",
+        "PROXY \r",
+        "PROXY \n",
+        "PROXY U\r",
+        "PROXY TCP5",
+        "PROXY TCP4\r",
+        "PROXY TCP4  ",
+        "PROXY TCP4 x",
+        "PROXY TCP4 192.0.2.1\r",
+        "PROXY TCP4 192.0.2.1 x",
+        "PROXY TCP4 192.0.2.1 198.51.100.1 x",
+        "PROXY TCP4 192.0.2.1 198.51.100.1 00",
+        "PROXY TCP4 192.0.2.1 198.51.100.1 123456",
+        "PROXY TCP4 192.0.2.1 198.51.100.1 1 2 ",
+        "PROXY TCP4 192.0.2.1 198.51.100.1 1 2\n",
+        "PROXY TCP4 192.0.2.1 198.51.100.1 1 2\rx",
+        "PROXY UNKNOWN\n",
+        "PROXY UNKNOWNX",
+        "PROXY UNKNOWN x\n",
+        "PROXY UNKNOWN x\ry",
+    ],
+)
+def test_what_cannot_become_right_is_refused_before_its_end(beginning: str) -> None:
+    refuse(beginning.encode())
+    assert outcome(beginning[:-1].encode()) is None, "until then it could have become right"
+
+
+@pytest.mark.parametrize(
     "line",
     [
         "PROXY \r\n",

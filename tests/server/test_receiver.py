@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.server import messages
 from wsgiserver.errors import Refusal
 from wsgiserver.http1.chunked import MAX_TRAILER
 from wsgiserver.receiver import Limits, Receiver, Stage
@@ -207,6 +208,16 @@ def test_a_head_that_never_ends_is_refused() -> None:
     assert received([endless[n : n + 1000] for n in range(0, len(endless), 1000)]) == ["head-too-large"]
     trailer = post(b"0\r\nX: " + b"y" * MAX_TRAILER, "Transfer-Encoding: chunked")
     assert received([trailer]) == ["trailer-too-large"]
+
+
+@given(st.data(), st.lists(st.integers(0, 3000), max_size=6))
+def test_what_is_wrong_is_refused_by_the_same_name_in_any_pieces(data: st.DataObject, places: list[int]) -> None:
+    """Though what comes in pieces is refused before its end: the first mistake decides."""
+    requests = data.draw(st.lists(messages.requests(), min_size=1, max_size=2).map(b"".join))
+    flaw = data.draw(messages.flawed(requests))
+    expected = received([flaw])
+    assert received(messages.cut(flaw, places)) == expected
+    assert received([flaw[n : n + 1] for n in range(len(flaw))]) == expected
 
 
 @given(

@@ -10,22 +10,56 @@ from ipaddress import IPv6Address
 from typing import Final, NamedTuple
 
 from wsgiserver.errors import Refusal
-from wsgiserver.http1.grammar import FIELD_LINE, HOST, TARGET, TOKEN
+from wsgiserver.http1.grammar import (
+    FIELD_LINE,
+    FIELDS_BEGUN,
+    HOST,
+    METHOD,
+    NAME_BEGUN,
+    REQUEST_LINE_BEGUN,
+    TARGET,
+    TOKEN,
+    VALUE_BEGUN,
+)
 
 MAX_LINE: Final = 8 * 1024  # bytes of request line; RFC 9112, section 3 asks for at least 8,000
 MAX_HEAD: Final = 64 * 1024  # bytes
 MAX_FIELDS: Final = 100  # what gunicorn and Apache take as well
 END: Final = b"\r\n\r\n"
 
-_LINE = re.compile(rf"({TOKEN}) ({TARGET}) HTTP/1\.([0-9])")
-_SECTION = re.compile(rf"(?:{FIELD_LINE})*+\r\n")
-_FIELD_SECTION = re.compile(rf"(?:{FIELD_LINE})*+")
-_REQUEST_LINE = re.compile(rf"{TOKEN} {TARGET} HTTP/([0-9])\.[0-9]")
-_BARE_CONTROL = re.compile(rb"(?<!\r)\n|\r(?![\n])(?!\Z)|\x00")
+_LINE = re.compile(rf"({METHOD}) ({TARGET}) HTTP/1\.([0-9])")
+_SECTION = re.compile(rf"(?:{FIELD_LINE})*\r\n")
+_FIELD_SECTION = re.compile(rf"(?:{FIELD_LINE})*")
+_REQUEST_LINE = re.compile(rf"{TOKEN} {TARGET} HTTP/([0-9])\.[0-9]".encode("ascii"))
+_LINE_BEGUN = re.compile(REQUEST_LINE_BEGUN.encode("ascii"))
+_FIELDS_BEGUN = re.compile(FIELDS_BEGUN.encode("ascii"))
+_VALUE_BEGUN = re.compile(VALUE_BEGUN.encode("ascii"))
+_NAME_BEGUN = re.compile(NAME_BEGUN.encode("ascii"))
+_METHOD_TOO_LONG = re.compile(f"{METHOD}{TOKEN}".encode("ascii"))
+_BEGINS_WITH_HEAD = re.compile(rf"HEAD(?!{TOKEN}|\Z)".encode("ascii"))
 _HOST = re.compile(HOST)
 _ABSOLUTE = re.compile(r"https?://([^/?]*+)(/[^?]*+)?(\?.*+)?", re.IGNORECASE)
 
-_ONCE: Final = frozenset({"host", "content-length"})  # a second one is an attack or a bug, even if equal
+# A second one is an attack or a bug, even if equal: these have one value by definition (RFC 9110, section 5.3), decide
+# whose request it is, what it holds or whether it counts, and would reach the application as one value with a comma in
+# it. Not among them: lists, what clients are known to repeat (User-Agent), and what decides nothing (Date, From).
+_ONCE: Final = frozenset(
+    {
+        "authorization",
+        "content-disposition",
+        "content-length",
+        "content-range",
+        "content-type",
+        "host",
+        "if-modified-since",
+        "if-range",
+        "if-unmodified-since",
+        "origin",
+        "proxy-authorization",
+        "range",
+        "referer",
+    }
+)
 # RFC 9110, section 6.5.1: what says where a message ends, where it goes or how to read it comes before it, or never.
 _NOT_IN_TRAILERS: Final = re.compile(
     "connection|content-(?:encoding|length|range|type)|host|keep-alive|te|trailer|transfer-encoding|upgrade"
@@ -88,13 +122,16 @@ def find_end(data: bytes, start: int = 0) -> int:
     end = data.find(END, start, MAX_HEAD)
     if end >= 0:
         return end + len(END)
-    line = data.find(b"\r\n")
-    if (line if line >= 0 else len(data) - 1) > MAX_LINE:  # the last byte may be the CR that ends it
-        raise Refusal("line-too-long")
+    line = data.find(b"\r\n", 0, MAX_LINE + 2)
+    if line < 0:
+        _check_line_begun(data)
+        return 0
+    if start < line + 2:
+        _check_line(data[:line])
+    if not _can_become_fields(data, line + 2, start):
+        raise Refusal("head-malformed")
     if len(data) >= MAX_HEAD:
         raise Refusal("head-too-large")
-    if _BARE_CONTROL.search(data, start):
-        raise Refusal("head-malformed")
     return 0
 
 
@@ -103,18 +140,20 @@ def parse_head(data: bytes) -> Head:
     text = data.decode("latin-1")
     line, _, section = text.partition("\r\n")
     match = _LINE.fullmatch(line)
-    if match is None:
-        raise _what_is_wrong(line)
-    if len(line) > MAX_LINE:
-        raise Refusal("line-too-long")
+    if match is None or len(line) > MAX_LINE:
+        raise _what_is_wrong(data[: len(line)])
     method, target, minor = match.groups()
-    fields = _SECTIONS.get(section) or _parse_section(section)
-    head = _new(Head, (method, target, 0 if minor == "0" else 1, fields))
-    if "host" not in fields and head.minor:
-        raise Refusal("host-missing")
     if target[0] != "/" or method == "CONNECT":
-        return _other_form(head)
-    return head
+        return _other_form(match, section)
+    fields = _SECTIONS.get(section) or _parse_section(section)
+    if "host" not in fields and minor != "0":
+        raise Refusal("host-missing")
+    return _new(Head, (method, target, 0 if minor == "0" else 1, fields))
+
+
+def begins_with_head(data: bytes) -> bool:
+    """Say whether a request that begins so has the method HEAD, whatever is wrong with the rest of it."""
+    return _BEGINS_WITH_HEAD.match(data) is not None
 
 
 def _parse_section(section: str) -> Fields:
@@ -159,12 +198,19 @@ def parse_fields(section: str) -> Fields:
 
 
 def parse_trailers(section: str) -> Fields:
-    """Turn the trailer section of a chunked body, without its empty line, into values, or raise Refusal."""
+    """Turn lines of the trailer section of a chunked body into values, or raise Refusal for the first that is wrong."""
     if not _FIELD_SECTION.fullmatch(section):
         raise Refusal("trailer-invalid")
-    fields = parse_fields(section)
-    if any(map(_NOT_IN_TRAILERS.fullmatch, fields)):
-        raise Refusal("trailer-invalid")
+    fields = Fields()
+    for count, line in enumerate(section.split("\r\n")[:-1]):
+        if count == MAX_FIELDS:
+            raise Refusal("head-too-large")
+        spelled, _, value = line.partition(":")
+        name = LOWERCASE[spelled]
+        if _NOT_IN_TRAILERS.fullmatch(name):
+            raise Refusal("trailer-invalid")
+        value = value.strip(" \t")
+        fields[name] = _joined(name, fields[name], value) if name in fields else value
     return fields
 
 
@@ -185,24 +231,63 @@ def _joined(name: str, first: str, second: str) -> str:
     return f"{first}; {second}" if name == "cookie" else f"{first}, {second}"
 
 
-def _other_form(head: Head) -> Head:
-    """Resolve the forms of RFC 9112, section 3.2 that do not begin with a slash."""
-    if head.method == "CONNECT":
+def _other_form(line: re.Match[str], section: str) -> Head:
+    """Do the same for a target that does not begin with a slash: what its line is comes before its fields are."""
+    method, target, minor = line.groups()
+    target, authority = _resolved(method, target)
+    fields = _SECTIONS.get(section) or _parse_section(section)
+    if "host" not in fields and minor != "0":
+        raise Refusal("host-missing")
+    if authority:  # wins over the Host that was sent (RFC 9112, section 3.2.2)
+        fields = Fields(fields | {"host": authority})
+    return Head(method, target, 0 if minor == "0" else 1, fields)
+
+
+def _resolved(method: str, target: str) -> tuple[str, str]:
+    """Resolve the forms of RFC 9112, section 3.2 that do not begin with a slash: to target, and authority or ""."""
+    if method == "CONNECT":
         raise Refusal("method-unsupported")
-    if head.target == "*" and head.method == "OPTIONS":
-        return head
-    match = _ABSOLUTE.fullmatch(head.target)
+    if target == "*" and method == "OPTIONS":
+        return target, ""
+    match = _ABSOLUTE.fullmatch(target)
     if match is None or not is_host(match[1]):
         raise Refusal("target-invalid")
     authority, path, query = match.groups()
-    if head.method == "OPTIONS" and not path and not query:  # section 3.2.4: of the server as a whole
+    if method == "OPTIONS" and not path and not query:  # section 3.2.4: of the server as a whole
         path = "*"
-    fields = Fields(head.fields | {"host": authority})  # wins over the Host that was sent (RFC 9112, section 3.2.2)
-    return head._replace(target=(path or "/") + (query or ""), fields=fields)
+    return (path or "/") + (query or ""), authority
 
 
-def _what_is_wrong(line: str) -> Refusal:
+def _check_line(line: bytes) -> None:
+    """Refuse a request line whose fields have not come yet, as it would be with them."""
+    match = _LINE.fullmatch(line.decode("latin-1"))
+    if match is None:
+        raise _what_is_wrong(line)
+    if match[2][0] != "/" or match[1] == "CONNECT":
+        _resolved(match[1], match[2])
+
+
+def _check_line_begun(data: bytes) -> None:
+    if not _LINE_BEGUN.fullmatch(data, 0, MAX_LINE + 1) or len(data) >= MAX_LINE + 2:
+        raise _what_is_wrong(data)
+
+
+def _what_is_wrong(line: bytes) -> Refusal:
+    """Say it of a request line, or of the beginning of one."""
+    if _METHOD_TOO_LONG.match(line):
+        return Refusal("method-unsupported")
+    if len(line) > MAX_LINE and _LINE_BEGUN.fullmatch(line, 0, MAX_LINE + 1):  # its first mistake is its length
+        return Refusal("line-too-long")
     match = _REQUEST_LINE.fullmatch(line)
-    if match is not None and match[1] != "1":
+    if match is not None and match[1] != b"1" and len(line) <= MAX_LINE:
         return Refusal("version-unsupported")
     return Refusal("head-malformed")
+
+
+def _can_become_fields(data: bytes, first: int, start: int) -> bool:
+    """Look at the field lines from `first` on, those that are known to be right up to `start` not again."""
+    line = data.rfind(b"\n", first, start + 1) + 1 or first
+    if line >= start:
+        return _FIELDS_BEGUN.fullmatch(data, line, MAX_HEAD) is not None
+    within = _VALUE_BEGUN if data.find(b":", line, start) >= 0 else _NAME_BEGUN
+    return within.fullmatch(data, start, MAX_HEAD) is not None

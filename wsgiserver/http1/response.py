@@ -21,7 +21,7 @@ CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK: Final = b"0\r\n\r\n"
 
 _NAME = re.compile(TOKEN)
-_RESPONSE_HEAD = re.compile(rf"HTTP/1\.1 [2-5][0-9]{{2}} [\t\x20-\x7e\x80-\xff]*+\r\n(?:{FIELD_LINE})*+")
+_RESPONSE_HEAD = re.compile(rf"HTTP/1\.1 [2-5][0-9]{{2}} [\t\x20-\x7e\x80-\xff]*+\r\n(?:{FIELD_LINE})*")
 # RFC 9110, section 7.6.1: the connection is the server's own affair (PEP 3333, "Other HTTP Features").
 _HOP_BY_HOP: Final = frozenset(
     {
@@ -36,6 +36,7 @@ _HOP_BY_HOP: Final = frozenset(
     }
 )
 
+_MOST_DIGITS: Final = 18  # below 2**63, as for requests
 _HEADS_KEPT: Final = 256
 _LARGEST_KEPT: Final = 2048  # bytes
 
@@ -102,7 +103,7 @@ def _encode_head(status: str, headers: Headers) -> Head:
 
 def _declared(headers: Headers) -> int:
     values = [value for name, value in headers if name.lower() == "content-length"]
-    if len(values) != 1 or not (values[0].isascii() and values[0].isdigit()):
+    if len(values) != 1 or not (values[0].isascii() and values[0].isdigit() and len(values[0]) <= _MOST_DIGITS):
         raise ApplicationError(f"Content-Length in the response is not one number: {values}")
     return int(values[0])
 

@@ -109,6 +109,15 @@ def check(data: bytes, expected: Body | str) -> None:
         (b'5;a="\r\nhello\r\n0\r\n\r\n', "chunk-size-invalid"),
         (b'5;a="\n"\r\nhello\r\n0\r\n\r\n', "chunk-size-invalid"),
         (b"5 a\r\nhello\r\n0\r\n\r\n", "chunk-size-invalid"),
+        # the first that CPython 3.11.0 to 3.11.4 take for one, if a group is possessive (gh-106052, gh-100061)
+        (b"5; \r\nhello\r\n0\r\n\r\n", "chunk-size-invalid"),
+        (b"5 ;\r\nhello\r\n0\r\n\r\n", "chunk-size-invalid"),
+        (b"5;a;\r\nhello\r\n0\r\n\r\n", "chunk-size-invalid"),
+        (b'5;a="b\r\nhello\r\n0\r\n\r\n', "chunk-size-invalid"),
+        (b'5;a="\\\r\nhello\r\n0\r\n\r\n', "chunk-size-invalid"),
+        (b'5;a="b"c\r\nhello\r\n0\r\n\r\n', "chunk-size-invalid"),
+        (b"5;a=b;\r\nhello\r\n0\r\n\r\n", "chunk-size-invalid"),
+        (b"5;a=b \r\nhello\r\n0\r\n\r\n", "chunk-size-invalid"),
         # trailers that are none
         (b"0\r\nX : y\r\n\r\n", "trailer-invalid"),
         (b"0\r\nX: y\r\n z\r\n\r\n", "trailer-invalid"),
@@ -120,6 +129,66 @@ def check(data: bytes, expected: Body | str) -> None:
 )
 def test_body(data: bytes, expected: Body | str) -> None:
     check(data, expected)
+
+
+# The beginning of a body, to the byte with which it is certain that nothing can make it right.
+NEVER = [
+    (b"z", "chunk-size-invalid"),
+    (b"\r", "chunk-size-invalid"),
+    (b"\n", "chunk-size-invalid"),
+    (b"\0", "chunk-size-invalid"),
+    (b" ", "chunk-size-invalid"),
+    (b";", "chunk-size-invalid"),
+    (b"5\n", "chunk-size-invalid"),
+    (b"5\0", "chunk-size-invalid"),
+    (b"5\r5", "chunk-size-invalid"),
+    (b"5 x", "chunk-size-invalid"),
+    (b"5 \r", "chunk-size-invalid"),
+    (b"0x", "chunk-size-invalid"),
+    (b"0" * 17, "chunk-size-invalid"),
+    (b"5;\r", "chunk-size-invalid"),
+    (b"5; ;", "chunk-size-invalid"),
+    (b"5;a=\r", "chunk-size-invalid"),
+    (b"5;a b", "chunk-size-invalid"),
+    (b"5;a\n", "chunk-size-invalid"),
+    (b'5;a="\n', "chunk-size-invalid"),
+    (b'5;a="b"c', "chunk-size-invalid"),
+    (b'5;a="\\\0', "chunk-size-invalid"),
+    (b"1\r\nxy", "chunk-end-invalid"),
+    (b"1\r\nx\ry", "chunk-end-invalid"),
+    (b"0\r\n\n", "trailer-invalid"),
+    (b"0\r\n\rx", "trailer-invalid"),
+    (b"0\r\n\0", "trailer-invalid"),
+    (b"0\r\n ", "trailer-invalid"),
+    (b"0\r\n:", "trailer-invalid"),
+    (b"0\r\nX ", "trailer-invalid"),
+    (b"0\r\nX\r", "trailer-invalid"),
+    (b"0\r\nGET ", "trailer-invalid"),
+    (b"0\r\nX: y\n", "trailer-invalid"),
+    (b"0\r\nX: y\0", "trailer-invalid"),
+    (b"0\r\nX: y\r\n\n", "trailer-invalid"),
+    (b"0\r\nX: y\r\n z", "trailer-invalid"),
+    (b"0\r\nHost: a\r\n", "trailer-invalid"),
+    (b"0\r\nX: y\r\ncontent-length: 1\r\n", "trailer-invalid"),
+    (b"0\r\n" + b"X: y\r\n" * 101, "head-too-large"),
+    (b"0\r\n" + b"Range: y\r\n" * 2, "field-repeated"),
+]
+
+
+@pytest.mark.parametrize(("data", "refused"), NEVER)
+def test_what_cannot_become_right_is_refused_before_it_is_complete(data: bytes, refused: str) -> None:
+    check(data, refused)
+    check(data + b"\r\n\r\n", refused)
+    if not data.endswith(b"\n z"):
+        assert outcome([data[:-1]]) == "incomplete", "until then it could have become right"
+
+
+@given(st.data(), st.lists(st.integers(0, 2000), max_size=6))
+def test_what_is_refused_early_can_not_be_completed(data: st.DataObject, places: list[int]) -> None:
+    """Of a body that is right every beginning is taken, in whatever pieces."""
+    body = data.draw(coded())
+    size = data.draw(st.integers(0, len(body.data) - 1))
+    assert outcome(cut(body.data[:size], places)) == "incomplete"
 
 
 def test_size_line_up_to_its_limit() -> None:
@@ -142,8 +211,45 @@ def test_trailers_up_to_their_limit() -> None:
     assert outcome([b"0\r\n" + b"X: y\r\n" * 101 + b"\r\n"]) == "head-too-large"  # as many as there may be fields
 
 
-def test_a_byte_a_chunk_is_slow_and_legal() -> None:
+def test_a_byte_a_chunk_is_legal() -> None:
     assert outcome([b"1\r\nx\r\n" * 50_000 + b"0\r\n\r\n"]) == Body(b"x" * 50_000)
+
+
+def crumbs(chance: random.Random, count: int) -> tuple[bytes, bytes]:
+    """Small chunks of all kinds, many alike, with whatever looks like framing in them: coded, and as they are."""
+    coded, payload, size = b"", b"", 1
+    for _ in range(count):
+        size = size if chance.random() < 0.9 else chance.choice([1, 2, 3, 7, 16, 31, 32, 33, 40])
+        piece = b"".join(chance.choice([b"x", b"x", b"x", b"\r", b"\n", b"1"]) for _ in range(size))
+        spelled = (b"%x" if chance.random() < 0.9 else b"%X") % size
+        line = spelled.zfill(chance.choice([1, 1, 1, 1, 2, 8, 9, 16])) + chance.choice([b""] * 99 + [b";a"])
+        coded += line + b"\r\n" + piece + b"\r\n"
+        payload += piece
+    return coded + b"0\r\n\r\n", payload
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_small_chunks_are_what_they_are_one_by_one(seed: int) -> None:
+    chance = random.Random(seed)
+    coded, payload = crumbs(chance, 1500)
+    places = [chance.randrange(len(coded)) for _ in range(chance.randrange(30))]
+    assert outcome(cut(coded + b"rest", places)) == Body(payload, b"rest")
+    flaw = chance.randrange(len(coded))
+    broken = coded[:flaw] + chance.choice([b"", b"y", b"\r"]) + coded[flaw + 1 :]
+    assert outcome(cut(broken, places)) == outcome(broken[n : n + 1] for n in range(len(broken)))
+
+
+def test_small_chunks_are_given_together() -> None:
+    """A piece for each would make work for whoever keeps them."""
+    assert len(ChunkedDecoder().feed(b"1\r\nx\r\n" * 10_000)) < 100
+
+
+def test_extensions_of_crumbs_are_framing() -> None:
+    """Nobody extends a chunk of a byte but to make work; with some payload it may be any number of chunks."""
+    assert outcome([b"1;a\r\nx\r\n" * 300 + b"0\r\n\r\n"]) == Body(b"x" * 300)
+    assert outcome([b"1;a\r\nx\r\n" * 400]) == "chunk-overhead-too-large"
+    chunk = b"40;a=b\r\n" + b"x" * 64 + b"\r\n"
+    assert outcome([chunk * 5000 + b"0\r\n\r\n"]) == Body(b"x" * 64 * 5000)
 
 
 def test_mostly_framing_is_refused() -> None:

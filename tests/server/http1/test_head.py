@@ -59,6 +59,15 @@ def check(text: str, expected: Head | str) -> None:
         assert slowly != "incomplete"
 
 
+def test_once() -> None:
+    """What has one value is refused if it comes twice; what is a list, or decides nothing, is joined."""
+    for name in ("Content-Type", "AUTHORIZATION", "Range", "If-Range", "Origin", "Referer", "Content-Disposition"):
+        check(f"GET / HTTP/1.1\r\n{H}{name}: a\r\nX: y\r\n{name.lower()}: a\r\n\r\n", "field-repeated")
+    for name in ("Accept", "User-Agent", "If-Match", "If-None-Match", "X-Forwarded-For", "Via", "Content-Encoding"):
+        fields = Fields({"host": "a", name.lower(): "a, b"})
+        check(f"GET / HTTP/1.1\r\n{H}{name}: a\r\n{name}: b\r\n\r\n", Head("GET", "/", 1, fields))
+
+
 def get(target: str = "/", minor: int = 1, method: str = "GET", **fields: str) -> Head:
     return Head(method, target, minor, Fields({name.replace("_", "-"): value for name, value in fields.items()}))
 
@@ -228,13 +237,82 @@ def test_head_of_exactly_the_limit_and_one_byte_more() -> None:
 
 
 def test_line_that_never_ends() -> None:
-    assert outcome(b"G" * (MAX_LINE + 1)) == "incomplete"  # its CR may be the next byte
-    assert outcome(b"G" * (MAX_LINE + 2)) == "line-too-long"
+    line = b"GET /" + b"x" * MAX_LINE
+    assert outcome(line[: MAX_LINE + 1]) == "incomplete"  # its CR may be the next byte
+    assert outcome(line[: MAX_LINE + 2]) == "line-too-long"
 
 
-@pytest.mark.parametrize("data", [b"GET / HTTP/1.1\nHost", b"GET / \0", b"GET /\rx", b"a\r\nb\n"])
-def test_what_cannot_become_right_is_refused_before_it_is_complete(data: bytes) -> None:
-    assert outcome(data) == "head-malformed"
+def test_a_method_of_100_kb_is_a_method_that_is_not_implemented() -> None:
+    """RFC 9112, section 3: 501 for a method that is too long, 414 for a target."""
+    longest = "G" * 128
+    check(f"{longest} / HTTP/1.1\r\n{H}\r\n", get(method=longest, host="a"))
+    for size in (129, 1000, MAX_LINE + 1, 100_000):
+        check(f"{'G' * size} / HTTP/1.1\r\n{H}\r\n", "method-unsupported")
+    assert outcome(b"G" * 128) == "incomplete"
+    assert outcome(b"G" * 129) == "method-unsupported"
+
+
+# The beginning of a head, to the byte with which it is certain that nothing can make it right: with what it is refused.
+NEVER = {
+    "LF after the request line": (b"GET / HTTP/1.1\n", "head-malformed"),
+    "LF only": (b"\n", "head-malformed"),
+    "LF after a field": (b"GET / HTTP/1.1\r\nHost: a\n", "head-malformed"),
+    "LF for the empty line": (b"GET / HTTP/1.1\r\nHost: a\r\n\n", "head-malformed"),
+    "CR within the request line": (b"GET /\r", "head-malformed"),
+    "CR within a value": (b"GET / HTTP/1.1\r\nHost: a\rb", "head-malformed"),
+    "CR and CR": (b"GET / HTTP/1.1\r\nHost: a\r\r", "head-malformed"),
+    "NUL in the method": (b"G\0", "head-malformed"),
+    "NUL in the target": (b"GET /\0", "head-malformed"),
+    "NUL in a name": (b"GET / HTTP/1.1\r\nX\0", "head-malformed"),
+    "NUL in a value": (b"GET / HTTP/1.1\r\nX: \0", "head-malformed"),
+    "DEL in a value": (b"GET / HTTP/1.1\r\nX: \x7f", "head-malformed"),
+    "TLS": (b"\x16", "head-malformed"),
+    "HTTP/2 in binary": (b"\0", "head-malformed"),
+    "SSH": (b"SSH-2.0-x\r", "head-malformed"),
+    "space before the method": (b" ", "head-malformed"),
+    "two spaces": (b"GET  ", "head-malformed"),
+    "raw UTF-8": (b"GET /\xc3", "head-malformed"),
+    "fragment": (b"GET /#", "head-malformed"),
+    "HTTP/0.9": (b"GET /\r", "head-malformed"),
+    "no version": (b"GET / \r", "head-malformed"),
+    "lower-case version": (b"GET / h", "head-malformed"),
+    "version of two digits": (b"GET / HTTP/11", "head-malformed"),
+    "space at the end": (b"GET / HTTP/1.1 ", "head-malformed"),
+    "HTTP/3.0": (b"GET / HTTP/3.0\r\n", "version-unsupported"),
+    "HTTP/2 preface": (b"PRI * HTTP/2.0\r\n", "version-unsupported"),
+    "target without a slash": (b"GET x HTTP/1.1\r\n", "target-invalid"),
+    "asterisk without OPTIONS": (b"GET * HTTP/1.1\r\n", "target-invalid"),
+    "CONNECT": (b"CONNECT a:443 HTTP/1.1\r\n", "method-unsupported"),
+    "method of 129 characters": (b"G" * 129, "method-unsupported"),
+    "space before the colon": (b"GET / HTTP/1.1\r\nHost ", "head-malformed"),
+    "empty name": (b"GET / HTTP/1.1\r\n:", "head-malformed"),
+    "no colon": (b"GET / HTTP/1.1\r\nHost\r", "head-malformed"),
+    "folded line": (b"GET / HTTP/1.1\r\nX: a\r\n ", "head-malformed"),
+    "name with obs-text": (b"GET / HTTP/1.1\r\nX\xe9", "head-malformed"),
+}
+
+
+@pytest.mark.parametrize("name", NEVER)
+def test_what_cannot_become_right_is_refused_before_it_is_complete(name: str) -> None:
+    data, refused = NEVER[name]
+    assert outcome(data) == refused
+    assert outcome(data[:-1]) == "incomplete", "until then it could have become right"
+    assert grown(data) == refused
+    assert outcome(data + b"\r\n\r\n") == refused, "as when it is complete"
+    assert outcome(data + b"x" * MAX_HEAD) == refused
+
+
+@pytest.mark.parametrize(
+    "beginning", ["GET /", "GET / HTTP/1.1\r\nX: ", "GET / HTTP/1.1\r\nX", f"GET / HTTP/1.1\r\n{H}Y: "]
+)
+@pytest.mark.parametrize("flaw", ["\0", "\n", "\x7f"])
+def test_a_mistake_is_seen_wherever_the_pieces_are_cut(beginning: str, flaw: str) -> None:
+    """At most the last three bytes of what was there before are looked at again."""
+    data = beginning.encode() + b"y" * 9 + flaw.encode()
+    for cut in range(1, len(data)):
+        assert find_end(data[:cut]) == 0
+        with pytest.raises(Refusal, match="head-malformed"):
+            find_end(data, max(0, cut - 3))
 
 
 @pytest.mark.parametrize("seen", [b"\r\n\r\n", b"\n", b"\0", b"\rx"])
@@ -296,7 +374,12 @@ def test_what_is_long_is_not_remembered() -> None:
         ("X: y", "trailer-invalid"),
         ("X: a\r\n b\r\n", "trailer-invalid"),
         (": a\r\n", "trailer-invalid"),
-        ("Content-Length: 1\r\nContent-Length: 1\r\n", "field-repeated"),
+        ("Content-Length: 1\r\nContent-Length: 1\r\n", "trailer-invalid"),
+        ("Authorization: a\r\nAuthorization: a\r\n", "field-repeated"),
+        ("X: y\r\n" * 100, {"x": ", ".join("y" * 100)}),
+        ("X: y\r\n" * 101, "head-too-large"),
+        ("X: y\r\n" * 101 + "Host: a\r\n", "head-too-large"),  # the first mistake decides
+        ("Host: a\r\n" + "X: y\r\n" * 101, "trailer-invalid"),
         *((f"X: y\r\n{name}: 1\r\n", "trailer-invalid") for name in ("Content-Length", "TRANSFER-ENCODING", "Host")),
         *((f"{name}: 1\r\n", "trailer-invalid") for name in ("connection", "Trailer", "Content-Type", "Upgrade")),
     ],

@@ -130,7 +130,21 @@ def test_what_the_head_says(status: str, headers: Any, *, length: int | None, ha
 
 
 @pytest.mark.parametrize(
-    "values", [["1", "1"], ["1", "2"], ["-1"], ["+1"], ["1, 1"], ["\xb2"], [""], ["0x1"], [" 1"], ["1 "]]
+    "values",
+    [
+        ["1", "1"],
+        ["1", "2"],
+        ["-1"],
+        ["+1"],
+        ["1, 1"],
+        ["\xb2"],
+        [""],
+        ["0x1"],
+        [" 1"],
+        ["1 "],
+        ["9" * 19],
+        ["9" * 5000],
+    ],
 )
 def test_content_length_is_one_number(values: list[str]) -> None:
     check("200 OK", [("Content-Length", value) for value in values], None)
