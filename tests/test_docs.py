@@ -28,6 +28,7 @@ NOT_SHOWN = {
     "body-too-slow",
     "spool-full",
     "too-many-connections",
+    "overloaded",
     "application-timeout",
 }
 PATHS = re.compile(r"`((?:tests|docs|app|wsgiserver|scripts|nginx|bench)/[\w./-]*)(?:::(\w+))?`")

@@ -93,10 +93,13 @@ class Baton:
     def stuck(self) -> int:
         return sum(late.given_up for late in self._late.copy().values())
 
-    def run(self) -> None:
-        """Go on until finished, this thread being one of `threads`."""
+    def start(self) -> None:
+        """Start the threads beside the one that will call `run`. Raises RuntimeError where that cannot be."""
         for work in [*[self._work] * (self._threads - 1), self._guard]:
             threading.Thread(target=self._live, args=(work,), name=work.__name__, daemon=True).start()
+
+    def run(self) -> None:
+        """Go on until finished, this thread being one of `threads`."""
         self._take()
         self._work()
 

@@ -16,7 +16,7 @@ from typing import Final
 from wsgiserver import __version__
 from wsgiserver import settings as given
 from wsgiserver.settings import SettingError, Settings
-from wsgiserver.supervisor import Supervisor
+from wsgiserver.supervisor import Supervisor, check
 from wsgiserver.worker import loaded
 
 _NOT_LOADED: Final = 3
@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         application, settings = _understood(arguments)
         if settings.check_config:
+            check(settings)
             return _checked(application)
         supervisor = Supervisor(application, settings)
     except (SettingError, OSError) as error:

@@ -25,6 +25,7 @@ from wsgiserver.states import (
     HEAD,
     LINGERING,
     MOVES,
+    PROXY,
     READ,
     RUN,
     SENDING,
@@ -44,10 +45,12 @@ class Connection:
     __slots__ = (
         "_body_began",
         "_body_deadline",
+        "_is_last",
         "_receiver",
         "_service",
         "deadline",
         "exchange",
+        "held",
         "socket",
         "state",
         "watched",
@@ -60,8 +63,10 @@ class Connection:
         self.socket = sock
         self.state: State = HEAD
         self.deadline = now + service.head_timeout
+        self.held = 0  # bytes of `service.heads`
         self.watched = 0  # what the loop watches the socket for; the loop's to keep
         self._body_began = self._body_deadline = 0.0
+        self._is_last = False  # of the requests that are there, the one at hand is the last to be answered
         self._service = service
         self._receiver = Receiver(service.limits)
         self.exchange = Exchange(sock, self._receiver, client, environ, service)
@@ -72,9 +77,13 @@ class Connection:
         """Nothing of a request is there."""
         return self.state is HEAD and self._receiver.is_idle
 
-    def idle_for(self, now: float) -> float:
-        """Seconds without anything of a request."""
-        return now - self.exchange.began if self.is_idle else 0.0
+    def dispensable_for(self, now: float) -> float:
+        """Seconds since when it keeps its place for nothing that anybody would miss much: no request, or only the
+        beginning of its head; or an answer that was sent.
+        """
+        if self.state is LINGERING:
+            return now - self.deadline + LINGER
+        return now - self.exchange.began if self.state in {HEAD, PROXY} else 0.0
 
     @property
     def stranger(self) -> str:
@@ -102,6 +111,8 @@ class Connection:
         if exchange.outbox.is_empty:
             return self._answered(now)
         self._move(SENDING)
+        self._receiver.forget_most()
+        self._hold(self._receiver.held)
         return self.flush(now)
 
     def flush(self, now: float) -> Verdict:
@@ -129,6 +140,23 @@ class Connection:
         """There are too many of its kind."""
         return self._refuse(Refusal("too-many-connections"), now)
 
+    def give_way(self, now: float) -> Verdict:
+        """Its place is wanted, at once: there is no time to linger. Not that of a request on its way."""
+        if self._unread(1) and self.state is not LINGERING:
+            return READ
+        if self._is_begun:
+            self.exchange.refuse(Refusal("overloaded"), now, self._method())
+        return self._close()
+
+    def relieve(self, now: float) -> Verdict:
+        """The memory that it holds is wanted. A request that is whole is answered, and what came behind it is not."""
+        if self.state in {APPLICATION, SENDING}:
+            self._receiver.forget_rest()
+            self._hold(self._receiver.held)
+            self._is_last = True
+            return WRITE
+        return self._refuse(Refusal("overloaded"), now)
+
     def note_given_up(self, now: float) -> None:
         """The client was answered in the application's place; the thread comes back later, or never."""
         if self.state is APPLICATION and self.exchange.is_given_up:
@@ -139,6 +167,16 @@ class Connection:
         """No new requests are wanted: who sends none, or none that counts, gets `patience` seconds."""
         if self.state is LINGERING or self.is_idle:
             self.deadline = min(self.deadline, now + patience)
+
+    @property
+    def _is_begun(self) -> bool:
+        """A part of a head is there."""
+        return self.state is HEAD and not self._receiver.is_idle
+
+    def _hold(self, size: int) -> None:
+        """Tell how many bytes wait here. All together may be too many for a moment: the loop sees to that."""
+        self._service.heads.left -= size - self.held
+        self.held = size
 
     # --- Receiving -------------------------------------------------------------------------------------------
 
@@ -160,6 +198,7 @@ class Connection:
             return RUN
         if receiver.head is not None:
             self._body_goes_on(now)
+        self._hold(receiver.held)
         return READ
 
     def _body_goes_on(self, now: float) -> None:
@@ -198,15 +237,19 @@ class Connection:
 
     def _answered(self, now: float) -> Verdict:
         """The answer is over: go on with the next request, or close."""
-        if not self.exchange.finish(now):
+        if not self.exchange.finish(now) or self._is_last:
             return self._end(now)
         self._move(HEAD)
         self.exchange.began = now
         if self._receiver.is_idle:
+            if self.held:
+                self._hold(0)
             self.deadline = now + self._service.keep_alive
             return READ
         self.deadline = now + self._service.head_timeout
-        return self._received(b"", now)
+        verdict = self._received(b"", now)
+        self._hold(self._receiver.held)  # if it is to run, others may come first
+        return verdict
 
     def _end(self, now: float) -> Verdict:
         """The last answer is out: close, unless there is something unread, for which a close sends a reset."""
@@ -224,6 +267,8 @@ class Connection:
     def _linger(self, now: float) -> Verdict:
         """Read on for a while: a close now could destroy the answer on its way (RFC 9112, section 9.6)."""
         self._move(LINGERING)
+        self._receiver.forget_rest()
+        self._hold(0)
         self.deadline = now + LINGER
         try:
             self.socket.shutdown(socket.SHUT_WR)
@@ -239,6 +284,8 @@ class Connection:
                 self.socket.shutdown(socket.SHUT_RDWR)
         self.exchange.release()
         self.exchange.outbox.drop()
+        self._receiver.forget_rest()
+        self._hold(0)
         self._move(CLOSED)
         return CLOSE
 

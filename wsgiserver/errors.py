@@ -67,6 +67,7 @@ REFUSALS: Final[dict[str, tuple[HTTPStatus, str]]] = {
     "spool-full": (HTTPStatus.INSUFFICIENT_STORAGE, "there is no room to store the body"),
     # Not the request's fault
     "too-many-connections": (HTTPStatus.TOO_MANY_REQUESTS, "too many connections from this address"),
+    "overloaded": (HTTPStatus.SERVICE_UNAVAILABLE, "there is no room left to wait for the rest of this request"),
     "application-timeout": (HTTPStatus.GATEWAY_TIMEOUT, "the application took too long"),
 }
 

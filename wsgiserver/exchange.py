@@ -62,7 +62,7 @@ class Exchange:
     ) -> None:
         self.client = client
         self.trusted = service.trust.covers(client[0])
-        self.outbox = Outbox(sock, service.limits.folder, service.send_timeout)
+        self.outbox = Outbox(sock, service.limits.folder, service.send_timeout, service.answers)
         self._socket = sock
         self._receiver = receiver
         self._environ = environ

@@ -8,9 +8,11 @@ sockets nor HTTP.
 import io
 import os
 import stat
+from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 _FILES: Final = (io.BufferedReader, io.BufferedRandom, io.FileIO)
+_PASSED_ON: Final = ("close", "seek", "seekable", "tell")  # by the last three werkzeug finds the start of a range
 
 
 class Segment(NamedTuple):
@@ -22,13 +24,21 @@ class Segment(NamedTuple):
 
 
 class FileWrapper:
-    """Iterates a file-like object in blocks of `blksize` bytes; its `close` is the file's, if that has one."""
+    """Iterates a file-like object in blocks of `blksize` bytes; `close`, `seek`, `seekable` and `tell` are the file's,
+    as far as it has them.
+    """
+
+    close: Callable[[], None]
+    seek: Callable[..., int]
+    seekable: Callable[[], bool]
+    tell: Callable[[], int]
 
     def __init__(self, filelike: Any, blksize: int = 64 * 1024) -> None:
         self.filelike = filelike
         self.blksize = blksize
-        if hasattr(filelike, "close"):
-            self.close = filelike.close
+        for name in _PASSED_ON:
+            if hasattr(filelike, name):
+                setattr(self, name, getattr(filelike, name))
 
     def __iter__(self) -> "FileWrapper":
         return self
@@ -38,6 +48,19 @@ class FileWrapper:
         if not data:
             raise StopIteration
         return data
+
+    def up_to(self, size: int | None) -> Iterator[bytes]:
+        """Yield `size` bytes in blocks, or all there are. No more is read: a pipe that has no more to give would keep
+        its reader waiting.
+        """
+        while size is None or size > 0:
+            block: bytes = self.filelike.read(self.blksize if size is None else min(self.blksize, size))
+            if not block:
+                return
+            if size is not None:
+                block = block[:size]  # where `read` gives more than it was asked for
+                size -= len(block)
+            yield block
 
     def segment(self) -> Segment | None:
         """Say what reading to the end would give, from the logical position on; None where only reading can tell.

@@ -130,14 +130,14 @@ class Response:
     def write_all(self, blocks: Iterable[bytes]) -> None:
         """Send what the application returned, and tell its length where that can be known before its end."""
         kind = type(blocks)
-        if self.phase is STARTED:
-            if kind is list or kind is tuple:
-                block = blocks[0] if len(blocks) == 1 else _joined(blocks)  # type: ignore[arg-type,index] # is one
-                if type(block) is bytes:
-                    self._begin(block, len(block))
-                    return
-            elif kind is FileWrapper and self._write_file(blocks):  # type: ignore[arg-type] # it is one
+        if self.phase is STARTED and (kind is list or kind is tuple):
+            block = blocks[0] if len(blocks) == 1 else _joined(blocks)  # type: ignore[arg-type,index] # is one
+            if type(block) is bytes:
+                self._begin(block, len(block))
                 return
+        elif kind is FileWrapper:
+            self._write_file(blocks)  # type: ignore[arg-type] # it is one
+            return
         iterator = iter(blocks)
         if hasattr(kind, "__len__") and len(blocks) == 1:  # type: ignore[arg-type] # it has a length
             self._write_only(next(iterator, b""))
@@ -151,25 +151,35 @@ class Response:
         else:
             self.write(block)
 
-    def _write_file(self, wrapper: FileWrapper) -> bool:
-        """Have the kernel send a file; False where it has to be read."""
-        segment = wrapper.segment()
+    def _write_file(self, wrapper: FileWrapper) -> None:
+        """Send a file from where it is to its end, "or until Content-Length bytes have been written" (PEP 3333): what
+        is beyond them is no mistake, as in an answer with a range, or of a file that has grown since.
+        """
+        if self.phase is STARTED and self._has_no_body:
+            self._begin(b"", None)
+        if self.phase is SENDING and self._ending is NO_BODY:
+            return
+        wanted = self._wanted()
+        segment = wrapper.segment() if self.phase is STARTED else None
         if segment is None:
-            return False
-        if segment.size < _JOINED:
-            block = b"".join(wrapper)
+            for block in wrapper.up_to(wanted):
+                self.write(block)
+            return
+        size = segment.size if wanted is None else min(segment.size, wanted)
+        if size < _JOINED:
+            block = b"".join(wrapper.up_to(size))
             self._begin(block, len(block))
-            return True
-        self._begin(b"", segment.size)
-        if self._ending is LENGTH:
-            fits = min(segment.size, self._remaining)
-            self._remaining -= fits
-            self.sent += fits
-            if fits:
-                self._send_file(segment.descriptor, segment.offset, fits)
-            if fits < segment.size:
-                self._refuse_the_rest()
-        return True
+            return
+        self._begin(b"", size)
+        self._remaining -= size
+        self.sent += size
+        self._send_file(segment.descriptor, segment.offset, size)
+
+    def _wanted(self) -> int | None:
+        """Say how many bytes are still to come, as far as that was declared."""
+        if self.phase is SENDING:
+            return self._remaining if self._ending is LENGTH else None
+        return self._head[1]
 
     def finish(self) -> None:
         """End the answer. Raises ApplicationError where it is shorter than declared: then it must be cut off."""
@@ -180,6 +190,10 @@ class Response:
         elif self._ending is LENGTH and self._remaining:
             raise ApplicationError(f"the body is {self._remaining} bytes shorter than its Content-Length")
         self.phase = DONE
+
+    @property
+    def _has_no_body(self) -> bool:
+        return self._head_only or self.status[:3] in _BODILESS
 
     def _begin(self, block: bytes, known: int | None) -> None:
         if self.phase is not STARTED:
@@ -203,7 +217,7 @@ class Response:
         extra = b"" if has_date else date_line(int(time()))
         if declared is not None:
             self._remaining = declared
-        if self._head_only or self.status[:3] in _BODILESS:
+        if self._has_no_body:
             self._ending = NO_BODY
         elif declared is None:
             extra += self._undeclared(known)

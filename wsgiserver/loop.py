@@ -36,7 +36,9 @@ ACCEPTS: Final = 16  # connections taken at once, so that siblings get their sha
 SWEEP: Final = 1.0  # seconds between looks at deadlines: they are met to within that
 DRAIN_SWEEP: Final = 0.1
 OVERDUE: Final = 10.0  # seconds that more events than one poll can tell may put a sweep off
-IDLE_PATIENCE: Final = 1.0  # seconds an idle connection is kept for a request on its way, when room is wanted
+IDLE_PATIENCE: Final = 1.0  # seconds a connection is kept for a request, or the rest of its head, when room is wanted
+PAUSE: Final = 0.2  # seconds without looking for new connections, when there is no room for one
+SMALL: Final = 4 * 1024  # bytes that a connection may hold while it waits, however many do: an ordinary head
 
 _NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -55,13 +57,14 @@ class Capacity(NamedTuple):
 
 class Hooks(NamedTuple):
     """What the loop tells its process: that it has caught up, that it goes on, that too many threads are
-    stuck, and, from the watchdog's thread, that all are busy.
+    stuck, and, from the watchdog's thread, that all are busy. And what it asks: whether memory is short.
     """
 
     idle: Callable[[], None]
     woke: Callable[[float], None]
     overwhelmed: Callable[[], None]
     held: Callable[[float], None] = lambda _: None
+    crowded: Callable[[], bool] = lambda: False  # what connections hold while they wait is too much
 
 
 class Loop:
@@ -91,6 +94,7 @@ class Loop:
         self._woken: deque[tuple[int, int]] = deque()  # by other threads
         self._sources: dict[int, Callable[[], None]] = {}
         self._next_sweep = 0.0
+        self._next_complaint = 0.0
         self._looked = 0.0  # when the poll last told of all that was there: who is late as of then is late
         self.accepted = 0
         self.draining = False
@@ -112,8 +116,12 @@ class Loop:
         del self._sources[fd]
         self._poll.unregister(fd)
 
+    def start(self) -> None:
+        """Start the other threads, which wait. Raises RuntimeError where there cannot be so many."""
+        self.baton.start()
+
     def run(self) -> None:
-        """Serve until drained, this thread being one of them."""
+        """Serve until drained, this thread being one of those that do."""
         self.baton.run()
 
     def drain(self) -> None:
@@ -157,6 +165,8 @@ class Loop:
 
     def _wait(self) -> None:
         """Wait for more to do, having told so; where there is more already, tell it once in a while."""
+        if self._hooks.crowded():
+            self._relieve(monotonic())
         events = self._poll.poll(0, EVENTS)
         if not events and not self.postponed:
             self._hooks.idle()
@@ -174,7 +184,9 @@ class Loop:
     def _patience(self) -> float | None:
         if self.draining:
             return DRAIN_SWEEP
-        return SWEEP if self.connections or self._paused else None
+        if self._paused:
+            return PAUSE
+        return SWEEP if self.connections else None
 
     def _handle(self, fd: int, events: int) -> bool:
         """Act on one event. Returns False when the baton was lost on the way."""
@@ -231,13 +243,13 @@ class Loop:
         """Accept what is waiting, and look at once for a request: it is usually there. Returns how many."""
         for count in range(ACCEPTS):
             if len(self.connections) >= self._capacity.connections and not self._make_room(now):
-                self._pause(listener, "connections-exhausted")
+                self._pause(listener, "connections-exhausted", now)
                 return count
             try:
                 sock, address = listener.accept()
             except OSError as error:
                 if error.errno in _NO_DESCRIPTORS and not self._make_room(now):
-                    self._pause(listener, "descriptors-exhausted")
+                    self._pause(listener, "descriptors-exhausted", now)
                 return count
             sock.setblocking(False)
             self._welcome(self._accept(sock, address, listener, now), sock.fileno(), now)
@@ -255,18 +267,38 @@ class Loop:
         self.ready.append((fd, READ))
 
     def _make_room(self, now: float) -> bool:
-        """Close the connections that have been idle for longest, if there are any."""
-        idle = [(connection.idle_for(now), fd) for fd, connection in self.connections.items() if connection.watched]
-        longest = [fd for seconds, fd in nlargest(ACCEPTS, idle) if seconds > IDLE_PATIENCE]
+        """Close those connections that have kept their place for longest without a request, if there are any."""
+        waiting = [(item.dispensable_for(now), fd) for fd, item in self.connections.items() if item.watched]
+        longest = [fd for seconds, fd in nlargest(ACCEPTS, waiting) if seconds > IDLE_PATIENCE]
+        before = len(self.connections)
         for fd in longest:
-            self._settle(self.connections[fd], fd, self.connections[fd].expire(now), now)
-        return bool(longest)
+            self._settle(self.connections[fd], fd, self.connections[fd].give_way(now), now)
+        return len(self.connections) < before
 
-    def _pause(self, listener: socket.socket, why: str) -> None:
-        """Accept no more until the next sweep, rather than spin."""
+    def _relieve(self, now: float) -> None:
+        """What connections hold while they wait has become too much: those that hold most let go of it."""
+        postponed = {fd for fd, _ in self.postponed}
+        held = [
+            (item.held, fd)
+            for fd, item in self.connections.items()
+            if item.held > SMALL and (item.watched or fd in postponed)
+        ]
+        for _, fd in sorted(held, reverse=True):
+            if not self._hooks.crowded():
+                return
+            connection = self.connections[fd]
+            verdict = connection.relieve(now)
+            if connection.watched:
+                self._settle(connection, fd, verdict, now)
+
+    def _pause(self, listener: socket.socket, why: str, now: float) -> None:
+        """Accept no more for a moment, rather than spin."""
         if listener in self._paused:
             return
-        event(why, connections=len(self.connections))
+        if now >= self._next_complaint:
+            event(why, connections=len(self.connections))
+            self._next_complaint = now + SWEEP
+        self._next_sweep = min(self._next_sweep, now + PAUSE)
         self._poll.unregister(listener.fileno())
         self._paused.append(listener)
 

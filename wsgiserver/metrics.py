@@ -135,6 +135,8 @@ def _readiness(scoreboard: Scoreboard) -> tuple[str, str]:
     """A worker that asks to be replaced still serves; one that was asked to end will not for long."""
     if scoreboard.past.phase is Phase.DRAINING:
         return "503 Service Unavailable", "stopping\n"
+    if scoreboard.is_failing:
+        return "503 Service Unavailable", "workers end again and again\n"
     if any(slot.phase in {Phase.READY, Phase.RETIRING} for slot in scoreboard.workers()):
         return "200 OK", "ready\n"
     return "503 Service Unavailable", "no worker is ready\n"

@@ -8,17 +8,37 @@ It knows a socket and a patience in seconds, and not HTTP.
 import os
 import select
 import socket
+import threading
 from typing import Final
 
-from wsgiserver.body import Spool
+from wsgiserver.body import Budget, Spool
 from wsgiserver.errors import ApplicationError, ClientGone, Refusal
 
 LIMIT: Final = 64 * 1024 * 1024  # bytes kept before the producer has to wait
 MEMORY: Final = 256 * 1024
+HEAD: Final = 4 * 1024  # bytes before a file that are in memory, however little the budget has left
 MOMENT: Final = 0.005  # seconds for a client to take something, before it counts as slow
 MOMENTS: Final = 8
 FLUSH: Final = 256 * 1024  # bytes offered to the socket at once
 FILE_FLUSH: Final = 1024 * 1024  # bytes of a file: then others have their turn, however fast this client is
+
+
+class SharedBudget(Budget):
+    """A budget that threads share: an application's adds to what is kept while the loop sends from it."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> bool:
+        with self._lock:
+            return super().take(size)
+
+    def give_back(self, size: int) -> None:
+        with self._lock:
+            super().give_back(size)
 
 
 class _File:
@@ -33,12 +53,15 @@ class _File:
 
 
 class Outbox:
-    """Bytes on their way to one socket, in order: what is kept, then a file."""
+    """Bytes on their way to one socket, in order: what is kept, then a file. `budget` is what all outboxes of a process
+    may keep in memory; beyond, it goes to a file, or the producer waits.
+    """
 
-    __slots__ = ("_file", "_folder", "_gone", "_kept", "_patience", "_socket", "_taken", "is_full")
+    __slots__ = ("_budget", "_file", "_folder", "_gone", "_kept", "_patience", "_socket", "_taken", "is_full")
 
-    def __init__(self, sock: socket.socket, folder: str | None, patience: float) -> None:
+    def __init__(self, sock: socket.socket, folder: str | None, patience: float, budget: Budget | None = None) -> None:
         self._socket = sock
+        self._budget = budget
         self._folder = folder
         self._patience = patience
         self._kept: Spool | None = None
@@ -79,8 +102,18 @@ class Outbox:
             self._wait_until_empty()
         if self._gone:
             raise ClientGone
+        if self._kept is not None and not self._kept.in_memory:
+            self._bring_back(self._kept)
         self._file = _File(descriptor, offset, size)
         self.flush()
+
+    def _bring_back(self, kept: Spool) -> None:
+        """The head of an answer, the rest of which is a file: one descriptor is enough for a connection."""
+        if kept.size - self._taken <= HEAD:
+            head = kept.peek(self._taken, HEAD)
+            kept.close()
+            self._kept, self._taken = Spool(LIMIT, MEMORY, self._folder), 0
+            self._kept.write(head)
 
     def flush(self) -> bool:
         """Send what the socket takes of what is kept; True when nothing is left.
@@ -132,15 +165,30 @@ class Outbox:
         return room
 
     def _keep(self, piece: memoryview) -> None:
-        """Keep a piece that fits in memory: when nothing else is kept, there is room for it, disk or not."""
+        """Keep a piece; where that cannot be, wait until what is kept has gone, and if need be until this has."""
+        if self._is_kept(piece):
+            return
+        self._wait_until_empty()  # over the limit, or the disk is full
+        if not self._is_kept(piece):
+            self._push(piece)  # others have all the memory there is for answers
+
+    def _is_kept(self, piece: memoryview) -> bool:
         if self._kept is None:
-            self._kept = Spool(LIMIT, MEMORY, self._folder)
+            self._kept = Spool(LIMIT, MEMORY, self._folder, self._budget)
             self._taken = 0
         try:
             self._kept.write(bytes(piece))  # a view would keep all of the application's block
-        except Refusal:  # over the limit, or the disk is full
-            self._wait_until_empty()
-            self._keep(piece)
+        except Refusal:
+            return False
+        return True
+
+    def _push(self, piece: memoryview) -> None:
+        """Send a piece to the end, with nothing kept before it."""
+        room = self._room()
+        self.is_full = True
+        while piece := piece[self._offer(piece) :]:
+            self._wait_for(room)
+        self.is_full = False
 
     def _offer(self, data: bytes | memoryview) -> int:
         if self._gone:
@@ -179,7 +227,10 @@ class Outbox:
         room = self._room()
         self.is_full = True
         while not self.flush():
-            if not room.poll(self._patience * 1000):
-                self._gone = True
-                raise ClientGone
+            self._wait_for(room)
         self.is_full = False
+
+    def _wait_for(self, room: select.poll) -> None:
+        if not room.poll(self._patience * 1000):
+            self._gone = True
+            raise ClientGone

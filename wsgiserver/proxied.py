@@ -46,9 +46,11 @@ class ProxiedConnection(Connection):
         except Refusal as refusal:
             return self._refuse(refusal, now)
         if source is None:
+            self._hold(len(self._header))
             return READ
         rest, self._header = self._header[source.length :], b""
         self.exchange.introduce(source.client, tls=source.tls)
+        self._hold(0)
         self._move(HEAD)
         return super()._received(rest, now) if rest else READ
 
@@ -62,3 +64,11 @@ class ProxiedConnection(Connection):
         except Refusal:
             source = None
         return "HEAD" if begins_with_head(beginning[source.length if source is not None else 0 :]) else ""
+
+    @property
+    def _is_begun(self) -> bool:
+        return bool(self._header) or super()._is_begun
+
+    def _linger(self, now: float) -> Verdict:
+        self._header = b""
+        return super()._linger(now)

@@ -16,7 +16,7 @@ from wsgiserver.errors import Refusal
 from wsgiserver.http1.chunked import ChunkedDecoder
 from wsgiserver.http1.chunked import State as Chunk
 from wsgiserver.http1.framing import CHUNKED, body_length, expects_continue
-from wsgiserver.http1.head import Head, begins_with_head, find_end, parse_head
+from wsgiserver.http1.head import Fields, Head, begins_with_head, find_end, parse_head
 
 MAX_EMPTY: Final = 16  # bytes of empty lines before a request
 _TOLD_BY: Final = 8  # bytes of a refused head that are kept, by which `method` can tell
@@ -46,7 +46,18 @@ class Limits(NamedTuple):
 class Receiver:
     """See above. `head` and `spool` belong to the request at hand; they are None before its head is complete."""
 
-    __slots__ = ("_buffer", "_decoder", "_limits", "_skipped", "awaits_continue", "head", "length", "spool", "stage")
+    __slots__ = (
+        "_buffer",
+        "_decoder",
+        "_head_size",
+        "_limits",
+        "_skipped",
+        "awaits_continue",
+        "head",
+        "length",
+        "spool",
+        "stage",
+    )
 
     def __init__(self, limits: Limits) -> None:
         self.stage: Stage = HEAD
@@ -57,6 +68,7 @@ class Receiver:
         self._decoder: ChunkedDecoder | None = None
         self._skipped = 0  # bytes of empty lines before the request
         self._buffer = b""  # received, and not yet understood
+        self._head_size = 0  # bytes of the head, once it is there
         self._limits = limits
 
     @property
@@ -70,6 +82,24 @@ class Receiver:
         if self.head is not None:
             return self.head.method
         return "HEAD" if begins_with_head(self._buffer) else ""
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory taken beside the body: by the head, a chunk's or a trailer's lines, the requests to come."""
+        line = self._decoder.held if self._decoder is not None and self.stage is BODY else 0
+        return self._head_size + len(self._buffer) + line
+
+    def forget_most(self) -> None:
+        """The application is done with the request, and its answer is on its way: what the log will tell is kept."""
+        if self.spool is not None:
+            self.spool.close()
+        if self.head is not None:
+            self.head = self.head._replace(fields=Fields())
+            self._head_size = len(self.head.target)
+
+    def forget_rest(self) -> None:
+        """Nobody will look at what was received beyond the request."""
+        self._buffer = b""
 
     @property
     def trailers(self) -> dict[str, str]:
@@ -93,7 +123,7 @@ class Receiver:
             self.spool.close()
         self.head = self.spool = self._decoder = None
         self.length = 0
-        self._skipped = 0
+        self._skipped = self._head_size = 0
         self.stage = HEAD
 
     def _feed_head(self, data: bytes) -> Stage:
@@ -113,6 +143,7 @@ class Receiver:
             self._buffer = data[:_TOLD_BY]
             raise
         self._buffer = data[end:]
+        self._head_size = end
         if head.fields.is_plain:
             self.stage = COMPLETE
             return COMPLETE

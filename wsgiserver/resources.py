@@ -1,13 +1,15 @@
-"""What this process may use of the machine, and what it does use.
+"""What this process may use of the machine, what it does use, and what a server of some size needs.
 
     root/proc/self/cgroup       which control groups it is in: of version 2 ("0::/path") or 1 ("4:cpu,cpuacct:/path")
     root/sys/fs/cgroup/...      their limits; those of every group above count as well
     root/proc/meminfo           the machine's memory
+    getrlimit(RLIMIT_NOFILE)    how many descriptors a process may have
 
 Linux tells this in files, whose folder `root` is an argument. Elsewhere there is no limit to be seen. (`cgroups(7)`,
 and Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst of the kernel.)
 """
 
+import contextlib
 import os
 import re
 import resource
@@ -19,6 +21,18 @@ from typing import Final, NamedTuple
 
 WORKER_MEMORY: Final = 128 << 20  # bytes to count on for a worker: what a Django project takes, and its spools
 
+# Descriptors: what a connection takes at most, what a thread takes in the application (a database, files, pipes of a
+# child), and the rest (listeners, pipes, logs, what the application keeps open: a worker counts whether that is more).
+CONNECTION: Final = 2  # its socket, and a file for what comes in or for what goes out
+THREAD: Final = 16
+REST: Final = 64
+NO_LIMIT: Final = 1 << 30
+
+# Tasks, as the control group counts them, which are threads: a process has those that are asked for, and its watchdog.
+WATCHDOG: Final = 1
+ADMIN: Final = 2  # the admin listener's process
+OTHERS: Final = 8  # health checks, a shell, what the application starts
+
 
 class Advice(NamedTuple):
     """How many workers to have, and why."""
@@ -27,14 +41,18 @@ class Advice(NamedTuple):
     reason: str
 
 
-def advise(cpus: int, root: Path = Path("/")) -> Advice:
-    """Return how many workers to have: one for each of `cpus`, as far as quota and memory allow, and at least one."""
-    quota, memory = cpu_quota(root), memory_limit(root)
+def advise(cpus: int, root: Path = Path("/"), threads: int = 4) -> Advice:
+    """Return how many workers to have: one for each of `cpus`, as far as quota, memory and the limit of tasks allow,
+    and at least one.
+    """
+    quota, memory, tasks = cpu_quota(root), memory_limit(root), spare_tasks(root)
     limits = [(cpus, f"{cpus} CPUs to run on")]
     if quota is not None:
         limits.append((ceil(quota), f"a quota of {quota:g} CPUs"))
     if memory is not None:
         limits.append((memory // WORKER_MEMORY, f"{memory >> 20} MiB of memory, {WORKER_MEMORY >> 20} for each"))
+    if tasks is not None:
+        limits.append((workers_within(tasks.left, threads), f"{tasks.limit} processes and threads at once"))
     return Advice(max(1, min(limits)[0]), "; ".join(f"{text}: {workers}" for workers, text in limits))
 
 
@@ -67,6 +85,71 @@ def memory_limit(root: Path) -> int | None:
     if machine:
         limits.append(int(machine[1]) << 10)
     return min(limits, default=None)
+
+
+class Tasks(NamedTuple):
+    """Processes and threads: how many there may be, and how many more than there are now."""
+
+    limit: int
+    left: int
+
+
+def spare_tasks(root: Path = Path("/")) -> Tasks | None:
+    """Return what the control groups allow (`pids.max`): of several, that which leaves least; None for no limit."""
+    found = []
+    for group in _groups(root, "pids"):
+        limit, current = _read(group / "pids.max"), _read(group / "pids.current")
+        if limit.isdigit():  # and not "max"
+            found.append(Tasks(int(limit), int(limit) - int(current if current.isdigit() else 1)))
+    return min(found, key=lambda tasks: tasks.left, default=None)
+
+
+def tasks_needed(workers: int, threads: int) -> int:
+    """Return how many tasks there are besides this process: one worker more than usual, while one is replaced."""
+    return (workers + 1) * (threads + WATCHDOG) + ADMIN + OTHERS
+
+
+def workers_within(tasks: int, threads: int) -> int:
+    """Return how many workers need no more tasks than that."""
+    return max(0, (tasks - ADMIN - OTHERS) // (threads + WATCHDOG) - 1)
+
+
+def descriptors_needed(connections: int, threads: int, rest: int = REST) -> int:
+    """Return how many descriptors a process needs for so many connections, whatever each of them does."""
+    return connections * CONNECTION + threads * THREAD + rest
+
+
+def connections_within(descriptors: int, threads: int, rest: int = REST) -> int:
+    """Return how many connections need no more descriptors than that."""
+    return max(0, (descriptors - threads * THREAD - rest) // CONNECTION)
+
+
+def descriptor_limit() -> int:
+    """Return how many descriptors this process may have."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft if soft != resource.RLIM_INFINITY else NO_LIMIT
+
+
+def raise_descriptor_limit(wanted: int) -> None:
+    """Have as many descriptors as `wanted`, or as the hard limit allows.
+
+    No more than that: processes that the application starts inherit the limit, and some close every number below it.
+    """
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    possible = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if possible > descriptor_limit():
+        with contextlib.suppress(OSError, ValueError):  # macOS has another limit, below the one it shows
+            resource.setrlimit(resource.RLIMIT_NOFILE, (possible, hard))
+
+
+def descriptors_open() -> int:
+    """Return how many descriptors this process has; 0 where that cannot be seen."""
+    for folder in ("/proc/self/fd", "/dev/fd"):
+        try:
+            return len(os.listdir(folder)) - 1  # noqa: PTH208 - the folder's own is not counted
+        except OSError:
+            continue
+    return 0
 
 
 def resident() -> int:

@@ -1,6 +1,6 @@
 """What processes tell each other: counters and states in memory shared by `fork`. No file, no socket, no lock.
 
-    slot 0      the supervisor's: whether the server is stopping, and the counts of workers that are gone
+    slot 0      the supervisor's: whether the server is stopping or failing, and the counts of workers that are gone
     slot 1      the admin listener's process
     slot 2..n   one worker each, written by that worker alone, and by the supervisor while nobody has it
 
@@ -94,6 +94,15 @@ class Scoreboard:
     def __init__(self, counts: int, sums: int) -> None:
         self._memory = mmap.mmap(-1, SLOTS * SLOT_SIZE)
         self.past, self.admin, *self._workers = (Slot(self._memory, n, counts, sums) for n in range(SLOTS))
+
+    @property
+    def is_failing(self) -> bool:
+        """Workers end again and again, soon after they were started. The supervisor says so."""
+        return self.past.signs[0] > 0
+
+    @is_failing.setter
+    def is_failing(self, value: bool) -> None:
+        self.past.signs[0] = float(value)
 
     def workers(self) -> Iterator[Slot]:
         """Yield the slots that somebody has."""

@@ -1,12 +1,17 @@
 """What all connections of a worker share: the application, the logs, and how much and how long they wait."""
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from wsgiserver.accesslog import AccessLog
+from wsgiserver.body import Budget
 from wsgiserver.environ import RequestIds, Trust
 from wsgiserver.gateway import Application
 from wsgiserver.metrics import Metrics
+from wsgiserver.outbox import SharedBudget
 from wsgiserver.receiver import Limits
+
+ENOUGH: Final = 16 << 20  # bytes
 
 
 @dataclass(slots=True)
@@ -23,6 +28,10 @@ class Service:
     body_rate: int
     keep_alive: float
     send_timeout: float
+    # Memory that all connections share, beside that of bodies (`limits`): for answers that clients have not taken yet,
+    # and for heads, and requests that wait. That of heads may be overdrawn: then the loop makes room.
+    answers: Budget = field(default_factory=lambda: SharedBudget(ENOUGH))
+    heads: Budget = field(default_factory=lambda: Budget(ENOUGH))
     metrics: Metrics | None = None  # None where nobody asks for them
     ids: RequestIds = field(default_factory=RequestIds)
     draining: bool = False  # every answer now says Connection: close

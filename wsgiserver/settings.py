@@ -128,6 +128,18 @@ class Settings:
         32 << 20, size, "how much memory all bodies of a process take together; beyond, they go to files", shown="32m"
     )
     spool_dir: str | None = _setting(None, str, "folder for those files, with room for them", shown="the system's")
+    head_budget: int = _setting(
+        16 << 20,
+        size,
+        "how much memory heads take together while they wait in one process; beyond, the largest get 503",
+        shown="16m",
+    )
+    send_budget: int = _setting(
+        16 << 20,
+        size,
+        "the same for answers that clients have not taken yet; beyond, they go to files",
+        shown="16m",
+    )
     head_timeout: float = _setting(15.0, seconds, "for a whole request head to arrive")
     body_idle_timeout: float = _setting(30.0, seconds, "without a byte of a body until it is given up")
     body_timeout: float = _setting(
@@ -151,7 +163,9 @@ class Settings:
     max_memory: int = _setting(0, size, "resident bytes after which a worker is replaced; 0 for never")
     handoff: float = _setting(0.005, seconds, "in one call until other requests go on without its thread")
     max_connections: int = _setting(
-        10_000, count, "connections of one process at once; beyond, idle ones are closed, then new ones wait"
+        8_000,
+        count,
+        "connections of one process at once, if descriptors suffice; beyond, those without a request make room",
     )
     max_connections_per_address: int = _setting(
         0, whole, "connections from one address to one process, trusted proxies excepted; 0 for any number"

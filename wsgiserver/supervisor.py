@@ -21,6 +21,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from math import inf
+from pathlib import Path
 from time import monotonic
 from typing import Final, NoReturn, TypeVar
 
@@ -35,10 +36,12 @@ from wsgiserver.settings import SettingError, Settings
 FIRST_PAUSE: Final = 0.1  # seconds before a worker that died is replaced; doubled each time it dies young
 LONGEST_PAUSE: Final = 5.0
 GROWN_UP: Final = 10.0  # seconds after which a worker's death counts as the first again
+FAILING: Final = 3  # deaths of workers, none of which has grown up, until the server counts as not ready
 LOOK: Final = 1.0  # seconds between looks at workers that may be hung
 LOOKS: Final = 3  # without finding one that is busy, until there is no need to look: a busy one reports each second
 HUNG: Final = 5.0  # seconds without a sign of life, beyond what the application may take, after which one is
 ABORT: Final = 5.0  # seconds for the stacks of its threads to be written
+SERVING: Final = {Phase.READY, Phase.RETIRING}
 _OBEYED: Final = (*worker.OBEYED, signal.SIGCHLD)
 
 Made = TypeVar("Made")
@@ -50,7 +53,10 @@ class Supervisor:
     def __init__(self, application: str, settings: Settings) -> None:
         self._name = application
         self._application: worker.What = application
-        self._settings = settings = settings if settings.workers else _with_workers(settings)
+        settings = settings if settings.workers else _with_workers(settings)
+        check(settings)
+        self._settings = _within_descriptors(settings)
+        self._wish = settings  # as it was before it had to fit
         self._crew: dict[int, Worker] = {}  # by process id; the admin listener's process is one of them
         self._wanted = settings.workers
         self._pause = FIRST_PAUSE
@@ -60,7 +66,7 @@ class Supervisor:
         self._stopping = False
         self._exit_code = 0
         self._served = False  # a worker has had the application loaded
-        _check(settings)
+        self._early_deaths = 0  # of workers, one after the other, with none that has grown up
         self._listeners = _made("LISTEN_FDS", lambda: sockets.inherited(os.environ, os.getpid())) or _listen(
             "--bind", settings.bind, settings.socket_mode
         )
@@ -83,11 +89,15 @@ class Supervisor:
             signal.signal(number, lambda *_: None)
         binds = {"bind": self._listeners, "admin_bind": self._admin_listeners}
         places = {name: ", ".join(map(sockets.describe, listeners)) for name, listeners in binds.items() if listeners}
+        if self._settings.max_connections < self._wish.max_connections:
+            asked, limit = self._wish.max_connections, resources.descriptor_limit()
+            event("max-connections-lowered", wanted=asked, fits=self._settings.max_connections, descriptors=limit)
         event("started", **places, workers=self._wanted, threads=self._settings.threads)
         while self._crew or not self._stopping:
             self._adjust()
             self._wait()
             self._reap()
+            self._judge()
             self._kill_late()
             self._look()
         event("stopped", code=self._exit_code)
@@ -152,7 +162,10 @@ class Supervisor:
             if slot is self._scoreboard.admin:
                 mine, others = self._admin_listeners, self._listeners
                 application: worker.What = metrics.application(self._scoreboard)
-                settings = Settings(threads=1, access_log=False, spool_dir=self._settings.spool_dir)
+                settings = replace(
+                    Settings(threads=1, access_log=False, spool_dir=self._settings.spool_dir),
+                    max_connections=self._settings.max_connections,
+                )
             else:
                 mine, others = self._listeners, self._admin_listeners
                 application, settings = self._application, self._settings
@@ -222,7 +235,21 @@ class Supervisor:
             self._give_up_reload()
         if monotonic() - gone.started > GROWN_UP:
             self._pause = FIRST_PAUSE
+            self._early_deaths = 0
+        elif gone.slot is not self._scoreboard.admin:
+            self._early_deaths += 1
         self._be_patient()
+
+    def _judge(self) -> None:
+        """Let the admin listener know whether workers end again and again. One that has grown up proves otherwise."""
+        now = monotonic()
+        grown_up = (member for member in self._workers() if now - member.started > GROWN_UP)
+        if self._early_deaths and any(member.slot.phase in SERVING for member in grown_up):
+            self._early_deaths = 0
+        is_failing = self._early_deaths >= FAILING
+        if is_failing != self._scoreboard.is_failing:
+            event("workers-keep-ending" if is_failing else "workers-stay")
+            self._scoreboard.is_failing = is_failing
 
     def _is_reloading(self) -> bool:
         return any(member.outdated for member in self._crew.values())
@@ -247,7 +274,7 @@ class Supervisor:
             if self._settings.timeout:
                 self._looks, self._next_look = LOOKS, min(self._next_look, monotonic() + LOOK)
             phases = {member.slot.phase for member in self._workers()}
-            self._served = self._served or bool(phases & {Phase.READY, Phase.RETIRING})
+            self._served = self._served or bool(phases & SERVING)
         if self._signals in readable:
             self._obey(os.read(self._signals, 4096))
 
@@ -257,6 +284,8 @@ class Supervisor:
         deadlines = [self._next_look, *(member.kill_at for member in self._crew.values())]
         if self._next_start > now:
             deadlines.append(self._next_start)
+        if self._early_deaths:  # until one has grown up
+            deadlines += [due for member in self._workers() if (due := member.started + GROWN_UP + 0.1) > now]
         first = min(deadlines)
         return max(0.0, first - now) if first < inf else None
 
@@ -281,6 +310,9 @@ class Supervisor:
 
     def _resize(self, change: int) -> None:
         wanted = min(max(self._wanted + change, 1), MOST_WORKERS)
+        if wanted > self._wanted and (reason := _too_many(wanted - len(self._workers()), self._settings.threads)):
+            event("not-resized", workers=self._wanted, because=reason)
+            return
         if wanted != self._wanted:
             self._wanted = wanted
             event("resized", workers=wanted)
@@ -297,18 +329,48 @@ class Supervisor:
 
 def _with_workers(settings: Settings) -> Settings:
     """Take `--workers auto` for a number."""
-    advice = resources.advise(resources.cpus())
+    advice = resources.advise(resources.cpus(), threads=settings.threads)
     event("workers-chosen", workers=advice.workers, reason=advice.reason)
     return replace(settings, workers=min(advice.workers, MOST_WORKERS))
 
 
-def _check(settings: Settings) -> None:
-    """Find out now what would otherwise fail in the middle of an upload."""
+def _within_descriptors(settings: Settings) -> Settings:
+    """Raise the limit of descriptors as far as is needed, and take as many connections as then fit."""
+    connections, threads = settings.max_connections, settings.threads
+    resources.raise_descriptor_limit(resources.descriptors_needed(connections, threads))
+    limit = resources.descriptor_limit()
+    fits = resources.connections_within(limit, threads)
+    if fits < threads:
+        needed = resources.descriptors_needed(threads, threads)
+        raise SettingError(
+            f"--threads {threads}: a process may have {limit} descriptors (ulimit -n), and needs at least {needed}"
+        )
+    return replace(settings, max_connections=min(connections, fits))
+
+
+def check(settings: Settings, root: Path = Path("/")) -> None:
+    """Find out now what would otherwise fail in the middle of an upload, or end one worker after the other."""
     if settings.workers > MOST_WORKERS:
         raise SettingError(f"--workers: at most {MOST_WORKERS}")
+    if reason := _too_many(settings.workers, settings.threads, root):
+        raise SettingError(f"--workers {settings.workers}, --threads {settings.threads}: {reason}")
     _made("--forwarded-allow-ips", lambda: Trust(settings.forwarded_allow_ips))
     _made("--spool-dir: no file can be made there", lambda: check_folder(settings.spool_dir))
     _made("--access-logfile", lambda: check_file(settings.access_logfile))
+
+
+def _too_many(workers: int, threads: int, root: Path = Path("/")) -> str:
+    """Say why so many workers cannot be started; "" where they can."""
+    tasks = resources.spare_tasks(root)
+    needed = resources.tasks_needed(workers, threads)
+    if tasks is None or needed <= tasks.left:
+        return ""
+    fits = resources.workers_within(tasks.left, threads)
+    return (
+        f"they need {needed} processes and threads, and the control group has room for {tasks.left}"
+        f" (pids.max is {tasks.limit}; pids_limit in Compose): raise it,"
+        f" or have at most {fits} workers of {threads} threads"
+    )
 
 
 def _made(source: str, make: Callable[[], Made]) -> Made:

@@ -15,10 +15,12 @@ import socket
 import sys
 import threading
 import traceback
+from dataclasses import replace
 from functools import partial
 from random import randint
 from typing import Any, Final, NamedTuple
 
+from wsgiserver import resources
 from wsgiserver.accesslog import AccessLog, NoLog, event
 from wsgiserver.body import Budget
 from wsgiserver.connection import Connection
@@ -26,10 +28,10 @@ from wsgiserver.environ import Trust, template
 from wsgiserver.gateway import Application
 from wsgiserver.loop import Capacity, Hooks, Loop
 from wsgiserver.metrics import Metrics
+from wsgiserver.outbox import SharedBudget
 from wsgiserver.proxied import ProxiedConnection
 from wsgiserver.receiver import Limits
 from wsgiserver.reloader import Reloader, apology
-from wsgiserver.resources import resident
 from wsgiserver.scoreboard import Phase, Slot
 from wsgiserver.service import Service
 from wsgiserver.settings import Settings
@@ -66,8 +68,8 @@ class Pulse:
         jitter = randint(0, settings.max_requests_jitter)  # noqa: S311 - so that workers do not all retire at once
         self._max_requests = settings.max_requests and settings.max_requests + jitter
         self._max_memory = settings.max_memory
-        if self._max_memory and resident() >= self._max_memory:  # each would be replaced at once, for ever
-            event("max-memory-ignored", resident=resident(), max_memory=self._max_memory)
+        if self._max_memory and resources.resident() >= self._max_memory:  # each would be replaced at once, for ever
+            event("max-memory-ignored", resident=resources.resident(), max_memory=self._max_memory)
             self._max_memory = 0
 
     def idle(self) -> None:
@@ -111,7 +113,7 @@ class Pulse:
     def _consider(self, requests: int) -> None:
         if self._max_requests and requests >= self._max_requests:
             self.retire(f"it has served {requests} requests")
-        elif self._max_memory and (memory := resident()) >= self._max_memory:
+        elif self._max_memory and (memory := resources.resident()) >= self._max_memory:
             self.retire(f"it takes {memory} bytes of memory")
 
     def retire(self, reason: str) -> None:
@@ -182,9 +184,14 @@ def run(application: What, settings: Settings, listeners: list[socket.socket], l
     gc.freeze()  # what is loaded stays: later collections need not look at it, and its pages stay shared
     service = _service(application, settings, Metrics(lifeline.slot) if settings.admin_bind else None)
     pulse = Pulse(lifeline, service, settings)
-    loop = _loop(service, settings, listeners, pulse)
+    loop = _loop(service, _within_descriptors(settings), listeners, pulse)
     loop.watch(signals, lambda: _obey(os.read(signals, 64), service, loop, pulse))
     loop.watch(lifeline.parent, lambda: _orphaned(lifeline.parent, service, loop, pulse, settings.graceful_timeout))
+    try:
+        loop.start()
+    except RuntimeError as error:  # no more threads: with fewer than it should have it would look well, and be slow
+        event("threads-not-started", threads=settings.threads, error=str(error), because="pids.max, or no memory")
+        return 1
     event("worker-ready")
     pulse.become(Phase.READY)
     if reloader is not None:
@@ -192,6 +199,16 @@ def run(application: What, settings: Settings, listeners: list[socket.socket], l
     loop.run()
     service.log.close()
     return 0
+
+
+def _within_descriptors(settings: Settings) -> Settings:
+    """Now that it is loaded, look what the application keeps open: it may be more than was reckoned with."""
+    limit, rest = resources.descriptor_limit(), resources.descriptors_open() + resources.THREAD
+    fits = max(1, resources.connections_within(limit, settings.threads, max(rest, resources.REST)))
+    if fits >= settings.max_connections:
+        return settings
+    event("max-connections-lowered", wanted=settings.max_connections, fits=fits, descriptors=limit, open=rest)
+    return replace(settings, max_connections=fits)
 
 
 def _renew(pulse: Pulse, file: str) -> None:
@@ -213,6 +230,8 @@ def _service(application: Application, settings: Settings, metrics: Metrics | No
         body_rate=settings.body_rate,
         keep_alive=settings.keep_alive,
         send_timeout=settings.send_timeout,
+        answers=SharedBudget(settings.send_budget),
+        heads=Budget(settings.head_budget),
         metrics=metrics,
     )
 
@@ -238,7 +257,8 @@ def _loop(service: Service, settings: Settings, listeners: list[socket.socket], 
         settings.max_connections_per_address,
     )
     overwhelmed = partial(pulse.retire, "too many threads are stuck in the application")
-    pulse.loop = Loop(listeners, accept, capacity, Hooks(pulse.idle, pulse.woke, overwhelmed, pulse.held))
+    hooks = Hooks(pulse.idle, pulse.woke, overwhelmed, pulse.held, lambda: service.heads.left < 0)
+    pulse.loop = Loop(listeners, accept, capacity, hooks)
     return pulse.loop
 
 

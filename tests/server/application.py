@@ -53,6 +53,15 @@ def wait(_: Environ, __: str) -> Iterable[bytes]:
     return [b"waited"]
 
 
+def files(environ: Environ, count: str) -> Iterable[bytes]:
+    """Wait as above, and only then open what a request needs: a database, its journal, a file to write."""
+    wait(environ, "")
+    opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(int(count))]
+    for fd in opened:
+        os.close(fd)
+    return [b"opened"]
+
+
 def big(_: Environ, size: str) -> Iterable[bytes]:
     return [b"x" * int(size)]
 
@@ -105,6 +114,7 @@ ROUTES: dict[str, Callable[[Environ, str], Iterable[bytes]]] = {
     "uploads": uploads,
     "sleep": sleep,
     "wait": wait,
+    "files": files,
     "big": big,
     "stream": stream,
     "pid": pid,

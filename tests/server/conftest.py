@@ -33,17 +33,25 @@ class Server:
     """
 
     def __init__(
-        self, folder: Path, *flags: str, application: str, cwd: Path, stdout: int | None = None, **variables: str
+        self,
+        folder: Path,
+        *flags: str,
+        application: str,
+        cwd: Path,
+        stdout: int | None = None,
+        limits: str = "",
+        **variables: str,
     ) -> None:
         self._out, self._err = folder / "out", folder / "err"
         self._gate = folder / "gate"
         self._gate.mkdir()
         self._clients = ExitStack()
         bind = () if "-b" in flags else ("-b", "127.0.0.1:0")  # it would add to them
+        limited = ["sh", "-c", f'ulimit {limits} && exec "$@"', "sh"] if limits else []
         environment = {key: value for key, value in os.environ.items() if key not in {"HOME", "PYTHONPATH"}}
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "wsgiserver", application, *bind, *PATIENT, *flags],
+                [*limited, sys.executable, "-m", "wsgiserver", application, *bind, *PATIENT, *flags],
                 cwd=cwd,
                 env=environment | {"PYTHONPATH": str(ROOT), "TEST_GATE": str(self._gate)} | variables,
                 stdout=out if stdout is None else stdout,

@@ -36,7 +36,17 @@ def field_response(_: HttpRequest) -> FileResponse:
     return FileResponse(File(PATH.open("rb")), as_attachment=True)
 
 
-urlpatterns = [path("file", file_response), path("field", field_response)]
+def part_response(request: HttpRequest) -> FileResponse:
+    """As django-ranged-response and its like do: the file where the range begins, and the length of the range."""
+    first, last = map(int, request.headers["Range"].removeprefix("bytes=").split("-"))
+    file = PATH.open("rb")
+    response = FileResponse(file, status=206)
+    file.seek(first)
+    response.headers["Content-Length"] = str(last - first + 1)
+    return response
+
+
+urlpatterns = [path("file", file_response), path("field", field_response), path("part", part_response)]
 django_application = WSGIHandler()
 
 
@@ -46,8 +56,23 @@ def werkzeug_application(environ: dict[str, Any], start_response: Callable[..., 
     from werkzeug.wsgi import wrap_file  # noqa: PLC0415
 
     request = Request(environ)
-    if request.path == "/file":
-        response = send_file(PATH, environ)
+    if request.path in {"/file", "/part"}:
+        response = send_file(PATH, environ, conditional=True)
     else:
         response = Response(wrap_file(environ, PATH.open("rb")), direct_passthrough=True)
     return response(environ, start_response)
+
+
+def whitenoise_application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Files of a folder; /part and /file are the same one."""
+    from whitenoise import WhiteNoise  # noqa: PLC0415
+
+    def nothing(_: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        start_response("404 Not Found", [])
+        return []
+
+    noise = WhiteNoise(nothing)
+    for url in ("/file", "/field", "/part"):
+        noise.add_file_to_dictionary(url, str(PATH))
+    blocks: Iterable[bytes] = noise(environ, start_response)
+    return blocks

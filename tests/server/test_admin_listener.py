@@ -3,7 +3,9 @@
 import os
 import signal
 import socket
+from pathlib import Path
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.server.conftest import Serve, Server
@@ -53,6 +55,59 @@ def test_an_answer_to_head_has_no_content(serve: Serve) -> None:
             answer = client.send(data).answer(method="HEAD")
             assert (answer.status, answer.fields["connection"]) == (status, "close")
             assert client.rest() == b""
+
+
+CRASHING = """
+import os, sys, threading, time
+from tests.server.application import application
+
+if os.path.exists("broken"):
+    threading.Timer(float(os.environ["TEST_LIFE"]), os._exit, [9]).start()
+"""
+
+
+@pytest.mark.parametrize("workers", ["1", "3"])
+def test_it_is_not_ready_while_workers_end_again_and_again(serve: Serve, tmp_path: Path, workers: str) -> None:
+    """Each of them has the application loaded, and says that it is ready, before it ends. What was mended is ready."""
+    (tmp_path / "crashing.py").write_text(CRASHING)
+    (tmp_path / "broken").touch()
+    flags = ("--admin-bind", "127.0.0.1:0", "-w", workers)
+    server = serve(*flags, application="crashing", cwd=tmp_path, TEST_LIFE="0.3")
+    poll(lambda: len(server.events("worker-died")) >= 3, "three deaths")
+    assert len(server.events("worker-ready")) >= 3
+    poll(lambda: b"again and again" in admin(server, "/readyz").body, "it to be said")
+    deaths = len(server.events("worker-died"))
+    while len(server.events("worker-died")) < deaths + 2:  # whether one lives just now or not
+        assert ready(server) == 503
+    assert len(server.events("workers-keep-ending")) == 1
+    assert admin(server, "/healthz").status == 200
+    (tmp_path / "broken").unlink()
+    poll(lambda: ready(server) == 200, "a worker that stays")
+    assert server.get("/").body == b"hello"
+    assert len(server.events("workers-stay")) == 1
+
+
+def test_two_workers_that_are_killed_are_no_failure(serve: Serve) -> None:
+    server = serve("--admin-bind", "127.0.0.1:0")
+    for _ in range(2):
+        worker = int(server.get("/pid").body)
+        os.kill(worker, signal.SIGKILL)
+        poll(lambda: int(server.get("/pid").body) != worker, "another one")  # noqa: B023 - it is over before the next
+    poll(lambda: ready(server) == 200, "readiness")
+
+
+def test_it_is_not_ready_where_a_worker_cannot_have_its_threads(serve: Serve) -> None:
+    """Where address space is short, as where the control group allows no more of them."""
+    server = serve("--admin-bind", "127.0.0.1:0", "--threads", "400", limits="-s 65536 && ulimit -v 4000000")
+    deaths = poll(lambda: server.events("worker-died")[2:], "three deaths")
+    assert {event["code"] for event in deaths} == {1}
+    said = server.events("threads-not-started")
+    assert {event["threads"] for event in said} == {400}
+    assert "can't start new thread" in said[0]["error"]
+    assert len(server.events("worker-ready")) <= 1, "the admin listener's own"
+    assert ready(server) == 503
+    server.signal(signal.SIGTERM)
+    assert server.ended() == 0
 
 
 def test_what_a_worker_has_counted_outlives_it(serve: Serve) -> None:

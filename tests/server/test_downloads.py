@@ -15,10 +15,9 @@ HUGE = 50 << 20  # bytes
 
 
 @pytest.mark.parametrize("size", [0, 10, 100_000, 5_000_000])
-@pytest.mark.parametrize("application", ["django_application", "werkzeug_application"])
+@pytest.mark.parametrize("application", ["django_application", "werkzeug_application", "whitenoise_application"])
 def test_frameworks(serve: Serve, tmp_path: Path, application: str, size: int) -> None:
-    if application == "werkzeug_application":
-        pytest.importorskip("werkzeug")
+    pytest.importorskip(application.removesuffix("_application"))
     content = os.urandom(size)
     (tmp_path / "file").write_bytes(content)
     server = serve(application=f"tests.server.downloads:{application}", TEST_DOWNLOAD=str(tmp_path / "file"))
@@ -33,6 +32,44 @@ def test_frameworks(serve: Serve, tmp_path: Path, application: str, size: int) -
             assert (answer.status, answer.body) in {(206, content[1:9]), (200, content)}
     (worker,) = server.workers()
     poll(lambda: str(tmp_path / "file") not in opened(worker), "the file to be closed")
+
+
+@pytest.mark.parametrize("application", ["django_application", "werkzeug_application", "whitenoise_application"])
+def test_ranges(serve: Serve, tmp_path: Path, application: str) -> None:
+    """A part of a file is sent as it is declared, the connection goes on, and nothing is an error of anybody's."""
+    pytest.importorskip(application.removesuffix("_application"))
+    content = os.urandom(200_000)
+    (tmp_path / "file").write_bytes(content)
+    server = serve(application=f"tests.server.downloads:{application}", TEST_DOWNLOAD=str(tmp_path / "file"))
+    with server.client() as client:
+        for first, last in [(0, 1), (1, 8), (0, 99_999), (70_000, 140_000), (100_000, 199_999)]:
+            answer = client.get("/part", f"Range: bytes={first}-{last}")
+            assert (answer.status, answer.body) == (206, content[first : last + 1])
+            assert "connection" not in answer.fields
+    assert server.events("application-error") == []
+
+
+@pytest.mark.parametrize("application", ["django_application", "werkzeug_application", "whitenoise_application"])
+def test_a_small_range_of_a_huge_file_reads_little(serve: Serve, tmp_path: Path, application: str) -> None:
+    """The kernel counts what a process has read. What goes out by `sendfile` counts as well."""
+    pytest.importorskip(application.removesuffix("_application"))
+    path = tmp_path / "huge"
+    with path.open("wb") as file:
+        file.truncate(HUGE)
+        file.seek(HUGE - 200)
+        file.write(b"0123456789" * 20)
+    server = serve(application=f"tests.server.downloads:{application}", TEST_DOWNLOAD=str(path))
+    server.get("/part", "Range: bytes=0-9")  # whatever is imported by the first of them
+    (worker,) = poll(server.workers, "a worker")
+    before = was_read(worker)
+    answer = server.get("/part", f"Range: bytes={HUGE - 200}-{HUGE - 101}")
+    assert answer.body == b"0123456789" * 10
+    assert was_read(worker) - before < HUGE // 10
+
+
+def was_read(pid: int) -> int:
+    """Return how many bytes a process has read so far, from wherever."""
+    return int(Path(f"/proc/{pid}/io").read_text().split()[1])
 
 
 def test_slow_clients_of_a_large_file(serve: Serve, tmp_path: Path) -> None:

@@ -190,6 +190,32 @@ def test_close_is_the_files_as_it_was_set() -> None:
     assert closed == ["response"]
 
 
+@pytest.mark.parametrize(("start", "expected"), [(0, DATA), (1000, DATA[1000:]), (len(DATA), b"")])
+def test_seek_is_the_files(path: Path, start: int, expected: bytes) -> None:
+    """That is how frameworks find the start of a range."""
+    for file in (path.open("rb"), io.BytesIO(DATA)):
+        wrapper = FileWrapper(file)
+        assert wrapper.seekable()
+        wrapper.seek(start)
+        assert wrapper.tell() == start
+        assert b"".join(wrapper) == expected
+        wrapper.close()
+
+
+def test_what_a_file_has_not_its_wrapper_has_not() -> None:
+    wrapper = FileWrapper(Unclosable(b""))
+    assert not [name for name in ("close", "seek", "seekable", "tell") if hasattr(wrapper, name)]
+    with piped(Path()) as pipe:
+        assert not FileWrapper(pipe).seekable()
+
+
+@pytest.mark.parametrize("size", [None, 0, 1, 100, 150, len(DATA), len(DATA) + 1])
+def test_no_more_is_read_than_is_wanted(size: int | None) -> None:
+    file = io.BytesIO(DATA)
+    assert b"".join(FileWrapper(file, 100).up_to(size)) == DATA[:size]
+    assert file.tell() == min(len(DATA), len(DATA) if size is None else size)
+
+
 def test_segment_leaves_the_file_where_it_is(path: Path) -> None:
     with path.open("rb") as file:
         file.seek(5)

@@ -822,21 +822,83 @@ def test_a_small_file_goes_out_with_its_head(small: io.BufferedReader) -> None:
     assert (read(exchange)[2], exchange.framing, len(exchange.sends)) == (b"x" * 10, "10", 1)
 
 
+class Pipe:
+    """Has a length, and no end: whoever reads more than that waits forever."""
+
+    def __init__(self, data: bytes) -> None:
+        self._left = data
+        self.reads: list[int] = []
+
+    def read(self, size: int) -> bytes:
+        self.reads.append(size)
+        assert len(self._left) >= size, "this would wait"
+        block, self._left = self._left[:size], self._left[size:]
+        return block
+
+
+@pytest.mark.parametrize("minor", [0, 1])
+@pytest.mark.parametrize("length", [0, 1, 29_999, 30_000, 65_535, 65_536, SIZE - 1])
+@pytest.mark.parametrize("kind", ["regular", "in memory", "pipe"])
+def test_no_more_of_a_file_is_sent_than_was_declared(
+    large: io.BufferedReader, kind: str, length: int, minor: int
+) -> None:
+    """An answer with a range; a file that has grown since it was measured."""
+    data = large.read()
+    large.seek(0)
+    file = {"regular": large, "in memory": io.BytesIO(data), "pipe": Pipe(data)}[kind]
+    exchange = Exchange(wrapped(file, length=length), minor=minor)
+    assert exchange.error is None
+    assert (read(exchange)[2], exchange.framing) == (data[:length], str(length))
+    assert (exchange.response.sent, exchange.response.keep_alive) == (length, True)
+    assert exchange.response.phase is Phase.DONE
+
+
+def test_a_small_part_of_a_file_goes_out_with_its_head(large: io.BufferedReader) -> None:
+    large.seek(5)
+    exchange = Exchange(wrapped(large, length=10))
+    assert exchange.wire.partition(b"\r\n\r\n")[2] == b"x" * 5 + b"y" * 5
+    assert len(exchange.sends) == 1
+
+
+def test_a_pipe_is_read_as_far_as_was_declared_and_no_further() -> None:
+    pipe = Pipe(b"z" * 70_000)
+    exchange = Exchange(wrapped(pipe, length=70_000))
+    assert exchange.error is None
+    assert pipe.reads == [30_000, 30_000, 10_000]
+
+
+def test_what_was_written_before_a_file_counts(large: io.BufferedReader) -> None:
+    exchange = Exchange(wrapped(large, length=11, write=b"w"))
+    assert exchange.error is None
+    assert exchange.wire.partition(b"\r\n\r\n")[2] == b"w" + b"x" * 10
+
+
 @pytest.mark.parametrize(
-    ("length", "match", "body", "phase"),
+    ("method", "status", "length"),
     [
-        (SIZE + 1, "1 bytes shorter", SIZE, Phase.SENDING),
-        (SIZE - 1, "longer", SIZE - 1, Phase.DONE),
-        (0, "longer", 0, Phase.DONE),
+        ("HEAD", "200 OK", None),
+        ("HEAD", "200 OK", 10),
+        ("HEAD", "200 OK", 200_000),
+        ("GET", "204 No Content", None),
+        ("GET", "304 Not Modified", None),
     ],
 )
-def test_a_declared_length_counts_for_files(
-    large: io.BufferedReader, length: int, match: str, body: int, phase: Phase
-) -> None:
-    exchange = fail(wrapped(large, length=length), match, (b"x" * 10 + b"y" * SIZE)[:body])
-    assert exchange.response.phase is phase
-    assert exchange.response.sent == body
-    assert large.closed
+def test_of_a_file_that_nobody_gets_nothing_is_read(method: str, status: str, length: int | None) -> None:
+    pipe = Pipe(b"z" * 70_000)
+    exchange = Exchange(wrapped(pipe, status=status, length=length), method=method)
+    assert exchange.error is None
+    assert (pipe.reads, read(exchange)[2], exchange.response.keep_alive) == ([], b"", True)
+
+
+@pytest.mark.parametrize("kind", ["regular", "in memory"])
+def test_a_file_shorter_than_declared_is_cut_off(large: io.BufferedReader, kind: str) -> None:
+    data = large.read()
+    large.seek(0)
+    file = large if kind == "regular" else io.BytesIO(data)
+    exchange = fail(wrapped(file, length=SIZE + 1), "1 bytes shorter", data)
+    assert exchange.response.phase is Phase.SENDING
+    assert exchange.response.sent == SIZE
+    assert file.closed
 
 
 def test_a_file_behind_something_written(large: io.BufferedReader) -> None:

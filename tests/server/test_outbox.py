@@ -16,7 +16,7 @@ import pytest
 
 from tests.server.harness import PATIENCE, limited
 from wsgiserver.errors import ApplicationError, ClientGone
-from wsgiserver.outbox import FILE_FLUSH, LIMIT, MEMORY, Outbox
+from wsgiserver.outbox import FILE_FLUSH, LIMIT, MEMORY, Outbox, SharedBudget
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -211,6 +211,100 @@ def test_descriptors_above_1023(pair: Pair, make: Make) -> None:
         server = socket.socket(fileno=fcntl.fcntl(pair[0].fileno(), fcntl.F_DUPFD_CLOEXEC, 1100))
         with server, pytest.raises(ClientGone):
             make(0.1, sock=server).send(b"x" * (LIMIT * 2))
+
+
+# --- Memory that all share ---------------------------------------------------------------------------------------
+
+
+class Many:
+    """Outboxes of a process, each with a client, and the budget they share."""
+
+    def __init__(self, count: int, budget: int, folder: str | None) -> None:
+        self.budget = SharedBudget(budget)
+        self.pairs = [socket.socketpair() for _ in range(count)]
+        for server, client in self.pairs:
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            server.setblocking(False)
+            client.settimeout(PATIENCE)
+        self.outboxes = [Outbox(server, folder, PATIENCE, self.budget) for server, _ in self.pairs]
+
+    def close(self) -> None:
+        for outbox in self.outboxes:
+            outbox.drop()
+        for pair in self.pairs:
+            for sock in pair:
+                sock.close()
+
+
+SIZES = [1, 100_000, MEMORY, 10, MEMORY + 1, 200_000, 50_000, 1 << 20]
+SHARED = 400_000  # bytes, for all of them
+
+
+def test_what_all_outboxes_keep_in_memory_is_bounded() -> None:
+    """What does not fit goes to files; each client gets its own, whole; and the memory is there again."""
+    many = Many(len(SIZES), SHARED, None)
+    data = [random.Random(size).randbytes(size) for size in SIZES]
+    for outbox, each in zip(many.outboxes, data, strict=True):
+        outbox.send(each)
+        assert many.budget.left >= 0
+    in_memory = [outbox._kept.size for outbox in many.outboxes if outbox._kept and outbox._kept.in_memory]  # noqa: SLF001
+    assert sum(in_memory) == SHARED - many.budget.left
+    assert many.budget.left < MEMORY, "it is made use of"
+    for outbox, (server, client), each in zip(many.outboxes, many.pairs, data, strict=True):
+        reader = Reader(client)
+        flush_all(outbox, server)
+        server.shutdown(socket.SHUT_WR)
+        assert reader.digest() == hashlib.sha256(each).hexdigest()
+    many.close()
+    assert many.budget.left == SHARED
+
+
+def test_with_neither_memory_nor_a_disk_producers_wait_for_their_clients(tmp_path: Path) -> None:
+    many = Many(3, 0, str(tmp_path))
+    data = [random.Random(size).randbytes(600_000) for size in range(3)]
+    readers = [Reader(client, breath=0.0005) for _, client in many.pairs]
+    with limited(resource.RLIMIT_FSIZE, 0):
+        producers = [
+            threading.Thread(target=outbox.send, args=(each,)) for outbox, each in zip(many.outboxes, data, strict=True)
+        ]
+        for producer in producers:
+            producer.start()
+        for producer in producers:
+            producer.join(PATIENCE)
+    for outbox, (server, _), reader, each in zip(many.outboxes, many.pairs, readers, data, strict=True):
+        assert outbox.is_empty or outbox.flush()
+        assert not outbox.is_full
+        server.shutdown(socket.SHUT_WR)
+        assert reader.digest() == hashlib.sha256(each).hexdigest()
+    many.close()
+
+
+def test_with_neither_memory_nor_a_disk_who_reads_nothing_is_given_up(tmp_path: Path) -> None:
+    with limited(resource.RLIMIT_FSIZE, 0):
+        many = Many(1, 0, str(tmp_path))
+        outbox = Outbox(many.pairs[0][0], str(tmp_path), 0.1, many.budget)
+        with pytest.raises(ClientGone):
+            outbox.send(b"x" * 600_000)
+        outbox.drop()
+        many.close()
+
+
+def test_a_head_in_a_file_comes_back_when_a_file_follows(content: Path) -> None:
+    """A connection has no more than one descriptor beside its socket."""
+    many = Many(1, 0, None)
+    (outbox,), ((server, client),) = many.outboxes, many.pairs
+    filling = outbox._offer(bytes(1 << 20))  # noqa: SLF001 - until the socket is full
+    outbox.send(b"head")
+    assert not outbox._kept.in_memory  # type: ignore[union-attr]  # noqa: SLF001 - it is there
+    with content.open("rb") as file:
+        outbox.send_file(file.fileno(), 0, FILE_FLUSH)
+    assert outbox._kept.in_memory  # type: ignore[union-attr]  # noqa: SLF001
+    reader = Reader(client)
+    flush_all(outbox, server)
+    server.shutdown(socket.SHUT_WR)
+    expected = bytes(filling) + b"head" + content.read_bytes()[:FILE_FLUSH]
+    assert reader.digest() == hashlib.sha256(expected).hexdigest()
+    many.close()
 
 
 # --- Files ------------------------------------------------------------------------------------------------------

@@ -5,7 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from wsgiserver.resources import advise, cpu_quota, cpus, memory_limit, resident
+from wsgiserver import supervisor
+from wsgiserver.resources import (
+    advise,
+    connections_within,
+    cpu_quota,
+    cpus,
+    descriptors_needed,
+    memory_limit,
+    resident,
+    spare_tasks,
+    tasks_needed,
+    workers_within,
+)
+from wsgiserver.settings import SettingError, Settings
 
 Files = dict[str, str]
 
@@ -88,6 +101,93 @@ def lay(root: Path, files: Files) -> None:
 def test_advice(tmp_path: Path, available: int, files: Files, workers: int, reason: str) -> None:
     lay(tmp_path, files)
     assert advise(available, tmp_path) == (workers, reason)
+
+
+# --- Processes and threads ----------------------------------------------------------------------------------------
+
+
+def tasks(folder: str, limit: str, current: str, controller: str = "") -> Files:
+    return {
+        f"sys/fs/cgroup/{controller}{folder}pids.max": limit,
+        f"sys/fs/cgroup/{controller}{folder}pids.current": current,
+    }
+
+
+PIDS_V1 = {"proc/self/cgroup": "8:pids:/docker/x\n4:cpu,cpuacct:/docker/x\n"}
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, None),
+        (V2, None),
+        (V2 | tasks("", "max", "5"), None),
+        (V2 | tasks("", "128", "2"), (128, 126)),
+        (V2 | {"sys/fs/cgroup/pids.max": "128"}, (128, 127)),
+        (V2 | {"sys/fs/cgroup/pids.max": "nonsense"}, None),
+        (V2_BELOW | tasks("a/b/", "max", "2") | tasks("a/", "100", "70"), (100, 30)),
+        (V2_BELOW | tasks("a/b/", "50", "2") | tasks("a/", "100", "70"), (100, 30)),
+        (V2_BELOW | tasks("a/b/", "20", "2") | tasks("a/", "100", "70"), (20, 18)),
+        (PIDS_V1 | tasks("docker/x/", "64", "1", "pids/"), (64, 63)),
+        (PIDS_V1 | tasks("", "64", "1", "pids/"), (64, 63)),
+        (PIDS_V1 | tasks("docker/x/", "max", "1", "pids/"), None),
+    ],
+)
+def test_tasks(tmp_path: Path, files: Files, expected: tuple[int, int] | None) -> None:
+    lay(tmp_path, files)
+    assert spare_tasks(tmp_path) == expected
+
+
+@pytest.mark.parametrize("threads", [1, 4, 16, 100])
+@pytest.mark.parametrize("workers", [1, 2, 8, 200])
+def test_as_many_workers_fit_as_need_no_more_than_there_is(workers: int, threads: int) -> None:
+    needed = tasks_needed(workers, threads)
+    assert needed > workers * threads
+    assert (workers_within(needed, threads), workers_within(needed - 1, threads)) == (workers, workers - 1)
+    assert workers_within(0, threads) == 0
+
+
+@pytest.mark.parametrize(
+    ("workers", "threads", "limit", "said"),
+    [
+        (2, 4, 128, ""),
+        (8, 8, 128, ""),
+        (8, 16, 128, "163 processes and threads"),  # what the stack's limit was too low for
+        (8, 16, 192, ""),
+        (1, 200, 128, "at most 0 workers of 200 threads"),
+        (30, 4, 128, "at most 22 workers of 4 threads"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(
+    tmp_path: Path, workers: int, threads: int, limit: int, said: str
+) -> None:
+    lay(tmp_path, V2 | tasks("", str(limit), "2"))
+    settings = Settings(workers=workers, threads=threads)
+    if not said:
+        supervisor.check(settings, tmp_path)
+        return
+    with pytest.raises(SettingError, match=said) as error:
+        supervisor.check(settings, tmp_path)
+    for part in (f"--workers {workers}", f"--threads {threads}", f"room for {limit - 2}", f"pids.max is {limit}"):
+        assert part in str(error.value)
+
+
+def test_auto_is_no_more_than_fit(tmp_path: Path) -> None:
+    lay(tmp_path, V2 | tasks("", "40", "2"))
+    assert advise(64, tmp_path, 4) == (4, "64 CPUs to run on: 64; 40 processes and threads at once: 4")
+    supervisor.check(Settings(workers=4), tmp_path)
+
+
+# --- Descriptors --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threads", [1, 4, 100])
+@pytest.mark.parametrize("connections", [1, 100, 8000])
+def test_as_many_connections_fit_as_need_no_more_than_there_is(connections: int, threads: int) -> None:
+    needed = descriptors_needed(connections, threads)
+    assert connections_within(needed, threads) == connections
+    assert connections_within(needed - 1, threads) == connections - 1
+    assert connections_within(10, threads) == 0
 
 
 def test_this_machine() -> None:

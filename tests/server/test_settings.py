@@ -30,6 +30,8 @@ VALUES: dict[str, tuple[str, Any, list[str]]] = {
     "spool_memory": ("2M", 2 << 20, ["", "x"]),
     "spool_budget": ("1m", 1 << 20, ["x"]),
     "spool_dir": ("/x", "/x", []),
+    "head_budget": ("1m", 1 << 20, ["x"]),
+    "send_budget": ("1m", 1 << 20, ["x"]),
     "head_timeout": ("1.5", 1.5, ["0", "-1", "inf", "nan", "x", ""]),
     "body_idle_timeout": ("2", 2.0, ["0"]),
     "body_timeout": ("2", 2.0, ["0"]),

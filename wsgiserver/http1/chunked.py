@@ -63,6 +63,11 @@ class ChunkedDecoder:
         self._remaining = 0  # bytes of the current chunk still to come
         self._overhead = 0
 
+    @property
+    def held(self) -> int:
+        """Bytes kept: of a line that has begun, and of trailer lines."""
+        return len(self.rest) + len(self._trailer_lines)
+
     def feed(self, data: bytes) -> list[bytes | memoryview]:
         """Take bytes as received; return the payload among them, in pieces. Raises Refusal."""
         if self.rest:

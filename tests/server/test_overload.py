@@ -1,0 +1,244 @@
+"""More clients than descriptors or memory are there for: who has sent a whole request is served all the same.
+
+Real processes with low limits. What takes up the room are clients that have sent half of something and wait.
+"""
+
+import os
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.server.conftest import Serve, Server
+from tests.server.harness import Client, chunked, poll, request, sized
+from wsgiserver.resources import REST, THREAD, connections_within, descriptors_needed
+from wsgiserver.settings import Settings
+
+LIMIT = 256  # descriptors
+THREADS = 2
+FITS = connections_within(LIMIT, THREADS)
+HALF_HEAD = request("GET", "/")[:20]
+BODY = os.urandom(300_000)
+
+
+def limits(pid: int) -> tuple[int, int]:
+    """The limits of descriptors that a process has, soft and hard."""
+    return resource.prlimit(pid, resource.RLIMIT_NOFILE)
+
+
+def descriptors(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def worker(server: Server) -> int:
+    return int(server.get("/pid").body)
+
+
+# --- Descriptors --------------------------------------------------------------------------------------------------
+
+
+def test_the_limit_of_descriptors_is_raised_as_far_as_is_needed(serve: Serve) -> None:
+    """And no further: whatever the application starts inherits it."""
+    server = serve("--max-connections", "100", limits="-S -n 64")
+    soft, hard = limits(worker(server))
+    assert soft == min(hard, descriptors_needed(100, Settings().threads))
+    assert not server.events("max-connections-lowered")
+
+
+def test_a_limit_that_is_high_enough_stays_as_it_is(serve: Serve) -> None:
+    server = serve("--max-connections", "10", limits="-S -n 1000")
+    assert limits(worker(server))[0] == 1000
+
+
+def test_more_connections_than_fit_are_told_once(serve: Serve) -> None:
+    server = serve("-w", "2", "--threads", str(THREADS), "--admin-bind", "127.0.0.1:0", limits=f"-n {LIMIT}")
+    assert server.get("/").body == b"hello"
+    poll(lambda: len(server.events("worker-ready")) == 3, "all processes")
+    (event,) = server.events("max-connections-lowered")
+    assert (event["wanted"], event["fits"], event["descriptors"]) == (Settings().max_connections, FITS, LIMIT)
+
+
+def test_too_few_descriptors_are_refused_by_name(serve: Serve) -> None:
+    server = serve("--threads", "20", limits="-n 300")
+    assert server.ended() == 2
+    assert "--threads 20" in server.error_output
+    assert "300 descriptors (ulimit -n)" in server.error_output
+    assert f"at least {descriptors_needed(20, 20)}" in server.error_output
+
+
+def test_what_the_application_keeps_open_counts(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "greedy.py").write_text(
+        "import os\nkept = [os.dup(0) for _ in range(100)]\nfrom tests.server.application import application\n"
+    )
+    server = serve("--threads", str(THREADS), application="greedy", cwd=tmp_path, limits=f"-n {LIMIT}")
+    assert server.get("/").body == b"hello"
+    of_the_server, of_the_worker = server.events("max-connections-lowered")
+    assert of_the_server["fits"] == FITS
+    assert of_the_worker["open"] > 100 + THREAD
+    assert of_the_worker["fits"] < FITS - (100 - REST) // 2
+
+
+Make = Callable[[Server], Client]
+
+
+@pytest.mark.parametrize(
+    "take",
+    [
+        lambda client: client,
+        lambda client: client.send(HALF_HEAD),
+        lambda client: client.send(request("GET", "/", "X: " + "x" * 60_000)[:-2]),
+        lambda client: (client.get("/"), client)[1],
+        lambda client: (client.get("/"), client.send(HALF_HEAD))[1],
+        lambda client: client.send(b"garbage\r\n\r\n"),
+    ],
+    ids=["nothing", "half a head", "a large half head", "an answer", "an answer and half a head", "a refusal"],
+)
+def test_requests_are_served_whatever_else_is_connected(serve: Serve, take: Callable[[Client], Client]) -> None:
+    """Three times as many as fit. One request runs and has yet to open its files, one is half there."""
+    server = serve("--threads", str(THREADS), "--spool-memory", "1k", limits=f"-n {LIMIT}")
+    under_way = server.client().send(request("GET", f"/files-{THREAD - 1}"))
+    server.waiting(1)
+    upload = sized("/upload", BODY)
+    half = server.client().send(upload[:-1])
+    for _ in range(3 * FITS):
+        take(server.client())
+    assert server.get("/").body == b"hello"
+    with server.client() as client:
+        assert b'"size": 300000' in client.send(chunked("/upload", BODY)).answer().body
+    assert b'"size": 300000' in half.send(upload[-1:]).answer().body
+    server.open_gate()
+    assert under_way.answer().body == b"opened"
+    assert not server.events("application-error")
+    assert not server.events("descriptors-exhausted")
+    assert not server.events("spool-failed")
+    assert not [line for line in server.requests() if line["status"] in {500, 507}]
+
+
+def test_who_makes_room_with_half_a_head_is_told_so(serve: Serve) -> None:
+    server = serve("--max-connections", "5", "--threads", "1")
+    halves = [server.client().send(HALF_HEAD) for _ in range(5)]
+    assert server.get("/").body == b"hello"
+    answer = halves[0].answer()
+    assert (answer.status, answer.refused) == (503, "overloaded")
+    assert halves[0].rest() == b""
+    poll(lambda: [line for line in server.requests() if line["refused"] == "overloaded"], "the log")
+
+
+def test_half_a_proxy_header_makes_room_as_well(serve: Serve) -> None:
+    server = serve("--max-connections", "5", "--proxy-protocol", "--forwarded-allow-ips", "*")
+    for beginning in (b"", b"PROXY TCP4 192.0.2.1") * 10:
+        server.client().send(beginning)
+    with server.client() as client:
+        assert client.send(b"PROXY UNKNOWN\r\n" + request("GET", "/")).answer().body == b"hello"
+
+
+def test_uploads_in_files_leave_enough_for_requests(serve: Serve) -> None:
+    """As many half bodies in files as there may be connections, but two: each has two descriptors."""
+    server = serve("--threads", str(THREADS), "--spool-memory", "1k", limits=f"-n {LIMIT}")
+    upload = sized("/upload", BODY)
+    pid = worker(server)
+    halves = [server.client().send(upload[:-1]) for _ in range(FITS - 2)]
+    poll(lambda: descriptors(pid) > 2 * (FITS - 2), "all to be received")
+    under_way = server.client().send(request("GET", f"/files-{THREAD - 1}"))
+    server.waiting(1)
+    with server.client() as client:
+        assert b'"size": 300000' in client.send(upload).answer().body
+    server.open_gate()
+    assert under_way.answer().body == b"opened"
+    for half in halves:
+        assert b'"size": 300000' in half.send(upload[-1:]).answer().body
+    assert not server.events("application-error")
+
+
+def test_slow_readers_leave_enough_for_requests(serve: Serve) -> None:
+    """Their uploads were in files, and so are their answers: each has no more than two descriptors."""
+    server = serve("--threads", str(THREADS), "--spool-memory", "1k", limits=f"-n {LIMIT}")
+    pid = worker(server)
+    slow = [server.client().send(sized("/big-9000000", BODY)) for _ in range(FITS - 2)]
+    poll(lambda: len(server.requests()) == 1 and descriptors(pid) > 2 * (FITS - 2), "all answers to be kept")
+    assert descriptors(pid) < LIMIT - THREADS * THREAD
+    assert server.get("/").body == b"hello"
+    assert [len(client.answer().body) for client in slow] == [9_000_000] * len(slow)
+    assert not server.events("application-error")
+
+
+# --- Memory -------------------------------------------------------------------------------------------------------
+
+MANY = 300  # clients
+HEAD = 60_000  # bytes of head each, of which there are 18 MB
+BUDGET = 1 << 20  # bytes
+SPARE = 8 << 20  # bytes that a process may grow by for other reasons
+
+
+def resident(pid: int) -> int:
+    """Return how much memory a process has, in bytes."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def fields(size: int) -> str:
+    return "\r\n".join(f"X-{n}: {'x' * 5000}" for n in range(size // 5000))
+
+
+HOLDING: dict[str, tuple[bytes, list[str]]] = {
+    "half heads": (request("GET", "/", fields(HEAD))[:-2], []),
+    "half bodies with large heads": (sized("/upload", b"hello", fields(HEAD))[:-1], []),
+    "answers that nobody reads, with large heads": (
+        request("GET", "/stream-9000000", fields(HEAD)),
+        ["--send-budget=1m"],
+    ),
+    "answers that nobody reads, and more requests": (
+        request("GET", "/stream-9000000") + request("GET", "/", fields(HEAD)),
+        ["--send-budget=1m"],
+    ),
+    "answers that nobody reads": (request("GET", "/stream-9000000"), ["--send-budget=1m"]),
+    "refused heads": (request("GET", "/", fields(HEAD), "Content-Length: x"), []),
+    "half PROXY headers": (
+        b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x1f\xff" + bytes(8_000),
+        ["--proxy-protocol", "--forwarded-allow-ips=*"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOLDING)
+def test_what_waits_in_memory_is_bounded(serve: Serve, name: str) -> None:
+    """However many clients send half of something, or do not read: and others are served beside them."""
+    data, flags = HOLDING[name]
+    server = serve("--head-budget", "1m", "--threads", "2", *flags)
+    proxied = b"PROXY UNKNOWN\r\n" if "--proxy-protocol" in flags else b""
+    ask = proxied + request("GET", "/pid")
+    with server.client() as client:
+        pid = int(client.send(ask).answer().body)
+    before = resident(pid)
+    for _ in range(MANY):
+        server.client().send(data)
+    with server.client() as client:
+        assert int(client.send(ask).answer().body) == pid
+    grown = resident(pid) - before
+    assert grown < BUDGET + SPARE, f"{grown >> 20} MiB"
+
+
+def test_the_largest_heads_go_first(serve: Serve) -> None:
+    """Whoever has sent half of an ordinary one goes on as if nothing were."""
+    server = serve("--head-budget", "64k", "--threads", "2")
+    ask = request("GET", "/", fields(5000))
+    ordinary = [server.client().send(request("GET", "/", "X: " + "x" * 2000)[:-2]) for _ in range(20)]
+    upload = sized("/upload", BODY, "X: " + "x" * 3000)
+    half = server.client().send(upload[:-1])
+    large = [server.client().send(request("GET", "/", fields(HEAD))[:-2]) for _ in range(10)]
+    answers = [client.answer() for client in large[:8]]
+    assert {(answer.status, answer.refused) for answer in answers} == {(503, "overloaded")}
+    assert server.client().send(ask).answer().body == b"hello"
+    assert [client.send(b"\r\n").answer().body for client in ordinary] == [b"hello"] * 20
+    assert b'"size": 300000' in half.send(upload[-1:]).answer().body
+
+
+def test_what_is_not_answered_for_want_of_memory_is_not_run(serve: Serve) -> None:
+    """Requests behind one whose answer is not read: the connection ends after it, whole, and its client sees that."""
+    server = serve("--head-budget", "1k", "--send-budget", "1k", "--threads", "2")
+    first, second = request("GET", "/big-9000000"), sized("/upload", b"x" * 50_000)
+    client = server.client().send(first + second)
+    poll(lambda: server.get("/uploads").status == 200, "others to be served")
+    assert len(client.answer().body) == 9_000_000
+    assert client.rest() == b""
+    assert server.get("/uploads").body == b"[]"
