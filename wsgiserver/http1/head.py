@@ -29,6 +29,7 @@ END: Final = b"\r\n\r\n"
 
 _LINE = re.compile(rf"({METHOD}) ({TARGET}) HTTP/1\.([0-9])")
 _SECTION = re.compile(rf"(?:{FIELD_LINE})*\r\n")
+_FIELD = re.compile(FIELD_LINE.removesuffix(r"\r\n"))
 _FIELD_SECTION = re.compile(rf"(?:{FIELD_LINE})*")
 _REQUEST_LINE = re.compile(rf"{TOKEN} {TARGET} HTTP/([0-9])\.[0-9]".encode("ascii"))
 _LINE_BEGUN = re.compile(REQUEST_LINE_BEGUN.encode("ascii"))
@@ -128,7 +129,11 @@ def find_end(data: bytes, start: int = 0) -> int:
         return 0
     if start < line + 2:
         _check_line(data[:line])
-    if not _can_become_fields(data, line + 2, start):
+    fields = line + 2
+    can_become_right = _can_become_fields(data, fields, start)
+    if not can_become_right or data.find(b"\n", max(start, fields)) >= 0:  # there are lines that are complete now
+        _check_fields(data[fields:MAX_HEAD].decode("latin-1"))
+    if not can_become_right:
         raise Refusal("head-malformed")
     if len(data) >= MAX_HEAD:
         raise Refusal("head-too-large")
@@ -158,18 +163,27 @@ def begins_with_head(data: bytes) -> bool:
 
 def _parse_section(section: str) -> Fields:
     """Check and parse the field lines and the empty line of a head."""
-    if not _SECTION.fullmatch(section):
-        raise Refusal("head-malformed")
-    fields = parse_fields(section[:-2])
-    if "host" in fields and not is_host(fields["host"]):
-        raise Refusal("host-invalid")
-    fields.is_plain = _FRAMING.isdisjoint(fields) and fields.get("connection", "keep-alive").lower() == "keep-alive"
+    try:
+        fields = _parsed(section)
+    except Refusal:
+        _check_fields(section[:-2])  # had it come in pieces, another mistake might have been the first
+        raise
     if hash(section) in _SEEN:
         _keep(section, fields)
     elif len(section) <= _LARGEST_SECTION_KEPT:
         if len(_SEEN) >= _SEEN_KEPT:
             _SEEN.clear()
         _SEEN.add(hash(section))
+    return fields
+
+
+def _parsed(section: str) -> Fields:
+    if not _SECTION.fullmatch(section):
+        raise Refusal("head-malformed")
+    fields = parse_fields(section[:-2])
+    if "host" in fields and not is_host(fields["host"]):
+        raise Refusal("host-invalid")
+    fields.is_plain = _FRAMING.isdisjoint(fields) and fields.get("connection", "keep-alive").lower() == "keep-alive"
     return fields
 
 
@@ -291,3 +305,20 @@ def _can_become_fields(data: bytes, first: int, start: int) -> bool:
         return _FIELDS_BEGUN.fullmatch(data, line, MAX_HEAD) is not None
     within = _VALUE_BEGUN if data.find(b":", line, start) >= 0 else _NAME_BEGUN
     return within.fullmatch(data, start, MAX_HEAD) is not None
+
+
+def _check_fields(section: str) -> None:
+    """Refuse the first of some field lines that is wrong, as it is when it comes: what follows it does not count."""
+    seen: set[str] = set()
+    for count, line in enumerate(section.split("\r\n")[:-1]):  # what is behind the last line end is no line yet
+        spelled, _, value = line.partition(":")
+        name = LOWERCASE[spelled]
+        if not _FIELD.fullmatch(line):
+            raise Refusal("head-malformed")
+        if count == MAX_FIELDS:
+            raise Refusal("head-too-large")
+        if name in seen and name in _ONCE:
+            raise Refusal("field-repeated")
+        if name == "host" and not is_host(value.strip(" \t")):
+            raise Refusal("host-invalid")
+        seen.add(name)

@@ -289,6 +289,11 @@ NEVER = {
     "no colon": (b"GET / HTTP/1.1\r\nHost\r", "head-malformed"),
     "folded line": (b"GET / HTTP/1.1\r\nX: a\r\n ", "head-malformed"),
     "name with obs-text": (b"GET / HTTP/1.1\r\nX\xe9", "head-malformed"),
+    "Host twice": (b"GET / HTTP/1.1\r\nHost: a\r\nX: y\r\nhost: a\r\n", "field-repeated"),
+    "Content-Type twice": (b"GET / HTTP/1.1\r\nContent-Type: a\r\nContent-Type: a\r\n", "field-repeated"),
+    "Host that is none": (b"GET / HTTP/1.1\r\nHost: a/b\r\n", "host-invalid"),
+    "Host that is empty": (b"GET / HTTP/1.1\r\nHost:\r\n", "host-invalid"),
+    "too many fields": (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * (MAX_FIELDS + 1), "head-too-large"),
 }
 
 
@@ -299,6 +304,7 @@ def test_what_cannot_become_right_is_refused_before_it_is_complete(name: str) ->
     assert outcome(data[:-1]) == "incomplete", "until then it could have become right"
     assert grown(data) == refused
     assert outcome(data + b"\r\n\r\n") == refused, "as when it is complete"
+    assert outcome(data + b"X : y\r\n\0\r\n\r\n") == refused, "whatever else is wrong"
     assert outcome(data + b"x" * MAX_HEAD) == refused
 
 
