@@ -46,6 +46,7 @@ class Connection:
         "_body_began",
         "_body_deadline",
         "_is_last",
+        "_progressed",
         "_receiver",
         "_service",
         "deadline",
@@ -66,6 +67,7 @@ class Connection:
         self.held = 0  # bytes of `service.heads`
         self.watched = 0  # what the loop watches the socket for; the loop's to keep
         self._body_began = self._body_deadline = 0.0
+        self._progressed = 0.0  # when there was the last byte of a body, or of an answer that has to wait
         self._is_last = False  # of the requests that are there, the one at hand is the last to be answered
         self._service = service
         self._receiver = Receiver(service.limits)
@@ -77,13 +79,17 @@ class Connection:
         """Nothing of a request is there."""
         return self.state is HEAD and self._receiver.is_idle
 
-    def dispensable_for(self, now: float) -> float:
-        """Seconds since when it keeps its place for nothing that anybody would miss much: no request, or only the
-        beginning of its head; or an answer that was sent.
+    def idle_for(self, now: float) -> float:
+        """Seconds since when it keeps its place for no request, or only the beginning of a head; or for an answer that
+        was sent.
         """
         if self.state is LINGERING:
             return now - self.deadline + LINGER
         return now - self.exchange.began if self.state in {HEAD, PROXY} else 0.0
+
+    def stalled_for(self, now: float) -> float:
+        """Seconds without a byte of a body, or without one of an answer being taken."""
+        return now - self._progressed if self.state in {BODY, SENDING} else 0.0
 
     @property
     def stranger(self) -> str:
@@ -119,6 +125,7 @@ class Connection:
         """There is room to send."""
         if self.exchange.flush():
             return self._answered(now)
+        self._progressed = now
         self.deadline = now + self._service.send_timeout
         return WRITE
 
@@ -129,7 +136,7 @@ class Connection:
         if self.state is BODY:
             return self._refuse(Refusal("body-too-slow" if now >= self._body_deadline else "body-timeout"), now)
         if self.state is SENDING:
-            self.exchange.gone()
+            self.exchange.cut_off()
             return self._answered(now)
         if self.state is HEAD and self._unread(1):  # a request, in the last moment
             self.deadline = now + self._service.head_timeout
@@ -142,6 +149,10 @@ class Connection:
 
     def give_way(self, now: float) -> Verdict:
         """Its place is wanted, at once: there is no time to linger. Not that of a request on its way."""
+        if self.state is SENDING:
+            self.exchange.cut_off()
+            self.exchange.finish(now)
+            return self._close()
         if self._unread(1) and self.state is not LINGERING:
             return READ
         if self._is_begun:
@@ -170,8 +181,8 @@ class Connection:
 
     @property
     def _is_begun(self) -> bool:
-        """A part of a head is there."""
-        return self.state is HEAD and not self._receiver.is_idle
+        """A part of a request is there, and it waits for the rest."""
+        return self.state is BODY or (self.state is HEAD and not self._receiver.is_idle)
 
     def _hold(self, size: int) -> None:
         """Tell how many bytes wait here. All together may be too many for a moment: the loop sees to that."""
@@ -209,6 +220,7 @@ class Connection:
             if self._receiver.awaits_continue:
                 self.exchange.send_at_once(CONTINUE)
         received = spool.size if spool is not None else 0
+        self._progressed = now
         self._body_deadline = self._body_began + service.body_timeout + received / service.body_rate
         self.deadline = min(now + service.body_idle_timeout, self._body_deadline)
 

@@ -135,6 +135,11 @@ class Exchange:
             self.response.keep_alive = False
             self.response.sent = max(0, self.response.sent - dropped)
 
+    def cut_off(self) -> None:
+        """The client takes no more, or too slowly. A reset tells it so, where the end would mark completeness."""
+        self.is_cut_off = True
+        self.gone()
+
     def finish(self, now: float) -> bool:
         """The answer is over: log it. Returns whether another request may follow."""
         response = self.response

@@ -37,6 +37,7 @@ SWEEP: Final = 1.0  # seconds between looks at deadlines: they are met to within
 DRAIN_SWEEP: Final = 0.1
 OVERDUE: Final = 10.0  # seconds that more events than one poll can tell may put a sweep off
 IDLE_PATIENCE: Final = 1.0  # seconds a connection is kept for a request, or the rest of its head, when room is wanted
+STALL_PATIENCE: Final = 5.0  # the same for the rest of a body, or for a client to take more of its answer
 PAUSE: Final = 0.2  # seconds without looking for new connections, when there is no room for one
 SMALL: Final = 4 * 1024  # bytes that a connection may hold while it waits, however many do: an ordinary head
 
@@ -242,9 +243,12 @@ class Loop:
     def _accept_some(self, listener: socket.socket, now: float) -> int:
         """Accept what is waiting, and look at once for a request: it is usually there. Returns how many."""
         for count in range(ACCEPTS):
-            if len(self.connections) >= self._capacity.connections and not self._make_room(now):
-                self._pause(listener, "connections-exhausted", now)
-                return count
+            if len(self.connections) >= self._capacity.connections:
+                if count:
+                    return count  # whether there is another one, for which room has to be made, the poll will tell
+                if not self._make_room(now):
+                    self._pause(listener, "connections-exhausted", now)
+                    return 0
             try:
                 sock, address = listener.accept()
             except OSError as error:
@@ -267,11 +271,17 @@ class Loop:
         self.ready.append((fd, READ))
 
     def _make_room(self, now: float) -> bool:
-        """Close those connections that have kept their place for longest without a request, if there are any."""
-        waiting = [(item.dispensable_for(now), fd) for fd, item in self.connections.items() if item.watched]
-        longest = [fd for seconds, fd in nlargest(ACCEPTS, waiting) if seconds > IDLE_PATIENCE]
+        """Close those connections that have kept their place for longest without a request, if there are any; else that
+        on which there was no progress for longest.
+        """
+        watched = [(fd, item) for fd, item in self.connections.items() if item.watched]
+        idle = [(seconds, fd) for fd, item in watched if (seconds := item.idle_for(now)) > IDLE_PATIENCE]
+        longest = nlargest(ACCEPTS, idle)
+        if not longest:
+            stalled = [(seconds, fd) for fd, item in watched if (seconds := item.stalled_for(now)) > STALL_PATIENCE]
+            longest = nlargest(1, stalled)
         before = len(self.connections)
-        for fd in longest:
+        for _, fd in longest:
             self._settle(self.connections[fd], fd, self.connections[fd].give_way(now), now)
         return len(self.connections) < before
 

@@ -89,9 +89,7 @@ class Supervisor:
             signal.signal(number, lambda *_: None)
         binds = {"bind": self._listeners, "admin_bind": self._admin_listeners}
         places = {name: ", ".join(map(sockets.describe, listeners)) for name, listeners in binds.items() if listeners}
-        if self._settings.max_connections < self._wish.max_connections:
-            asked, limit = self._wish.max_connections, resources.descriptor_limit()
-            event("max-connections-lowered", wanted=asked, fits=self._settings.max_connections, descriptors=limit)
+        self._tell_what_is_short()
         event("started", **places, workers=self._wanted, threads=self._settings.threads)
         while self._crew or not self._stopping:
             self._adjust()
@@ -104,6 +102,16 @@ class Supervisor:
         for number in _OBEYED:
             signal.signal(number, signal.SIG_IGN)  # there is nothing left to stop, and an exit code to be told
         return self._exit_code
+
+    def _tell_what_is_short(self) -> None:
+        """Say what was asked for, and is not to be had, or only at a risk."""
+        asked, fits = self._wish.max_connections, self._settings.max_connections
+        if fits < asked:
+            limit = resources.descriptor_limit()
+            event("max-connections-lowered", wanted=asked, fits=fits, descriptors=limit)
+        memory, wanted = resources.memory_limit(Path("/")), self._wanted * resources.WORKER_MEMORY
+        if memory is not None and memory < wanted:
+            event("memory-short", workers=self._wanted, limit=memory, to_count_on=wanted)
 
     def _workers(self) -> list[Worker]:
         return [member for member in self._crew.values() if member.slot is not self._scoreboard.admin]
@@ -366,10 +374,10 @@ def _too_many(workers: int, threads: int, root: Path = Path("/")) -> str:
     if tasks is None or needed <= tasks.left:
         return ""
     fits = resources.workers_within(tasks.left, threads)
+    instead = f"have at most {fits} workers of {threads} threads" if fits else "have fewer threads"
     return (
         f"they need {needed} processes and threads, and the control group has room for {tasks.left}"
-        f" (pids.max is {tasks.limit}; pids_limit in Compose): raise it,"
-        f" or have at most {fits} workers of {threads} threads"
+        f" (pids.max is {tasks.limit}; pids_limit in Compose): raise it, or {instead}"
     )
 
 

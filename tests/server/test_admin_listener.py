@@ -98,11 +98,11 @@ def test_two_workers_that_are_killed_are_no_failure(serve: Serve) -> None:
 
 def test_it_is_not_ready_where_a_worker_cannot_have_its_threads(serve: Serve) -> None:
     """Where address space is short, as where the control group allows no more of them."""
-    server = serve("--admin-bind", "127.0.0.1:0", "--threads", "400", limits="-s 65536 && ulimit -v 4000000")
+    server = serve("--admin-bind", "127.0.0.1:0", "--threads", "40", limits="-s 65536 && ulimit -v 2000000")
     deaths = poll(lambda: server.events("worker-died")[2:], "three deaths")
     assert {event["code"] for event in deaths} == {1}
     said = server.events("threads-not-started")
-    assert {event["threads"] for event in said} == {400}
+    assert {event["threads"] for event in said} == {40}
     assert "can't start new thread" in said[0]["error"]
     assert len(server.events("worker-ready")) <= 1, "the admin listener's own"
     assert ready(server) == 503

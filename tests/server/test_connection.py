@@ -25,7 +25,7 @@ from wsgiserver.accesslog import AccessLog
 from wsgiserver.connection import LINGER, Connection
 from wsgiserver.environ import Trust, template
 from wsgiserver.receiver import Limits
-from wsgiserver.service import Service
+from wsgiserver.service import ENOUGH, Service
 from wsgiserver.states import MOVES, State, Verdict
 
 Start = Callable[..., Callable[[bytes], None]]
@@ -334,6 +334,77 @@ def test_pipelined_requests_do_not_inherit_the_time_of_those_before(link: Link) 
     assert link.connection.deadline == NOW + 60, "what is there of a head has a head's deadline"
     link.say(request("GET", "/")[3:], now=NOW + 55)
     assert link.logged()[-1]["receive"] == pytest.approx(5)
+
+
+# --- What waits in memory ---------------------------------------------------------------------------------------
+
+LARGE = request("GET", "/", "X: " + "x" * 10_000)
+LARGE_BODY = sized("/", b"hello", "X: " + "x" * 10_000)
+
+
+@pytest.mark.parametrize(
+    ("data", "state", "held"),
+    [
+        (b"", State.HEAD, 0),
+        (LARGE[:-1], State.HEAD, len(LARGE) - 1),
+        (LARGE, State.HEAD, 0),
+        (LARGE + b"GET", State.HEAD, 3),
+        (LARGE_BODY[:-1], State.BODY, len(LARGE_BODY) - 5),
+        (LARGE_BODY, State.HEAD, 0),
+        (chunked("/", b"hello", size=5)[:-14], State.BODY, len(request("POST", "/", "Transfer-Encoding: chunked")) + 1),
+        (LARGE + b"no head\r\n\r\n", State.LINGERING, 0),
+        (request("GET", "/big-9000000") + LARGE, State.SENDING, len("/big-9000000") + len(LARGE)),
+    ],
+)
+def test_what_waits_is_reckoned(link: Link, data: bytes, state: State, held: int) -> None:
+    link.client.send(data)
+    receive = link.connection.socket
+    poll(lambda: not data or len(receive.recv(1 << 20, socket.MSG_PEEK)) == len(data), "all of it")
+    reckoned = poll(lambda: (link.drive(), link.connection.state is state)[1] and (link.connection.held,), str(state))
+    assert reckoned == (held,)
+    assert link.service.heads.left == ENOUGH - held
+    link.reset()
+    poll(lambda: link.drive(NOW + 1) is Verdict.CLOSE or link.connection.state is State.LINGERING, "the end")
+    assert link.service.heads.left == ENOUGH
+
+
+@pytest.mark.parametrize("data", [LARGE[:-1], LARGE_BODY[:-1]])
+def test_who_holds_memory_that_is_wanted_is_told(link: Link, data: bytes) -> None:
+    link.client.send(data)
+    poll(lambda: (link.drive(), link.connection.held > 10_000)[1], "all of it")
+    link.verdict = link.connection.relieve(NOW)
+    link.reach(State.LINGERING)
+    assert link.service.heads.left == ENOUGH
+    answer = link.client.answer()
+    assert (answer.status, answer.refused) == (503, "overloaded")
+    assert link.client.rest() == b""
+    assert link.asked == []
+
+
+def test_what_came_behind_an_answer_under_way_is_not_run_for_want_of_memory(link: Link) -> None:
+    """The answer comes whole, and the end of the connection says that there was no other."""
+    data = request("GET", "/big-9000000") + sized("/", b"x" * 900, "X: " + "x" * 10_000)
+    link.client.send(data)
+    poll(lambda: len(link.connection.socket.recv(1 << 20, socket.MSG_PEEK)) == len(data), "all of it")
+    link.reach(State.SENDING)
+    link.verdict = link.connection.relieve(NOW)
+    assert link.connection.held == len("/big-9000000")
+    answers = Answers(link.client, 1)
+    poll(lambda: link.drive() is Verdict.CLOSE, "the end")
+    (answer,) = answers.all()
+    assert len(answer.body) == 9_000_000
+    assert link.client.rest() == b""
+    assert [environ["PATH_INFO"] for environ in link.asked] == ["/big-9000000"]
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_an_answer_that_is_not_taken_in_time_does_not_look_whole(link: Link, version: str) -> None:
+    """Where the end of the connection marks that of the answer, it is a reset."""
+    link.client.send(request("GET", "/stream-9000", version=version))
+    link.reach(State.SENDING)
+    link.expire(State.CLOSED)
+    with pytest.raises(ConnectionResetError):
+        link.client.rest()
 
 
 # --- 100 Continue -----------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ import pytest
 from tests.server.harness import Client, chunked, limited, poll, request, sized
 from tests.server.test_connection import Link
 from tests.server.test_loop import running
+from wsgiserver.service import ENOUGH
 from wsgiserver.states import State, Verdict
 
 
@@ -188,6 +189,7 @@ def ran(
     assert given == scenario.given[: len(given)]
     assert answers == scenario.answers[: len(answers)]
     link.close()
+    assert link.service.heads.left == link.service.answers.left == ENOUGH, "all memory is given back"
     is_clean = not faulty.has_fired and isinstance(trouble, nullcontext)
     if fault in HARMLESS or is_clean:
         assert (given, answers) == (scenario.given, scenario.answers)

@@ -154,7 +154,7 @@ def test_as_many_workers_fit_as_need_no_more_than_there_is(workers: int, threads
         (8, 8, 128, ""),
         (8, 16, 128, "163 processes and threads"),  # what the stack's limit was too low for
         (8, 16, 192, ""),
-        (1, 200, 128, "at most 0 workers of 200 threads"),
+        (1, 200, 128, "or have fewer threads"),
         (30, 4, 128, "at most 22 workers of 4 threads"),
     ],
 )
