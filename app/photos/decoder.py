@@ -186,7 +186,7 @@ def _run_child(
         for other in others:
             other.close()
         _bind_to(server)
-        _limit(terms)
+        limit(terms)
         _send(client, *_answer(io.BufferedReader(_Reread(picture)), terms))
         status = 0
     finally:
@@ -202,7 +202,7 @@ def _bind_to(server: int) -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def _limit(terms: dict[str, Any]) -> None:
+def limit(terms: dict[str, Any]) -> None:
     signal.setitimer(signal.ITIMER_REAL, terms["wall"])  # SIGALRM ends it, in the middle of C code as well
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_MAX, CPU_MAX + 1))  # SIGXCPU
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -235,7 +235,8 @@ def _answer(file: IO[bytes], terms: dict[str, Any]) -> tuple[Any, ...]:
 
 def _decoded(file: IO[bytes], terms: dict[str, Any]) -> pixels.Decoded:
     kind = BY_NAME[terms["kind"]]
-    reckoned = reckoning.reckon(file, kind)
+    with pixels.errors_sorted():
+        reckoned = reckoning.reckon(file, kind)
 
     def decode() -> pixels.Decoded:
         return pixels.decode(file, kind, reckoned)

@@ -59,7 +59,7 @@ class _Process:
             # No environment: it holds secrets. No site, no user's folders: only what the paths name. A session of its
             # own: a terminal's Ctrl-C is for web, which finishes what it has begun.
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-B", "-c", _BOOT, *_paths()],
+                [sys.executable, "-I", "-S", "-B", "-c", _BOOT, *paths()],
                 stdin=theirs.fileno(),
                 cwd="/",
                 env={name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ},
@@ -92,7 +92,7 @@ class _Process:
 
 
 @cache
-def _paths() -> tuple[str, ...]:
+def paths() -> tuple[str, ...]:
     """Where this package is, and Pillow."""
     pillow = find_spec("PIL")
     assert pillow and pillow.origin  # noqa: S101, PT018 - requirements/app.in
@@ -146,10 +146,10 @@ def _asked(process: _Process, picture: int, terms: bytes, deadline: float) -> An
     with ours:
         with theirs:
             process.send(terms, [picture, theirs.fileno()])
-        return _answer(ours, deadline)
+        return received(ours, deadline)
 
 
-def _answer(ours: socket.socket, deadline: float) -> Answer:
+def received(ours: socket.socket, deadline: float) -> Answer:
     head, data = FRAME.unpack(_exactly(ours, FRAME.size, deadline))
     if head > _HEAD_MAX or data > _DATA_MAX:
         raise Unavailable("the decoding process answered more than there can be")
@@ -182,10 +182,10 @@ def _after_fork() -> None:
     _lock = threading.Lock()
 
 
-def _at_exit() -> None:
+def end() -> None:
     if _process:
         _process.end()
 
 
 os.register_at_fork(after_in_child=_after_fork)
-atexit.register(_at_exit)
+atexit.register(end)

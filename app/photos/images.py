@@ -58,17 +58,20 @@ def inspect(file: IO[bytes], seconds: float = WAIT_MAX + WALL_MAX) -> Picture:
     the file itself fails.
     """
     kind = _kind(file)
-    terms = {"kind": kind.pillow, "wait": min(WAIT_MAX, seconds), "wall": min(WALL_MAX, seconds)}
     if seconds <= 0:
         raise _out_of_time()
+    share = min(1.0, seconds / (WAIT_MAX + WALL_MAX))
+    terms = {"kind": kind.pillow, "wait": WAIT_MAX * share, "wall": WALL_MAX * share}
     try:
         with _descriptor(file) as descriptor:
-            answer = decoding.ask(descriptor, terms, min(seconds, WAIT_MAX + WALL_MAX))
+            answer = decoding.ask(descriptor, terms, share * (WAIT_MAX + WALL_MAX))
     except decoding.TimedOut as error:
         raise _out_of_time() from error
     except decoding.Unavailable as error:
         raise DecoderBusy("The server cannot look at pictures just now. Nothing was stored; try again.") from error
-    return _picture(kind, answer)
+    if answer.head.get("ended") == -signal.SIGALRM and share < 1:  # it was not the picture that took long
+        raise _out_of_time()
+    return picture_of(kind, answer)
 
 
 def _kind(file: IO[bytes]) -> Kind:
@@ -97,7 +100,7 @@ def _descriptor(file: IO[bytes]) -> Iterator[int]:
         yield descriptor
 
 
-def _picture(kind: Kind, answer: decoding.Answer) -> Picture:
+def picture_of(kind: Kind, answer: decoding.Answer) -> Picture:
     head = answer.head
     _raise_problem(head)
     width, height = head.get("width"), head.get("height")

@@ -17,6 +17,7 @@ FRAMES_MAX: Final = 200  # of an animation; the others stay unseen, for each cos
 
 WAIT_MAX: Final = 20  # seconds until a picture's turn to be decoded; for large ones, that is
 WALL_MAX: Final = 25  # seconds that one may take on a busy machine; 108 megapixels take one on an idle core
+FRAMES_CPU: Final = 5  # seconds of CPU after which an animation's further frames stay unseen
 CPU_MAX: Final = 15  # seconds of CPU that one may take
 
 FRAME: Final = struct.Struct(">II")  # lengths of an answer's two parts: JSON, and the thumbnail

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
+from time import process_time
 from typing import IO, Any, Final
 
 from PIL import AvifImagePlugin, Image, WebPImagePlugin  # noqa: F401 - the formats that preinit() leaves out
@@ -21,7 +22,7 @@ from PIL import AvifImagePlugin, Image, WebPImagePlugin  # noqa: F401 - the form
 from photos import exif
 from photos.errors import ImageTooComplex, ImageTruncated, Problem
 from photos.kinds import Kind
-from photos.limits import FRAMES_MAX, PIXELS_MAX, THUMBNAIL_MAX
+from photos.limits import FRAMES_CPU, FRAMES_MAX, PIXELS_MAX, THUMBNAIL_MAX
 from photos.reckoning import Reckoning, thumbnail_size
 
 # What one file may make Pillow read: its pixels at 8 bytes (16-bit RGBA, not compressed at all), and so much besides
@@ -111,7 +112,7 @@ class _Meter:
 
 def decode(file: IO[bytes], kind: Kind, reckoned: Reckoning) -> Decoded:
     """Raises ImageTruncated, ImageTooComplex; OSError when reading the file itself fails; MemoryError."""
-    with _pillow_errors_sorted():
+    with errors_sorted():
         if kind.pillow == "PNG":
             # The checksums. An image is of no use after that, so it is opened for this alone.
             _open(file, kind, reckoned)[0].verify()
@@ -120,7 +121,8 @@ def decode(file: IO[bytes], kind: Kind, reckoned: Reckoning) -> Decoded:
 
 
 @contextmanager
-def _pillow_errors_sorted() -> Iterator[None]:
+def errors_sorted() -> Iterator[None]:
+    """What reading a picture may raise, as the Problem that it means; a disk's errors and MemoryError as they are."""
     try:
         yield
     except (Problem, MemoryError):
@@ -225,9 +227,11 @@ def _converted(tile: Image.Image, mode: str) -> Image.Image:
 
 
 def _decode_other_frames(image: Image.Image, meter: _Meter, reckoned: Reckoning) -> None:
-    """The other frames of an animation, as many as a single picture may have pixels."""
+    """The other frames of an animation: as many as a single picture may have pixels, and no longer than FRAMES_CPU."""
     for number in range(1, min(PIXELS_MAX // max(1, reckoned.pixels), FRAMES_MAX)):
         meter.allow(reckoned.pixels * _PIXEL_BYTES_MAX)
+        if process_time() > FRAMES_CPU:
+            return
         try:
             image.seek(number)
         except EOFError:

@@ -97,16 +97,18 @@ _REDUCIBLE: Final = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # those with coefficients, H
 # --- PNG --------------------------------------------------------------------------------------------------------------
 
 _GREY, _PALETTE = 0, 3
+_CHANNELS: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of each colour type
 _ANIMATED_PNG: Final = 17  # bytes a pixel, from the third frame on: canvas, frame before, frame, what is disposed of
 
 
 def _png(file: IO[bytes]) -> Reckoning:
-    width = height = cost = extra = 0
+    width = height = cost = extra = rows = 0
     end = file.seek(0, 2)
     for number, (name, start, length) in enumerate(_chunks(file, 8)):
         if name == b"IHDR" and length >= 13:  # noqa: PLR2004 - PNG, 11.2.1
             file.seek(start)
             width, height, depth, colour = _unpacked(">IIBB", file)
+            rows = 2 * width * depth * _CHANNELS.get(colour, 4) // 8  # the one before is needed to make sense of a row
             cost = max(cost, (2 if depth == 16 else 1) if colour in {_GREY, _PALETTE} else _PIXEL)  # noqa: PLR2004 - bits
         elif name == b"acTL":
             cost = _ANIMATED_PNG
@@ -117,7 +119,7 @@ def _png(file: IO[bytes]) -> Reckoning:
         extra += length
         if number > _CHUNKS_MAX or extra > _EXTRA_MAX:
             raise _too_complex()
-    return Reckoning(width, height, width * height * cost + extra + _SOME)
+    return Reckoning(width, height, width * height * cost + rows + extra + _SOME)
 
 
 def _chunks(file: IO[bytes], position: int) -> Iterator[tuple[bytes, int, int]]:
@@ -259,7 +261,7 @@ def _descriptions(file: IO[bytes]) -> tuple[bytes, bytes, int]:
 
 def _box(head: bytes, left: int) -> tuple[bytes, int]:
     """Name and size; no size where there is no box, as in what has been padded."""
-    if len(head) < 16 or not head[4:8].isalnum():  # noqa: PLR2004 - size, name, and a large size
+    if len(head) < 8 or not head[4:8].isalnum():  # noqa: PLR2004 - size and name
         return b"", 0
     size, name = struct.unpack_from(">I4s", head)
     if size == 1:
