@@ -43,7 +43,7 @@ _LEEWAY: Final = (
 _DESCRIPTORS: Final = 16  # that a child may have; it needs five
 _FOLDER: Final = Path(__file__).parent
 LARGE_LANE: Final = _FOLDER / "images.py"
-_SMALL_LANES: Final = tuple(_FOLDER / name for name in ("kinds.py", "reckoning.py", "pixels.py"))
+_SMALL_LANES: Final = tuple(_FOLDER / name for name in ("reckoning.py", "pixels.py"))
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 _libc = ctypes.CDLL(None)
 

@@ -3,12 +3,13 @@
 import struct
 import zlib
 from io import BytesIO
+from pathlib import Path
 
 from PIL import Image
 
 from tests.app.pictures import encoded, png, png_with
 
-_LUMA = ((1, 0x11),)
+MIB = 1024**2
 _DC = bytes([0, 0, 1, *[0] * 14, 0])  # one code of two bits, 00: a difference of nothing
 _AC = bytes([0x10, 0, 1, *[0] * 14, 0])  # the same: end of block
 _END_OF_16384_BLOCKS = bytes([0x10, 1, *[0] * 15, 0xE0])  # the code 0, then 14 bits: how many more
@@ -122,3 +123,9 @@ def camera_jpeg(width: int, height: int, **options: object) -> bytes:
     buffer = BytesIO()
     Image.merge("RGB", (grey, grey, grey)).save(buffer, "JPEG", quality=80, **options)
     return buffer.getvalue()
+
+
+def memory(line: str) -> int:
+    """Of this process, in bytes, by the names of /proc/self/status: VmRSS it holds, VmHWM it has held at most."""
+    found = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(found[line].split()[0]) * 1024

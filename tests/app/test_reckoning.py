@@ -12,9 +12,9 @@ from PIL import Image
 from photos import errors, exif, images, pixels, reckoning
 from photos.limits import MEMORY_MAX, SMALL
 from tests.app import hostile
+from tests.app.hostile import MIB, memory
 from tests.app.pictures import encoded, png
 
-MIB = 1024**2
 EIGHT_BITS_420, TEN_BITS_444 = b"\x0c", b"\x40"
 
 
@@ -209,11 +209,6 @@ def growth_of(action: Callable[[], object]) -> int:
     os.waitpid(child, 0)
     with os.fdopen(reader) as answer:
         return int(answer.read())
-
-
-def memory(line: str) -> int:
-    found = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(found[line].split()[0]) * 1024
 
 
 def test_small_pictures_are_those_of_cameras() -> None:
