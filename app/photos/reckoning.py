@@ -110,7 +110,7 @@ def _png(file: IO[bytes]) -> Reckoning:
             width, height, depth, colour = _unpacked(">IIBB", file)
             rows = 2 * width * depth * _CHANNELS.get(colour, 4) // 8  # the one before is needed to make sense of a row
             cost = max(cost, (2 if depth == 16 else 1) if colour in {_GREY, _PALETTE} else _PIXEL)  # noqa: PLR2004 - bits
-        elif name == b"acTL":
+        elif name == b"acTL" and int.from_bytes(_at(file, start, 4)) > 1:
             cost = _ANIMATED_PNG
         elif name in {b"IDAT", b"IEND"}:
             break
@@ -143,10 +143,10 @@ _STILL_WEBP, _ANIMATED_WEBP = 12, 17  # bytes a pixel: two canvases and what is 
 def _webp(file: IO[bytes]) -> Reckoning:
     size = 8 + int.from_bytes(_at(file, 4, 4), "little")
     width, height, is_animated = _webp_canvas(_at(file, 12, 18))
-    length = min(size, file.seek(0, 2))  # the decoder has all of the file in memory
+    length = min(size, file.seek(0, 2))  # which Pillow reads whole, and copies
     _refuse_many_chunks(file, length)
     cost = _ANIMATED_WEBP if is_animated else _STILL_WEBP
-    return Reckoning(width, height, width * height * cost + length + _SOME, end=length)
+    return Reckoning(width, height, width * height * cost + 2 * length + _SOME, end=length)
 
 
 def _refuse_many_chunks(file: IO[bytes], end: int) -> None:

@@ -96,6 +96,7 @@ CASES: dict[str, tuple[bytes, type[errors.Problem] | tuple[int, int]]] = {
     "rgba, as large as may be": (png_head(9400, 9400, 8, 6), (353, 370)),
     "black and white, too large": (png_head(10_000, 10_000, 1, 0), TOO_MANY_PIXELS),
     "an animated png": (png_head(6600, 6600, 8, 6, (b"acTL", struct.pack(">II", 2, 0))), TOO_COMPLEX),
+    "an animated png of one frame": (png_head(6000, 4000, 8, 6, (b"acTL", struct.pack(">II", 1, 0))), (96, 102)),
     "a small animated png": (png_head(1000, 1000, 8, 6, (b"acTL", struct.pack(">II", 2, 0))), (16, 24)),
     "a png with 5,000 texts": (png_head(8, 8, 8, 6, *[(b"tEXt", b"a\0b")] * 5000), TOO_COMPLEX),
     "a png cut in a chunk": (png_head(8, 8, 8, 6, (b"tEXt", bytes(100)))[:60], CUT),
