@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from photos import limits
 from wsgiserver.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -82,6 +83,11 @@ def lock_timeout() -> float:
     return float(re.search(r'"timeout": (\d+),', (ROOT / "app/config/settings.py").read_text())[1])  # type: ignore[index]  # a missing one fails
 
 
+def upload_seconds() -> float:
+    """From a request's start until its photos are committed."""
+    return float(re.search(r"(?m)^UPLOAD_SECONDS = (\d+)$", (ROOT / "app/config/settings.py").read_text())[1])  # type: ignore[index]  # a missing one fails
+
+
 def grace(service: str) -> float:
     return seconds(compose()["services"][service]["stop_grace_period"])
 
@@ -118,6 +124,18 @@ CHAINS: dict[str, list[tuple[str, Callable[[], float]]]] = {
     "a writer that waits for the database is told so before its time is over": [
         ("SQLite's timeout", lock_timeout),
         ("web --timeout", lambda: wsgiserver("TIMEOUT")),
+    ],
+    "a picture is decoded, or given up, before the upload is, and that before the server answers 504 for it": [
+        ("processor time of one picture", lambda: limits.CPU_MAX),
+        ("time of one picture", lambda: limits.WALL_MAX),
+        ("that, and waiting for its turn", lambda: limits.WAIT_MAX + limits.WALL_MAX),
+        ("UPLOAD_SECONDS", upload_seconds),
+        ("web --timeout", lambda: wsgiserver("TIMEOUT")),
+        ("nginx proxy_read_timeout", lambda: nginx("proxy_read_timeout", "proxy.conf")),
+    ],
+    "gunicorn does not give up an upload that is still stored": [
+        ("UPLOAD_SECONDS", upload_seconds),
+        ("gunicorn --timeout", lambda: gunicorn("timeout")),
     ],
     "nginx ends by itself before the engine kills it": [
         ("nginx proxy_read_timeout", lambda: nginx("proxy_read_timeout", "proxy.conf")),

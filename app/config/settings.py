@@ -26,6 +26,9 @@ CSRF_TRUSTED_ORIGINS = env.items("CSRF_TRUSTED_ORIGINS")
 UPLOAD_MAX = env.size("UPLOAD_MAX", "100m")  # bytes, of one request's body, as nginx counts
 GALLERY_PUBLIC = env.flag("GALLERY_PUBLIC", default=True)  # False: a login is needed to look, too
 X_ACCEL_PREFIX = env.text("X_ACCEL_PREFIX")  # nginx's internal location; empty: Django sends the files itself
+# Seconds from a request's start until its photos are committed: above what decoding one takes (photos/limits.py), and
+# below the server's --timeout, so that what was answered 504 is not stored afterwards (tests/test_limits.py).
+UPLOAD_SECONDS = 50
 # Files are locked while a request works on them, so this only has to outlast the moment between creating and locking.
 SWEEP_AGE = env.seconds("SWEEP_AGE", 600)
 SWEEP_INTERVAL = env.seconds("SWEEP_INTERVAL", 600)  # between sweeps that uploads start on the side
@@ -45,6 +48,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "config.requestid.RequestId",
+    "photos.deadline.Deadline",
     "config.health.HealthChecks",  # before all that could fail, and before the Host header is looked at
     "django.middleware.security.SecurityMiddleware",
     "config.headers.SecurityHeaders",

@@ -29,7 +29,7 @@ _ERRORS = {
     409: "others are taking this name right now",
     413: "larger than UPLOAD_MAX",
     415: "a body of another kind",
-    503: "the database is busy or away, or photos cannot be written",
+    503: "too busy, out of time, the database is away, or photos cannot be written",
     507: "the disk is full",
 }
 

@@ -88,6 +88,18 @@ class DatabaseUnavailable(Problem):
     retry_after = 5
 
 
+class DecoderBusy(Problem):
+    status = 503
+    code = "decoder-busy"
+    retry_after = 10
+
+
+class OutOfTime(Problem):
+    status = 503
+    code = "out-of-time"
+    retry_after = 30
+
+
 class StorageUnavailable(Problem):
     status = 503
     code = "storage-unavailable"

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from django.db import DatabaseError, IntegrityError, transaction
 
-from photos import images, names, storage
+from photos import deadline, images, names, storage
 from photos.errors import EmptyBody, NameTaken, NotOwner
 from photos.models import Photo
 from photos.storage import Incoming
@@ -103,7 +103,7 @@ def _shelve(upload: Incoming, files: ExitStack) -> _Shelved:
     if upload.size == 0:
         raise EmptyBody("The file is empty. Choose another one.")
     upload.flush()
-    picture = images.inspect(upload.file)
+    picture = images.inspect(upload.file, deadline.left())
     thumbnail = files.enter_context(Incoming())
     thumbnail.write(picture.thumbnail)
     return _Shelved(
@@ -131,6 +131,7 @@ def _committed(shelved: Sequence[_Shelved], write_rows: Callable[[], _Result]) -
         try:
             with transaction.atomic(durable=True):
                 result = write_rows()
+                deadline.check()  # nobody waits for the answer any more: nothing is stored
                 for item in shelved:
                     item.keep()
         except IntegrityError:

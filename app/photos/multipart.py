@@ -11,7 +11,7 @@ from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler
 from django.http import HttpRequest, HttpResponseBase
 
-from photos import receive, storage
+from photos import deadline, receive, storage
 from photos.errors import BodyIncomplete, NoFile
 
 
@@ -75,6 +75,7 @@ def files(request: HttpRequest) -> list[tuple[str, storage.Incoming]]:
     Raises EmptyBody or NoFile; and, as the form is parsed here at the latest, what the handler above raises.
     """
     found = cast("list[IncomingFile]", request.FILES.getlist("file"))
+    deadline.body_has_come(request)
     if not found:
         receive.refuse_lost(request)
         raise NoFile("The form has no file. Put one or several into the field `file`.")

@@ -8,7 +8,7 @@ here, but we can say what happened.
 from django.conf import settings
 from django.http import HttpRequest
 
-from photos import bodylimit, storage
+from photos import bodylimit, deadline, storage
 from photos.errors import BadRequest, BodyIncomplete, EmptyBody, WrongMediaType
 
 _EMPTY = "The body is empty. Send the picture's bytes."
@@ -37,6 +37,7 @@ def receive(request: HttpRequest, incoming: storage.Incoming) -> None:
         incoming.write(piece)
         if incoming.size > settings.UPLOAD_MAX:
             raise bodylimit.too_large()
+    deadline.body_has_come(request)
     if incoming.size == 0:
         refuse_lost(request)
         raise EmptyBody(_EMPTY)

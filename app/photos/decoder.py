@@ -1,0 +1,286 @@
+"""The decoding process: one child for each picture, with limits of its own, so that no picture harms anybody else.
+
+    web's process  --- picture's descriptor, terms --->  this process  --- fork --->  a child: decodes, answers, exits
+          ^---------------------- answer: one frame, over a socket of that picture's own ---------------------'
+
+Whatever a picture does to its child (memory without end, time without end, a crash of a C library), the kernel ends
+that child alone, and this process, which has read nothing of the picture, says how it ended. Memory goes back to the
+system with the child. Forking from a small process with one thread takes two milliseconds; a new interpreter, 100.
+
+Imports the standard library, Pillow and this package's pure modules; never Django, and it is given no settings and no
+secrets. decoding.py, at the other end, starts it; it ends when nobody holds the other end any more, and its children
+with it.
+
+At most one large picture is decoded at a time in a container, and a few small ones. The kernel's locks on files of this
+package say whose turn it is; all processes of a container have them, nobody can write to them, and the kernel drops a
+lock with its holder.
+"""
+
+import ctypes
+import fcntl
+import gc
+import io
+import json
+import os
+import resource
+import selectors
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final, NoReturn
+
+from photos import pixels, reckoning
+from photos.errors import DecoderBusy, ImageTooComplex, Problem
+from photos.kinds import BY_NAME
+from photos.limits import CPU_MAX, FRAME, MEMORY_MAX, SMALL
+
+_LEEWAY: Final = (
+    48 * 1024**2
+)  # bytes of address space beyond what is reckoned: thumbnail, libraries, what a heap wastes
+_DESCRIPTORS: Final = 16  # that a child may have; it needs five
+_FOLDER: Final = Path(__file__).parent
+LARGE_LANE: Final = _FOLDER / "images.py"
+_SMALL_LANES: Final = tuple(_FOLDER / name for name in ("reckoning.py", "pixels.py"))
+_PR_SET_PDEATHSIG: Final = 1  # prctl(2)
+_libc = ctypes.CDLL(None)
+
+
+@dataclass
+class _Child:
+    process: int
+    client: socket.socket
+    alive: int  # the end of a pipe that closes when the child has ended
+
+
+# --- the process that forks -------------------------------------------------------------------------------------------
+
+
+def serve() -> NoReturn:
+    """Read pictures from the socket that is standard input, until its other end closes."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)  # web's process finishes its requests first; then the socket closes
+    pixels.prepare()
+    requests = socket.socket(fileno=os.dup(0))
+    _silence()
+    gc.freeze()  # what is loaded stays shared with the children
+    children: list[_Child] = []
+    with selectors.DefaultSelector() as selector:
+        selector.register(requests, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                if key.fileobj is requests:
+                    _next_picture(requests, children, selector)
+                else:
+                    _ended(key.data, children, selector)
+
+
+def _silence() -> None:
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
+def _next_picture(requests: socket.socket, children: list[_Child], selector: selectors.BaseSelector) -> None:
+    try:
+        terms, descriptors, _, _ = socket.recv_fds(requests, 4096, 2)
+    except OSError:
+        terms, descriptors = b"", []
+    if not terms:
+        _exit(children)
+    picture, reply = descriptors
+    client = socket.socket(fileno=reply)
+    try:
+        child = _forked(json.loads(terms), picture, client, [requests, *(child.client for child in children)])
+    except OSError:  # no process left, or no memory for one
+        _send(client, *_problem(DecoderBusy("The server has no room for another picture just now. Try again soon.")))
+        client.close()
+    else:
+        children.append(child)
+        selector.register(child.alive, selectors.EVENT_READ, child)
+    finally:
+        os.close(picture)
+
+
+def _exit(children: list[_Child]) -> NoReturn:
+    for child in children:
+        os.kill(child.process, signal.SIGKILL)
+    os._exit(0)
+
+
+def _forked(terms: dict[str, Any], picture: int, client: socket.socket, others: list[socket.socket]) -> _Child:
+    alive, end = os.pipe()
+    server = os.getpid()
+    try:
+        process = os.fork()
+    except OSError:
+        os.close(alive)
+        os.close(end)
+        raise
+    if process == 0:
+        _run_child(server, terms, picture, client, others)
+    os.close(end)
+    return _Child(process, client, alive)
+
+
+def _ended(child: _Child, children: list[_Child], selector: selectors.BaseSelector) -> None:
+    """Say how it ended, if it could not say so itself."""
+    selector.unregister(child.alive)
+    os.close(child.alive)
+    children.remove(child)
+    status = os.waitstatus_to_exitcode(os.waitpid(child.process, 0)[1])
+    if status:
+        _send(child.client, {"ended": status})
+    child.client.close()
+
+
+def _send(client: socket.socket, head: dict[str, Any], data: bytes = b"") -> None:
+    encoded = json.dumps(head).encode()
+    with suppress(OSError):  # the other end has given up
+        client.sendall(FRAME.pack(len(encoded), len(data)) + encoded + data)
+
+
+def _problem(problem: Problem) -> tuple[dict[str, Any]]:
+    return ({"problem": problem.code, "detail": str(problem)},)
+
+
+# --- a child: one picture ---------------------------------------------------------------------------------------------
+
+
+class _Reread(io.RawIOBase):
+    """A file with a position of its own: the descriptor's belongs to the process that sent it, and goes on with it."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = os.preadv(self._descriptor, [buffer], self._position)
+        self._position += count
+        return count
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: os.fstat(self._descriptor).st_size}[whence]
+        self._position = start + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+
+def _run_child(
+    server: int, terms: dict[str, Any], picture: int, client: socket.socket, others: list[socket.socket]
+) -> NoReturn:
+    status = 1
+    try:
+        for other in others:
+            other.close()
+        _bind_to(server)
+        limit(terms)
+        _send(client, *_answer(io.BufferedReader(_Reread(picture)), terms))
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _bind_to(server: int) -> None:
+    """End with the process that forked; and when memory runs out all the same, be what the kernel takes."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != server:  # it ended before
+        os._exit(1)
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def limit(terms: dict[str, Any]) -> None:
+    signal.setitimer(signal.ITIMER_REAL, terms["wall"])  # SIGALRM ends it, in the middle of C code as well
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_MAX, CPU_MAX + 1))  # SIGXCPU
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_DESCRIPTORS, _DESCRIPTORS))
+    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))  # no more processes or threads
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # writes to no file, the picture included
+    now = _address_space()
+    resource.setrlimit(resource.RLIMIT_AS, (now + SMALL + _LEEWAY, now + MEMORY_MAX + _LEEWAY))
+
+
+def _address_space() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return pages * resource.getpagesize()
+
+
+def _answer(file: IO[bytes], terms: dict[str, Any]) -> tuple[Any, ...]:
+    """What goes into the frame: the picture, a problem with it, or the disk's error."""
+    try:
+        found = _decoded(file, terms)
+    except Problem as problem:
+        return _problem(problem)
+    except MemoryError:
+        return _problem(
+            ImageTooComplex("This picture takes more memory to decode than there is for one. Send it smaller.")
+        )
+    except OSError as error:
+        return ({"errno": error.errno, "detail": str(error.strerror)},)
+    return {"width": found.width, "height": found.height}, found.thumbnail
+
+
+def _decoded(file: IO[bytes], terms: dict[str, Any]) -> pixels.Decoded:
+    kind = BY_NAME[terms["kind"]]
+    with pixels.errors_sorted():
+        reckoned = reckoning.reckon(file, kind)
+
+    def decode() -> pixels.Decoded:
+        return pixels.decode(file, kind, reckoned)
+
+    if reckoned.memory <= SMALL:
+        with suppress(MemoryError), _turn(_SMALL_LANES, terms):  # more than its header says
+            return decode()
+    with _turn((LARGE_LANE,), terms):
+        _, most = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        return decode()
+
+
+@contextmanager
+def _turn(lanes: tuple[Path, ...], terms: dict[str, Any]) -> Iterator[None]:
+    """Hold the first of these that is free, for the `with`."""
+    first = os.getpid() % len(lanes)
+    files = [path.open("rb") for path in (*lanes[first:], *lanes[:first])]
+    if not any(_is_locked(file) for file in files):
+        _wait(lambda: fcntl.flock(files[0], fcntl.LOCK_EX), terms)
+    try:
+        yield
+    finally:
+        for file in files:
+            file.close()
+
+
+def _is_locked(file: IO[bytes]) -> bool:
+    """Take the lock, if it is free."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _wait(lock: Callable[[], None], terms: dict[str, Any]) -> None:
+    """Time spent waiting is not time spent on the picture."""
+
+    def give_up(*_: object) -> NoReturn:
+        raise DecoderBusy("Others' pictures are being decoded, and this one's turn did not come. Try again soon.")
+
+    signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, terms["wait"])
+    lock()
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, terms["wall"])

@@ -1,0 +1,191 @@
+"""Web's end of the decoding process (decoder.py): starts it, asks it, and believes nothing it says without looking.
+
+One decoding process for each process that asks, started with the first picture and not before: never while the module
+is imported, never before a server forks its workers. Several threads may ask at once. Each picture has a socket of its
+own for the answer; nothing is shared but the socket that pictures are sent on, which takes whole messages. A fork of
+the asking process may go on using it.
+
+A decoding process that has vanished is replaced by the next picture; the picture that it had is tried once more.
+"""
+
+import atexit
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from time import monotonic
+from typing import Any, Final
+
+from photos.limits import FRAME
+
+_TRIES: Final = 2
+_HEAD_MAX: Final = 4096  # bytes of JSON
+_DATA_MAX: Final = 4 * 1024**2  # bytes of a thumbnail: 480 x 480 pixels take less than one, whatever they show
+_PIECE: Final = 256 * 1024
+_BOOT: Final = "import sys; sys.path += sys.argv[1:]; from photos import decoder; decoder.serve()"
+_GRACE: Final = 2  # seconds that it may take to end
+_lock = threading.Lock()
+
+
+class Unavailable(Exception):
+    """There is no answer, and the picture is not to blame."""
+
+
+class TimedOut(Exception):
+    """There is no answer yet."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    head: dict[str, Any]
+    data: bytes
+
+
+class _Vanished(Exception):
+    """The decoding process ended without a word."""
+
+
+class _Process:
+    def __init__(self) -> None:
+        self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            # No environment: it holds secrets. No site, no user's folders: only what the paths name. A session of its
+            # own: a terminal's Ctrl-C is for web, which finishes what it has begun.
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-B", "-c", _BOOT, *paths()],
+                stdin=theirs.fileno(),
+                cwd="/",
+                env={name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ},
+                start_new_session=True,
+            )
+        self._parent = os.getpid()
+        self.socket.settimeout(_GRACE)  # it takes pictures at once; one that does not is as good as gone
+
+    @property
+    def number(self) -> int:
+        return int(self._process.pid)
+
+    def send(self, terms: bytes, descriptors: list[int]) -> None:
+        try:
+            socket.send_fds(self.socket, [terms], descriptors)
+        except OSError as error:
+            raise _Vanished from error
+
+    def end(self) -> None:
+        """Its children end with it."""
+        self.socket.close()
+        if os.getpid() != self._parent:
+            self._process.returncode = 0  # another's child: not ours to wait for
+            return
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_GRACE)
+            return
+        self._process.kill()
+        self._process.wait()
+
+
+@cache
+def paths() -> tuple[str, ...]:
+    """Where this package is, and Pillow."""
+    pillow = find_spec("PIL")
+    assert pillow and pillow.origin  # noqa: S101, PT018 - requirements/app.in
+    return str(Path(__file__).parent.parent), str(Path(pillow.origin).parent.parent)
+
+
+_process: _Process | None = None
+
+
+def ask(picture: int, terms: dict[str, Any], seconds: float) -> Answer:
+    """Have the file behind the descriptor `picture` decoded. Raises TimedOut after so many seconds, and Unavailable."""
+    deadline = monotonic() + seconds
+    for _ in range(_TRIES):
+        process = _running()
+        try:
+            return _asked(process, picture, json.dumps(terms).encode(), deadline)
+        except _Vanished:
+            _forget(process)
+    raise Unavailable("the decoding process ended twice")
+
+
+def number() -> int | None:
+    """The process id; None when there is none yet."""
+    return _process.number if _process else None
+
+
+def _running() -> _Process:
+    global _process  # noqa: PLW0603 - one for each process is the point
+    with _lock:
+        try:
+            _process = _process or _Process()
+        except OSError as error:  # no process left, no descriptor, no memory
+            raise Unavailable("the decoding process cannot be started") from error
+        return _process
+
+
+def _forget(process: _Process) -> None:
+    """Take it away, unless another thread was faster."""
+    global _process  # noqa: PLW0603
+    with _lock:
+        if _process is process:
+            _process = None
+            process.end()
+
+
+def _asked(process: _Process, picture: int, terms: bytes, deadline: float) -> Answer:
+    try:
+        ours, theirs = socket.socketpair()
+    except OSError as error:  # no descriptor left
+        raise Unavailable("no socket for the answer") from error
+    with ours:
+        with theirs:
+            process.send(terms, [picture, theirs.fileno()])
+        return received(ours, deadline)
+
+
+def received(ours: socket.socket, deadline: float) -> Answer:
+    head, data = FRAME.unpack(_exactly(ours, FRAME.size, deadline))
+    if head > _HEAD_MAX or data > _DATA_MAX:
+        raise Unavailable("the decoding process answered more than there can be")
+    try:
+        found = json.loads(_exactly(ours, head, deadline))
+    except ValueError as error:
+        raise Unavailable("the decoding process answered nonsense") from error
+    return Answer(found if isinstance(found, dict) else {}, _exactly(ours, data, deadline))
+
+
+def _exactly(ours: socket.socket, count: int, deadline: float) -> bytes:
+    parts = bytearray()
+    while len(parts) < count:
+        try:
+            ours.settimeout(max(0.001, deadline - monotonic()))
+            part = ours.recv(min(_PIECE, count - len(parts)))
+        except TimeoutError as error:
+            raise TimedOut from error
+        except OSError as error:
+            raise _Vanished from error
+        if not part:
+            raise _Vanished
+        parts += part
+    return bytes(parts)
+
+
+def _after_fork() -> None:
+    """A lock that another thread held at that moment would stay locked for ever."""
+    global _lock  # noqa: PLW0603
+    _lock = threading.Lock()
+
+
+def end() -> None:
+    if _process:
+        _process.end()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(end)

@@ -1,0 +1,281 @@
+"""What decoding a picture takes, read from its header before anything is decoded.
+
+Cheap and bounded: what is obviously too much is refused at once, and the rest is told small from large. It is not what
+keeps the machine safe, for a header may lie: the limits of the decoding process do that (decoder.py). The costs, in
+bytes a pixel, were measured as growth of a process that decodes with Pillow 13.
+"""
+
+import re
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import IO, Final
+
+from photos import jpegheader
+from photos.errors import ImageTooComplex, ImageTooManyPixels, ImageTruncated
+from photos.kinds import Kind
+from photos.limits import FRAMES_MAX, MEMORY_MAX, THUMBNAIL_MAX
+
+_CHUNKS_MAX: Final = 4096  # of a PNG before its pixels, of a WebP in all
+_EXTRA_MAX: Final = 32 * 1024**2  # bytes of text, profiles and the like before a PNG's pixels
+_BLOCKS_MAX: Final = 1_000_000  # of a GIF, 255 bytes each
+_COMMENTS_MAX: Final = 1024**2  # bytes of a GIF's comments, which Pillow joins one by one
+_BOXES_MAX: Final = 1000  # of an AVIF, outermost
+_BOX_MAX: Final = 4 * 1024**2  # bytes of an AVIF's description
+_PIXEL: Final = 4  # bytes that Pillow keeps of one, RGB or RGBA
+_SOME: Final = 4 * 1024**2  # bytes: what a decoder needs besides
+_Reader = Callable[[IO[bytes]], "Reckoning"]
+
+
+@dataclass(frozen=True)
+class Reckoning:
+    width: int
+    height: int
+    memory: int  # bytes
+    jpeg: jpegheader.Header | None = None
+    end: int | None = None  # of the picture in its file, for formats that are read whole
+
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
+
+
+def reckon(file: IO[bytes], kind: Kind) -> Reckoning:
+    """Raises ImageTruncated, ImageTooManyPixels, ImageTooComplex."""
+    found = _READERS[kind.pillow](file)
+    if found.pixels > kind.pixels_max:
+        raise ImageTooManyPixels(
+            f"This picture has more than {kind.pixels_max // 1_000_000} million pixels, the most in its format. "
+            "Send it smaller."
+        )
+    if found.memory > MEMORY_MAX:
+        raise ImageTooComplex(
+            f"This picture takes {found.memory // 1024**2} MiB to decode; {MEMORY_MAX // 1024**2} are the most. "
+            "Send it smaller, or not progressive, or without animation."
+        )
+    return found
+
+
+def _truncated() -> ImageTruncated:
+    return ImageTruncated("This picture is damaged or cut short. Check that it opens on your side, and send it again.")
+
+
+def _too_complex() -> ImageTooComplex:
+    return ImageTooComplex("This picture carries far more data than its pixels need. Save it anew.")
+
+
+def _unpacked(layout: str, file: IO[bytes]) -> tuple[int, ...]:
+    data = file.read(struct.calcsize(layout))
+    if len(data) < struct.calcsize(layout):
+        raise _truncated()
+    return struct.unpack(layout, data)
+
+
+# --- JPEG -------------------------------------------------------------------------------------------------------------
+
+
+def thumbnail_size(width: int, height: int) -> tuple[int, int]:
+    """The picture's at most THUMBNAIL_MAX wide and high."""
+    scale = min(1.0, THUMBNAIL_MAX / max(width, height, 1))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _jpeg(file: IO[bytes]) -> Reckoning:
+    header = jpegheader.read(file)
+    width, height = header.frame.width, header.frame.height
+    small = thumbnail_size(width, height)
+    factor = next(n for n in (8, 4, 2, 1) if n == 1 or min(width // small[0], height // small[1]) >= n)
+    if header.frame.marker not in _REDUCIBLE:
+        factor = 1
+    shown = (width // factor + 1) * (height // factor + 1) * _PIXEL
+    return Reckoning(width, height, header.memory + shown + _SOME, header)
+
+
+_REDUCIBLE: Final = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # those with coefficients, Huffman or arithmetic
+
+
+# --- PNG --------------------------------------------------------------------------------------------------------------
+
+_GREY, _PALETTE = 0, 3
+_CHANNELS: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of each colour type
+_ANIMATED_PNG: Final = 17  # bytes a pixel, from the third frame on: canvas, frame before, frame, what is disposed of
+
+
+def _png(file: IO[bytes]) -> Reckoning:
+    width = height = cost = extra = rows = 0
+    end = file.seek(0, 2)
+    for number, (name, start, length) in enumerate(_chunks(file, 8)):
+        if name == b"IHDR" and length >= 13:  # noqa: PLR2004 - PNG, 11.2.1
+            file.seek(start)
+            width, height, depth, colour = _unpacked(">IIBB", file)
+            rows = 2 * width * depth * _CHANNELS.get(colour, 4) // 8  # the one before is needed to make sense of a row
+            cost = max(cost, (2 if depth == 16 else 1) if colour in {_GREY, _PALETTE} else _PIXEL)  # noqa: PLR2004 - bits
+        elif name == b"acTL" and int.from_bytes(_at(file, start, 4)) > 1:
+            cost = _ANIMATED_PNG
+        elif name in {b"IDAT", b"IEND"}:
+            break
+        if start + length > end:
+            raise _truncated()
+        extra += length
+        if number > _CHUNKS_MAX or extra > _EXTRA_MAX:
+            raise _too_complex()
+    return Reckoning(width, height, width * height * cost + rows + extra + _SOME)
+
+
+def _chunks(file: IO[bytes], position: int) -> Iterator[tuple[bytes, int, int]]:
+    """Name, where its data starts, and how many bytes that has; four bytes of a checksum follow."""
+    while len(head := _at(file, position, 8)) == 8:  # noqa: PLR2004 - both fields of it
+        length, name = struct.unpack(">I4s", head)
+        yield name, position + 8, length
+        position += 12 + length
+
+
+def _at(file: IO[bytes], position: int, count: int) -> bytes:
+    file.seek(position)
+    return file.read(count)
+
+
+# --- WebP -------------------------------------------------------------------------------------------------------------
+
+_STILL_WEBP, _ANIMATED_WEBP = 12, 17  # bytes a pixel: two canvases and what is handed out; and the next one
+
+
+def _webp(file: IO[bytes]) -> Reckoning:
+    size = 8 + int.from_bytes(_at(file, 4, 4), "little")
+    width, height, is_animated = _webp_canvas(_at(file, 12, 18))
+    length = min(size, file.seek(0, 2))  # which Pillow reads whole, and copies
+    _refuse_many_chunks(file, length)
+    cost = _ANIMATED_WEBP if is_animated else _STILL_WEBP
+    return Reckoning(width, height, width * height * cost + 2 * length + _SOME, end=length)
+
+
+def _refuse_many_chunks(file: IO[bytes], end: int) -> None:
+    position, number = 12, 0
+    while position < end and len(head := _at(file, position, 8)) == 8:  # noqa: PLR2004 - name and length
+        position += 8 + (struct.unpack("<4xI", head)[0] + 1) // 2 * 2  # RIFF: even
+        number += 1
+        if number > _CHUNKS_MAX:
+            raise _too_complex()
+
+
+def _webp_canvas(head: bytes) -> tuple[int, int, bool]:
+    """RFC 9649, sections 2.5 to 2.7: from the first chunk's name on."""
+    if len(head) < 18:  # noqa: PLR2004 - what was asked for
+        raise _truncated()
+    if head[:4] == b"VP8X":
+        width, height = int.from_bytes(head[12:15], "little") + 1, int.from_bytes(head[15:18], "little") + 1
+        return width, height, bool(head[8] & 2)
+    if head[:4] == b"VP8L":
+        bits = int.from_bytes(head[9:13], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, False
+    return int.from_bytes(head[14:16], "little") & 0x3FFF, int.from_bytes(head[16:18], "little") & 0x3FFF, False
+
+
+# --- GIF --------------------------------------------------------------------------------------------------------------
+
+_ANIMATED_GIF: Final = (
+    18  # bytes a pixel: the canvas in RGBA, the one before, what is disposed of, the frame, the palette's
+)
+_IMAGE, _EXTENSION = 0x2C, 0x21
+
+
+def _gif(file: IO[bytes]) -> Reckoning:
+    file.seek(6)
+    width, height, flags = _unpacked("<HHBxx", file)
+    file.seek(_table(flags), 1)
+    frames = 0
+    left = [_BLOCKS_MAX, _COMMENTS_MAX]  # blocks in all, and bytes of extensions
+    while frames < FRAMES_MAX:
+        what = file.read(1)
+        if what == bytes([_IMAGE]):
+            x, y, across, down, flags = _unpacked("<HHHHB", file)
+            width, height = max(width, x + across), max(height, y + down)
+            file.seek(_table(flags) + 1, 1)
+            frames += 1
+            _skip_blocks(file, left, is_extension=False)
+        elif what == bytes([_EXTENSION]):
+            file.seek(1, 1)
+            _skip_blocks(file, left, is_extension=True)
+        elif what != b"\0":  # the trailer, the end, or nothing that Pillow would read; a lone zero is let pass
+            break
+        left[0] -= 1
+        if min(left) < 0:
+            raise _too_complex()
+    cost = _ANIMATED_GIF if frames > 1 else 1
+    return Reckoning(width, height, width * height * cost + _SOME)
+
+
+def _table(flags: int) -> int:
+    """Bytes of a colour table."""
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+def _skip_blocks(file: IO[bytes], left: list[int], *, is_extension: bool) -> None:
+    while (size := file.read(1)) not in {b"", b"\0"}:
+        file.seek(size[0], 1)
+        left[0] -= 1
+        left[1] -= size[0] if is_extension else 0
+        if min(left) < 0:
+            raise _too_complex()
+
+
+# --- AVIF -------------------------------------------------------------------------------------------------------------
+
+_ISPE: Final = re.compile(rb"ispe\0\0\0\0(.{8})", re.DOTALL)  # ISO 23008-12, 6.5.3: width and height
+_AV1C: Final = re.compile(rb"av1C\x81.(.)", re.DOTALL)  # AV1-ISOBMFF, 2.3.3: depth, and which colours are subsampled
+_TRACK: Final = re.compile(rb"av01.{24}(.{4})", re.DOTALL)  # ISO 14496-12, 12.1.3: a sequence's width and height
+_HIGH_DEPTH, _MONOCHROME, _HALF_ACROSS, _HALF_DOWN = 0x40, 0x10, 0x08, 0x04
+_FRAMES_KEPT: Final = 4  # of a sequence, for the next ones to refer to
+
+
+def _avif(file: IO[bytes]) -> Reckoning:
+    meta, moov, end = _descriptions(file)
+    sizes = [struct.unpack(">II", found) for found in _ISPE.findall(meta)]
+    sizes += [struct.unpack(">HH", found) for found in _TRACK.findall(moov)]
+    if not sizes:
+        raise _truncated()
+    width, height = max(sizes, key=lambda size: size[0] * size[1])
+    planes = max((_planes(found[0]) for found in _AV1C.findall(meta + moov)), default=3.0)
+    has_alpha = b":aux:alpha" in meta or b"auxiliary:alpha" in meta or b"auxv" in moov
+    cost = _PIXEL + (4.0 if has_alpha else 3.0) + 1 + planes + (1.5 if has_alpha else 0)
+    if moov:
+        cost += _PIXEL + _FRAMES_KEPT * planes
+    return Reckoning(width, height, int(width * height * cost) + end + _SOME, end=end)
+
+
+def _descriptions(file: IO[bytes]) -> tuple[bytes, bytes, int]:
+    """The boxes that say what there is: of still pictures, and of sequences; and where the last box ends."""
+    found = {b"meta": b"", b"moov": b""}
+    position, end = 0, file.seek(0, 2)
+    for _ in range(_BOXES_MAX):
+        name, size = _box(_at(file, position, 16), end - position)
+        if not size:
+            break
+        if name in found:
+            if size + len(found[name]) > _BOX_MAX:
+                raise _too_complex()
+            found[name] += _at(file, position, size)
+        position += size
+    return found[b"meta"], found[b"moov"], position
+
+
+def _box(head: bytes, left: int) -> tuple[bytes, int]:
+    """Name and size; no size where there is no box, as in what has been padded."""
+    if len(head) < 8 or not head[4:8].isalnum():  # noqa: PLR2004 - size and name
+        return b"", 0
+    size, name = struct.unpack_from(">I4s", head)
+    if size == 1:
+        size = int.from_bytes(head[8:16])
+    if size == 0:  # to the end
+        size = left
+    return name, min(size, left) if size >= 8 else 0  # noqa: PLR2004 - its own head
+
+
+def _planes(flags: int) -> float:
+    """Bytes a pixel of what the codec hands out."""
+    colours = 0.0 if flags & _MONOCHROME else 2.0
+    colours /= (2 if flags & _HALF_ACROSS else 1) * (2 if flags & _HALF_DOWN else 1)
+    return (1 + colours) * (2 if flags & _HIGH_DEPTH else 1)
+
+
+_READERS: dict[str, _Reader] = {"JPEG": _jpeg, "PNG": _png, "WEBP": _webp, "GIF": _gif, "AVIF": _avif}

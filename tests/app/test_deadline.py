@@ -1,0 +1,103 @@
+"""What took too long is not stored: by then the server in front has said 504."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection, connections, transaction
+from django.test import Client, RequestFactory
+from pytest_django import Settings
+
+from photos import deadline, errors, images
+from photos.models import Photo
+from tests.app import state
+from tests.app.pictures import picture
+
+OLD, NEW = picture(32, 24), picture(48, 36)
+
+
+def put(client: Client) -> Any:
+    return client.put("/api/photos/a.jpg", NEW, content_type="image/jpeg")
+
+
+def post(client: Client) -> Any:
+    return client.post("/api/photos/", {"file": [SimpleUploadedFile("a.jpg", NEW), SimpleUploadedFile("b.jpg", NEW)]})
+
+
+@pytest.mark.parametrize("action", [put, post])
+@pytest.mark.parametrize("before", [set(), {"a.jpg"}], ids=["new", "there is one"])
+def test_no_time_is_left_at_all(action: Any, before: set[str], api: Client, media: Path, settings: Settings) -> None:
+    for name in before:
+        api.put(f"/api/photos/{name}", OLD, content_type="image/jpeg")
+    settings.UPLOAD_SECONDS = 0
+    response = action(api)
+    assert (response.status_code, response.json()["error"]) == (503, "out-of-time")
+    assert int(response["Retry-After"]) > 0
+    state.check(media, before)
+    assert {photo.width for photo in Photo.objects.all()} <= {32}
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="takes SQLite's one write lock")
+@pytest.mark.parametrize("action", [put, post])
+def test_the_time_is_over_when_the_database_is_free_again(
+    action: Any, api: Client, media: Path, settings: Settings
+) -> None:
+    images.inspect(BytesIO(NEW))  # the decoding process is there
+    settings.UPLOAD_SECONDS = 2
+    with database_locked_for(2.5):
+        response = action(api)
+    assert (response.status_code, response.json()["error"]) == (503, "out-of-time")
+    state.check(media, set())
+
+
+@contextmanager
+def database_locked_for(seconds: float) -> Iterator[None]:
+    is_locked = threading.Event()
+
+    def lock() -> None:
+        with transaction.atomic():  # IMMEDIATE: see settings.py
+            is_locked.set()
+            until = time.monotonic() + seconds
+            while time.monotonic() < until:
+                time.sleep(0.05)
+        connections.close_all()
+
+    thread = threading.Thread(target=lock)
+    thread.start()
+    is_locked.wait()
+    yield
+    thread.join()
+
+
+def test_the_clock_waits_for_a_body_that_comes_slowly(settings: Settings) -> None:
+    """Where the server hands out a body while it comes (gunicorn, runserver), its time is the client's."""
+    settings.UPLOAD_SECONDS = 1_000_000
+    request = RequestFactory().put("/")
+    late: dict[str, float] = {}
+
+    def view(_: object) -> Any:
+        deadline._began.set(time.monotonic() - 999_999)  # noqa: SLF001 - so long ago did it begin
+        for name, body in (("whole", BytesIO()), ("coming", object())):
+            request.META["wsgi.input"] = body
+            deadline.body_has_come(request)
+            late[name] = deadline.left()
+
+    deadline.Deadline(view)(request)
+    assert late["whole"] < 10
+    assert late["coming"] > 900_000
+
+
+def test_without_a_request_there_is_no_limit(ada: User, settings: Settings) -> None:
+    settings.UPLOAD_SECONDS = 5
+    deadline.check()
+    assert deadline.left() == 5
+    settings.UPLOAD_SECONDS = 0
+    with pytest.raises(errors.OutOfTime):
+        deadline.check()

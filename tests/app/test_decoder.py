@@ -1,0 +1,334 @@
+"""The decoding process and its children: limits, deaths, crowds, forks, and that nothing is left behind."""
+
+import fcntl
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from django.test import Client
+from pytest_django import Settings
+
+from photos import decoder, decoding, errors, images
+from photos.limits import FRAME
+from tests.app import hostile, state
+from tests.app.hostile import MIB
+from tests.app.pictures import picture
+
+APP = Path(images.__file__).parent.parent
+SMALL, LARGE = picture(), hostile.flat_png(4000, 3000)
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, condition
+        time.sleep(0.01)
+
+
+def children_of(process: int) -> list[int]:
+    """The living ones."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            status, parent = path.read_text().rsplit(")", 1)[1].split()[:2]
+        except OSError:
+            continue  # it has just ended
+        if int(parent) == process and status != "Z":
+            found.append(int(path.parent.name))
+    return found
+
+
+def decoding_process() -> int:
+    """Started, if there was none."""
+    images.inspect(BytesIO(SMALL))
+    number = decoding.number()
+    assert number
+    return number
+
+
+@contextmanager
+def large_lane_taken() -> Iterator[None]:
+    with decoder.LARGE_LANE.open("rb") as other_process:
+        fcntl.flock(other_process, fcntl.LOCK_EX)
+        yield
+
+
+def outcome(data: bytes, seconds: float = 45) -> object:
+    try:
+        return images.inspect(BytesIO(data), seconds).width
+    except errors.Problem as problem:
+        return type(problem)
+
+
+def one_at_the_lane(server: int) -> int:
+    """The child that waits for a lock; others, of pictures before, may still be ending."""
+    found: list[int] = []
+
+    def look() -> bool:
+        locks = Path("/proc/locks").read_text().splitlines()
+        waiting = {int(line.split()[5]) for line in locks if "-> FLOCK" in line}
+        found[:] = waiting & set(children_of(server))
+        return bool(found)
+
+    until(look)
+    return found[0]
+
+
+@contextmanager
+def one_that_waits(server: int) -> Iterator[tuple[int, list[object]]]:
+    """A large picture under way: its process, and where its outcome will be at the end of the `with`."""
+    outcomes: list[object] = []
+    thread = threading.Thread(target=lambda: outcomes.append(outcome(LARGE)))
+    with large_lane_taken():
+        thread.start()
+        child = one_at_the_lane(server)
+        yield child, outcomes
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (signal.SIGKILL, errors.DecoderBusy),  # as the kernel does when memory runs out
+        (signal.SIGSEGV, errors.ImageTooComplex),
+        (signal.SIGABRT, errors.ImageTooComplex),
+        (signal.SIGXCPU, errors.ImageTooComplex),
+    ],
+)
+def test_a_child_that_is_killed_is_a_problem_of_one_picture(
+    number: signal.Signals, expected: type[errors.Problem]
+) -> None:
+    server = decoding_process()
+    with one_that_waits(server) as (child, outcomes):
+        os.kill(child, number)
+        until(lambda: outcomes)
+    assert outcomes == [expected]
+    assert (decoding_process(), images.inspect(BytesIO(SMALL)).width) == (server, 64)
+
+
+def test_a_decoding_process_that_is_killed_is_replaced_and_the_picture_tried_again() -> None:
+    server = decoding_process()
+    with one_that_waits(server) as (child, outcomes):
+        os.kill(server, signal.SIGKILL)
+        until(lambda: child not in children_of(server) and decoding.number() not in {None, server})
+    assert outcomes == [4000]
+    assert not Path(f"/proc/{server}").exists()
+
+
+def test_a_decoding_process_that_was_killed_between_pictures_is_not_missed() -> None:
+    server = decoding_process()
+    os.kill(server, signal.SIGKILL)
+    assert outcome(SMALL) == 64
+    assert decoding_process() != server
+
+
+def test_waiting_is_bounded() -> None:
+    decoding_process()
+    with large_lane_taken():
+        assert outcome(LARGE, 2) in {errors.DecoderBusy, errors.OutOfTime}
+        assert outcome(SMALL) == 64  # does not wait
+    assert outcome(LARGE) == 4000
+
+
+def test_no_time_left_is_not_the_fault_of_the_picture() -> None:
+    decoding_process()
+    assert outcome(hostile.flat_png(9000, 9000), 0.1) in {errors.DecoderBusy, errors.OutOfTime}
+    assert outcome(SMALL, 0) is errors.OutOfTime
+    assert outcome(SMALL, -1) is errors.OutOfTime
+
+
+def test_an_upload_that_waits_too_long_is_told_to_try_again(api: Client, media: Path, settings: Settings) -> None:
+    decoding_process()
+    settings.UPLOAD_SECONDS = 3
+    with large_lane_taken():
+        response = api.put("/api/photos/a.png", LARGE, content_type="image/png")
+    assert (response.status_code, response.json()["error"]) in {(503, "decoder-busy"), (503, "out-of-time")}
+    assert int(response["Retry-After"]) > 0
+    state.check(media, set())
+
+
+def descriptors(process: int | str) -> int:
+    return len(list(Path(f"/proc/{process}/fd").iterdir()))
+
+
+def test_many_threads_at_once() -> None:
+    server = decoding_process()
+    pictures = [picture(40 + number, 30) for number in range(24)]
+    before = descriptors(server), descriptors("self")
+    with ThreadPoolExecutor(12) as pool:
+        found = list(pool.map(outcome, pictures))
+    assert found == [40 + number for number in range(24)]
+    assert decoding.number() == server
+    until(lambda: not children_of(server) and descriptors(server) <= before[0] and descriptors("self") <= before[1])
+
+
+def test_a_fork_decodes_and_so_does_its_parent() -> None:
+    server = decoding_process()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if outcome(SMALL) == 64 else 1)
+    assert outcome(SMALL) == 64
+    assert os.waitpid(child, 0)[1] == 0
+    assert decoding_process() == server
+
+
+def test_a_fork_survives_that_the_process_it_got_is_killed() -> None:
+    os.kill(decoding_process(), signal.SIGKILL)
+    child = os.fork()
+    if child == 0:
+        is_sound = outcome(SMALL) == 64
+        decoding.end()
+        os._exit(0 if is_sound else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert outcome(SMALL) == 64
+
+
+PROGRAM = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from photos import decoding, images
+def inspect(path):
+    with open(path, "rb") as file:
+        images.inspect(file)
+inspect(sys.argv[2])
+print(decoding.number(), flush=True)
+for path in sys.argv[3:]:
+    inspect(path)
+"""
+
+
+@contextmanager
+def a_web_process(tmp_path: Path, *more: bytes) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A process that has decoded one picture, and its decoding process. Then it decodes more, and ends."""
+    paths = []
+    for number, data in enumerate((SMALL, *more)):
+        paths.append(str(tmp_path / str(number)))
+        Path(paths[-1]).write_bytes(data)
+    arguments = [sys.executable, "-c", PROGRAM, str(APP), *paths]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        yield process, int(process.stdout.readline())
+
+
+def is_gone(process: int) -> bool:
+    try:
+        return ") Z " in Path(f"/proc/{process}/stat").read_text()  # where nobody waits for orphans
+    except OSError:
+        return True
+
+
+def test_the_decoding_process_ends_with_the_one_it_works_for(tmp_path: Path) -> None:
+    with a_web_process(tmp_path) as (process, server):
+        assert process.wait(60) == 0
+        assert is_gone(server)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_of_a_process_that_is_killed_in_the_middle(number: signal.Signals, tmp_path: Path) -> None:
+    with large_lane_taken(), a_web_process(tmp_path, LARGE) as (process, server):
+        child = one_at_the_lane(server)
+        process.send_signal(number)
+        process.wait(60)
+        until(lambda: is_gone(server) and is_gone(child))
+
+
+def test_a_terminals_interrupt_is_for_web_alone(tmp_path: Path) -> None:
+    with large_lane_taken(), a_web_process(tmp_path, LARGE) as (process, server):
+        assert os.getsid(server) == server != os.getsid(process.pid)
+        for signal_to_all in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            os.kill(server, signal_to_all)
+        one_at_the_lane(server)  # it goes on
+        process.kill()
+
+
+def test_it_is_given_no_secrets_and_imports_no_framework(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = decoding_process()
+    assert b"SECRET_KEY" not in Path(f"/proc/{server}/environ").read_bytes()
+    code = "import sys; sys.path += sys.argv[1:]; from photos import decoder; print('django' in sys.modules)"
+    command = [sys.executable, "-I", "-S", "-B", "-c", code, *decoding.paths()]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_the_limits_of_a_child(tmp_path: Path) -> None:
+    child = os.fork()
+    if child == 0:
+        os._exit(len(what_is_not_refused(tmp_path)))
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def what_is_not_refused(folder: Path) -> list[str]:
+    (folder / "file").touch()
+    decoder.limit({"wall": 60})
+    found = []
+    for size in (128, 512):  # MiB: more than a small picture may take, more than any
+        try:
+            bytearray(size * MIB)
+            found.append(f"{size} MiB")
+        except MemoryError:
+            _, most = resource.getrlimit(resource.RLIMIT_AS)
+            resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        (folder / "file").write_bytes(b"x")
+        found.append("writing")
+    except OSError:
+        pass
+    if resource.getrlimit(resource.RLIMIT_CPU)[0] > 20:
+        found.append("time")
+    return found
+
+
+def test_processor_time_is_bounded() -> None:
+    child = os.fork()
+    if child == 0:
+        decoder.limit({"wall": 600})
+        resource.setrlimit(resource.RLIMIT_CPU, (1, 2))  # seconds, so that the test is over soon
+        while True:
+            pass
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGXCPU
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"\xff" * 8,
+        FRAME.pack(2, 0) + b"{]",
+        FRAME.pack(2, 0) + b"[]",
+        FRAME.pack(2, 0) + b"{}",
+        FRAME.pack(26, 1) + b'{"width": 1, "height": 1} x',
+        FRAME.pack(27, 4) + b'{"width": -1, "height": 1} RIFF',
+        FRAME.pack(28, 4) + b'{"width": "1", "height": 1} RIFF',
+    ],
+)
+def test_an_answer_that_makes_no_sense_is_not_believed(answer: bytes) -> None:
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(answer)
+        with pytest.raises((decoding.Unavailable, errors.DecoderBusy)):
+            images.picture_of(images.KINDS[0], decoding.received(ours, time.monotonic() + 60))
+
+
+def test_the_position_of_the_file_stays(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(SMALL)
+    with path.open("r+b") as file:
+        images.inspect(file)
+        file.seek(3)
+        images.inspect(file)
+        file.seek(0)
+        assert file.read() == SMALL
+        file.write(b"more")
+        file.flush()
+    assert path.read_bytes() == SMALL + b"more"
