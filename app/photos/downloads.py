@@ -39,7 +39,7 @@ def original(request: HttpRequest, name: str) -> HttpResponseBase:
         raise Http404 from error
     if photo is None:
         raise Http404
-    response = _file(request, photo.original, photo.content_type, f'"{photo.sha256}"')
+    response = _file(request, photo.original, photo.content_type, photo.etag)
     # Shown, not saved; but saved under the photo's name, if somebody does.
     response.headers["Content-Disposition"] = str(content_disposition_header(as_attachment=False, filename=photo.name))
     # Another picture may take this name at any time, so every use asks again; the ETag makes asking cheap.

@@ -28,3 +28,8 @@ class Photo(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def etag(self) -> str:
+        """The strong validator of the original: other bytes, another ETag. RFC 9110, section 8.8.3."""
+        return f'"{self.sha256}"'
