@@ -98,19 +98,25 @@ def _may_look(request: HttpRequest) -> bool:
 
 def _answer(request: HttpRequest, place: str, file: IO[bytes], etag: str, content_type: str) -> HttpResponseBase:
     is_for_nginx = settings.X_ACCEL_PREFIX and not any(name in request.headers for name in _NOT_FOR_NGINX)
-    response = _conditional(request, etag)
-    if response is None and is_for_nginx:
-        response = HttpResponse(headers={"X-Accel-Redirect": settings.X_ACCEL_PREFIX + place})
-    if response is None:
-        response = _bytes(request, file, etag)
-    else:
+    response = _conditional(request, etag) or _content(request, file, etag)
+    if is_for_nginx and _is_plain(request, response):
         file.close()
+        response = HttpResponse(headers={"X-Accel-Redirect": settings.X_ACCEL_PREFIX + place})
     if response.status_code in {200, 206}:
         response.headers["Content-Type"] = content_type
+    else:
+        file.close()
     response.headers["ETag"] = etag
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Content-Security-Policy"] = _SANDBOX
     return response
+
+
+def _is_plain(request: HttpRequest, response: HttpResponseBase) -> bool:
+    """All of the file, or the part that was asked for. For a Range that cannot be had, or is to be ignored, nginx says
+    416, with each header twice.
+    """
+    return response.status_code == (206 if "Range" in request.headers else 200)
 
 
 def _conditional(request: HttpRequest, etag: str) -> HttpResponseBase | None:
@@ -120,12 +126,11 @@ def _conditional(request: HttpRequest, etag: str) -> HttpResponseBase | None:
     return get_conditional_response(request, etag=etag)
 
 
-def _bytes(request: HttpRequest, file: IO[bytes], etag: str) -> HttpResponseBase:
+def _content(request: HttpRequest, file: IO[bytes], etag: str) -> HttpResponseBase:
     size = file.seek(0, 2)
     try:
         window = _window(request, size, etag)
     except _NoSuchRange:
-        file.close()
         return HttpResponse(status=416, headers={"Content-Range": f"bytes */{size}"})
     file.seek(0)
     if window is None:
@@ -143,12 +148,12 @@ class _NoSuchRange(Exception):
 
 
 def _window(request: HttpRequest, size: int, etag: str) -> range | None:
-    """The bytes a Range header asks for, or None for all of them. RFC 9110, section 14.
+    """The bytes a Range header asks for, or None for all of them. RFC 9110, section 14: only GET has ranges.
 
     Several ranges, other units and what cannot be read are answered with the whole file, which is allowed and simple.
     """
     match = _RANGE.fullmatch(request.headers.get("Range", ""))
-    if not match or request.headers.get("If-Range", etag) != etag:
+    if not match or request.method != "GET" or request.headers.get("If-Range", etag) != etag:
         return None
     first, last, suffix = match.groups()
     if suffix is not None:
