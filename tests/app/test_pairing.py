@@ -204,6 +204,20 @@ def test_an_upgraded_stack_sweeps_from_its_first_upload_on(stack_on: StackOn, me
     assert (state.files(media), quarantined(media)) == (before, {"originals/ab/ab12.jpg"})
 
 
+def test_rows_that_move_to_another_database_take_the_id_along(stack_on: StackOn, media: Path, tmp_path: Path) -> None:
+    """As docs/operations.md says."""
+    before, after = stack_on("before", media), stack_on("after", media)
+    before.put("a.jpg")
+    dump = str(tmp_path / "rows.json")
+    command = ["dumpdata", "--natural-foreign", "-e", "contenttypes", "-e", "auth.permission", "-o", dump]
+    assert before.run(*command).returncode == 0
+    assert after.run("loaddata", dump).returncode == 0
+    files = state.files(media)
+    abandoned(media, "originals/ab/ab12.jpg")
+    assert '"level": "error"' not in after.sweep()
+    assert (state.files(media), quarantined(media)) == (files, {"originals/ab/ab12.jpg"})
+
+
 @pytest.mark.parametrize("content", ["", "\n", "x\n", "0" * 32 + "\nx\n", "0" * 31 + "\n", "\x00" * 33, "ä\n"])
 def test_an_id_that_cannot_be_read_stops_the_sweep_and_no_upload(
     ada: User, media: Path, content: str, caplog: pytest.LogCaptureFixture
