@@ -104,9 +104,15 @@ stop_users() { docker stop "${USERS[@]}" >/dev/null; }
 # A backup from before there were ids does not say so itself; that they were saved together does.
 adopt() {
     say "noting that these photos are this database's"
-    quietly "$ROOT/scripts/compose.sh" run --rm --no-deps -T migrate python manage.py adopt_media --yes ||
+    quietly "$ROOT/scripts/compose.sh" run --rm --no-deps -T migrate sh -c "$ADOPT" ||
         warn "that did not work, so nothing is swept; make doctor says what to do"
 }
+
+# The command is the sample project's; one that has none does without.
+# shellcheck disable=SC2016  # a variable there
+ADOPT='
+    commands=$(python manage.py help --commands) || exit
+    ! echo "$commands" | grep -qx adopt_media || exec python manage.py adopt_media --yes'
 
 # Sessions that somebody has open would keep a database from being renamed.
 exchange_databases() {
