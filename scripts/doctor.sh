@@ -241,7 +241,7 @@ look_at_certificate() {
 look_at_library() {
     local web said
     web=$(first_of web) && [[ -n $web ]] || return 0
-    said=$(docker exec "$web" python manage.py adopt_media 2>/dev/null) && fine "photos: $(paste -sd ' ' - <<< "$said")" && return
+    said=$(docker exec "$web" python manage.py adopt_media 2>&1) && fine "photos: $(paste -sd ' ' - <<< "$said")" && return
     case $said in
         *'published files'*)
             problem "photos and database do not show that they belong together, so nothing is swept: $(paste -sd ' ' - <<< "$said")" \
