@@ -43,15 +43,16 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass
-class _Published:
+class Published:
     """What a look at all published files has found."""
 
     files: int = 0
     unknown: list[str] = field(default_factory=list)  # to the database
 
     @property
-    def are_too_many_unknown(self) -> bool:
-        return len(self.unknown) > min(_LEFT_BY_CRASHES, max(_LEFT_BY_A_CRASH, self.files // 10))
+    def left_by_crashes(self) -> int:
+        """So many at most."""
+        return min(_LEFT_BY_CRASHES, max(_LEFT_BY_A_CRASH, self.files // 10))
 
 
 def sweep(age: int, *, has_brake: bool = True) -> list[Path]:
@@ -98,9 +99,9 @@ def _modified(path: Path) -> float:
         return 0.0
 
 
-def look() -> _Published:
+def look() -> Published:
     """At all that is published, which the database is asked about in batches."""
-    found = _Published()
+    found = Published()
     for folder, column in ((storage.ORIGINALS, "original"), (storage.THUMBS, "thumbnail")):
         places = _places(folder)
         while batch := list(islice(places, _BATCH)):
@@ -132,14 +133,16 @@ def _quarantined(age: int, *, has_brake: bool) -> list[str]:
         _log.error("no published file is swept: %s", trouble)
         return []
     published = published or look()
-    if has_brake and published.are_too_many_unknown:
+    # Without those of uploads that are under way.
+    abandoned = [place for place in published.unknown if storage.is_old(_modified(storage.root() / place), age)]
+    if has_brake and len(abandoned) > published.left_by_crashes:
         _log.error(
             "no published file is swept: of %s files %s have no row, more than crashes leave. Rows seem to be missing: "
             "is this the right database, and a recent one? If these files are to go: manage.py sweep --no-brake",
-            *(published.files, len(published.unknown)),
+            *(published.files, len(abandoned)),
         )
         return []
-    taken = [place for place in published.unknown if _taken(place, age, _put_into_quarantine)]
+    taken = [place for place in abandoned if _taken(place, age, _put_into_quarantine)]
     if taken:
         _log.warning(
             "put into quarantine: files without a row", extra={"fields": {"files": len(taken), "first": taken[0]}}

@@ -190,6 +190,32 @@ def test_a_much_older_database_takes_nothing_away(stack_on: StackOn, media: Path
     assert state.files(media) == before
 
 
+@pytest.mark.parametrize(
+    ("known", "unknown", "young", "taken"),
+    [(0, 32, 0, 32), (0, 33, 0, 0), (0, 32, 300, 32), (400, 44, 0, 44), (400, 45, 0, 0)],
+)
+def test_more_files_than_crashes_leave_stop_the_sweep(
+    ada: User, media: Path, known: int, unknown: int, young: int, taken: int
+) -> None:
+    """A tenth of all, or what one crash leaves; those of uploads under way are not among them."""
+    pairing.adopt()
+    rows = [
+        {"name": f"{number}", "original": f"originals/00/{number}.jpg", "thumbnail": f"thumbs/00/{number}.webp"}
+        for number in range(known // 2)
+    ]
+    for row in rows:
+        abandoned(media, row["original"])
+        abandoned(media, row["thumbnail"])
+    Photo.objects.bulk_create(Photo(**row, owner=ada, size=1, width=1, height=1) for row in rows)
+    for number in range(unknown):
+        abandoned(media, f"originals/ab/{number}.jpg")
+    for number in range(young):
+        os.utime(abandoned(media, f"originals/cd/{number}.jpg"))
+    assert len(sweep.sweep(600)) == taken
+    assert len(quarantined(media)) == taken
+    assert len(state.files(media)) == known + unknown + young - taken
+
+
 def test_an_upgraded_stack_sweeps_from_its_first_upload_on(stack_on: StackOn, media: Path) -> None:
     """All its files have rows, and nothing has an id yet."""
     stack = stack_on("stack", media)
