@@ -29,8 +29,9 @@ main() {
     render
     # The file of a body loses its name as soon as it is open, so a nginx that is killed leaves none behind, but for one
     # that it was killed in between. With arguments it is only asked something (-t), perhaps beside a nginx that is
-    # receiving. Not all of the spool, which may be a disk with a lost+found.
-    [ $# -gt 0 ] || [ ! -d "$BODIES" ] || find "$BODIES" -type f -delete
+    # receiving. Not all of the spool, which may be a disk with a lost+found,
+    # and only what has a name as nginx gives it: a folder of this machine may hold other things.
+    [ $# -gt 0 ] || [ ! -d "$BODIES" ] || find "$BODIES" -type f -name '[0-9]*' -delete
     exec nginx -e stderr -c /tmp/nginx/nginx.conf -g 'daemon off;' "$@"
 }
 

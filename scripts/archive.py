@@ -8,6 +8,7 @@ They run it in a container that has the volumes and nothing else (no network, no
     pack KIND SIZE      stdout: the archive; stdin: a dump of SIZE bytes, unless KIND is sqlite
     check               stdin: an archive; print what it holds, or fail with what is wrong with it
     unpack              stdin: an archive; lay it beside what is there; stdout: its dump, unless it is SQLite's
+    library             print whose the files are: the ids of .library-id (app/photos/pairing.py), if there are any
     swap DATABASE       put what was unpacked in the place of what is there, which is kept
     kept                print what a swap has kept, of which nobody has said yet that it is good
     undo DATABASE       put back what was kept
@@ -22,7 +23,10 @@ all else that it makes begin with a dot, which the application and its sweep do 
 
 Each step may be killed at any point, and waits for one that goes on although whoever began it was killed. What a
 restore has come to is told by one folder, `.before-restore` of the media volume: swap() begins by making it, and
-forget() by renaming it.
+forget() by renaming it. While it is there the application sweeps nothing.
+
+An archive says whose its files are (`library` in about.json; those of before that do not): database and files that come
+back together belong together.
 """
 
 import fcntl
@@ -43,6 +47,7 @@ MEDIA = Path("/srv/media")
 DATA = Path("/srv/data")
 PINNED, UNPACKED, KEPT, OVER = ".backup", ".restored", ".before-restore", ".restore-is-over"
 COPY = DATA / PINNED / "database"
+LIBRARY = ".library-id"
 NOT_KEPT = {"incoming"}  # half-received uploads
 ABOUT, SUMS = "about.json", "SHA256SUMS"
 KINDS = {"sqlite": "database.sqlite3", "postgresql": "database.dump"}
@@ -60,6 +65,8 @@ class Refusal(Exception):
 
 
 def pin(database: str = "") -> None:
+    (MEDIA / PINNED).mkdir(exist_ok=True)
+    (MEDIA / PINNED / LIBRARY).write_text(_library())  # before the database, whose id is older than this file
     _link_all()
     if not database:
         return
@@ -85,7 +92,17 @@ def _link_all() -> None:
             continue  # the pin of before: no file changes its content under its name
         except FileNotFoundError:
             continue  # deleted at this moment
-    (MEDIA / PINNED).mkdir(exist_ok=True)
+
+
+def _library(folder: Path | None = None) -> str:
+    try:
+        return ((folder or MEDIA) / LIBRARY).read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def library() -> None:
+    print(_library(), end="")
 
 
 def _files(top: Path) -> Iterator[Path]:
@@ -148,7 +165,8 @@ def pack(kind: str, size: str = "0") -> None:
 
         pinned = list(_files(MEDIA / PINNED))
         about = {"format": FORMAT, "database": kind, "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-        add_bytes(ABOUT, json.dumps(about | {"files": len(pinned)}).encode() + b"\n")
+        more = {"files": len(pinned), "library": _library(MEDIA / PINNED)}
+        add_bytes(ABOUT, json.dumps(about | more).encode() + b"\n")
         if kind == "sqlite":
             with COPY.open("rb") as file:
                 add(KINDS[kind], file, COPY.stat().st_size, time.time())
@@ -244,9 +262,16 @@ def unpack() -> None:
 
 
 def swap(database: str = "") -> None:
-    """Entry by entry: what was goes aside first. For what was not there an empty folder does, so that undo() knows."""
+    """Entry by entry: what was goes aside first. For what was not there an empty folder does, so that undo() knows.
+
+    Whose the files are is said last, when they are there, and the database as well.
+    """
     aside, beside = MEDIA / KEPT, MEDIA / UNPACKED / "media"
     aside.mkdir()
+    if (MEDIA / LIBRARY).exists():
+        (MEDIA / LIBRARY).rename(aside / LIBRARY)
+    else:
+        (aside / LIBRARY).touch()
     for name in sorted({path.name for folder in (MEDIA, beside) for path in folder.iterdir()}):
         if name.startswith("."):
             continue
@@ -261,7 +286,15 @@ def swap(database: str = "") -> None:
         for path in _of_sqlite(database):
             path.rename(DATA / KEPT / path.name)
         (DATA / UNPACKED / "database").rename(database)
+    if ids := _archived_library():
+        (MEDIA / UNPACKED / LIBRARY).write_text(ids)
+        (MEDIA / UNPACKED / LIBRARY).rename(MEDIA / LIBRARY)
     os.sync()
+
+
+def _archived_library() -> str:
+    about = MEDIA / UNPACKED / ABOUT
+    return str(json.loads(about.read_text()).get("library", "")) if about.exists() else ""
 
 
 def _of_sqlite(database: str) -> list[Path]:
@@ -277,6 +310,10 @@ def kept() -> None:
 def undo(database: str = "") -> None:
     for aside in sorted((MEDIA / KEPT).glob("*")):
         place = MEDIA / aside.name
+        if aside.name == LIBRARY and not aside.stat().st_size:  # there was none
+            place.unlink(missing_ok=True)
+            aside.unlink()
+            continue
         if place.is_dir():
             shutil.rmtree(place)
         else:
@@ -311,7 +348,9 @@ def _delete(*names: str) -> None:
                 shutil.rmtree(top / name)
 
 
-STEPS = {step.__name__: step for step in (pin, rows, missing, pack, check, unpack, swap, kept, undo, forget, unpin)}
+STEPS = {
+    step.__name__: step for step in (pin, rows, missing, pack, check, unpack, library, swap, kept, undo, forget, unpin)
+}
 
 if __name__ == "__main__":
     turn = os.open(MEDIA, os.O_RDONLY)

@@ -20,6 +20,7 @@ main() {
         look_at_images
         look_at_containers
         look_at_volumes
+        look_at_library
         look_at_spools
         look_at_certificate
         look_at_disk "$(docker info --format '{{.DockerRootDir}}')"
@@ -233,6 +234,18 @@ look_at_certificate() {
             problem "the certificate in TLS_FOLDER is not good for $CERTIFICATE_DAYS more days: $(head -n 1 <<< "$said")" \
                 "put a new one there (not for a self-signed one), then: scripts/compose.sh restart nginx" ;;
         notAfter=*) fine "certificate: good until $(sed -n 's/^notAfter=//p' <<< "$said")" ;;
+    esac
+}
+
+# Files that no row knows are swept, but only where that database can show that the files are its own.
+look_at_library() {
+    local web said
+    web=$(first_of web) && [[ -n $web ]] || return 0
+    said=$(docker exec "$web" python manage.py adopt_media 2>&1) && fine "photos: $(paste -sd ' ' - <<< "$said")" && return
+    case $said in
+        *'published files'*)
+            problem "photos and database do not show that they belong together, so nothing is swept: $(paste -sd ' ' - <<< "$said")" \
+                "is DATABASE_URL right, and the volume? If they do: docker exec $web python manage.py adopt_media --yes" ;;
     esac
 }
 

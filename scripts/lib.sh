@@ -251,11 +251,16 @@ hold_lock() {
     mkdir -p "$ROOT/var"
     file=$ROOT/var/$(setting COMPOSE_PROJECT_NAME).lock
     has flock || return 0  # macOS has none, and nobody deploys to it
-    [[ -e $file ]] || (umask 0 && : >> "$file")  # root's nightly backup and a person's deploy share it
-    exec 9>>"$file"
+    (umask 022 && : >> "$file") 2>/dev/null || true
+    chmod go-w "$file" 2>/dev/null || true  # one that an older version has made
+    # Root's nightly backup and a person's deploy share it: it belongs to whom the folder does, and to lock it one only
+    # has to read it.
+    [[ $(id -u) != 0 ]] || chown --reference="$ROOT" "$ROOT/var" "$file" || true
+    [[ -r $file ]] || die "$file cannot be read, so nobody knows who else is at work; give it to $(id -un)"
+    exec 9<"$file"
     flock --nonblock 9 || { say "waiting for $(cat "$file")" && (($1 > 0)) && flock --wait "$1" 9; } ||
         die "$(cat "$file") is at work on this stack; wait for it to end"
-    echo "$(basename "$0") (process $$)" > "$file"
+    (echo "$(basename "$0") (process $$)" > "$file") 2>/dev/null || true
 }
 
 # `patiently WHAT SECONDS COMMAND`: until the command succeeds, with a line of progress every ten seconds. Fails when
@@ -350,9 +355,29 @@ database_path() {
 database_address() { setting DATABASE_URL | sed 's/?.*//'; }
 
 need_own_database() {
+    local used
     [[ -n $(database_kind) ]] ||
         die "DATABASE_URL names neither a SQLite database in /srv/data nor the one that this stack has (service db);" \
             "back it up, and restore it, where it is"
+    # Photos of the one and rows of the other would be put together.
+    used=$(docker inspect -f '{{range .Config.Env}}{{println .}}{{end}}' "$(containers_of web | head -n 1)" |
+        sed -n 's/^DATABASE_URL=//p' | without_secrets)
+    [[ $used == "$(setting DATABASE_URL | without_secrets)" ]] ||
+        die "web has the database $used, and DATABASE_URL in $ENV_FILE names another one by now; run: make up"
+}
+
+without_secrets() { sed -e 's#//.*@#//#' -e 's/?.*//'; }
+
+# A volume, or a folder of this machine, that containers of other stacks have as well, running or not.
+refuse_shared() {
+    local others
+    others=$(strangers_with "$1")
+    [[ -z $others ]] || die "$1 is used by other stacks, too ($others); what happens to it happens to them. Nothing was changed"
+}
+
+strangers_with() {
+    docker ps --all --filter "volume=$1" --format '{{.Label "com.docker.compose.project"}} {{.Names}}' |
+        awk -v own="$(setting COMPOSE_PROJECT_NAME)" 'NF == 2 && $1 != own { print $2 }' | paste -sd ' ' -
 }
 
 # A program of PostgreSQL, beside the server, as its owner.

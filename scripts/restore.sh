@@ -22,6 +22,8 @@ main() {
     [[ -n $file ]] || die "which one? make restore FILE=backups/NAME.tar$(latest)"
     [[ -f $ENV_FILE && -n $(containers_of web) ]] || die "there is no stack to restore into; run: make up"
     need_own_database
+    refuse_shared "$(source_of "$(containers_of web | head -n 1)" /srv/media)"
+    refuse_shared "$(source_of "$(containers_of web | head -n 1)" /srv/data)"
     hold_lock 0
     if [[ $file == --undo ]]; then
         undo_killed
@@ -47,6 +49,7 @@ main() {
     archive swap "$DATABASE"
     [[ $KIND == sqlite ]] || exchange_databases
     migrate || die "the database of this backup could not be brought up to date"
+    [[ -n $(archive library) ]] || adopt
     start_users || die "the stack did not become healthy with what was restored"
     STATE=finished
     forget
@@ -97,6 +100,19 @@ users_of_data() {
 }
 
 stop_users() { docker stop "${USERS[@]}" >/dev/null; }
+
+# A backup from before there were ids does not say so itself; that they were saved together does.
+adopt() {
+    say "noting that these photos are this database's"
+    quietly "$ROOT/scripts/compose.sh" run --rm --no-deps -T migrate sh -c "$ADOPT" ||
+        warn "that did not work, so nothing is swept; make doctor says what to do"
+}
+
+# The command is the sample project's; one that has none does without.
+# shellcheck disable=SC2016  # a variable there
+ADOPT='
+    commands=$(python manage.py help --commands) || exit
+    ! echo "$commands" | grep -qx adopt_media || exec python manage.py adopt_media --yes'
 
 # Sessions that somebody has open would keep a database from being renamed.
 exchange_databases() {

@@ -4,12 +4,15 @@ The steps are the system calls that change folders. The n-th one is never done, 
 are fewer. What is there afterwards is all of what was before, or can be brought back, or all of what was restored.
 """
 
+import json
 import os
 import sqlite3
+import sys
+import tarfile
 import traceback
 from collections.abc import Callable
 from contextlib import closing
-from io import StringIO
+from io import BytesIO, StringIO, TextIOWrapper
 from itertools import count
 from pathlib import Path
 
@@ -21,14 +24,20 @@ CALLS = ("mkdir", "rename", "unlink", "rmdir", "link")
 DIED = 9
 MEDIA_BEFORE = {"originals/00/a.jpg": b"a", "originals/01/b.jpg": b"b", "thumbs/00/a.webp": b"small a", "lone": b"1"}
 MEDIA_AFTER = {"originals/00/a.jpg": b"another a", "originals/02/c.jpg": b"c", "previews/c.webp": b"small c"}
+IDS = {
+    "both": (b"1\n", b"2\n"),
+    "an older archive": (b"1\n", b""),
+    "an older stack": (b"", b"2\n"),
+    "neither": (b"", b""),
+}
 DATA_BEFORE = {"db.sqlite3": b"rows", "db.sqlite3-wal": b"more rows", "db.sqlite3-shm": b"an index"}
 DATA_AFTER = {"db.sqlite3": b"restored rows"}
 
 
 class Volumes:
-    """Both of them, with what is there, and beside it what was unpacked."""
+    """Both of them, with what is there, and beside it what was unpacked; and whose the files are said to be."""
 
-    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch, ids: tuple[bytes, bytes]) -> None:
         self.media, self.data = folder / "media", folder / "data"
         self.database = str(self.data / "db.sqlite3")
         patch.setattr(archive, "MEDIA", self.media)
@@ -38,6 +47,12 @@ class Volumes:
         lay(self.data, DATA_BEFORE)
         lay(self.media / archive.UNPACKED / "media", MEDIA_AFTER)
         lay(self.data / archive.UNPACKED, {"database": DATA_AFTER["db.sqlite3"]})
+        self._ids = ids
+        before, after = ids
+        if before:
+            lay(self.media, {archive.LIBRARY: before})
+        about = {"library": after.decode()} if after else {}
+        lay(self.media / archive.UNPACKED, {archive.ABOUT: json.dumps(about).encode()})
 
     @property
     def is_kept(self) -> bool:
@@ -50,16 +65,17 @@ class Volumes:
         archive.undo(self.database)
 
     def check_before(self) -> None:
-        self._check(MEDIA_BEFORE, DATA_BEFORE)
+        self._check(MEDIA_BEFORE, DATA_BEFORE, self._ids[0])
 
     def check_after(self) -> None:
-        self._check(MEDIA_AFTER, DATA_AFTER)
+        self._check(MEDIA_AFTER, DATA_AFTER, self._ids[1])
 
-    def _check(self, media: dict[str, bytes], data: dict[str, bytes]) -> None:
-        """These, and nothing that begins with a dot."""
-        assert held(self.media) == media
+    def _check(self, media: dict[str, bytes], data: dict[str, bytes], ids: bytes) -> None:
+        """These, and nothing else that begins with a dot."""
+        library = {archive.LIBRARY: ids} if ids else {}
+        assert held(self.media) == media | library
         assert held(self.data) == data
-        assert not [path for top in (self.media, self.data) for path in top.glob(".*")]
+        assert {path.name for top in (self.media, self.data) for path in top.glob(".*")} == set(library)
 
 
 def lay(top: Path, files: dict[str, bytes]) -> None:
@@ -100,11 +116,11 @@ def dies(nth: int, action: Callable[[], None]) -> bool:
     return status == DIED
 
 
-@pytest.fixture
-def volumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Volumes]:
+@pytest.fixture(params=IDS)
+def volumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Callable[[], Volumes]:
     """Makes new ones."""
     numbers = count()
-    return lambda: Volumes(tmp_path / str(next(numbers)), monkeypatch)
+    return lambda: Volumes(tmp_path / str(next(numbers)), monkeypatch, IDS[request.param])
 
 
 def test_a_restore_that_goes_well(volumes: Callable[[], Volumes]) -> None:
@@ -174,3 +190,29 @@ def test_a_photo_that_came_and_went_between_two_looks_is_missed(
     monkeypatch.setattr("sys.stdin", StringIO(named))
     archive.missing()
     assert capsys.readouterr().out.splitlines() == ["originals/09/gone.jpg", "thumbs/09/gone.webp"]
+
+
+def test_an_archive_says_whose_its_files_are(
+    volumes: Callable[[], Volumes], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it was before the database was copied: an id that comes later may be of a row that the copy lacks."""
+    there = volumes()
+    archive.library()
+    ids = capsys.readouterr().out
+    Path(there.database).unlink()
+    with closing(sqlite3.connect(there.database)) as database:
+        database.execute("CREATE TABLE photos_photo (original TEXT, thumbnail TEXT)")
+    archive.pin(there.database)
+    (there.media / archive.LIBRARY).write_text("later\n")
+    archive.library()
+    assert capsys.readouterr().out == "later\n"
+    packed = BytesIO()
+    stdout = TextIOWrapper(packed)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stdout)
+        archive.pack("sqlite")
+    with tarfile.open(fileobj=BytesIO(packed.getvalue())) as tar:
+        about = tar.extractfile(archive.ABOUT)
+        assert about
+        assert json.loads(about.read())["library"] == ids
+        assert f"media/{archive.LIBRARY}" not in tar.getnames()

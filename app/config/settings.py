@@ -32,6 +32,8 @@ UPLOAD_SECONDS = 50
 # Files are locked while a request works on them, so this only has to outlast the moment between creating and locking.
 SWEEP_AGE = env.seconds("SWEEP_AGE", 600)
 SWEEP_INTERVAL = env.seconds("SWEEP_INTERVAL", 600)  # between sweeps that uploads start on the side
+# Published files that no row knows are kept for so long before they are deleted: the database may have been wrong.
+SWEEP_QUARANTINE = env.seconds("SWEEP_QUARANTINE", 7 * 24 * 3600)
 
 # --- Application ------------------------------------------------------------------------------------------------------
 

@@ -1,9 +1,12 @@
 """Originals and thumbnails, after the question whether this visitor may look.
 
 With nginx in front (X_ACCEL_PREFIX set) the answer is empty and names an internal location; nginx sends the bytes,
-with ranges and caching. Without, Django sends them itself, with single ranges. The headers that make a stranger's
-file harmless are the same either way, but nginx passes on only a few of an empty answer's headers: its location for
-originals has to repeat the policy and nosniff.
+with ranges. Without, Django sends them itself, with single ranges. The headers that make a stranger's file harmless are
+the same either way, but nginx passes on only a few of an empty answer's headers: its location for originals has to
+repeat the policy, nosniff and the ETag.
+
+Conditions (RFC 9110, section 13) are judged here, by the ETag, which changes with the content. There is no
+Last-Modified: a photo can be replaced twice in a second, and a date would not tell.
 """
 
 import re
@@ -19,13 +22,16 @@ from django.views.decorators.http import require_safe
 from knox.auth import TokenAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 
-from photos import images, names, storage
+from photos import images, names, quarantine, storage
 from photos.errors import BadName
 from photos.models import Photo
 from photos.permissions import may_look
 
 # Even if a browser could be made to take a picture for a page, that page may do nothing.
 _SANDBOX = "default-src 'none'; sandbox"
+# nginx would judge these by a date and an ETag that it does not have, and say 412; so Django sends the bytes.
+_NOT_FOR_NGINX = ("If-Match", "If-Unmodified-Since")
+_LOOKS = 3  # for a photo whose file is gone when it is opened: it was replaced meanwhile
 _RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{0,18})|-([0-9]{1,18}))")
 
 
@@ -33,13 +39,8 @@ _RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{0,18})|-([0-9]{1,18}))")
 def original(request: HttpRequest, name: str) -> HttpResponseBase:
     if not _may_look(request):
         return redirect_to_login(request.get_full_path())
-    try:
-        photo = Photo.objects.filter(name=names.clean(name)).first()
-    except BadName as error:
-        raise Http404 from error
-    if photo is None:
-        raise Http404
-    response = _file(request, photo.original, photo.content_type, f'"{photo.sha256}"')
+    photo, file = _photo_and_file(name)
+    response = _answer(request, photo.original, file, photo.etag, photo.content_type)
     # Shown, not saved; but saved under the photo's name, if somebody does.
     response.headers["Content-Disposition"] = str(content_disposition_header(as_attachment=False, filename=photo.name))
     # Another picture may take this name at any time, so every use asks again; the ETag makes asking cheap.
@@ -47,17 +48,42 @@ def original(request: HttpRequest, name: str) -> HttpResponseBase:
     return response
 
 
+def _photo_and_file(name: str) -> tuple[Photo, IO[bytes]]:
+    """Raises Http404."""
+    try:
+        name = names.clean(name)
+    except BadName as error:
+        raise Http404 from error
+    for _ in range(_LOOKS):
+        photo = Photo.objects.filter(name=name).first()
+        if photo is None:
+            break
+        if file := _opened(photo.original):
+            return photo, file
+    raise Http404
+
+
 @require_safe
 def thumbnail(request: HttpRequest, place: str) -> HttpResponseBase:
     if not _may_look(request):
         return redirect_to_login(request.get_full_path())
-    if not Photo.objects.filter(thumbnail=place).exists():
+    is_current = Photo.objects.filter(thumbnail=place).exists()
+    # The page that named it may be a moment old.
+    file = _opened(place) if is_current else storage.opened_outdated(place)
+    if file is None:
         raise Http404
-    response = _file(request, place, images.THUMBNAIL_TYPE, f'"{place}"')
+    response = _answer(request, place, file, f'"{place}"', images.THUMBNAIL_TYPE)
     scope = "public" if settings.GALLERY_PUBLIC else "private"
     # A new picture's thumbnail gets a new address, so this one never changes.
     response.headers["Cache-Control"] = f"{scope}, max-age=31536000, immutable"
     return response
+
+
+def _opened(place: str) -> IO[bytes] | None:
+    """A file that a row names: where it should be, or still is, or is again if it was in quarantine."""
+    if file := storage.opened(place) or storage.opened_outdated(place):
+        return file
+    return storage.opened(place) if quarantine.restore(place) else None
 
 
 def _may_look(request: HttpRequest) -> bool:
@@ -70,30 +96,41 @@ def _may_look(request: HttpRequest) -> bool:
         return False
 
 
-def _file(request: HttpRequest, place: str, content_type: str, etag: str) -> HttpResponseBase:
-    response: HttpResponseBase
-    if settings.X_ACCEL_PREFIX:
+def _answer(request: HttpRequest, place: str, file: IO[bytes], etag: str, content_type: str) -> HttpResponseBase:
+    is_for_nginx = settings.X_ACCEL_PREFIX and not any(name in request.headers for name in _NOT_FOR_NGINX)
+    response = _conditional(request, etag) or _content(request, file, etag)
+    if is_for_nginx and _is_plain(request, response):
+        file.close()
         response = HttpResponse(headers={"X-Accel-Redirect": settings.X_ACCEL_PREFIX + place})
+    if response.status_code in {200, 206}:
+        response.headers["Content-Type"] = content_type
     else:
-        # True to the If-* headers: 304 when the client has it already, 412, or None for "send it".
-        response = get_conditional_response(request, etag=etag) or _bytes(request, place, etag)
-        response.headers["ETag"] = etag
-    response.headers["Content-Type"] = content_type
+        file.close()
+    response.headers["ETag"] = etag
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Content-Security-Policy"] = _SANDBOX
     return response
 
 
-def _bytes(request: HttpRequest, place: str, etag: str) -> HttpResponseBase:
-    try:
-        file = (storage.root() / place).open("rb")
-    except FileNotFoundError as error:  # replaced or taken away since the row was read
-        raise Http404 from error
+def _is_plain(request: HttpRequest, response: HttpResponseBase) -> bool:
+    """All of the file, or the part that was asked for. For a Range that cannot be had, or is to be ignored, nginx says
+    416, with each header twice.
+    """
+    return response.status_code == (206 if "Range" in request.headers else 200)
+
+
+def _conditional(request: HttpRequest, etag: str) -> HttpResponseBase | None:
+    """304 when the client has it already, 412 when it wants another one, or None for "send it"."""
+    # To be ignored where there is no date to compare with (RFC 9110, section 13.1.4); Django would say 412.
+    request.META.pop("HTTP_IF_UNMODIFIED_SINCE", None)
+    return get_conditional_response(request, etag=etag)
+
+
+def _content(request: HttpRequest, file: IO[bytes], etag: str) -> HttpResponseBase:
     size = file.seek(0, 2)
     try:
         window = _window(request, size, etag)
     except _NoSuchRange:
-        file.close()
         return HttpResponse(status=416, headers={"Content-Range": f"bytes */{size}"})
     file.seek(0)
     if window is None:
@@ -111,12 +148,12 @@ class _NoSuchRange(Exception):
 
 
 def _window(request: HttpRequest, size: int, etag: str) -> range | None:
-    """The bytes a Range header asks for, or None for all of them. RFC 9110, section 14.
+    """The bytes a Range header asks for, or None for all of them. RFC 9110, section 14: only GET has ranges.
 
     Several ranges, other units and what cannot be read are answered with the whole file, which is allowed and simple.
     """
     match = _RANGE.fullmatch(request.headers.get("Range", ""))
-    if not match or request.headers.get("If-Range", etag) != etag:
+    if not match or request.method != "GET" or request.headers.get("If-Range", etag) != etag:
         return None
     first, last, suffix = match.groups()
     if suffix is not None:

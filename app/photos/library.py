@@ -4,8 +4,11 @@
     out:  row deleted, committed             ->  files removed  ->  204
 
 So a row always has its files, and the worst a crash leaves behind is a file without a row, which sweep.py removes.
-Replacing is both at once: new files, then the row points to them, then the old files go. No file changes its content
-under a name that a row has.
+Replacing is both at once: new files, then the row points to them, then the old files go; whoever was told their names
+just before finds them for some minutes (storage.retire). No file changes its content under a name that a row has.
+
+A file is taken away on the word of this database, which has to show first that it belongs to the media folder
+(pairing.py). If it cannot, the file stays where it is.
 
 Knows the database, storage.py and images.py; no HTTP. Everything raised is a Problem, or a broken machine's OSError or
 DatabaseError.
@@ -20,8 +23,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from django.db import DatabaseError, IntegrityError, transaction
 
-from photos import deadline, images, names, storage
-from photos.errors import EmptyBody, NameTaken, NotOwner
+from photos import deadline, images, names, pairing, quarantine, storage
+from photos.errors import EmptyBody, NameTaken, NotOwner, Problem
 from photos.models import Photo
 from photos.storage import Incoming
 
@@ -46,6 +49,11 @@ class _Shelved:
         self.upload.keep()
         self.thumbnail.keep()
 
+    @property
+    def is_kept(self) -> bool:
+        """Otherwise no commit was begun, and who holds the files discards them."""
+        return self.upload.is_kept
+
 
 def put(owner: "User", name: str, upload: Incoming) -> tuple[Photo, bool]:
     """Store `upload` as the photo called `name`, in place of the owner's photo of that name if there is one.
@@ -58,7 +66,7 @@ def put(owner: "User", name: str, upload: Incoming) -> tuple[Photo, bool]:
         shelved = _shelve(upload, files)
         photo, is_new, outdated = _committed([shelved], lambda: _insert_or_update(owner, name, shelved))
     for place in outdated:
-        storage.remove(place)
+        storage.retire(place)
     _log_stored(photo)
     return photo, is_new
 
@@ -81,9 +89,10 @@ def delete(owner: "User", name: str) -> None:
     with transaction.atomic(durable=True):
         photo = Photo.objects.select_for_update().get(name=name)
         _refuse_foreign_photo(owner, photo)
+        outdated = _not_needed_without(photo)
         photo.delete()
-    storage.remove(photo.original)
-    storage.remove(photo.thumbnail)
+    for place in outdated:
+        storage.remove(place)
     _log.info("photo deleted", extra={"fields": {"photo": photo.name}})
 
 
@@ -104,6 +113,7 @@ def _shelve(upload: Incoming, files: ExitStack) -> _Shelved:
         raise EmptyBody("The file is empty. Choose another one.")
     upload.flush()
     picture = images.inspect(upload.file, deadline.left())
+    pairing.announce()
     thumbnail = files.enter_context(Incoming())
     thumbnail.write(picture.thumbnail)
     return _Shelved(
@@ -125,7 +135,8 @@ def _committed(shelved: Sequence[_Shelved], write_rows: Callable[[], _Result]) -
     """Run `write_rows` in one transaction, again if another request took one of its names in between.
 
     From just before the commit the files are nobody's to discard: a commit can succeed and still raise (a lost
-    connection, a worker told to exit). When it did fail, the files go; when nobody can tell, the sweep finds out later.
+    connection, a worker told to exit). When the database says that it did fail, the files go into quarantine, because
+    another one may be answering now; when nobody can tell, the sweep finds out later.
     """
     for _ in range(_ATTEMPTS):
         try:
@@ -137,23 +148,30 @@ def _committed(shelved: Sequence[_Shelved], write_rows: Callable[[], _Result]) -
         except IntegrityError:
             continue  # only where two transactions can insert at once: on PostgreSQL, not on SQLite
         except DatabaseError:
-            _discard_unless_rows(shelved)
+            _put_aside_unless_rows(shelved)
             raise
         return result
-    _discard_unless_rows(shelved)
+    _put_aside_unless_rows(shelved)
     raise NameTaken("Others are taking this name at this very moment. Try again, or use another name.")
 
 
-def _discard_unless_rows(shelved: Iterable[_Shelved]) -> None:
+def _put_aside_unless_rows(shelved: Iterable[_Shelved]) -> None:
+    kept = [item.columns for item in shelved if item.is_kept]
     try:
-        places = [item.columns["original"] for item in shelved]
-        is_committed = Photo.objects.filter(original__in=places).exists()
+        if Photo.objects.filter(original__in=[columns["original"] for columns in kept]).exists() or pairing.trouble():
+            return
     except DatabaseError:
         return
-    if not is_committed:
-        for item in shelved:
-            storage.remove(str(item.columns["original"]))
-            storage.remove(str(item.columns["thumbnail"]))
+    for columns in kept:
+        _put_aside(str(columns["original"]))
+        _put_aside(str(columns["thumbnail"]))
+
+
+def _put_aside(place: str) -> None:
+    try:
+        quarantine.put(place)
+    except (OSError, Problem) as error:
+        _log.warning("cannot put %s into quarantine, the sweep will try again: %s", place, error)
 
 
 def _insert_or_update(owner: "User", name: str, shelved: _Shelved) -> tuple[Photo, bool, list[str]]:
@@ -162,11 +180,19 @@ def _insert_or_update(owner: "User", name: str, shelved: _Shelved) -> tuple[Phot
     if photo is None:
         return Photo.objects.create(name=name, owner=owner, **shelved.columns), True, []
     _refuse_foreign_photo(owner, photo)
-    outdated = [photo.original, photo.thumbnail]
+    outdated = _not_needed_without(photo)
     for column, value in shelved.columns.items():
         setattr(photo, column, value)
     photo.save()
     return photo, False, outdated
+
+
+def _not_needed_without(photo: Photo) -> list[str]:
+    """Its files, to be taken away after the commit. Asked before that: who cannot be asked cannot delete, either."""
+    if trouble := pairing.trouble():
+        _log.warning("the files of %s stay where they are: %s", photo.name, trouble)
+        return []
+    return [photo.original, photo.thumbnail]
 
 
 def _insert_under_free_name(owner: "User", name: str, shelved: _Shelved) -> Photo:

@@ -28,3 +28,17 @@ class Photo(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def etag(self) -> str:
+        """The strong validator of the original: other bytes, another ETag. RFC 9110, section 8.8.3."""
+        return f'"{self.sha256}"'
+
+
+class Library(models.Model):
+    """One row: the id by which this database shows that it belongs to a media folder. See pairing.py."""
+
+    identity = models.CharField(max_length=32, help_text="random, in lower-case hexadecimal; never changes")
+
+    def __str__(self) -> str:
+        return self.identity

@@ -5,6 +5,10 @@ Below MEDIA_ROOT:
     incoming/<random>                 being written; a crash may leave some, the sweep takes them
     originals/<xx>/<random>.<suffix>  as uploaded
     thumbs/<xx>/<random>.webp
+    .outdated/<random>.<suffix>       of photos replaced just now, for whoever was told the old name
+    .quarantine/...                   published files that no row knows (quarantine.py)
+    .library-id                       whose files these are (pairing.py)
+    .last-sweep                       when the last sweep was (sweep.py)
 
 A file is written in `incoming`, synced, renamed to its final name and the folder synced, so a final name never shows
 half a file, not even after a power cut. All names are random; nothing a client sends becomes part of a path.
@@ -20,6 +24,7 @@ import fcntl
 import hashlib
 import logging
 import os
+import time
 import uuid
 import weakref
 from collections.abc import Iterator
@@ -33,10 +38,15 @@ from photos.errors import DiskFull, StorageUnavailable
 
 CHUNK = 256 * 1024  # bytes read and written at a time: few system calls, little memory
 INCOMING, ORIGINALS, THUMBS = "incoming", "originals", "thumbs"
+OUTDATED = ".outdated"
+# Between Django's answer and nginx's open() lie milliseconds; nginx itself waits 70 s for anything (nginx/proxy.conf).
+OUTDATED_AGE = 120  # seconds
+_TIDY_INTERVAL = 30.0  # seconds between two looks of one process at what is outdated
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # Mounted read-only (by an administrator, or by the kernel after an error), another user's, or broken.
 _NO_WRITING = {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 _log = logging.getLogger(__name__)
+_next_tidying = 0.0  # monotonic
 
 
 def root() -> Path:
@@ -44,7 +54,7 @@ def root() -> Path:
 
 
 @contextlib.contextmanager
-def _disk_trouble_is_a_problem() -> Iterator[None]:
+def disk_trouble_is_a_problem() -> Iterator[None]:
     """Turns the errors of a disk that is full, or cannot be written, into Problems; the others are bugs."""
     try:
         yield
@@ -68,13 +78,14 @@ class Incoming:
         folder = root() / INCOMING
         path = folder / uuid.uuid4().hex
         self.size = 0
+        self.is_kept = False
         self._hash = hashlib.sha256()
-        with _disk_trouble_is_a_problem():
-            _make_folder(folder)
+        with disk_trouble_is_a_problem():
+            make_folder(folder)
             # Readable for all: nginx serves originals under another user id.
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         # Also runs when the object is forgotten, as Django's multipart parser does with a file it fails to finish.
-        self._discard = weakref.finalize(self, _unlink, path)
+        self._discard = weakref.finalize(self, _unlink_own, path, os.getpid())
         self.file: IO[bytes] = os.fdopen(descriptor, "w+b")
         self._path = path
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -84,14 +95,14 @@ class Incoming:
         return self._hash.hexdigest()
 
     def write(self, data: bytes) -> None:
-        with _disk_trouble_is_a_problem():
+        with disk_trouble_is_a_problem():
             self.file.write(data)
         self._hash.update(data)
         self.size += len(data)
 
     def flush(self) -> None:
         """Make what was written visible to readers of `file`, which is left at its start."""
-        with _disk_trouble_is_a_problem():
+        with disk_trouble_is_a_problem():
             self.file.seek(0)  # writes out the buffer
 
     def publish(self, folder: str, suffix: str) -> str:
@@ -99,20 +110,29 @@ class Incoming:
         stem = uuid.uuid4().hex
         place = f"{folder}/{stem[:2]}/{stem}{suffix}"
         final = root() / place
-        with _disk_trouble_is_a_problem():
+        with disk_trouble_is_a_problem():
             self.file.flush()
             os.fsync(self.file.fileno())
-            _make_folder(final.parent)
+            make_folder(final.parent)
+            make_folder(root() / OUTDATED)  # now, because what is retired must not fail any more
             os.rename(self._path, final)  # noqa: PTH104 - pathlib's would hide that this is the system call
             self._discard.detach()
-            self._discard = weakref.finalize(self, _unlink, final)
+            self._discard = weakref.finalize(self, _unlink_own, final, os.getpid())
             self._path = final
-            _sync_folder(final.parent)
+            sync_folder(final.parent)
         return place
+
+    def link(self, final: Path, *, replace: bool) -> None:
+        """Give the file another name besides, or this one in place of its own. Raises FileExistsError, or OSError."""
+        if replace:
+            os.replace(self._path, final)  # noqa: PTH105 - as above
+        else:
+            os.link(self._path, final)
 
     def keep(self) -> None:
         """From here on the file is not this object's to discard."""
         self._discard.detach()
+        self.is_kept = True
 
     def discard(self) -> None:
         """Remove the file. Harmless when it was discarded or kept before."""
@@ -138,6 +158,78 @@ def remove(place: str) -> None:
     _unlink(root() / place)
 
 
+def retire(place: str) -> None:
+    """Take a published file away whose photo has another one now, but not from those who were told its name already.
+
+    nginx opens a file some moments after Django has named it, and then looks here as well. Nothing is synced: after a
+    power cut the file may be under either name, and goes from each in the end.
+    """
+    aside = root() / OUTDATED / place.rpartition("/")[2]
+    try:
+        os.link(root() / place, aside)
+        os.utime(aside)  # from now on
+    except OSError as error:
+        _log.warning("cannot put %s aside, so it goes at once: %s", place, error)
+    remove(place)
+    tidy_if_due()
+
+
+def opened(place: str) -> IO[bytes] | None:
+    """A published file, or None if it is not there."""
+    try:
+        return (root() / place).open("rb")
+    except FileNotFoundError:
+        return None
+
+
+def opened_outdated(place: str) -> IO[bytes] | None:
+    """One that was published there until it was retired, some moments ago."""
+    return opened(f"{OUTDATED}/{place.rpartition('/')[2]}")
+
+
+def tidy_if_due() -> None:
+    global _next_tidying  # noqa: PLW0603 - a note of this process's, which two threads may both overwrite
+    if time.monotonic() >= _next_tidying:
+        _next_tidying = time.monotonic() + _TIDY_INTERVAL
+        tidy(OUTDATED_AGE)
+
+
+def tidy(age: int) -> None:
+    """Remove what has been outdated for `age` seconds."""
+    with contextlib.suppress(FileNotFoundError):
+        for path in (root() / OUTDATED).iterdir():
+            if is_old(path.stat().st_mtime, age):
+                _unlink(path)
+
+
+def is_old(modified: float, age: float) -> bool:
+    """Whether a file's time is more than `age` seconds ago. One that is as far in the future was written by a clock
+    gone wrong, and the file would otherwise stay young until that day.
+    """
+    return abs(time.time() - modified) > age
+
+
+def write_whole(name: str, content: str, *, replace: bool) -> bool:
+    """A small file in the media folder, durably, all of it or nothing. False: there is one, which was left as it is."""
+    final = root() / name
+    with Incoming() as incoming:
+        incoming.write(content.encode())
+        incoming.flush()
+        os.fsync(incoming.file.fileno())
+        try:
+            incoming.link(final, replace=replace)
+        except FileExistsError:
+            return False
+    sync_folder(root())
+    return True
+
+
+def _unlink_own(path: Path, process: int) -> None:
+    """A forked process has copies of its parent's objects, but the parent's uploads are none of its business."""
+    if os.getpid() == process:
+        _unlink(path)
+
+
 def _unlink(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
@@ -145,16 +237,16 @@ def _unlink(path: Path) -> None:
         _log.warning("cannot remove %s, the sweep will try again: %s", path, error)
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
     """Create the folder, and make its entry in the one above durable: syncing a file does not sync the way to it."""
     if folder.is_dir():
         return
-    _make_folder(folder.parent)
+    make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
-    _sync_folder(folder.parent)
+    sync_folder(folder.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

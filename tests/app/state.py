@@ -7,9 +7,9 @@ from photos.models import Photo
 
 
 def files(media: Path) -> set[str]:
-    """Every file below the media folder, relative to it, but for the sweep's own stamp."""
-    found = {path.relative_to(media).as_posix() for path in media.rglob("*") if path.is_file()}
-    return found - {".last-sweep"}
+    """Every file below the media folder, relative to it, but for what begins with a dot, which is nobody's photo."""
+    found = (path.relative_to(media) for path in media.rglob("*") if path.is_file())
+    return {path.as_posix() for path in found if not path.parts[0].startswith(".")}
 
 
 def check(media: Path, names: set[str] | None = None) -> None:

@@ -1,12 +1,19 @@
+import hashlib
+import os
+import threading
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connections
 from django.test import Client
 from pytest_django import Settings
 
+from photos import library, storage, sweep
 from photos.models import Photo
+from tests.app import state
 from tests.app.pictures import picture
 
 JPEG = picture(64, 48)
@@ -86,6 +93,113 @@ def test_a_range_of_what_it_was_is_not_mixed_with_what_it_is(client: Client, pho
     assert (response.status_code, data) == (200, JPEG)
 
 
+SHA256 = f'"{hashlib.sha256(JPEG).hexdigest()}"'
+# Asked of a photo -> answered by Django alone; behind nginx, None: nginx is told which file to send.
+CONDITIONS: list[tuple[dict[str, str], int, int | None]] = [
+    ({"If_None_Match": SHA256}, 304, 304),
+    ({"If_None_Match": f'"x", W/{SHA256}'}, 304, 304),
+    ({"If_None_Match": "*"}, 304, 304),
+    ({"If_None_Match": '"x"'}, 200, None),
+    ({"If_Match": SHA256}, 200, 200),
+    ({"If_Match": "*"}, 200, 200),
+    ({"If_Match": '"x"'}, 412, 412),
+    ({"If_Match": f"W/{SHA256}"}, 412, 412),
+    ({"If_Match": SHA256, "Range": "bytes=0-9"}, 206, 206),
+    ({"If_Modified_Since": "Fri, 01 Jan 2100 00:00:00 GMT"}, 200, None),
+    ({"If_Unmodified_Since": "Thu, 01 Jan 1998 00:00:00 GMT"}, 200, 200),
+    ({"Range": "bytes=0-9", "If_Range": SHA256}, 206, None),
+    ({"Range": "bytes=0-9", "If_Range": '"x"'}, 200, 200),
+    ({"Range": "bytes=0-9", "If_Range": "Fri, 01 Jan 2100 00:00:00 GMT"}, 200, 200),
+    ({"Range": "bytes=0-9"}, 206, None),
+    ({"Range": "bytes=999999-"}, 416, 416),
+    ({"Range": "bytes=9-1"}, 200, 200),
+    ({"Range": "bytes=0-1,4-5"}, 200, 200),
+]
+
+
+@pytest.mark.parametrize(("asked", "alone", "behind"), CONDITIONS, ids=str)
+def test_conditions_are_judged_by_the_content_and_not_by_nginx(
+    client: Client, photo: Photo, settings: Settings, asked: dict[str, str], alone: int, behind: int | None
+) -> None:
+    for prefix, status in (("", alone), ("/_originals/", behind)):
+        settings.X_ACCEL_PREFIX = prefix
+        response, data = get(client, urls(photo)[0], **asked)
+        assert (response.status_code, response.headers["ETag"]) == (status or 200, SHA256)
+        assert ("X-Accel-Redirect" in response.headers) is (status is None)
+        assert data == ({200: JPEG, 206: JPEG[:10]}.get(status, b"") if status else b"")
+        assert "Last-Modified" not in response.headers
+        assert response.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
+
+
+@pytest.mark.parametrize("prefix", ["", "/_originals/"])
+def test_a_photo_is_there_all_the_time_while_it_is_replaced(
+    ada: User, media: Path, settings: Settings, prefix: str
+) -> None:
+    """What nginx is told to open is there, or was a moment ago and is where nginx looks next."""
+    settings.X_ACCEL_PREFIX = prefix
+    versions = {f'"{hashlib.sha256(data).hexdigest()}"': data for data in (picture(size, 9) for size in range(20, 26))}
+    seen: list[tuple[int, bool]] = []
+    is_over = threading.Event()
+
+    def sent(response: Any) -> Any:
+        if not (target := response.headers.get("X-Accel-Redirect")):
+            return response.getvalue()
+        place = target.removeprefix(prefix)
+        try:
+            return (media / place).read_bytes()
+        except FileNotFoundError:
+            return (media / ".outdated" / Path(place).name).read_bytes()
+
+    def ask() -> None:
+        try:
+            while not is_over.is_set():
+                with closing(Client().get("/photos/a.jpg")) as response:
+                    is_right = response.status_code == 200 and sent(response) == versions[response.headers["ETag"]]
+                    seen.append((response.status_code, is_right))
+        finally:
+            connections.close_all()
+
+    def put(data: bytes) -> None:
+        with storage.Incoming() as incoming:
+            incoming.write(data)
+            library.put(ada, "a.jpg", incoming)
+
+    put(picture(20, 9))
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for data in 20 * list(versions.values()):
+            put(data)
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join()
+    assert set(seen) == {(200, True)}
+    state.check(media, {"a.jpg"})
+
+
+def test_the_thumbnail_of_a_photo_just_replaced_is_there_for_a_while(api: Client, photo: Photo, media: Path) -> None:
+    """A page that was loaded a moment before names it."""
+    before = urls(photo)[1]
+    assert api.put(f"/api/photos/{photo.name}", picture(9, 9), content_type="image/jpeg").status_code == 200
+    assert get(api, before)[0].status_code == 200
+    storage.tidy(0)
+    assert get(api, before)[0].status_code == 404
+    state.check(media)
+
+
+def test_what_was_replaced_goes_by_itself(api: Client, photo: Photo, media: Path) -> None:
+    """After two minutes, with the next upload that replaces one or the next sweep."""
+    assert api.put(f"/api/photos/{photo.name}", picture(9, 9), content_type="image/jpeg").status_code == 200
+    assert len(list((media / ".outdated").iterdir())) == 2
+    sweep.sweep(600)
+    for path in (media / ".outdated").iterdir():
+        os.utime(path, (1, 1))
+    sweep.sweep(600)
+    assert list((media / ".outdated").iterdir()) == []
+
+
 def test_nginx_sends_the_file_if_there_is_one(client: Client, photo: Photo, settings: Settings) -> None:
     settings.X_ACCEL_PREFIX = "/_originals/"
     for url, place in zip(urls(photo), (photo.original, photo.thumbnail), strict=True):
@@ -131,7 +245,9 @@ def test_where_there_is_nothing(client: Client, transactional_db: None, url: str
 
 
 def test_a_head_has_the_length(client: Client, photo: Photo) -> None:
-    with closing(client.head(urls(photo)[0])) as response:
+    """Of the whole, whatever part it asks for."""
+    with closing(client.head(urls(photo)[0], headers={"Range": "bytes=0-9"})) as response:
+        assert response.status_code == 200
         assert response.headers["Content-Length"] == str(SIZE)
 
 

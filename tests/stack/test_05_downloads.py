@@ -8,7 +8,8 @@ import pytest
 import requests
 from PIL import Image
 
-from tests.stack.pictures import Picture
+from tests.stack.faults import in_background
+from tests.stack.pictures import Picture, sized
 from tests.stack.stack import Stack
 from tests.stack.wire import Request, exchange
 
@@ -45,10 +46,45 @@ def test_an_original(
     assert answer.headers["Server"] == "nginx"  # without its version
 
 
-@pytest.mark.parametrize("header", ["ETag", "Last-Modified", "X-Frame-Options", "Cross-Origin-Opener-Policy"])
-def test_each_header_comes_once(anonymous: requests.Session, stack: Stack, stored: dict[str, str], header: str) -> None:
-    answer = anonymous.get(stack.url + stored["url"], timeout=20)
-    assert len(answer.raw.headers.getlist(header)) == 1
+ONCE = ["ETag", "X-Frame-Options", "Cross-Origin-Opener-Policy", "Content-Security-Policy", "X-Content-Type-Options"]
+
+
+@pytest.mark.parametrize(
+    "asked", [{}, {"Range": "bytes=0-9"}, {"Range": "bytes=99999999-"}, {"If-Match": '"x"'}], ids=str
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("address", ["url", "thumbnail"])
+def test_each_header_comes_once(
+    anonymous: requests.Session,
+    stack: Stack,
+    stored: dict[str, str],
+    address: str,
+    method: str,
+    asked: dict[str, str],
+) -> None:
+    """Whatever the status; and no date, which would not tell one version from the next."""
+    answer = anonymous.request(method, stack.url + stored[address], headers=asked, timeout=20)
+    wanted = ONCE[1:] if answer.status_code == 416 else ONCE
+    assert {name: len(answer.raw.headers.getlist(name)) for name in wanted} == dict.fromkeys(wanted, 1)
+    assert answer.headers["Content-Security-Policy"] == NEVER_A_PAGE
+    assert "Last-Modified" not in answer.headers
+
+
+@pytest.mark.parametrize("address", ["url", "thumbnail"])
+@pytest.mark.parametrize("accept", ["text/html", "*/*"])
+def test_where_nginx_cannot_send_the_file_its_answer_is_as_guarded_as_any(
+    anonymous: requests.Session, stack: Stack, api: requests.Session, photo: Picture, address: str, accept: str
+) -> None:
+    """After Django's answer, which nginx does not pass on: a file that Django may open, and nginx may not."""
+    facts = api.put(f"{stack.url}/api/photos/closed.jpg", data=photo.content, timeout=20).json()
+    place = "/srv/media/" + stack.probe("photo", "closed.jpg")["original" if address == "url" else "thumbnail"]
+    stack.exec("gunicorn", "chmod", "600", place)
+    try:
+        answer = anonymous.get(stack.url + facts[address], headers={"Accept": accept}, timeout=20)
+    finally:
+        stack.exec("gunicorn", "chmod", "644", place)
+    assert answer.status_code == 403
+    assert {name: len(answer.raw.headers.getlist(name)) for name in ONCE[1:]} == dict.fromkeys(ONCE[1:], 1)
 
 
 @pytest.mark.parametrize(
@@ -73,15 +109,77 @@ def test_a_part_that_is_not_there(stack: Stack, anonymous: requests.Session, sto
     assert answer.status_code == 416
 
 
-@pytest.mark.parametrize(
-    ("answer_header", "question"), [("ETag", "If-None-Match"), ("Last-Modified", "If-Modified-Since")]
-)
-def test_what_the_browser_has_is_not_sent_again(
-    stack: Stack, anonymous: requests.Session, stored: dict[str, str], answer_header: str, question: str
+# What a client asks of a photo whose ETag is {} -> what it is answered. An hour ago and in a year: dates tell nothing.
+CONDITIONS = [
+    ({"If-None-Match": "{}"}, 304),
+    ({"If-None-Match": "W/{}"}, 304),
+    ({"If-None-Match": '"x", {}'}, 304),
+    ({"If-None-Match": "*"}, 304),
+    ({"If-None-Match": '"x"'}, 200),
+    ({"If-Modified-Since": "Fri, 01 Jan 2100 00:00:00 GMT"}, 200),
+    ({"If-Modified-Since": "Fri, 01 Jan 2100 00:00:00 GMT", "If-None-Match": '"x"'}, 200),
+    ({"If-Match": "{}"}, 200),
+    ({"If-Match": "*"}, 200),
+    ({"If-Match": '"x"'}, 412),
+    ({"If-Unmodified-Since": "Thu, 01 Jan 1998 00:00:00 GMT"}, 200),
+    ({"Range": "bytes=0-9", "If-Range": "{}"}, 206),
+    ({"Range": "bytes=0-9", "If-Range": "W/{}"}, 200),
+    ({"Range": "bytes=0-9", "If-Range": '"x"'}, 200),
+    ({"Range": "bytes=0-9", "If-Range": "Fri, 01 Jan 2100 00:00:00 GMT"}, 200),
+    ({"Range": "bytes=0-9", "If-Match": "{}"}, 206),
+    ({"Range": "bytes=0-9", "If-Match": '"x"'}, 412),
+    ({"Range": "bytes=0-9", "If-None-Match": "{}"}, 304),
+    ({"Range": "bytes=0-1,4-5"}, 200),
+    ({"Accept-Encoding": "gzip"}, 200),
+]
+
+
+@pytest.mark.parametrize(("asked", "status"), CONDITIONS, ids=str)
+@pytest.mark.parametrize("server", ["web", "runserver"])
+def test_conditions_are_judged_by_the_content(
+    stack: Stack,
+    anonymous: requests.Session,
+    stored: dict[str, str],
+    photo: Picture,
+    server: str,
+    asked: dict[str, str],
+    status: int,
 ) -> None:
-    first = anonymous.get(stack.url + stored["url"], timeout=20)
-    again = anonymous.get(stack.url + stored["url"], headers={question: first.headers[answer_header]}, timeout=20)
-    assert (again.status_code, again.content) == (304, b"")
+    """Behind nginx, and by Django alone."""
+    headers = {name: value.format(f'"{photo.sha256}"') for name, value in asked.items()}
+    answer = anonymous.get(f"http://127.0.0.1:{stack.ports[server]}{stored['url']}", headers=headers, timeout=20)
+    assert (answer.status_code, answer.headers["ETag"]) == (status, f'"{photo.sha256}"')
+    content = {200: photo.content, 206: photo.content[:10]}.get(status, b"")
+    assert answer.content == content
+
+
+def test_a_replaced_photo_is_there_all_the_time_and_never_taken_for_the_one_before(
+    stack: Stack, api: requests.Session, name: str
+) -> None:
+    """Asked again and again while it is replaced: one of the versions, whole, and with its own ETag; of the same size,
+    and within a second of each other.
+    """
+    versions = [Picture(sized(60_000).content + bytes([number]) * 8) for number in range(8)]
+    contents = {f'"{version.sha256}"': version.content for version in versions}
+    seen: list[tuple[int, str, bool]] = []
+    url = f"{stack.url}/photos/{name}"
+
+    def ask() -> None:
+        with requests.Session() as session:
+            session.trust_env = False
+            answer = session.get(url, headers={"If-None-Match": seen[-1][1] if seen else ""}, timeout=20)
+            etag = answer.headers.get("ETag", "")
+            is_right = answer.content == (contents.get(etag) if answer.status_code == 200 else b"")
+            seen.append((answer.status_code, etag, is_right))
+
+    assert api.put(f"{stack.url}/api/photos/{name}", data=versions[0].content, timeout=60).status_code == 201
+    with in_background(0, ask), in_background(0, ask), in_background(0, ask):
+        for version in 12 * versions:
+            assert api.put(f"{stack.url}/api/photos/{name}", data=version.content, timeout=60).status_code == 200
+            again = api.get(url, headers={"If-None-Match": f'"{versions[0].sha256}"'}, timeout=20)
+            assert again.status_code == (304 if version is versions[0] else 200)
+    assert {(status, is_right) for status, _, is_right in seen} <= {(200, True), (304, True)}
+    assert len(seen) > 20
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """make backup and make restore: also of what is damaged, and killed in the middle."""
 
 import contextlib
+import json
 import os
 import sqlite3
 import subprocess
@@ -25,7 +26,7 @@ from tests.stack.operating import (
     upload,
 )
 from tests.stack.pictures import Picture
-from tests.stack.stack import SCRIPTS, Stack
+from tests.stack.stack import SCRIPTS, Stack, run
 
 pytestmark = pytest.mark.timeout(PATIENCE)
 
@@ -90,6 +91,67 @@ def test_an_archive_that_is_not_sound_touches_nothing(
     refused = attempt(stack, "restore.sh", str(archive), YES="1")
     assert (refused.returncode, "nothing was changed" in refused.stderr.lower()) == (1, True), refused.stderr
     assert (stack.state(), [container["State"]["StartedAt"] for container in stack.replicas("web")]) == before
+
+
+FOREIGN = "0" * 32 + "\n"
+
+
+def belongs(stack: Stack) -> str:
+    """Whether database and photos say that they belong together; fails if they do not."""
+    return stack.exec("gunicorn", "python", "manage.py", "adopt_media").splitlines()[-1]
+
+
+@pytest.mark.parametrize("is_old", [False, True], ids=["with an id", "from before there were ids"])
+def test_database_and_photos_come_back_as_a_pair(stack: Stack, sound: bytes, tmp_path: Path, is_old: bool) -> None:
+    """Whatever the volume says before."""
+    archive = tmp_path / "archive.tar"
+    archive.write_bytes(sound)
+    with tarfile.open(archive) as tar:
+        entries = {entry.name: tar.extractfile(entry).read() for entry in tar}  # type: ignore[union-attr]  # all are files
+    about = json.loads(entries["about.json"])
+    assert len(about["library"]) == 33, "the id, and a line's end"
+    if is_old:
+        del about["library"], entries["SHA256SUMS"]
+        archive_of(archive, entries | {"about.json": json.dumps(about).encode()})
+    stack.exec("gunicorn", "sh", "-c", 'printf "$0" > /srv/media/.library-id', FOREIGN)
+    restored = attempt(stack, "restore.sh", str(archive), YES="1")
+    assert restored.returncode == 0, restored.stderr
+    assert belongs(stack) == "Database and media folder belong together."
+    assert leftovers(stack) == ""
+
+
+def test_what_a_database_that_is_not_in_use_yet_would_be_restored_with_is_left_alone(
+    stack: Stack, sound: bytes, tmp_path: Path
+) -> None:
+    """.env was changed, and make up has not been run: web's rows are elsewhere, and would lose their photos."""
+    archive = tmp_path / "archive.tar"
+    archive.write_bytes(sound)
+    before = stack.state()
+    elsewhere = {"DATABASE_URL": "sqlite:////srv/data/another.sqlite3"}
+    for refused in (
+        attempt(stack, "restore.sh", str(archive), YES="1", **elsewhere),
+        attempt(stack, "backup.sh", BACKUPS=str(tmp_path), **elsewhere),
+    ):
+        assert (refused.returncode, "run: make up" in refused.stderr) == (1, True), refused.stderr
+    assert stack.state() == before
+
+
+def test_a_volume_that_another_stack_has_too_is_neither_restored_nor_deleted(
+    stack: Stack, sound: bytes, tmp_path: Path
+) -> None:
+    archive = tmp_path / "archive.tar"
+    archive.write_bytes(sound)
+    before = stack.state()
+    web = stack.container("web")
+    volume = next(mount["Name"] for mount in web["Mounts"] if mount["Destination"] == "/srv/media")
+    label = "--label=com.docker.compose.project=another-stack"
+    stranger = run("docker", "create", label, f"--volume={volume}:/srv/media", web["Image"], "true").strip()
+    try:
+        for refused in (attempt(stack, "restore.sh", str(archive), YES="1"), attempt(stack, "clean.sh", YES="0")):
+            assert (refused.returncode, "used by other stacks" in refused.stderr) == (1, True), refused.stderr
+    finally:
+        run("docker", "rm", stranger)
+    assert stack.state() == before
 
 
 def test_nobody_who_does_not_say_yes_is_restored(stack: Stack, sound: bytes, tmp_path: Path) -> None:

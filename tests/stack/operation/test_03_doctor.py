@@ -223,3 +223,18 @@ def test_spools_stay_where_nobody_can_see_whether_they_are_in_use(disks: Disks) 
     blind = disks.spool("0", DOCKER_HOST="unix:///nowhere")
     assert (blind.returncode, "Nothing was taken away" in blind.stderr) == (1, True), blind.stderr
     assert disks.web.is_mount()
+
+
+def test_doctor_tells_whether_photos_and_database_belong_together(stack: Stack) -> None:
+    def said() -> str:
+        return next(line for line in attempt(stack, "doctor.sh").stdout.splitlines() if " photos" in line)
+
+    stack.exec("gunicorn", "python", "manage.py", "adopt_media", "--yes")
+    assert said().startswith("  ok       photos: ")
+    library = "/srv/media/.library-id"
+    stack.exec("gunicorn", "sh", "-c", f"mv {library} {library}-kept && echo {'0' * 32} > {library}")
+    try:
+        assert said().startswith("  PROBLEM  photos and database")
+        assert "of another database" in said()
+    finally:
+        stack.exec("gunicorn", "mv", f"{library}-kept", library)

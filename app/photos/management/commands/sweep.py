@@ -7,14 +7,20 @@ from photos import sweep
 
 
 class Command(BaseCommand):
-    help = "Remove half-written files, and files that no row knows, unless somebody is working on them."
+    help = (
+        "Remove half-written files, and put published files that no row knows into quarantine, unless somebody is "
+        "working on them; published ones only if database and media folder belong together, and if they are few."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--age", type=int, default=settings.SWEEP_AGE, help="seconds since the last write")
+        parser.add_argument(
+            "--no-brake", action="store_true", help="also if more files have no row than crashes leave; look first"
+        )
 
     def handle(self, *args: object, **options: object) -> None:
         age = options["age"]
-        removed = sweep.sweep(age if isinstance(age, int) else settings.SWEEP_AGE)
+        removed = sweep.sweep(age if isinstance(age, int) else settings.SWEEP_AGE, has_brake=not options["no_brake"])
         for path in removed:
             self.stdout.write(str(path))
         self.stderr.write(f"{len(removed)} removed.")

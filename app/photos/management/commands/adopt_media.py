@@ -1,0 +1,33 @@
+"""A person's word that this database and this media folder belong together; see photos/pairing.py."""
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from photos import pairing, storage, sweep
+from photos.models import Photo
+
+
+class Command(BaseCommand):
+    help = (
+        "Say whether database and media folder belong together, and how many files and rows match; with --yes, declare "
+        "that they do. From then on files that this database does not know are swept."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--yes", action="store_true", help="they do; without it nothing is changed")
+
+    def handle(self, *args: object, **options: object) -> None:
+        published = sweep.look()
+        total, unknown = published.files, len(published.unknown)
+        self.stdout.write(f"{total} published files: {total - unknown} have a row, {unknown} have none.")
+        self.stdout.write(f"{Photo.objects.count()} rows: {_rows_without_file()} lack a file.")
+        trouble = pairing.trouble()
+        if trouble and not options["yes"]:
+            raise CommandError(f"{trouble}. Nothing was changed.")
+        if trouble:
+            pairing.adopt()
+        self.stdout.write("Database and media folder belong together.")
+
+
+def _rows_without_file() -> int:
+    places = Photo.objects.order_by().values_list("original", "thumbnail").iterator()
+    return sum(not all((storage.root() / place).is_file() for place in pair) for pair in places)

@@ -1,0 +1,127 @@
+"""Whether this database and this media folder belong together. Whoever takes published files away asks here first.
+
+A database tells which files nobody needs. Another database (DATABASE_URL was changed, it is empty, older than the
+files, or a second stack's) tells the same of files that are very much needed. So both hold an id:
+
+    database      the one row of Library: made when it is first asked for, never changed
+    media folder  `.library-id`: the ids of the databases that have stored files here, one a line
+
+Files may be taken away while the second holds the id of the first, and no other. A database that stores a file in a
+folder of another one's adds its id before that: from then on neither takes anything away. Storing is always safe.
+
+The file is begun by a database with all that is published in the folder in its rows: a new stack's first upload, or the
+first sweep after an upgrade. In all other cases a person says so: `manage.py adopt_media --yes`. One link() makes the
+file, so of two that begin at once one is too late, and adds itself.
+"""
+
+import os
+import re
+import uuid
+
+from photos import storage
+from photos.models import Library
+
+FILE = ".library-id"
+RESTORING = ".before-restore"  # scripts/archive.py keeps there what was, until the restore has ended well
+_ID = re.compile(r"[0-9a-f]{32}")
+_TRIES = 3  # to add an id while somebody adopts the folder
+_ADOPT = "If they do belong together, say so: manage.py adopt_media (it says what it finds; --yes does it)"
+
+
+class _Unreadable(Exception):
+    """What is wrong with the file."""
+
+
+def own_id() -> str:
+    """The id of this database. Raises DatabaseError."""
+    library, _ = Library.objects.get_or_create(pk=1, defaults={"identity": uuid.uuid4().hex})
+    return library.identity
+
+
+def trouble() -> str:
+    """Why nothing that is published may be taken away, and what to do; empty when it may. Raises DatabaseError."""
+    if (storage.root() / RESTORING).exists():
+        return "a restore is under way, or was cut short: scripts/restore.sh --undo brings back what was there"
+    try:
+        ids = _ids()
+    except _Unreadable as error:
+        return f"{FILE} of the media folder {error}, so nobody can tell which database its files are of. {_ADOPT}"
+    own = own_id()
+    if not ids:
+        return f"the media folder has files that this database does not know, and no {FILE} that says whose. {_ADOPT}"
+    if own not in ids:
+        return f"the media folder is of another database (look at DATABASE_URL, and which volume is mounted). {_ADOPT}"
+    if len(ids) > 1:
+        return f"another database has stored files in the media folder, too: each line of {FILE} is one. {_ADOPT}"
+    return ""
+
+
+def is_undecided() -> bool:
+    """Whether the media folder does not say yet whose it is."""
+    try:
+        return not _ids()
+    except _Unreadable:
+        return False
+
+
+def begin() -> None:
+    """Called by a database that knows all that is published in a folder which is nobody's yet. Raises OSError too."""
+    storage.write_whole(FILE, f"{own_id()}\n", replace=False)
+
+
+def announce() -> None:
+    """Called before something is published: the folder's other databases have to know that not all is theirs.
+
+    Raises DatabaseError, DiskFull, StorageUnavailable, or OSError: then nothing may be published.
+    """
+    own = own_id()
+    for _ in range(_TRIES):
+        try:
+            ids = _ids()
+        except _Unreadable:
+            return  # then nobody takes anything away
+        if own in ids:
+            return
+        with storage.disk_trouble_is_a_problem():
+            if ids:
+                _add(own)
+            elif not _is_empty():
+                return  # of an older version: what is published and not in its rows keeps any database from beginning
+            else:
+                begin()
+
+
+def adopt() -> None:
+    """From here on the folder is this database's, whatever it was before."""
+    storage.write_whole(FILE, f"{own_id()}\n", replace=True)
+
+
+def _ids() -> set[str]:
+    try:
+        text = (storage.root() / FILE).read_text("ascii")
+    except FileNotFoundError:
+        return set()
+    except (OSError, UnicodeDecodeError) as error:
+        raise _Unreadable(f"cannot be read ({error})") from error
+    ids = set(text.splitlines())
+    if not ids or not all(_ID.fullmatch(line) for line in ids):
+        raise _Unreadable("holds something else than ids")
+    return ids
+
+
+def _add(own: str) -> None:
+    descriptor = os.open(storage.root() / FILE, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, f"{own}\n".encode())  # in one piece, whoever else writes
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_empty() -> bool:
+    """Whether nothing is published."""
+    for folder in (storage.ORIGINALS, storage.THUMBS):
+        for _, _, names in os.walk(storage.root() / folder):
+            if names:
+                return False
+    return True

@@ -1,0 +1,458 @@
+"""No published file goes on the word of a database that cannot show that the media folder is its own.
+
+Real databases: SQLite files with real migrations, and `manage.py` in processes of its own, as the sweep of a stack
+whose DATABASE_URL was changed. What is in the media folder before and after is compared.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import DatabaseError, connections
+from django.test import Client
+from pytest_django import Settings
+
+from photos import library, pairing, quarantine, storage, sweep
+from photos.models import Library, Photo
+from tests.app import state
+from tests.app.pictures import picture
+
+MANAGE = Path(__file__).parents[2] / "app" / "manage.py"
+OLD = 3600  # seconds
+PUT = """
+import sys
+from django.contrib.auth.models import User
+from photos import library, storage
+from tests.app.pictures import picture
+owner, _ = User.objects.get_or_create(username="someone")
+for name in sys.argv[1:]:
+    with storage.Incoming() as incoming:
+        incoming.write(picture())
+        library.put(owner, name, incoming)
+"""
+
+
+@dataclass
+class Stack:
+    """A database, and the media folder that it is used with."""
+
+    database: Path
+    media: Path
+    environment: dict[str, str]
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """manage.py; or, if the first argument is no command, that program with the rest as its arguments."""
+        environment = {
+            **self.environment,
+            "DATABASE_URL": f"sqlite:///{self.database}",
+            "MEDIA_ROOT": str(self.media),
+            "PYTHONPATH": os.pathsep.join([str(MANAGE.parent), str(MANAGE.parents[1])]),
+        }
+        command = [sys.executable, str(MANAGE), *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+
+    def put(self, *names: str) -> None:
+        program = PUT.replace("sys.argv[1:]", repr(names))
+        done = self.run("shell", "-v", "0", "-c", program)
+        assert done.returncode == 0, done.stderr
+
+    def sweep(self, *options: str) -> str:
+        done = self.run("sweep", "--age", "0", *options)
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Callable[[dict[str, str]], Path]:
+    """A database with all its tables and nothing in it."""
+    path = tmp_path_factory.mktemp("databases") / "empty.sqlite3"
+
+    def made(environment: dict[str, str]) -> Path:
+        if not path.exists():
+            done = Stack(path, path.parent / "media", environment).run("migrate", "-v", "0")
+            assert done.returncode == 0, done.stderr
+        return path
+
+    return made
+
+
+@pytest.fixture
+def stack_on(
+    environment: dict[str, str], migrated: Callable[[dict[str, str]], Path], tmp_path: Path
+) -> Iterator[Callable[[str, Path], Stack]]:
+    """`stack_on(name, media)`: a new database, or one of before, beside that folder."""
+
+    def made(name: str, folder: Path) -> Stack:
+        database = tmp_path / f"{name}.sqlite3"
+        if not database.exists():
+            shutil.copyfile(migrated(environment), database)
+        return Stack(database, folder, environment)
+
+    yield made
+    connections.close_all()
+
+
+StackOn = Callable[[str, Path], Stack]
+
+
+def abandoned(media: Path, place: str) -> Path:
+    path = media / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"left behind")
+    os.utime(path, (1, 1))
+    return path
+
+
+def quarantined(media: Path) -> set[str]:
+    """Where they were."""
+    found = (path.relative_to(media / ".quarantine").parts for path in (media / ".quarantine").glob("*/*/**/*"))
+    return {"/".join(parts[1:]) for parts in found if len(parts) == 4}
+
+
+def check_untouched(stack: Stack, before: set[str], complaint: str) -> None:
+    """A sweep takes nothing, and says why in one line."""
+    said = stack.sweep()
+    assert state.files(stack.media) == before
+    assert quarantined(stack.media) == set()
+    errors = [line for line in said.splitlines() if '"level": "error"' in line]
+    assert len(errors) == 1, said
+    assert complaint in errors[0]
+
+
+# --- which database ---------------------------------------------------------------------------------------------------
+
+
+def test_another_database_takes_nothing_away(stack_on: StackOn, media: Path) -> None:
+    """DATABASE_URL was changed. Once both have stored, neither of the two sweeps, until a person says whose it is."""
+    first, second = stack_on("first", media), stack_on("second", media)
+    first.put("a.jpg", "b.jpg")
+    before = state.files(media)
+    check_untouched(second, before, "of another database")
+    second.put("c.jpg")
+    after = state.files(media)
+    assert len(after - before) == 2
+    check_untouched(second, after, "another database has stored files")
+    check_untouched(first, after, "another database has stored files")
+    adopted = first.run("adopt_media", "--yes")
+    assert (adopted.returncode, "6 published files: 4 have a row, 2 have none." in adopted.stdout) == (0, True)
+    first.sweep()
+    assert state.files(media) == before
+    assert quarantined(media) == after - before
+
+
+def test_an_empty_database_takes_nothing_away(stack_on: StackOn, media: Path) -> None:
+    """Also of files that came before there were ids, and also if it had been its own until it was emptied."""
+    place = "originals/ab/ab12.jpg"
+    abandoned(media, place)
+    new = stack_on("new", media)
+    check_untouched(new, {place}, "does not know")
+    assert not (media / ".library-id").exists()
+    assert new.run("adopt_media", "--yes").returncode == 0
+    assert new.run("flush", "--noinput").returncode == 0
+    check_untouched(new, {place}, "of another database")
+
+
+def test_an_older_database_takes_little_aside_and_the_right_one_puts_it_back(stack_on: StackOn, media: Path) -> None:
+    """Its id is the right one. What it does not know is kept in quarantine, and is back when its row is."""
+    stack = stack_on("today", media)
+    stack.put("a.jpg")
+    yesterday = stack_on("yesterday", media)
+    shutil.copyfile(stack.database, yesterday.database)
+    before = state.files(media)
+    stack.put("b.jpg")
+    today = state.files(media)
+    said = yesterday.sweep()
+    assert "put into quarantine" in said
+    assert (state.files(media), quarantined(media)) == (before, today - before)
+    assert "put back from quarantine" in stack.sweep()
+    assert (state.files(media), quarantined(media)) == (today, set())
+
+
+def test_a_much_older_database_takes_nothing_away(stack_on: StackOn, media: Path) -> None:
+    stack = stack_on("today", media)
+    stack.put("a.jpg")
+    yesterday = stack_on("yesterday", media)
+    shutil.copyfile(stack.database, yesterday.database)
+    stack.put(*(f"{number}.jpg" for number in range(20)))
+    before = state.files(media)
+    check_untouched(yesterday, before, "more than crashes leave")
+    yesterday.sweep("--no-brake")
+    assert len(quarantined(media)) == 40
+    stack.sweep()
+    assert state.files(media) == before
+
+
+@pytest.mark.parametrize(
+    ("known", "unknown", "young", "taken"),
+    [(0, 32, 0, 32), (0, 33, 0, 0), (0, 32, 300, 32), (400, 44, 0, 44), (400, 45, 0, 0)],
+)
+def test_more_files_than_crashes_leave_stop_the_sweep(
+    ada: User, media: Path, known: int, unknown: int, young: int, taken: int
+) -> None:
+    """A tenth of all, or what one crash leaves; those of uploads under way are not among them."""
+    pairing.adopt()
+    rows = [
+        {"name": f"{number}", "original": f"originals/00/{number}.jpg", "thumbnail": f"thumbs/00/{number}.webp"}
+        for number in range(known // 2)
+    ]
+    for row in rows:
+        abandoned(media, row["original"])
+        abandoned(media, row["thumbnail"])
+    Photo.objects.bulk_create(Photo(**row, owner=ada, size=1, width=1, height=1) for row in rows)
+    for number in range(unknown):
+        abandoned(media, f"originals/ab/{number}.jpg")
+    for number in range(young):
+        os.utime(abandoned(media, f"originals/cd/{number}.jpg"))
+    assert len(sweep.sweep(600)) == taken
+    assert len(quarantined(media)) == taken
+    assert len(state.files(media)) == known + unknown + young - taken
+
+
+def test_an_upgraded_stack_sweeps_from_its_first_upload_on(stack_on: StackOn, media: Path) -> None:
+    """All its files have rows, and nothing has an id yet."""
+    stack = stack_on("stack", media)
+    stack.put("a.jpg", "b.jpg")
+    (media / ".library-id").unlink()
+    program = "from photos.models import Library; Library.objects.all().delete()"
+    assert stack.run("shell", "-v", "0", "-c", program).returncode == 0
+    before = state.files(media)
+    assert '"level": "error"' not in stack.sweep()
+    abandoned(media, "originals/ab/ab12.jpg")
+    stack.sweep()
+    assert (state.files(media), quarantined(media)) == (before, {"originals/ab/ab12.jpg"})
+
+
+def test_rows_that_move_to_another_database_take_the_id_along(stack_on: StackOn, media: Path, tmp_path: Path) -> None:
+    """As docs/operations.md says."""
+    before, after = stack_on("before", media), stack_on("after", media)
+    before.put("a.jpg")
+    dump = str(tmp_path / "rows.json")
+    command = ["dumpdata", "--natural-foreign", "-e", "contenttypes", "-e", "auth.permission", "-o", dump]
+    assert before.run(*command).returncode == 0
+    assert after.run("loaddata", dump).returncode == 0
+    files = state.files(media)
+    abandoned(media, "originals/ab/ab12.jpg")
+    assert '"level": "error"' not in after.sweep()
+    assert (state.files(media), quarantined(media)) == (files, {"originals/ab/ab12.jpg"})
+
+
+@pytest.mark.parametrize("content", ["", "\n", "x\n", "0" * 32 + "\nx\n", "0" * 31 + "\n", "\x00" * 33, "ä\n"])
+def test_an_id_that_cannot_be_read_stops_the_sweep_and_no_upload(
+    ada: User, media: Path, content: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    left = abandoned(media, "originals/ab/ab12.jpg")
+    (media / ".library-id").write_text(content)
+    with storage.Incoming() as incoming:
+        incoming.write(picture())
+        library.put(ada, "a.jpg", incoming)
+    half = abandoned(media, "incoming/1")
+    assert sweep.sweep(0) == [half]
+    assert left.exists()
+    assert (media / ".library-id").read_text() == content
+    (error,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert "manage.py adopt_media" in error.getMessage()
+
+
+def test_replacing_and_deleting_leave_the_files_of_a_folder_that_is_not_ours(ada: User, media: Path) -> None:
+    for size in (8, 9):
+        with storage.Incoming() as incoming:
+            incoming.write(picture(size, size))
+            library.put(ada, "a.jpg", incoming)
+        (media / ".library-id").write_text("0" * 32 + "\n")
+    assert len(state.files(media)) == 4
+    library.delete(ada, "a.jpg")
+    assert len(state.files(media)) == 4
+
+
+def test_of_two_databases_that_begin_at_once_neither_sweeps(stack_on: StackOn, media: Path) -> None:
+    stacks = [stack_on(name, media) for name in ("first", "second")]
+    threads = [threading.Thread(target=stack.put, args=[f"{number}.jpg"]) for number, stack in enumerate(stacks)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    before = state.files(media)
+    assert len(before) == 4
+    for stack in stacks:
+        check_untouched(stack, before, "another database has stored files")
+
+
+def test_one_database_begins_once_however_many_begin(transactional_db: None, media: Path) -> None:
+    def begin() -> None:
+        pairing.announce()
+        connections.close_all()
+
+    threads = [threading.Thread(target=begin) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (media / ".library-id").read_text() == f"{Library.objects.get().identity}\n"
+    assert list((media / "incoming").iterdir()) == []
+
+
+def test_nothing_is_swept_while_a_restore_is_cut_short(
+    ada: User, media: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pairing.adopt()
+    left = abandoned(media, "originals/ab/ab12.jpg")
+    (media / ".before-restore").mkdir()
+    assert sweep.sweep(0) == []
+    assert left.exists()
+    assert "restore.sh --undo" in caplog.text
+
+
+def test_adopting_asks_first(stack_on: StackOn, media: Path) -> None:
+    stack = stack_on("stack", media)
+    abandoned(media, "originals/ab/ab12.jpg")
+    refused = stack.run("adopt_media")
+    assert (refused.returncode, "Nothing was changed" in refused.stderr) == (1, True)
+    assert not (media / ".library-id").exists()
+    assert stack.run("adopt_media", "--yes").returncode == 0
+    agreed = stack.run("adopt_media")
+    assert (agreed.returncode, agreed.stdout.splitlines()[-1]) == (0, "Database and media folder belong together.")
+
+
+# --- quarantine -------------------------------------------------------------------------------------------------------
+
+
+def test_a_download_puts_back_what_a_row_knows(api: Client, media: Path, settings: Settings) -> None:
+    """Also when nginx sends it."""
+    data = picture()
+    for prefix in ("", "/_originals/"):
+        settings.X_ACCEL_PREFIX = prefix
+        assert api.put("/api/photos/a.jpg", data, content_type="image/jpeg").status_code in {200, 201}
+        photo = Photo.objects.get()
+        for place, url in ((photo.original, "/photos/a.jpg"), (photo.thumbnail, f"/{photo.thumbnail}")):
+            quarantine.put(place)
+            assert not (media / place).exists()
+            response = api.get(url)
+            response.close()
+            assert response.status_code == 200
+            assert (media / place).exists()
+    state.check(media, {"a.jpg"})
+
+
+def test_quarantine_ends_after_its_time_and_not_by_a_jump_of_the_clock(
+    transactional_db: None, media: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ages are the time between sweeps, a day at most for each."""
+    pairing.adopt()
+    abandoned(media, "originals/ab/ab12.jpg")
+    day = 24 * 3600
+    now = time.time()
+
+    def sweep_at(moment: float) -> set[str]:
+        monkeypatch.setattr(time, "time", lambda: moment)
+        sweep.sweep(600)
+        return quarantined(media)
+
+    held = {"originals/ab/ab12.jpg"}
+    assert sweep_at(now) == held
+    assert sweep_at(now + 365 * day) == held  # one day older
+    assert sweep_at(now) == held  # back again, and no older
+    for number in range(1, 6):
+        assert sweep_at(now + number * day) == held
+    assert sweep_at(now + 6 * day + 1) == set()
+    assert state.files(media) == set()
+
+
+def test_what_is_in_quarantine_stays_for_ever_while_the_folder_is_not_ours(
+    transactional_db: None, media: Path, settings: Settings
+) -> None:
+    pairing.adopt()
+    abandoned(media, "originals/ab/ab12.jpg")
+    sweep.sweep(0)
+    settings.SWEEP_QUARANTINE = 0
+    (media / ".library-id").write_text("0" * 32 + "\n")
+    sweep.sweep(0)
+    assert quarantined(media) == {"originals/ab/ab12.jpg"}
+    pairing.adopt()
+    sweep.sweep(0)
+    assert quarantined(media) == set()
+
+
+def test_what_the_database_says_was_not_committed_goes_into_quarantine(
+    ada: User, media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another database may be answering now than the one that was asked to commit."""
+    with storage.Incoming() as incoming:
+        incoming.write(picture())
+        shelved: list[str] = []
+
+        def lost(*_: object, **columns: str) -> None:
+            shelved.extend([columns["original"], columns["thumbnail"]])
+
+        monkeypatch.setattr(Photo.objects, "create", lost)
+        monkeypatch.setattr(connections["default"], "commit", _raises)
+        with pytest.raises(DatabaseError):
+            library.put(ada, "a.jpg", incoming)
+    monkeypatch.undo()
+    assert state.files(media) == set()
+    assert quarantined(media) == set(shelved)
+
+
+def _raises() -> None:
+    raise DatabaseError("server closed the connection unexpectedly")
+
+
+# --- clocks -----------------------------------------------------------------------------------------------------------
+
+FUTURE = {"a minute": 60, "a day": 24 * 3600, "thirty years": 30 * 365 * 24 * 3600}  # seconds
+
+
+@pytest.mark.parametrize("ahead", FUTURE)
+def test_a_stamp_from_the_future_does_not_stop_sweeps(
+    transactional_db: None, media: Path, settings: Settings, ahead: str
+) -> None:
+    left = abandoned(media, "incoming/1")
+    stamp = media / ".last-sweep"
+    stamp.touch()
+    os.utime(stamp, (time.time() + FUTURE[ahead],) * 2)
+    sweep.sweep_if_due()
+    assert not left.exists()
+    assert abs(stamp.stat().st_mtime - time.time()) < OLD
+
+
+def test_a_file_from_the_future_is_swept_too(transactional_db: None, media: Path) -> None:
+    pairing.adopt()
+    places = ["incoming/1", "originals/ab/ab12.jpg"]
+    for place in places:
+        os.utime(abandoned(media, place), (time.time() + OLD,) * 2)
+    assert sweep.sweep(600) == [media / place for place in places]
+
+
+def test_what_the_sweep_writes_is_not_writable_by_all(ada: User, media: Path) -> None:
+    """Whatever the umask; and a stamp that was is not any more."""
+    (media / ".last-sweep").touch()
+    os.utime(media / ".last-sweep", (1, 1))
+    (media / ".last-sweep").chmod(0o666)
+    mask = os.umask(0)
+    try:
+        sweep.sweep_if_due()
+        pairing.announce()
+        abandoned(media, "originals/ab/ab12.jpg").chmod(0o644)
+        sweep.sweep(0)
+    finally:
+        os.umask(mask)
+    assert (media / ".library-id").exists()
+    assert [path for path in media.rglob("*") if path.is_file() and path.stat().st_mode & 0o022] == []
+
+
+def test_a_forked_process_does_not_take_its_parents_uploads_away(media: Path) -> None:
+    with storage.Incoming() as incoming:
+        incoming.write(b"x")
+        child = os.fork()
+        if child == 0:
+            incoming.discard()
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert len(state.files(media)) == 1

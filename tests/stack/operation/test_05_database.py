@@ -1,0 +1,48 @@
+"""Another database in DATABASE_URL, and back: what it does not know is not taken away."""
+
+import pytest
+
+from tests.stack.operating import PATIENCE, upload
+from tests.stack.pictures import Picture
+from tests.stack.stack import Stack, eventually
+from tests.stack.wire import CHUNKED, exchange
+
+pytestmark = pytest.mark.timeout(PATIENCE)
+
+ANOTHER = {"DATABASE_URL": "sqlite:////srv/data/another.sqlite3"}
+
+
+def up(stack: Stack, **settings: str) -> str:
+    """Returns a token of the database that web has then."""
+    stack.script("up.sh", **settings)
+    stack.forget()
+    return stack.script("token.sh").strip()
+
+
+def test_photos_stay_when_another_database_is_named_and_used_and_are_there_when_the_first_is_back(
+    stack: Stack, photo: Picture, name: str
+) -> None:
+    for number in range(3):
+        upload(stack, f"{number}-{name}", photo)
+    rows, files = stack.state()
+    token = up(stack, **ANOTHER)
+    try:
+
+        def is_stored() -> bool:
+            with stack.nginx("web") as wire:
+                return exchange(wire, CHUNKED(name, photo.content), token).status in {200, 201}
+
+        eventually(is_stored, 60, "nginx has found web again, and it takes uploads")
+        stack.sweep()
+        others = set(stack.probe("files")) - set(files)
+        assert set(files) <= set(stack.probe("files"))
+    finally:
+        up(stack)
+    stack.sweep()
+    assert stack.probe("names") == rows
+    assert set(stack.probe("files")) == set(files) | others, "nobody can tell whose they are"
+    for number in range(3):
+        assert stack.probe("photo", f"{number}-{name}")["file_sha256"] == photo.sha256
+    stack.exec("gunicorn", "python", "manage.py", "adopt_media", "--yes")
+    stack.sweep()
+    assert stack.state() == (rows, files)

@@ -1,0 +1,75 @@
+"""The lock that lets one script at a time change a stack (hold_lock of scripts/lib.sh): real processes, no engine."""
+
+import os
+import stat
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+LIB = Path(__file__).parents[1] / "scripts" / "lib.sh"
+# Takes the lock in a folder of its own, says so, and holds it until its stdin ends.
+HOLD = 'umask "$3"; source "$1"; ROOT=$2; hold_lock 0; echo held; read -r -t 600 || true'
+
+
+def holder(root: Path, umask: str = "0") -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        ["bash", "-c", HOLD, "script", str(LIB), str(root), umask],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "COMPOSE_PROJECT_NAME": "tested"},
+    )
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    assert process.stdout
+    return str(process.stdout.readline())
+
+
+@pytest.mark.parametrize("umask", ["0", "022", "077"])
+@pytest.mark.parametrize("before", [None, 0o666, 0o644])
+def test_a_lock_is_not_writable_by_all(tmp_path: Path, umask: str, before: int | None) -> None:
+    """One of an older version was."""
+    lock = tmp_path / "var" / "tested.lock"
+    if before is not None:
+        lock.parent.mkdir()
+        lock.touch()
+        lock.chmod(before)
+    with holder(tmp_path, umask) as process:
+        assert said(process) == "held\n"
+        process.communicate("")
+    assert stat.S_IMODE(lock.stat().st_mode) == 0o644
+
+
+def test_one_holds_the_lock_and_the_next_is_told_who(tmp_path: Path) -> None:
+    with holder(tmp_path) as first:
+        assert said(first) == "held\n"
+        with holder(tmp_path) as second:
+            out, complaint = second.communicate("")
+        assert (second.returncode, out) == (1, "")
+        assert f"script (process {first.pid}) is at work on this stack" in complaint
+        first.communicate("")
+    with holder(tmp_path) as third:
+        assert said(third) == "held\n"
+        third.communicate("")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be two users")
+def test_root_and_whose_folder_it_is_keep_each_other_out() -> None:
+    """Root's nightly backup, and a person's deploy. The lock is the person's, whoever has made it."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        root = Path(folder)
+        os.chown(root, 12345, 12345)
+        root.chmod(0o755)
+        with holder(root) as first:
+            assert said(first) == "held\n"
+            lock = root / "var" / "tested.lock"
+            assert (lock.stat().st_uid, lock.parent.stat().st_uid) == (12345, 12345)
+            command = ["flock", "--nonblock", str(lock), "true"]
+            as_the_person = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", *command]
+            assert subprocess.run(as_the_person, check=False).returncode == 1
+            first.communicate("")
+        assert subprocess.run(as_the_person, check=False).returncode == 0
