@@ -31,6 +31,7 @@ main() {
     try_out "the new application cannot be loaded" -e WSGISERVER_CHECK_CONFIG=on web
     HASHES=$("$HERE/compose.sh" config --hash '*')
     start_database
+    or_stop "the application's role in the database could not be made an ordinary one" "$HERE/role.sh"
     migrate || die "the database could not be migrated; what runs goes on as it was"
     roll web "$(setting WEB_REPLICAS)" 8080
     roll gunicorn 1 8081

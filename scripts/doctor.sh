@@ -19,6 +19,7 @@ main() {
     if look_at_engine; then
         look_at_images
         look_at_containers
+        look_at_database
         look_at_volumes
         look_at_spools
         look_at_certificate
@@ -147,6 +148,16 @@ look_at_containers() {
     done < <("$ROOT/scripts/states.sh")
     ((running > 0)) || note "the stack does not run"
     ((running == 0 || PROBLEMS > before)) || fine "containers: $running, all well"
+}
+
+# An earlier version gave the application the superuser, who can run programs in the database's container.
+look_at_database() {
+    [[ -n $(first_of db) ]] && postgres pg_isready --quiet --host=127.0.0.1 >/dev/null 2>&1 || return 0
+    if [[ $(superuser) == uploads ]]; then
+        problem "the application is superuser of the database: an earlier version made it so" "make deploy (or make up) mends that"
+    else
+        fine "database: the application has an ordinary role"
+    fi
 }
 
 # A volume that another user made cannot be written to. The certificate may be somebody else's, if nginx can read it.

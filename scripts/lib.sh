@@ -355,8 +355,19 @@ need_own_database() {
             "back it up, and restore it, where it is"
 }
 
-# A program of PostgreSQL, beside the server, as its owner.
-postgres() { docker exec --interactive --env PGOPTIONS=--client-min-messages=warning "$(first_of db)" "$@"; }
+# A program of PostgreSQL, beside the server, as its superuser: that role has no password, and is for this way alone.
+postgres() {
+    docker exec --interactive --env PGOPTIONS=--client-min-messages=warning --env PGUSER="$(superuser)" "$(first_of db)" "$@"
+}
+
+# In a database that an earlier version made, the application's role is it, until scripts/role.sh has mended that.
+superuser() {
+    if docker exec "$(first_of db)" psql --username=postgres --dbname=postgres --command='' >/dev/null 2>&1; then
+        echo postgres
+    else
+        echo uploads
+    fi
+}
 
 # YES=1 does not ask.
 confirmed() {

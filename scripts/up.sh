@@ -24,10 +24,18 @@ main() {
     "$HERE/images.sh"
     say "building the images (only what changed)"
     "$HERE/compose.sh" build >&2
+    mend_database
     say "starting"
     "$HERE/compose.sh" up -d --remove-orphans >&2 || give_up "the stack did not start"
     wait_until_healthy
     "$HERE/story.sh" stack
+}
+
+# Before anything uses it: the database of an earlier version gave the application more than it needs.
+mend_database() {
+    has_profile postgres || return 0
+    "$HERE/compose.sh" up -d --no-deps db >&2 || give_up "the database did not start"
+    "$HERE/role.sh" || give_up "the database could not be mended"
 }
 
 wait_until_healthy() {
