@@ -43,6 +43,7 @@ refuse() {
 
 check_settings() {
     check TLS "$TLS" 'on|off' 'is neither on nor off'
+    check ANONYMOUS_UPLOADS "$ANONYMOUS_UPLOADS" 'on|off' 'is neither on nor off'
     check UPLOAD_MAX "$UPLOAD_MAX" '[1-9][0-9]*[kmgKMG]?' 'is no size: digits and k, m or g, such as 100m'
     check LOGIN_RATE "$LOGIN_RATE" '[1-9][0-9]*r/[sm]' 'is no rate: such as 10r/m or 1r/s'
     check_number HTTPS_PORT "$HTTPS_PORT" 65535
@@ -102,7 +103,7 @@ name_servers() {
 
 # Only these names are replaced, so that nginx keeps its own $variables.
 # shellcheck disable=SC2016  # envsubst wants the names, not their values
-VARIABLES='$RESOLVERS $UPLOAD_MAX $NGINX_WORKERS $CLIENT_CONNECTIONS $TOTAL_CONNECTIONS $LOGIN_RATE $SERVER_NAMES $REAL_IP_FROM $TRUSTED_PEERS $ENTRANCE $HTTPS_SUFFIX $CERTIFICATE $CERTIFICATE_KEY $WORKER_CONNECTIONS $OPEN_FILES'
+VARIABLES='$RESOLVERS $UPLOAD_MAX $ANONYMOUS_UPLOADS $NGINX_WORKERS $CLIENT_CONNECTIONS $TOTAL_CONNECTIONS $LOGIN_RATE $SERVER_NAMES $REAL_IP_FROM $TRUSTED_PEERS $ENTRANCE $HTTPS_SUFFIX $CERTIFICATE $CERTIFICATE_KEY $WORKER_CONNECTIONS $OPEN_FILES'
 
 render() {
     mkdir -p /tmp/nginx

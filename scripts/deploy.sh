@@ -86,12 +86,13 @@ roll() {
     fi
     for container in ${old[@]+"${old[@]}"}; do
         let_go "$service: the old one finishes what it has" "$container"
+        let_nginx_forget
     done
-    ((${#old[@]} == 0)) || let_nginx_forget
 }
 
-# Where a container has gone nginx turns to its address for two more seconds (upstreams.conf.template). Until then that
-# address, which is free, must not become the one of a new container of another service: it would get uploads of this one.
+# Where a container has gone nginx turns to its address for two more seconds (upstreams.conf.template). Until then the next
+# must not go: a streamed upload is tried on two addresses, of which one has to be there. And that address, which is free,
+# must not become the one of a new container of another service: it would get uploads of this one.
 let_nginx_forget() { [[ -z $(containers_of nginx --filter status=running) ]] || sleep "$FORGETS_AFTER"; }
 
 # Compose would count them, and start them again.
