@@ -10,6 +10,8 @@
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/lib.sh"
+# shellcheck source=scripts/fit.sh
+source "$ROOT/scripts/fit.sh"
 HERE=$ROOT/scripts
 CHANGED=0
 FORGETS_AFTER=4  # seconds
@@ -21,6 +23,7 @@ main() {
     [[ -f $ENV_FILE && -n $(containers_of web --filter status=running; containers_of nginx --filter status=running) ]] ||
         die "nothing runs that could be replaced; run: make up"
     hold_lock 0
+    refuse_unfit
     refuse_taken_ports
 
     # --- touches -----------------------------------------------------------------------------------------

@@ -3,17 +3,17 @@
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/lib.sh"
+# shellcheck source=scripts/fit.sh
+source "$ROOT/scripts/fit.sh"
 
 PROBLEMS=0
 FEW_UPLOADS=4  # of the largest size: as many at a time are no rush
 CERTIFICATE_DAYS=21
-# What nginx keeps of a request under way, at most, and what it takes by itself. docs/edge.md says of what that is made.
-REQUEST_KIB=272
-NGINX_KIB=$((48 * 1024))
+SHORTEST_AGE=120  # seconds: twice what web gives the application
 
 main() {
     look_at_settings
-    look_at_memory_of_nginx
+    look_at_fit
     look_at_clock
     look_at_python
     if look_at_engine; then
@@ -61,20 +61,18 @@ look_at_settings() {
             change-me) problem "$name is still the placeholder" "replace change-me in $ENV_FILE, e.g. with what this prints: openssl rand -hex 32" ;;
         esac
     done < <(sed -n 's/^\([A-Z_]*\)=.*/\1/p' "$ROOT/.env.example")
-    is_size "$(setting UPLOAD_MAX)" ||
-        problem "UPLOAD_MAX=$(setting UPLOAD_MAX) is no size" "digits and k, m or g, e.g. UPLOAD_MAX=100m"
     ((PROBLEMS > before)) || fine "settings: $ENV_FILE"
 }
 
-# Beyond its limit the kernel kills nginx, with all requests that it has.
-look_at_memory_of_nginx() {
-    local total memory need
-    total=$(setting TOTAL_CONNECTIONS) memory=$(setting NGINX_MEMORY)
-    is_size "$memory" && [[ $total =~ ^[1-9][0-9]{0,4}$ ]] || return 0
-    need=$(((total * REQUEST_KIB + NGINX_KIB + 1023) / 1024))
-    ((need * MIB <= $(bytes_of "$memory"))) ||
-        problem "$total requests under way (TOTAL_CONNECTIONS) may take $need MiB of nginx, which has NGINX_MEMORY=$memory" \
-            "set NGINX_MEMORY=${need}m at least, or lower TOTAL_CONNECTIONS"
+# What make up would refuse, and what it lets pass.
+look_at_fit() {
+    local complaint remedy before=$PROBLEMS
+    while IFS=$'\t' read -r complaint remedy; do
+        problem "$complaint" "$remedy"
+    done < <(unfit)
+    ! is_number "$(setting SWEEP_AGE)" 1 $((SHORTEST_AGE - 1)) ||
+        note "SWEEP_AGE=$(setting SWEEP_AGE): an upload that Django takes longer for may be swept away under its hands; $SHORTEST_AGE is safe"
+    ((PROBLEMS > before)) || fine "settings: they fit together"
 }
 
 # --- this machine ---------------------------------------------------------------------------------------------
