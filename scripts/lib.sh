@@ -251,23 +251,17 @@ hold_lock() {
     mkdir -p "$ROOT/var"
     file=$ROOT/var/$(setting COMPOSE_PROJECT_NAME).lock
     has flock || return 0  # macOS has none, and nobody deploys to it
-    make_lock "$file"
-    [[ -w $file ]] || die "$file, which says who is at work on this stack, is another user's: work as the one who has this folder, or as root"
-    exec 9>>"$file"
+    (umask 022 && : >> "$file") 2>/dev/null || true
+    chmod go-w "$file" 2>/dev/null || true  # one that an older version has made
+    # Root's nightly backup and a person's deploy share it: it belongs to whom the folder does, and to lock it one only
+    # has to read it.
+    [[ $(id -u) != 0 ]] || chown --reference="$ROOT" "$ROOT/var" "$file" || true
+    [[ -r $file ]] || die "$file cannot be read, so nobody knows who else is at work; give it to $(id -un)"
+    exec 9<"$file"
     flock --nonblock 9 || { say "waiting for $(cat "$file")" && (($1 > 0)) && flock --wait "$1" 9; } ||
         die "$(cat "$file") is at work on this stack; wait for it to end"
-    echo "$(basename "$0") (process $$)" > "$file"
+    (echo "$(basename "$0") (process $$)" > "$file") 2>/dev/null || true
 }
-
-# Root's nightly backup and the deploy of whoever has this folder share it, so it is that one's, whoever makes it. Nobody
-# else may even read it: who can, can hold it. (An earlier version let all write to it.)
-make_lock() {
-    [[ -e $1 ]] || (umask 077 && : >> "$1")
-    [[ $(id -u) != 0 ]] || chown "$(owner_of "$ROOT")" "$1"
-    [[ ! -O $1 && $(id -u) != 0 ]] || chmod 600 "$1"
-}
-
-owner_of() { stat -c %u:%g "$1" 2>/dev/null || stat -f %u:%g "$1"; }
 
 # `patiently WHAT SECONDS COMMAND`: until the command succeeds, with a line of progress every ten seconds. Fails when
 # it takes too long, or when the command says (exit code 2) that it never will.
