@@ -9,12 +9,13 @@
 WEB_PIDS=512
 NGINX_PIDS=64
 # A worker of web is a process with so many threads beside WEB_THREADS, one helper, and some short-lived children that decode
-# pictures. By itself a container has its init, the parent, the process for health, and whoever is called into it.
+# pictures; and there is one more of them while one is replaced. By itself a container has its init, the parent, the
+# process for health, and whoever is called into it.
 WORKER_PIDS=8
 CONTAINER_PIDS=16
-# Measured: a worker with Django 60 to 100 MiB; decoding one picture, at most.
-WORKER_MIB=100
-DECODING_MIB=400
+# Measured: a worker with Django 60 to 80 MiB; decoding a large picture 430, and each of two small ones beside it 80.
+WORKER_MIB=80
+DECODING_MIB=590
 # What nginx keeps of a request under way, at most, and what it takes by itself; and what a worker beyond the usual two
 # takes, with its connections. docs/edge.md says of what that is made.
 REQUEST_KIB=272
@@ -113,9 +114,9 @@ unfit_processes() {
     local workers threads need
     workers=$(setting WEB_WORKERS) threads=$(setting WEB_THREADS)
     is_number "$workers" 1 512 && is_number "$threads" 1 512 || return 0
-    need=$((workers * (threads + WORKER_PIDS) + CONTAINER_PIDS))
+    need=$(((workers + 1) * (threads + WORKER_PIDS) + CONTAINER_PIDS))
     ((need <= WEB_PIDS)) || complain "WEB_WORKERS=$workers with WEB_THREADS=$threads may take $need processes and threads, and web and gunicorn may have $WEB_PIDS" \
-        "lower one of them: WEB_WORKERS * (WEB_THREADS + $WORKER_PIDS) has to be $((WEB_PIDS - CONTAINER_PIDS)) at most"
+        "lower one of them: (WEB_WORKERS + 1) * (WEB_THREADS + $WORKER_PIDS) has to be $((WEB_PIDS - CONTAINER_PIDS)) at most"
 }
 
 unfit_memory() {
@@ -127,7 +128,7 @@ unfit_memory() {
     if is_number "$(setting WEB_WORKERS)" 1 512; then
         need=$(($(setting WEB_WORKERS) * WORKER_MIB + DECODING_MIB))
         has_less WEB_MEMORY "$need" &&
-            complain "$(setting WEB_WORKERS) processes (WEB_WORKERS) and a picture that is decoded may take $need MiB of web, which has WEB_MEMORY=$(setting WEB_MEMORY)" \
+            complain "$(setting WEB_WORKERS) processes (WEB_WORKERS) and pictures that are decoded may take $need MiB of web, which has WEB_MEMORY=$(setting WEB_MEMORY)" \
                 "set WEB_MEMORY=${need}m at least, or lower WEB_WORKERS"
     fi
     total=$(setting TOTAL_CONNECTIONS)
