@@ -30,8 +30,7 @@ main() {
     "$HERE/images.sh"
     say "building the images (only what changed)"
     or_stop "the images could not be built" "$HERE/compose.sh" build
-    try_out "nginx does not take its new configuration" nginx -t
-    try_out "the new application cannot be loaded" -e WSGISERVER_CHECK_CONFIG=on web
+    try_out_new
     HASHES=$("$HERE/compose.sh" config --hash '*')
     start_database
     or_stop "the application's role in the database could not be made an ordinary one" "$HERE/role.sh"
@@ -45,12 +44,6 @@ main() {
         say "nothing had changed: everything runs as before"
     fi
 }
-
-# `try_out COMPLAINT SERVICE ...`, before anything is touched, in a container that nobody is led to: a new one of a
-# service has its name, and so requests, as soon as it has started.
-try_out() { or_stop "$1" "$HERE/compose.sh" run --rm --no-deps -T "${@:2}"; }
-
-or_stop() { quietly "${@:2}" || die "$1; what runs goes on as it was"; }
 
 # A stack that had another one until now has none of its own yet.
 start_database() {

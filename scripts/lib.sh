@@ -281,6 +281,17 @@ patiently() {
     done
 }
 
+# Before anything is touched, in containers that nobody is led to: a new one of a service has its name, and so requests, as
+# soon as it has started.
+try_out_new() {
+    try_out "nginx does not take its new configuration" nginx -t
+    try_out "the new application cannot be loaded" -e WSGISERVER_CHECK_CONFIG=on web
+}
+
+try_out() { or_stop "$1" "$ROOT/scripts/compose.sh" run --rm --no-deps -T "${@:2}"; }
+
+or_stop() { quietly "${@:2}" || die "$1; what runs goes on as it was"; }
+
 # What they said last, on stderr.
 show_logs() {
     local container

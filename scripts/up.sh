@@ -29,6 +29,8 @@ main() {
     "$HERE/images.sh"
     say "building the images (only what changed)"
     "$HERE/compose.sh" build >&2
+    # What only they themselves can know, when there is something that a wrong setting would take away.
+    [[ -z $(containers_of web --filter status=running; containers_of nginx --filter status=running) ]] || try_out_new
     mend_database
     say "starting"
     "$HERE/compose.sh" up -d --remove-orphans >&2 || give_up "the stack did not start"
