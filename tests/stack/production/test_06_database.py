@@ -129,7 +129,7 @@ def test_a_database_of_an_earlier_version_is_mended(old: Old) -> None:
     assert "ordinary" in old.mend()
     assert old.psql("postgres", ROLES) == ["postgres|t|t", "uploads|f|f"]
     owners = "SELECT relname, pg_get_userbyid(relowner) FROM pg_class WHERE relname IN ('t', 'q', 'v', 'm', 't_id_seq')"
-    assert sorted(old.psql("uploads", owners)) == [f"{name}|uploads" for name in sorted([*THINGS, "t_id_seq"])]
+    assert sorted(old.psql("uploads", owners)) == sorted(f"{name}|uploads" for name in [*THINGS, "t_id_seq"])
     assert old.psql("uploads", "ALTER TABLE t ADD COLUMN more int", "SELECT id FROM t")[-1] == "1"
     assert old.mend() == ""
 
