@@ -3,8 +3,11 @@
 Behind the nginx of these tests is an application that says what it got (echo.py): what is refused never comes there.
 """
 
+import json
+import subprocess
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -141,6 +144,38 @@ def test_a_site_may_take_uploads_from_anybody(edge: Edge, case: str) -> None:
     answer = ask(edge.wire("web"), request(target.replace("@", "x"), *fields, length(0), method=method))
     assert answer
     assert answer.status == 200, answer.body
+
+
+# Target, size, what curl is told -> status.
+HTTP_2 = {
+    "an upload": ("/api/photos/x", 200_000, [], 401),
+    "an upload without a length": ("/api/photos/x", 200_000, ["-HContent-Length:"], 401),
+    "an upload, streamed": ("/streamed/api/photos/x", 200_000, ["-HContent-Length:"], 401),
+    "a large body elsewhere": ("/elsewhere", 200_000, [], 401),
+    "a large body without a length elsewhere": ("/elsewhere", 200_000, ["-HContent-Length:"], 401),
+    "a small body elsewhere": ("/elsewhere", 50_000, ["-HContent-Length:"], 200),
+    "an upload with a token": ("/api/photos/x", 200_000, ["-HAuthorization: Token x"], 200),
+}
+
+
+@pytest.fixture(scope="module")
+def secure(backends: Backends) -> Iterator[Edge]:
+    with Edge(backends, {"TLS": "on", "ANONYMOUS_UPLOADS": "off"}) as running:
+        yield running
+
+
+@pytest.mark.parametrize("case", HTTP_2)
+def test_it_is_the_same_over_http_2(secure: Edge, case: str, tmp_path: Path) -> None:
+    """Where a body needs no length."""
+    target, size, fields, status = HTTP_2[case]
+    (tmp_path / "body").write_bytes(b"x" * size)
+    url = f"https://127.0.0.1:{secure.ports['tls']}{target}"
+    command = ["curl", "-sSk", "--noproxy", "*", "--http2", "--max-time", "60", "-T", str(tmp_path / "body"), *fields]
+    written = ["-o", str(tmp_path / "answer"), "-w", "%{http_version} %{http_code}"]
+    done = subprocess.run([*command, *written, url], capture_output=True, text=True, check=False, timeout=90)
+    assert done.stdout == f"2 {status}", done.stderr
+    if status != 200:
+        assert json.loads((tmp_path / "answer").read_text())["error"] == "login-needed"
 
 
 # --- forms ------------------------------------------------------------------------------------------------------------
