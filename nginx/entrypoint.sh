@@ -1,11 +1,14 @@
 #!/bin/sh
 # Looks at the settings, renders the templates into /tmp/nginx (the root is read-only) and becomes nginx. A setting that
 # cannot be is refused here, by its name, because what nginx would say of it names a line of a rendered file.
-# Arguments go to nginx: `docker run ... uploadstack-edge -t` tests the configuration.
+# Arguments go to nginx: `docker run ... uploadstack-edge -t` tests the configuration. With --check it looks at the settings
+# and no more, on any machine (scripts/fit.sh).
 set -eu
 
 main() {
     check_settings
+    [ "${1:-}" != --check ] || return 0
+    check_open_files
     RESOLVERS=$(name_servers)
     SERVER_NAMES=$(server_names)
     REAL_IP_FROM=$(each "${TRUSTED_PROXIES:-}" 'set_real_ip_from %s;\n')
@@ -21,9 +24,6 @@ main() {
         CERTIFICATE=${files% *}
         CERTIFICATE_KEY=${files#* }
     fi
-    # A request takes two connections, and all may come to one process. An upload has a file open as well.
-    WORKER_CONNECTIONS=$((2 * TOTAL_CONNECTIONS + 48))
-    OPEN_FILES=$((2 * WORKER_CONNECTIONS))
     export RESOLVERS SERVER_NAMES REAL_IP_FROM TRUSTED_PEERS ENTRANCE HTTPS_SUFFIX CERTIFICATE CERTIFICATE_KEY \
         WORKER_CONNECTIONS OPEN_FILES
     render
@@ -44,10 +44,12 @@ refuse() {
 
 check_settings() {
     check TLS "$TLS" 'on|off' 'is neither on nor off'
+    check ANONYMOUS_UPLOADS "$ANONYMOUS_UPLOADS" 'on|off' 'is neither on nor off'
     check UPLOAD_MAX "$UPLOAD_MAX" '[1-9][0-9]*[kmgKMG]?' 'is no size: digits and k, m or g, such as 100m'
     check LOGIN_RATE "$LOGIN_RATE" '[1-9][0-9]*r/[sm]' 'is no rate: such as 10r/m or 1r/s'
     check_number HTTPS_PORT "$HTTPS_PORT" 65535
     check_number NGINX_WORKERS "$NGINX_WORKERS" 512
+    check_processes
     check_number CLIENT_CONNECTIONS "$CLIENT_CONNECTIONS" 65535
     check_number TOTAL_CONNECTIONS "$TOTAL_CONNECTIONS" 20000
     for entry in $(list "$ALLOWED_HOSTS"); do
@@ -59,6 +61,34 @@ check_settings() {
         check TRUSTED_PROXIES "$entry" "$ADDRESS" 'is no address or network, such as 192.0.2.1 or 10.1.0.0/16'
         case $entry in */0) refuse TRUSTED_PROXIES "$entry" 'would believe everybody about who they are' ;; esac
     done
+}
+
+# A reload has old workers and new ones for a while; and there are the master, the init, and whoever looks in.
+check_processes() {
+    limit=$(process_limit)
+    [ "$limit" != max ] || return 0
+    [ $((2 * NGINX_WORKERS + 8)) -le "$limit" ] || refuse NGINX_WORKERS "$NGINX_WORKERS" \
+        "is more than $(((limit - 8) / 2)): twice as many processes, and 8, have to fit in the $limit of this container (pids_limit in compose.yaml)"
+}
+
+# Of this container's control group, version 2 or 1.
+process_limit() {
+    if [ -n "${PIDS_MAX:-}" ]; then
+        echo "$PIDS_MAX"
+    else
+        cat /sys/fs/cgroup/pids.max 2>/dev/null || cat /sys/fs/cgroup/pids/pids.max 2>/dev/null || echo max
+    fi
+}
+
+# nginx would go on with fewer, and stop taking connections when they are used up.
+check_open_files() {
+    # A request takes two connections, and all may come to one process. An upload has a file open as well.
+    WORKER_CONNECTIONS=$((2 * TOTAL_CONNECTIONS + 48))
+    OPEN_FILES=$((2 * WORKER_CONNECTIONS))
+    # shellcheck disable=SC3045  # dash has -H
+    limit=$(ulimit -H -n)
+    [ "$limit" = unlimited ] || [ "$OPEN_FILES" -le "$limit" ] || refuse TOTAL_CONNECTIONS "$TOTAL_CONNECTIONS" \
+        "is more than $(((limit / 2 - 48) / 2)): four open files for each, and 192, have to fit in the $limit of this container (ulimit -n)"
 }
 
 # Of IPv6 not all of the grammar: eight groups, or a gap.
@@ -103,7 +133,7 @@ name_servers() {
 
 # Only these names are replaced, so that nginx keeps its own $variables.
 # shellcheck disable=SC2016  # envsubst wants the names, not their values
-VARIABLES='$RESOLVERS $UPLOAD_MAX $NGINX_WORKERS $CLIENT_CONNECTIONS $TOTAL_CONNECTIONS $LOGIN_RATE $SERVER_NAMES $REAL_IP_FROM $TRUSTED_PEERS $ENTRANCE $HTTPS_SUFFIX $CERTIFICATE $CERTIFICATE_KEY $WORKER_CONNECTIONS $OPEN_FILES'
+VARIABLES='$RESOLVERS $UPLOAD_MAX $ANONYMOUS_UPLOADS $NGINX_WORKERS $CLIENT_CONNECTIONS $TOTAL_CONNECTIONS $LOGIN_RATE $SERVER_NAMES $REAL_IP_FROM $TRUSTED_PEERS $ENTRANCE $HTTPS_SUFFIX $CERTIFICATE $CERTIFICATE_KEY $WORKER_CONNECTIONS $OPEN_FILES'
 
 render() {
     mkdir -p /tmp/nginx

@@ -63,7 +63,7 @@ copy_database() {
         archive rows > "$WORK/needed"
     else
         archive pin
-        postgres pg_dump -U uploads --format=custom uploads > "$WORK/dump"
+        postgres pg_dump --format=custom uploads > "$WORK/dump"
         postgres pg_restore --data-only --table=photos_photo --file=- < "$WORK/dump" | columns original thumbnail > "$WORK/needed"
     fi
 }

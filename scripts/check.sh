@@ -17,7 +17,7 @@ main() {
     check "format" ruff format --check .
     check "types" mypy .
     check "architecture" pytest -q -p no:cacheprovider tests/test_architecture.py
-    check_if_here shellcheck --external-sources scripts/*.sh nginx/*.sh tests/stack/clients/*.sh .ci/run
+    check_if_here shellcheck --external-sources scripts/*.sh nginx/*.sh postgres/*.sh tests/stack/clients/*.sh .ci/run
     check_if_here hadolint Dockerfile
     check_if_here actionlint
     trouble=$(engine_trouble)

@@ -10,6 +10,8 @@
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/lib.sh"
+# shellcheck source=scripts/fit.sh
+source "$ROOT/scripts/fit.sh"
 HERE=$ROOT/scripts
 CHANGED=0
 FORGETS_AFTER=4  # seconds
@@ -21,16 +23,17 @@ main() {
     [[ -f $ENV_FILE && -n $(containers_of web --filter status=running; containers_of nginx --filter status=running) ]] ||
         die "nothing runs that could be replaced; run: make up"
     hold_lock 0
+    refuse_unfit
     refuse_taken_ports
 
     # --- touches -----------------------------------------------------------------------------------------
     "$HERE/images.sh"
     say "building the images (only what changed)"
     or_stop "the images could not be built" "$HERE/compose.sh" build
-    try_out "nginx does not take its new configuration" nginx -t
-    try_out "the new application cannot be loaded" -e WSGISERVER_CHECK_CONFIG=on web
+    try_out_new
     HASHES=$("$HERE/compose.sh" config --hash '*')
     start_database
+    or_stop "the application's role in the database could not be made an ordinary one" "$HERE/role.sh"
     migrate || die "the database could not be migrated; what runs goes on as it was"
     roll web "$(setting WEB_REPLICAS)" 8080
     roll gunicorn 1 8081
@@ -41,12 +44,6 @@ main() {
         say "nothing had changed: everything runs as before"
     fi
 }
-
-# `try_out COMPLAINT SERVICE ...`, before anything is touched, in a container that nobody is led to: a new one of a
-# service has its name, and so requests, as soon as it has started.
-try_out() { or_stop "$1" "$HERE/compose.sh" run --rm --no-deps -T "${@:2}"; }
-
-or_stop() { quietly "${@:2}" || die "$1; what runs goes on as it was"; }
 
 # A stack that had another one until now has none of its own yet.
 start_database() {
@@ -85,12 +82,13 @@ roll() {
     fi
     for container in ${old[@]+"${old[@]}"}; do
         let_go "$service: the old one finishes what it has" "$container"
+        let_nginx_forget
     done
-    ((${#old[@]} == 0)) || let_nginx_forget
 }
 
-# Where a container has gone nginx turns to its address for two more seconds (upstreams.conf.template). Until then that
-# address, which is free, must not become the one of a new container of another service: it would get uploads of this one.
+# Where a container has gone nginx turns to its address for two more seconds (upstreams.conf.template). Until then the next
+# must not go: a streamed upload is tried on two addresses, of which one has to be there. And that address, which is free,
+# must not become the one of a new container of another service: it would get uploads of this one.
 let_nginx_forget() { [[ -z $(containers_of nginx --filter status=running) ]] || sleep "$FORGETS_AFTER"; }
 
 # Compose would count them, and start them again.

@@ -15,9 +15,11 @@ main() {
     # --- looks -------------------------------------------------------------------------------------------
     local port
     port=$(setting HTTP_PORT)
+    FIRST=first
+    [[ ! -e $ROOT/var/db.sqlite3 ]] || FIRST=''
     if dev_pid >/dev/null; then
         say "it runs already; to stop it: make down"
-        exec "$HERE/story.sh" dev
+        exec "$HERE/story.sh" dev "$FIRST"
     fi
     ! is_taken "$port" || die "port $port is taken by $(holder_of "$port"); stop that, or set another HTTP_PORT in $ENV_FILE"
 
@@ -63,7 +65,7 @@ in_background() {
     echo $! > "$DEV_PID"
     wait_until_it_answers "$1" $!
     say "it runs in the background; log: ${LOG#"$ROOT"/}; to stop it: make down"
-    "$HERE/story.sh" dev
+    "$HERE/story.sh" dev "$FIRST"
 }
 
 in_foreground() {
@@ -75,7 +77,7 @@ in_foreground() {
     trap 'exit 143' TERM
     wait_until_it_answers "$1" $!
     say "Ctrl-C stops it"
-    "$HERE/story.sh" dev
+    "$HERE/story.sh" dev "$FIRST"
     wait $!
 }
 

@@ -3,22 +3,23 @@
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/lib.sh"
+# shellcheck source=scripts/fit.sh
+source "$ROOT/scripts/fit.sh"
 
 PROBLEMS=0
 FEW_UPLOADS=4  # of the largest size: as many at a time are no rush
 CERTIFICATE_DAYS=21
-# What nginx keeps of a request under way, at most, and what it takes by itself. docs/edge.md says of what that is made.
-REQUEST_KIB=272
-NGINX_KIB=$((48 * 1024))
+SHORTEST_AGE=120  # seconds: twice what web gives the application
 
 main() {
     look_at_settings
-    look_at_memory_of_nginx
+    look_at_fit
     look_at_clock
     look_at_python
     if look_at_engine; then
         look_at_images
         look_at_containers
+        look_at_database
         look_at_volumes
         look_at_library
         look_at_spools
@@ -61,20 +62,18 @@ look_at_settings() {
             change-me) problem "$name is still the placeholder" "replace change-me in $ENV_FILE, e.g. with what this prints: openssl rand -hex 32" ;;
         esac
     done < <(sed -n 's/^\([A-Z_]*\)=.*/\1/p' "$ROOT/.env.example")
-    is_size "$(setting UPLOAD_MAX)" ||
-        problem "UPLOAD_MAX=$(setting UPLOAD_MAX) is no size" "digits and k, m or g, e.g. UPLOAD_MAX=100m"
     ((PROBLEMS > before)) || fine "settings: $ENV_FILE"
 }
 
-# Beyond its limit the kernel kills nginx, with all requests that it has.
-look_at_memory_of_nginx() {
-    local total memory need
-    total=$(setting TOTAL_CONNECTIONS) memory=$(setting NGINX_MEMORY)
-    is_size "$memory" && [[ $total =~ ^[1-9][0-9]{0,4}$ ]] || return 0
-    need=$(((total * REQUEST_KIB + NGINX_KIB + 1023) / 1024))
-    ((need * MIB <= $(bytes_of "$memory"))) ||
-        problem "$total requests under way (TOTAL_CONNECTIONS) may take $need MiB of nginx, which has NGINX_MEMORY=$memory" \
-            "set NGINX_MEMORY=${need}m at least, or lower TOTAL_CONNECTIONS"
+# What make up would refuse, and what it lets pass.
+look_at_fit() {
+    local complaint remedy before=$PROBLEMS
+    while IFS=$'\t' read -r complaint remedy; do
+        problem "$complaint" "$remedy"
+    done < <(unfit)
+    ! is_number "$(setting SWEEP_AGE)" 1 $((SHORTEST_AGE - 1)) ||
+        note "SWEEP_AGE=$(setting SWEEP_AGE): an upload that Django takes longer for may be swept away under its hands; $SHORTEST_AGE is safe"
+    ((PROBLEMS > before)) || fine "settings: they fit together"
 }
 
 # --- this machine ---------------------------------------------------------------------------------------------
@@ -148,6 +147,16 @@ look_at_containers() {
     done < <("$ROOT/scripts/states.sh")
     ((running > 0)) || note "the stack does not run"
     ((running == 0 || PROBLEMS > before)) || fine "containers: $running, all well"
+}
+
+# An earlier version gave the application the superuser, who can run programs in the database's container.
+look_at_database() {
+    [[ -n $(first_of db) ]] && postgres pg_isready --quiet --host=127.0.0.1 >/dev/null 2>&1 || return 0
+    if [[ $(superuser) == uploads ]]; then
+        problem "the application is superuser of the database: an earlier version made it so" "make deploy (or make up) mends that"
+    else
+        fine "database: the application has an ordinary role"
+    fi
 }
 
 # A volume that another user made cannot be written to. The certificate may be somebody else's, if nginx can read it.

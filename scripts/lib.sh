@@ -281,6 +281,17 @@ patiently() {
     done
 }
 
+# Before anything is touched, in containers that nobody is led to: a new one of a service has its name, and so requests, as
+# soon as it has started.
+try_out_new() {
+    try_out "nginx does not take its new configuration" nginx -t
+    try_out "the new application cannot be loaded" -e WSGISERVER_CHECK_CONFIG=on web
+}
+
+try_out() { or_stop "$1" "$ROOT/scripts/compose.sh" run --rm --no-deps -T "${@:2}"; }
+
+or_stop() { quietly "${@:2}" || die "$1; what runs goes on as it was"; }
+
 # What they said last, on stderr.
 show_logs() {
     local container
@@ -380,8 +391,19 @@ strangers_with() {
         awk -v own="$(setting COMPOSE_PROJECT_NAME)" 'NF == 2 && $1 != own { print $2 }' | paste -sd ' ' -
 }
 
-# A program of PostgreSQL, beside the server, as its owner.
-postgres() { docker exec --interactive --env PGOPTIONS=--client-min-messages=warning "$(first_of db)" "$@"; }
+# A program of PostgreSQL, beside the server, as its superuser: that role has no password, and is for this way alone.
+postgres() {
+    docker exec --interactive --env PGOPTIONS=--client-min-messages=warning --env PGUSER="$(superuser)" "$(first_of db)" "$@"
+}
+
+# In a database that an earlier version made, the application's role is it, until scripts/role.sh has mended that.
+superuser() {
+    if docker exec "$(first_of db)" psql --username=postgres --dbname=postgres --command='' >/dev/null 2>&1; then
+        echo postgres
+    else
+        echo uploads
+    fi
+}
 
 # YES=1 does not ask.
 confirmed() {

@@ -87,8 +87,8 @@ unpack() {
         archive unpack < "$1"
         return
     fi
-    postgres createdb -U uploads uploads_restored
-    archive unpack < "$1" | postgres pg_restore -U uploads --exit-on-error --no-owner --dbname=uploads_restored
+    postgres createdb --owner=uploads uploads_restored
+    archive unpack < "$1" | postgres pg_restore --exit-on-error --no-owner --role=uploads --dbname=uploads_restored
 }
 
 # Whatever has the application's code, and so its database, open; also what a restore that was killed has stopped.
@@ -121,7 +121,7 @@ exchange_databases() {
 }
 
 rename_database() {
-    postgres psql -U uploads --quiet --set ON_ERROR_STOP=1 --dbname=postgres \
+    postgres psql --quiet --set ON_ERROR_STOP=1 --dbname=postgres \
         --command "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '$1'" \
         --command "ALTER DATABASE $1 RENAME TO $2" >/dev/null
 }
@@ -169,9 +169,9 @@ bring_back() {
 # PostgreSQL does not answer does not mean that there is none.
 bring_back_database() {
     local found
-    found=$(postgres psql -U uploads --dbname=postgres -tAc "SELECT 1 FROM pg_database WHERE datname = 'uploads_before'") || return 1
+    found=$(postgres psql --dbname=postgres -tAc "SELECT 1 FROM pg_database WHERE datname = 'uploads_before'") || return 1
     [[ -n $found ]] || return 0
-    postgres dropdb -U uploads --if-exists --force uploads || return 1
+    postgres dropdb --if-exists --force uploads || return 1
     rename_database uploads_before uploads
 }
 
@@ -184,8 +184,8 @@ undo_killed() {
 forget() {
     archive forget || return 1
     [[ $KIND == postgresql ]] || return 0
-    postgres dropdb -U uploads --if-exists --force uploads_restored || return 1
-    postgres dropdb -U uploads --if-exists --force uploads_before
+    postgres dropdb --if-exists --force uploads_restored || return 1
+    postgres dropdb --if-exists --force uploads_before
 }
 
 main "$@"

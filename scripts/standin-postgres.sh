@@ -1,10 +1,13 @@
 #!/bin/sh
 # Entry point of the PostgreSQL stand-in: the part of the official image's that compose.yaml uses. Makes the database
-# on first start from POSTGRES_USER, POSTGRES_PASSWORD and POSTGRES_DB, then becomes the server.
+# on first start from POSTGRES_USER, POSTGRES_PASSWORD and POSTGRES_DB, runs what is in /docker-entrypoint-initdb.d,
+# then becomes the server.
 set -eu
 
 create() {
     : "${POSTGRES_USER:=postgres}" "${POSTGRES_PASSWORD:?must be set}"
+    : "${POSTGRES_DB:=$POSTGRES_USER}"
+    export POSTGRES_USER POSTGRES_DB
     umask 077
     echo "$POSTGRES_PASSWORD" > /tmp/password
     # Built beside and renamed: a start that is cut short leaves nothing that looks finished.
@@ -14,8 +17,19 @@ create() {
         --auth-local=trust --encoding=UTF8 --locale=C.UTF-8 --data-checksums
     rm /tmp/password
     echo "host all all all scram-sha-256" >> "$PGDATA.new/pg_hba.conf"
-    echo "CREATE DATABASE \"${POSTGRES_DB:-$POSTGRES_USER}\"" | postgres --single -D "$PGDATA.new" postgres >/dev/null
+    [ "$POSTGRES_DB" = postgres ] ||
+        echo "CREATE DATABASE \"$POSTGRES_DB\"" | postgres --single -D "$PGDATA.new" postgres >/dev/null
+    prepare
     mv "$PGDATA.new" "$PGDATA"
+}
+
+# With a server that nobody can reach over the network.
+prepare() {
+    pg_ctl --pgdata="$PGDATA.new" --silent --wait --options="-c listen_addresses=''" start
+    for script in /docker-entrypoint-initdb.d/*.sh; do
+        [ ! -e "$script" ] || sh "$script"
+    done
+    pg_ctl --pgdata="$PGDATA.new" --silent --wait --mode=fast stop
 }
 
 [ -s "$PGDATA/PG_VERSION" ] || create

@@ -3,11 +3,13 @@
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/lib.sh"
+# shellcheck source=scripts/fit.sh
+source "$ROOT/scripts/fit.sh"
 HERE=$ROOT/scripts
 
 main() {
     # --- looks -------------------------------------------------------------------------------------------
-    local trouble
+    local trouble first=first
     trouble=$(engine_trouble)
     if [[ -n $trouble ]]; then
         say "$trouble. Until then, without containers: the same application on our server, SQLite, no nginx."
@@ -17,17 +19,30 @@ main() {
         die "the server without containers runs on these ports; run: make down"
     fi
 
+    ! docker volume inspect "$(setting COMPOSE_PROJECT_NAME)_media" >/dev/null 2>&1 || first=''
+
     # --- touches -----------------------------------------------------------------------------------------
     "$HERE/env.sh"
     hold_lock 900
+    refuse_unfit
     refuse_taken_ports
     "$HERE/images.sh"
     say "building the images (only what changed)"
     "$HERE/compose.sh" build >&2
+    # What only they themselves can know, when there is something that a wrong setting would take away.
+    [[ -z $(containers_of web --filter status=running; containers_of nginx --filter status=running) ]] || try_out_new
+    mend_database
     say "starting"
     "$HERE/compose.sh" up -d --remove-orphans >&2 || give_up "the stack did not start"
     wait_until_healthy
-    "$HERE/story.sh" stack
+    "$HERE/story.sh" stack "$first"
+}
+
+# Before anything uses it: the database of an earlier version gave the application more than it needs.
+mend_database() {
+    has_profile postgres || return 0
+    "$HERE/compose.sh" up -d --no-deps db >&2 || give_up "the database did not start"
+    "$HERE/role.sh" || give_up "the database could not be mended"
 }
 
 wait_until_healthy() {

@@ -61,9 +61,9 @@ def mebibytes(variable: str) -> float:
     return float(re.search(rf"(?m)^#{variable}=(\d+)m$", (ROOT / ".env.example").read_text())[1])  # type: ignore[index]  # a missing one fails
 
 
-def doctor(name: str) -> float:
-    """A number of KiB that scripts/doctor.sh reckons with."""
-    found = re.search(rf"(?m)^{name}=(?:\$\(\()?(\d+)(?: \* (\d+)\)\))?$", (ROOT / "scripts/doctor.sh").read_text())
+def reckoned(name: str) -> float:
+    """A number that scripts/fit.sh reckons with, in KiB if it is of memory."""
+    found = re.search(rf"(?m)^{name}=(?:\$\(\()?(\d+)(?: \* (\d+)\)\))?$", (ROOT / "scripts/fit.sh").read_text())
     return int(found[1]) * int(found[2] or 1)  # type: ignore[index]  # a missing one fails
 
 
@@ -161,8 +161,8 @@ CHAINS |= {
     ],
     "what nginx lets through, its memory can hold": [
         (
-            "TOTAL_CONNECTIONS, as doctor.sh reckons",
-            lambda: (default("TOTAL_CONNECTIONS") * doctor("REQUEST_KIB") + doctor("NGINX_KIB")) / 1024,
+            "TOTAL_CONNECTIONS, as fit.sh reckons",
+            lambda: (default("TOTAL_CONNECTIONS") * reckoned("REQUEST_KIB") + reckoned("NGINX_KIB")) / 1024,
         ),
         ("NGINX_MEMORY", lambda: mebibytes("NGINX_MEMORY")),
     ],
@@ -187,7 +187,13 @@ def test_the_memory_of_a_request_is_reckoned_from_the_buffers_that_nginx_has() -
     count, size = re.search(r"(?m)^large_client_header_buffers (\d+) (\d+)k;$", limits).groups()  # type: ignore[union-attr]  # a missing one fails
     assert not [path for path in (ROOT / "nginx").iterdir() if "proxy_buffer" in path.read_text()]
     answer, rest = 9 * 4, 44  # TLS, the connection, its pools: measured
-    assert doctor("REQUEST_KIB") == body + int(count) * int(size) + answer + rest
+    assert reckoned("REQUEST_KIB") == body + int(count) * int(size) + answer + rest
+
+
+def test_the_limits_of_processes_are_those_that_compose_sets() -> None:
+    services = compose()["services"]
+    assert [services[name]["pids_limit"] for name in ("web", "gunicorn")] == [reckoned("WEB_PIDS")] * 2
+    assert services["nginx"]["pids_limit"] == reckoned("NGINX_PIDS")
 
 
 def test_both_servers_get_the_same_workers_threads_and_grace() -> None:

@@ -68,12 +68,15 @@ class Backends:
     """A network, and what answers in it as `web` and as `gunicorn`.
 
     A service that `programs` names runs that instead: a Python program that listens on port 8000. `application` takes
-    the place of echo_app.py.
+    the place of echo_app.py. There may be several `replicas` of web; those after the first are called web-2 and so on.
     """
 
-    def __init__(self, stack: Stack, programs: Mapping[str, str] | None = None, *, application: str = ECHO) -> None:
+    def __init__(
+        self, stack: Stack, programs: Mapping[str, str] | None = None, *, application: str = ECHO, replicas: int = 1
+    ) -> None:
         self._programs = programs or {}
         self._application = application
+        self._names = ["web", "gunicorn", *(f"web-{number}" for number in range(2, replicas + 1))]
         self.images = {name: stack.container(name)["Config"]["Image"] for name in ("nginx", "web")}
         self.labels = stack.labels
         self.network = f"{stack.project}-echo-{uuid.uuid4().hex[:8]}"
@@ -82,8 +85,8 @@ class Backends:
     def __enter__(self) -> Self:
         run("docker", "network", "create", *self.labels, self.network)
         try:
-            for service in ("web", "gunicorn"):
-                self.containers[service] = self._start(service)
+            for name in self._names:
+                self.containers[name] = self._start(name.partition("-")[0])
             run("docker", "exec", self.containers["web"], "python", "-c", WAIT_FOR_BOTH)
         except BaseException:
             self.__exit__()
@@ -160,7 +163,8 @@ class Edge:
 
     def _create(self) -> None:
         self.ports = dict(zip(INSIDE, free_ports(len(INSIDE)), strict=True))
-        settings = {"HTTPS_PORT": str(self.ports["tls"]), "NGINX_WORKERS": "1", **self._settings}
+        ours = {"HTTPS_PORT": str(self.ports["tls"]), "NGINX_WORKERS": "1", "ANONYMOUS_UPLOADS": "on"}
+        settings = {**ours, **self._settings}
         given = {name: settled(value, **settings) for name, value in SERVICES["nginx"]["environment"].items()}
         published = [f"--publish=127.0.0.1:{self.ports[name]}:{port}" for name, port in INSIDE.items()]
         variables = [f"--env={name}={value}" for name, value in given.items()]
@@ -207,7 +211,7 @@ def ask(wire: Wire, request: bytes) -> Answer | None:
     with wire:
         wire.send(request)
         try:
-            return read_answer(wire)
+            return read_answer(wire, has_body=not request.startswith(b"HEAD "))
         except ConnectionError:
             return None
 

@@ -1,25 +1,30 @@
 """An application that says what it got, and remembers it: the other end of the trust boundary.
 
 Runs in a container behind the real nginx (see echo.py), served by wsgiserver or by gunicorn in one process, because it
-remembers in memory. `/_seen/KEY` tells what came under a KEY, the first part of a path, /api/ before it left out, and
+remembers in memory. `/_seen/KEY` tells what came under a KEY, the first part of a path (behind /api/ or /static/), and
 forgets it; `/_so_far/KEY` does not forget. What has no `length` there is still being read.
 """
 
 import json
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 Start = Callable[[str, list[tuple[str, str]]], object]
 TOLD = 4096  # bytes of a body that are told
+KILLED = Path("/tmp/killed")
 
 _seen: dict[str, list[dict[str, Any]]] = {}
 _lock = threading.Lock()
 
 
 def application(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
-    key, _, rest = environ["PATH_INFO"].removeprefix("/api").removeprefix("/").partition("/")
+    path = environ["PATH_INFO"].removeprefix("/api").removeprefix("/static")
+    key, _, rest = path.removeprefix("/").partition("/")
     special = SPECIAL.get(key)
     if special:
         return special(rest, start_response)
@@ -55,11 +60,27 @@ def late(seconds: str, start_response: Start) -> Iterable[bytes]:
     return answer({}, start_response)
 
 
+def kill(key: str, _: Start) -> Iterable[bytes]:
+    """Ends the process, as a picture does that takes all memory there is; KILLED has a line for each."""
+    with KILLED.open("a") as file:
+        file.write(f"{key}\n")
+    os.kill(os.getpid(), signal.SIGKILL)
+    return []
+
+
+def kill_once(key: str, start_response: Start) -> Iterable[bytes]:
+    """The same, but for who has done it already."""
+    is_known = KILLED.exists() and key in KILLED.read_text()
+    return answer({"killed": key}, start_response) if is_known else kill(key, start_response)
+
+
 SPECIAL: dict[str, Callable[[str, Start], Iterable[bytes]]] = {
     "_seen": seen,
     "_so_far": so_far,
     "_original": original,
     "_late": late,
+    "_kill": kill,
+    "_kill_once": kill_once,
 }
 
 

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import pytest
 
-from tests.stack.echo import ECHO, Backends, Edge, ask, request
+from tests.stack.echo import ECHO, SERVICES, Backends, Edge, ask, request, settled
 from tests.stack.stack import ROOT, Stack, eventually, run
 from tests.stack.wire import Answer, Request, Tcp, Tls, exchange, read_answer
 
@@ -351,7 +351,7 @@ def test_with_an_asterisk_all_names_are(open_to_all: Edge) -> None:
 REFUSED = re.findall(
     r"\S+",
     """
-    TLS= TLS=yes TLS=ON TLS=on;off
+    TLS= TLS=yes TLS=ON TLS=on;off ANONYMOUS_UPLOADS= ANONYMOUS_UPLOADS=yes
     UPLOAD_MAX= UPLOAD_MAX=0 UPLOAD_MAX=100mb UPLOAD_MAX=1t UPLOAD_MAX=-1 UPLOAD_MAX=1m;
     LOGIN_RATE= LOGIN_RATE=x LOGIN_RATE=10 LOGIN_RATE=10r/h LOGIN_RATE=0r/s
     HTTPS_PORT=x HTTPS_PORT=0 HTTPS_PORT=65536 NGINX_WORKERS=0 NGINX_WORKERS=auto;
@@ -365,7 +365,7 @@ REFUSED = re.findall(
 )
 TAKEN = [
     "TLS=off UPLOAD_MAX=1048576 LOGIN_RATE=1r/s HTTPS_PORT=443 NGINX_WORKERS=16 CLIENT_CONNECTIONS=1 ALLOWED_HOSTS=*",
-    "UPLOAD_MAX=2G HTTPS_PORT=65535 TOTAL_CONNECTIONS=20000 ALLOWED_HOSTS=.example.com,10.0.0.1,[::1] TRUSTED_PROXIES=",
+    "UPLOAD_MAX=2G HTTPS_PORT=65535 TOTAL_CONNECTIONS=200 ALLOWED_HOSTS=.example.com,10.0.0.1,[::1] TRUSTED_PROXIES=",
     "TRUSTED_PROXIES=10.0.0.1,10.1.0.0/16,2001:db8::/32,::1,1:2:3:4:5:6:7:8",
 ]
 # Starts nginx far enough to know, with the variables in each line of stdin.
@@ -390,6 +390,28 @@ def test_a_setting_that_cannot_be_is_refused_by_its_name(edge: Edge) -> None:
         assert cases[case].count("\n") == 2, f"one line says it: {cases[case]}"
     for case in TAKEN:
         assert cases[case].endswith("exit 0\n"), f"{case}: {cases[case]}"
+
+
+# What the engine allows to the container, a setting that needs more -> one that does not.
+ALLOWED = {
+    "processes": ("--pids-limit=64", "NGINX_WORKERS=29", "NGINX_WORKERS=28"),
+    "open files": ("--ulimit=nofile=1024:1024", "TOTAL_CONNECTIONS=233", "TOTAL_CONNECTIONS=232"),
+}
+
+
+@pytest.mark.parametrize("what", ALLOWED)
+def test_a_setting_that_needs_more_than_the_container_may_have_is_refused_by_its_name(
+    backends: Backends, what: str
+) -> None:
+    limit, *settings = ALLOWED[what]
+    for setting, status in zip(settings, (1, 0), strict=True):
+        name, value = setting.split("=")
+        own = {key: settled(text, **{name: value}) for key, text in SERVICES["nginx"]["environment"].items()}
+        command = ["docker", "run", "--rm", "--network=none", "--init", limit, *backends.labels]
+        command += [*(f"--env={key}={text}" for key, text in own.items()), backends.images["nginx"], "-t"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == status, done.stderr
+        assert (f"nginx: {setting} is more than {int(value) - 1}" in done.stderr) is bool(status), done.stderr
 
 
 # --- what nginx says of its own accord --------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 PAUSE = 0.5  # seconds between two pieces
 _FIELDS = b"HTTP/1.1\r\nHost: localhost\r\n"
+_BODY = _FIELDS + b"Authorization: Token slow\r\n"  # or nginx would take nothing
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,9 @@ class Way:
 
 WAYS = {
     "heads": Way(b"GET / " + _FIELDS + b"X-Slow: ", b"x"),
-    "bodies": Way(b"PUT /api/photos/slow.jpg " + _FIELDS + b"Content-Length: 100000\r\n\r\n", b"x"),
-    "chunks": Way(b"PUT /api/photos/slow.jpg " + _FIELDS + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
-    "streamed": Way(b"PUT /streamed/api/photos/slow.jpg " + _FIELDS + b"Content-Length: 100000\r\n\r\n", b"x"),
+    "bodies": Way(b"PUT /api/photos/slow.jpg " + _BODY + b"Content-Length: 100000\r\n\r\n", b"x"),
+    "chunks": Way(b"PUT /api/photos/slow.jpg " + _BODY + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    "streamed": Way(b"PUT /streamed/api/photos/slow.jpg " + _BODY + b"Content-Length: 100000\r\n\r\n", b"x"),
 }
 report: collections.Counter[str] = collections.Counter()
 

@@ -33,10 +33,11 @@ def test_what_was_backed_up_comes_back(production: Stack, photo: Picture, name: 
 # A database of somebody else's: sound, but what is brought up to date there is not ours.
 _FOREIGN = """
 set -e
-createdb -U uploads foreign_one
-psql -U uploads -q -d foreign_one -c 'CREATE TABLE photos_photo (id int)'
-pg_dump -U uploads --format=custom foreign_one
-dropdb -U uploads foreign_one
+export PGUSER=postgres
+createdb foreign_one
+psql -q -d foreign_one -c 'CREATE TABLE photos_photo (id int)'
+pg_dump --format=custom foreign_one
+dropdb foreign_one
 """
 
 

@@ -1,0 +1,113 @@
+"""How often a request is tried that kills whoever takes it: once more at most, whatever there is to try it on.
+
+Behind the nginx of these tests is an application that ends its process when it is asked to (echo_app.py), and notes it.
+"""
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from tests.stack.echo import Backends, Edge, ask, request
+from tests.stack.stack import Stack, eventually, run
+from tests.stack.wire import Answer
+
+AT_MOST = 2
+REPLICAS = {"one": 1, "three": 3}
+PIECE = b"x" * 200_000  # more than nginx reads with the head, and than it keeps in memory
+
+
+def with_body(method: str, body: bytes) -> tuple[str, list[str], bytes]:
+    return method, [f"Content-Length: {len(body)}"], body
+
+
+# A request -> method, fields, body.
+REQUESTS = {
+    "GET": ("GET", [], b""),
+    "DELETE": ("DELETE", [], b""),
+    "PUT of nothing": with_body("PUT", b""),
+    "PUT, small": with_body("PUT", b"x"),
+    "PUT, large": with_body("PUT", PIECE),
+    "PUT, small, in chunks": ("PUT", ["Transfer-Encoding: chunked"], b"1\r\nx\r\n0\r\n\r\n"),
+    "POST, large": with_body("POST", PIECE),
+    "PATCH": with_body("PATCH", b"x"),
+    "an unknown method": with_body("FROB", b"x"),
+}
+ONCE = {"POST, large", "PATCH"}
+ROUTES = {"buffered": "/api/", "streamed": "/streamed/api/", "static": "/static/"}
+
+
+class Site:
+    """nginx, and who is behind."""
+
+    def __init__(self, edge: Edge, backends: Backends) -> None:
+        self.edge = edge
+        self._backends = backends
+
+    def keep_connections(self) -> None:
+        """To each server, which nginx would use again."""
+        for _ in range(6):
+            answer = ask(self.edge.wire("web"), request("/x"))
+            assert answer
+            assert answer.status == 200
+
+    def killed_by(self, key: str, server: str) -> int:
+        names = [name for name in self._backends.containers if name.startswith(server)]
+        said = [run("docker", "exec", self._backends.containers[name], "sh", "-c", NOTED) for name in names]
+        return "".join(said).split().count(key)
+
+    def is_well(self) -> bool:
+        answers = [ask(self.edge.wire(server), request("/x")) for server in ("web", "gunicorn") for _ in range(3)]
+        return {answer and answer.status for answer in answers} == {200}
+
+
+NOTED = "cat /tmp/killed 2>/dev/null; true"
+
+
+@pytest.fixture(scope="module", params=REPLICAS)
+def site(stack: Stack, request: pytest.FixtureRequest) -> Iterator[Site]:
+    with Backends(stack, replicas=REPLICAS[request.param]) as backends, Edge(backends, {}) as edge:
+        yield Site(edge, backends)
+
+
+def check_given_up(answer: Answer | None) -> None:
+    assert answer is not None, "closed without an answer"
+    assert answer.status == 502
+    assert answer.json()["error"] == "application-unreachable"
+
+
+@pytest.mark.parametrize("route", ["buffered", "streamed"])
+@pytest.mark.parametrize("case", REQUESTS)
+def test_a_request_that_kills_is_sent_twice_at_most(site: Site, case: str, route: str) -> None:
+    check_killing(site, "web", case, ROUTES[route])
+
+
+def test_so_is_one_for_a_file_that_only_the_application_has(site: Site) -> None:
+    check_killing(site, "web", "GET", ROUTES["static"])
+
+
+@pytest.mark.parametrize("case", ["PUT, large", "POST, large"])
+def test_so_is_one_for_gunicorn(site: Site, case: str) -> None:
+    check_killing(site, "gunicorn", case, "/api/")
+
+
+def check_killing(site: Site, server: str, case: str, prefix: str) -> None:
+    eventually(site.is_well, 60, "all of them answer")
+    site.keep_connections()
+    method, fields, body = REQUESTS[case]
+    key = uuid.uuid4().hex
+    answer = ask(site.edge.wire(server), request(f"{prefix}_kill/{key}", *fields, method=method) + body)
+    check_given_up(answer)
+    killed = site.killed_by(key, server)
+    assert killed == 1 if case in ONCE else 1 <= killed <= AT_MOST, killed
+
+
+@pytest.mark.parametrize(("case", "status"), [("GET", 200), ("PUT, large", 200), ("DELETE", 200), ("POST, large", 502)])
+def test_what_comes_to_the_same_when_done_twice_is_done_by_who_comes_next(stack: Stack, case: str, status: int) -> None:
+    """The process in the place of the one that died, here; a form that reached one is not sent to the next."""
+    method, fields, body = REQUESTS[case]
+    data = request(f"/api/_kill_once/{uuid.uuid4().hex}", *fields, method=method) + body
+    with Backends(stack) as backends, Edge(backends, {}) as edge:
+        answer = ask(edge.wire("web"), data)
+    assert answer
+    assert answer.status == status, answer.body
