@@ -21,6 +21,7 @@ class Photo(models.Model):
     original = models.CharField(max_length=60, unique=True)
     thumbnail = models.CharField(max_length=60, unique=True)
     created = models.DateTimeField(default=timezone.now)
+    modified = models.DateTimeField(default=timezone.now, help_text="when the content came that it has now")
 
     class Meta:
         ordering = ["-created", "-id"]
@@ -28,3 +29,19 @@ class Photo(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def etag(self) -> str:
+        """The validator of the original's content: a strong one (RFC 9110, section 8.8.3)."""
+        return f'"{self.sha256}"'
+
+
+class LoginAttempts(models.Model):
+    """Those since the last login of an account, or of one browser that is known for it. See logins.py."""
+
+    key = models.CharField(max_length=64, primary_key=True)
+    number = models.PositiveIntegerField(default=0)
+    last = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return self.key
