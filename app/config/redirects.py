@@ -58,8 +58,8 @@ def _right_address(request: HttpRequest) -> str:
     if is_valid_path(path, urlconf):
         return ""
     single = re.sub("//+", "/", path)
-    for near in (f"{path}/", path.rstrip("/"), single, f"{single}/", single.rstrip("/")):
-        for candidate in (near, near.lower()):
+    for near in (single, single.lower()):
+        for candidate in (near, near.rstrip("/"), near.rstrip("/") + "/"):
             if candidate and is_valid_path(candidate, urlconf):
                 return get_script_prefix().rstrip("/") + escape_uri_path(candidate)
     return ""
