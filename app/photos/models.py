@@ -2,6 +2,7 @@
 
 from django.conf import settings
 from django.db import models
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from photos import names
@@ -21,7 +22,10 @@ class Photo(models.Model):
     original = models.CharField(max_length=60, unique=True)
     thumbnail = models.CharField(max_length=60, unique=True)
     created = models.DateTimeField(default=timezone.now)
-    modified = models.DateTimeField(default=timezone.now, help_text="when the content came that it has now")
+    # With a default in the database, too: while a new version is deployed, the one before writes rows without it.
+    modified = models.DateTimeField(
+        default=timezone.now, db_default=Now(), help_text="when the content came that it has now"
+    )
 
     class Meta:
         ordering = ["-created", "-id"]
@@ -45,3 +49,14 @@ class LoginAttempts(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+class TokenBinding(models.Model):
+    """The password that a token belongs to. See tokens.py."""
+
+    # No constraint: while a new version is deployed, the one before deletes tokens and knows nothing of this.
+    token = models.OneToOneField("knox.AuthToken", models.CASCADE, primary_key=True, db_constraint=False)
+    password = models.CharField(max_length=64, help_text="SHA-256 of the hash that Django stores, in hexadecimal")
+
+    def __str__(self) -> str:
+        return str(self.pk)

@@ -1,8 +1,9 @@
-"""API tokens that end with their user's password.
+"""API tokens that end with their user's password, whoever changes it and how: a form, `manage.py changepassword`,
+`demo_user`, SQL.
 
-knox stores a token's hash. Here the hash of the user's password is mixed into it, so a token fits only while that
-password lasts, whoever changes it and how: a form, `manage.py changepassword`, `demo_user`, SQL. Sessions end the same
-way in Django, also when a new version of Django hashes a password anew at its user's next login.
+Beside each token of knox there is a hash of the password's own hash. A token whose password is another one by now is
+refused, and removed. Sessions end the same way in Django, also when a new version of Django hashes a password anew at
+its user's next login. A token that has no such row (an older version of this project made it) gets one when it is used.
 """
 
 import hashlib
@@ -10,37 +11,39 @@ from hmac import compare_digest
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db.models.signals import pre_save
+from django.db.models.signals import post_save
 from django.dispatch import receiver
 from knox.auth import TokenAuthentication
-from knox.crypto import hash_token
 from knox.models import AuthToken
-from knox.settings import CONSTANTS
 from rest_framework.exceptions import AuthenticationFailed
 
-
-def bound(digest: str, password_hash: str) -> str:
-    """As long as knox's own: SHA-512 in hexadecimal."""
-    return hashlib.sha512(f"{digest}:{password_hash}".encode()).hexdigest()
+from photos.models import TokenBinding
 
 
-@receiver(pre_save, sender=AuthToken)
-def bind(instance: AuthToken, **_: Any) -> None:
-    """Whoever makes a token: it is bound before it is stored."""
-    if instance._state.adding:  # noqa: SLF001 - a documented attribute in spite of its name
-        instance.digest = bound(instance.digest, instance.user.password)
+def fingerprint(user: User) -> str:
+    return hashlib.sha256(user.password.encode()).hexdigest()
+
+
+@receiver(post_save, sender=AuthToken)
+def bind(instance: AuthToken, created: bool, **_: Any) -> None:  # noqa: FBT001 - the signal's argument
+    """Whoever makes a token."""
+    if created:
+        TokenBinding.objects.create(token=instance, password=fingerprint(instance.user))
 
 
 class BoundTokens(TokenAuthentication):  # type: ignore[misc]  # it comes without types
     def authenticate_credentials(self, token: bytes) -> tuple[User, AuthToken]:
-        """As in knox, but for the binding, and for a token that is no UTF-8."""
-        text = token.decode("ascii", "replace")
-        digest = hash_token(text)
-        candidates = AuthToken.objects.filter(token_key=text[: CONSTANTS.TOKEN_KEY_LENGTH]).select_related("user")
-        for candidate in candidates:
-            if self._cleanup_token(candidate):  # too old
-                continue
-            if compare_digest(bound(digest, candidate.user.password), candidate.digest):
-                user, auth = self.validate_user(candidate)
-                return user, auth
-        raise AuthenticationFailed
+        if not token.isascii():  # knox takes it for UTF-8, and breaks
+            raise AuthenticationFailed
+        user, auth = super().authenticate_credentials(token)
+        return user, auth
+
+    def validate_user(self, auth_token: AuthToken) -> tuple[User, AuthToken]:
+        """Called by knox when the token is known and not too old."""
+        user, auth = super().validate_user(auth_token)
+        now = fingerprint(user)
+        binding, _ = TokenBinding.objects.get_or_create(token=auth, defaults={"password": now})
+        if not compare_digest(binding.password, now):
+            auth.delete()
+            raise AuthenticationFailed
+        return user, auth

@@ -2,14 +2,18 @@
 
 from collections.abc import Callable
 from io import StringIO
+from typing import Any
 
 import pytest
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
 from django.test import Client
 from knox.models import AuthToken
 
+from photos.models import Photo, TokenBinding
 from tests.app.conftest import client_of
 from tests.app.pictures import picture
 
@@ -137,3 +141,47 @@ def test_odd_tokens(transactional_db: None, token: str) -> None:
     client = Client(headers={"Authorization": f"Token {token}"}, raise_request_exception=False)
     for address in ("/api/photos/", "/photos/a.jpg"):
         assert client.get(address).status_code in {401, 404}
+
+
+def migrated(*targets: tuple[str, str]) -> Any:
+    """The database as of these migrations, and the models that belong to them."""
+    executor = MigrationExecutor(connection)
+    executor.migrate(list(targets))
+    return MigrationExecutor(connection).loader.project_state(list(targets)).apps
+
+
+def test_a_token_of_an_older_version_is_bound_to_the_password_of_then(ada: User, api: Client) -> None:
+    """And a photo's content counts as being as old as the photo."""
+    assert is_good(api)
+    latest = [key for key in MigrationExecutor(connection).loader.graph.leaf_nodes() if key[0] == "photos"]
+    try:
+        migrated(("photos", "0001_initial"))
+    finally:
+        migrated(*latest)
+    assert AuthToken.objects.count() == TokenBinding.objects.count() == 1
+    photo = Photo.objects.get()
+    assert photo.modified == photo.created
+    in_bulk(ada)
+    assert not is_good(api)
+    assert AuthToken.objects.count() == 0
+
+
+def test_a_token_that_the_version_before_makes_meanwhile_is_bound_when_it_is_used(ada: User, api: Client) -> None:
+    TokenBinding.objects.all().delete()
+    assert is_good(api)
+    in_bulk(ada)
+    assert not is_good(api)
+
+
+def test_the_version_before_goes_on_while_this_one_is_deployed(ada: User, api: Client) -> None:
+    """It writes photos without the column it does not know, and deletes tokens without what hangs on them."""
+    insert = (
+        "INSERT INTO photos_photo "
+        "(name, owner_id, size, sha256, content_type, width, height, original, thumbnail, created)"
+        " VALUES ('b.jpg', %s, 1, '0', 'image/jpeg', 1, 1, 'o', 't', '2026-01-01 00:00:00+00:00')"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(insert, [ada.pk])
+        cursor.execute("DELETE FROM knox_authtoken")
+    assert Photo.objects.get().modified.year >= 2026
+    assert not is_good(api)

@@ -1,5 +1,6 @@
 """When the content came that a photo has now. Of those there are, nobody knows more than when the first one came."""
 
+import django.db.models.functions
 import django.utils.timezone
 from django.db import migrations, models
 
@@ -19,7 +20,9 @@ class Migration(migrations.Migration):
             model_name="photo",
             name="modified",
             field=models.DateTimeField(
-                default=django.utils.timezone.now, help_text="when the content came that it has now"
+                db_default=django.db.models.functions.Now(),
+                default=django.utils.timezone.now,
+                help_text="when the content came that it has now",
             ),
         ),
         migrations.RunPython(as_created, migrations.RunPython.noop),

@@ -20,5 +20,5 @@ class Command(BaseCommand):
                 tokens = tokens.filter(user=User.objects.get(username=options["user"]))
             except User.DoesNotExist as error:
                 raise CommandError(f"There is no user {options['user']}. Use --all for everybody's tokens.") from error
-        number, _ = tokens.delete()
-        self.stderr.write(f"{number} revoked.")
+        _, deleted = tokens.delete()
+        self.stderr.write(f"{deleted.get('knox.AuthToken', 0)} revoked.")
