@@ -22,7 +22,8 @@ from photos.errors import BadRequest, NoFile
 from photos.formparts import Part, Reader
 
 _FOR_FILES = re.compile(r"files?[0-9\[\]]*", re.IGNORECASE)  # what fields for files are called
-_NO_TEXT = re.compile(r"[\x00-\x08\x0e-\x1f\ufffd]|\Adata:image/")  # or what a canvas makes of a picture
+# What every picture has, and no text; or what a canvas makes of a picture.
+_NO_TEXT = re.compile(r"[\x00-\x08\x0e-\x1f]|\Adata:image/")
 
 
 class IncomingFile(UploadedFile):  # type: ignore[type-arg]  # generic in the stubs only

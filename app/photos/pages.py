@@ -66,20 +66,18 @@ def _writers_only(view: _View) -> _View:
     return wrapped
 
 
-def _in_the_gallery(request: HttpRequest, problem: Problem) -> HttpResponse:
-    """With the problem's sentence on top; but who may not look sees the sentence alone."""
-    return _page(request, problem) if may_look(request.user) else problems.on_a_page(request, problem)
+def _page(request: HttpRequest, problem: Problem | None = None) -> HttpResponse:
+    """The gallery, with the problem's sentence on top. Who may not look sees the sentence alone, or the login."""
+    if may_look(request.user):
+        return _photos(request, problem)
+    return problems.on_a_page(request, problem) if problem else redirect_to_login(request.get_full_path())
 
 
 @_writers_only
-@_shows_problems(_in_the_gallery)
+@_shows_problems(_page)
 @require_http_methods(["GET", "HEAD", "POST"])
 def gallery(request: HttpRequest) -> HttpResponse:
-    if request.method == "POST":
-        return _upload(request)
-    if not may_look(request.user):
-        return redirect_to_login(request.get_full_path())
-    return _page(request)
+    return _upload(request) if request.method == "POST" else _page(request)
 
 
 @multipart.without_files
@@ -126,7 +124,7 @@ def _upload(request: HttpRequest) -> HttpResponse:
     return redirect("gallery")
 
 
-def _page(request: HttpRequest, problem: Problem | None = None) -> HttpResponse:
+def _photos(request: HttpRequest, problem: Problem | None) -> HttpResponse:
     photos = Photo.objects.select_related("owner")
     page = Paginator(photos, PAGE_SIZE).get_page(request.GET.get("page"))  # the nearest one there is
     context = {

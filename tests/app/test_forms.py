@@ -127,7 +127,7 @@ def test_a_part_without_content_is_no_photo(api: Client, media: Path, nothing: b
 
 
 def test_text_beside_the_files_is_let_be(api: Client, media: Path) -> None:
-    check(api, media, form(part(b'name="title"', b"By the sea, 1997.\n"), GOOD), ["good.jpg"])
+    check(api, media, form(part(b'name="title"', b"By the sea, caf\xe9, 1997.\n"), GOOD), ["good.jpg"])
 
 
 @pytest.mark.parametrize("boundary", ["b" * 70, "b" * 200, '"b c"', "'()+_,-./:=?"[:1] + "b"])

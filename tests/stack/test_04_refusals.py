@@ -107,7 +107,7 @@ def test_one_bad_file_of_a_form_refuses_all(stack: Stack, api: requests.Session,
 def test_a_form_is_stored_whole_whatever_its_files_are_called(
     stack: Stack, api: requests.Session, photo: Picture, name: str
 ) -> None:
-    """requests would make up names; so the form is written by hand."""
+    """Written by hand, because the library would make up names."""
     stem = name.removesuffix(".jpg")
     heads = [
         f'name="file"; filename="{stem}-1.jpg"',
