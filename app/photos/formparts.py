@@ -13,12 +13,14 @@ import binascii
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from urllib.parse import unquote_to_bytes
 
 from photos.errors import BadRequest, BodyIncomplete, NoFile
 
 _PIECE = 256 * 1024  # bytes asked for at a time
 _HEAD_MAX = 16 * 1024  # bytes of one part's head: a name of 255 characters, percent-encoded, in several spellings
+_PARAMETERS_MAX = 16  # that are looked at: each may take as long as its field is
 _LINE_MAX = 256  # bytes of padding behind a boundary
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*:[ \t]*([^\x00\r\n]*)")
 # The second form of a value is what clients send that put a name with quotes, or with a backslash as the last byte of
@@ -188,8 +190,8 @@ def _fields(head: bytes, number: int) -> dict[str, bytes]:
 def _parameters(value: bytes) -> dict[str, bytes]:
     """Those of a field's value, still in their quotes. Of two with one name the first counts."""
     found: dict[str, bytes] = {}
-    for name, content in _PARAMETER.findall(value):
-        found.setdefault(name.decode("ascii", "replace").lower(), content.strip())
+    for match in islice(_PARAMETER.finditer(value), _PARAMETERS_MAX):
+        found.setdefault(match[1].decode("ascii", "replace").lower(), match[2].strip())
     return found
 
 

@@ -75,11 +75,12 @@ class _Form:
         self.files: MultiValueDict[str, UploadedFile[bytes]] = MultiValueDict()
         self._files_max = files_max
         self._files = 0
-        self._parts = 0
         self._size = 0  # of all fields
         self._unfinished = unfinished
 
     def take(self, part: Part, content: Iterable[bytes]) -> None:
+        if part.number > settings.DATA_UPLOAD_MAX_NUMBER_FIELDS:  # empty ones, too: each costs time
+            raise BadRequest(f"A form has {settings.DATA_UPLOAD_MAX_NUMBER_FIELDS} parts at most. Nothing was stored.")
         if part.filename is None:
             self._take_field(part, content)
         else:
@@ -103,9 +104,6 @@ class _Form:
             raise BadRequest(f"This form {most}. Nothing was stored; send fewer at a time.")
 
     def _take_field(self, part: Part, content: Iterable[bytes]) -> None:
-        self._parts += 1
-        if self._parts > settings.DATA_UPLOAD_MAX_NUMBER_FIELDS:
-            raise BadRequest(f"A form has {settings.DATA_UPLOAD_MAX_NUMBER_FIELDS} fields at most.")
         data = bytearray()
         self._count(part.name.encode())
         for piece in content:

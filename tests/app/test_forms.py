@@ -109,6 +109,7 @@ REFUSED: dict[str, tuple[bytes, list[str]]] = {
         ),
         ["part 2"],
     ),
+    "1001 parts, all empty": (form(*[part(b'name="file"; filename=""', b"")] * 1001), ["1000 parts at most"]),
     "101 files": (form(*[part(b'name="file"; filename="x"', b"x")] * 101), ["100 files at most"]),
 }
 

@@ -70,7 +70,8 @@ def test_they_are_free_and_no_two_alike(taken: set[int], wanted: list[str]) -> N
 
 def store(owner: User, called: list[str]) -> None:
     Photo.objects.bulk_create(
-        Photo(name=name, owner=owner, size=1, width=1, height=1, original=name, thumbnail=name) for name in called
+        Photo(name=name, owner=owner, size=1, width=1, height=1, original=f"o{number}", thumbnail=f"t{number}")
+        for number, name in enumerate(called)
     )
 
 

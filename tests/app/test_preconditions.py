@@ -64,6 +64,7 @@ CONDITIONS: dict[str, tuple[dict[str, str], int, int]] = {
     "changed since, for GET only": ({"If_Modified_Since": in_seconds(3600)}, 200, 201),
     "a tag without quotes": ({"If_Match": "TAGWITHOUT"}, 400, 400),
     "a star among tags": ({"If_Match": '*, "x"'}, 400, 400),
+    "commas without end": ({"If_Match": '"x"' + " , " * 2000 + "x"}, 400, 400),
     "nothing in it": ({"If_Match": ""}, 400, 400),
     "a tag without quotes to be none of": ({"If_None_Match": "abc"}, 400, 400),
 }
