@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, cast
 
+from django.conf import settings
 from django.urls import reverse
 from drf_spectacular.utils import extend_schema
 from knox.models import AuthToken
@@ -56,9 +57,12 @@ class PhotoDetail(APIView):
         photo = Photo.objects.select_related("owner").filter(name=_existing(name)).first()
         if photo is None:
             raise NotFound(f"There is no photo called {name}.")
+        # Asked anew each time: a date alone would let caches reckon for how long it is good (RFC 9111, section 4.2.2).
+        fresh = "no-cache" if settings.GALLERY_PUBLIC else "private, no-cache"
+        headers = {**validators(photo), "Cache-Control": fresh}
         if Preconditions(request).is_known(photo):
-            return Response(status=304, headers=validators(photo))
-        return Response(PhotoSerializer(photo).data, headers=validators(photo))
+            return Response(status=304, headers=headers)
+        return Response(PhotoSerializer(photo).data, headers=headers)
 
     @extend_schema(**documentation.PUT)
     def put(self, request: Request, name: str) -> Response:

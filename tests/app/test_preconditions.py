@@ -180,5 +180,6 @@ def test_a_look_at_what_is_known(api: Client, etag: str, method: str, headers: d
     assert response.status_code == status
     if status != 412:
         assert response.headers["ETag"] == etag
+        assert response.headers["Cache-Control"] == "no-cache"
     if status == 304:
         assert response.content == b""
