@@ -40,7 +40,8 @@ main() {
 # What compose.yaml hands to web, for the same names; paths and database are left to their defaults under var/.
 settings_for_django() {
     local name
-    for name in SECRET_KEY DEBUG ALLOWED_HOSTS CSRF_TRUSTED_ORIGINS UPLOAD_MAX GALLERY_PUBLIC DEMO_USER DEMO_PASSWORD; do
+    for name in SECRET_KEY DEBUG ALLOWED_HOSTS CSRF_TRUSTED_ORIGINS UPLOAD_MAX USER_QUOTA \
+        LOGIN_FAILURES GALLERY_PUBLIC DEMO_USER DEMO_PASSWORD; do
         export "$name=$(setting "$name")"
     done
     unset DATABASE_URL MEDIA_ROOT STATIC_ROOT X_ACCEL_PREFIX DJANGO_SETTINGS_MODULE

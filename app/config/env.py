@@ -76,3 +76,11 @@ def seconds(name: str, default: int, environ: Mapping[str, str] = os.environ) ->
     if not re.fullmatch(r"[0-9]{1,9}", value):
         raise ImproperlyConfigured(f"{name}={value} is not a number of seconds. Write digits only, such as {default}.")
     return int(value)
+
+
+def number(name: str, default: int, environ: Mapping[str, str] = os.environ) -> int:
+    """A whole number from 1 on."""
+    value = text(name, str(default), environ)
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", value):
+        raise ImproperlyConfigured(f"{name}={value} is not a number from 1 on. Write digits only, such as {default}.")
+    return int(value)

@@ -24,6 +24,9 @@ CSRF_TRUSTED_ORIGINS = env.items("CSRF_TRUSTED_ORIGINS")
 # --- What this project adds -------------------------------------------------------------------------------------------
 
 UPLOAD_MAX = env.size("UPLOAD_MAX", "100m")  # bytes, of one request's body, as nginx counts
+# Bytes of photos that each user may have in all; 0 is no limit.
+USER_QUOTA = 0 if env.text("USER_QUOTA", "0") == "0" else env.size("USER_QUOTA", "10g")
+LOGIN_FAILURES = env.number("LOGIN_FAILURES", 10)  # of one account, until each further attempt has to wait
 GALLERY_PUBLIC = env.flag("GALLERY_PUBLIC", default=True)  # False: a login is needed to look, too
 X_ACCEL_PREFIX = env.text("X_ACCEL_PREFIX")  # nginx's internal location; empty: Django sends the files itself
 # Seconds from a request's start until its photos are committed: above what decoding one takes (photos/limits.py), and
@@ -52,13 +55,13 @@ MIDDLEWARE = [
     "config.requestid.RequestId",
     "photos.deadline.Deadline",
     "config.health.HealthChecks",  # before all that could fail, and before the Host header is looked at
+    "config.redirects.KeepBodies",  # around all that redirects
     "django.middleware.security.SecurityMiddleware",
     "config.headers.SecurityHeaders",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "photos.bodylimit.BodyLimit",  # before the CSRF check, which reads a form's body
-    "photos.multipart.DiscardUnfinished",  # around everything that may read a form
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -168,7 +171,7 @@ SILENCED_SYSTEM_CHECKS = [
 REST_FRAMEWORK = {
     # The first one's challenge makes a missing login a 401 instead of a 403.
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "knox.auth.TokenAuthentication",
+        "photos.tokens.BoundTokens",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["photos.permissions.MayLook"],

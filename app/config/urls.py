@@ -1,6 +1,5 @@
 """Every address of the project. /healthz and /readyz are answered earlier, in config/health.py."""
 
-from django.contrib.auth import views as auth_views
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularJSONAPIView
 
@@ -8,14 +7,18 @@ from photos import api, downloads, pages, problems
 
 urlpatterns = [
     path("", pages.gallery, name="gallery"),
-    path("login/", auth_views.LoginView.as_view(redirect_authenticated_user=True), name="login"),
-    path("logout/", auth_views.LogoutView.as_view(), name="logout"),
+    path("login/", pages.login, name="login"),
+    path("logout/", pages.logout, name="logout"),
     path("delete/<str:name>", pages.delete, name="delete"),
     path("photos/<str:name>", downloads.original, name="original"),
     re_path(r"^(?P<place>thumbs/[0-9a-f]{2}/[0-9a-f]{32}\.webp)$", downloads.thumbnail, name="thumbnail"),
     path("api/photos/", api.PhotoList.as_view(), name="api-photos"),
+    # The same: an upload must not depend on a slash. Not in the schema twice.
+    path("api/photos", api.PhotoList.as_view(schema=None)),
     # Lets a slash, and a line break, through to the view, which can say what is wrong with it.
     re_path(r"^api/photos/(?P<name>[\s\S]+)\Z", api.PhotoDetail.as_view(), name="api-photo"),
+    re_path(r"^api/token/?\Z", api.Token.as_view(), name="api-token"),
+    re_path(r"^api/tokens/?\Z", api.Tokens.as_view(), name="api-tokens"),
     path("api/schema/", SpectacularJSONAPIView.as_view(), name="api-schema"),
 ]
 

@@ -5,6 +5,7 @@ drf-spectacular's `extend_schema`.
 from typing import Any
 
 from django.conf import settings
+from drf_spectacular.contrib.knox_auth_token import KnoxTokenScheme
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 
@@ -19,6 +20,24 @@ _NAME = OpenApiParameter(
     OpenApiParameter.PATH,
     description="printable characters without a slash; Unicode is brought to form C",
 )
+_TAGS = {"type": "string", "pattern": r'^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$'}
+
+
+def _condition(name: str, description: str) -> OpenApiParameter:
+    return OpenApiParameter(name, _TAGS, OpenApiParameter.HEADER, description=description)
+
+
+_IF_MATCH = _condition("If-Match", "only if the photo's ETag is one of these (*: if there is a photo); else 412")
+_IF_NONE_MATCH = _condition("If-None-Match", "only if its ETag is none of these (*: if there is no photo); else 412")
+_IF_UNMODIFIED = OpenApiParameter(
+    "If-Unmodified-Since", str, OpenApiParameter.HEADER, description="only if it is no newer than this; else 412"
+)
+_CONDITIONS = [_IF_MATCH, _IF_NONE_MATCH, _IF_UNMODIFIED]
+_UNLESS_KNOWN = _condition("If-None-Match", "304 if the photo's ETag is one of these")
+_VALIDATORS = [
+    OpenApiParameter("ETag", str, OpenApiParameter.HEADER, response=True, description="the SHA-256, in double quotes"),
+    OpenApiParameter("Last-Modified", str, OpenApiParameter.HEADER, response=True),
+]
 _PICTURES = [*(kind.content_type for kind in images.KINDS), "application/octet-stream"]
 _ERRORS = {
     400: "the request or its picture is unusable",
@@ -27,7 +46,8 @@ _ERRORS = {
     404: "no such photo or page",
     405: "not at this address",
     409: "others are taking this name right now",
-    413: "larger than UPLOAD_MAX",
+    412: "a condition of the request (If-Match and others) does not hold; nothing was changed",
+    413: "larger than UPLOAD_MAX, or more than USER_QUOTA leaves room for",
     415: "a body of another kind",
     503: "too busy, out of time, the database is away, or photos cannot be written",
     507: "the disk is full",
@@ -45,7 +65,8 @@ LIST: dict[str, Any] = {
 }
 POST: dict[str, Any] = {
     "summary": "Store new pictures from a form",
-    "description": "A name that is taken gets a number: cat.jpg, cat-2.jpg. Either all files are stored or none.",
+    "description": "A name that is taken gets a number: cat.jpg, cat-2.jpg. Either all files are stored or none, "
+    "whatever their fields are called.",
     "auth": _LOGIN,
     "request": {"multipart/form-data": UploadSerializer},
     # Spelled out, because `many=True` would promise pages.
@@ -57,28 +78,35 @@ POST: dict[str, Any] = {
 GET: dict[str, Any] = {
     "summary": "One photo's facts",
     "auth": _LOOK,
-    "parameters": [_NAME],
-    "responses": {200: PhotoSerializer, **_errors(401, 404)},
+    "parameters": [_NAME, _UNLESS_KNOWN, *_VALIDATORS],
+    "responses": {200: PhotoSerializer, 304: None, **_errors(400, 401, 404, 412)},
 }
 PUT: dict[str, Any] = {
     "summary": "Store a picture under this name",
-    "description": "The body is the picture's bytes in any framing. Your own photo of that name is replaced. The "
+    "description": "The body is the picture's bytes in any framing. Your own photo of that name is replaced, unless a "
+    "condition forbids it: with `If-None-Match: *` nothing is ever replaced. The "
     "format is found in the bytes, so the Content-Type does not matter, except that a form is refused.",
     "auth": _LOGIN,
-    "parameters": [_NAME],
+    "parameters": [_NAME, *_CONDITIONS, *_VALIDATORS],
     "request": dict.fromkeys(_PICTURES, OpenApiTypes.BINARY),
     "responses": {
         200: OpenApiResponse(PhotoSerializer, "replaced"),
         201: OpenApiResponse(PhotoSerializer, "stored"),
-        **_errors(400, 401, 403, 409, 413, 415, 507),
+        **_errors(400, 401, 403, 409, 412, 413, 415, 507),
     },
 }
 DELETE: dict[str, Any] = {
     "summary": "Take your photo away",
     "auth": _LOGIN,
-    "parameters": [_NAME],
-    "responses": {204: None, **_errors(401, 403, 404)},
+    "parameters": [_NAME, *_CONDITIONS],
+    "responses": {204: None, **_errors(400, 401, 403, 404, 412)},
 }
+
+
+class BoundTokensScheme(KnoxTokenScheme):  # type: ignore[no-untyped-call]  # it comes without types
+    """The name and the form of knox's own."""
+
+    target_class = "photos.tokens.BoundTokens"
 
 
 def require_bodies(result: dict[str, Any], **_: Any) -> dict[str, Any]:

@@ -19,13 +19,13 @@ from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpRe
 from django.utils.cache import get_conditional_response
 from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_safe
-from knox.auth import TokenAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 
 from photos import images, names, quarantine, storage
 from photos.errors import BadName
 from photos.models import Photo
 from photos.permissions import may_look
+from photos.tokens import BoundTokens
 
 # Even if a browser could be made to take a picture for a page, that page may do nothing.
 _SANDBOX = "default-src 'none'; sandbox"
@@ -91,7 +91,7 @@ def _may_look(request: HttpRequest) -> bool:
     if may_look(request.user):
         return True
     try:
-        return TokenAuthentication().authenticate(request) is not None
+        return BoundTokens().authenticate(request) is not None
     except AuthenticationFailed:
         return False
 

@@ -62,6 +62,11 @@ class ImageTooComplex(Problem):
     code = "image-too-complex"
 
 
+class LoginNeeded(Problem):
+    status = 403  # on a page; 401 would make browsers ask for a name and a password themselves
+    code = "login-needed"
+
+
 class NotOwner(Problem):
     status = 403
     code = "not-owner"
@@ -72,14 +77,33 @@ class NameTaken(Problem):
     code = "name-taken"
 
 
+class PreconditionFailed(Problem):
+    status = 412
+    code = "precondition-failed"
+
+
 class TooLarge(Problem):
     status = 413
     code = "too-large"
 
 
+class QuotaExceeded(Problem):
+    status = 413  # and not 507, which passes by itself
+    code = "quota-exceeded"
+
+
 class WrongMediaType(Problem):
     status = 415
     code = "unsupported-media-type"
+
+
+class TooManyLogins(Problem):
+    status = 429
+    code = "too-many-logins"
+
+    def __init__(self, text: str, wait: int) -> None:
+        super().__init__(text)
+        self.retry_after = wait  # seconds
 
 
 class DatabaseUnavailable(Problem):

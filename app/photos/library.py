@@ -15,15 +15,16 @@ DatabaseError.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import islice
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from django.db import DatabaseError, IntegrityError, transaction
+from django.utils import timezone
 
-from photos import deadline, images, names, pairing, quarantine, storage
+from photos import deadline, freenames, images, names, pairing, quarantine, quota, storage
 from photos.errors import EmptyBody, NameTaken, NotOwner, Problem
 from photos.models import Photo
 from photos.storage import Incoming
@@ -32,9 +33,16 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 _ATTEMPTS: Final = 3  # at a name that others are taking at the same moment
-_VARIANTS_MAX: Final = 1000  # of one name
+# At free names: of all that want the same one at once, one gets it each time. More than a stack has threads.
+_ATTEMPTS_AT_FREE_NAMES: Final = 50
+_QUESTION: Final = 500  # names in one question to the database; SQLite takes 999 parameters in old builds
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
+Check = Callable[["Photo | None"], None]  # raises what speaks against touching the photo as it is now
+
+
+def _nothing_against(_: "Photo | None") -> None:
+    """The check of those who set no condition."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,10 @@ class _Shelved:
     upload: Incoming
     thumbnail: Incoming
     columns: dict[str, str | int]
+
+    @property
+    def suffix(self) -> str:
+        return PurePosixPath(str(self.columns["original"])).suffix
 
     def keep(self) -> None:
         self.upload.keep()
@@ -55,16 +67,16 @@ class _Shelved:
         return self.upload.is_kept
 
 
-def put(owner: "User", name: str, upload: Incoming) -> tuple[Photo, bool]:
+def put(owner: "User", name: str, upload: Incoming, check: Check = _nothing_against) -> tuple[Photo, bool]:
     """Store `upload` as the photo called `name`, in place of the owner's photo of that name if there is one.
 
-    Returns the photo and whether it is new. Raises NotOwner when the name is somebody else's, and what images.inspect
-    and storage raise. The caller's `with` discards the upload when anything is raised.
+    Returns the photo and whether it is new. Raises NotOwner when the name is somebody else's, QuotaExceeded, and what
+    `check`, images.inspect and storage raise. The caller's `with` discards the upload when anything is raised.
     """
-    refuse_foreign(owner, name)  # before the work; asked again in the transaction
+    refuse_early(owner, name, upload.size, check)  # before the work
     with ExitStack() as files:
         shelved = _shelve(upload, files)
-        photo, is_new, outdated = _committed([shelved], lambda: _insert_or_update(owner, name, shelved))
+        photo, is_new, outdated = _committed([shelved], lambda: lambda: _insert_or_update(owner, name, shelved, check))
     for place in outdated:
         storage.retire(place)
     _log_stored(photo)
@@ -73,22 +85,30 @@ def put(owner: "User", name: str, upload: Incoming) -> tuple[Photo, bool]:
 
 def add(owner: "User", uploads: Sequence[tuple[str, Incoming]]) -> list[Photo]:
     """Store new photos, all of them or none, each under its file's name or the next free variant of it."""
+    quota.refuse_beyond(owner, sum(upload.size for _, upload in uploads))  # before the work
     with ExitStack() as files:
-        shelved = [(names.sanitised(filename), _shelve(upload, files)) for filename, upload in uploads]
-        photos = _committed(
-            [item for _, item in shelved],
-            lambda: [_insert_under_free_name(owner, name, item) for name, item in shelved],
-        )
+        shelved = [_shelve_of_several(number, uploads, files) for number in range(len(uploads))]
+        wanted = [
+            names.sanitised(filename, f"photo{item.suffix}")
+            for (filename, _), item in zip(uploads, shelved, strict=True)
+        ]
+
+        def plan() -> Callable[[], list[Photo]]:
+            free = freenames.free(wanted, _taken)  # outside of the transaction, which holds up others
+            return lambda: _insert(owner, free, shelved)
+
+        photos = _committed(shelved, plan, _ATTEMPTS_AT_FREE_NAMES)
     for photo in photos:
         _log_stored(photo)
     return photos
 
 
-def delete(owner: "User", name: str) -> None:
-    """Take the photo away, then its files. Raises Photo.DoesNotExist, or NotOwner."""
+def delete(owner: "User", name: str, check: Check = _nothing_against) -> None:
+    """Take the photo away, then its files. Raises Photo.DoesNotExist, NotOwner, and what `check` raises."""
     with transaction.atomic(durable=True):
         photo = Photo.objects.select_for_update().get(name=name)
         _refuse_foreign_photo(owner, photo)
+        check(photo)
         outdated = _not_needed_without(photo)
         photo.delete()
     for place in outdated:
@@ -96,15 +116,32 @@ def delete(owner: "User", name: str) -> None:
     _log.info("photo deleted", extra={"fields": {"photo": photo.name}})
 
 
-def refuse_foreign(owner: "User", name: str) -> None:
-    """Raise NotOwner if the name is taken by somebody else's photo."""
-    if photo := Photo.objects.filter(name=name).first():
+def refuse_early(owner: "User", name: str, size: int, check: Check = _nothing_against) -> None:
+    """Raise what `put` would, so far as it can be known before the body is read. All is asked again in the transaction,
+    because it may change until then.
+    """
+    photo = Photo.objects.filter(name=name).first()
+    if photo:
         _refuse_foreign_photo(owner, photo)
+    check(photo)
+    quota.refuse_beyond(owner, size - (photo.size if photo else 0))
 
 
 def _refuse_foreign_photo(owner: "User", photo: Photo) -> None:
     if photo.owner_id != owner.pk:
         raise NotOwner(f"The photo {photo.name} belongs to somebody else. Use another name.")
+
+
+def _shelve_of_several(number: int, uploads: Sequence[tuple[str, Incoming]], files: ExitStack) -> _Shelved:
+    """Shelve one file of a form; what is wrong with it says which one it is."""
+    filename, upload = uploads[number]
+    try:
+        return _shelve(upload, files)
+    except Problem as problem:
+        if len(uploads) > 1:
+            which = f"{number + 1} of {len(uploads)} ({names.sanitised(filename, 'without a name')})"
+            problem.args = (f"File {which}: {problem}",)
+        raise
 
 
 def _shelve(upload: Incoming, files: ExitStack) -> _Shelved:
@@ -131,22 +168,25 @@ def _shelve(upload: Incoming, files: ExitStack) -> _Shelved:
     )
 
 
-def _committed(shelved: Sequence[_Shelved], write_rows: Callable[[], _Result]) -> _Result:
-    """Run `write_rows` in one transaction, again if another request took one of its names in between.
+def _committed(
+    shelved: Sequence[_Shelved], plan: Callable[[], Callable[[], _Result]], attempts: int = _ATTEMPTS
+) -> _Result:
+    """Run what `plan` returns in one transaction; plan and run again if another request took a name in between.
 
     From just before the commit the files are nobody's to discard: a commit can succeed and still raise (a lost
     connection, a worker told to exit). When the database says that it did fail, the files go into quarantine, because
     another one may be answering now; when nobody can tell, the sweep finds out later.
     """
-    for _ in range(_ATTEMPTS):
+    for _ in range(attempts):
         try:
+            write_rows = plan()
             with transaction.atomic(durable=True):
                 result = write_rows()
                 deadline.check()  # nobody waits for the answer any more: nothing is stored
                 for item in shelved:
                     item.keep()
         except IntegrityError:
-            continue  # only where two transactions can insert at once: on PostgreSQL, not on SQLite
+            continue
         except DatabaseError:
             _put_aside_unless_rows(shelved)
             raise
@@ -174,15 +214,20 @@ def _put_aside(place: str) -> None:
         _log.warning("cannot put %s into quarantine, the sweep will try again: %s", place, error)
 
 
-def _insert_or_update(owner: "User", name: str, shelved: _Shelved) -> tuple[Photo, bool, list[str]]:
+def _insert_or_update(owner: "User", name: str, shelved: _Shelved, check: Check) -> tuple[Photo, bool, list[str]]:
     """The row, whether it is new, and the files nobody needs after the commit."""
+    quota.hold(owner)
     photo = Photo.objects.select_for_update().filter(name=name).first()
+    if photo:
+        _refuse_foreign_photo(owner, photo)
+    check(photo)
+    quota.refuse_beyond(owner, shelved.upload.size - (photo.size if photo else 0))
     if photo is None:
         return Photo.objects.create(name=name, owner=owner, **shelved.columns), True, []
-    _refuse_foreign_photo(owner, photo)
     outdated = _not_needed_without(photo)
     for column, value in shelved.columns.items():
         setattr(photo, column, value)
+    photo.modified = timezone.now()
     photo.save()
     return photo, False, outdated
 
@@ -195,16 +240,22 @@ def _not_needed_without(photo: Photo) -> list[str]:
     return [photo.original, photo.thumbnail]
 
 
-def _insert_under_free_name(owner: "User", name: str, shelved: _Shelved) -> Photo:
-    for variant in islice(names.variants(name), _VARIANTS_MAX):
-        if Photo.objects.filter(name=variant).exists():
-            continue
-        try:
-            with transaction.atomic():  # a savepoint: losing the race for one name must not undo the other photos
-                return Photo.objects.create(name=variant, owner=owner, **shelved.columns)
-        except IntegrityError:
-            continue
-    raise NameTaken(f"There are {_VARIANTS_MAX} photos called like {name} already. Rename the file.")
+def _taken(wanted: Collection[str]) -> set[str]:
+    found: set[str] = set()
+    left = list(wanted)
+    while left:
+        batch, left = left[:_QUESTION], left[_QUESTION:]
+        found.update(Photo.objects.filter(name__in=batch).order_by().values_list("name", flat=True))
+    return found
+
+
+def _insert(owner: "User", free: Sequence[str], shelved: Sequence[_Shelved]) -> list[Photo]:
+    quota.hold(owner)
+    quota.refuse_beyond(owner, sum(item.upload.size for item in shelved))
+    rows = [Photo(name=name, owner=owner, **item.columns) for name, item in zip(free, shelved, strict=True)]
+    # In one order for all, so that two forms with the same names wait for each other, and not in a circle.
+    Photo.objects.bulk_create(sorted(rows, key=lambda photo: photo.name))
+    return rows
 
 
 def _log_stored(photo: Photo) -> None:

@@ -2,6 +2,7 @@
 
 from django.conf import settings
 from django.db import models
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from photos import names
@@ -21,6 +22,10 @@ class Photo(models.Model):
     original = models.CharField(max_length=60, unique=True)
     thumbnail = models.CharField(max_length=60, unique=True)
     created = models.DateTimeField(default=timezone.now)
+    # With a default in the database, too: while a new version is deployed, the one before writes rows without it.
+    modified = models.DateTimeField(
+        default=timezone.now, db_default=Now(), help_text="when the content came that it has now"
+    )
 
     class Meta:
         ordering = ["-created", "-id"]
@@ -42,3 +47,25 @@ class Library(models.Model):
 
     def __str__(self) -> str:
         return self.identity
+
+
+class LoginAttempts(models.Model):
+    """Those since the last login of an account, or of one browser that is known for it. See logins.py."""
+
+    key = models.CharField(max_length=64, primary_key=True)
+    number = models.PositiveIntegerField(default=0)
+    last = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class TokenBinding(models.Model):
+    """The password that a token belongs to. See tokens.py."""
+
+    # No constraint: while a new version is deployed, the one before deletes tokens and knows nothing of this.
+    token = models.OneToOneField("knox.AuthToken", models.CASCADE, primary_key=True, db_constraint=False)
+    password = models.CharField(max_length=64, help_text="SHA-256 of the hash that Django stores, in hexadecimal")
+
+    def __str__(self) -> str:
+        return str(self.pk)

@@ -1,26 +1,41 @@
 """Files of a multipart form, written by the same code as raw bodies: straight to `incoming`, hashed on the way.
 
-Django's own handlers keep small files in memory and copy large ones a second time. One handler for all sizes means one
-path to test.
+Django asks an upload handler whether it wants to read the whole form itself; this one does (formparts.py), whatever the
+size. So each part that says it is a file becomes one, under any field name and any file name, and nothing is left out.
+Everything else is a field: text, and little of it.
 """
 
-from collections.abc import Callable
-from typing import cast
+import re
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from functools import wraps
+from typing import IO, Any
 
+from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase, QueryDict
+from django.utils.datastructures import MultiValueDict
 
 from photos import deadline, receive, storage
-from photos.errors import BodyIncomplete, NoFile
+from photos.errors import BadRequest, NoFile
+from photos.formparts import Part, Reader
+
+_FOR_FILES = re.compile(r"files?[0-9\[\]]*", re.IGNORECASE)  # what fields for files are called
+# What every picture has, and no text; or what a canvas makes of a picture.
+_NO_TEXT = re.compile(r"[\x00-\x08\x0e-\x1f]|\Adata:image/")
 
 
 class IncomingFile(UploadedFile):  # type: ignore[type-arg]  # generic in the stubs only
     """What `request.FILES` holds. Django closes it when the request ends, which discards what was not kept."""
 
-    def __init__(self, incoming: storage.Incoming, name: str | None, content_type: str) -> None:
-        super().__init__(incoming.file, name, content_type, incoming.size)
+    def __init__(self, incoming: storage.Incoming, part: Part) -> None:
+        # Without the characters that cannot be seen, of which some turn the text around.
+        filename = "".join(char for char in part.filename or "" if char.isprintable())
+        super().__init__(incoming.file, "file", "", incoming.size)  # Django takes fewer names than `filename`
         self.incoming = incoming
+        self.filename = filename
+        self.number = part.number
 
     def close(self) -> None:
         self.incoming.close()
@@ -28,55 +43,108 @@ class IncomingFile(UploadedFile):  # type: ignore[type-arg]  # generic in the st
 
 class IncomingFileHandler(FileUploadHandler):
     chunk_size = storage.CHUNK
-    incoming: storage.Incoming
 
-    def new_file(self, *args: object, **kwargs: object) -> None:
-        super().new_file(*args, **kwargs)  # type: ignore[arg-type]  # handed through as they came
-        self.incoming = storage.Incoming()
+    def __init__(self, request: HttpRequest | None = None, files_max: int | None = None) -> None:
+        super().__init__(request)
+        self._files_max = settings.DATA_UPLOAD_MAX_NUMBER_FILES if files_max is None else files_max
 
-    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
-        self.incoming.write(raw_data)
+    def handle_raw_input(
+        self,
+        input_data: IO[bytes],
+        META: Mapping[str, Any],  # noqa: N803 - Django's name
+        content_length: int,
+        boundary: bytes,  # type: ignore[override]  # the stubs say str; Django encodes it before
+        encoding: str | None = None,
+    ) -> "tuple[QueryDict, MultiValueDict[str, UploadedFile[bytes]]]":
+        with (
+            ExitStack() as unfinished
+        ):  # what is broken in the middle leaves nothing, now and not when memory is reclaimed
+            form = _Form(self._files_max, unfinished)
+            for part, content in Reader(input_data.read, boundary):
+                form.take(part, content)
+            unfinished.pop_all()
+        form.fields._mutable = False  # noqa: SLF001 - as Django's parser does it
+        return form.fields, form.files
 
-    def file_complete(self, file_size: int) -> IncomingFile:
-        incoming = self.incoming
-        del self.incoming
-        return IncomingFile(incoming, self.file_name, self.content_type or "")
 
-    def discard_unfinished(self) -> None:
-        if hasattr(self, "incoming"):
-            self.incoming.close()
+class _Form:
+    """What the parts come to. The files are closed by `unfinished`, until it is told otherwise."""
 
-    def upload_interrupted(self) -> None:
-        """The body ended inside a file. Django would go on with the files before it, as if that one never was."""
-        self.discard_unfinished()
-        raise BodyIncomplete("The body ended in the middle of a file. Nothing was stored; send it again.")
+    def __init__(self, files_max: int, unfinished: ExitStack) -> None:
+        self.fields = QueryDict(mutable=True)
+        self.files: MultiValueDict[str, UploadedFile[bytes]] = MultiValueDict()
+        self._files_max = files_max
+        self._files = 0
+        self._size = 0  # of all fields
+        self._unfinished = unfinished
+
+    def take(self, part: Part, content: Iterable[bytes]) -> None:
+        if part.number > settings.DATA_UPLOAD_MAX_NUMBER_FIELDS:  # empty ones, too: each costs time
+            raise BadRequest(f"A form has {settings.DATA_UPLOAD_MAX_NUMBER_FIELDS} parts at most. Nothing was stored.")
+        if part.filename is None:
+            self._take_field(part, content)
+        else:
+            self._take_file(part, content)
+
+    def _take_file(self, part: Part, content: Iterable[bytes]) -> None:
+        incoming = self._unfinished.enter_context(storage.Incoming())
+        for piece in content:
+            self._refuse_further_file()
+            incoming.write(piece)
+        if incoming.size == 0 and not part.filename:  # nothing was chosen in a browser
+            incoming.close()
+            return
+        self._refuse_further_file()
+        self._files += 1
+        self.files.appendlist(part.name, IncomingFile(incoming, part))
+
+    def _refuse_further_file(self) -> None:
+        if self._files >= self._files_max:
+            most = f"takes {self._files_max} files at most" if self._files_max else "takes no files"
+            raise BadRequest(f"This form {most}. Nothing was stored; send fewer at a time.")
+
+    def _take_field(self, part: Part, content: Iterable[bytes]) -> None:
+        data = bytearray()
+        self._count(part.name.encode())
+        for piece in content:
+            self._count(piece)
+            data += piece
+        text = data.decode("utf-8", "replace")
+        if text and (_FOR_FILES.fullmatch(part.name) or _NO_TEXT.search(text)):
+            raise NoFile(
+                f"There is content in {part}, which does not say that it is a file: it needs a filename. "
+                "Nothing was stored."
+            )
+        self.fields.appendlist(part.name, text)
+
+    def _count(self, data: bytes) -> None:
+        self._size += len(data)
+        if self._size > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            raise BadRequest(
+                f"The fields of a form have {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes at most. A picture is sent as "
+                "a file, with a filename. Nothing was stored."
+            )
 
 
-class DiscardUnfinished:
-    """Middleware: a file whose form turned out to be broken goes now, not when its memory is reclaimed.
+def without_files(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """For a view whose form has no file: nobody may fill the disk there. Goes around what reads the form."""
 
-    Django closes the files that were complete; the one it was at, it forgets.
-    """
+    @wraps(view)
+    def wrapped(request: HttpRequest, *arguments: Any, **options: Any) -> HttpResponseBase:
+        request.upload_handlers = [IncomingFileHandler(request, files_max=0)]
+        return view(request, *arguments, **options)
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self._get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        response = self._get_response(request)
-        for handler in request.upload_handlers:
-            if isinstance(handler, IncomingFileHandler):
-                handler.discard_unfinished()
-        return response
+    return wrapped
 
 
 def files(request: HttpRequest) -> list[tuple[str, storage.Incoming]]:
-    """The files of the form field `file`, as (file name, content).
+    """The form's files in its order, as (file name, content), whatever their fields are called.
 
     Raises EmptyBody or NoFile; and, as the form is parsed here at the latest, what the handler above raises.
     """
-    found = cast("list[IncomingFile]", request.FILES.getlist("file"))
+    found = [file for files in request.FILES.lists() for file in files[1] if isinstance(file, IncomingFile)]
     deadline.body_has_come(request)
     if not found:
         receive.refuse_lost(request)
         raise NoFile("The form has no file. Put one or several into the field `file`.")
-    return [(file.name or "", file.incoming) for file in found]
+    return [(file.filename, file.incoming) for file in sorted(found, key=lambda file: file.number)]

@@ -5,7 +5,6 @@ makes those up). Pure functions; no database.
 """
 
 import unicodedata
-from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from photos.errors import BadName
@@ -32,22 +31,18 @@ def clean(name: str) -> str:
     return name
 
 
-def sanitised(filename: str) -> str:
-    """The nearest allowed name to what a browser calls its file; `photo` when nothing usable is left."""
+def sanitised(filename: str, nameless: str = "photo") -> str:
+    """The nearest allowed name to what a browser calls its file; `nameless` when nothing usable is left."""
     base = unicodedata.normalize("NFC", filename).replace("\\", "/").rsplit("/", 1)[-1]
     printable = "".join(char if char.isprintable() else "_" for char in base).strip()
     if printable.strip("._ ") == "":
-        return "photo"
+        return nameless
     return _shortened(printable, "")
 
 
-def variants(name: str) -> Iterator[str]:
-    """`cat.jpg`, `cat-2.jpg`, `cat-3.jpg` and so on without end: the first one that is free is taken."""
-    yield name
-    number = 2
-    while True:
-        yield _shortened(name, f"-{number}")
-        number += 1
+def variant(name: str, number: int) -> str:
+    """`cat.jpg` for 1, then `cat-2.jpg`, `cat-3.jpg` and so on without end."""
+    return name if number == 1 else _shortened(name, f"-{number}")
 
 
 def _shortened(name: str, ending: str) -> str:

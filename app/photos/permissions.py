@@ -22,3 +22,8 @@ def may_look(user: "AbstractBaseUser | AnonymousUser") -> bool:
 class MayLook(BasePermission):
     def has_permission(self, request: "Request", view: "APIView") -> bool:
         return request.user.is_authenticated or (request.method in SAFE_METHODS and settings.GALLERY_PUBLIC)
+
+
+class LoggedIn(BasePermission):
+    def has_permission(self, request: "Request", view: "APIView") -> bool:
+        return request.user.is_authenticated

@@ -54,6 +54,11 @@ def answer(request: HttpRequest, status: int, code: str, detail: str) -> HttpRes
     return render(request, "photos/problem.html", body(code, detail), status=status)
 
 
+def on_a_page(request: HttpRequest, problem: Problem) -> HttpResponse:
+    """A problem that a view of pages.py met."""
+    return with_headers(answer(request, problem.status, problem.code, str(problem)), problem)
+
+
 def as_problem(error: BaseException | None) -> Problem | None:
     """The Problem behind an exception of the layers below; None when there is none, and it is a bug."""
     if isinstance(error, Problem):
@@ -97,7 +102,7 @@ def _of_the_framework(error: exceptions.APIException) -> Response:
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     problem = as_problem(exception) or BadRequest("The request cannot be understood.")
-    return answer(request, problem.status, problem.code, str(problem))
+    return with_headers(answer(request, problem.status, problem.code, str(problem)), problem)
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:

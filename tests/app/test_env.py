@@ -81,5 +81,13 @@ def test_seconds(value: str | None, expected: object) -> None:
     check(lambda environ: env.seconds("NAME", 7, environ), value, expected)
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(None, 7), ("1", 1), ("60", 60), ("0", ["refused", "from 1 on"]), ("1m", ["refused"]), ("-1", ["refused"])],
+)
+def test_numbers(value: str | None, expected: object) -> None:
+    check(lambda environ: env.number("NAME", 7, environ), value, expected)
+
+
 def test_lists_have_no_empty_items() -> None:
     check(lambda environ: env.items("NAME", "a,b", environ), " x, ,y,", ["x", "y"])

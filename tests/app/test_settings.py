@@ -22,6 +22,8 @@ def manage(environment: dict[str, str], *arguments: str) -> subprocess.Completed
         ({"SECRET_KEY": "change-me"}, "SECRET_KEY is still a placeholder"),
         ({"DATABASE_URL": "postgres://uploads:change-me@db/uploads"}, "DATABASE_URL is still a placeholder"),
         ({"UPLOAD_MAX": "lots"}, "UPLOAD_MAX=lots is not a size"),
+        ({"USER_QUOTA": "lots"}, "USER_QUOTA=lots is not a size"),
+        ({"LOGIN_FAILURES": "0"}, "LOGIN_FAILURES=0 is not a number from 1 on"),
         ({"GALLERY_PUBLIC": "perhaps"}, "GALLERY_PUBLIC=perhaps is neither true nor false"),
     ],
 )

@@ -1,11 +1,15 @@
 """The point of it all: whatever the framing, what Django stores is the picture that was sent."""
 
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import requests
 
 from tests.stack.pictures import Picture
 from tests.stack.stack import ROOT, Stack
-from tests.stack.wire import CHUNKED, SHAPES, Answer, Request, Wire, exchange, with_length
+from tests.stack.wire import CHUNKED, SHAPES, Answer, Request, Shape, Wire, exchange, in_chunks, multipart, with_length
 
 SERVERS = ["web", "gunicorn"]
 
@@ -71,6 +75,47 @@ def test_runserver_loses_a_chunked_upload(stack: Stack, photo: Picture, name: st
     with stack.nginx("runserver") as wire:
         answer = exchange(wire, with_length(name, photo.content), stack.token)
     check_stored(stack, answer, name, photo)
+
+
+@pytest.mark.parametrize("shape", [multipart, in_chunks(multipart)], ids=["length", "chunked"])
+@pytest.mark.parametrize("target", ["/api/photos", "/streamed/api/photos"])
+def test_an_upload_does_not_depend_on_the_last_slash(
+    stack: Stack, photo: Picture, name: str, target: str, shape: Shape
+) -> None:
+    with stack.nginx("web") as wire:
+        answer = exchange(wire, replace(shape(name, photo.content), target=target), stack.token)
+    check_stored(stack, answer, name, photo)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("/api/photos", "/streamed/api/photos", "/api/photos/", "/api/photos/a/b"),
+        *("/login", "/streamed/api", "/streamed", "/static", "/photos"),
+    ],
+)
+@pytest.mark.parametrize("arguments", [[], ["-H", "Transfer-Encoding: chunked"], ["-L"]])
+def test_curl_fails_where_nothing_can_be_stored(
+    stack: Stack, photo: Picture, tmp_path: Path, target: str, arguments: list[str]
+) -> None:
+    """It exits with 0 on a redirect, stored or not; behind a slash it puts the file's own name."""
+    file = tmp_path / "x"
+    file.write_bytes(photo.content)
+    curl = [
+        "curl",
+        "-sS",
+        "--noproxy",
+        "*",
+        "--fail-with-body",
+        "-H",
+        f"Authorization: Token {stack.token}",
+        *arguments,
+    ]
+    command = [*curl, "-X", "PUT", "--data-binary", f"@{file}", stack.url + target]
+    with stack.unchanged():
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 22, done
+    assert '"error"' in done.stdout or "That did not work" in done.stdout
 
 
 def test_several_uploads_on_one_connection(stack: Stack, photo: Picture, name: str) -> None:

@@ -78,6 +78,59 @@ def test_the_page_sends_strangers_to_the_login(stack: Stack, anonymous: requests
     assert answer.headers["Location"].startswith("/login/?next=")
 
 
+def test_a_stranger_s_form_is_refused_and_not_led_away(
+    stack: Stack, anonymous: requests.Session, photo: Picture, name: str
+) -> None:
+    """Redirected to the login, it would be lost in silence."""
+    for target in ("/", f"/delete/{name}"):
+        with stack.unchanged():
+            answer = anonymous.post(
+                stack.url + target, files={"file": (name, photo.content)}, timeout=20, allow_redirects=False
+            )
+        assert answer.status_code == 403
+        assert 'href="/login/"' in answer.text
+
+
+def test_guessing_a_password_becomes_slow(stack: Stack) -> None:
+    """For this account, whoever asks; nginx lets each address try a few times in a row before that."""
+    if "runserver" not in stack.containers():
+        pytest.skip("runserver does not run in this stack; it belongs to the profile demo")
+    name, statuses = f"nobody-{uuid.uuid4().hex[:8]}", []
+    for _ in range(11):
+        with requests.Session() as guesser:
+            guesser.trust_env = False
+            login = f"http://127.0.0.1:{stack.ports['runserver']}/login/"  # the same Django, without nginx's limit
+            token = form_token(guesser.get(login, timeout=20).text)
+            form = {"username": name, "password": "guess", "csrfmiddlewaretoken": token}
+            statuses.append(guesser.post(login, data=form, timeout=20).status_code)
+    assert statuses == [200] * 10 + [429]
+
+
+def test_a_token_ends_with_its_password_and_when_it_is_told_to(stack: Stack) -> None:
+    name = f"leaving-{uuid.uuid4().hex[:8]}"
+    with requests.Session() as session:
+        session.trust_env = False
+        session.headers["Authorization"] = f"Token {stack.probe('new_user', name, PASSWORD)}"
+        assert session.delete(f"{stack.url}/api/token", timeout=20).status_code == 204
+        answer = session.delete(f"{stack.url}/api/token", timeout=20)
+        assert (answer.status_code, answer.json()["error"]) == (401, "bad-token")
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+def test_a_condition_is_kept_through_nginx(
+    stack: Stack, api: requests.Session, photo: Picture, photo_of_ours: str, method: str
+) -> None:
+    target = stack.url + API + photo_of_ours
+    etag = api.get(target, timeout=20).headers["ETag"]
+    assert etag == f'"{photo.sha256}"'
+    for condition in ({"If-None-Match": "*"}, {"If-Match": '"another"'}, {"If-None-Match": etag}):
+        with stack.unchanged():
+            answer = api.request(method, target, data=photo.content, headers=condition, timeout=20)
+        assert (answer.status_code, answer.json()["error"]) == (412, "precondition-failed")
+    assert api.get(target, headers={"If-None-Match": etag}, timeout=20).status_code == 304
+    assert api.request(method, target, data=photo.content, headers={"If-Match": etag}, timeout=20).ok
+
+
 def test_a_wrong_password_is_refused(stack: Stack, anonymous: requests.Session) -> None:
     page = anonymous.get(f"{stack.url}/login/", timeout=20)
     form = {"username": stack.user, "password": "wrong", "csrfmiddlewaretoken": form_token(page.text)}

@@ -172,6 +172,7 @@
 
   // Errors come as JSON from Django and from nginx alike; a proxy in between may answer with anything.
   function explanation(request) {
+    if (request.status === 401) return "Your login has ended. Reload the page, log in, and send the file again.";
     try {
       const { detail, request_id: id } = JSON.parse(request.responseText);
       return request.status >= 500 && id ? `${detail} (request ${id})` : detail;

@@ -1,0 +1,97 @@
+"""A request that changes something is never redirected so that it gets lost.
+
+Told 301 or 302, clients come back with GET and without the body (RFC 9110, sections 15.4.2 and 15.4.3 allow it): they
+see a page, 200, and take their upload for stored. Django does this where a slash is missing (APPEND_SLASH), to `www.`,
+to https (SECURE_SSL_REDIRECT), and to the login page. This middleware, the outermost, answers with an error in place of
+such a redirect. It is JSON, or a page for browsers. 307 and 308 keep the body and pass, and so does the redirect to
+another page after a form that was taken (302 or 303).
+
+It needs nothing of this project but the request's id: take it along, and put it before Django's own middleware.
+"""
+
+import re
+from collections.abc import Callable
+from http import HTTPStatus
+from urllib.parse import parse_qs, urlsplit
+
+from django.conf import settings
+from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.shortcuts import resolve_url
+from django.urls import get_script_prefix, is_valid_path
+from django.utils.encoding import escape_uri_path
+from django.utils.html import format_html
+
+from config import requestid
+
+_CHANGE_NOTHING = {"GET", "HEAD", "OPTIONS", "TRACE"}  # RFC 9110, section 9.2.1
+_TO_ANOTHER_PAGE = {HTTPStatus.FOUND, HTTPStatus.SEE_OTHER}
+_PAGE = (
+    '<!doctype html><html lang="en"><meta charset="utf-8"><title>That did not work</title>'
+    '<h1>That did not work</h1><p>{}</p><p><a href="{}">{}</a></p><p>{} · request {}</p></html>'
+)
+
+
+class KeepBodies:
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if request.method in _CHANGE_NOTHING:
+            return self._get_response(request)
+        if address := _right_address(request):
+            return _wrong_address(request, address)
+        response = self._get_response(request)
+        location = response.headers.get("Location", "")
+        if response.status_code == HTTPStatus.MOVED_PERMANENTLY:  # never the answer to a form that was taken
+            response.close()
+            return _wrong_address(request, location)
+        if response.status_code in _TO_ANOTHER_PAGE and _is_login(location):
+            response.close()
+            return _login_needed(request, location)
+        return response
+
+
+def _right_address(request: HttpRequest) -> str:
+    """Where there is nothing: the address that was probably meant, if there is one."""
+    path, urlconf = request.path_info, getattr(request, "urlconf", None)
+    if is_valid_path(path, urlconf):
+        return ""
+    single = re.sub("//+", "/", path)
+    for near in (single, single.lower()):
+        for candidate in (near, near.rstrip("/"), near.rstrip("/") + "/"):
+            if candidate and is_valid_path(candidate, urlconf):
+                return get_script_prefix().rstrip("/") + escape_uri_path(candidate)
+    return ""
+
+
+def _is_login(location: str) -> bool:
+    """Whether it is what `login_required` answers: the login page, which is to lead back here."""
+    target = urlsplit(location)
+    return target.path == urlsplit(resolve_url(settings.LOGIN_URL)).path and REDIRECT_FIELD_NAME in parse_qs(
+        target.query
+    )
+
+
+def _wrong_address(request: HttpRequest, address: str) -> HttpResponse:
+    detail = f"There is nothing at {request.path[:200]} to take this {request.method}. Send it to {address}"
+    return _answer(request, HTTPStatus.NOT_FOUND, "wrong-address", f"{detail} (nothing was stored or changed).", "/")
+
+
+def _login_needed(request: HttpRequest, location: str) -> HttpResponse:
+    detail = "A login is needed, or the last one has ended. Nothing was stored or changed. Log in, and send it again."
+    login = urlsplit(location).path  # which must not lead back here: there is nothing to see without the body
+    return _answer(request, HTTPStatus.FORBIDDEN, "login-needed", detail, login)
+
+
+def _answer(request: HttpRequest, status: HTTPStatus, code: str, detail: str, link: str) -> HttpResponse:
+    request_id = requestid.current()
+    response: HttpResponse
+    if "text/html" in request.headers.get("Accept", ""):
+        text = "Log in" if code == "login-needed" else "To the site"
+        response = HttpResponse(format_html(_PAGE, detail, link, text, code, request_id), status=status)
+        response.headers["Content-Security-Policy"] = "default-src 'none'; base-uri 'none'; frame-ancestors 'none'"
+    else:
+        response = JsonResponse({"error": code, "detail": detail, "request_id": request_id}, status=status)
+    response.headers["X-Content-Type-Options"] = "nosniff"  # Django's middleware is further inside
+    return response

@@ -1,0 +1,250 @@
+"""A multipart form (RFC 7578) taken apart: bytes in, parts out. Knows no Django, no files and no network.
+
+Django's own parser leaves out, in silence, a part whose file name or head it cannot use. Here every part is handed out,
+or the whole form is refused with an error that names the part. What can be read in one way only is read, as browsers
+and libraries differ: names in any encoding, in quotes of any kind, or missing.
+
+Text before the first boundary and after the last one is for people, and ignored (RFC 2046, section 5.1.1). What is not
+text there could be a picture whose boundary is damaged: the form is refused.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from urllib.parse import unquote_to_bytes
+
+from photos.errors import BadRequest, BodyIncomplete, NoFile
+
+_PIECE = 256 * 1024  # bytes asked for at a time
+_HEAD_MAX = 16 * 1024  # bytes of one part's head: a name of 255 characters, percent-encoded, in several spellings
+_PARAMETERS_MAX = 16  # that are looked at: each may take as long as its field is
+_LINE_MAX = 256  # bytes of padding behind a boundary
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*:[ \t]*([^\x00\r\n]*)")
+# The second form of a value is what clients send that put a name with quotes, or with a backslash as the last byte of
+# a Shift-JIS letter, between quotes as it is.
+_END = rb"(?=[ \t]*(?:;|\Z))"
+_PARAMETER = re.compile(
+    rb';[ \t]*([^=;\s]+)[ \t]*=[ \t]*("(?:[^"\\]|\\.)*"' + _END + rb'|".*?"' + _END + rb"|[^;]*)", re.DOTALL
+)
+_NO_TEXT = re.compile(rb"[^\t\r\n\x20-\x7e]")
+_AS_THEY_ARE = {"", "7bit", "8bit", "binary"}  # Content-Transfer-Encodings that change nothing
+
+
+@dataclass(frozen=True)
+class Part:
+    number: int  # from 1 on
+    name: str
+    filename: str | None  # None: the part does not say that it is a file; it may be empty
+    encoding: str  # of the content, in lower case
+    length: int | None  # in bytes, where the part claims one
+
+    def __str__(self) -> str:
+        called = "".join(char for char in (self.filename or self.name) if char.isprintable())[:60]
+        return f"part {self.number} of the form ({called or 'without a name'})"
+
+
+class Reader:
+    """Yields each part with its content, which has to be read before the next part is asked for.
+
+    `read(size)` returns up to `size` bytes, none at the body's end. Raises BadRequest, BodyIncomplete, NoFile, and
+    what `read` raises.
+    """
+
+    def __init__(self, read: Callable[[int], bytes], boundary: bytes) -> None:
+        self._read = read
+        self._delimiter = b"\r\n--" + boundary
+        self._buffer = b"\r\n"  # so that the first boundary is found like the others
+        self._number = 0
+        self._place = "before its first part"
+
+    def __iter__(self) -> Iterator[tuple[Part, Iterator[bytes]]]:
+        self._preamble()
+        while self._is_another():
+            self._number += 1
+            self._place = f"inside the head of part {self._number}"
+            part = _part(self._head(), self._number)
+            self._place = f"in the middle of {'' if part.filename is None else 'a file, '}{part}"
+            yield part, _decoded(part, self._until_delimiter())
+            self._place = f"behind {part}, before its last boundary"
+        self._epilogue()
+
+    def _preamble(self) -> None:
+        try:
+            for piece in self._until_delimiter():
+                _refuse_content(piece, "before the first boundary")
+        except BodyIncomplete as error:
+            raise NoFile("The form is empty: the boundary that its Content-Type names is not in the body.") from error
+
+    def _epilogue(self) -> None:
+        place = "behind the last boundary"
+        while piece := self._read(_PIECE):
+            self._buffer += piece
+            self._refuse_boundary(place)
+            _refuse_content(self._buffer, place)
+            self._buffer = self._buffer[-len(self._delimiter) :]
+        self._refuse_boundary(place)
+        _refuse_content(self._buffer, place)
+
+    def _refuse_boundary(self, place: str) -> None:
+        if self._delimiter in self._buffer:
+            raise BadRequest(f"The form goes on {place}. A form ends with its last boundary. Nothing was stored.")
+
+    def _is_another(self) -> bool:
+        """Called right behind a boundary: is it that of another part, or the last one?"""
+        while len(self._buffer) < len(b"--"):
+            self._fill()
+        if self._buffer.startswith(b"--"):
+            self._buffer = self._buffer[2:]
+            return False
+        if not re.fullmatch(rb"[ \t]*\r", self._line(b"\n", _LINE_MAX)):
+            raise BadRequest(
+                f"The line of the boundary before part {self._number + 1} of the form does not end with it. "
+                "Lines end with CR and LF. Nothing was stored."
+            )
+        return True
+
+    def _head(self) -> bytes:
+        while len(self._buffer) < len(b"\r\n"):
+            self._fill()
+        if self._buffer.startswith(b"\r\n"):
+            self._buffer = self._buffer[2:]
+            return b""
+        return self._line(b"\r\n\r\n", _HEAD_MAX)
+
+    def _line(self, end: bytes, longest: int) -> bytes:
+        while (found := self._buffer.find(end, 0, longest)) < 0:
+            if len(self._buffer) >= longest:
+                raise BadRequest(f"The head of part {self._number or 1} of the form is too long. Nothing was stored.")
+            self._fill()
+        line, self._buffer = self._buffer[:found], self._buffer[found + len(end) :]
+        return line
+
+    def _until_delimiter(self) -> Iterator[bytes]:
+        """What comes before the next delimiter, which is dropped."""
+        while (found := self._buffer.find(self._delimiter)) < 0:
+            sure = len(self._buffer) - len(self._delimiter) + 1  # what follows may be the beginning of one
+            if sure > 0:
+                yield self._buffer[:sure]
+                self._buffer = self._buffer[sure:]
+            self._fill()
+        if found:
+            yield self._buffer[:found]
+        self._buffer = self._buffer[found + len(self._delimiter) :]
+
+    def _fill(self) -> None:
+        piece = self._read(_PIECE)
+        if not piece:
+            raise BodyIncomplete(f"The body ended {self._place}. Nothing was stored; send it again.")
+        self._buffer += piece
+
+
+def _refuse_content(data: bytes, place: str) -> None:
+    if _NO_TEXT.search(data):
+        raise BadRequest(f"The form has content {place}, where no file can be. Nothing was stored.")
+
+
+def _part(head: bytes, number: int) -> Part:
+    fields = _fields(head, number)
+    disposition = fields.get("content-disposition")
+    if disposition is None:
+        raise BadRequest(f"Part {number} of the form has no Content-Disposition. Nothing was stored.")
+    parameters = _parameters(disposition)
+    filename = _filename(parameters)
+    if "name" not in parameters and filename is None:
+        raise BadRequest(f"Part {number} of the form has neither a name nor a filename. Nothing was stored.")
+    length = fields.get("content-length", b"")
+    part = Part(
+        number,
+        _text(_unquoted(parameters.get("name", b""))),
+        filename,
+        fields.get("content-transfer-encoding", b"").decode("ascii", "replace").strip().lower(),
+        int(length) if re.fullmatch(rb"[0-9]{1,18}", length) else None,
+    )
+    _refuse_coding(part, fields.get("content-type", b""))
+    return part
+
+
+def _refuse_coding(part: Part, content_type: bytes) -> None:
+    if content_type.lower().startswith(b"multipart/"):  # RFC 7578, section 4.3, deprecates it
+        raise BadRequest(f"A form inside {part}: put each file into a part of its own. Nothing was stored.")
+    if part.encoding not in {*_AS_THEY_ARE, "base64"}:
+        raise BadRequest(f"The encoding of {part} is not known. Send the bytes as they are. Nothing was stored.")
+
+
+def _fields(head: bytes, number: int) -> dict[str, bytes]:
+    fields: dict[str, bytes] = {}
+    for line in re.sub(rb"\r\n[ \t]+", b" ", head).split(b"\r\n") if head else []:  # unfolded
+        match = _FIELD.fullmatch(line)
+        if match is None:
+            raise BadRequest(f"The head of part {number} of the form is malformed. Nothing was stored.")
+        name = match[1].decode("ascii").lower()
+        if name in fields:
+            raise BadRequest(f"The head of part {number} of the form has {name} twice. Nothing was stored.")
+        fields[name] = match[2].strip()
+    return fields
+
+
+def _parameters(value: bytes) -> dict[str, bytes]:
+    """Those of a field's value, still in their quotes. Of two with one name the first counts."""
+    found: dict[str, bytes] = {}
+    for match in islice(_PARAMETER.finditer(value), _PARAMETERS_MAX):
+        found.setdefault(match[1].decode("ascii", "replace").lower(), match[2].strip())
+    return found
+
+
+def _filename(parameters: dict[str, bytes]) -> str | None:
+    """RFC 8187's spelling before the plain one. Empty where there is one that cannot be read (RFC 2231's pieces)."""
+    charset, _, rest = _unquoted(parameters.get("filename*", b"")).partition(b"'")
+    if charset.lower() in {b"utf-8", b"iso-8859-1"}:
+        return _text(unquote_to_bytes(rest.partition(b"'")[2]), charset.decode("ascii"))
+    if "filename" in parameters:
+        return _text(_unquoted(parameters["filename"]))
+    return "" if any(name.startswith("filename") for name in parameters) else None
+
+
+def _unquoted(value: bytes) -> bytes:
+    if len(value) > 1 and value[:1] == value[-1:] == b'"':
+        return re.sub(rb'\\(["\\])', rb"\1", value[1:-1])
+    if len(value) > 1 and value[:1] == value[-1:] == b"'":
+        return value[1:-1]
+    return value
+
+
+def _text(value: bytes, charset: str = "utf-8") -> str:
+    """Latin-1, Shift-JIS and others cannot be told apart: what is not UTF-8 becomes underscores."""
+    return value.decode(charset, "replace").replace("\N{REPLACEMENT CHARACTER}", "_")
+
+
+def _decoded(part: Part, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    pieces = _counted(part, pieces)
+    return _from_base64(part, pieces) if part.encoding == "base64" else pieces
+
+
+def _counted(part: Part, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        yield piece
+    if part.length not in {None, size}:
+        raise BodyIncomplete(
+            f"The Content-Length in {part} says {part.length} bytes, {size} came. Nothing was stored; send it again."
+        )
+
+
+def _from_base64(part: Part, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    rest, is_over = b"", False
+    for piece in pieces:
+        data = rest + b"".join(piece.split())
+        whole, rest = data[: len(data) // 4 * 4], data[len(data) // 4 * 4 :]
+        try:
+            yield base64.b64decode(whole, validate=True)
+        except binascii.Error as error:
+            raise BadRequest(f"The base64 in {part} cannot be decoded: {error}. Nothing was stored.") from error
+        if whole and is_over:
+            raise BadRequest(f"The base64 in {part} goes on behind its padding. Nothing was stored.")
+        is_over = is_over or whole.endswith(b"=")
+    if rest:
+        raise BadRequest(f"The base64 in {part} does not end with a group of four. Nothing was stored.")

@@ -1,0 +1,24 @@
+"""Ends API tokens: of one user, or of all. They end by themselves after 30 days, and when the password changes."""
+
+from django.contrib.auth.models import User
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from knox.models import AuthToken
+
+
+class Command(BaseCommand):
+    help = "End all API tokens of a user, or with --all those of everybody."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        who = parser.add_mutually_exclusive_group(required=True)
+        who.add_argument("user", nargs="?", help="the user's name")
+        who.add_argument("--all", action="store_true", help="everybody's")
+
+    def handle(self, *args: object, **options: object) -> None:
+        tokens = AuthToken.objects.all()
+        if not options["all"]:
+            try:
+                tokens = tokens.filter(user=User.objects.get(username=options["user"]))
+            except User.DoesNotExist as error:
+                raise CommandError(f"There is no user {options['user']}. Use --all for everybody's tokens.") from error
+        _, deleted = tokens.delete()
+        self.stderr.write(f"{deleted.get('knox.AuthToken', 0)} revoked.")

@@ -1,0 +1,87 @@
+"""Conditions that a client sets on a request: RFC 9110, sections 13.1 and 13.2.
+
+For PUT and DELETE library.py asks inside the transaction, for what was true before the body came need not be true any
+more. For GET they tell whether the client has the photo's facts already.
+"""
+
+import re
+
+from django.http import HttpRequest
+from django.utils.http import http_date, parse_http_date_safe
+
+from photos.errors import BadRequest, PreconditionFailed
+from photos.models import Photo
+
+_TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'  # section 8.8.3
+# One way only to match each space, or a header of commas would take for ever.
+_TAGS = re.compile(rf"[ \t,]*{_TAG}(?:[ \t]*,(?:[ \t]*{_TAG})?)*[ \t]*")
+_ANY = ["*"]
+
+
+class Preconditions:
+    """Those of one request. Raises BadRequest for tags that cannot be read: they were to protect something."""
+
+    def __init__(self, request: HttpRequest) -> None:
+        self._match = _tags(request, "If-Match")
+        self._none_match = _tags(request, "If-None-Match")
+        self._unmodified = _date(request, "If-Unmodified-Since")
+        self._modified = _date(request, "If-Modified-Since")
+
+    def check(self, photo: Photo | None) -> None:
+        """Of a PUT or DELETE. Raise PreconditionFailed where the photo, or that there is none, is not as expected."""
+        self._refuse_another(photo)
+        if _is_one_of(photo, self._none_match, is_weak_enough=True):
+            raise _failed("If-None-Match", photo)
+
+    def is_known(self, photo: Photo) -> bool:
+        """Of a GET: whether the client has this already. Raises PreconditionFailed, too."""
+        self._refuse_another(photo)
+        if self._none_match is not None:  # section 13.1.3: then the date does not count
+            return _is_one_of(photo, self._none_match, is_weak_enough=True)
+        return self._modified is not None and _seconds(photo) <= self._modified
+
+    def _refuse_another(self, photo: Photo | None) -> None:
+        """The first two steps of section 13.2.2."""
+        if self._match is not None:
+            if not _is_one_of(photo, self._match, is_weak_enough=False):
+                raise _failed("If-Match", photo)
+        elif self._unmodified is not None and photo and _seconds(photo) > self._unmodified:
+            raise _failed("If-Unmodified-Since", photo)
+
+
+def validators(photo: Photo) -> dict[str, str]:
+    """The headers by which a client names this content later."""
+    return {"ETag": photo.etag, "Last-Modified": http_date(_seconds(photo))}
+
+
+def _seconds(photo: Photo) -> int:
+    return int(photo.modified.timestamp())
+
+
+def _tags(request: HttpRequest, header: str) -> list[str] | None:
+    """The entity tags of a header; None when it is not there."""
+    value = request.headers.get(header)
+    if value is None:
+        return None
+    if value.strip() == "*":
+        return _ANY
+    if not _TAGS.fullmatch(value):
+        raise BadRequest(f'{header} is either * or entity tags in double quotes, such as "5b8bc37f", with commas.')
+    return re.findall(_TAG, value)
+
+
+def _date(request: HttpRequest, header: str) -> int | None:
+    """In seconds since the epoch. What is no date is ignored, as sections 13.1.3 and 13.1.4 demand."""
+    return parse_http_date_safe(request.headers.get(header, ""))
+
+
+def _is_one_of(photo: Photo | None, tags: list[str] | None, *, is_weak_enough: bool) -> bool:
+    """Whether there is a photo with one of these tags. Weak ones match only where weak comparison is allowed."""
+    if photo is None or tags is None:
+        return False
+    return tags == _ANY or photo.etag in ([tag.removeprefix("W/") for tag in tags] if is_weak_enough else tags)
+
+
+def _failed(header: str, photo: Photo | None) -> PreconditionFailed:
+    now = f"has the ETag {photo.etag}" if photo else "is not there"
+    return PreconditionFailed(f"{header} does not hold: the photo {now}. Nothing was changed; look at it, then decide.")

@@ -1,0 +1,139 @@
+"""Guessing passwords is slow, for each account. Its owner is not kept out; nobody learns which accounts there are."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+from pytest_django import Settings
+
+from photos.models import LoginAttempts
+from tests.app.test_library import at_once
+
+MOST = 4
+
+
+@pytest.fixture(autouse=True)
+def few(settings: Settings, ada: User) -> None:
+    settings.LOGIN_FAILURES = MOST
+
+
+def log_in(client: Client, name: str, password: str) -> Any:
+    return client.post("/login/", {"username": name, "password": password})
+
+
+def fail(name: str, times: int) -> list[int]:
+    """From so many browsers."""
+    return [log_in(Client(), name, "wrong").status_code for _ in range(times)]
+
+
+def pass_by(seconds: int) -> None:
+    """Time, for what is stored."""
+    for attempts in LoginAttempts.objects.all():
+        attempts.last -= timedelta(seconds=seconds)
+        attempts.save()
+
+
+@pytest.mark.parametrize("name", ["ada", "nobody", " ADA ", "x" * 10_000])
+def test_an_account_has_a_limit_whether_it_exists_or_not(name: str) -> None:
+    assert fail(name, MOST + 1) == [200] * MOST + [429]
+    response = log_in(Client(), name, "of ada")
+    assert (response.status_code, response.headers["Retry-After"]) == (429, "60")
+    assert "too-many-logins" in response.content.decode()
+    assert name[:5] == "x" * 5 or name.strip() not in response.content.decode()
+    assert "sessionid" not in response.cookies
+
+
+def test_the_pause_grows_and_ends() -> None:
+    fail("ada", MOST)
+    for pause in (60, 120, 240, 480, 900, 900):
+        assert log_in(Client(), "ada", "of ada").headers["Retry-After"] == str(pause)
+        pass_by(pause)
+        assert fail("ada", 1) == [200]
+    pass_by(900)
+    assert log_in(Client(), "ada", "of ada").status_code == 302
+    assert fail("ada", MOST) == [200] * MOST
+
+
+def test_attempts_within_the_pause_do_not_make_it_longer() -> None:
+    fail("ada", MOST)
+    assert set(fail("ada", 20)) == {429}
+    pass_by(60)
+    assert log_in(Client(), "ada", "of ada").status_code == 302
+
+
+def test_other_accounts_go_on(bob: User) -> None:
+    fail("ada", MOST + 1)
+    assert log_in(Client(), "bob", "of bob").status_code == 302
+
+
+def test_a_success_forgets_the_failures() -> None:
+    for _ in range(3):
+        assert fail("ada", MOST - 1) == [200] * (MOST - 1)
+        assert log_in(Client(), "ada", "of ada").status_code == 302
+
+
+def test_who_fails_on_purpose_does_not_keep_the_owner_out(client: Client) -> None:
+    """In a browser in which the owner has logged in before; and that one has its own limit."""
+    log_in(client, "ada", "of ada")
+    client.logout()  # forgets all cookies
+    known = log_in(Client(), "ada", "of ada").cookies["known_browser"]
+    fail("ada", MOST + 1)
+    client.cookies["known_browser"] = known.value
+    assert log_in(client, "ada", "of ada").status_code == 302
+    assert log_in(Client(), "ada", "of ada").status_code == 429
+    client.cookies.pop("sessionid")
+    assert [log_in(client, "ada", "wrong").status_code for _ in range(MOST + 1)] == [200] * MOST + [429]
+
+
+def test_a_known_browser_is_known_for_its_own_account_only(bob: User) -> None:
+    stranger = Client()
+    stranger.cookies["known_browser"] = log_in(Client(), "bob", "of bob").cookies["known_browser"].value
+    fail("ada", MOST)
+    assert log_in(stranger, "ada", "of ada").status_code == 429
+
+
+@pytest.mark.parametrize("value", ["", "x", "x:y:z", "W10:1:1"])
+def test_a_cookie_that_is_not_ours_is_nobody_s(value: str) -> None:
+    stranger = Client()
+    stranger.cookies["known_browser"] = value
+    fail("ada", MOST)
+    assert log_in(stranger, "ada", "of ada").status_code == 429
+
+
+def test_the_cookie_is_out_of_reach() -> None:
+    cookie = log_in(Client(), "ada", "of ada").cookies["known_browser"]
+    assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "Lax", "/login/")
+
+
+def test_a_clock_that_was_set_back_does_not_make_the_pause_longer() -> None:
+    fail("ada", MOST)
+    pass_by(-(10**6))
+    assert log_in(Client(), "ada", "of ada").headers["Retry-After"] == "60"
+
+
+def test_old_counts_go(settings: Settings) -> None:
+    for number in range(5):
+        fail(f"nobody-{number}", 1)
+    pass_by(3601)
+    fail("ada", 1)
+    assert LoginAttempts.objects.count() == 1
+
+
+def test_what_was_typed_is_not_stored() -> None:
+    fail("my-secret-password", 1)
+    row = LoginAttempts.objects.get()
+    assert "secret" not in str(row.__dict__)
+    assert len(row.key) == 64
+    assert row.last <= timezone.now()
+
+
+def test_many_attempts_at_one_moment_are_many() -> None:
+    def action() -> str:
+        return str(log_in(Client(), "ada", "wrong").status_code)
+
+    counted = at_once(*[action] * 12)
+    assert counted["200"] == MOST
+    assert counted["429"] == 12 - MOST

@@ -1,0 +1,185 @@
+"""Conditions of a request (RFC 9110, section 13): kept, inside the transaction; else 412, and nothing is changed."""
+
+from datetime import timedelta
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+from django.utils.http import http_date
+
+from photos import images, library, storage
+from photos.errors import PreconditionFailed
+from photos.models import Photo
+from tests.app import state
+from tests.app.pictures import picture
+
+OLD, NEW = picture(32, 24), picture(48, 36)
+PLACE = "/api/photos/a.jpg"
+
+
+@pytest.fixture
+def etag(api: Client) -> str:
+    """Of a photo that is there."""
+    response = put(api, OLD)
+    assert response.status_code == 201
+    return str(response.headers["ETag"])
+
+
+def put(api: Client, data: bytes, **headers: str) -> Any:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return api.put(PLACE, data, content_type="image/jpeg", headers=named)
+
+
+def in_seconds(seconds: float) -> str:
+    return http_date((timezone.now() + timedelta(seconds=seconds)).timestamp())
+
+
+# Headers, with TAG for the photo's -> whether a PUT and a DELETE go on when it is there, and a PUT when it is not.
+CONDITIONS: dict[str, tuple[dict[str, str], int, int]] = {
+    "none": ({}, 200, 201),
+    "create only": ({"If_None_Match": "*"}, 412, 201),
+    "create only, with spaces": ({"If_None_Match": " * "}, 412, 201),
+    "not this version": ({"If_None_Match": "TAG"}, 412, 201),
+    "not this version, weak": ({"If_None_Match": "W/TAG"}, 412, 201),
+    "not these versions": ({"If_None_Match": '"x", TAG'}, 412, 201),
+    "not another version": ({"If_None_Match": '"x"'}, 200, 201),
+    "replace only": ({"If_Match": "*"}, 200, 412),
+    "this version": ({"If_Match": "TAG"}, 200, 412),
+    "one of these": ({"If_Match": '"x",TAG'}, 200, 412),
+    "one of these, with an empty one": ({"If_Match": ', "x" ,, TAG'}, 200, 412),
+    "a comma in a tag": ({"If_Match": '"a,b", TAG'}, 200, 412),
+    "this version, weak": ({"If_Match": "W/TAG"}, 412, 412),
+    "another version": ({"If_Match": '"x"'}, 412, 412),
+    "part of a tag": ({"If_Match": '"TA"'}, 412, 412),
+    "unchanged for long": ({"If_Unmodified_Since": in_seconds(-3600)}, 412, 201),
+    "unchanged since now": ({"If_Unmodified_Since": in_seconds(3600)}, 200, 201),
+    "a date that is none": ({"If_Unmodified_Since": "yesterday"}, 200, 201),
+    "a tag before a date": ({"If_Match": "TAG", "If_Unmodified_Since": in_seconds(-3600)}, 200, 412),
+    "a wrong tag before a date": ({"If_Match": '"x"', "If_Unmodified_Since": in_seconds(3600)}, 412, 412),
+    "both": ({"If_Match": "*", "If_None_Match": "TAG"}, 412, 412),
+    "changed since, for GET only": ({"If_Modified_Since": in_seconds(3600)}, 200, 201),
+    "a tag without quotes": ({"If_Match": "TAGWITHOUT"}, 400, 400),
+    "a star among tags": ({"If_Match": '*, "x"'}, 400, 400),
+    "commas without end": ({"If_Match": '"x"' + " , " * 2000 + "x"}, 400, 400),
+    "nothing in it": ({"If_Match": ""}, 400, 400),
+    "a tag without quotes to be none of": ({"If_None_Match": "abc"}, 400, 400),
+}
+
+
+def filled(case: str, etag: str) -> dict[str, str]:
+    headers = CONDITIONS[case][0]
+    return {name: value.replace("TAGWITHOUT", etag.strip('"')).replace("TAG", etag) for name, value in headers.items()}
+
+
+@pytest.mark.parametrize("case", CONDITIONS)
+def test_a_photo_is_replaced_only_as_the_client_wants(api: Client, media: Path, etag: str, case: str) -> None:
+    response = put(api, NEW, **filled(case, etag))
+    assert response.status_code == CONDITIONS[case][1], response.content
+    if response.status_code == 412:
+        assert response.json()["error"] == "precondition-failed"
+    after = api.get(PLACE).headers["ETag"]
+    assert (after == etag) is (response.status_code != 200)
+    state.check(media, {"a.jpg"})
+
+
+@pytest.mark.parametrize("case", CONDITIONS)
+def test_a_photo_is_created_only_as_the_client_wants(api: Client, media: Path, case: str) -> None:
+    response = put(api, NEW, **filled(case, '"0123"'))
+    assert response.status_code == CONDITIONS[case][2], response.content
+    state.check(media, {"a.jpg"} if response.status_code == 201 else set())
+
+
+@pytest.mark.parametrize("case", CONDITIONS)
+def test_a_photo_is_deleted_only_as_the_client_wants(api: Client, media: Path, etag: str, case: str) -> None:
+    headers = {name.replace("_", "-"): value for name, value in filled(case, etag).items()}
+    response = api.delete(PLACE, headers=headers)
+    expected = CONDITIONS[case][1]
+    assert response.status_code == (204 if expected == 200 else expected), response.content
+    state.check(media, set() if expected == 200 else {"a.jpg"})
+
+
+def test_what_is_not_there_is_not_found_whatever_the_condition(api: Client) -> None:
+    """RFC 9110, section 13.2.1: conditions come after what would be refused without them."""
+    assert api.delete(PLACE, headers={"If-Match": '"x"'}).status_code == 404
+
+
+def test_somebody_else_s_photo_is_not_compared_with(api_of_bob: Client, etag: str) -> None:
+    for condition in ({"If_Match": etag}, {"If_None_Match": "*"}):
+        assert put(api_of_bob, NEW, **condition).json()["error"] == "not-owner"
+
+
+def test_it_is_asked_before_the_body_is_read(api: Client, etag: str) -> None:
+    assert put(api, b"no picture at all", If_None_Match="*").status_code == 412
+
+
+def test_and_again_when_the_photo_changed_meanwhile(
+    api: Client, ada: User, etag: str, media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another upload comes in between, while this one's picture is looked at."""
+    inspect = images.inspect
+
+    def meanwhile(file: Any) -> images.Picture:
+        monkeypatch.setattr(images, "inspect", inspect)
+        with storage.Incoming() as incoming:
+            incoming.write(picture(20, 20))
+            library.put(ada, "a.jpg", incoming)
+        return inspect(file)
+
+    monkeypatch.setattr(images, "inspect", meanwhile)
+    assert put(api, NEW, If_Match=etag).status_code == 412
+    assert Photo.objects.get().width == 20
+    state.check(media, {"a.jpg"})
+
+
+def test_a_check_that_fails_undoes_a_deletion(ada: User, api: Client, etag: str, media: Path) -> None:
+    def against(photo: Photo | None) -> None:
+        raise PreconditionFailed("no")
+
+    with pytest.raises(PreconditionFailed):
+        library.delete(ada, "a.jpg", against)
+    state.check(media, {"a.jpg"})
+
+
+def test_answers_carry_the_validators(api: Client, etag: str) -> None:
+    assert etag == '"{}"'.format(api.get(PLACE).json()["sha256"])
+    posted = api.post("/api/photos/", {"file": BytesIO(NEW)})
+    assert posted.headers["ETag"] == '"{}"'.format(posted.json()[0]["sha256"])
+    assert api.get(posted.headers["Location"]).json() == posted.json()[0]
+    for response in (put(api, NEW), api.get(PLACE), api.head(PLACE)):
+        photo = Photo.objects.get(name="a.jpg")
+        assert response.headers["ETag"] == photo.etag != etag
+        assert response.headers["Last-Modified"] == http_date(int(photo.modified.timestamp()))
+    assert photo.modified > photo.created
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"If-None-Match": "TAG"}, 304),
+        ({"If-None-Match": "W/TAG"}, 304),
+        ({"If-None-Match": '"x", TAG'}, 304),
+        ({"If-None-Match": "*"}, 304),
+        ({"If-None-Match": '"x"'}, 200),
+        ({"If-None-Match": '"x"', "If-Modified-Since": in_seconds(3600)}, 200),
+        ({"If-Modified-Since": in_seconds(3600)}, 304),
+        ({"If-Modified-Since": in_seconds(-3600)}, 200),
+        ({"If-Modified-Since": "yesterday"}, 200),
+        ({"If-Match": '"x"'}, 412),
+        ({"If-Match": "TAG"}, 200),
+        ({"If-Unmodified-Since": in_seconds(-3600)}, 412),
+    ],
+)
+def test_a_look_at_what_is_known(api: Client, etag: str, method: str, headers: dict[str, str], status: int) -> None:
+    filled_in = {name: value.replace("TAG", etag) for name, value in headers.items()}
+    response = api.generic(method, PLACE, headers=filled_in)
+    assert response.status_code == status
+    if status != 412:
+        assert response.headers["ETag"] == etag
+        assert response.headers["Cache-Control"] == "no-cache"
+    if status == 304:
+        assert response.content == b""

@@ -1,0 +1,183 @@
+"""Nothing that is sent gets lost on the way to another address."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
+from django.shortcuts import redirect
+from django.test import Client
+from django.urls import path
+from pytest_django import Settings
+
+from config.redirects import KeepBodies
+from tests.app import state
+from tests.app.pictures import picture
+from tests.app.test_forms import GOOD, form
+
+JPEG = picture(64, 48)
+FORM = "multipart/form-data; boundary=b"
+
+
+def send(client: Client, method: str, address: str, **options: Any) -> Any:
+    body, content_type = (form(GOOD), FORM) if method == "POST" else (JPEG, "image/jpeg")
+    path, _, query = address.partition("?")  # as they are: the test client would take // for the start of a host
+    return client.generic(method, "/", body, content_type, PATH_INFO=path, QUERY_STRING=query, **options)
+
+
+@pytest.mark.parametrize("address", ["/api/photos", "/api/photos/", "/api/photos?x=1"])
+def test_an_upload_does_not_depend_on_a_slash(api: Client, media: Path, address: str) -> None:
+    response = send(api, "POST", address)
+    assert (response.status_code, response.json()[0]["name"]) == (201, "good.jpg")
+    state.check(media, {"good.jpg"})
+
+
+def test_reading_does_not_either(api: Client) -> None:
+    send(api, "POST", "/api/photos")
+    answers = [api.get(address) for address in ("/api/photos?page_size=1", "/api/photos/?page_size=1")]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[0].json() == answers[1].json()
+    assert api.head("/api/photos").status_code == 200
+
+
+# What is sent where -> the status, the error's name, and what its text has in it.
+WRONG = {
+    "PUT /api/photos": (405, "method-not-allowed", "/api/photos/NAME"),
+    "PUT /api/photos/": (405, "method-not-allowed", "/api/photos/NAME"),
+    "DELETE /api/photos": (405, "method-not-allowed", "/api/photos/NAME"),
+    "PUT /api/photos//x": (400, "bad-name", "slash"),
+    "PUT /api/photos/a.jpg/": (400, "bad-name", "slash"),
+    "POST /api/photos//": (405, "method-not-allowed", ""),
+    "POST //api/photos/": (404, "wrong-address", "/api/photos/ "),
+    "POST /api//photos": (404, "wrong-address", "/api/photos "),
+    "POST /API/Photos/": (404, "wrong-address", "/api/photos/ "),
+    "PUT /api//photos/a.jpg": (404, "wrong-address", "/api/photos/a.jpg "),
+    "POST /api/schema": (404, "wrong-address", "/api/schema/ "),
+    "POST /login": (404, "wrong-address", "/login/ "),
+    "POST /Login": (404, "wrong-address", "/login/ "),
+    "POST /logout": (404, "wrong-address", "/logout/ "),
+    "POST /delete/a.jpg/": (404, "wrong-address", "/delete/a.jpg "),
+    "PATCH /login": (404, "wrong-address", "/login/ "),
+    "DELETE /login": (404, "wrong-address", "/login/ "),
+    "PUT /photos/a.jpg/": (404, "wrong-address", "/photos/a.jpg "),
+    "POST /api/nothing": (404, "not-found", ""),
+}
+
+
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("request_line", WRONG)
+def test_a_wrong_address_is_told_in_json(
+    api: Client, media: Path, settings: Settings, request_line: str, debug: bool
+) -> None:
+    settings.DEBUG = debug and "nothing" not in request_line  # for which Django has a page of its own then
+    status, error, said = WRONG[request_line]
+    response = send(api, *request_line.split())
+    assert response.headers["Content-Type"] == "application/json"
+    answer = response.json()
+    assert (response.status_code, answer["error"]) == (status, error)
+    assert answer["request_id"] == response.headers["X-Request-ID"]
+    assert said in answer["detail"]
+    assert answer["detail"].endswith(".")
+    state.check(media, set())
+
+
+# Accept: text/html, as a browser's form sends it.
+@pytest.mark.parametrize(
+    ("address", "status", "said", "link"),
+    [
+        ("/login", 404, "/login/", "/"),
+        ("/", 403, "Log in, and send it again", "/login/"),
+        ("/delete/a.jpg", 403, "Log in, and send it again", "/login/"),
+    ],
+)
+def test_a_browser_gets_a_page(
+    client: Client, transactional_db: None, address: str, status: int, said: str, link: str
+) -> None:
+    response = send(client, "POST", address, headers={"Accept": "text/html,*/*;q=0.8"})
+    assert (response.status_code, response.headers["Content-Type"]) == (status, "text/html; charset=utf-8")
+    page = response.content.decode()
+    assert said in page
+    assert f'href="{link}"' in page
+    assert response.headers["X-Request-ID"] in page
+
+
+def test_a_session_that_ended_meanwhile_is_told(browser: Client, media: Path) -> None:
+    token = browser.get("/").context["csrf_token"]
+    browser.cookies.pop("sessionid")
+    for address in ("/", "/delete/a.jpg"):
+        response = browser.post(address, {"csrfmiddlewaretoken": str(token), "file": ""})
+        assert response.status_code == 403
+        assert "your last login has ended" in response.content.decode()
+    response = send(browser, "POST", "/api/photos", headers={"X-CSRFToken": str(token)})
+    assert (response.status_code, response.json()["error"]) == (401, "login-needed")
+    state.check(media, set())
+
+
+def test_a_page_that_is_looked_at_still_leads_to_the_right_address(client: Client, transactional_db: None) -> None:
+    assert client.get("/login").headers["Location"] == "/login/"
+    assert client.head("/login").status_code == 301
+    assert client.get("/delete/a.jpg").headers["Location"] == "/login/?next=/delete/a.jpg"
+
+
+# --- in a project of one's own ----------------------------------------------------------------------------------------
+
+
+@login_required
+def private(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("private")
+
+
+def taken(request: HttpRequest) -> HttpResponse:
+    """As a view does that has stored something."""
+    return redirect(request.GET["to"])
+
+
+def moved(request: HttpRequest) -> HttpResponse:
+    return HttpResponsePermanentRedirect("/elsewhere/")
+
+
+def kept(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(status=308, headers={"Location": "/elsewhere/"})
+
+
+urlpatterns = [path("private/", private), path("taken/", taken), path("moved/", moved), path("kept/", kept)]
+
+# What is asked, and of what -> the status, and the error's name or the address it leads to.
+OWN = {
+    "POST /private/": (403, "login-needed"),
+    "GET /private/": (302, "/login/?next=/private/"),
+    "DELETE /private/": (403, "login-needed"),
+    "POST /private": (404, "wrong-address"),
+    "POST /taken/?to=/taken/": (302, "/taken/"),
+    "POST /taken/?to=/login/": (302, "/login/"),
+    "POST /taken/?to=/elsewhere?next=1": (302, "/elsewhere?next=1"),
+    "POST /moved/": (404, "wrong-address"),
+    "GET /moved/": (301, "/elsewhere/"),
+    "PUT /kept/": (308, "/elsewhere/"),
+}
+
+
+@pytest.mark.parametrize("request_line", OWN)
+def test_in_any_project(client: Client, transactional_db: None, settings: Settings, request_line: str) -> None:
+    settings.ROOT_URLCONF = __name__
+    settings.LOGIN_URL = "/login/"
+    method, address = request_line.split()
+    response = client.generic(method, address)
+    found = response.headers.get("Location") or response.json()["error"]
+    assert (response.status_code, found) == OWN[request_line]
+
+
+@pytest.mark.parametrize("setting", ["SECURE_SSL_REDIRECT", "PREPEND_WWW"])
+def test_django_s_own_redirects(client: Client, transactional_db: None, settings: Settings, setting: str) -> None:
+    setattr(settings, setting, True)
+    settings.ALLOWED_HOSTS = ["*"]
+    response = client.generic("POST", "/login/", b"a=b", "application/x-www-form-urlencoded")
+    assert (response.status_code, response.json()["error"]) == (404, "wrong-address")
+    assert "://" in response.json()["detail"]
+    assert client.get("/login/").status_code == 301
+
+
+def test_it_is_around_all_that_redirects(settings: Settings) -> None:
+    place = settings.MIDDLEWARE.index(f"{KeepBodies.__module__}.{KeepBodies.__name__}")
+    assert not [name for name in settings.MIDDLEWARE[:place] if name.startswith("django.")]

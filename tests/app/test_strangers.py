@@ -1,0 +1,139 @@
+"""GALLERY_PUBLIC=false: whatever a stranger sends to whatever address, no answer tells about a photo."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import get_resolver
+from pytest_django import Settings
+
+from photos.models import Photo
+from tests.app.pictures import picture
+from tests.app.test_forms import GOOD, form
+
+NAME = "a-picture-of-the-house.jpg"
+JPEG = picture(61, 43) + bytes(1_234_567)  # with a size that occurs in no random token
+CUT = (form(GOOD)[:-300], "multipart/form-data; boundary=b")
+BODIES = {
+    "nothing": (b"", ""),
+    "a form": (form(GOOD), "multipart/form-data; boundary=b"),
+    "a form cut inside a file": CUT,
+    "a form cut inside a head": (b"--b\r\nContent-Dis", "multipart/form-data; boundary=b"),
+    "a form without a boundary": (b"x", "multipart/form-data"),
+    "a form with a part of no kind": (b"--b\r\n\r\nx\r\n--b--", "multipart/form-data; boundary=b"),
+    "too many fields": (b"&".join([b"a=b"] * 1100), "application/x-www-form-urlencoded"),
+    "JSON": (b"{", "application/json"),
+    "a picture": (JPEG, "image/jpeg"),
+}
+METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
+HEADERS: dict[str, dict[str, str]] = {
+    "a stranger": {},
+    "a wrong token": {"Authorization": "Token " + "0" * 64},
+    "a token that is no text": {"Authorization": "Token \xff\xfe"},
+    "another login": {"Authorization": "Basic ZGVtbzpkZW1v"},
+    "conditions": {"If-None-Match": "*", "If-Match": '"x"', "Range": "bytes=0-9"},
+}
+
+
+@pytest.fixture
+def photo(api: Client, settings: Settings) -> Photo:
+    api.put(f"/api/photos/{NAME}", JPEG, content_type="image/jpeg")
+    settings.GALLERY_PUBLIC = False
+    return Photo.objects.get()
+
+
+def addresses(name: str, thumbnail: str) -> list[str]:
+    return [
+        *("/", "/?page=2", "/login/", "/login", "/logout/", f"/delete/{name}", f"/photos/{name}", f"/{thumbnail}"),
+        *("/api/photos/", "/api/photos", "/api/photos/?page=9", "/api/photos/?page=x", f"/api/photos/{name}"),
+        *(f"/api/photos/{name}/", f"/photos/{name}/", f"/delete/{name}/", f"//photos/{name}", f"/API/photos/{name}"),
+        *("/api/token", "/api/tokens/", "/api/schema/", "/api/nothing", "/nothing", "/healthz", "/readyz", "/static/x"),
+    ]
+
+
+def test_the_table_has_every_address_of_the_project(photo: Photo) -> None:
+    found = addresses(NAME, photo.thumbnail)
+    for pattern in get_resolver().url_patterns:
+        assert any(pattern.resolve(address.lstrip("/").partition("?")[0]) for address in found), pattern
+
+
+def check(photo: Photo, address: str, response: Any) -> None:
+    """Nothing in it is known only to who may look. What the request says itself it may hear again."""
+    content = b"" if response.streaming else response.content
+    text = f"{response.headers} {content.decode()}"
+    told = [
+        photo.name,
+        photo.thumbnail,
+        photo.original,
+        photo.sha256,
+        str(photo.size),
+        "1.2\xa0MB",
+        "thumbs/",
+        '"count"',
+    ]
+    if address != "/api/schema/":
+        assert [word for word in told if word in text and word not in address] == [], address
+
+
+@pytest.mark.parametrize("who", HEADERS)
+@pytest.mark.parametrize("method", METHODS)
+def test_no_answer_tells_about_a_photo(photo: Photo, who: str, method: str) -> None:
+    client = Client(enforce_csrf_checks=True, headers=HEADERS[who], raise_request_exception=False)
+    csrf = client.get("/login/").cookies["csrftoken"].value
+    for address in addresses(NAME, photo.thumbnail):
+        for body, content_type in BODIES.values() if method in {"POST", "PUT", "PATCH"} else [(b"", "")]:
+            response = client.generic(method, address, body, content_type, headers={"X-CSRFToken": csrf})
+            assert response.status_code < 500, (address, response.content)
+            check(photo, address, response)
+    assert Photo.objects.count() == 1
+
+
+def test_the_page_about_a_broken_form_lists_nothing(photo: Photo, media: Path) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.get("/login/")  # for the CSRF cookie
+    response = client.generic("POST", "/", *CUT)
+    assert response.status_code == 403
+    assert "<img" not in re.sub(r'<img src="/static/\S+"', "", response.content.decode())
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("place", ["/photos/{}", "/api/photos/{}", "/delete/{}", "/delete/{}/", "/photos/{}/"])
+def test_whether_a_name_exists_is_not_told(photo: Photo, method: str, place: str) -> None:
+    """Two names of one length: the answers differ in nothing but the names."""
+    other = NAME.replace("house", "mouse")
+    client = Client(enforce_csrf_checks=True)
+    answers = []
+    for name in (NAME, other):
+        response = client.generic(method, place.format(name), JPEG, headers={"X-Request-ID": "0123456789abcdef"})
+        text = re.sub(r'value="\w{64}"', "", response.content.decode())
+        headers = {key: value for key, value in response.headers.items() if key != "Set-Cookie"}
+        answers.append((response.status_code, str(headers).replace(name, ""), text.replace(name, "")))
+    assert answers[0] == answers[1]
+
+
+def test_nor_whether_a_thumbnail_does(photo: Photo) -> None:
+    other = "thumbs/00/" + "0" * 32 + ".webp"
+    answers = [Client().get(f"/{place}") for place in (photo.thumbnail, other)]
+    assert [(answer.status_code, answer.headers["Location"]) for answer in answers] == [
+        (302, f"/login/?next=/{photo.thumbnail}"),
+        (302, f"/login/?next=/{other}"),
+    ]
+
+
+def test_who_is_logged_in_sees_all(photo: Photo, api: Client, browser: Client, bob: User, client: Client) -> None:
+    assert api.get("/api/photos/").json()["count"] == 1
+    client.force_login(bob)
+    for somebody in (browser, client):
+        assert NAME in somebody.get("/").content.decode()
+        assert NAME in somebody.generic("POST", "/", *CUT).content.decode()
+
+
+def test_an_open_gallery_shows_its_problems_among_its_photos(photo: Photo, settings: Settings, browser: Client) -> None:
+    settings.GALLERY_PUBLIC = True
+    browser.get("/")  # for the CSRF cookie
+    page = browser.generic("POST", "/", *CUT).content.decode()
+    assert NAME in page
+    assert "The body ended" in page

@@ -1,0 +1,187 @@
+"""Tokens end: one, all of a user, all of everybody, and with a changed password, however it is changed."""
+
+from collections.abc import Callable
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.contrib.auth.hashers import make_password
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+from django.test import Client
+from knox.models import AuthToken
+
+from photos.models import Photo, TokenBinding
+from tests.app.conftest import client_of
+from tests.app.pictures import picture
+
+
+def is_good(client: Client) -> bool:
+    response = client.put("/api/photos/a.jpg", picture(), content_type="image/jpeg")
+    assert response.status_code in {200, 201, 401}
+    return response.status_code < 400
+
+
+def saved(user: User) -> None:
+    user.set_password("another")
+    user.save()
+
+
+def saved_partly(user: User) -> None:
+    user.set_password("another")
+    user.save(update_fields=["password"])
+
+
+def in_bulk(user: User) -> None:
+    User.objects.filter(pk=user.pk).update(password=make_password("another"))
+
+
+def by_manage(user: User) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DEMO_USER", user.username)
+        patch.setenv("DEMO_PASSWORD", "another")
+        call_command("demo_user")
+
+
+def made_unusable(user: User) -> None:
+    user.set_unusable_password()
+    user.save()
+
+
+def deactivated(user: User) -> None:
+    User.objects.filter(pk=user.pk).update(is_active=False)
+
+
+@pytest.mark.parametrize("change", [saved, saved_partly, in_bulk, by_manage, made_unusable, deactivated])
+def test_a_token_ends_with_its_password(ada: User, api: Client, change: Callable[[User], None]) -> None:
+    assert is_good(api)
+    change(ada)
+    assert not is_good(api)
+    assert api.get("/api/photos/").status_code == 401
+    if change is not deactivated:
+        assert is_good(client_of(User.objects.get(pk=ada.pk)))
+
+
+def test_other_changes_of_a_user_leave_tokens_alone(ada: User, api: Client) -> None:
+    ada.email = "ada@example.com"
+    ada.save()
+    assert is_good(api)
+
+
+def test_the_same_password_set_anew_is_another_hash(ada: User, api: Client) -> None:
+    """As for sessions."""
+    ada.set_password("of ada")
+    ada.save()
+    assert not is_good(api)
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_client_ends_its_own_token(ada: User, api: Client, slash: str) -> None:
+    other = client_of(ada)
+    response = api.delete(f"/api/token{slash}")
+    assert (response.status_code, response.content) == (204, b"")
+    assert (is_good(api), is_good(other)) == (False, True)
+    assert api.delete(f"/api/token{slash}").json()["error"] == "bad-token"
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_or_all_of_its_user(ada: User, api: Client, api_of_bob: Client, slash: str) -> None:
+    other = client_of(ada)
+    assert api.delete(f"/api/tokens{slash}").status_code == 204
+    assert (is_good(api), is_good(other), is_good(api_of_bob)) == (False, False, True)
+
+
+def test_a_session_has_no_token_to_end_but_ends_all(browser: Client, api: Client) -> None:
+    assert browser.delete("/api/tokens").json()["error"] == "forbidden"  # without its CSRF token
+    headers = {"X-CSRFToken": str(browser.get("/").context["csrf_token"])}
+    assert browser.delete("/api/token", headers=headers).json()["error"] == "bad-request"
+    assert is_good(api)
+    assert browser.delete("/api/tokens", headers=headers).status_code == 204
+    assert not is_good(api)
+
+
+def test_strangers_end_nothing(client: Client, api: Client) -> None:
+    for address in ("/api/token", "/api/tokens"):
+        assert client.delete(address).json()["error"] == "login-needed"
+    assert is_good(api)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "of_ada", "of_bob", "said"),
+    [
+        (["ada"], False, True, "1 revoked."),
+        (["--all"], False, False, "2 revoked."),
+        (["bob"], True, False, "1 revoked."),
+    ],
+)
+def test_whoever_runs_the_site_ends_them(
+    api: Client, api_of_bob: Client, arguments: list[str], of_ada: bool, of_bob: bool, said: str
+) -> None:
+    stderr = StringIO()
+    call_command("revoke_tokens", *arguments, stderr=stderr)
+    assert stderr.getvalue().strip() == said
+    assert is_good(api) is of_ada
+    assert is_good(api_of_bob) is of_bob or of_ada is False  # what ada stored first is hers
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["nobody"], "There is no user nobody"), ([], "required"), (["ada", "--all"], "not allowed")],
+)
+def test_nobody_s_tokens(api: Client, arguments: list[str], said: str) -> None:
+    with pytest.raises(CommandError, match=said):
+        call_command("revoke_tokens", *arguments)
+    assert AuthToken.objects.count() == 1
+
+
+@pytest.mark.parametrize("token", ["\xff\xfe", "é" * 64, "0" * 10_000, "a b", ""])
+def test_odd_tokens(transactional_db: None, token: str) -> None:
+    client = Client(headers={"Authorization": f"Token {token}"}, raise_request_exception=False)
+    for address in ("/api/photos/", "/photos/a.jpg"):
+        assert client.get(address).status_code in {401, 404}
+
+
+def migrated(*targets: tuple[str, str]) -> Any:
+    """The database as of these migrations, and the models that belong to them."""
+    executor = MigrationExecutor(connection)
+    executor.migrate(list(targets))
+    return MigrationExecutor(connection).loader.project_state(list(targets)).apps
+
+
+def test_a_token_of_an_older_version_is_bound_to_the_password_of_then(ada: User, api: Client) -> None:
+    """And a photo's content counts as being as old as the photo."""
+    assert is_good(api)
+    latest = [key for key in MigrationExecutor(connection).loader.graph.leaf_nodes() if key[0] == "photos"]
+    try:
+        migrated(("photos", "0001_initial"))
+    finally:
+        migrated(*latest)
+    assert AuthToken.objects.count() == TokenBinding.objects.count() == 1
+    photo = Photo.objects.get()
+    assert photo.modified == photo.created
+    in_bulk(ada)
+    assert not is_good(api)
+    assert AuthToken.objects.count() == 0
+
+
+def test_a_token_that_the_version_before_makes_meanwhile_is_bound_when_it_is_used(ada: User, api: Client) -> None:
+    TokenBinding.objects.all().delete()
+    assert is_good(api)
+    in_bulk(ada)
+    assert not is_good(api)
+
+
+def test_the_version_before_goes_on_while_this_one_is_deployed(ada: User, api: Client) -> None:
+    """It writes photos without the column it does not know, and deletes tokens without what hangs on them."""
+    insert = (
+        "INSERT INTO photos_photo "
+        "(name, owner_id, size, sha256, content_type, width, height, original, thumbnail, created)"
+        " VALUES ('b.jpg', %s, 1, '0', 'image/jpeg', 1, 1, 'o', 't', '2026-01-01 00:00:00+00:00')"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(insert, [ada.pk])
+        cursor.execute("DELETE FROM knox_authtoken")
+    assert Photo.objects.get().modified.year >= 2026
+    assert not is_good(api)
