@@ -78,6 +78,7 @@ class Baton:
         self._timeout = timeout
         self._table: list[Connection] = []  # holds the busy connection while its thread may be overtaken
         self._seats: list[threading.Lock] = []  # one for each idle thread; releasing it hands over the baton
+        self._started = False
         self._holder = 0
         self._clock = 0  # the holder's processor time
         self._late: dict[Connection, Late] = {}
@@ -95,11 +96,14 @@ class Baton:
 
     def start(self) -> None:
         """Start the threads beside the one that will call `run`. Raises RuntimeError where that cannot be."""
+        self._started = True
         for work in [*[self._work] * (self._threads - 1), self._guard]:
             threading.Thread(target=self._live, args=(work,), name=work.__name__, daemon=True).start()
 
     def run(self) -> None:
         """Go on until finished, this thread being one of `threads`."""
+        if not self._started:
+            self.start()
         self._take()
         self._work()
 

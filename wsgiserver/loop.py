@@ -118,7 +118,9 @@ class Loop:
         self._poll.unregister(fd)
 
     def start(self) -> None:
-        """Start the other threads, which wait. Raises RuntimeError where there cannot be so many."""
+        """Start the other threads, which wait. `run` would do so, too late to say that the process cannot be ready:
+        RuntimeError where there cannot be so many.
+        """
         self.baton.start()
 
     def run(self) -> None:

@@ -113,7 +113,6 @@ class Running:
         self._stop_reader, self._stop_writer = os.pipe()
         self.loop.watch(self._stop_reader, self._drain)
         self._before = set(threading.enumerate())
-        self.loop.start()
         self._main = threading.Thread(target=self.loop.run)
         self._main.start()
 

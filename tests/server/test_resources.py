@@ -172,6 +172,14 @@ def test_what_does_not_fit_is_refused_by_name(
         assert part in str(error.value)
 
 
+def test_a_worker_more_that_does_not_fit_is_not_started(tmp_path: Path) -> None:
+    """As TTIN asks for: what runs is counted already."""
+    lay(tmp_path, V2 | tasks("", "40", "28"))
+    assert "have fewer threads" in supervisor._too_many(1, 4, tmp_path)  # noqa: SLF001
+    lay(tmp_path, V2 | tasks("", "60", "28"))
+    assert supervisor._too_many(1, 4, tmp_path) == ""  # noqa: SLF001
+
+
 def test_auto_is_no_more_than_fit(tmp_path: Path) -> None:
     lay(tmp_path, V2 | tasks("", "40", "2"))
     assert advise(64, tmp_path, 4) == (4, "64 CPUs to run on: 64; 40 processes and threads at once: 4")
