@@ -74,6 +74,7 @@ def put(owner: "User", name: str, upload: Incoming, check: Check = _nothing_agai
     `check`, images.inspect and storage raise. The caller's `with` discards the upload when anything is raised.
     """
     refuse_early(owner, name, upload.size, check)  # before the work
+    pairing.announce()
     with ExitStack() as files:
         shelved = _shelve(upload, files)
         photo, is_new, outdated = _committed([shelved], lambda: lambda: _insert_or_update(owner, name, shelved, check))
@@ -86,6 +87,7 @@ def put(owner: "User", name: str, upload: Incoming, check: Check = _nothing_agai
 def add(owner: "User", uploads: Sequence[tuple[str, Incoming]]) -> list[Photo]:
     """Store new photos, all of them or none, each under its file's name or the next free variant of it."""
     quota.refuse_beyond(owner, sum(upload.size for _, upload in uploads))  # before the work
+    pairing.announce()
     with ExitStack() as files:
         shelved = [_shelve_of_several(number, uploads, files) for number in range(len(uploads))]
         wanted = [
@@ -150,7 +152,6 @@ def _shelve(upload: Incoming, files: ExitStack) -> _Shelved:
         raise EmptyBody("The file is empty. Choose another one.")
     upload.flush()
     picture = images.inspect(upload.file, deadline.left())
-    pairing.announce()
     thumbnail = files.enter_context(Incoming())
     thumbnail.write(picture.thumbnail)
     return _Shelved(

@@ -122,12 +122,12 @@ def test_and_again_when_the_photo_changed_meanwhile(
     """Another upload comes in between, while this one's picture is looked at."""
     inspect = images.inspect
 
-    def meanwhile(file: Any) -> images.Picture:
+    def meanwhile(file: Any, seconds: float) -> images.Picture:
         monkeypatch.setattr(images, "inspect", inspect)
         with storage.Incoming() as incoming:
             incoming.write(picture(20, 20))
             library.put(ada, "a.jpg", incoming)
-        return inspect(file)
+        return inspect(file, seconds)
 
     monkeypatch.setattr(images, "inspect", meanwhile)
     assert put(api, NEW, If_Match=etag).status_code == 412

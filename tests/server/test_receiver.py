@@ -1,5 +1,6 @@
 """Requests put together from pieces: the same whatever the pieces, and never complete before they are."""
 
+import contextlib
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -212,12 +213,15 @@ def test_a_head_that_never_ends_is_refused() -> None:
 
 @given(st.data(), st.lists(st.integers(0, 3000), max_size=6))
 def test_what_is_wrong_is_refused_by_the_same_name_in_any_pieces(data: st.DataObject, places: list[int]) -> None:
-    """Though what comes in pieces is refused before its end: the first mistake decides."""
+    """Though what comes in pieces is refused before its end: the first mistake decides. Size is no mistake here: a body
+    is measured piece by piece.
+    """
+    roomy = Limits(max_body=1 << 40, memory=20, folder=None)
     requests = data.draw(st.lists(messages.requests(), min_size=1, max_size=2).map(b"".join))
     flaw = data.draw(messages.flawed(requests))
-    expected = received([flaw])
-    assert received(messages.cut(flaw, places)) == expected
-    assert received([flaw[n : n + 1] for n in range(len(flaw))]) == expected
+    expected = received([flaw], roomy)
+    assert received(messages.cut(flaw, places), roomy) == expected
+    assert received([flaw[n : n + 1] for n in range(len(flaw))], roomy) == expected
 
 
 @given(
@@ -230,3 +234,53 @@ def test_any_pieces_give_the_same(bodies: list[tuple[bool, bytes]], cuts: list[i
     pieces = [data[a:b] for a, b in pairwise(edges)]
     expected: Outcome = [p(body if coded or body else None) for coded, body in bodies]
     assert received(pieces) == [*expected, "idle"]
+
+
+@pytest.mark.parametrize(
+    ("data", "method"),
+    [
+        (b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", "HEAD"),
+        (b"HEAD / HTTP/1.1\r\nHo", "HEAD"),
+        (b"HEAD / HTTP/9.9\r\n", "HEAD"),  # refused
+        (b"\r\n\r\nHEAD / HTTP/1.1\r\n:", "HEAD"),  # refused
+        (b"HEA", ""),
+        (b"HEAD", ""),  # of HEADER, perhaps
+        (b"GET / HTTP/1.1\r\n", ""),
+    ],
+)
+def test_head_is_known_for_head_as_soon_as_it_can_be(data: bytes, method: str) -> None:
+    receiver = Receiver(LIMITS)
+    with contextlib.suppress(Refusal):
+        receiver.feed(data)
+    assert receiver.method == method
+
+
+def test_all_that_is_held_beside_the_body_counts() -> None:
+    receiver = Receiver(LIMITS)
+    head = b"PUT /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for sent, held in [
+        (head[:20], 20),
+        (head[20:], len(head)),
+        (b"5\r\nhello\r\n", len(head)),  # the body is counted where it lies
+        (b"0", len(head) + 1),
+        (b"\r\nA: 1\r\nB", len(head) + 7),  # a trailer that is complete, and one that has begun
+        (b": 2\r\n\r\nGET /next", len(head) + 9),
+    ]:
+        receiver.feed(sent)
+        assert receiver.held == held
+    receiver.forget_rest()
+    assert receiver.held == len(head)
+    receiver.forget_most()
+    assert receiver.held == len("/a")
+    receiver.release()
+    assert receiver.held == 0
+    receiver.forget_most()  # there is nothing to forget
+    assert receiver.is_idle
+
+
+def test_a_request_without_a_body_is_forgotten_but_for_its_line() -> None:
+    receiver = Receiver(LIMITS)
+    receiver.feed(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
+    receiver.forget_most()
+    assert receiver.head is not None
+    assert (receiver.head.method, receiver.head.target, dict(receiver.head.fields)) == ("GET", "/a", {})

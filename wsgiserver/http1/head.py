@@ -130,11 +130,11 @@ def find_end(data: bytes, start: int = 0) -> int:
     if start < line + 2:
         _check_line(data[:line])
     fields = line + 2
-    can_become_right = _can_become_fields(data, fields, start)
-    if not can_become_right or data.find(b"\n", max(start, fields)) >= 0:  # there are lines that are complete now
-        _check_fields(data[fields:MAX_HEAD].decode("latin-1"))
-    if not can_become_right:
-        raise Refusal("head-malformed")
+    mistake = None if _can_become_fields(data, fields, start) else Refusal("head-malformed")
+    if mistake or data.find(b"\n", max(start, fields)) >= 0:  # there are lines that are complete now
+        mistake = _first_mistake(data[fields:MAX_HEAD].decode("latin-1")) or mistake
+    if mistake:
+        raise mistake
     if len(data) >= MAX_HEAD:
         raise Refusal("head-too-large")
     return 0
@@ -165,9 +165,8 @@ def _parse_section(section: str) -> Fields:
     """Check and parse the field lines and the empty line of a head."""
     try:
         fields = _parsed(section)
-    except Refusal:
-        _check_fields(section[:-2])  # had it come in pieces, another mistake might have been the first
-        raise
+    except Refusal as refusal:
+        raise _first_mistake(section[:-2]) or refusal from None  # as if it had come in pieces
     if hash(section) in _SEEN:
         _keep(section, fields)
     elif len(section) <= _LARGEST_SECTION_KEPT:
@@ -307,18 +306,19 @@ def _can_become_fields(data: bytes, first: int, start: int) -> bool:
     return within.fullmatch(data, start, MAX_HEAD) is not None
 
 
-def _check_fields(section: str) -> None:
-    """Refuse the first of some field lines that is wrong, as it is when it comes: what follows it does not count."""
+def _first_mistake(section: str) -> Refusal | None:
+    """Find the first of some field lines that is wrong, as it is when it comes: what follows it does not count."""
     seen: set[str] = set()
     for count, line in enumerate(section.split("\r\n")[:-1]):  # what is behind the last line end is no line yet
         spelled, _, value = line.partition(":")
         name = LOWERCASE[spelled]
         if not _FIELD.fullmatch(line):
-            raise Refusal("head-malformed")
+            return Refusal("head-malformed")
         if count == MAX_FIELDS:
-            raise Refusal("head-too-large")
+            return Refusal("head-too-large")
         if name in seen and name in _ONCE:
-            raise Refusal("field-repeated")
+            return Refusal("field-repeated")
         if name == "host" and not is_host(value.strip(" \t")):
-            raise Refusal("host-invalid")
+            return Refusal("host-invalid")
         seen.add(name)
+    return None

@@ -244,6 +244,10 @@ def test_small_chunks_are_given_together() -> None:
     assert len(ChunkedDecoder().feed(b"1\r\nx\r\n" * 10_000)) < 100
 
 
+def test_small_chunks_that_look_like_framing() -> None:
+    assert outcome([b"2\r\n\r\n\r\n" * 1000 + b"0\r\n\r\n"]) == Body(b"\r\n" * 1000)
+
+
 def test_extensions_of_crumbs_are_framing() -> None:
     """Nobody extends a chunk of a byte but to make work; with some payload it may be any number of chunks."""
     assert outcome([b"1;a\r\nx\r\n" * 300 + b"0\r\n\r\n"]) == Body(b"x" * 300)
