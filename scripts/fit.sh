@@ -52,7 +52,7 @@ unfit_numbers() {
     local name lowest highest
     while read -r name lowest highest; do
         is_number "$(setting "$name")" "$lowest" "$highest" ||
-            complain "$name=$(setting "$name") is no number from $lowest to $highest" "$name=$(default_of "$name") is the default"
+            complain "$name=$(setting "$name") is not a number from $lowest to $highest" "$name=$(default_of "$name") is the default"
     done << 'TABLE'
 WEB_WORKERS 1 512
 WEB_THREADS 1 512
@@ -61,12 +61,12 @@ SWEEP_AGE 1 999999999
 SWEEP_INTERVAL 1 999999999
 TABLE
     for name in $(port_settings); do
-        is_number "$(setting "$name")" 1 65535 || complain "$name=$(setting "$name") is no port" "a number from 1 to 65535"
+        is_number "$(setting "$name")" 1 65535 || complain "$name=$(setting "$name") is not a port" "a number from 1 to 65535"
     done
     is_size "$(setting UPLOAD_MAX)" ||
-        complain "UPLOAD_MAX=$(setting UPLOAD_MAX) is no size" "digits and k, m or g, e.g. UPLOAD_MAX=100m"
+        complain "UPLOAD_MAX=$(setting UPLOAD_MAX) is not a size" "digits and k, m or g, e.g. UPLOAD_MAX=100m"
     is_duration "$(setting HEALTH_INTERVAL)" ||
-        complain "HEALTH_INTERVAL=$(setting HEALTH_INTERVAL) is no time from 1s to ${SLOWEST_HEALTH}s" "digits and s or m, e.g. HEALTH_INTERVAL=5s"
+        complain "HEALTH_INTERVAL=$(setting HEALTH_INTERVAL) is not a time from 1s to ${SLOWEST_HEALTH}s" "digits and s or m, e.g. HEALTH_INTERVAL=5s"
 }
 
 is_number() { [[ $1 =~ ^(0|[1-9][0-9]{0,8})$ ]] && (($1 >= $2 && $1 <= $3)); }
@@ -100,7 +100,7 @@ unfit_choices() {
     for profile in $(setting COMPOSE_PROFILES | tr ',' ' '); do
         case $profile in
             demo | postgres | monitoring | prometheus) ;;
-            *) complain "COMPOSE_PROFILES names $profile, which is none" "there are demo, postgres, monitoring and prometheus" ;;
+            *) complain "COMPOSE_PROFILES names $profile, which is not a profile" "there are demo, postgres, monitoring and prometheus" ;;
         esac
     done
     [[ $(database_kind) != postgresql ]] || has_profile postgres ||
@@ -123,7 +123,7 @@ unfit_memory() {
     local name total need
     for name in WEB_MEMORY NGINX_MEMORY DB_MEMORY; do
         [[ -n $(mebibytes_of "$(setting "$name")") ]] ||
-            complain "$name=$(setting "$name") is no amount of memory" "digits and m or g, e.g. $name=$(default_of "$name")"
+            complain "$name=$(setting "$name") is not an amount of memory" "digits and m or g, e.g. $name=$(default_of "$name")"
     done
     if is_number "$(setting WEB_WORKERS)" 1 512; then
         need=$(($(setting WEB_WORKERS) * WORKER_MIB + DECODING_MIB))
