@@ -99,7 +99,7 @@ look_at_clock() {
 
 look_at_python() {
     local python
-    if python=$(find_python); then
+    if python=$(find_python ""); then
         fine "Python for make test and make dev: $("$python" --version)"
     else
         note "no Python 3.11 or newer with venv: make up does without, make test and make dev do not"

@@ -29,7 +29,7 @@ state() { cksum < "$ROOT/requirements/$1.txt"; }
 
 create() {
     local python
-    python=$(find_python) || die "no Python 3.11 or newer with venv was found." \
+    python=$(find_python "") || die "no Python 3.11 or newer with venv was found." \
         "Install one (Debian, Ubuntu: sudo apt-get install python3-venv), or name it: PYTHON=/path/to/python3 $0 ..."
     say "making .venv with $("$python" --version)"
     "$python" -m venv "$VENV"
