@@ -44,7 +44,7 @@ def limits_are_set(container: Container) -> None:
     host = container["HostConfig"]
     assert host["Memory"] > 0
     assert host["NanoCpus"] > 0
-    assert 0 < host["PidsLimit"] <= 256
+    assert 0 < host["PidsLimit"] <= 512
 
 
 def logs_are_rotated(container: Container) -> None:

@@ -78,16 +78,26 @@ def test_the_page_sends_strangers_to_the_login(stack: Stack, anonymous: requests
     assert answer.headers["Location"].startswith("/login/?next=")
 
 
+@pytest.mark.parametrize(
+    ("target", "size", "status"),
+    [
+        ("/", "small", 401),  # by nginx: nobody uploads without a login
+        ("/", "photo", 401),
+        ("/delete/", "small", 403),  # by Django
+        ("/delete/", "photo", 413),  # by nginx: no form there is as large
+    ],
+)
 def test_a_stranger_s_form_is_refused_and_not_led_away(
-    stack: Stack, anonymous: requests.Session, photo: Picture, name: str
+    stack: Stack, anonymous: requests.Session, photo: Picture, name: str, target: str, size: str, status: int
 ) -> None:
     """Redirected to the login, it would be lost in silence."""
-    for target in ("/", f"/delete/{name}"):
-        with stack.unchanged():
-            answer = anonymous.post(
-                stack.url + target, files={"file": (name, photo.content)}, timeout=20, allow_redirects=False
-            )
-        assert answer.status_code == 403
+    content = photo.content if size == "photo" else photo.content[:1000]
+    url = stack.url + (target if target == "/" else target + name)
+    with stack.unchanged():
+        answer = anonymous.post(url, files={"file": (name, content)}, timeout=20, allow_redirects=False)
+    assert answer.status_code == status
+    assert "Location" not in answer.headers
+    if status == 403:
         assert 'href="/login/"' in answer.text
 
 
