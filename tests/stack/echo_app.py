@@ -17,6 +17,7 @@ from typing import Any
 Start = Callable[[str, list[tuple[str, str]]], object]
 TOLD = 4096  # bytes of a body that are told
 KILLED = Path("/tmp/killed")
+LATE = Path("/tmp/late")
 
 _seen: dict[str, list[dict[str, Any]]] = {}
 _lock = threading.Lock()
@@ -56,6 +57,8 @@ def original(name: str, start_response: Start) -> Iterable[bytes]:
 
 
 def late(seconds: str, start_response: Start) -> Iterable[bytes]:
+    """LATE is there from the first of them on."""
+    LATE.touch()
     time.sleep(float(seconds))
     return answer({}, start_response)
 

@@ -3,8 +3,11 @@
 Behind the nginx of these tests is an application that ends its process when it is asked to (echo_app.py), and notes it.
 """
 
+import contextlib
+import subprocess
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -77,9 +80,14 @@ def check_given_up(answer: Answer | None) -> None:
 
 
 @pytest.mark.parametrize("route", ["buffered", "streamed"])
-@pytest.mark.parametrize("case", REQUESTS)
+@pytest.mark.parametrize("case", ["GET", "PUT, small", "PUT, large", "PUT, small, in chunks", "POST, large"])
 def test_a_request_that_kills_is_sent_twice_at_most(site: Site, case: str, route: str) -> None:
     check_killing(site, "web", case, ROUTES[route])
+
+
+@pytest.mark.parametrize("case", ["DELETE", "PUT of nothing", "PATCH", "an unknown method"])
+def test_so_is_one_by_another_method(site: Site, case: str) -> None:
+    check_killing(site, "web", case, ROUTES["buffered"])
 
 
 def test_so_is_one_for_a_file_that_only_the_application_has(site: Site) -> None:
@@ -111,3 +119,37 @@ def test_what_comes_to_the_same_when_done_twice_is_done_by_who_comes_next(stack:
         answer = ask(edge.wire("web"), data)
     assert answer
     assert answer.status == status, answer.body
+
+
+# --- servers that refuse connections ----------------------------------------------------------------------------------
+
+CONNECT = (
+    "import socket\ntry: socket.create_connection(('127.0.0.1', 8000), 5)\nexcept ConnectionRefusedError: print('no')"
+)
+LONG = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/_late/60')"
+
+
+@contextlib.contextmanager
+def finishing(container: str) -> Iterator[None]:
+    """It was told to stop, has a request that takes long, and takes no new connection; its name leads to it still."""
+
+    def says(*command: str) -> str:
+        return run("docker", "exec", container, *command)
+
+    with subprocess.Popen(["docker", "exec", container, "python", "-c", LONG], stderr=subprocess.DEVNULL) as client:
+        eventually(lambda: "late" in says("ls", "/tmp"), 60, "the long request has begun")
+        run("docker", "kill", "--signal=TERM", container)
+        eventually(lambda: says("python", "-c", CONNECT) == "no\n", 60, "it takes no connection")
+        yield
+        assert says("python", "-c", CONNECT) == "no\n", "it was there all the time"
+        client.kill()
+
+
+def test_a_server_that_finishes_what_it_has_costs_no_other_request(stack: Stack) -> None:
+    """Those that come at once all find the other one, though the one that refuses has least to do."""
+    clients = 7
+    with Backends(stack, replicas=2) as backends, Edge(backends, {}) as edge:
+        with finishing(backends.containers["web-2"]), ThreadPoolExecutor(clients) as threads:
+            asked = [threads.submit(ask, edge.wire("web"), request("/_late/2")) for _ in range(clients)]
+            answers = [future.result() for future in asked]
+        assert [answer and answer.status for answer in answers] == [200] * clients
