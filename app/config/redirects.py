@@ -15,7 +15,6 @@ from http import HTTPStatus
 from urllib.parse import parse_qs, urlsplit
 
 from django.conf import settings
-from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import resolve_url
 from django.urls import get_script_prefix, is_valid_path
@@ -46,7 +45,7 @@ class KeepBodies:
         if response.status_code == HTTPStatus.MOVED_PERMANENTLY:  # never the answer to a form that was taken
             response.close()
             return _wrong_address(request, location)
-        if response.status_code in _TO_ANOTHER_PAGE and _is_login(location):
+        if response.status_code in _TO_ANOTHER_PAGE and _is_login(request, location):
             response.close()
             return _login_needed(request, location)
         return response
@@ -65,11 +64,21 @@ def _right_address(request: HttpRequest) -> str:
     return ""
 
 
-def _is_login(location: str) -> bool:
-    """Whether it is what `login_required` answers: the login page, which is to lead back here."""
+def _is_login(request: HttpRequest, location: str) -> bool:
+    """Whether it is what `login_required` answers: the login page, which is to lead back here, whatever its field for
+    that is called. A view that has stored something may lead there, too, but not back to itself.
+    """
     target = urlsplit(location)
-    return target.path == urlsplit(resolve_url(settings.LOGIN_URL)).path and REDIRECT_FIELD_NAME in parse_qs(
-        target.query
+    if target.path != urlsplit(resolve_url(settings.LOGIN_URL)).path:
+        return False
+    return any(_is_here(request, value) for values in parse_qs(target.query).values() for value in values)
+
+
+def _is_here(request: HttpRequest, address: str) -> bool:
+    """Whether an address, which may be absolute, is that of the request."""
+    here = request.get_full_path()
+    return address == here or (
+        address.startswith(("http://", "https://")) and address.split("/", 3)[3:] == [here.removeprefix("/")]
     )
 
 
