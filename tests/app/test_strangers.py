@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from photos.models import Photo
 from tests.app.pictures import picture
-from tests.app.test_forms import GOOD, form
+from tests.app.test_forms import GOOD, form, part
 
 NAME = "a-picture-of-the-house.jpg"
 JPEG = picture(61, 43) + bytes(1_234_567)  # with a size that occurs in no random token
@@ -121,6 +121,16 @@ def test_nor_whether_a_thumbnail_does(photo: Photo) -> None:
         (302, f"/login/?next=/{photo.thumbnail}"),
         (302, f"/login/?next=/{other}"),
     ]
+
+
+def test_a_message_ends_with_the_login_it_was_for(photo: Photo, browser: Client, bob: User) -> None:
+    """It was not shown yet when somebody else took over the browser."""
+    csrf = part(b'name="csrfmiddlewaretoken"', str(browser.get("/").context["csrf_token"]).encode())
+    assert browser.generic("POST", "/", form(csrf, GOOD), CUT[1]).status_code == 302
+    assert "good.jpg" not in str(browser.cookies)
+    browser.cookies.pop("sessionid")
+    browser.force_login(bob)
+    assert "Stored" not in browser.get("/").content.decode()
 
 
 def test_who_is_logged_in_sees_all(photo: Photo, api: Client, browser: Client, bob: User, client: Client) -> None:
