@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf.urls.i18n import i18n_patterns
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
 from django.shortcuts import redirect
@@ -188,6 +189,24 @@ def test_a_login_page_on_another_host(client: Client, transactional_db: None, se
     settings.LOGIN_URL = "https://login.example/in"
     response = client.post("/private/")
     assert (response.status_code, response.json()["error"]) == (403, "login-needed")
+
+
+def test_a_project_without_a_login_page(client: Client, transactional_db: None, settings: Settings) -> None:
+    """Its forms are taken as before; LOGIN_URL is the name of no view."""
+    settings.ROOT_URLCONF = __name__
+    assert client.post("/taken/?to=/taken/").headers["Location"] == "/taken/"
+
+
+def test_a_language_that_is_missing(client: Client, transactional_db: None, settings: Settings) -> None:
+    settings.LOGIN_URL = "/login/"
+    settings.USE_I18N = True
+    settings.ROOT_URLCONF = tuple(i18n_patterns(path("taken/", taken)))
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.middleware.locale.LocaleMiddleware"]
+    assert client.get("/taken/").headers["Location"] == "/en/taken/"
+    response = client.post("/taken/")
+    assert (response.status_code, response.json()["error"]) == (404, "wrong-address")
+    assert "/en/taken/ " in response.json()["detail"]
+    assert client.post("/en/taken/?to=/x/").headers["Location"] == "/x/"
 
 
 @pytest.mark.parametrize("setting", ["SECURE_SSL_REDIRECT", "PREPEND_WWW"])
