@@ -36,6 +36,8 @@ _NO_TEXT_MAX = 28  # bytes of such a match
 # Behind a boundary that does not begin a line as it should: what shows that another part was to begin there.
 _ANOTHER_PART = rb"[ \t]{0,8}\r?\n[A-Za-z-]{1,40}:"
 _ANOTHER_PART_MAX = 51  # bytes of such a match
+# What is in no picture, but in the head of each part; 34 bytes at most.
+_DISPOSITION = re.compile(rb"form-data\s{0,8};\s{0,8}(?i:file)?(?i:name)")
 _AS_THEY_ARE = {"", "7bit", "8bit", "binary"}  # Content-Transfer-Encodings that change nothing
 
 
@@ -131,14 +133,21 @@ class Reader:
         return line
 
     def _content(self, part: Part) -> Iterator[bytes]:
-        """With a boundary inside that has no CRLF before it, two parts would become one, and the second be lost."""
+        """Where the boundary before the next part is damaged, two would become one, and the second be lost."""
         for piece, window in _windows(self._until_delimiter(), len(self._delimiter) + _ANOTHER_PART_MAX):
-            if self._damaged.search(window):
+            if self._has_another_part(window):
                 raise BadRequest(
-                    f"There is a boundary inside {part} that does not begin a line. Lines end with CR and LF. "
-                    "Nothing was stored."
+                    f"There is another part inside {part}: the boundary between them has to be a line of its own, and "
+                    "lines end with CR and LF. Nothing was stored."
                 )
             yield piece
+
+    def _has_another_part(self, window: bytes) -> bool:
+        """Of two questions each, the first is fast."""
+        return bool(
+            (self._delimiter[2:] in window and self._damaged.search(window))
+            or (b"form-data" in window and _DISPOSITION.search(window))
+        )
 
     def _until_delimiter(self) -> Iterator[bytes]:
         """What comes before the next delimiter, which is dropped."""

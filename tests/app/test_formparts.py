@@ -205,6 +205,25 @@ REFUSED: dict[str, tuple[bytes, str, str]] = {
         "bad-request",
         "inside part 1",
     ),
+    "a damaged boundary": (
+        form(A, A, A).replace(b"\r\n--b\r\n", b"\r\n-b\r\n"),
+        "bad-request",
+        "inside part 1 of the form (a.jpg)",
+    ),
+    "a boundary and a head damaged": (
+        form(A, A, A).replace(b"\r\n--b\r\nContent-D", b"\r\n--"),
+        "bad-request",
+        "inside part 1 of the form (a.jpg)",
+    ),
+    "another boundary before one part": (
+        b"--b\r\n"
+        + A
+        + b"\r\n"
+        + form(A.replace(b"Content-Disposition: ", b"content-disposition:"))[:-8].replace(b"--b", b"--c")
+        + form(A),
+        "bad-request",
+        "inside part 1 of the form (a.jpg)",
+    ),
     "a boundary inside a field": (b"--b\r\n" + part(b"form-data; name=x", b"y") + form(A), "bad-request", "part 1"),
     "a part before the first boundary": (part(b"form-data; filename=x", b"y\r\n") + form(A), "bad-request", "before"),
     "a part behind the last boundary": (
