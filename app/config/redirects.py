@@ -1,10 +1,10 @@
 """A request that changes something is never redirected so that it gets lost.
 
 Told 301 or 302, clients come back with GET and without the body (RFC 9110, sections 15.4.2 and 15.4.3 allow it): they
-see a page, 200, and take their upload for stored. Django does this where a slash is missing (APPEND_SLASH), to `www.`,
-to https (SECURE_SSL_REDIRECT), and to the login page. This middleware, the outermost, answers with an error in place of
-such a redirect. It is JSON, or a page for browsers. 307 and 308 keep the body and pass, and so does the redirect to
-another page after a form that was taken (302 or 303).
+see a page, 200, and take their upload for stored. Django does this where a slash is missing (APPEND_SLASH) or a
+language (i18n_patterns), to `www.`, to https (SECURE_SSL_REDIRECT), and to the login page. This middleware, the
+outermost, answers with an error in place of such a redirect. It is JSON, or a page for browsers. 307 and 308 keep the
+body and pass, and so does the redirect to another page after a form that was taken (302 or 303).
 
 It needs nothing of this project but the request's id: take it along, and put it before Django's own middleware.
 """
@@ -15,10 +15,9 @@ from http import HTTPStatus
 from urllib.parse import parse_qs, urlsplit
 
 from django.conf import settings
-from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import resolve_url
-from django.urls import get_script_prefix, is_valid_path
+from django.urls import NoReverseMatch, get_script_prefix, is_valid_path
 from django.utils.encoding import escape_uri_path
 from django.utils.html import format_html
 
@@ -46,30 +45,52 @@ class KeepBodies:
         if response.status_code == HTTPStatus.MOVED_PERMANENTLY:  # never the answer to a form that was taken
             response.close()
             return _wrong_address(request, location)
-        if response.status_code in _TO_ANOTHER_PAGE and _is_login(location):
-            response.close()
-            return _login_needed(request, location)
+        if response.status_code in _TO_ANOTHER_PAGE:
+            if not _is_valid(request, request.path_info):  # a middleware leads on, LocaleMiddleware to /en/...
+                response.close()
+                return _wrong_address(request, location)
+            if _is_login(request, location):
+                response.close()
+                return _login_needed(request, location)
         return response
 
 
 def _right_address(request: HttpRequest) -> str:
     """Where there is nothing: the address that was probably meant, if there is one."""
-    path, urlconf = request.path_info, getattr(request, "urlconf", None)
-    if is_valid_path(path, urlconf):
+    if _is_valid(request, request.path_info):
         return ""
-    single = re.sub("//+", "/", path)
+    single = re.sub("//+", "/", request.path_info)
     for near in (single, single.lower()):
         for candidate in (near, near.rstrip("/"), near.rstrip("/") + "/"):
-            if candidate and is_valid_path(candidate, urlconf):
+            if candidate and _is_valid(request, candidate):
                 return get_script_prefix().rstrip("/") + escape_uri_path(candidate)
     return ""
 
 
-def _is_login(location: str) -> bool:
-    """Whether it is what `login_required` answers: the login page, which is to lead back here."""
+def _is_valid(request: HttpRequest, path: str) -> bool:
+    """Whether there is a view for this path, in the URLs that a middleware may have chosen for the request."""
+    return bool(is_valid_path(path, getattr(request, "urlconf", None)))
+
+
+def _is_login(request: HttpRequest, location: str) -> bool:
+    """Whether it is what `login_required` answers: the login page, which is to lead back here, whatever its field for
+    that is called. A view that has stored something may lead there, too, but not back to itself.
+    """
     target = urlsplit(location)
-    return target.path == urlsplit(resolve_url(settings.LOGIN_URL)).path and REDIRECT_FIELD_NAME in parse_qs(
-        target.query
+    try:
+        login = resolve_url(settings.LOGIN_URL)
+    except NoReverseMatch:  # a project without one: after a form that was taken this must not be an error
+        return False
+    if target.path != urlsplit(login).path:
+        return False
+    return any(_is_here(request, value) for values in parse_qs(target.query).values() for value in values)
+
+
+def _is_here(request: HttpRequest, address: str) -> bool:
+    """Whether an address, which may be absolute, is that of the request."""
+    here = request.get_full_path()
+    return address == here or (
+        address.startswith(("http://", "https://")) and address.split("/", 3)[3:] == [here.removeprefix("/")]
     )
 
 

@@ -82,6 +82,8 @@ TEMPLATES = [
         },
     },
 ]
+# What a message says ends with the login it was for: a cookie would be there for the browser's next user.
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 LANGUAGE_CODE = "en"
 USE_I18N = False
 USE_TZ = True

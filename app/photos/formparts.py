@@ -29,7 +29,15 @@ _END = rb"(?=[ \t]*(?:;|\Z))"
 _PARAMETER = re.compile(
     rb';[ \t]*([^=;\s]+)[ \t]*=[ \t]*("(?:[^"\\]|\\.)*"' + _END + rb'|".*?"' + _END + rb"|[^;]*)", re.DOTALL
 )
-_NO_TEXT = re.compile(rb"[^\t\r\n\x20-\x7e]")
+_FILENAME = re.compile(rb"filename[*0-9]*[ \t]*=", re.IGNORECASE)
+# Of what is outside of all parts: bytes that are no text, or a part's head whose boundary is damaged.
+_NO_TEXT = re.compile(rb"[^\t\r\n\x20-\x7e]|(?i:content-disposition[ \t]{0,8}:)")
+_NO_TEXT_MAX = 28  # bytes of such a match
+# Behind a boundary that does not begin a line as it should: what shows that another part was to begin there.
+_ANOTHER_PART = rb"[ \t]{0,8}\r?\n[A-Za-z-]{1,40}:"
+_ANOTHER_PART_MAX = 51  # bytes of such a match
+# What is in no picture, but in the head of each part; 34 bytes at most.
+_DISPOSITION = re.compile(rb"form-data\s{0,8};\s{0,8}(?i:file)?(?i:name)")
 _AS_THEY_ARE = {"", "7bit", "8bit", "binary"}  # Content-Transfer-Encodings that change nothing
 
 
@@ -40,6 +48,7 @@ class Part:
     filename: str | None  # None: the part does not say that it is a file; it may be empty
     encoding: str  # of the content, in lower case
     length: int | None  # in bytes, where the part claims one
+    media_type: str = ""  # in lower case; empty where the part does not tell
 
     def __str__(self) -> str:
         called = "".join(char for char in (self.filename or self.name) if char.isprintable())[:60]
@@ -56,6 +65,7 @@ class Reader:
     def __init__(self, read: Callable[[int], bytes], boundary: bytes) -> None:
         self._read = read
         self._delimiter = b"\r\n--" + boundary
+        self._damaged = re.compile(re.escape(self._delimiter[2:]) + _ANOTHER_PART)
         self._buffer = b"\r\n"  # so that the first boundary is found like the others
         self._number = 0
         self._place = "before its first part"
@@ -67,14 +77,14 @@ class Reader:
             self._place = f"inside the head of part {self._number}"
             part = _part(self._head(), self._number)
             self._place = f"in the middle of {'' if part.filename is None else 'a file, '}{part}"
-            yield part, _decoded(part, self._until_delimiter())
+            yield part, _decoded(part, self._content(part))
             self._place = f"behind {part}, before its last boundary"
         self._epilogue()
 
     def _preamble(self) -> None:
         try:
-            for piece in self._until_delimiter():
-                _refuse_content(piece, "before the first boundary")
+            for _, window in _windows(self._until_delimiter(), _NO_TEXT_MAX):
+                _refuse_content(window, "before the first boundary")
         except BodyIncomplete as error:
             raise NoFile("The form is empty: the boundary that its Content-Type names is not in the body.") from error
 
@@ -84,7 +94,7 @@ class Reader:
             self._buffer += piece
             self._refuse_boundary(place)
             _refuse_content(self._buffer, place)
-            self._buffer = self._buffer[-len(self._delimiter) :]
+            self._buffer = self._buffer[-max(len(self._delimiter), _NO_TEXT_MAX) :]
         self._refuse_boundary(place)
         _refuse_content(self._buffer, place)
 
@@ -122,6 +132,23 @@ class Reader:
         line, self._buffer = self._buffer[:found], self._buffer[found + len(end) :]
         return line
 
+    def _content(self, part: Part) -> Iterator[bytes]:
+        """Where the boundary before the next part is damaged, two would become one, and the second be lost."""
+        for piece, window in _windows(self._until_delimiter(), len(self._delimiter) + _ANOTHER_PART_MAX):
+            if self._has_another_part(window):
+                raise BadRequest(
+                    f"There is another part inside {part}: the boundary between them has to be a line of its own, and "
+                    "lines end with CR and LF. Nothing was stored."
+                )
+            yield piece
+
+    def _has_another_part(self, window: bytes) -> bool:
+        """Of two questions each, the first is fast."""
+        return bool(
+            (self._delimiter[2:] in window and self._damaged.search(window))
+            or (b"form-data" in window and _DISPOSITION.search(window))
+        )
+
     def _until_delimiter(self) -> Iterator[bytes]:
         """What comes before the next delimiter, which is dropped."""
         while (found := self._buffer.find(self._delimiter)) < 0:
@@ -141,6 +168,15 @@ class Reader:
         self._buffer += piece
 
 
+def _windows(pieces: Iterator[bytes], reach: int) -> Iterator[tuple[bytes, bytes]]:
+    """Each piece, and the same with so many bytes of those before it: what is looked for may lie across."""
+    before = b""
+    for piece in pieces:
+        window = before + piece
+        yield piece, window
+        before = window[-reach:]
+
+
 def _refuse_content(data: bytes, place: str) -> None:
     if _NO_TEXT.search(data):
         raise BadRequest(f"The form has content {place}, where no file can be. Nothing was stored.")
@@ -152,23 +188,24 @@ def _part(head: bytes, number: int) -> Part:
     if disposition is None:
         raise BadRequest(f"Part {number} of the form has no Content-Disposition. Nothing was stored.")
     parameters = _parameters(disposition)
-    filename = _filename(parameters)
+    filename = _filename(parameters, disposition)
     if "name" not in parameters and filename is None:
         raise BadRequest(f"Part {number} of the form has neither a name nor a filename. Nothing was stored.")
-    length = fields.get("content-length", b"")
+    length, content_type = fields.get("content-length", b""), fields.get("content-type", b"")
     part = Part(
         number,
         _text(_unquoted(parameters.get("name", b""))),
         filename,
         fields.get("content-transfer-encoding", b"").decode("ascii", "replace").strip().lower(),
         int(length) if re.fullmatch(rb"[0-9]{1,18}", length) else None,
+        content_type.partition(b";")[0].decode("ascii", "replace").strip().lower(),
     )
-    _refuse_coding(part, fields.get("content-type", b""))
+    _refuse_coding(part)
     return part
 
 
-def _refuse_coding(part: Part, content_type: bytes) -> None:
-    if content_type.lower().startswith(b"multipart/"):  # RFC 7578, section 4.3, deprecates it
+def _refuse_coding(part: Part) -> None:
+    if part.media_type.startswith("multipart/"):  # RFC 7578, section 4.3, deprecates it
         raise BadRequest(f"A form inside {part}: put each file into a part of its own. Nothing was stored.")
     if part.encoding not in {*_AS_THEY_ARE, "base64"}:
         raise BadRequest(f"The encoding of {part} is not known. Send the bytes as they are. Nothing was stored.")
@@ -195,14 +232,16 @@ def _parameters(value: bytes) -> dict[str, bytes]:
     return found
 
 
-def _filename(parameters: dict[str, bytes]) -> str | None:
-    """RFC 8187's spelling before the plain one. Empty where there is one that cannot be read (RFC 2231's pieces)."""
+def _filename(parameters: dict[str, bytes], disposition: bytes) -> str | None:
+    """RFC 8187's spelling before the plain one. Empty where there is one that cannot be read: RFC 2231's pieces, one
+    behind a quote that does not end, or behind many other parameters.
+    """
     charset, _, rest = _unquoted(parameters.get("filename*", b"")).partition(b"'")
     if charset.lower() in {b"utf-8", b"iso-8859-1"}:
         return _text(unquote_to_bytes(rest.partition(b"'")[2]), charset.decode("ascii"))
     if "filename" in parameters:
         return _text(_unquoted(parameters["filename"]))
-    return "" if any(name.startswith("filename") for name in parameters) else None
+    return "" if _FILENAME.search(disposition) else None
 
 
 def _unquoted(value: bytes) -> bytes:

@@ -18,6 +18,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -228,9 +229,16 @@ def _insert_or_update(owner: "User", name: str, shelved: _Shelved, check: Check)
     outdated = _not_needed_without(photo)
     for column, value in shelved.columns.items():
         setattr(photo, column, value)
-    photo.modified = timezone.now()
+    photo.modified = _after(photo.modified)
     photo.save()
     return photo, False, outdated
+
+
+def _after(modified: datetime) -> datetime:
+    """Now, but in a later second than the content before, also when a clock was set back: in HTTP dates have seconds,
+    and two contents with one date could not be told apart (RFC 9110, section 8.8.2.2).
+    """
+    return max(timezone.now(), modified.replace(microsecond=0) + timedelta(seconds=1))
 
 
 def _not_needed_without(photo: Photo) -> list[str]:

@@ -22,6 +22,7 @@ from photos.errors import BadRequest, NoFile
 from photos.formparts import Part, Reader
 
 _FOR_FILES = re.compile(r"files?[0-9\[\]]*", re.IGNORECASE)  # what fields for files are called
+_TYPES_OF_FILES = ("image/", "video/", "application/octet-stream")
 # What every picture has, and no text; or what a canvas makes of a picture.
 _NO_TEXT = re.compile(r"[\x00-\x08\x0e-\x1f]|\Adata:image/")
 
@@ -110,7 +111,7 @@ class _Form:
             self._count(piece)
             data += piece
         text = data.decode("utf-8", "replace")
-        if text and (_FOR_FILES.fullmatch(part.name) or _NO_TEXT.search(text)):
+        if text and (_is_for_files(part) or _NO_TEXT.search(text)):
             raise NoFile(
                 f"There is content in {part}, which does not say that it is a file: it needs a filename. "
                 "Nothing was stored."
@@ -124,6 +125,11 @@ class _Form:
                 f"The fields of a form have {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes at most. A picture is sent as "
                 "a file, with a filename. Nothing was stored."
             )
+
+
+def _is_for_files(part: Part) -> bool:
+    """Whether a field that holds text, all the same, was to be a file."""
+    return bool(_FOR_FILES.fullmatch(part.name)) or part.media_type.startswith(_TYPES_OF_FILES)
 
 
 def without_files(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:

@@ -23,6 +23,7 @@ from photos.errors import LoginNeeded, Problem
 from photos.models import Photo
 from photos.paging import PAGE_SIZE
 from photos.permissions import may_look
+from photos.preconditions import Preconditions
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -92,7 +93,7 @@ def delete(request: HttpRequest, name: str) -> HttpResponse:
 @require_POST
 def _delete(request: HttpRequest, name: str) -> HttpResponse:
     try:
-        library.delete(cast("User", request.user), name)
+        library.delete(cast("User", request.user), name, Preconditions(request).check)
     except Photo.DoesNotExist as error:
         raise Http404 from error
     messages.success(request, f"{name} is gone.")

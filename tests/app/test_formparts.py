@@ -86,6 +86,9 @@ NAMES = {
     b'name="file"; filename="x.jpg"; filename*=nonsense': ("file", "x.jpg"),
     b'name="file"; filename*0="a"; filename*1=".jpg"': ("file", ""),
     b'name="file"; filename="a.jpg"; filename="b.jpg"': ("file", "a.jpg"),
+    b'name="file; filename="a.jpg"': ('file; filename="a.jpg', ""),
+    b'name="file" filename="a.jpg"': ('file" filename="a.jpg', ""),
+    b'name="f"; ' + b"a=b; " * 20 + b'filename="a.jpg"': ("f", ""),
 }
 
 
@@ -110,6 +113,10 @@ TAKEN: dict[str, tuple[bytes, Parts]] = {
     "nearly a boundary in it": (
         form(part(b'form-data; name="f"; filename="a"', b"\r\n--a\n--b\r--b")),
         [("f", "a", b"\r\n--a\n--b\r--b")],
+    ),
+    "a boundary without a head behind it": (
+        form(part(b'form-data; name="f"; filename="a"', b"x--b\r\n\r\ny\n--b\nz --b\r\nno field\r\n:")),
+        [("f", "a", b"x--b\r\n\r\ny\n--b\nz --b\r\nno field\r\n:")],
     ),
     "spaces behind the boundary": (b"--b \t\r\n" + A + b"\r\n--b--", ONE),
     "an empty line first": (b"\r\n" + form(A), ONE),
@@ -189,6 +196,41 @@ REFUSED: dict[str, tuple[bytes, str, str]] = {
     "base64 cut": (encoded(b"/9g"), "bad-request", "part 2"),
     "base64 with more behind its end": (encoded(b"/9g=/9g="), "bad-request", "part 2"),
     "lines that end with LF": (form(A).replace(b"\r", b""), "bad-request", "CR and LF"),
+    "a boundary behind LF": (b"--b\r\n" + A + b"\n" + form(A), "bad-request", "inside part 1 of the form (a.jpg)"),
+    "a boundary behind CR": (b"--b\r\n" + A + b"\r" + form(A), "bad-request", "inside part 1"),
+    "a boundary behind content": (b"--b\r\n" + A + form(A), "bad-request", "inside part 1"),
+    "a boundary between LFs": (b"--b\r\n" + A + b"\n--b\n" + A + b"\r\n--b--", "bad-request", "inside part 1"),
+    "a boundary behind LF, then a type": (
+        b"--b\r\n" + A + b"\n--b \r\nContent-Type: image/jpeg\r\n" + A + b"\r\n--b--",
+        "bad-request",
+        "inside part 1",
+    ),
+    "a damaged boundary": (
+        form(A, A, A).replace(b"\r\n--b\r\n", b"\r\n-b\r\n"),
+        "bad-request",
+        "inside part 1 of the form (a.jpg)",
+    ),
+    "a boundary and a head damaged": (
+        form(A, A, A).replace(b"\r\n--b\r\nContent-D", b"\r\n--"),
+        "bad-request",
+        "inside part 1 of the form (a.jpg)",
+    ),
+    "another boundary before one part": (
+        b"--b\r\n"
+        + A
+        + b"\r\n"
+        + form(A.replace(b"Content-Disposition: ", b"content-disposition:"))[:-8].replace(b"--b", b"--c")
+        + form(A),
+        "bad-request",
+        "inside part 1 of the form (a.jpg)",
+    ),
+    "a boundary inside a field": (b"--b\r\n" + part(b"form-data; name=x", b"y") + form(A), "bad-request", "part 1"),
+    "a part before the first boundary": (part(b"form-data; filename=x", b"y\r\n") + form(A), "bad-request", "before"),
+    "a part behind the last boundary": (
+        form(A) + part(b"form-data; filename=x", b"y"),
+        "bad-request",
+        "behind the last boundary",
+    ),
     "a longer boundary": (form(A).replace(b"--b--", b"--bc\r\n\r\n\r\n--b--"), "bad-request", "part 2"),
     "a head without end": (b"--b\r\nX: " + b"x" * 40_000, "bad-request", "too long"),
 }

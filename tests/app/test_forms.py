@@ -91,6 +91,16 @@ REFUSED: dict[str, tuple[bytes, list[str]]] = {
         form(GOOD, part(b'name="drawing"', b"data:image/png;base64,iVBORw0KGgo=")),
         ["part 2 of the form (drawing)"],
     ),
+    "no filename, but a picture's type": (
+        form(GOOD, part(b'name="photo"', b"iVBORw0KGgo=", b"Content-Type: Image/PNG; name=a.png")),
+        ["part 2 of the form (photo)", "filename"],
+    ),
+    "no filename, but a file's type": (
+        form(GOOD, part(b'name="photo"', b"x", b"Content-Type: application/octet-stream")),
+        ["part 2 of the form (photo)"],
+    ),
+    "a line break that is LF alone between files": (b"--b\r\n" + GOOD + b"\n" + form(GOOD), ["inside part 1"]),
+    "no line break between files": (b"--b\r\n" + GOOD + form(GOOD), ["inside part 1"]),
     "no filename, large": (form(GOOD, part(b'name="file"', JPEG + bytes(2_000_000))), ["filename"]),
     "no Content-Disposition": (form(GOOD, part(None)), ["Part 2"]),
     "no Content-Disposition, but a type": (form(GOOD, part(None, JPEG, b"Content-Type: image/jpeg")), ["Part 2"]),

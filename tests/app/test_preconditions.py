@@ -102,6 +102,30 @@ def test_a_photo_is_deleted_only_as_the_client_wants(api: Client, media: Path, e
     state.check(media, set() if expected == 200 else {"a.jpg"})
 
 
+@pytest.mark.parametrize("case", CONDITIONS)
+def test_nor_does_the_page_delete_otherwise(browser: Client, media: Path, etag: str, case: str) -> None:
+    token = str(browser.get("/").context["csrf_token"])
+    headers = {name.replace("_", "-"): value for name, value in filled(case, etag).items()}
+    response = browser.post("/delete/a.jpg", {"csrfmiddlewaretoken": token}, headers=headers)
+    expected = CONDITIONS[case][1]
+    assert response.status_code == (302 if expected == 200 else expected), response.content
+    state.check(media, set() if expected == 200 else {"a.jpg"})
+
+
+def test_each_content_has_a_date_of_its_own(api: Client, etag: str) -> None:
+    """However fast they follow: whoever names the first one's date does not take the second one away."""
+    dates = [api.get(PLACE).headers["Last-Modified"]]
+    for size in range(20, 24):
+        response = put(api, picture(size, size), If_Unmodified_Since=dates[-1])
+        assert response.status_code == 200
+        dates.append(response.headers["Last-Modified"])
+        assert api.get(PLACE, headers={"If-Modified-Since": dates[-2]}).status_code == 200
+        assert api.get(PLACE, headers={"If-Modified-Since": dates[-1]}).status_code == 304
+        assert api.delete(PLACE, headers={"If-Unmodified-Since": dates[-2]}).status_code == 412
+    assert len(set(dates)) == len(dates)
+    assert api.delete(PLACE, headers={"If-Unmodified-Since": dates[-1]}).status_code == 204
+
+
 def test_what_is_not_there_is_not_found_whatever_the_condition(api: Client) -> None:
     """RFC 9110, section 13.2.1: conditions come after what would be refused without them."""
     assert api.delete(PLACE, headers={"If-Match": '"x"'}).status_code == 404

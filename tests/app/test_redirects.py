@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf.urls.i18n import i18n_patterns
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
 from django.shortcuts import redirect
@@ -128,6 +129,11 @@ def private(request: HttpRequest) -> HttpResponse:
     return HttpResponse("private")
 
 
+@login_required(redirect_field_name="return_to")
+def private_too(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("private")
+
+
 def taken(request: HttpRequest) -> HttpResponse:
     """As a view does that has stored something."""
     return redirect(request.GET["to"])
@@ -141,16 +147,26 @@ def kept(request: HttpRequest) -> HttpResponse:
     return HttpResponse(status=308, headers={"Location": "/elsewhere/"})
 
 
-urlpatterns = [path("private/", private), path("taken/", taken), path("moved/", moved), path("kept/", kept)]
+urlpatterns = [
+    path("private/", private),
+    path("private-too/", private_too),
+    path("taken/", taken),
+    path("moved/", moved),
+    path("kept/", kept),
+]
 
 # What is asked, and of what -> the status, and the error's name or the address it leads to.
 OWN = {
     "POST /private/": (403, "login-needed"),
     "GET /private/": (302, "/login/?next=/private/"),
     "DELETE /private/": (403, "login-needed"),
+    "POST /private/?a=b&c=%C3%A9%20": (403, "login-needed"),
+    "POST /private-too/?x=y": (403, "login-needed"),
+    "GET /private-too/": (302, "/login/?return_to=/private-too/"),
     "POST /private": (404, "wrong-address"),
     "POST /taken/?to=/taken/": (302, "/taken/"),
     "POST /taken/?to=/login/": (302, "/login/"),
+    "POST /taken/?to=/login/?next=/elsewhere/": (302, "/login/?next=/elsewhere/"),
     "POST /taken/?to=/elsewhere?next=1": (302, "/elsewhere?next=1"),
     "POST /moved/": (404, "wrong-address"),
     "GET /moved/": (301, "/elsewhere/"),
@@ -166,6 +182,31 @@ def test_in_any_project(client: Client, transactional_db: None, settings: Settin
     response = client.generic(method, address)
     found = response.headers.get("Location") or response.json()["error"]
     assert (response.status_code, found) == OWN[request_line]
+
+
+def test_a_login_page_on_another_host(client: Client, transactional_db: None, settings: Settings) -> None:
+    settings.ROOT_URLCONF = __name__
+    settings.LOGIN_URL = "https://login.example/in"
+    response = client.post("/private/")
+    assert (response.status_code, response.json()["error"]) == (403, "login-needed")
+
+
+def test_a_project_without_a_login_page(client: Client, transactional_db: None, settings: Settings) -> None:
+    """Its forms are taken as before; LOGIN_URL is the name of no view."""
+    settings.ROOT_URLCONF = __name__
+    assert client.post("/taken/?to=/taken/").headers["Location"] == "/taken/"
+
+
+def test_a_language_that_is_missing(client: Client, transactional_db: None, settings: Settings) -> None:
+    settings.LOGIN_URL = "/login/"
+    settings.USE_I18N = True
+    settings.ROOT_URLCONF = tuple(i18n_patterns(path("taken/", taken)))
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.middleware.locale.LocaleMiddleware"]
+    assert client.get("/taken/").headers["Location"] == "/en/taken/"
+    response = client.post("/taken/")
+    assert (response.status_code, response.json()["error"]) == (404, "wrong-address")
+    assert "/en/taken/ " in response.json()["detail"]
+    assert client.post("/en/taken/?to=/x/").headers["Location"] == "/x/"
 
 
 @pytest.mark.parametrize("setting", ["SECURE_SSL_REDIRECT", "PREPEND_WWW"])

@@ -1,18 +1,23 @@
 """GALLERY_PUBLIC=false: whatever a stranger sends to whatever address, no answer tells about a photo."""
 
 import re
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
 from django.test import Client
 from django.urls import get_resolver
+from django.utils import timezone
 from pytest_django import Settings
 
 from photos.models import Photo
+from tests.app import state
 from tests.app.pictures import picture
-from tests.app.test_forms import GOOD, form
+from tests.app.test_forms import GOOD, form, part
 
 NAME = "a-picture-of-the-house.jpg"
 JPEG = picture(61, 43) + bytes(1_234_567)  # with a size that occurs in no random token
@@ -121,6 +126,52 @@ def test_nor_whether_a_thumbnail_does(photo: Photo) -> None:
         (302, f"/login/?next=/{photo.thumbnail}"),
         (302, f"/login/?next=/{other}"),
     ]
+
+
+def deactivated(user: User) -> None:
+    User.objects.filter(pk=user.pk).update(is_active=False)
+
+
+def with_another_password(user: User) -> None:
+    User.objects.filter(pk=user.pk).update(password="another")
+
+
+def expired(user: User) -> None:
+    Session.objects.update(expire_date=timezone.now() - timedelta(seconds=1))
+
+
+def gone(user: User) -> None:
+    user.delete()
+
+
+@pytest.mark.parametrize("change", [deactivated, with_another_password, expired, gone])
+def test_who_was_logged_in_is_a_stranger_again(
+    photo: Photo, bob: User, media: Path, change: Callable[[User], None]
+) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(bob)
+    page = client.get("/")
+    assert NAME in page.content.decode()
+    csrf = str(page.context["csrf_token"])
+    change(bob)
+    for address in addresses(NAME, photo.thumbnail):
+        check(photo, address, client.get(address))
+    sent = form(part(b'name="csrfmiddlewaretoken"', csrf.encode()), GOOD)
+    for address, status in (("/", 403), ("/api/photos", 401), (f"/delete/{NAME}", 403)):
+        response = client.generic("POST", address, sent, CUT[1], headers={"X-CSRFToken": csrf})
+        assert response.status_code == status
+        check(photo, address, response)
+    state.check(media, {NAME})
+
+
+def test_a_message_ends_with_the_login_it_was_for(photo: Photo, browser: Client, bob: User) -> None:
+    """It was not shown yet when somebody else took over the browser."""
+    csrf = part(b'name="csrfmiddlewaretoken"', str(browser.get("/").context["csrf_token"]).encode())
+    assert browser.generic("POST", "/", form(csrf, GOOD), CUT[1]).status_code == 302
+    assert "good.jpg" not in str(browser.cookies)
+    browser.cookies.pop("sessionid")
+    browser.force_login(bob)
+    assert "Stored" not in browser.get("/").content.decode()
 
 
 def test_who_is_logged_in_sees_all(photo: Photo, api: Client, browser: Client, bob: User, client: Client) -> None:
