@@ -19,7 +19,7 @@ KEPT = {
     "web": {"/srv/media": True, "/srv/data": True, "/var/spool/wsgiserver": True},
     "gunicorn": {"/srv/media": True, "/srv/data": True},
     "runserver": {"/srv/media": True, "/srv/data": True},
-    "db": {"/var/lib/postgresql": True},
+    "db": {"/var/lib/postgresql": True, "/docker-entrypoint-initdb.d/10-application-role.sh": False},
 }
 IN_MEMORY = {"db": {"/tmp", "/run/postgresql"}}
 
