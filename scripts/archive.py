@@ -48,6 +48,7 @@ DATA = Path("/srv/data")
 PINNED, UNPACKED, KEPT, OVER = ".backup", ".restored", ".before-restore", ".restore-is-over"
 COPY = DATA / PINNED / "database"
 LIBRARY = ".library-id"
+COUNT = ".library-count"  # of the database that was: the restored one is behind it (app/photos/pairing.py)
 NOT_KEPT = {"incoming"}  # half-received uploads
 ABOUT, SUMS = "about.json", "SHA256SUMS"
 KINDS = {"sqlite": "database.sqlite3", "postgresql": "database.dump"}
@@ -272,6 +273,8 @@ def swap(database: str = "") -> None:
         (MEDIA / LIBRARY).rename(aside / LIBRARY)
     else:
         (aside / LIBRARY).touch()
+    if (MEDIA / COUNT).exists():
+        (MEDIA / COUNT).rename(aside / COUNT)
     for name in sorted({path.name for folder in (MEDIA, beside) for path in folder.iterdir()}):
         if name.startswith("."):
             continue

@@ -49,8 +49,8 @@ class Volumes:
         lay(self.data / archive.UNPACKED, {"database": DATA_AFTER["db.sqlite3"]})
         self._ids = ids
         before, after = ids
-        if before:
-            lay(self.media, {archive.LIBRARY: before})
+        if before:  # the count is of the database that was: the one restored has not come so far
+            lay(self.media, {archive.LIBRARY: before, archive.COUNT: b"1 9\n"})
         about = {"library": after.decode()} if after else {}
         lay(self.media / archive.UNPACKED, {archive.ABOUT: json.dumps(about).encode()})
 
@@ -65,14 +65,16 @@ class Volumes:
         archive.undo(self.database)
 
     def check_before(self) -> None:
-        self._check(MEDIA_BEFORE, DATA_BEFORE, self._ids[0])
+        before = self._ids[0]
+        library = {archive.LIBRARY: before, archive.COUNT: b"1 9\n"} if before else {}
+        self._check(MEDIA_BEFORE, DATA_BEFORE, library)
 
     def check_after(self) -> None:
-        self._check(MEDIA_AFTER, DATA_AFTER, self._ids[1])
+        after = self._ids[1]
+        self._check(MEDIA_AFTER, DATA_AFTER, {archive.LIBRARY: after} if after else {})
 
-    def _check(self, media: dict[str, bytes], data: dict[str, bytes], ids: bytes) -> None:
+    def _check(self, media: dict[str, bytes], data: dict[str, bytes], library: dict[str, bytes]) -> None:
         """These, and nothing else that begins with a dot."""
-        library = {archive.LIBRARY: ids} if ids else {}
         assert held(self.media) == media | library
         assert held(self.data) == data
         assert {path.name for top in (self.media, self.data) for path in top.glob(".*")} == set(library)

@@ -7,7 +7,7 @@ Below MEDIA_ROOT:
     thumbs/<xx>/<random>.webp
     .outdated/<random>.<suffix>       of photos replaced just now, for whoever was told the old name
     .quarantine/...                   published files that no row knows (quarantine.py)
-    .library-id                       whose files these are (pairing.py)
+    .library-id, .library-count       whose files these are (pairing.py)
     .last-sweep                       when the last sweep was (sweep.py)
 
 A file is written in `incoming`, synced, renamed to its final name and the folder synced, so a final name never shows

@@ -132,6 +132,7 @@ def _quarantined(age: int, *, has_brake: bool) -> list[str]:
     if trouble := pairing.trouble():
         _log.error("no published file is swept: %s", trouble)
         return []
+    pairing.count_sweep()
     published = published or look()
     # Without those of uploads that are under way.
     abandoned = [place for place in published.unknown if storage.is_old(_modified(storage.root() / place), age)]
