@@ -23,6 +23,7 @@ import os
 import re
 import uuid
 
+from django.db import DatabaseError
 from django.db.models import F
 
 from photos import storage
@@ -112,10 +113,9 @@ def announce() -> None:
 
 def count_sweep() -> None:
     """Called by a sweep that takes published files away. In the database first, which must not fall behind."""
-    own = own_id()
-    Library.objects.filter(pk=1).update(sweeps=F("sweeps") + 1)
-    with contextlib.suppress(OSError, Problem):  # on a full disk the sweep goes on: it makes room
-        _write_count(own)
+    with contextlib.suppress(DatabaseError, OSError, Problem):  # on a full disk the sweep goes on: it makes room
+        Library.objects.filter(pk=1).update(sweeps=F("sweeps") + 1)
+        _write_count(own_id())
 
 
 def _write_count(own: str) -> None:
