@@ -6,6 +6,7 @@ are fewer. What is there afterwards is all of what was before, or can be brought
 
 import json
 import os
+import re
 import sqlite3
 import sys
 import tarfile
@@ -131,6 +132,17 @@ def test_a_restore_that_goes_well(volumes: Callable[[], Volumes]) -> None:
     assert there.is_kept
     archive.forget()
     there.check_after()
+
+
+@pytest.mark.parametrize("about", [b"", b"no json", b"[]", b'{"library": [1]}', b"\xff"])
+def test_an_archive_whose_facts_cannot_be_read_exchanges_nothing(volumes: Callable[[], Volumes], about: bytes) -> None:
+    there = volumes()
+    (there.media / archive.UNPACKED / archive.ABOUT).write_bytes(about)
+    with pytest.raises(archive.Refusal, match=re.escape("about.json")):
+        there.swap()
+    assert not there.is_kept
+    archive.forget()
+    there.check_before()
 
 
 def test_an_exchange_that_dies_can_be_undone(volumes: Callable[[], Volumes]) -> None:
