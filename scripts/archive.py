@@ -48,6 +48,7 @@ DATA = Path("/srv/data")
 PINNED, UNPACKED, KEPT, OVER = ".backup", ".restored", ".before-restore", ".restore-is-over"
 COPY = DATA / PINNED / "database"
 LIBRARY = ".library-id"
+COUNT = ".library-count"  # of the database that was: the restored one is behind it (app/photos/pairing.py)
 NOT_KEPT = {"incoming"}  # half-received uploads
 ABOUT, SUMS = "about.json", "SHA256SUMS"
 KINDS = {"sqlite": "database.sqlite3", "postgresql": "database.dump"}
@@ -267,11 +268,14 @@ def swap(database: str = "") -> None:
     Whose the files are is said last, when they are there, and the database as well.
     """
     aside, beside = MEDIA / KEPT, MEDIA / UNPACKED / "media"
+    ids = _archived_library()
     aside.mkdir()
     if (MEDIA / LIBRARY).exists():
         (MEDIA / LIBRARY).rename(aside / LIBRARY)
     else:
         (aside / LIBRARY).touch()
+    if (MEDIA / COUNT).exists():
+        (MEDIA / COUNT).rename(aside / COUNT)
     for name in sorted({path.name for folder in (MEDIA, beside) for path in folder.iterdir()}):
         if name.startswith("."):
             continue
@@ -286,7 +290,7 @@ def swap(database: str = "") -> None:
         for path in _of_sqlite(database):
             path.rename(DATA / KEPT / path.name)
         (DATA / UNPACKED / "database").rename(database)
-    if ids := _archived_library():
+    if ids:
         (MEDIA / UNPACKED / LIBRARY).write_text(ids)
         (MEDIA / UNPACKED / LIBRARY).rename(MEDIA / LIBRARY)
     os.sync()
@@ -294,7 +298,15 @@ def swap(database: str = "") -> None:
 
 def _archived_library() -> str:
     about = MEDIA / UNPACKED / ABOUT
-    return str(json.loads(about.read_text()).get("library", "")) if about.exists() else ""
+    if not about.exists():
+        return ""
+    try:
+        ids = json.loads(about.read_text()).get("library", "")
+    except (ValueError, AttributeError) as error:
+        raise Refusal(f"its {ABOUT} cannot be read: {error}") from error
+    if not isinstance(ids, str):
+        raise Refusal(f"its {ABOUT} does not say whose the files are, but {ids}")
+    return ids
 
 
 def _of_sqlite(database: str) -> list[Path]:

@@ -6,6 +6,7 @@ are fewer. What is there afterwards is all of what was before, or can be brought
 
 import json
 import os
+import re
 import sqlite3
 import sys
 import tarfile
@@ -49,8 +50,8 @@ class Volumes:
         lay(self.data / archive.UNPACKED, {"database": DATA_AFTER["db.sqlite3"]})
         self._ids = ids
         before, after = ids
-        if before:
-            lay(self.media, {archive.LIBRARY: before})
+        if before:  # the count is of the database that was: the one restored has not come so far
+            lay(self.media, {archive.LIBRARY: before, archive.COUNT: b"1 9\n"})
         about = {"library": after.decode()} if after else {}
         lay(self.media / archive.UNPACKED, {archive.ABOUT: json.dumps(about).encode()})
 
@@ -65,14 +66,16 @@ class Volumes:
         archive.undo(self.database)
 
     def check_before(self) -> None:
-        self._check(MEDIA_BEFORE, DATA_BEFORE, self._ids[0])
+        before = self._ids[0]
+        library = {archive.LIBRARY: before, archive.COUNT: b"1 9\n"} if before else {}
+        self._check(MEDIA_BEFORE, DATA_BEFORE, library)
 
     def check_after(self) -> None:
-        self._check(MEDIA_AFTER, DATA_AFTER, self._ids[1])
+        after = self._ids[1]
+        self._check(MEDIA_AFTER, DATA_AFTER, {archive.LIBRARY: after} if after else {})
 
-    def _check(self, media: dict[str, bytes], data: dict[str, bytes], ids: bytes) -> None:
+    def _check(self, media: dict[str, bytes], data: dict[str, bytes], library: dict[str, bytes]) -> None:
         """These, and nothing else that begins with a dot."""
-        library = {archive.LIBRARY: ids} if ids else {}
         assert held(self.media) == media | library
         assert held(self.data) == data
         assert {path.name for top in (self.media, self.data) for path in top.glob(".*")} == set(library)
@@ -129,6 +132,17 @@ def test_a_restore_that_goes_well(volumes: Callable[[], Volumes]) -> None:
     assert there.is_kept
     archive.forget()
     there.check_after()
+
+
+@pytest.mark.parametrize("about", [b"", b"no json", b"[]", b'{"library": [1]}', b"\xff"])
+def test_an_archive_whose_facts_cannot_be_read_exchanges_nothing(volumes: Callable[[], Volumes], about: bytes) -> None:
+    there = volumes()
+    (there.media / archive.UNPACKED / archive.ABOUT).write_bytes(about)
+    with pytest.raises(archive.Refusal, match=re.escape("about.json")):
+        there.swap()
+    assert not there.is_kept
+    archive.forget()
+    there.check_before()
 
 
 def test_an_exchange_that_dies_can_be_undone(volumes: Callable[[], Volumes]) -> None:

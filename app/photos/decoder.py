@@ -45,6 +45,9 @@ _FOLDER: Final = Path(__file__).parent
 LARGE_LANE: Final = _FOLDER / "images.py"
 _SMALL_LANES: Final = tuple(_FOLDER / name for name in ("reckoning.py", "pixels.py"))
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
+_INSTANT: Final = 0.001  # seconds
+_STATM: Final = Path("/proc/self/statm")
+_ASSUMED: Final = 128 * 1024**2  # bytes of address space where there is no /proc: it has some 70 MiB on amd64
 _libc = ctypes.CDLL(None)
 
 
@@ -186,8 +189,10 @@ def _run_child(
         for other in others:
             other.close()
         _bind_to(server)
-        limit(terms)
-        _send(client, *_answer(io.BufferedReader(_Reread(picture)), terms))
+        if is_limited(terms):
+            _send(client, *_answer(io.BufferedReader(_Reread(picture)), terms))
+        else:
+            _send(client, *_problem(DecoderBusy("The server cannot look at pictures safely. Nothing was stored.")))
         status = 0
     finally:
         os._exit(status)
@@ -202,19 +207,40 @@ def _bind_to(server: int) -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
+def is_limited(terms: dict[str, Any]) -> bool:
+    """Whether the limits could be set. Without them nothing is decoded, and no picture is to blame."""
+    try:
+        limit(terms)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def limit(terms: dict[str, Any]) -> None:
-    signal.setitimer(signal.ITIMER_REAL, terms["wall"])  # SIGALRM ends it, in the middle of C code as well
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_MAX, CPU_MAX + 1))  # SIGXCPU
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_DESCRIPTORS, _DESCRIPTORS))
-    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))  # no more processes or threads
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # writes to no file, the picture included
+    # SIGALRM ends it, in the middle of C code as well. Zero would be no limit.
+    signal.setitimer(signal.ITIMER_REAL, max(_INSTANT, terms["wall"]))
+    _lower(resource.RLIMIT_CPU, CPU_MAX, CPU_MAX + 1)  # SIGXCPU
+    _lower(resource.RLIMIT_CORE, 0, 0)
+    _lower(resource.RLIMIT_NOFILE, _DESCRIPTORS, _DESCRIPTORS)
+    _lower(resource.RLIMIT_NPROC, 0, 0)  # no more processes or threads
+    _lower(resource.RLIMIT_FSIZE, 0, 0)  # writes to no file, the picture included
     now = _address_space()
-    resource.setrlimit(resource.RLIMIT_AS, (now + SMALL + _LEEWAY, now + MEMORY_MAX + _LEEWAY))
+    _lower(resource.RLIMIT_AS, now + SMALL + _LEEWAY, now + MEMORY_MAX + _LEEWAY)
+
+
+def _lower(what: int, soft: int, hard: int) -> None:
+    """Nobody may raise a limit: where the server's own is lower, that one stays."""
+    _, most = resource.getrlimit(what)
+    if most != resource.RLIM_INFINITY:
+        soft, hard = min(soft, most), min(hard, most)
+    resource.setrlimit(what, (soft, hard))
 
 
 def _address_space() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    try:
+        pages = int(_STATM.read_text().split()[0])
+    except OSError:
+        return _ASSUMED
     return pages * resource.getpagesize()
 
 
@@ -280,7 +306,7 @@ def _wait(lock: Callable[[], None], terms: dict[str, Any]) -> None:
         raise DecoderBusy("Others' pictures are being decoded, and this one's turn did not come. Try again soon.")
 
     signal.signal(signal.SIGALRM, give_up)
-    signal.setitimer(signal.ITIMER_REAL, terms["wait"])
+    signal.setitimer(signal.ITIMER_REAL, max(_INSTANT, terms["wait"]))
     lock()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, terms["wall"])
+    signal.setitimer(signal.ITIMER_REAL, max(_INSTANT, terms["wall"]))

@@ -11,6 +11,7 @@ A decoding process that has vanished is replaced by the next picture; the pictur
 import atexit
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -59,7 +60,7 @@ class _Process:
             # No environment: it holds secrets. No site, no user's folders: only what the paths name. A session of its
             # own: a terminal's Ctrl-C is for web, which finishes what it has begun.
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-B", "-c", _BOOT, *paths()],
+                [interpreter(), "-I", "-S", "-B", "-c", _BOOT, *paths()],
                 stdin=theirs.fileno(),
                 cwd="/",
                 env={name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ},
@@ -99,6 +100,19 @@ def paths() -> tuple[str, ...]:
     return str(Path(__file__).parent.parent), str(Path(pillow.origin).parent.parent)
 
 
+@cache
+def interpreter() -> str:
+    """Where a server embeds Python (uWSGI, mod_wsgi), sys.executable is that server; then the one of its folder."""
+    if Path(sys.executable or "").name.startswith("python"):
+        return sys.executable
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    candidates = (Path(prefix, "bin", name) for prefix in (sys.prefix, sys.base_prefix))
+    found = next((str(path) for path in candidates if path.exists()), shutil.which(name))
+    if not found:
+        raise Unavailable(f"there is no {name} beside {sys.executable or 'this program'}, to run a process of its own")
+    return found
+
+
 _process: _Process | None = None
 
 
@@ -111,7 +125,7 @@ def ask(picture: int, terms: dict[str, Any], seconds: float) -> Answer:
             return _asked(process, picture, json.dumps(terms).encode(), deadline)
         except _Vanished:
             _forget(process)
-    raise Unavailable("the decoding process ended twice")
+    raise Unavailable(f"the decoding process ended twice: {interpreter()} with the paths {paths()}")
 
 
 def number() -> int | None:
@@ -125,7 +139,7 @@ def _running() -> _Process:
         try:
             _process = _process or _Process()
         except OSError as error:  # no process left, no descriptor, no memory
-            raise Unavailable("the decoding process cannot be started") from error
+            raise Unavailable(f"the decoding process cannot be started: {error}") from error
         return _process
 
 

@@ -68,6 +68,7 @@ def inspect(file: IO[bytes], seconds: float = WAIT_MAX + WALL_MAX) -> Picture:
     except decoding.TimedOut as error:
         raise _out_of_time() from error
     except decoding.Unavailable as error:
+        _log.error("no picture can be looked at: %s", error)
         raise DecoderBusy("The server cannot look at pictures just now. Nothing was stored; try again.") from error
     if answer.head.get("ended") == -signal.SIGALRM and share < 1:  # it was not the picture that took long
         raise _out_of_time()

@@ -44,6 +44,9 @@ class Library(models.Model):
     """One row: the id by which this database shows that it belongs to a media folder. See pairing.py."""
 
     identity = models.CharField(max_length=32, help_text="random, in lower-case hexadecimal; never changes")
+    sweeps = models.PositiveBigIntegerField(
+        default=0, db_default=0, help_text="sweeps that could take published files away; only grows"
+    )
 
     def __str__(self) -> str:
         return self.identity

@@ -6,36 +6,50 @@ files, or a second stack's) tells the same of files that are very much needed. S
     database      the one row of Library: made when it is first asked for, never changed
     media folder  `.library-id`: the ids of the databases that have stored files here, one a line
 
-Files may be taken away while the second holds the id of the first, and no other. A database that stores a file in a
-folder of another one's adds its id before that: from then on neither takes anything away. Storing is always safe.
+An older copy of a database has its id, too. So both count the sweeps: `.library-count` is never ahead of the database
+that it is of, unless that was set back to what it was before, or another stack sweeps with a copy of it.
+
+Files may be taken away while the second holds the id of the first, and no other, and no higher count. A database that
+stores a file in a folder of another one's adds its id before that: from then on neither takes anything away. Storing is
+always safe.
 
 The file is begun by a database with all that is published in the folder in its rows: a new stack's first upload, or the
 first sweep after an upgrade. In all other cases a person says so: `manage.py adopt_media --yes`. One link() makes the
 file, so of two that begin at once one is too late, and adds itself.
 """
 
+import contextlib
 import os
 import re
 import uuid
 
+from django.db import DatabaseError
+from django.db.models import F
+
 from photos import storage
+from photos.errors import Problem
 from photos.models import Library
 
 FILE = ".library-id"
+COUNT = ".library-count"
 RESTORING = ".before-restore"  # scripts/archive.py keeps there what was, until the restore has ended well
 _ID = re.compile(r"[0-9a-f]{32}")
+_COUNTED = re.compile(r"([0-9a-f]{32}) ([0-9]{1,18})\n")
 _TRIES = 3  # to add an id while somebody adopts the folder
 _ADOPT = "If they do belong together, say so: manage.py adopt_media (it says what it finds; --yes does it)"
 
 
 class _Unreadable(Exception):
-    """What is wrong with the file."""
+    """Which file, and what is wrong with it."""
 
 
 def own_id() -> str:
     """The id of this database. Raises DatabaseError."""
-    library, _ = Library.objects.get_or_create(pk=1, defaults={"identity": uuid.uuid4().hex})
-    return library.identity
+    return _library().identity
+
+
+def _library() -> Library:
+    return Library.objects.get_or_create(pk=1, defaults={"identity": uuid.uuid4().hex})[0]
 
 
 def trouble() -> str:
@@ -43,16 +57,22 @@ def trouble() -> str:
     if (storage.root() / RESTORING).exists():
         return "a restore is under way, or was cut short: scripts/restore.sh --undo brings back what was there"
     try:
-        ids = _ids()
+        ids, (counted, count) = _ids(), _count()  # before the database, which is ahead
     except _Unreadable as error:
-        return f"{FILE} of the media folder {error}, so nobody can tell which database its files are of. {_ADOPT}"
-    own = own_id()
+        return f"{error}, so nobody can tell which database the media folder's files are of. {_ADOPT}"
+    library = _library()
+    return _trouble_with(library, ids, count if counted == library.identity else 0)
+
+
+def _trouble_with(library: Library, ids: set[str], count: int) -> str:
     if not ids:
         return f"the media folder has files that this database does not know, and no {FILE} that says whose. {_ADOPT}"
-    if own not in ids:
+    if library.identity not in ids:
         return f"the media folder is of another database (look at DATABASE_URL, and which volume is mounted). {_ADOPT}"
     if len(ids) > 1:
         return f"another database has stored files in the media folder, too: each line of {FILE} is one. {_ADOPT}"
+    if count > library.sweeps:
+        return f"this database is older than the media folder, or another stack sweeps with a copy of it. {_ADOPT}"
     return ""
 
 
@@ -91,22 +111,51 @@ def announce() -> None:
                 begin()
 
 
+def count_sweep() -> None:
+    """Called by a sweep that takes published files away. In the database first, which must not fall behind."""
+    with contextlib.suppress(DatabaseError, OSError, Problem):  # on a full disk the sweep goes on: it makes room
+        Library.objects.filter(pk=1).update(sweeps=F("sweeps") + 1)
+        _write_count(own_id())
+
+
+def _write_count(own: str) -> None:
+    storage.write_whole(COUNT, f"{own} {_library().sweeps}\n", replace=True)
+
+
 def adopt() -> None:
     """From here on the folder is this database's, whatever it was before."""
+    _write_count(own_id())
     storage.write_whole(FILE, f"{own_id()}\n", replace=True)
 
 
 def _ids() -> set[str]:
-    try:
-        text = (storage.root() / FILE).read_text("ascii")
-    except FileNotFoundError:
+    text = _text(FILE)
+    if text is None:
         return set()
-    except (OSError, UnicodeDecodeError) as error:
-        raise _Unreadable(f"cannot be read ({error})") from error
     ids = set(text.splitlines())
     if not ids or not all(_ID.fullmatch(line) for line in ids):
-        raise _Unreadable("holds something else than ids")
+        raise _Unreadable(f"{FILE} holds something else than ids")
     return ids
+
+
+def _count() -> tuple[str, int]:
+    """Of which database, and how many sweeps."""
+    text = _text(COUNT)
+    if text is None:
+        return "", 0
+    if found := _COUNTED.fullmatch(text):
+        return found[1], int(found[2])
+    raise _Unreadable(f"{COUNT} holds something else than an id and a count")
+
+
+def _text(name: str) -> str | None:
+    """None: there is no such file."""
+    try:
+        return (storage.root() / name).read_text("ascii")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise _Unreadable(f"{name} cannot be read ({error})") from error
 
 
 def _add(own: str) -> None:

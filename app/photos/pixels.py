@@ -159,12 +159,13 @@ def _refuse_other_size(image: Image.Image, reckoned: Reckoning) -> None:
 
 def _decoded(image: Image.Image, meter: _Meter, reckoned: Reckoning) -> Decoded:
     width, height = image.size
-    told = reckoned.jpeg.exif if reckoned.jpeg else image.info.get("exif") or b""
-    orientation = exif.orientation(told)
     # JPEG can be decoded at an eighth of its size: the whole file is still read, with 1/64 of the memory.
     image.draft("RGB", thumbnail_size(width, height))
     _let_go_of_canvases(image)
     image.load()
+    # Asked now: a PNG may say it behind its pixels.
+    told = reckoned.jpeg.exif if reckoned.jpeg else image.info.get("exif") or b""
+    orientation = exif.orientation(told)
     small = _small(image)
     if orientation in _TURNS:
         small = small.transpose(_TURNS[orientation])

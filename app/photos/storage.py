@@ -7,7 +7,7 @@ Below MEDIA_ROOT:
     thumbs/<xx>/<random>.webp
     .outdated/<random>.<suffix>       of photos replaced just now, for whoever was told the old name
     .quarantine/...                   published files that no row knows (quarantine.py)
-    .library-id                       whose files these are (pairing.py)
+    .library-id, .library-count       whose files these are (pairing.py)
     .last-sweep                       when the last sweep was (sweep.py)
 
 A file is written in `incoming`, synced, renamed to its final name and the folder synced, so a final name never shows
@@ -75,20 +75,15 @@ class Incoming:
     """
 
     def __init__(self) -> None:
-        folder = root() / INCOMING
-        path = folder / uuid.uuid4().hex
         self.size = 0
         self.is_kept = False
         self._hash = hashlib.sha256()
         with disk_trouble_is_a_problem():
-            make_folder(folder)
-            # Readable for all: nginx serves originals under another user id.
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            path, descriptor = _made_and_locked(root() / INCOMING)
         # Also runs when the object is forgotten, as Django's multipart parser does with a file it fails to finish.
         self._discard = weakref.finalize(self, _unlink_own, path, os.getpid())
         self.file: IO[bytes] = os.fdopen(descriptor, "w+b")
         self._path = path
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
 
     @property
     def sha256(self) -> str:
@@ -153,6 +148,19 @@ class Incoming:
         self.close()
 
 
+def _made_and_locked(folder: Path) -> tuple[Path, int]:
+    """A new file. A sweep that was faster than the lock has taken it for abandoned; then another one."""
+    make_folder(folder)
+    while True:
+        path = folder / uuid.uuid4().hex
+        # Readable for all: nginx serves originals under another user id.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            return path, descriptor
+        os.close(descriptor)
+
+
 def remove(place: str) -> None:
     """Remove a published file whose row is gone. A failure is logged: the sweep will find the file again."""
     _unlink(root() / place)
@@ -195,11 +203,15 @@ def tidy_if_due() -> None:
 
 
 def tidy(age: int) -> None:
-    """Remove what has been outdated for `age` seconds."""
-    with contextlib.suppress(FileNotFoundError):
+    """Remove what has been outdated for `age` seconds. Never raises: the replacement it follows is committed."""
+    try:
         for path in (root() / OUTDATED).iterdir():
-            if is_old(path.stat().st_mtime, age):
+            if is_old(path.lstat().st_mtime, age):
                 _unlink(path)
+    except FileNotFoundError:
+        return  # there is nothing yet, or somebody else is at it
+    except OSError as error:
+        _log.warning("cannot look at what is outdated, the sweep will try again: %s", error)
 
 
 def is_old(modified: float, age: float) -> bool:

@@ -132,6 +132,7 @@ def _quarantined(age: int, *, has_brake: bool) -> list[str]:
     if trouble := pairing.trouble():
         _log.error("no published file is swept: %s", trouble)
         return []
+    pairing.count_sweep()
     published = published or look()
     # Without those of uploads that are under way.
     abandoned = [place for place in published.unknown if storage.is_old(_modified(storage.root() / place), age)]
@@ -142,12 +143,12 @@ def _quarantined(age: int, *, has_brake: bool) -> list[str]:
             *(published.files, len(abandoned)),
         )
         return []
+    _delete_expired()  # first, because on a full disk it makes room for the others
     taken = [place for place in abandoned if _taken(place, age, _put_into_quarantine)]
     if taken:
         _log.warning(
             "put into quarantine: files without a row", extra={"fields": {"files": len(taken), "first": taken[0]}}
         )
-    _delete_expired()
     return taken
 
 

@@ -289,6 +289,63 @@ def what_is_not_refused(folder: Path) -> list[str]:
     return found
 
 
+TIGHT = {
+    "an address space of 300 MiB": "resource.setrlimit(resource.RLIMIT_AS, (300 << 20, 300 << 20))",
+    "ten seconds of processor time": "resource.setrlimit(resource.RLIMIT_CPU, (10, 10))",
+    "fourteen descriptors": "resource.setrlimit(resource.RLIMIT_NOFILE, (14, 14))",
+    "an interpreter that is no Python, as in uWSGI": "sys.executable = '/bin/false'",
+    "an interpreter that nobody knows": "sys.executable = None",
+}
+
+
+@pytest.mark.parametrize("case", TIGHT)
+def test_a_server_with_little_takes_pictures_all_the_same(case: str, tmp_path: Path) -> None:
+    """Its own limits are lower than those for a picture; or Python is a library of it."""
+    (tmp_path / "0").write_bytes(SMALL)
+    program = f"import resource, sys\n{TIGHT[case]}\n{PROGRAM}"
+    arguments = [sys.executable, "-c", program, str(APP), str(tmp_path / "0")]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_without_proc_a_child_is_limited_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    child = os.fork()
+    if child == 0:
+        monkeypatch.setattr(decoder, "_STATM", Path("/nowhere"))
+        decoder.limit({"wall": 60})
+        os._exit(resource.getrlimit(resource.RLIMIT_AS)[1] == resource.RLIM_INFINITY)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_child_that_cannot_be_limited_decodes_nothing_and_blames_no_picture(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, Path(os.devnull).open("rb") as picture_file:
+        child = os.fork()
+        if child == 0:
+            monkeypatch.setattr(resource, "setrlimit", _refused)
+            decoder._run_child(os.getppid(), {"wall": 60}, picture_file.fileno(), theirs, [])  # noqa: SLF001
+        assert os.waitpid(child, 0)[1] == 0
+        with pytest.raises(errors.DecoderBusy):
+            images.picture_of(images.KINDS[0], decoding.received(ours, time.monotonic() + 60))
+
+
+def _refused(*_: object) -> None:
+    raise ValueError("not allowed to raise maximum limit")
+
+
+def test_why_there_is_no_decoding_process_is_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    decoding.end()
+    monkeypatch.setattr(decoding, "_process", None)
+    monkeypatch.setattr(decoding, "interpreter", lambda: "/bin/false")
+    assert outcome(SMALL) is errors.DecoderBusy
+    (record,) = caplog.records
+    assert (record.levelname, "/bin/false" in record.getMessage()) == ("ERROR", True)
+
+
 def test_processor_time_is_bounded() -> None:
     child = os.fork()
     if child == 0:

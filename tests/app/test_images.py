@@ -2,6 +2,7 @@ import fcntl
 import os
 import threading
 import tracemalloc
+import zlib
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from photos import errors, images
-from tests.app.pictures import animation, bomb, encoded, lying_photo, picture, png_with
+from tests.app.pictures import animation, bomb, encoded, ihdr, lying_photo, picture, png, png_with
 
 SOUND = {
     "jpeg": (picture(64, 48), "image/jpeg", (64, 48)),
@@ -167,6 +168,14 @@ def test_a_photo_is_shown_upright(orientation: int, shown: tuple[int, int], red_
         points |= {"top": (width // 2, 4), "bottom": (width // 2, height - 4)}
         red, _, blue = small.convert("RGB").getpixel(points[red_side])  # type: ignore[misc]  # three bands, three values
     assert (red > 200, blue < 100) == (True, True)
+
+
+def test_a_png_may_say_behind_its_pixels_which_way_it_is_turned() -> None:
+    """PNG (third edition), 5.6: eXIf may come before or after IDAT."""
+    turned = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0"
+    data = png(ihdr(8, 1), (b"IDAT", zlib.compress(b"\0\0")), (b"eXIf", turned), (b"IEND", b""))
+    found = images.inspect(BytesIO(data))
+    assert (found.width, found.height) == (1, 8)
 
 
 def test_a_thumbnail_does_not_tell_where_the_photo_was_taken() -> None:

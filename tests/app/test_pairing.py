@@ -39,6 +39,12 @@ for name in sys.argv[1:]:
         library.put(owner, name, incoming)
 """
 
+DELETE = """
+from django.contrib.auth.models import User
+from photos import library
+library.delete(User.objects.get(username="someone"), "a.jpg")
+"""
+
 
 @dataclass
 class Stack:
@@ -174,6 +180,72 @@ def test_an_older_database_takes_little_aside_and_the_right_one_puts_it_back(sta
     assert (state.files(media), quarantined(media)) == (before, today - before)
     assert "put back from quarantine" in stack.sweep()
     assert (state.files(media), quarantined(media)) == (today, set())
+
+
+def test_a_database_that_was_set_back_takes_nothing_away(stack_on: StackOn, media: Path) -> None:
+    """Its id is the right one, and the sweeps tell that it is older. A person may say that it is right all the same."""
+    stack = stack_on("today", media)
+    stack.put("a.jpg")
+    yesterday = stack_on("yesterday", media)
+    shutil.copyfile(stack.database, yesterday.database)
+    stack.sweep()
+    stack.put("b.jpg")
+    before = state.files(media)
+    check_untouched(yesterday, before, "older than the media folder")
+    assert yesterday.run("shell", "-v", "0", "-c", DELETE).returncode == 0
+    assert state.files(media) == before
+    assert '"level": "error"' not in stack.sweep()
+    assert yesterday.run("adopt_media", "--yes").returncode == 0
+    yesterday.sweep()
+    assert len(quarantined(media)) == 4
+
+
+def test_two_stacks_with_copies_of_one_database_do_not_both_sweep(stack_on: StackOn, media: Path) -> None:
+    """A copy has the same id. Whichever sweeps first goes on; the other one leaves everything where it is."""
+    first, second = stack_on("first", media), stack_on("second", media)
+    first.put("a.jpg")
+    shutil.copyfile(first.database, second.database)
+    second.sweep()
+    first.put("b.jpg")
+    before = state.files(media)
+    check_untouched(first, before, "another stack sweeps with a copy")
+    assert '"level": "error"' not in second.sweep("--age", "600")
+    assert state.files(media) == before
+
+
+def test_sweeps_beside_each_other_do_not_stop_each_other(transactional_db: None, media: Path) -> None:
+    """Whichever writes the count last: it is not ahead of the database's."""
+    pairing.adopt()
+    troubles: list[str] = []
+
+    def keep_sweeping() -> None:
+        for _ in range(20):
+            sweep.sweep(600)
+            troubles.append(pairing.trouble())
+        connections.close_all()
+
+    threads = [threading.Thread(target=keep_sweeping) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert troubles == [""] * 80
+    assert Library.objects.get().sweeps == 80
+
+
+@pytest.mark.parametrize(
+    "content", ["", "x", "1\n", "0" * 32 + " x\n", "0" * 32 + " -1\n", "0" * 32 + " " + "9" * 99 + "\n"]
+)
+def test_a_count_that_cannot_be_read_stops_the_sweep(
+    transactional_db: None, media: Path, content: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    pairing.adopt()
+    left = abandoned(media, "originals/ab/ab12.jpg")
+    (media / ".library-count").write_text(content)
+    assert sweep.sweep(0) == []
+    assert "manage.py adopt_media" in caplog.text
+    pairing.adopt()
+    assert sweep.sweep(0) == [left]
 
 
 def test_a_much_older_database_takes_nothing_away(stack_on: StackOn, media: Path) -> None:

@@ -1,3 +1,4 @@
+import fcntl
 import os
 import threading
 import time
@@ -171,3 +172,51 @@ def test_a_large_library_is_asked_about_in_batches(ada: User, media: Path) -> No
     with connection.execute_wrapper(counted):
         assert sweep.sweep(600) == []
     assert len(questions) == 4  # two of each kind
+
+
+def test_an_upload_begins_again_when_a_sweep_was_faster(
+    ada: User, media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the moments when a file is made and when it is locked, it looks abandoned to a sweep without patience."""
+    lock, swept = fcntl.flock, list[Path]()
+
+    def late(file: Any, how: int) -> None:
+        if how == fcntl.LOCK_EX and len(swept) < 2:
+            monkeypatch.setattr(fcntl, "flock", lock)
+            swept.extend(sweep.sweep(-1))
+            monkeypatch.setattr(fcntl, "flock", late)
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with storage.Incoming() as incoming:
+        incoming.write(picture())
+        library.put(ada, "a.jpg", incoming)
+    monkeypatch.undo()
+    assert len(swept) == 2
+    state.check(media, {"a.jpg"})
+
+
+def test_what_has_been_in_quarantine_long_enough_goes_also_when_nothing_more_can_be_put_there(
+    transactional_db: None, media: Path, settings: Settings
+) -> None:
+    """As on a full disk, on which a sweep is to make room."""
+    pairing.adopt()
+    settings.SWEEP_QUARANTINE = 3
+    held = abandoned(media, ".quarantine/000000000001/originals/ab/ab12.jpg")
+    (media / ".quarantine/clock").write_text(f"5 {2**40}\n")  # it stands still
+    (media / ".quarantine/000000000005").touch()  # so there can be no folder of that name
+    left = abandoned(media, "originals/cd/cd34.jpg")
+    with pytest.raises(OSError, match="000000000005"):
+        sweep.sweep(0)
+    assert (held.exists(), left.exists()) == (False, True)
+
+
+def test_what_is_outdated_and_cannot_be_looked_at_does_not_fail_a_replacement(api: Client, media: Path) -> None:
+    """It is committed by then."""
+    assert api.put("/api/photos/a.jpg", picture(), content_type="image/jpeg").status_code == 201
+    (media / ".outdated").rmdir()
+    (media / ".outdated").symlink_to(media / "elsewhere")
+    (media / "elsewhere").mkdir()
+    (media / "elsewhere" / "loop").symlink_to("loop")
+    storage._next_tidying = 0.0  # noqa: SLF001
+    assert api.put("/api/photos/a.jpg", picture(9, 9), content_type="image/jpeg").status_code == 200
