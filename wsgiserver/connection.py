@@ -67,7 +67,9 @@ class Connection:
         self.held = 0  # bytes of `service.heads`
         self.watched = 0  # what the loop watches the socket for; the loop's to keep
         self._body_began = self._body_deadline = 0.0
-        self._progressed = 0.0  # when there was the last byte of a body, or of an answer that has to wait
+        # When there was the last byte of an answer that has to wait. For a body: until when its bytes suffice at the
+        # lowest rate (`service.body_rate`), and never later than they came: a crumb now and then is next to nothing.
+        self._progressed = 0.0
         self._is_last = False  # of the requests that are there, the one at hand is the last to be answered
         self._service = service
         self._receiver = Receiver(service.limits)
@@ -88,7 +90,7 @@ class Connection:
         return now - self.exchange.began if self.state in {HEAD, PROXY} else 0.0
 
     def stalled_for(self, now: float) -> float:
-        """Seconds without a byte of a body, or without one of an answer being taken."""
+        """Seconds without a byte of an answer being taken, or that a body is behind a client of the lowest rate."""
         return now - self._progressed if self.state in {BODY, SENDING} else 0.0
 
     @property
@@ -208,19 +210,19 @@ class Connection:
             self.exchange.complete = now
             return RUN
         if receiver.head is not None:
-            self._body_goes_on(now)
+            self._body_goes_on(now, len(data))
         self._hold(receiver.held)
         return READ
 
-    def _body_goes_on(self, now: float) -> None:
+    def _body_goes_on(self, now: float, more: int) -> None:
         service, spool = self._service, self._receiver.spool
         if self.state is HEAD:
             self._move(BODY)
-            self._body_began = now
+            self._body_began = self._progressed = now
             if self._receiver.awaits_continue:
                 self.exchange.send_at_once(CONTINUE)
         received = spool.size if spool is not None else 0
-        self._progressed = now
+        self._progressed = min(now, self._progressed + more / service.body_rate)
         self._body_deadline = self._body_began + service.body_timeout + received / service.body_rate
         self.deadline = min(now + service.body_idle_timeout, self._body_deadline)
 

@@ -101,7 +101,8 @@ class Exchange:
             self.outbox.send_file,
             method=head.method,
             minor=head.minor,
-            keep_alive=((head.fields.is_plain and head.minor > 0) or keeps_alive(head)) and not service.draining,
+            keep_alive=((head.fields.is_plain and head.minor > 0) or keeps_alive(head))
+            and not (service.draining or service.is_full),
         )
         try:
             gateway.run(service.application, self._request(head), response)
@@ -235,9 +236,9 @@ class Exchange:
 
     def _fail(self, response: gateway.Response, method: str) -> None:
         """The application failed: say so if nothing was said yet; else cut the answer off, so that it shows."""
-        response.keep_alive = False
-        if response.phase is DONE:  # the client has a whole answer
+        if response.phase is DONE:  # the client has a whole answer, and may have sent its next request
             return
+        response.keep_alive = False
         if response.phase is SENDING:
             self.is_cut_off = True
             return

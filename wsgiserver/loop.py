@@ -58,7 +58,8 @@ class Capacity(NamedTuple):
 
 class Hooks(NamedTuple):
     """What the loop tells its process: that it has caught up, that it goes on, that too many threads are
-    stuck, and, from the watchdog's thread, that all are busy. And what it asks: whether memory is short.
+    stuck, that there is no room for another connection, or is again, and, from the watchdog's thread, that all are
+    busy. And what it asks: whether memory is short.
     """
 
     idle: Callable[[], None]
@@ -66,6 +67,7 @@ class Hooks(NamedTuple):
     overwhelmed: Callable[[], None]
     held: Callable[[float], None] = lambda _: None
     crowded: Callable[[], bool] = lambda: False  # what connections hold while they wait is too much
+    full: Callable[[bool], None] = lambda _: None
 
 
 class Loop:
@@ -313,6 +315,7 @@ class Loop:
         self._next_sweep = min(self._next_sweep, now + PAUSE)
         self._poll.unregister(listener.fileno())
         self._paused.append(listener)
+        self._hooks.full(True)
 
     def _watch_listener(self, fd: int) -> None:
         self._poll.register(fd, READ | EXCLUSIVE)
@@ -345,6 +348,8 @@ class Loop:
         due = [(fd, item) for fd, item in self.connections.items() if item.deadline <= now and item.watched]
         for fd, connection in due:
             self._settle(connection, fd, connection.expire(now), now)
+        if self._paused:
+            self._hooks.full(False)
         while self._paused:
             self._watch_listener(self._paused.pop().fileno())
         if self.draining and not self.ready and self._is_everybody_gone():

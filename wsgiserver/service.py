@@ -34,4 +34,7 @@ class Service:
     heads: Budget = field(default_factory=lambda: Budget(ENOUGH))
     metrics: Metrics | None = None  # None where nobody asks for them
     ids: RequestIds = field(default_factory=RequestIds)
-    draining: bool = False  # every answer now says Connection: close
+    # Every answer now says Connection: close, for good
+    draining: bool = False
+    # or for as long as others wait for the place: who asks and asks again is never idle, and would keep them out.
+    is_full: bool = False

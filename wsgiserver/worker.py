@@ -257,7 +257,8 @@ def _loop(service: Service, settings: Settings, listeners: list[socket.socket], 
         settings.max_connections_per_address,
     )
     overwhelmed = partial(pulse.retire, "too many threads are stuck in the application")
-    hooks = Hooks(pulse.idle, pulse.woke, overwhelmed, pulse.held, lambda: service.heads.left < 0)
+    full = partial(setattr, service, "is_full")
+    hooks = Hooks(pulse.idle, pulse.woke, overwhelmed, pulse.held, lambda: service.heads.left < 0, full)
     pulse.loop = Loop(listeners, accept, capacity, hooks)
     return pulse.loop
 

@@ -551,6 +551,7 @@ NO_ERROR = (None, None, None)
         (call(("200 OK", [("Content-Length", 5)])), "not a string", ApplicationError),
         (call(("200 OK", None)), "not iterable", TypeError),
         (call(("200 OK", ["ab", "c"])), "not pairs", ApplicationError),
+        (call(("200 OK", ["ab", "cd"])), "not pairs", ApplicationError),
     ],
 )
 def test_nothing_goes_out_of_what_breaks_a_rule(application: Any, match: str, error: type[BaseException]) -> None:

@@ -6,8 +6,9 @@ Real processes with low limits. What takes up the room are clients that have sen
 import os
 import resource
 import select
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,77 @@ def test_bodies_that_stall_make_room_when_nothing_else_does(serve: Serve) -> Non
     for client in halves:
         if client is not told[0]:
             assert b'"size": 300000' in client.send(BODY[-1:]).answer().body
+
+
+@contextmanager
+def going_on(clients: list[Client], step: Callable[[Client], object]) -> Iterator[None]:
+    """Each of the clients takes a step again and again, for as long as it is let; meanwhile others ask."""
+    over = threading.Event()
+
+    def go_on() -> None:
+        left = list(clients)
+        while left and not over.wait(0.05):
+            for client in list(left):
+                try:
+                    step(client)
+                except OSError:
+                    left.remove(client)
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("begun", "crumb"),
+    [
+        (sized("/upload", BODY)[:-100_000], b"x"),
+        (request("POST", "/upload", "Transfer-Encoding: chunked"), b"1\r\nx\r\n"),
+        (request("POST", "/upload", "Transfer-Encoding: chunked") + b"1;a=", b"x"),
+    ],
+    ids=["length", "chunks", "a chunk's line"],
+)
+def test_bodies_that_come_in_crumbs_make_room(serve: Serve, begun: bytes, crumb: bytes) -> None:
+    """A byte now and then is no progress, whatever came before it."""
+    server = serve("--max-connections", "5", "--threads", "1", "--body-timeout", "1000")
+    halves = [server.client().send(begun) for _ in range(5)]
+    with going_on(halves, lambda client: client.send(crumb)):
+        assert server.get("/").body == b"hello"
+
+
+def test_bodies_that_come_as_slowly_as_they_may_make_no_room(serve: Serve) -> None:
+    """Of clients that fill the server, only the one that is behind loses its place."""
+    server = serve("--max-connections", "3", "--threads", "1", "--body-rate", "100")
+    behind, *others = [server.client().send(sized("/upload", BODY)[:-100_000]) for _ in range(3)]
+    with going_on(others, lambda client: client.send(b"x" * 500)):
+        assert server.get("/").body == b"hello"
+    assert behind.answer().refused == "overloaded"
+    assert {line["refused"] for line in server.requests() if line["target"] == "/upload"} == {"overloaded"}
+    assert len([line for line in server.requests() if line["target"] == "/upload"]) == 1
+
+
+def test_clients_that_ask_and_ask_again_do_not_keep_others_out(serve: Serve) -> None:
+    """Their answers say so, so that none loses a request that it has sent."""
+    server = serve("--max-connections", "5", "--threads", "1")
+    busy = [server.client() for _ in range(5)]
+    said: list[str | None] = []
+
+    def ask(client: Client) -> None:
+        answer = client.get("/")
+        assert answer.body == b"hello"
+        said.append(answer.fields.get("connection"))
+        if said[-1] == "close":
+            raise ConnectionError
+
+    for client in busy:
+        ask(client)
+    with going_on(busy, ask):
+        assert server.get("/").body == b"hello"
+    assert "close" in said
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])

@@ -110,6 +110,8 @@ def _declared(headers: Headers) -> int:
 
 def field_names(headers: Headers) -> frozenset[str]:
     """Return the lower-case names; raises ApplicationError for what is not a pair of strings, or hop-by-hop."""
+    if any(isinstance(field, str) for field in headers):  # one of two letters would make a pair
+        raise ApplicationError(f"response headers are not pairs of strings: {headers!r}")
     try:
         return frozenset([_NAMES[name] for name, _ in headers])
     except (TypeError, ValueError) as error:
