@@ -188,3 +188,21 @@ def test_an_open_gallery_shows_its_problems_among_its_photos(photo: Photo, setti
     page = browser.generic("POST", "/", *CUT).content.decode()
     assert NAME in page
     assert "The body ended" in page
+
+
+@pytest.mark.parametrize("is_public", [True, False])
+def test_no_cache_on_the_way_keeps_for_strangers_what_a_visitor_may_see(
+    api: Client, photo: Photo, settings: Settings, *, is_public: bool
+) -> None:
+    """Whoever asks the cache next may not look."""
+    settings.GALLERY_PUBLIC = is_public
+    browser = Client()
+    browser.force_login(photo.owner)
+    shown = ["/", "/api/photos/", f"/api/photos/{NAME}", f"/photos/{NAME}", f"/{photo.thumbnail}", "/photos/nothing"]
+    for client in (api, browser):
+        for address in shown:
+            response = client.get(address)
+            response.close()  # with the file that it has open
+            control = response.headers.get("Cache-Control", "")
+            assert ("private" in control) is not is_public, (address, control)
+            assert is_public or "public" not in control, (address, control)
