@@ -33,8 +33,8 @@ class LoggedIn(BasePermission):
 
 
 class PrivateAnswers:
-    """Middleware: with GALLERY_PUBLIC=false no cache on the way keeps an answer for the next visitor, whichever view made
-    it (RFC 9111, section 5.2.2.7).
+    """Middleware: with GALLERY_PUBLIC=false no cache on the way keeps an answer for the next visitor, whatever made it
+    (RFC 9111, section 5.2.2.7).
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
