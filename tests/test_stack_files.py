@@ -214,6 +214,56 @@ VERSIONS = {
 }
 
 
+# As nginx writes them: " : " between the times that it was asked to pass a request on, ", " between servers in one.
+AGAIN = [
+    # Nobody was reached: connections were refused (502), or not answered (504), by so many.
+    ("PUT", "-", "a", "502", ""),
+    ("PUT", "-", "a", "504", ""),
+    ("PUT", "- : -", "a : b", "504 : 504", ""),
+    ("GET", "- : -, -", "a : b, c", "504 : 502, 504", ""),
+    ("POST", "- : -, -", "a : b, c", "504 : 504, 504", ""),
+    ("PUT", "- : -, - : -, - : -", "a : b, c : d, e : f", "502 : 502, 502 : 502, 502 : 502", "502"),
+    ("PUT", "- : -, - : -, - : -", "a : b, c : d, e : f", "502 : 502, 502 : 502, 502 : 504", "504"),
+    # One was, and broke off.
+    ("PUT", "0.001", "a", "502", ""),
+    ("DELETE", "- : 0.000", "a : b", "504 : 502", ""),
+    ("PUT", "0.000 : -", "a : b", "502 : 504", ""),
+    ("POST", "0.001", "a", "502", "502"),
+    ("FROB", "0.001", "a", "502", "502"),
+    ("PUT", "0.001 : 0.002", "a : b", "502 : 502", "502"),
+    ("GET", "- : 0.001, 0.001", "a : b, c", "502 : 502, 502", "502"),
+    # One was, and took too long.
+    ("GET", "0.001", "a", "504", "504"),
+    ("PUT", "- : 0.001", "a : b", "504 : 504", "504"),
+]
+
+
+@pytest.mark.parametrize(("method", "connected", "servers", "statuses", "given_up"), AGAIN)
+def test_who_is_asked_again_when_a_server_does_not_answer(
+    method: str, connected: str, servers: str, statuses: str, given_up: str
+) -> None:
+    """The maps of upstreams.conf.template, read as nginx reads them; the real nginx does it in test_14_tries.py."""
+    known = {
+        "$request_method": method,
+        "$upstream_connect_time": connected,
+        "$upstream_addr": servers,
+        "$upstream_status": statuses,
+    }
+    text = (ROOT / "nginx" / "upstreams.conf.template").read_text()
+    for source, name, body in re.findall(r"(?ms)^map (\S+) (\$\w+) \{\n(.*?)^\}", text):
+        value = re.sub(r"\$\w+", lambda variable: known.get(variable[0], ""), source)
+        known[name] = mapped(value, re.findall(r'(?m)^ +("[^"]*"|\S+) +(\S+);', body))
+    assert known["$gave_up_after"] == given_up
+
+
+def mapped(value: str, entries: list[tuple[str, str]]) -> str:
+    """What nginx's `map` makes of it: an equal string's, else the first expression's that matches, else the default."""
+    rows = [(pattern.strip('"'), result.strip('"')) for pattern, result in entries]
+    exact = [result for pattern, result in rows if pattern == value]
+    fitting = [result for pattern, result in rows if pattern.startswith("~") and re.search(pattern[1:], value)]
+    return [*exact, *fitting, *(result for pattern, result in rows if pattern == "default"), ""][0]
+
+
 @pytest.mark.skipif(not shutil.which("dpkg"), reason="it compares versions, in Debian's images")
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_edge_image_refuses_an_nginx_with_a_known_hole(version: str) -> None:
