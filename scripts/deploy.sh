@@ -14,7 +14,7 @@ source "$(dirname "$0")/lib.sh"
 source "$ROOT/scripts/fit.sh"
 HERE=$ROOT/scripts
 CHANGED=0
-FORGETS_AFTER=4  # seconds
+LOOKED_UP_AFTER=4  # seconds until nginx has looked each name up once more: twice `valid` of upstreams.conf.template
 
 main() {
     # --- looks -------------------------------------------------------------------------------------------
@@ -89,7 +89,7 @@ roll() {
 # Where a container has gone nginx turns to its address for two more seconds (upstreams.conf.template). Until then the next
 # must not go: a streamed upload is tried on two addresses, of which one has to be there. And that address, which is free,
 # must not become the one of a new container of another service: it would get uploads of this one.
-let_nginx_forget() { [[ -z $(containers_of nginx --filter status=running) ]] || sleep "$FORGETS_AFTER"; }
+let_nginx_forget() { [[ -z $(containers_of nginx --filter status=running) ]] || sleep "$LOOKED_UP_AFTER"; }
 
 # Compose would count them, and start them again.
 remove_ended() {
@@ -115,7 +115,9 @@ take_over() {
     shift 2
     patiently "$service to become healthy" 180 are_healthy "$@" || return 1
     [[ -n $(containers_of nginx --filter status=running) ]] || return 0
-    patiently "nginx to find the new $service" 60 are_found "$port" "$@"
+    patiently "nginx to find the new $service" 60 are_found "$port" "$@" || return 1
+    # It has a second list, for what is asked again, and looks its names up at another time.
+    sleep "$LOOKED_UP_AFTER"
 }
 
 # Whether nginx has a connection to each of them: it keeps those it has used. A request of our own makes it use one.
