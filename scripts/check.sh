@@ -75,7 +75,7 @@ check_stack() {
 edge_with() {
     local tls=$1 name given=()
     shift
-    for name in ALLOWED_HOSTS TRUSTED_PROXIES HTTPS_PORT UPLOAD_MAX ANONYMOUS_UPLOADS CLIENT_CONNECTIONS TOTAL_CONNECTIONS LOGIN_RATE NGINX_WORKERS; do
+    for name in $NGINX_SETTINGS; do
         given+=(--env "$name=$(setting "$name")")
     done
     docker run --rm --network none --read-only --cap-drop ALL --tmpfs /tmp --tmpfs /var/spool/nginx:uid=10002 \

@@ -82,7 +82,7 @@ is_duration() {
 # By the container's own check, with its limit of processes and not this machine's.
 unfit_nginx() {
     local said name values=()
-    for name in TLS HTTPS_PORT UPLOAD_MAX ANONYMOUS_UPLOADS LOGIN_RATE NGINX_WORKERS CLIENT_CONNECTIONS TOTAL_CONNECTIONS ALLOWED_HOSTS TRUSTED_PROXIES; do
+    for name in TLS $NGINX_SETTINGS; do
         values+=("$name=$(setting "$name")")
     done
     said=$(env "${values[@]}" PIDS_MAX="$NGINX_PIDS" sh "$ROOT/nginx/entrypoint.sh" --check 2>&1) ||

@@ -48,6 +48,10 @@ setting() {
 # shellcheck disable=SC2034  # for those who source this
 ALL_PROFILES=demo,postgres,monitoring
 
+# What nginx/entrypoint.sh looks at, but for TLS.
+# shellcheck disable=SC2034  # for those who source this
+NGINX_SETTINGS='HTTPS_PORT UPLOAD_MAX ANONYMOUS_UPLOADS LOGIN_RATE NGINX_WORKERS CLIENT_CONNECTIONS TOTAL_CONNECTIONS ALLOWED_HOSTS TRUSTED_PROXIES'
+
 # Whether a profile of compose.yaml is on.
 has_profile() { [[ ,$(setting COMPOSE_PROFILES), == *,$1,* ]]; }
 
