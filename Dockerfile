@@ -25,7 +25,7 @@ WORKDIR /app
 # --- build: the virtual environment and the static files; thrown away ------------------------------------
 FROM base AS build
 # The system's bundle instead of pip's own: behind a proxy that inspects TLS, only that one has its authority.
-# NO_COMPILE: all is compiled at once, below.
+# NO_COMPILE: what is installed is compiled at once, below.
 ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt \
     PIP_NO_COMPILE=1 \
     PIP_NO_CACHE_DIR=1 \
@@ -37,28 +37,46 @@ COPY requirements/app.txt /build/requirements/
 RUN python3 -m venv /opt/venv \
  && pip install --require-hashes --only-binary=:all: -r /build/requirements/app.txt
 
-# The server, built by the setuptools of the lock. Then what only installs things goes: it has no business at run time.
+# The server and what projects need of the stack, built by the setuptools of the lock. Then what only installs things goes: it has no business at run time.
+# chmod: files have the modes of the checkout, which a strict umask (077) keeps from the user of a container.
+# unchecked-hash: the root will be read-only, so no source is ever newer than its bytecode.
 COPY pyproject.toml README.md LICENSE /build/
 COPY wsgiserver /build/wsgiserver
+COPY uploadstack /build/uploadstack
 RUN pip install --no-deps --no-build-isolation /build \
  && pip check \
- && pip uninstall --yes setuptools pip
+ && pip uninstall --yes setuptools pip \
+ && chmod -R a+rX /opt/venv \
+ && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
 
-# unchecked-hash: the root will be read-only, so no source is ever newer than its bytecode.
+# The project's settings. manage.py has them, too; but a variable is for all that is run.
+ARG DJANGO_SETTINGS_MODULE=config.settings
+ENV DJANGO_SETTINGS_MODULE=$DJANGO_SETTINGS_MODULE
+
 # The key lives for one command. gzip keeps the times equal, as gzip_static wants them.
 COPY app /app
-RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash /app /opt/venv/lib \
+RUN chmod -R a+rX /app \
+ && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /app \
  && SECRET_KEY="$(python -c 'import secrets; print(secrets.token_hex(32))')" python manage.py collectstatic --noinput \
  && find /srv/static -type f -size +1k -regex '.*\.\(css\|js\|mjs\|svg\|json\|txt\|map\|html\)' -exec gzip -9 -k -f -n {} +
+
+# What the project tells nginx (nginx/site.conf), if it tells anything.
+RUN mkdir -p /app/nginx
+
+# Whether nginx serves MEDIA_ROOT as /media/ is for the project's MEDIA_URL to say (nginx/media.conf).
+RUN SECRET_KEY="$(python -c 'import secrets; print(secrets.token_hex(32))')" python manage.py diffsettings > /tmp/settings \
+ && sed -n "s/^MEDIA_URL = '\(.*\)'.*/\1/p" /tmp/settings > /srv/media-url
 
 
 # --- runtime ---------------------------------------------------------------------------------------------
 FROM base AS runtime
+ARG DJANGO_SETTINGS_MODULE=config.settings
+ENV DJANGO_SETTINGS_MODULE=$DJANGO_SETTINGS_MODULE
 # A named volume takes over the owner of the folder it is mounted on.
 RUN install -d -o 10001 -g 10001 /srv/media /srv/data /var/spool/wsgiserver
 USER 10001:10001
 EXPOSE 8000
-CMD ["wsgiserver", "config.wsgi:application", "--bind", "0.0.0.0:8000"]
+CMD ["wsgiserver", "uploadstack.wsgi:application", "--bind", "0.0.0.0:8000"]
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /srv/static /srv/static
 COPY --from=build /app /app
@@ -81,12 +99,15 @@ RUN openssl version \
  && install -d -o 10002 -g 10002 /var/spool/nginx \
  && install -d -m 700 -o 10002 -g 10002 /srv/certificates \
  && install -d -o 10001 -g 10001 /srv/media
+COPY nginx /opt/edge
+RUN chmod -R a+rX /opt/edge
 USER 10002:10002
 EXPOSE 8080 8081 8443
 # QUIT lets nginx finish the requests it has; TERM would cut them.
 STOPSIGNAL SIGQUIT
 ENTRYPOINT ["/opt/edge/entrypoint.sh"]
-COPY nginx /opt/edge
+COPY --from=build /srv/media-url /opt/edge/media-url
+COPY --from=build /app/nginx /opt/edge/project
 COPY --from=build /srv/static /srv/static
 
 
@@ -102,10 +123,13 @@ COPY requirements/test.txt /build/requirements/
 # venv puts back the pip that runtime does without.
 RUN python3 -m venv /opt/venv \
  && pip install --require-hashes --only-binary=:all: -r /build/requirements/test.txt
-# No wsgiserver/ here: the tests meet the installed package.
+# Neither wsgiserver/ nor uploadstack/ here: the tests meet what is installed.
 WORKDIR /tests
 COPY pyproject.toml /tests/
 COPY tests /tests/tests
-RUN ln -s /app /tests/app
+RUN ln -s /app /tests/app \
+ && chmod -R a+rX /tests
 USER 10001:10001
-CMD ["pytest", "-p", "no:cacheprovider", "tests/server", "tests/app", "tests/frameworks"]
+# pytest-django would load them at once, before the tests have given them a secret.
+ENTRYPOINT ["env", "-u", "DJANGO_SETTINGS_MODULE"]
+CMD ["pytest", "-p", "no:cacheprovider", "tests/server", "tests/uploadstack", "tests/app", "tests/frameworks"]

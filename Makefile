@@ -3,7 +3,7 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help up down dev env doctor deploy backup restore spool soak logs ps shell token build test coverage check bench lock clean
+.PHONY: help up down dev env doctor deploy backup restore spool soak logs ps shell token build test test-quick coverage check bench lock clean
 
 S ?=
 ARGS ?=
@@ -13,7 +13,7 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 	--no-config --custom-compile-command "make lock"
 
 help:  ## this list
-	@awk -F ':.*## ' '/^##@ /{printf "\n%s\n", substr($$0, 5)} /^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^##@ /{printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 ##@ Run it
 up:  ## start the whole stack (without an engine: what `dev` does); ends with addresses and a curl to paste
@@ -43,7 +43,7 @@ soak:  ## half an hour of traffic and trouble on a stack of its own; nothing may
 logs:  ## follow the logs (S=web for one service)
 	@scripts/logs.sh $(S)
 ps:  ## what runs, and how it is
-	@scripts/compose.sh ps
+	@scripts/ps.sh
 shell:  ## a shell in web (S=nginx for another)
 	@scripts/shell.sh $(S)
 token:  ## print a fresh API token of the demo user
@@ -54,6 +54,8 @@ build:  ## build the images
 	@scripts/env.sh && scripts/images.sh && scripts/compose.sh build
 test:  ## all tests; without an engine, all that need none (ARGS="-k chunked")
 	@scripts/test.sh $(ARGS)
+test-quick:  ## tests that need no container and take little time; not those marked slow, nor images and stacks
+	@scripts/test.sh --quick $(ARGS)
 coverage:  ## branches covered where all have to be (`make test` looks, too)
 	@scripts/venv.sh dev && .venv/bin/python tests/test_coverage.py
 check:  ## lint, format, types, scripts, configuration

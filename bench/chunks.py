@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from wsgiserver.errors import Refusal
-from wsgiserver.receiver import Limits, Receiver
+from wsgiserver.serving.receiver import Limits, Receiver
 
 MIB = 1 << 20
 RECEIVED = 4 * MIB

@@ -76,7 +76,7 @@ def fast(_: HttpRequest) -> HttpResponse:
 
 
 def slow(_: HttpRequest) -> HttpResponse:
-    """Wait for something else, as a view does that asks another service."""
+    """Wait for something else, as a view does that asks another context."""
     time.sleep(NAP)
     return HttpResponse("slow")
 

@@ -1,18 +1,26 @@
 #!/bin/sh
 # Looks at the settings, renders the templates into /tmp/nginx (the root is read-only) and becomes nginx. A setting that
 # cannot be is refused here, by its name, because what nginx would say of it names a line of a rendered file.
-# Arguments go to nginx: `docker run ... uploadstack-edge -t` tests the configuration. With --check it looks at the settings
-# and no more, on any machine (scripts/fit.sh).
+# Arguments go to nginx: `docker run ... uploadstack-edge:local -t` tests the configuration. With --check it looks at the settings
+# and no more, on any machine (scripts/ops/fit.py); with --limits it prints what it makes of TOTAL_CONNECTIONS.
 set -eu
 
 main() {
     check_settings
     [ "${1:-}" != --check ] || return 0
     check_open_files
+    if [ "${1:-}" = --limits ]; then
+        echo "WORKER_CONNECTIONS=$WORKER_CONNECTIONS OPEN_FILES=$OPEN_FILES"
+        return 0
+    fi
+    COMPOSE_PROJECT_NAME=${COMPOSE_PROJECT_NAME:-uploadstack}
     RESOLVERS=$(name_servers)
     SERVER_NAMES=$(server_names)
     REAL_IP_FROM=$(each "${TRUSTED_PROXIES:-}" 'set_real_ip_from %s;\n')
+    UPLOAD_MAX_TEXT=$(as_people_write "$UPLOAD_MAX")
     TRUSTED_PEERS=$(each "${TRUSTED_PROXIES:-}" '%s 1;\n')
+    # shellcheck disable=SC2016  # nginx's variable
+    CORS_ORIGINS=$(each "${CORS_ALLOWED_ORIGINS:-}" '"%s" $http_origin;\n')
     ENTRANCE=plain
     HTTPS_SUFFIX=
     CERTIFICATE=
@@ -24,8 +32,8 @@ main() {
         CERTIFICATE=${files% *}
         CERTIFICATE_KEY=${files#* }
     fi
-    export RESOLVERS SERVER_NAMES REAL_IP_FROM TRUSTED_PEERS ENTRANCE HTTPS_SUFFIX CERTIFICATE CERTIFICATE_KEY \
-        WORKER_CONNECTIONS OPEN_FILES
+    export COMPOSE_PROJECT_NAME RESOLVERS SERVER_NAMES REAL_IP_FROM TRUSTED_PEERS CORS_ORIGINS ENTRANCE HTTPS_SUFFIX CERTIFICATE CERTIFICATE_KEY \
+        WORKER_CONNECTIONS OPEN_FILES UPLOAD_MAX_TEXT
     render
     # The file of a body loses its name as soon as it is open, so a nginx that is killed leaves none behind, but for one
     # that it was killed in between. With arguments it is only asked something (-t), perhaps beside a nginx that is
@@ -45,7 +53,7 @@ refuse() {
 check_settings() {
     check TLS "$TLS" 'on|off' 'is neither on nor off'
     check ANONYMOUS_UPLOADS "$ANONYMOUS_UPLOADS" 'on|off' 'is neither on nor off'
-    check UPLOAD_MAX "$UPLOAD_MAX" '[1-9][0-9]*[kmgKMG]?' 'is no size: digits and k, m or g, such as 100m'
+    check UPLOAD_MAX "$UPLOAD_MAX" '[1-9][0-9]{0,14}|[1-9][0-9]{0,7}[kmgKMG]' 'is no size: digits and k, m or g, such as 100m'
     check LOGIN_RATE "$LOGIN_RATE" '[1-9][0-9]*r/[sm]' 'is no rate: such as 10r/m or 1r/s'
     check_number HTTPS_PORT "$HTTPS_PORT" 65535
     check_number NGINX_WORKERS "$NGINX_WORKERS" 512
@@ -60,6 +68,10 @@ check_settings() {
     for entry in $(list "${TRUSTED_PROXIES:-}"); do
         check TRUSTED_PROXIES "$entry" "$ADDRESS" 'is no address or network, such as 192.0.2.1 or 10.1.0.0/16'
         case $entry in */0) refuse TRUSTED_PROXIES "$entry" 'would believe everybody about who they are' ;; esac
+    done
+    for entry in $(list "${CORS_ALLOWED_ORIGINS:-}"); do
+        check CORS_ALLOWED_ORIGINS "$entry" 'https?://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?' \
+            'is not an origin: scheme, host in small letters, and port if there is one, such as https://app.example.com'
     done
 }
 
@@ -113,6 +125,16 @@ each() {
     done
 }
 
+# 100m is 100 MB, 1g is 1 GB, 4096 is 4096 bytes.
+as_people_write() {
+    case $1 in
+        *[kK]) echo "${1%?} KB" ;;
+        *[mM]) echo "${1%?} MB" ;;
+        *[gG]) echo "${1%?} GB" ;;
+        *) echo "$1 bytes" ;;
+    esac
+}
+
 # Django writes names as nginx does, but for the one that means all: "." fits any name, and nothing else.
 server_names() {
     for entry in $(list "$ALLOWED_HOSTS"); do
@@ -133,7 +155,7 @@ name_servers() {
 
 # Only these names are replaced, so that nginx keeps its own $variables.
 # shellcheck disable=SC2016  # envsubst wants the names, not their values
-VARIABLES='$RESOLVERS $UPLOAD_MAX $ANONYMOUS_UPLOADS $NGINX_WORKERS $CLIENT_CONNECTIONS $TOTAL_CONNECTIONS $LOGIN_RATE $SERVER_NAMES $REAL_IP_FROM $TRUSTED_PEERS $ENTRANCE $HTTPS_SUFFIX $CERTIFICATE $CERTIFICATE_KEY $WORKER_CONNECTIONS $OPEN_FILES'
+VARIABLES='$COMPOSE_PROJECT_NAME $RESOLVERS $UPLOAD_MAX $UPLOAD_MAX_TEXT $ANONYMOUS_UPLOADS $NGINX_WORKERS $CLIENT_CONNECTIONS $TOTAL_CONNECTIONS $LOGIN_RATE $SERVER_NAMES $REAL_IP_FROM $TRUSTED_PEERS $CORS_ORIGINS $ENTRANCE $HTTPS_SUFFIX $CERTIFICATE $CERTIFICATE_KEY $WORKER_CONNECTIONS $OPEN_FILES'
 
 render() {
     mkdir -p /tmp/nginx
@@ -142,6 +164,16 @@ render() {
     for template in *.template; do
         envsubst "$VARIABLES" < "$template" > "/tmp/nginx/${template%.template}"
     done
+    serve_media
+}
+
+# Files of MEDIA_ROOT go out to everybody if the project says so, by its MEDIA_URL, which the Dockerfile has asked it for.
+# (Django takes media/ for /media/. A variable says it for a test.)
+serve_media() {
+    case ${MEDIA_URL-$(cat media-url 2>/dev/null)} in
+        /media/ | media/) cp media.conf /tmp/nginx/media.conf ;;
+        *) rm -f /tmp/nginx/media.conf ;;
+    esac
 }
 
 set -f  # a * in ALLOWED_HOSTS is a host

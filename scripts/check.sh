@@ -3,7 +3,7 @@
 # What is not installed here is named at the end.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
-source "$(dirname "$0")/lib.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 HERE=$ROOT/scripts
 PATH=$ROOT/.venv/bin:$PATH
 FAILED=()
@@ -17,7 +17,7 @@ main() {
     check "format" ruff format --check .
     check "types" mypy .
     check "architecture" pytest -q -p no:cacheprovider tests/test_architecture.py
-    check_if_here shellcheck --external-sources scripts/*.sh nginx/*.sh postgres/*.sh tests/stack/clients/*.sh .ci/run
+    check_if_here shellcheck --external-sources scripts/*.sh scripts/*/*.sh nginx/*.sh postgres/*.sh tests/stack/{clients,inside}/*.sh .ci/run
     check_if_here hadolint Dockerfile
     check_if_here actionlint
     trouble=$(engine_trouble)
@@ -49,14 +49,11 @@ check_if_here() {
     fi
 }
 
-# With settings of their own, so that they need no .env and find no stack.
+# With settings and a name of their own, so that they need no .env, find no stack, and leave its images alone.
 check_stack() {
-    local folder
-    folder=$(mktemp -d)
-    # shellcheck disable=SC2064  # the folder as it is now
-    trap "rm -rf '$folder'" EXIT
-    ENV_FILE=$folder/.env
-    export ENV_FILE
+    FOLDER=$(mktemp -d)
+    export ENV_FILE=$FOLDER/.env COMPOSE_PROJECT_NAME=uploadstack-check-$$
+    trap 'docker image rm "$(image_called edge)" >/dev/null 2>&1 || true; rm -rf "$FOLDER"' EXIT
     "$HERE/env.sh" 2>/dev/null
     check "compose config" compose_config
     "$HERE/images.sh"
@@ -79,7 +76,7 @@ edge_with() {
         given+=(--env "$name=$(setting "$name")")
     done
     docker run --rm --network none --read-only --cap-drop ALL --tmpfs /tmp --tmpfs /var/spool/nginx:uid=10002 \
-        --tmpfs /srv/certificates:uid=10002 --env "TLS=$tls" "${given[@]}" "uploadstack-edge:$(setting IMAGE_TAG)" "$@"
+        --tmpfs /srv/certificates:uid=10002 --env "TLS=$tls" --env MEDIA_URL=/media/ "${given[@]}" "$(image_called edge)" "$@"
 }
 
 # What is valid and a hole all the same, in the configuration as it is rendered.
@@ -118,4 +115,4 @@ verdict() {
     fi
 }
 
-main
+[[ ${BASH_SOURCE[0]} != "$0" ]] || main

@@ -1,6 +1,11 @@
 #!/usr/bin/env bash
-# All tests: on this machine's Python, again in the image (its Python, its Django, read-only, no rights), and on a
-# running stack. Arguments go to pytest: scripts/test.sh -k chunked
+# All tests: on this machine's Python, again in the image (its Python, its Django, read-only, no rights), and on running
+# stacks. Arguments go to pytest: scripts/test.sh -k chunked
+#
+#   scripts/test.sh --quick    what one runs after each change: no containers, and nothing that takes long by its nature
+#
+# Most parts wait most of the time, so they run in lanes side by side, the parts of a lane one after another. The stack
+# with the browser comes last, beside one that leaves the processors to it. What a part said is printed when it is over, in one piece.
 #
 # Without an engine it runs what needs none, and ends by saying what it did not run.
 set -euo pipefail
@@ -8,99 +13,229 @@ set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 HERE=$ROOT/scripts
 PYTEST=$ROOT/.venv/bin/pytest
-FAILED=()
-BESIDE=''
+LANES=()
 
 main() {
     local trouble
     cd "$ROOT"
     OUTPUT=$(mktemp -d)
-    trap '[[ -z $BESIDE ]] || kill "$BESIDE"; rm -rf "$OUTPUT"' EXIT
+    trap end EXIT
     "$HERE/venv.sh" dev
+    if [[ ${1:-} == --quick ]]; then
+        quick "${@:2}"
+        return
+    fi
     trouble=$(engine_trouble)
     if [[ -z $trouble ]]; then
-        "$HERE/images.sh"
-        build_test_image
-        beside "in the image" in_image pytest -p no:cacheprovider tests/server tests/app tests/frameworks "$@"
+        build_images_once
+        side_by_side of_the_server of_the_application operated in_production -- "$@"
+        side_by_side with_a_browser without_one -- "$@"
+    else
+        side_by_side server application the_rest -- "$@"
     fi
-    part "on this machine" "$PYTEST" tests --ignore=tests/stack "$@"
-    if [[ -z $trouble ]]; then
-        ended "in the image"
-        # One stack at a time.
-        part "on a running stack" "$PYTEST" tests/stack --ignore-glob='tests/stack/*/*' "$@"
-        part "on a stack that is operated" "$PYTEST" tests/stack/operation "$@"
-        part "on a stack with little room" "$PYTEST" tests/stack/cramped "$@"
-        part "on a stack as in production" "$PYTEST" tests/stack/production "$@"
-    fi
-    total
+    summary
     if [[ -n $trouble ]]; then
         echo "NOT RUN: the tests in the image, and tests/stack (nginx, web, gunicorn, browser). $trouble"
     fi
-    ((${#FAILED[@]} == 0)) || exit 1
+    is_all_well
 }
 
-# Runs one part and goes on to the next whatever becomes of it.
+quick() {
+    side_by_side processes_of_the_server other_than_that application -- -m 'not slow' "$@"
+    summary
+    echo "NOT RUN: tests marked slow, the tests in the image, and tests/stack (nginx, web, gunicorn, browser): make test"
+    is_all_well
+}
+
+# --- lanes ----------------------------------------------------------------------------------------------------
+
+# These wait for workers to start, end and drain.
+WAITING=(tests/server/process tests/server/telemetry tests/server/test_overload.py)
+
+processes_of_the_server() { part "server: processes" "$PYTEST" "${WAITING[@]}" "$@"; }
+
+other_than_that() {
+    part "server: all else" "$PYTEST" tests/server "${WAITING[@]/#/--ignore=}" "$@"
+    the_rest "$@"
+}
+
+server() { part "server" "$PYTEST" tests/server "$@"; }
+application() { part "application" "$PYTEST" tests/app "$@"; }
+the_rest() { part "the rest" "$PYTEST" tests --ignore=tests/server --ignore=tests/app --ignore=tests/stack "$@"; }
+
+of_the_server() {
+    server "$@"
+    part "server, in the image" in_image pytest -p no:cacheprovider tests/server tests/frameworks "$@"
+}
+
+of_the_application() {
+    application "$@"
+    the_rest "$@"
+    part "application, in the image" in_image pytest -p no:cacheprovider tests/uploadstack tests/app "$@"
+}
+
+operated() { part "stack that is operated" "$PYTEST" tests/stack/operation "$@"; }
+
+in_production() {
+    part "stack as in production" "$PYTEST" tests/stack/production "$@"
+    part "stack with little room" "$PYTEST" tests/stack/cramped "$@"
+    part "stack with another project" "$PYTEST" tests/stack/adopted "$@"
+}
+
+# These wait for limits to be reached, and start no browser.
+BROWSERLESS=("$ROOT"/tests/stack/test_1[346789]_*.py)
+
+with_a_browser() {
+    part "stack with a browser" "$PYTEST" tests/stack --ignore-glob='tests/stack/*/*' "${BROWSERLESS[@]/#/--ignore=}" "$@"
+}
+
+without_one() { part "stack without a browser" "$PYTEST" "${BROWSERLESS[@]}" "$@"; }
+
+# Runs lanes until all of them are over: side_by_side LANE... -- ARGUMENTS-OF-PYTEST
+side_by_side() {
+    local lanes=()
+    LANES=()
+    while [[ $1 != -- ]]; do
+        lanes+=("$1")
+        shift
+    done
+    shift
+    set -m  # a process group for each, so that it can be interrupted with all that it has started
+    for lane in "${lanes[@]}"; do
+        { trap 'exit 130' INT; "$lane" "$@"; } &
+        LANES+=("$!")
+    done
+    set +m
+    while kill -0 "${LANES[@]}" 2>/dev/null; do
+        sleep 1
+        show_what_is_over
+        show_progress
+    done
+    show_what_is_over
+    LANES=()
+}
+
+# Runs one part, whatever becomes of it: what it says, its status and its seconds are files of OUTPUT.
 part() {
-    local name=$1 status=0
+    local name=$1 status=0 began=$SECONDS
     shift
-    say "tests $name"
-    "$@" 2>&1 | tee "$OUTPUT/$name" || status=${PIPESTATUS[0]}
-    judge "$name" "$status"
+    "$@" >"$OUTPUT/$name.log" 2>&1 </dev/null || status=$?
+    printf '%s %s\n' "$status" "$((SECONDS - began))" >"$OUTPUT/$name.part"
+    mv "$OUTPUT/$name.part" "$OUTPUT/$name.over"
 }
 
-# Starts a part beside the next one, because both wait a lot. What it says comes when it is `ended`, in one piece.
-beside() {
-    local name=$1
-    shift
-    "$@" >"$OUTPUT/$name" 2>&1 &
-    BESIDE=$!
+# --- what is shown --------------------------------------------------------------------------------------------
+
+show_what_is_over() {
+    local over name
+    for over in "$OUTPUT"/*.over; do
+        [[ -f $over && ! -f ${over%.over}.shown ]] || continue
+        : >"${over%.over}.shown"
+        name=$(basename "$over" .over)
+        say "tests $name"
+        cat "${over%.over}.log"
+    done
 }
 
-ended() {
-    local name=$1 status=0
-    say "tests $name, which ran beside those"
-    wait "$BESIDE" || status=$?
-    BESIDE=''
-    cat "$OUTPUT/$name"
-    judge "$name" "$status"
+# A line each half minute: how far pytest says it is.
+show_progress() {
+    local log line=''
+    ((SECONDS % 30 == 0)) || return 0
+    for log in "$OUTPUT"/*.log; do
+        [[ ! -f $log || -f ${log%.log}.over ]] || line+="  $(basename "$log" .log): $(percent_of "$log")"
+    done
+    [[ -z $line ]] || printf '    %d:%02d %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$line" >&2
+}
+
+percent_of() { { grep -oE '\[ *[0-9]+%\]$' "$1" || echo "[0%]"; } | tail -n 1 | tr -d '[] '; }
+
+summary() {
+    local over name status seconds
+    printf '\n'
+    for over in "$OUTPUT"/*.over; do
+        name=$(basename "$over" .over)
+        read -r status seconds <"$over"
+        printf '  %-7s %-32s %5d s   %s\n' "$(is_well "$status" && echo ok || echo FAILED)" "$name" "$seconds" \
+            "$(closing_line "$OUTPUT/$name.log")"
+    done
+    total
+}
+
+# pytest's last: "=== 12 passed, 1 skipped in 3.21s ===", or with -q the same without the frame.
+closing_line() { grep -E '^(=+ )?[0-9]+ [a-z]+.* in [0-9.]+s' "$1" | tail -n 1 | sed -e 's/=//g' -e 's/ in .*//' -e 's/^ *//'; }
+
+total() {
+    local word
+    for word in passed failed error skipped; do
+        declare "$word=$(cat "$OUTPUT"/*.log | grep -E '^(=+ )?[0-9]+ [a-z]+.* in [0-9.]+s' | grep -oE "[0-9]+ $word" | awk '{ n += $1 } END { print n + 0 }')"
+    done
+    # shellcheck disable=SC2154  # declared in the loop
+    echo "total: $passed passed, $((failed + error)) failed, $skipped skipped, in $((SECONDS / 60)) min $((SECONDS % 60)) s"
+}
+
+is_all_well() {
+    local over status
+    for over in "$OUTPUT"/*.over; do
+        read -r status _ <"$over"
+        is_well "$status" || return 1
+    done
 }
 
 # 5: with these arguments it has no test.
-judge() { (($2 == 0 || $2 == 5)) || FAILED+=("$1"); }
+is_well() { (($1 == 0 || $1 == 5)); }
+
+# --- images ---------------------------------------------------------------------------------------------------
+
+# Here, and not by each stack: of two builds of the same sources at once the classic builder makes two images, and the
+# next build finds the other one's, so that a deploy of nothing new would replace containers. A second build of the same
+# finds all of it made, and a stack of any name gets the same images.
+build_images_once() {
+    COMPOSE_PROFILES=$ALL_PROFILES "$HERE/images.sh"
+    TEST_IMAGE=$(image_called test)
+    say "building the images (the first time takes some minutes)"
+    (build_test_image && build_stack_images) >"$OUTPUT/build" 2>&1 || {
+        tail -n 40 "$OUTPUT/build" >&2
+        die "the images could not be built"
+    }
+}
 
 build_test_image() {
-    local builder=(docker build --target test --tag "$(test_image)" --build-arg PYTHON_IMAGE --build-arg NGINX_IMAGE .)
     PYTHON_IMAGE=$(setting PYTHON_IMAGE)
     NGINX_IMAGE=$(setting NGINX_IMAGE)
     export PYTHON_IMAGE NGINX_IMAGE
     load_images
     choose_builder
-    say "building $(test_image) (the first time takes some minutes)"
-    "${builder[@]}" >"$OUTPUT/build.log" 2>&1 || {
-        tail -n 40 "$OUTPUT/build.log" >&2
-        die "the test image could not be built"
-    }
+    docker build --target test --tag "$TEST_IMAGE" --build-arg PYTHON_IMAGE --build-arg NGINX_IMAGE .
 }
 
-test_image() { echo "uploadstack-test:$(setting IMAGE_TAG)"; }
+STACK_IMAGES=uploadstack-tests-$$
+
+build_stack_images() {
+    "$HERE/env.sh" --output "$OUTPUT/env" COMPOSE_PROJECT_NAME="$STACK_IMAGES"
+    ENV_FILE=$OUTPUT/env "$HERE/compose.sh" build
+}
+
+# Their names alone: what the next build takes from them stays.
+forget_stack_images() {
+    docker image ls --filter "reference=$STACK_IMAGES-*" --format '{{.Repository}}:{{.Tag}}' |
+        xargs -r docker image rm --force --no-prune >/dev/null
+}
 
 # As compose.yaml runs the application, and with no network but loopback.
 in_image() {
     docker run --rm --init --read-only --tmpfs /tmp:size=512m,mode=1777 --tmpfs /tests/.hypothesis:mode=1777 --network none \
-        --cap-drop ALL --security-opt no-new-privileges --user 10001:10001 "$(test_image)" "$@"
+        --cap-drop ALL --security-opt no-new-privileges --user 10001:10001 "$TEST_IMAGE" "$@"
 }
 
-# The sums of pytest's closing lines: "=== 12 passed, 1 skipped in 3.21s ===", or with -q the same without the frame.
-total() {
-    local word
-    if ((${#FAILED[@]} > 0)); then
-        printf 'FAILED: the tests %s\n' "${FAILED[@]}"
-    fi
-    for word in passed failed error skipped; do
-        declare "$word=$(cat "$OUTPUT"/* | grep -E '^(=+ )?[0-9]+ [a-z]+.* in [0-9.]+s' | grep -oE "[0-9]+ $word" | awk '{ n += $1 } END { print n + 0 }')"
+# Interrupted: pytest ends its stack first.
+end() {
+    local lane
+    for lane in "${LANES[@]+"${LANES[@]}"}"; do
+        kill -INT -- "-$lane" 2>/dev/null || true
     done
-    # shellcheck disable=SC2154  # declared in the loop
-    echo "total: $passed passed, $((failed + error)) failed, $skipped skipped"
+    wait
+    [[ ! -f $OUTPUT/env ]] || forget_stack_images
+    rm -rf "$OUTPUT"
 }
 
 main "$@"

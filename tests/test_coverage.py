@@ -15,12 +15,9 @@ ROOT = Path(__file__).resolve().parent.parent
 # What has to be covered -> the tests that have to do it.
 COVERED = {
     "http1/*": "http1",
-    "body": "test_body.py",
-    "environ": "test_environ.py",
-    "filewrapper": "test_filewrapper.py",
-    "gateway": "test_gateway.py",
-    "proxyprotocol": "test_proxyprotocol.py",
-    "receiver": "test_receiver.py",
+    "buffers/spool": "buffers/test_spool.py",
+    "wsgi/*": "wsgi",
+    "serving/receiver": "serving/test_receiver.py",
 }
 
 
@@ -43,6 +40,7 @@ def run(command: list[str], environment: dict[str, str]) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1200)  # seconds: many tests in one
 def test_every_branch_of_what_decides_about_bytes(tmp_path: Path) -> None:
     code, report = measured(tmp_path)

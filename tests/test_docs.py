@@ -3,18 +3,22 @@
 Should one fail: it shows the table as it has to be, and `python tests/test_docs.py` writes it.
 """
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from wsgiserver.binds import options_in_text
 from wsgiserver.errors import REFUSALS, Refusal
-from wsgiserver.metrics import COUNTS, SUMS, application
-from wsgiserver.receiver import Limits, Receiver, Stage
-from wsgiserver.scoreboard import Scoreboard
+from wsgiserver.serving.receiver import Limits, Receiver, Stage
 from wsgiserver.settings import declared
+from wsgiserver.telemetry.admin import application
+from wsgiserver.telemetry.metrics import COUNTS, SUMS
+from wsgiserver.telemetry.scoreboard import Scoreboard
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVER = ROOT / "docs" / "wsgiserver.md"
@@ -61,7 +65,16 @@ def metrics_table() -> str:
     return "\n".join(rows)
 
 
-TABLES = {"settings": settings_table, "refusals": refusals_table, "metrics": metrics_table}
+def options_table() -> str:
+    rows = ["| option | default | meaning |", "|---|---|---|"]
+    rows += [
+        f"| `{name}` | {option.metadata['shown']} | {option.metadata['meaning']} |"
+        for name, option in options_in_text().items()
+    ]
+    return "\n".join(rows)
+
+
+TABLES = {"settings": settings_table, "options": options_table, "refusals": refusals_table, "metrics": metrics_table}
 
 
 def put(text: str, name: str) -> str:
@@ -108,6 +121,24 @@ def test_paths_and_tests_that_are_named_exist(page: str) -> None:
     for path, test in PATHS.findall((ROOT / page).read_text()):
         assert (ROOT / path).exists(), path
         assert not test or f"def {test}(" in (ROOT / path).read_text(), f"{path}::{test}"
+
+
+def bounds() -> list[tuple[str, str, str]]:
+    """Return the bounds of caches, as the ADR has them: module, name and value."""
+    page = (ROOT / "docs" / "adr" / "0007-what-is-cached.md").read_text()
+    return re.findall(r"\| `(wsgiserver/\S+\.py)` \| `(\w+)` = (\d+) \|", page)
+
+
+def test_every_cache_has_the_bound_that_its_adr_says() -> None:
+    sources = [(path.relative_to(ROOT).as_posix(), path.read_text()) for path in (ROOT / "wsgiserver").rglob("*.py")]
+    named = r"(?m)^(MAX_(?:CACHED|SEEN|SLOW)_\w+|MAX_PENDING_RECORDS): Final = (\d+)"
+    assert sorted(bounds()) == sorted((path, *found) for path, text in sources for found in re.findall(named, text))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "adr").glob("*.md"), key=str), ids=lambda path: path.stem)
+def test_modules_that_decisions_name_exist(path: Path) -> None:
+    for named, _ in PATHS.findall(path.read_text()):
+        assert (ROOT / named).exists(), named
 
 
 def test_code_for_uploading_is_that_of_the_programs_that_are_tested() -> None:
@@ -169,3 +200,14 @@ if __name__ == "__main__":
     for table in TABLES:
         page = put(page, table)
     SERVER.write_text(page)
+
+
+def test_the_program_in_the_server_s_documentation_runs(tmp_path: Path) -> None:
+    (text,) = re.findall(r"(?s)```python\n(.*?)```", (ROOT / "docs" / "wsgiserver.md").read_text())
+    program = tmp_path / "program.py"
+    program.write_text(text)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, program], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "b'hello\\n'\n", "")

@@ -3,13 +3,22 @@
 And what scripts tell only once, or make for one alone. No engine needed.
 """
 
+import io
 import os
 import re
+import shlex
+import shutil
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from scripts.ops import database, fit, lock, python
+from scripts.ops import settings as settings_
+from scripts.ops.console import Failure
+from scripts.ops.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / "scripts"
@@ -22,22 +31,69 @@ def environment(env_file: Path, **more: str) -> dict[str, str]:
 
 
 def bash(script: str, env: dict[str, str]) -> "subprocess.CompletedProcess[str]":
-    program = f'source "{SCRIPTS}/lib.sh"; source "{SCRIPTS}/fit.sh"; {script}'
+    program = f'source "{SCRIPTS}/lib.sh"; {script}'
     return subprocess.run(
         ["bash", "-euo", "pipefail", "-c", program], env=env, capture_output=True, text=True, check=False
     )
 
 
-def complaints(folder: Path, lines: str) -> list[str]:
+def with_lines(folder: Path, lines: str, **more: str) -> Settings:
+    """Settings as they are with these lines in .env, a blank between two."""
     env_file = folder / "env"
     env_file.write_text(lines.replace(" ", "\n") + "\n")
-    done = bash("unfit", environment(env_file, **NOWHERE))
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout.splitlines()
+    return settings_.read(ROOT, environment(env_file, **more))
+
+
+@pytest.fixture(autouse=True)
+def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which knows how many CPUs there are."""
+    monkeypatch.setenv("DOCKER_HOST", NOWHERE["DOCKER_HOST"])
+
+
+def complaints(folder: Path, lines: str) -> list[tuple[str, str]]:
+    return list(fit.problems(with_lines(folder, lines)))
+
+
+# --- where settings come from -----------------------------------------------------------------------------------------
+
+# What the environment sets, and the name of a setting -> its value. In the file are the lines below.
+LINES = 'HTTP_PORT=1001\nUPLOAD_MAX=\nDEMO_PASSWORD="it\'s"'
+KNOWN = {
+    ("", "HTTP_PORT"): "1001",
+    ("", "UPLOAD_MAX"): "100m",  # the example's: nothing counts as the default
+    ("HTTP_PORT=9", "HTTP_PORT"): "9",
+    ("HTTP_PORT=", "HTTP_PORT"): "8080",
+    ("", "DEMO_PASSWORD"): "it's",
+    ("", "NO_SUCH"): "",
+}
+
+
+@pytest.mark.parametrize(("given", "name"), KNOWN)
+def test_a_setting_is_that_of_the_environment_or_the_file_or_the_example(tmp_path: Path, given: str, name: str) -> None:
+    """To Python and to bash alike."""
+    more = dict([given.split("=")]) if given else {}
+    settings = with_lines(tmp_path, LINES, **more)
+    assert settings[name] == KNOWN[given, name]
+    done = bash(f"setting {name}", settings.environment)
+    assert (done.stdout, done.stderr) == (f"{KNOWN[given, name]}\n", "")
+
+
+def test_a_file_that_is_not_there_sets_nothing(tmp_path: Path) -> None:
+    settings = settings_.read(ROOT, environment(tmp_path / "none"))
+    assert (settings["HTTP_PORT"], settings.in_file("HTTP_PORT"), settings.has_file) == ("8080", "", False)
+    (tmp_path / "none").write_text("HTTP_PORT=1003\n")
+    assert settings.reread()["HTTP_PORT"] == "1003"
+
+
+def test_to_ask_for_a_setting_takes_no_process(tmp_path: Path) -> None:
+    (tmp_path / "env").write_text("HTTP_PORT=1001\n")
+    done = bash("PATH=/nowhere; setting HTTP_PORT; setting UPLOAD_MAX", environment(tmp_path / "env"))
+    assert (done.stdout, done.stderr) == ("1001\n100m\n", "")
 
 
 MANAGED = "DATABASE_URL=postgres://x:y@db.example.com/uploads"
 OWN = "DATABASE_URL=postgres://uploads:x@db:5432/uploads"
+PASSWORD = "DATABASE_URL=postgres://uploads:${POSTGRES_PASSWORD}@db:5432/uploads"
 FIT = [
     "",
     "WEB_WORKERS=8 WEB_THREADS=16 WEB_MEMORY=1230m",
@@ -53,6 +109,10 @@ FIT = [
     "BIND_ADDRESS=192.0.2.1 HTTP_PORT=8081",  # gunicorn's is on loopback
     "COMPOSE_PROFILES=postgres,demo",
     f"COMPOSE_PROFILES=postgres {OWN}",
+    f"COMPOSE_PROFILES=postgres POSTGRES_PASSWORD=5ecre7 {PASSWORD}",
+    "COMPOSE_PROFILES=postgres POSTGRES_PASSWORD=a%42/# DATABASE_URL=postgres://uploads:a%2542%2F%23@db/uploads",
+    "COMPOSE_PROFILES=postgres POSTGRES_PASSWORD=y DATABASE_URL=postgres://others:x@db/others",
+    f"POSTGRES_PASSWORD=y {MANAGED}",
     MANAGED,
     "HEALTH_INTERVAL=2m",
     "SWEEP_AGE=5",
@@ -91,12 +151,42 @@ UNFIT = {
     "SWEEP_AGE=0": ["SWEEP_AGE=0"],
     "SWEEP_INTERVAL=soon": ["SWEEP_INTERVAL=soon"],
     "UPLOAD_MAX=100mb": ["UPLOAD_MAX=100mb"],
-    "WEB_SPOOL=nginx-spool": ["NGINX_SPOOL", "WEB_SPOOL"],
+    "WEB_SPOOL=nginx-spool": ["WEB_SPOOL=nginx-spool"],
+    "WEB_SPOOL=/tmp NGINX_SPOOL=/tmp": ["NGINX_SPOOL", "WEB_SPOOL"],
     "GALLERY_PUBLIC=maybe": ["GALLERY_PUBLIC=maybe"],
+    "DATABASE_URL=postgres://u:a/b@db.example.com/uploads": ["DATABASE_URL", "is not "],
+    "DATABASE_URL=postgres://u:a#b@db.example.com/uploads": ["DATABASE_URL", "is not "],
+    "DATABASE_URL=postgres://u:a?b@db.example.com/uploads": ["DATABASE_URL", "is not "],
+    "DATABASE_URL=postgres://u:a[b@db.example.com/uploads": ["DATABASE_URL", "is not "],
+    "DATABASE_URL=postgres://u:100%@db.example.com/uploads": ["DATABASE_URL", "is not "],
+    "DATABASE_URL=uploads.sqlite3": ["DATABASE_URL", "is not "],
+    # What stands in an address is decoded: %42 is B. (x is not y; the role of another is its own.)
+    f"COMPOSE_PROFILES=postgres POSTGRES_PASSWORD=a%42 {PASSWORD}": [
+        "DATABASE_URL and POSTGRES_PASSWORD",
+        "two passwords",
+    ],
+    f"COMPOSE_PROFILES=postgres POSTGRES_PASSWORD=y {OWN}": ["DATABASE_URL and POSTGRES_PASSWORD", "two passwords"],
+    'UPLOAD_MAX="50m': ["line 1", "UPLOAD_MAX", "no closing quote"],
+    "TLS=on\0": ["NUL byte"],
     "TLS=yes": ["TLS=yes"],
     "ANONYMOUS_UPLOADS=maybe": ["ANONYMOUS_UPLOADS=maybe"],
     "LOGIN_RATE=none": ["LOGIN_RATE=none"],
 }
+
+
+# Of other machines; and what a password may have that is written as an address wants it.
+DATABASES = [
+    "sqlite:////srv/data/db.sqlite3",
+    "postgres://u:a%2Fb%23c@db.example.com:5432/uploads?sslmode=require",
+    "postgresql://u:a:b@[::1]/uploads",
+    "postgres:///uploads?host=%2Frun%2Fpostgresql",
+    "mysql://u:x@db.example.com/uploads",
+]
+
+
+@pytest.mark.parametrize("address", DATABASES)
+def test_addresses_of_databases_that_fit(tmp_path: Path, address: str) -> None:
+    assert complaints(tmp_path, f"DATABASE_URL={address}") == []
 
 
 @pytest.mark.parametrize("lines", FIT)
@@ -108,35 +198,42 @@ def test_settings_that_fit(tmp_path: Path, lines: str) -> None:
 def test_settings_that_do_not_fit_are_refused_by_name_with_a_remedy(tmp_path: Path, lines: str) -> None:
     said = complaints(tmp_path, lines)
     assert said
-    complaint, remedy = said[0].split("\t")
+    complaint, remedy = said[0]
     assert [name for name in UNFIT[lines] if name not in complaint] == []
     assert remedy
+
+
+def test_two_passwords_are_told_without_either(tmp_path: Path) -> None:
+    (said,) = complaints(
+        tmp_path, "COMPOSE_PROFILES=postgres POSTGRES_PASSWORD=5ecre7 DATABASE_URL=postgres://uploads:s3cret@db/uploads"
+    )
+    assert [secret for secret in ("5ecre7", "s3cret") if secret in str(said)] == []
 
 
 @pytest.mark.parametrize("lines", ["WEB_WORKERS=8", "TOTAL_CONNECTIONS=2000", "NGINX_WORKERS=28"])
 def test_what_the_remedy_says_fits(tmp_path: Path, lines: str) -> None:
     (said,) = complaints(tmp_path, lines)
-    setting = re.search(r"set (\w+=\w+) at least", said)
+    setting = re.search(r"set (\w+=\w+) at least", said[1])
     assert setting, said
     assert complaints(tmp_path, f"{lines} {setting[1]}") == []
 
 
-@pytest.mark.parametrize("script", ["up.sh", "deploy.sh"])
-def test_whatever_starts_the_stack_refuses_what_does_not_fit_before_it_takes_ports(script: str) -> None:
-    text = (SCRIPTS / script).read_text()
-    assert text.index("    refuse_unfit\n") < text.index("    refuse_taken_ports\n") < text.index('"$HERE/images.sh"')
+@pytest.mark.parametrize("command", ["up", "deploy"])
+def test_whatever_starts_the_stack_refuses_what_does_not_fit_before_it_takes_ports(command: str) -> None:
+    text = (SCRIPTS / "ops" / f"{command}.py").read_text()
+    assert text.index(" fit.refuse(") < text.index(" ports.refuse_taken(") < text.index(" images.provide(")
 
 
 def test_doctor_says_what_make_up_would_refuse(tmp_path: Path) -> None:
     env_file = tmp_path / "env"
     env_file.write_text("NGINX_WORKERS=100\nGUNICORN_PORT=8080\n")
     env = environment(env_file, **NOWHERE)
-    refused = bash("refuse_unfit", env)
-    assert (refused.returncode, "nothing was touched" in refused.stderr) == (1, True)
+    with pytest.raises(Failure, match="nothing was touched"):
+        fit.refuse(settings_.read(ROOT, env))
     said = subprocess.run([SCRIPTS / "doctor.sh"], env=env, capture_output=True, text=True, check=False)
     assert said.returncode == 1
     for complaint in complaints(tmp_path, "NGINX_WORKERS=100 GUNICORN_PORT=8080"):
-        assert f"PROBLEM  {complaint.partition(chr(9))[0]}\n" in said.stdout
+        assert f"PROBLEM  {complaint[0]}\n" in said.stdout
 
 
 # --- what only the first run tells, and files that are not for all ----------------------------------------------------
@@ -148,7 +245,9 @@ def test_passwords_are_told_by_the_first_run_only(tmp_path: Path, what: str) -> 
     env_file.write_text("DEMO_PASSWORD=5ecre7\nGRAFANA_PASSWORD=m0n170r\nCOMPOSE_PROFILES=monitoring\n")
     env = environment(env_file, GRAFANA_IMAGE="one/that:is-not-asked-for")
     told = [
-        subprocess.run([SCRIPTS / "story.sh", what, *more], env=env, capture_output=True, text=True, check=True).stdout
+        subprocess.run(
+            [SCRIPTS / "welcome.sh", what, *more], env=env, capture_output=True, text=True, check=True
+        ).stdout
         for more in (["first"], [])
     ]
     secrets = {"stack": ["5ecre7", "m0n170r"], "dev": ["5ecre7"]}[what]
@@ -160,12 +259,189 @@ def test_passwords_are_told_by_the_first_run_only(tmp_path: Path, what: str) -> 
 @pytest.mark.parametrize("before", [None, 0o666])
 def test_only_its_owner_may_write_to_the_lock_of_a_stack(tmp_path: Path, before: int | None) -> None:
     """Also one that an earlier version left for all to write to."""
-    lock = tmp_path / "var" / "one.lock"
+    file = tmp_path / "var" / "one.lock"
     if before is not None:
-        lock.parent.mkdir()
-        lock.touch()
-        lock.chmod(before)
-    (tmp_path / "env").write_text("COMPOSE_PROJECT_NAME=one\n")
-    done = bash(f"ROOT='{tmp_path}'; ENV_FILE='{tmp_path}/env'; hold_lock 0", environment(tmp_path / "env"))
-    assert done.returncode == 0, done.stderr
-    assert stat.S_IMODE(lock.stat().st_mode) & 0o022 == 0
+        file.parent.mkdir()
+        file.touch()
+        file.chmod(before)
+    settings = with_lines(tmp_path, "COMPOSE_PROJECT_NAME=one")
+    settings.root = tmp_path
+    lock.prepare(settings)
+    assert stat.S_IMODE(file.stat().st_mode) & 0o022 == 0
+
+
+# ALLOWED_HOSTS (and others) -> the address that is printed, and whether it is said that it leads nowhere yet.
+ADDRESSES = {
+    "": ("http://127.0.0.1:8080/", False),
+    "ALLOWED_HOSTS=*": ("http://127.0.0.1:8080/", False),
+    "ALLOWED_HOSTS=example.org,localhost": ("http://localhost:8080/", False),
+    "ALLOWED_HOSTS=.localhost": ("http://localhost:8080/", False),
+    "ALLOWED_HOSTS=.example.org": ("http://example.org:8080/", True),
+    "ALLOWED_HOSTS=photos.example.org,www.example.org": ("http://photos.example.org:8080/", True),
+    "ALLOWED_HOSTS=127.0.0.12": ("http://127.0.0.12:8080/", True),
+    "ALLOWED_HOSTS=example.org BIND_ADDRESS=0.0.0.0 HTTP_PORT=80": ("http://example.org/", True),
+    "ALLOWED_HOSTS=localhost,192.0.2.1 BIND_ADDRESS=192.0.2.1": ("http://192.0.2.1:8080/", False),
+    "ALLOWED_HOSTS=localhost BIND_ADDRESS=192.0.2.1": ("http://localhost:8080/", True),
+    "BIND_ADDRESS=::": ("http://[::1]:8080/", False),
+    "ALLOWED_HOSTS=example.org TLS=on": ("https://example.org:8443/", True),
+}
+
+
+@pytest.mark.parametrize("lines", ADDRESSES)
+def test_the_address_that_is_printed_is_one_that_the_site_answers(tmp_path: Path, lines: str) -> None:
+    address, is_elsewhere = ADDRESSES[lines]
+    env_file = tmp_path / "env"
+    env_file.write_text(lines.replace(" ", "\n") + "\n")
+    env = environment(env_file)
+    told = subprocess.run([SCRIPTS / "welcome.sh"], env=env, capture_output=True, text=True, check=True).stdout
+    assert f"  Gallery    {address} " in told
+    assert f'" {address}api/photos/sample.jpg' in told
+    assert ("ALLOWED_HOSTS has no name of this machine" in told) is is_elsewhere
+    assert ("--resolve" in told) is is_elsewhere
+
+
+# --- another database -------------------------------------------------------------------------------------------------
+
+SQLITE = "sqlite:////srv/data/db.sqlite3"
+# DATABASE_URL until now and from now on -> what is said of it, if it is another database.
+CHANGES = {
+    (SQLITE, f"{SQLITE}?timeout=20"): None,
+    ("postgres://uploads:old@db:5432/uploads", "postgresql://uploads:new/x@db/uploads?sslmode=disable"): None,
+    (SQLITE, "postgres://uploads:s3cret@db:5432/uploads"): "postgres://db/uploads",
+    ("postgres://a:s3cret@one/uploads", "postgres://a:s3cret@two/uploads"): "postgres://two/uploads",
+    (SQLITE, "sqlite:////srv/data/other.sqlite3"): "sqlite:////srv/data/other.sqlite3",
+}
+# There are photos, and no containers.
+PHOTOS = "#!/bin/sh\n[ $1 = volume ] || exit 0\n"
+
+
+@pytest.mark.parametrize(("before", "now"), CHANGES)
+@pytest.mark.parametrize("yes", ["", "1"])
+def test_another_database_is_said_and_refused_unless_it_is_meant(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    before: str,
+    now: str,
+    yes: str,
+) -> None:
+    engine = tmp_path / "docker"
+    engine.write_text(PHOTOS)
+    engine.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    settings = with_lines(tmp_path, "COMPOSE_PROJECT_NAME=one", YES=yes)
+    settings.root = tmp_path
+    settings.environment["DATABASE_URL"] = before
+    database.remember(settings)
+    settings.environment["DATABASE_URL"] = now
+    said = CHANGES[before, now]
+    refused = ""
+    try:
+        database.refuse_another(settings)
+    except Failure as failure:
+        refused = str(failure)
+    told = capsys.readouterr().err
+    assert bool(refused) is (said is not None and yes != "1")
+    assert ("names another database" in told) is (said is not None)
+    assert (f"from now on  {said}\n" in told) is (said is not None)
+    assert "s3cret" not in told + refused + (tmp_path / "var" / "one.database").read_text()
+    assert ("YES=1" in refused) is bool(refused)
+
+
+@pytest.mark.parametrize("command", ["up", "deploy"])
+def test_whatever_starts_the_stack_looks_whose_database_it_is_before_it_builds(command: str) -> None:
+    text = (SCRIPTS / "ops" / f"{command}.py").read_text()
+    assert text.index(" fit.refuse(") < text.index(" database.refuse_another(") < text.index(" building.build(")
+    assert text.index("building.build(") < text.index(" database.remember(")
+
+
+# --- another copy's stack ---------------------------------------------------------------------------------------------
+
+# Answers as an engine does that has containers of one project, made in another folder; what else it is asked is noted.
+ANOTHERS = """#!/bin/sh
+case "$*" in
+    version* | compose\\ version*) echo 5.0.0 ;;
+    *working_dir*) echo "$OTHER" ;;
+    ps*) echo "0123 web" ;;
+    *) echo "$*" >> "$0.touched"; exit 1 ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("script", ["down.sh", "token.sh", "shell.sh"])
+def test_what_is_another_copy_s_is_refused_before_anything_is_said_or_done(tmp_path: Path, script: str) -> None:
+    (tmp_path / "env").write_text("COMPOSE_PROJECT_NAME=anothers\nHTTP_PORT=1\n")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "compose.yaml").touch()
+    engine = tmp_path / "docker"
+    engine.write_text(ANOTHERS)
+    engine.chmod(0o755)
+    env = environment(tmp_path / "env", OTHER=str(tmp_path / "other"), COMPOSE="docker compose")
+    env["PATH"] = f"{tmp_path}:{env['PATH']}"
+    done = subprocess.run([SCRIPTS / script], env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: the stack anothers belongs to the folder"), done.stderr
+    assert not (tmp_path / "docker.touched").exists()
+
+
+# --- checks leave a running stack's images alone ----------------------------------------------------------------------
+
+# Notes for which project it is asked to do something, and which images it is asked about.
+NOTING = """#!/bin/sh
+echo "$COMPOSE_PROJECT_NAME $*" >> "$0.asked"
+case "$*" in *version*) echo 5.0.0 ;; esac
+"""
+
+
+def test_checks_build_an_image_of_their_own_and_remove_it(tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(SCRIPTS, copy / "scripts")
+    shutil.copy2(ROOT / ".env.example", copy)
+    engine = tmp_path / "docker"
+    engine.write_text(NOTING)
+    engine.chmod(0o755)
+    env = environment(tmp_path / "none", TMPDIR=str(tmp_path), COMPOSE="docker compose")
+    env["PATH"] = f"{tmp_path}:{env['PATH']}"
+    program = f'source "{copy}/scripts/check.sh"; PATH="{tmp_path}:$PATH"; check_stack'
+    subprocess.run(["bash", "-c", program, "test"], env=env, capture_output=True, check=False, cwd=copy)
+    asked = (tmp_path / "docker.asked").read_text()
+    project = re.search(r"(?m)^(\S+) compose .*build nginx$", asked)
+    assert project, asked
+    assert re.fullmatch(r"uploadstack-check-[0-9]+", project[1])
+    assert "uploadstack-edge" not in asked
+    assert f" image rm {project[1]}-edge:local\n" in asked
+    assert list(tmp_path.glob("tmp.*")) == []
+
+
+# --- blanks in paths --------------------------------------------------------------------------------------------------
+
+
+def test_the_python_that_is_named_may_have_a_blank_in_its_path(tmp_path: Path) -> None:
+    named = tmp_path / "with a blank" / "python"
+    named.parent.mkdir()
+    named.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    named.chmod(0o755)
+    assert python.find({"PYTHON": str(named)}) == str(named)
+
+
+def test_what_doctor_gives_to_paste_is_quoted(tmp_path: Path) -> None:
+    env_file = tmp_path / "with a blank; and more" / "env"
+    env_file.parent.mkdir()
+    env_file.touch(mode=0o644)
+    env_file.chmod(0o644)
+    said = subprocess.run(
+        [SCRIPTS / "doctor.sh"], env=environment(env_file, **NOWHERE), capture_output=True, text=True, check=False
+    ).stdout
+    line = re.search(r"-> (chmod .*)", said)
+    assert line, said
+    assert shlex.split(line[1]) == ["chmod", "600", str(env_file)]
+
+
+def test_a_spool_with_a_blank_in_its_path_is_refused(tmp_path: Path) -> None:
+    """In /etc/fstab it would be two words."""
+    env_file = tmp_path / "env"
+    env_file.write_text("COMPOSE_PROJECT_NAME=one\n")
+    env = environment(env_file, SPOOLS=str(tmp_path / "a blank"), FSTAB=str(tmp_path / "fstab"))
+    done = subprocess.run([SCRIPTS / "spool.sh", "0"], env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, "has a blank" in done.stderr) == (1, True), done.stderr

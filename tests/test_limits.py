@@ -5,7 +5,10 @@ idle connection while nginx sends into it, a proxy that answers 504 just before 
 is still draining. The numbers live in compose.yaml and nginx/; this file knows only their order.
 """
 
+import functools
+import os
 import re
+import subprocess
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -15,9 +18,13 @@ import pytest
 import yaml
 
 from photos import limits
+from scripts.ops import dotenv, fit, rolling
+from scripts.ops.settings import MIB, size
+from uploadstack import database
 from wsgiserver.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
+EXAMPLE = dotenv.read_example((ROOT / ".env.example").read_text())
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
 
 
@@ -53,39 +60,31 @@ def tcp(setting: str) -> float:
 
 def default(variable: str) -> float:
     """What a variable of .env is when nobody sets it."""
-    return float(re.search(rf"(?m)^#{variable}=(\d+)$", (ROOT / ".env.example").read_text())[1])  # type: ignore[index]  # a missing one fails
+    return float(EXAMPLE.defaults[variable])
 
 
 def mebibytes(variable: str) -> float:
-    """The same of a size, which is written in them."""
-    return float(re.search(rf"(?m)^#{variable}=(\d+)m$", (ROOT / ".env.example").read_text())[1])  # type: ignore[index]  # a missing one fails
+    """The same of a size, in them."""
+    return (size(EXAMPLE.defaults[variable]) or 0) / MIB
 
 
-def reckoned(name: str) -> float:
-    """A number that scripts/fit.sh reckons with, in KiB if it is of memory."""
-    found = re.search(rf"(?m)^{name}=(?:\$\(\()?(\d+)(?: \* (\d+)\)\))?$", (ROOT / "scripts/fit.sh").read_text())
-    return int(found[1]) * int(found[2] or 1)  # type: ignore[index]  # a missing one fails
+def names_are_valid() -> float:
+    """Seconds until nginx looks a name up again."""
+    return seconds(re.search(r" valid=(\w+);", (ROOT / "nginx/upstreams.conf.template").read_text())[1])  # type: ignore[index]  # a missing one fails
 
 
-def made(variable: str, of: float) -> float:
-    """What nginx/entrypoint.sh makes of another number: so many times it, and some more."""
-    expression = rf"(?m)^ *{variable}=\$\(\((\d+) \* [A-Z_]+(?: \+ (\d+))?\)\)$"
-    times, more = re.search(expression, (ROOT / "nginx/entrypoint.sh").read_text()).groups()  # type: ignore[union-attr]  # a missing one fails
-    return int(times) * of + int(more or 0)
-
-
-def worker_connections() -> float:
-    return made("WORKER_CONNECTIONS", default("TOTAL_CONNECTIONS"))
+@functools.cache
+def of_entrypoint() -> dict[str, float]:
+    """What nginx/entrypoint.sh makes of the defaults: WORKER_CONNECTIONS and OPEN_FILES."""
+    command = ["sh", str(ROOT / "nginx" / "entrypoint.sh"), "--limits"]
+    environment = {**os.environ, **EXAMPLE.defaults}
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    return {name: float(value) for name, value in (pair.split("=") for pair in said.split())}
 
 
 def lock_timeout() -> float:
     """How long SQLite waits for another writer."""
-    return float(re.search(r'"timeout": (\d+),', (ROOT / "app/config/settings.py").read_text())[1])  # type: ignore[index]  # a missing one fails
-
-
-def upload_seconds() -> float:
-    """From a request's start until its photos are committed."""
-    return float(re.search(r"(?m)^UPLOAD_SECONDS = (\d+)$", (ROOT / "app/config/settings.py").read_text())[1])  # type: ignore[index]  # a missing one fails
+    return float(database.settings("sqlite:////x")["OPTIONS"]["timeout"])
 
 
 def grace(service: str) -> float:
@@ -129,13 +128,24 @@ CHAINS: dict[str, list[tuple[str, Callable[[], float]]]] = {
         ("processor time of one picture", lambda: limits.CPU_MAX),
         ("time of one picture", lambda: limits.WALL_MAX),
         ("that, and waiting for its turn", lambda: limits.WAIT_MAX + limits.WALL_MAX),
-        ("UPLOAD_SECONDS", upload_seconds),
+        ("UPLOAD_SECONDS", lambda: limits.UPLOAD_SECONDS),
         ("web --timeout", lambda: wsgiserver("TIMEOUT")),
         ("nginx proxy_read_timeout", lambda: nginx("proxy_read_timeout", "proxy.conf")),
     ],
     "gunicorn does not give up an upload that is still stored": [
-        ("UPLOAD_SECONDS", upload_seconds),
+        ("UPLOAD_SECONDS", lambda: limits.UPLOAD_SECONDS),
         ("gunicorn --timeout", lambda: gunicorn("timeout")),
+    ],
+    "a deploy goes on when nginx has found the new containers": [
+        ("valid, which is counted from any time in a second", lambda: names_are_valid() + 1),
+        ("LOOKED_UP_AFTER", lambda: rolling.LOOKED_UP_AFTER),
+    ],
+    "a deploy goes on when no request waits any more at an address that nobody has": [
+        (
+            "valid and nginx proxy_connect_timeout",
+            lambda: names_are_valid() + 1 + nginx("proxy_connect_timeout", "proxy.conf"),
+        ),
+        ("FORGOTTEN_AFTER", lambda: rolling.FORGOTTEN_AFTER),
     ],
     "nginx ends by itself before the engine kills it": [
         ("nginx proxy_read_timeout", lambda: nginx("proxy_read_timeout", "proxy.conf")),
@@ -153,16 +163,16 @@ CHAINS |= {
     ],
     "nginx says 429 before it runs out of connections, of which a request takes two": [
         ("TOTAL_CONNECTIONS", lambda: default("TOTAL_CONNECTIONS")),
-        ("half of worker_connections", lambda: worker_connections() / 2),
+        ("half of worker_connections", lambda: of_entrypoint()["WORKER_CONNECTIONS"] / 2),
     ],
     "nginx runs out of connections before it runs out of descriptors, of which an upload takes a third": [
-        ("three for each two of worker_connections", lambda: worker_connections() * 1.5),
-        ("worker_rlimit_nofile", lambda: made("OPEN_FILES", worker_connections())),
+        ("three for each two of worker_connections", lambda: of_entrypoint()["WORKER_CONNECTIONS"] * 1.5),
+        ("worker_rlimit_nofile", lambda: of_entrypoint()["OPEN_FILES"]),
     ],
     "what nginx lets through, its memory can hold": [
         (
-            "TOTAL_CONNECTIONS, as fit.sh reckons",
-            lambda: (default("TOTAL_CONNECTIONS") * reckoned("REQUEST_KIB") + reckoned("NGINX_KIB")) / 1024,
+            "TOTAL_CONNECTIONS, as fit.py reckons",
+            lambda: (default("TOTAL_CONNECTIONS") * fit.REQUEST_KIB + fit.NGINX_KIB) / 1024,
         ),
         ("NGINX_MEMORY", lambda: mebibytes("NGINX_MEMORY")),
     ],
@@ -187,13 +197,13 @@ def test_the_memory_of_a_request_is_reckoned_from_the_buffers_that_nginx_has() -
     count, size = re.search(r"(?m)^large_client_header_buffers (\d+) (\d+)k;$", limits).groups()  # type: ignore[union-attr]  # a missing one fails
     assert not [path for path in (ROOT / "nginx").iterdir() if "proxy_buffer" in path.read_text()]
     answer, rest = 9 * 4, 44  # TLS, the connection, its pools: measured
-    assert reckoned("REQUEST_KIB") == body + int(count) * int(size) + answer + rest
+    assert body + int(count) * int(size) + answer + rest == fit.REQUEST_KIB
 
 
 def test_the_limits_of_processes_are_those_that_compose_sets() -> None:
     services = compose()["services"]
-    assert [services[name]["pids_limit"] for name in ("web", "gunicorn")] == [reckoned("WEB_PIDS")] * 2
-    assert services["nginx"]["pids_limit"] == reckoned("NGINX_PIDS")
+    assert [services[name]["pids_limit"] for name in ("web", "gunicorn")] == [fit.WEB_PIDS] * 2
+    assert services["nginx"]["pids_limit"] == fit.NGINX_PIDS
 
 
 def test_both_servers_get_the_same_workers_threads_and_grace() -> None:

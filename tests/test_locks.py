@@ -1,6 +1,7 @@
-"""The lock that lets one script at a time change a stack (hold_lock of scripts/lib.sh): real processes, no engine."""
+"""The lock that lets one script at a time change a stack (scripts/ops/lock.py): real processes, no engine."""
 
 import os
+import shutil
 import stat
 import subprocess
 import tempfile
@@ -8,14 +9,34 @@ from pathlib import Path
 
 import pytest
 
-LIB = Path(__file__).parents[1] / "scripts" / "lib.sh"
-# Takes the lock in a folder of its own, says so, and holds it until its stdin ends.
-HOLD = 'umask "$3"; source "$1"; ROOT=$2; hold_lock 0; echo held; read -r -t 600 || true'
+ROOT = Path(__file__).parents[1]
+# Takes the lock, says so, and holds it until its stdin ends.
+HOLD = """
+import sys
+from . import lock, settings
+def main(_):
+    lock.hold(settings.here(), 0, "hold.py")
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def copy_to(root: Path) -> None:
+    shutil.copytree(ROOT / "scripts", root / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy2(ROOT / ".env.example", root)
+    (root / "scripts" / "ops" / "hold.py").write_text(HOLD)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    copy_to(tmp_path)
+    return tmp_path
 
 
 def holder(root: Path, umask: str = "0") -> subprocess.Popen[str]:
     return subprocess.Popen(
-        ["bash", "-c", HOLD, "script", str(LIB), str(root), umask],
+        ["bash", "-c", 'umask "$0"; exec "$@"', umask, "scripts/python.sh", "hold"],
+        cwd=root,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -31,28 +52,28 @@ def said(process: subprocess.Popen[str]) -> str:
 
 @pytest.mark.parametrize("umask", ["0", "022", "077"])
 @pytest.mark.parametrize("before", [None, 0o666, 0o644])
-def test_a_lock_is_not_writable_by_all(tmp_path: Path, umask: str, before: int | None) -> None:
+def test_a_lock_is_not_writable_by_all(copy: Path, umask: str, before: int | None) -> None:
     """One of an older version was."""
-    lock = tmp_path / "var" / "tested.lock"
+    lock = copy / "var" / "tested.lock"
     if before is not None:
         lock.parent.mkdir()
         lock.touch()
         lock.chmod(before)
-    with holder(tmp_path, umask) as process:
+    with holder(copy, umask) as process:
         assert said(process) == "held\n"
         process.communicate("")
     assert stat.S_IMODE(lock.stat().st_mode) == 0o644
 
 
-def test_one_holds_the_lock_and_the_next_is_told_who(tmp_path: Path) -> None:
-    with holder(tmp_path) as first:
+def test_one_holds_the_lock_and_the_next_is_told_who(copy: Path) -> None:
+    with holder(copy) as first:
         assert said(first) == "held\n"
-        with holder(tmp_path) as second:
+        with holder(copy) as second:
             out, complaint = second.communicate("")
         assert (second.returncode, out) == (1, "")
-        assert f"script (process {first.pid}) is at work on this stack" in complaint
+        assert f"(process {first.pid}) is at work on this stack" in complaint
         first.communicate("")
-    with holder(tmp_path) as third:
+    with holder(copy) as third:
         assert said(third) == "held\n"
         third.communicate("")
 
@@ -62,6 +83,7 @@ def test_root_and_whose_folder_it_is_keep_each_other_out() -> None:
     """Root's nightly backup, and a person's deploy. The lock is the person's, whoever has made it."""
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         root = Path(folder)
+        copy_to(root)
         os.chown(root, 12345, 12345)
         root.chmod(0o755)
         with holder(root) as first:
@@ -73,3 +95,4 @@ def test_root_and_whose_folder_it_is_keep_each_other_out() -> None:
             assert subprocess.run(as_the_person, check=False).returncode == 1
             first.communicate("")
         assert subprocess.run(as_the_person, check=False).returncode == 0
+        assert not list((root / "scripts").rglob("__pycache__")), "root leaves nothing that only root can delete"

@@ -15,8 +15,9 @@ import pytest
 import yaml
 
 from scripts.dashboard_rules import queries
-from wsgiserver.metrics import COUNTS, SUMS, application
-from wsgiserver.scoreboard import Scoreboard
+from wsgiserver.telemetry.admin import application
+from wsgiserver.telemetry.metrics import COUNTS, SUMS
+from wsgiserver.telemetry.scoreboard import Scoreboard
 
 ROOT = Path(__file__).resolve().parent.parent
 MONITORING = ROOT / "monitoring"

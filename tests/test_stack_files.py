@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
+from scripts.ops import compose as compose_
+from scripts.ops import database, dotenv, env, images, settings
+
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = (ROOT / ".env.example").read_text()
 COMPOSE = (ROOT / "compose.yaml").read_text()
@@ -32,7 +35,7 @@ COMPOSE_OWN = {"COMPOSE_PROJECT_NAME", "COMPOSE_PROFILES"}
 def test_every_setting_is_read_and_every_variable_is_explained() -> None:
     explained = {name for _, name, _ in SETTING.findall(EXAMPLE)}
     read = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", COMPOSE))
-    assert explained - COMPOSE_OWN == read
+    assert explained - COMPOSE_OWN == read - COMPOSE_OWN
 
 
 def test_a_commented_setting_shows_the_default_that_compose_uses() -> None:
@@ -156,6 +159,29 @@ def test_a_project_needs_no_sample_user(tmp_path: Path, whose: str) -> None:
     assert (done.returncode, said in done.stdout + done.stderr) == (status, True), done.stdout + done.stderr
 
 
+# What a project adds to the settings of `startproject` -> what the edge image knows of it.
+MEDIA_URLS = {
+    "": "",
+    'MEDIA_URL = "/media/"\nMEDIA_ROOT = "/srv/media"\n': "/media/\n",
+    'MEDIA_URL = "media/"\n': "media/\n",
+    'MEDIA_URL = "https://files.example.com/"\n': "https://files.example.com/\n",
+}
+
+
+@pytest.mark.parametrize("settings", MEDIA_URLS)
+def test_the_edge_image_asks_a_project_for_its_media_url(tmp_path: Path, settings: str) -> None:
+    script = re.search(r"(?m)^RUN (SECRET_KEY.*? diffsettings (?:.*\\\n)*.*)$", (ROOT / "Dockerfile").read_text())[1]  # type: ignore[index]  # a missing one fails
+    script = script.replace("/tmp/settings", str(tmp_path / "settings")).replace(
+        "/srv/media-url", str(tmp_path / "url")
+    )
+    environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    subprocess.run(["django-admin", "startproject", "another"], cwd=tmp_path, env=environment, check=True)
+    with (tmp_path / "another" / "another" / "settings.py").open("a") as file:
+        file.write(settings)
+    subprocess.run(["sh", "-euc", script], cwd=tmp_path / "another", env=environment, check=True)
+    assert (tmp_path / "url").read_text() == MEDIA_URLS[settings]
+
+
 def test_nginx_only_reads_the_photos() -> None:
     assert "media:/srv/media:ro" in SERVICES["nginx"]["volumes"]
 
@@ -169,10 +195,10 @@ def test_django_gets_the_same_settings_whoever_serves_it() -> None:
 
 def test_gunicorn_s_log_has_the_keys_of_wsgiserver_s() -> None:
     """The same programs read both; what gunicorn does not know is missing."""
-    assert "--logger-class=config.gunicornlog.AccessLog" in SERVICES["gunicorn"]["command"]
+    assert "--logger-class=uploadstack.gunicorn_logger.AccessLog" in SERVICES["gunicorn"]["command"]
     gunicorn, wsgiserver = (
         re.findall(r'"(\w+)":', (ROOT / path).read_text())
-        for path in ("app/config/gunicornlog.py", "wsgiserver/accesslog.py")
+        for path in ("uploadstack/gunicorn_logger.py", "wsgiserver/telemetry/accesslog.py")
     )
     assert gunicorn[0] == "time"
     assert [key for key in wsgiserver if key in gunicorn][: len(gunicorn)] == gunicorn
@@ -193,12 +219,13 @@ def test_no_header_of_the_trust_boundary_passes_a_client_s_value_on() -> None:
 def test_the_application_believes_those_headers_that_nginx_sets_and_drops_others_that_begin_so() -> None:
     boundary = (ROOT / "nginx" / "proxy.conf").read_text()
     said = re.findall(r'(?m)^proxy_set_header (X-(?:Forwarded|Accel)-\S+) (?!"")', boundary)
-    kept = re.findall(r'"(HTTP_X_\w*[A-Z])"', (ROOT / "app" / "config" / "boundary.py").read_text())
+    kept = re.findall(r'"(HTTP_X_\w*[A-Z])"', (ROOT / "uploadstack" / "boundary.py").read_text())
     assert sorted(kept) == sorted(f"HTTP_{name.upper().replace('-', '_')}" for name in said)
 
 
 def test_every_pass_to_the_application_goes_through_the_trust_boundary() -> None:
-    passing = [path.name for path in sorted((ROOT / "nginx").iterdir()) if "proxy_pass " in path.read_text()]
+    files = sorted([*(ROOT / "nginx").iterdir(), *(ROOT / "app" / "nginx").iterdir()])
+    passing = [path.name for path in files if "proxy_pass " in path.read_text()]
     assert passing == ["proxy.conf"]
 
 
@@ -294,7 +321,7 @@ def test_the_entrypoint_replaces_every_variable_of_the_templates_and_no_other() 
 
 def test_every_target_is_in_help_and_its_script_exists() -> None:
     phony = re.search(r"(?m)^\.PHONY: (.*)$", MAKEFILE)[1].split()  # type: ignore[index]  # a missing one fails
-    helped = re.findall(r"(?m)^([a-z]+):.*## ", MAKEFILE)
+    helped = re.findall(r"(?m)^([a-z-]+):.*## ", MAKEFILE)
     assert sorted(phony) == sorted(helped)
     printed = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for target in phony:
@@ -303,10 +330,10 @@ def test_every_target_is_in_help_and_its_script_exists() -> None:
         assert os.access(ROOT / script, os.X_OK), script
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "scripts").glob("*.sh")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted((ROOT / "scripts").rglob("*.sh")), ids=lambda path: path.name)
 def test_a_script_stops_at_the_first_failure_and_says_what_it_is_for(path: Path) -> None:
     text = path.read_text()
-    assert re.search(r"(?m)^set -eu", text) or path.name in {"lib.sh", "fit.sh"}  # sourced
+    assert re.search(r"(?m)^set -eu", text) or path.name == "lib.sh" or path.parent.name == "lib"  # sourced
     assert re.match(r"#[^\n]*\n# \w", text), "the second line says what it is for"
 
 
@@ -330,13 +357,37 @@ def test_env_sh_leaves_a_file_as_it_is_and_names_what_it_lacks(tmp_path: Path) -
     path = tmp_path / "env"
     env_sh(path)
     before = path.read_text()
-    assert env_sh(path, "HTTP_PORT=1").returncode == 0
+    assert env_sh(path).returncode == 0
+    refused = env_sh(path, "HTTP_PORT=1")
+    assert (refused.returncode, "Write into it: HTTP_PORT=1" in refused.stderr) == (1, True), refused.stderr
     assert path.read_text() == before
 
     path.write_text(before.replace("SECRET_KEY=", "OLD_KEY="))
     older = env_sh(path)
     assert older.returncode == 1
     assert "SECRET_KEY" in older.stderr
+
+
+# Value -> how it is written, so that every Compose reads it as it was given.
+WRITTEN = {
+    "9080": "9080",
+    "a b": "a b",
+    "a #b": "'a #b'",
+    "$HOME": "'$HOME'",
+    "it's #1": '"it\'s #1"',
+    "a\nb": '"a\\nb"',
+    " a": "' a'",
+    "postgres://uploads:${POSTGRES_PASSWORD}@db/uploads": "postgres://uploads:${POSTGRES_PASSWORD}@db/uploads",
+}
+
+
+@pytest.mark.parametrize("value", WRITTEN)
+def test_a_value_that_is_given_is_written_in_the_quotes_that_it_needs(value: str) -> None:
+    text = env.render("#DEMO_USER=demo\n", {"DEMO_USER": value})
+    assert text == f"DEMO_USER={WRITTEN[value]}\n"
+    read = dotenv.read(text.encode(), {})
+    assert read.complaints == []
+    assert read.values["DEMO_USER"] == value or "${" in value
 
 
 @pytest.mark.parametrize(("profiles", "status"), [("", 0), ("postgres,demo", 0), ("prometheus", 0), ("monitoring", 1)])
@@ -361,65 +412,40 @@ def test_env_sh_misses_grafana_s_password_only_with_its_profile(
     ],
 )
 def test_without_grafana_s_image_the_profile_goes_on_with_prometheus(tmp_path: Path, line: str, left: str) -> None:
-    (tmp_path / "scripts").mkdir()
-    (tmp_path / "scripts" / "lib.sh").write_text((ROOT / "scripts" / "lib.sh").read_text())
     (tmp_path / ".env.example").write_text(EXAMPLE)
     (tmp_path / ".images").write_text(f"# A comment\n{line}\n")
-    environment = {
-        "PATH": os.environ["PATH"],
-        "GRAFANA_IMAGE": "grafana/grafana:1",
-        "COMPOSE_PROFILES": "postgres,monitoring",
-    }
-    script = "source scripts/lib.sh; load_images; setting COMPOSE_PROFILES"
-    done = subprocess.run(
-        ["bash", "-euc", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == left
+    environment = {"GRAFANA_IMAGE": "grafana/grafana:1", "COMPOSE_PROFILES": "postgres,monitoring"}
+    found = settings.read(tmp_path, environment)
+    assert images.chosen(found).get("COMPOSE_PROFILES", "postgres,monitoring") == left
 
 
-def as_scripts_do(env_file: Path, text: str, command: str) -> str:
-    """What a function of lib.sh says, with these lines in .env."""
-    env_file.write_text(text)
-    environment = {"PATH": os.environ["PATH"], "ENV_FILE": str(env_file)}
-    program = ["bash", "-euc", f"source {ROOT}/scripts/lib.sh; {command}"]
-    return subprocess.run(program, env=environment, capture_output=True, text=True, check=True).stdout.strip("\n")
+# COMPOSE_PROFILES -> what is on beside nginx, web, gunicorn and migrate.
+PROFILES = {"": [], "demo": ["runserver"], "postgres,prometheus": ["db", "prometheus"]}
 
 
-# Lines of .env -> the value of IMAGE_TAG, as both generations of Compose have it.
-LINES = {
-    "IMAGE_TAG=a": "a",
-    "IMAGE_TAG=a # why": "a",
-    "IMAGE_TAG=a#b": "a#b",
-    'IMAGE_TAG="a # b"': "a # b",
-    "IMAGE_TAG='a b' # why": "a b",
-    "IMAGE_TAG=  a  ": "a",
-    " IMAGE_TAG=a": "a",  # the # taken away, and not the blank behind it
-    "export IMAGE_TAG=a": "a",
-    "IMAGE_TAG = a": "a",
-    "IMAGE_TAG=a\nIMAGE_TAG=b": "b",
-    "#IMAGE_TAG=a": "local",  # the default
-    "MY_IMAGE_TAG=a": "local",
-    "IMAGE_TAG=": "local",
-}
-
-
-@pytest.mark.parametrize("lines", LINES)
-def test_scripts_read_env_as_compose_does(tmp_path: Path, lines: str) -> None:
-    assert as_scripts_do(tmp_path / "env", f"{lines}\n", "setting IMAGE_TAG") == LINES[lines]
+@pytest.mark.parametrize("profiles", PROFILES)
+@pytest.mark.parametrize("compose", ["docker-compose", "docker compose"])
+def test_services_that_are_on_are_those_that_have_a_hash(tmp_path: Path, compose: str, profiles: str) -> None:
+    """In both generations; what else 1.29 can be asked lists those, too, that are off."""
+    words = [*compose.split(), "version"]
+    if not shutil.which("docker") or subprocess.run(words, capture_output=True, check=False).returncode:
+        pytest.skip(f"there is no {compose} here")
+    env_sh(tmp_path / "env", f"COMPOSE_PROFILES={profiles}", "COMPOSE_PROJECT_NAME=uploadstack-on")
+    environment = {**os.environ, "ENV_FILE": str(tmp_path / "env"), "COMPOSE": compose, "COMPOSE_PROFILES": profiles}
+    found = settings.read(ROOT, environment)
+    if trouble := compose_.trouble(found):
+        pytest.skip(trouble)
+    assert sorted(compose_.hashes(found)) == sorted(["gunicorn", "migrate", "nginx", "web", *PROFILES[profiles]])
 
 
 @pytest.mark.parametrize("version", ["1.29.2", "2.22.0", "v2.22.0", "2.40.3", "2.100.1", "5.0.0"])
-def test_compose_that_will_do(tmp_path: Path, version: str) -> None:
-    assert is_too_old(tmp_path, version) == ""
+def test_compose_that_will_do(version: str) -> None:
+    assert not compose_.is_too_old(version)
 
 
 @pytest.mark.parametrize("version", ["1.9.0", "1.28.6", "2.0.0", "2.9.0", "v2.19.1", "2.21.0-desktop.1"])
-def test_compose_that_is_too_old(tmp_path: Path, version: str) -> None:
-    assert is_too_old(tmp_path, version) == "yes"
-
-
-def is_too_old(folder: Path, version: str) -> str:
-    return as_scripts_do(folder / "env", "", f"COMPOSE='echo {version}'; ! compose_is_too_old || echo yes")
+def test_compose_that_is_too_old(version: str) -> None:
+    assert compose_.is_too_old(version)
 
 
 # DATABASE_URL -> the kind of database that backup and restore may touch.
@@ -439,7 +465,9 @@ KINDS = {
 
 @pytest.mark.parametrize("url", KINDS)
 def test_only_the_stack_s_own_database_is_backed_up(tmp_path: Path, url: str) -> None:
-    assert as_scripts_do(tmp_path / "env", f"DATABASE_URL={url}\n", "database_kind") == KINDS[url]
+    (tmp_path / "env").write_text(f"DATABASE_URL={url}\n")
+    found = settings.read(ROOT, {"ENV_FILE": str(tmp_path / "env")})
+    assert database.kind(found["DATABASE_URL"]) == KINDS[url]
 
 
 def test_env_sh_refuses_a_setting_that_does_not_exist(tmp_path: Path) -> None:

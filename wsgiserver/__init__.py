@@ -1,7 +1,24 @@
 """A WSGI server (PEP 3333) that hands every request body to the application whole, chunked ones too.
 
-Start reading at `cli.py` for the way in, or at `connection.py` for what happens to one request.
-`ARCHITECTURE.md` has the map.
+Start reading at `cli.py` for the way in, or at `serving/connection.py` for what happens to one request.
+`ARCHITECTURE.md` has the map. `Server` is the server for programs that want one inside (`process/embedded.py`).
 """
 
-__version__ = "0.1.0"
+from typing import TYPE_CHECKING, Any
+
+from wsgiserver.version import VERSION
+
+__all__ = ["Server", "__version__"]
+__version__ = VERSION
+
+if TYPE_CHECKING:
+    from wsgiserver.process.embedded import Server
+else:
+
+    def __getattr__(name: str) -> Any:
+        """Import it where it is asked for: `wsgiserver healthcheck`, every few seconds, needs next to nothing."""
+        if name == "Server":
+            from wsgiserver.process.embedded import Server  # noqa: PLC0415
+
+            return Server
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

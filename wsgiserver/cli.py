@@ -8,32 +8,22 @@
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from wsgiserver import __version__
+from wsgiserver import appspec
 from wsgiserver import settings as given
-from wsgiserver.settings import SettingError, Settings
-from wsgiserver.supervisor import Supervisor, check
-from wsgiserver.worker import loaded
+from wsgiserver.process.importing import CANNOT_IMPORT, can_be_loaded
+from wsgiserver.process.preflight import check, places
+from wsgiserver.process.supervisor import Supervisor
+from wsgiserver.settings import Settings
+from wsgiserver.values import SettingError, flag
+from wsgiserver.version import VERSION
 
-_NOT_LOADED: Final = 3
-
-# What people look for who come from gunicorn, where the nearest name would not help.
-_GUNICORN: Final = {
-    "-k --worker-class": "there is one kind of worker; --threads says how many requests each runs at once",
-    "--worker-connections": "see --max-connections",
-    "--worker-tmp-dir": "nothing of the kind is needed; large bodies go to --spool-dir",
-    "--error-logfile --log-file --log-level --log-config --capture-output": "events are JSON on standard error",
-    "--access-logformat": "a line of the access log is JSON",
-    "--statsd-host": "/metrics of --admin-bind is for Prometheus",
-    "--certfile --keyfile --ca-certs": "TLS is the business of a proxy in front",
-    "-D --daemon -p --pid": "it stays in the foreground, under systemd or in a container",
-    "-u --user -g --group -m --umask --chdir --pythonpath -e --env": "set that up before starting it",
-    "--limit-request-line --limit-request-fields --limit-request-field_size": "the limits of a head are fixed",
-}
+_ONE: Final = "there is one MODULE:APP"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         application, settings = _understood(arguments)
         if settings.check_config:
             check(settings)
-            return _checked(application)
+            places(settings)
+            return 0 if can_be_loaded(application, settings.worker_init) else CANNOT_IMPORT
         supervisor = Supervisor(application, settings)
     except (SettingError, OSError) as error:
         print(f"wsgiserver: {error}", file=sys.stderr)  # noqa: T201 - the command line speaks to people
@@ -58,34 +49,35 @@ def _fill_standard_streams() -> None:
     os.close(fd)
 
 
-def _checked(application: str) -> int:
-    """Load it and say what is wrong with it, as a worker would; listen nowhere."""
-    return _NOT_LOADED if isinstance(loaded(application), BaseException) else 0
-
-
 def _understood(arguments: Sequence[str]) -> tuple[str, Settings]:
     """Return what to serve and how: a flag wins over a variable, a variable over the file, the file over a default."""
     known, unknown = _parser().parse_known_args(arguments)
     if unknown:
-        raise _refused(unknown[0].partition("=")[0])
+        raise _refused(unknown[0])
     flags = {name: value for name, value in vars(known).items() if value is not None}
     application: str = flags.pop("application")
+    try:
+        appspec.parse(application)
+    except ValueError as error:
+        raise SettingError(f"MODULE:APP: {error}") from error
     stronger = given.from_variables(os.environ) | given.from_flags(flags)
     return application, given.settle(_file(stronger.get("config")), stronger)
 
 
 def _file(path: str | None) -> dict[str, object]:
     try:
-        return given.from_file(Path(path).read_text(encoding="utf-8"), path) if path else {}
-    except (OSError, UnicodeError) as error:
+        return given.from_file(Path(path).read_bytes(), path) if path else {}
+    except OSError as error:
         raise SettingError(f"--config: {error}") from error
 
 
-def _refused(name: str) -> SettingError:
-    for flags, instead in _GUNICORN.items():
-        if name in flags.split():
-            return SettingError(f"{name} is gunicorn's; here, {instead}")
-    return given.not_a_setting(name, [given.flag_name(setting.name) for setting in given.declared()])
+def _refused(text: str) -> SettingError:
+    """Say what to do in place of an argument that is none of ours."""
+    name = text.partition("=")[0]
+    if not name.startswith("-"):
+        instead = f"if it is where to listen: --bind {text}" if re.fullmatch(r".*:[0-9]+|[0-9]+", text) else _ONE
+        return SettingError(f"{text} is one argument too many: {instead}")
+    return SettingError(given.not_a_setting(name, [given.flag_name(setting.name) for setting in given.declared()]))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -95,12 +87,16 @@ def _parser() -> argparse.ArgumentParser:
         description="Serve a WSGI application. Every setting can also be given as WSGISERVER_NAME, or in a file.",
         allow_abbrev=False,
     )
-    parser.add_argument("application", metavar="MODULE:APP", help="what to serve, as in config.wsgi:application")
-    parser.add_argument("--version", action="version", version=f"wsgiserver {__version__}")
+    parser.add_argument(
+        "application",
+        metavar="MODULE:APP",
+        help="what to serve: config.wsgi:application, or shop:create_app(debug=False) for what that returns",
+    )
+    parser.add_argument("--version", action="version", version=f"wsgiserver {VERSION}")
     for setting in given.declared():
         meta, name = setting.metadata, given.flag_name(setting.name)
         text = f"{meta['meaning']} ({meta['shown']})".replace("%", "%%")
-        if meta["parse"] is given.flag:
+        if meta["parse"] is flag:
             parser.add_argument(name, dest=name, action=argparse.BooleanOptionalAction, help=text)
         else:
             action = "append" if isinstance(setting.default, tuple) else "store"

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Final
 
-from wsgiserver.sockets import host_and_port
+from wsgiserver.process.listeners import host_and_port
 
 VARIABLE: Final = "WSGISERVER_ADMIN_BIND"
 PATIENCE: Final = 5.0  # seconds

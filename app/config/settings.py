@@ -1,17 +1,14 @@
 """Django's settings: every value that differs between places is read from the environment, once, here.
 
 The defaults are those of a production container, except that files and database land in var/ at the repository's root
-when nothing says otherwise. `.env.example` explains the variables; `env.py` refuses wrong ones.
+when nothing says otherwise. `.env.example` explains the variables; `uploadstack/env.py` refuses wrong ones.
 """
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
-import dj_database_url
-from django.core.exceptions import ImproperlyConfigured
-
-from config import env, logs
+from photos import limits
+from uploadstack import database, env, json_logging
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 _VAR = BASE_DIR.parent / "var"
@@ -20,6 +17,7 @@ SECRET_KEY = env.secret("SECRET_KEY")
 DEBUG = env.flag("DEBUG", default=False)
 ALLOWED_HOSTS = env.items("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env.items("CSRF_TRUSTED_ORIGINS")
+CORS_ALLOWED_ORIGINS = env.origins("CORS_ALLOWED_ORIGINS")  # whose pages may use the API, with tokens
 
 # --- What this project adds -------------------------------------------------------------------------------------------
 
@@ -29,9 +27,7 @@ USER_QUOTA = 0 if env.text("USER_QUOTA", "0") == "0" else env.size("USER_QUOTA",
 LOGIN_FAILURES = env.number("LOGIN_FAILURES", 10)  # of one account, until each further attempt has to wait
 GALLERY_PUBLIC = env.flag("GALLERY_PUBLIC", default=True)  # False: a login is needed to look, too
 X_ACCEL_PREFIX = env.text("X_ACCEL_PREFIX")  # nginx's internal location; empty: Django sends the files itself
-# Seconds from a request's start until its photos are committed: above what decoding one takes (photos/limits.py), and
-# below the server's --timeout, so that what was answered 504 is not stored afterwards (tests/test_limits.py).
-UPLOAD_SECONDS = 50
+UPLOAD_SECONDS = limits.UPLOAD_SECONDS
 # Files are locked while a request works on them, so this only has to outlast the moment between creating and locking.
 SWEEP_AGE = env.seconds("SWEEP_AGE", 600)
 SWEEP_INTERVAL = env.seconds("SWEEP_INTERVAL", 600)  # between sweeps that uploads start on the side
@@ -49,25 +45,31 @@ INSTALLED_APPS = [
     "rest_framework",
     "knox",
     "drf_spectacular",
+    "corsheaders",
     "photos",
+    "uploadstack",
 ]
 MIDDLEWARE = [
-    "config.requestid.RequestId",
+    "uploadstack.request_id.RequestId",
     "photos.deadline.Deadline",
-    "config.health.HealthChecks",  # before all that could fail, and before the Host header is looked at
-    "config.redirects.KeepBodies",  # around all that redirects
+    "uploadstack.health.HealthChecks",  # before all that could fail, and before the Host header is looked at
+    "uploadstack.redirects.KeepBodies",  # around all that redirects
     "django.middleware.security.SecurityMiddleware",
-    "config.headers.SecurityHeaders",
+    "uploadstack.security_headers.SecurityHeaders",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "photos.permissions.PrivateAnswers",
+    "photos.multipart.LowerCaseMediaType",
     "photos.bodylimit.BodyLimit",  # before the CSRF check, which reads a form's body
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
+if CORS_ALLOWED_ORIGINS:  # without them it would still say of each answer that it depends on who asks (Vary)
+    # Around all that answers, or a page would not be told of errors.
+    MIDDLEWARE.insert(MIDDLEWARE.index("uploadstack.redirects.KeepBodies"), "corsheaders.middleware.CorsMiddleware")
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
 TEMPLATES = [
@@ -89,38 +91,20 @@ LANGUAGE_CODE = "en"
 USE_I18N = False
 USE_TZ = True
 TIME_ZONE = "UTC"
-LOGGING = logs.configuration(env.text("LOG_LEVEL", "INFO").upper())
+LOGGING = json_logging.configuration(env.text("LOG_LEVEL", "INFO").upper())
+HEALTH_CHECKS = {
+    "database": "uploadstack.health.check_database",
+    "media": "uploadstack.health.check_media",
+    "disk": "uploadstack.health.check_disk",
+    "photos": "photos.health.check_photos",
+}
 
 # --- Database ---------------------------------------------------------------------------------------------------------
 
-
-def _database(url: str) -> dict[str, Any]:
-    if not url:
-        _VAR.mkdir(exist_ok=True)  # SQLite creates the file, not the folder
-        url = f"sqlite:///{_VAR / 'db.sqlite3'}"
-    database: dict[str, Any] = dict(dj_database_url.parse(url))
-    if env.is_unset(str(database["PASSWORD"])):
-        raise ImproperlyConfigured("The password in DATABASE_URL is still a placeholder: set POSTGRES_PASSWORD.")
-    database.update(CONN_MAX_AGE=60, CONN_HEALTH_CHECKS=True)  # seconds
-    options: dict[str, Any] = {}
-    if database["ENGINE"] == "django.db.backends.sqlite3":
-        options = {
-            # A transaction that starts by reading and then writes is refused at once when another one wrote in
-            # between, whatever the timeout. IMMEDIATE takes the write lock first, so it waits instead.
-            # https://docs.djangoproject.com/en/5.2/ref/databases/#transactions-behavior
-            "transaction_mode": "IMMEDIATE",
-            "timeout": 20,  # seconds to wait for that lock
-            # WAL lets readers go on while one writes. FULL syncs the log on every commit: an upload that was
-            # answered survives a power cut, too.
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
-        }
-    if database["ENGINE"] == "django.db.backends.postgresql":
-        options = {"connect_timeout": 3}  # seconds; a client hears soon that the database is away
-    database["OPTIONS"] = {**options, **database.get("OPTIONS", {})}  # what the URL says (...?timeout=5) counts
-    return database
-
-
-DATABASES = {"default": _database(env.text("DATABASE_URL"))}
+if not (_database := env.text("DATABASE_URL")):
+    _VAR.mkdir(exist_ok=True)  # SQLite creates the file, not the folder
+    _database = f"sqlite:///{_VAR / 'db.sqlite3'}"
+DATABASES = {"default": database.settings(_database)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Files ------------------------------------------------------------------------------------------------------------
@@ -138,9 +122,10 @@ STATIC_ROOT = _folder("STATIC_ROOT", _VAR / "static")
 STATIC_URL = "/static/"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "config.staticfiles.StaticFiles"},
+    "staticfiles": {"BACKEND": "uploadstack.static_files.StaticFiles"},
 }
 WHITENOISE_USE_FINDERS = True  # the plain names work without collectstatic
+WHITENOISE_ROOT = BASE_DIR / "photos" / "root"  # what browsers ask for at the top of a site: /favicon.ico
 WHITENOISE_AUTOREFRESH = DEBUG
 
 # Multipart files go straight to MEDIA_ROOT/incoming, whatever their size, by the same code as raw bodies: on
@@ -151,6 +136,9 @@ DATA_UPLOAD_MAX_NUMBER_FILES = 100
 
 # --- Who may come in --------------------------------------------------------------------------------------------------
 
+SESSION_COOKIE_NAME = env.cookie("sessionid")  # nginx looks for it: nginx/anonymous.conf.template
+CSRF_COOKIE_NAME = env.cookie("csrftoken")
+KNOWN_BROWSER_COOKIE_NAME = env.cookie("known_browser")  # photos/logins.py
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "gallery"
 LOGOUT_REDIRECT_URL = "gallery"
@@ -158,6 +146,12 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+# Nothing inline anywhere; `blob:` is for previews of files the visitor has just chosen.
+CONTENT_SECURITY_POLICY_HEADER = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+PERMISSIONS_POLICY_HEADER = "camera=(), geolocation=(), microphone=()"
 CSRF_COOKIE_HTTPONLY = True  # the page's script takes the token from the form
 CSRF_FAILURE_VIEW = "photos.problems.csrf_failure"
 SECURE_REFERRER_POLICY = "same-origin"
@@ -165,7 +159,7 @@ X_FRAME_OPTIONS = "DENY"
 SILENCED_SYSTEM_CHECKS = [
     "security.W004",  # HSTS is for whoever ends TLS
     "security.W008",  # so is the redirect to HTTPS
-    "security.W012",  # config/headers.py marks cookies Secure whenever the request came over HTTPS
+    "security.W012",  # uploadstack/security_headers.py marks cookies Secure whenever the request came over HTTPS
     "security.W016",
 ]
 
@@ -185,11 +179,19 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "photos.problems.exception_handler",
 }
 REST_KNOX = {"TOKEN_TTL": timedelta(days=30)}
+# Pages of other sites: the API, and the pictures that its answers name. Never with a session's cookie.
+CORS_URLS_REGEX = r"^/(api|photos|thumbs|renditions)/"
+CORS_ALLOW_CREDENTIALS = False
+CORS_ALLOW_HEADERS = [
+    *("accept", "authorization", "content-type", "range"),
+    *("if-match", "if-none-match", "if-unmodified-since", "if-modified-since"),
+]
+CORS_EXPOSE_HEADERS = ["Content-Disposition", "ETag", "Last-Modified", "Location", "Retry-After", "X-Request-ID"]
 SPECTACULAR_SETTINGS = {
     "TITLE": "Photos",
     "DESCRIPTION": "Upload pictures in any framing HTTP/1.1 knows, list them, take them away.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
-    "POSTPROCESSING_HOOKS": ["photos.documentation.require_bodies"],
+    "POSTPROCESSING_HOOKS": ["photos.documentation.require_bodies", "photos.documentation.declare_schemes"],
     "COMPONENT_SPLIT_REQUEST": True,  # or a file to upload is described as the address of one
 }

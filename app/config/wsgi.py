@@ -1,14 +1,9 @@
-"""The WSGI application: `wsgiserver config.wsgi:application`, `gunicorn config.wsgi:application`."""
+"""The WSGI application of this project. The stack serves uploadstack.wsgi:application, which has this one inside."""
 
-import logging
 import os
 
 from django.core.wsgi import get_wsgi_application
 
-from config.boundary import guarded
-
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-logging.captureWarnings(capture=True)  # as log lines like all others
-
-application = guarded(get_wsgi_application())
+application = get_wsgi_application()

@@ -4,19 +4,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 from django.conf import settings
 from django.urls import reverse
+from django.utils.cache import patch_vary_headers
 from drf_spectacular.utils import extend_schema
-from knox.models import AuthToken
 from rest_framework.exceptions import MethodNotAllowed, NotFound
 from rest_framework.generics import GenericAPIView
-from rest_framework.parsers import MultiPartParser
+from rest_framework.parsers import JSONParser, MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from photos import bodylimit, documentation, library, multipart, names, paging, receive, storage, sweep
-from photos.errors import BadName, BadRequest
+from photos import bodylimit, documentation, library, multipart, paging, receive, sharing, storage, sweep
+from photos.errors import BadName, BadRequest, Problem, TooLarge
 from photos.models import Photo
-from photos.permissions import LoggedIn
 from photos.preconditions import Preconditions, validators
 from photos.serializers import PhotoSerializer
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 
+_WISH_MAX = 1024  # bytes
 _ON_ONE = {"PUT", "PATCH", "DELETE"}
 
 
@@ -36,14 +36,19 @@ class PhotoList(GenericAPIView[Photo]):
     @extend_schema(**documentation.LIST)
     def get(self, request: Request) -> Response:
         page = self.paginate_queryset(self.get_queryset())
-        return self.get_paginated_response(self.get_serializer(page, many=True).data)
+        page = [_examined(photo, request) for photo in page or []]
+        response = self.get_paginated_response(self.get_serializer(page, many=True).data)
+        patch_vary_headers(response, ("Cookie", "Authorization"))  # each is told of what that one downloads
+        return response
 
     @extend_schema(**documentation.POST)
     def post(self, request: Request) -> Response:
-        photos = library.add(cast("User", request.user), multipart.files(request))
+        uploads = multipart.files(request)
+        wish = sharing.wish(request.POST.get("share_position"))
+        photos = library.add(cast("User", request.user), uploads, shares_position=wish)
         sweep.sweep_if_due()
         one = photos[0] if len(photos) == 1 else None  # what a header says is of one resource
-        headers = {"Location": _address(one), **validators(one)} if one else {}
+        headers = {"Location": _address(one), **validators(one, one.etag)} if one else {}
         return Response(self.get_serializer(photos, many=True).data, status=201, headers=headers)
 
     def http_method_not_allowed(self, request: Any, *args: object, **kwargs: object) -> Any:
@@ -52,34 +57,61 @@ class PhotoList(GenericAPIView[Photo]):
 
 
 class PhotoDetail(APIView):
+    parser_classes = [JSONParser]  # of PATCH; PUT reads the body itself
+
     @extend_schema(**documentation.GET)
     def get(self, request: Request, name: str) -> Response:
         photo = Photo.objects.select_related("owner").filter(name=_existing(name)).first()
         if photo is None:
             raise NotFound(f"There is no photo called {name}.")
         # Asked anew each time: a date alone would let caches reckon for how long it is good (RFC 9111, section 4.2.2).
-        fresh = "no-cache" if settings.GALLERY_PUBLIC else "private, no-cache"
-        headers = {**validators(photo), "Cache-Control": fresh}
-        if Preconditions(request).is_known(photo):
+        photo = _examined(photo, request)
+        is_private = photo.owner_id == request.user.pk and photo.position != "none"  # others are told something else
+        fresh = "no-cache" if settings.GALLERY_PUBLIC and not is_private else "private, no-cache"
+        etag = sharing.download(photo, {request.user.pk}).etag
+        headers = {**validators(photo, etag), "Cache-Control": fresh, "Vary": "Cookie, Authorization"}
+        # The owner's wish, which only the owner is told, may change while the ETag does not.
+        is_known = Preconditions(request).is_known(photo, etag)
+        if is_known and not is_private:
             return Response(status=304, headers=headers)
-        return Response(PhotoSerializer(photo).data, headers=headers)
+        return Response(_facts(photo, request), headers=headers)
 
     @extend_schema(**documentation.PUT)
     def put(self, request: Request, name: str) -> Response:
-        name = names.clean(name)
+        name = library.stored_name(name)
         owner = cast("User", request.user)
+        wish = sharing.wish(request.query_params.get("share_position"))
         receive.refuse_odd_headers(request)
         check = Preconditions(request).check
         library.refuse_early(owner, name, bodylimit.content_length(request) or 0, check)
         with storage.Incoming() as incoming:
             receive.receive(request, incoming)
-            photo, is_new = library.put(owner, name, incoming, check)
+            photo, is_new = library.put(owner, name, incoming, check, shares_position=wish)
         sweep.sweep_if_due()
         return Response(
-            PhotoSerializer(photo).data,
+            _facts(photo, request),
             status=201 if is_new else 200,
-            headers={"Location": _address(photo), **validators(photo)},
+            headers={"Location": _address(photo), **validators(photo, photo.etag)},
         )
+
+    @extend_schema(**documentation.PATCH)
+    def patch(self, request: Request, name: str) -> Response:
+        name = _existing(name)
+        if (bodylimit.content_length(request) or 0) > _WISH_MAX:
+            raise TooLarge(
+                f"The body of a PATCH may have {_WISH_MAX} bytes at most. To send a picture use PUT.",
+                people="That was too large for a setting of a photo. Nothing was changed.",
+            )
+        said = request.data
+        wish = said.get("share_position") if isinstance(said, dict) and len(said) == 1 else None
+        if not isinstance(wish, bool):
+            raise BadRequest('Send {"share_position": true} or {"share_position": false}. Nothing was changed.')
+        owner, check = cast("User", request.user), Preconditions(request).check
+        try:
+            photo = library.share_position(owner, name, check, is_wished=wish)
+        except Photo.DoesNotExist as error:
+            raise NotFound(f"There is no photo called {name}.") from error
+        return Response(_facts(photo, request), headers=validators(photo, photo.etag))
 
     @extend_schema(**documentation.DELETE)
     def delete(self, request: Request, name: str) -> Response:
@@ -90,28 +122,18 @@ class PhotoDetail(APIView):
         return Response(status=204)
 
 
-class Token(APIView):
-    """The token of the request. Not in the schema: a program that tries out all of that would end its own."""
-
-    permission_classes = [LoggedIn]
-
-    @extend_schema(exclude=True)
-    def delete(self, request: Request) -> Response:
-        if not isinstance(request.auth, AuthToken):
-            raise BadRequest("There is no token in this request. DELETE /api/tokens ends all that you have.")
-        request.auth.delete()
-        return Response(status=204)
+def _facts(photo: Photo, request: Request) -> Any:
+    return PhotoSerializer(photo, context={"request": request}).data
 
 
-class Tokens(APIView):
-    """All tokens of the user."""
-
-    permission_classes = [LoggedIn]
-
-    @extend_schema(exclude=True)
-    def delete(self, request: Request) -> Response:
-        AuthToken.objects.filter(user=request.user).delete()
-        return Response(status=204)
+def _examined(photo: Photo, request: Request) -> Photo:
+    """What is told of a photo is told, too, if it cannot be examined just now, and so not downloaded."""
+    if photo.owner_id == request.user.pk:
+        return photo
+    try:
+        return sharing.settled(photo)
+    except (Problem, OSError, Photo.DoesNotExist):
+        return photo
 
 
 def _address(photo: Photo) -> str:
@@ -121,6 +143,6 @@ def _address(photo: Photo) -> str:
 def _existing(name: str) -> str:
     """A name to look up: one that could not be stored is simply not there."""
     try:
-        return names.clean(name)
+        return library.stored_name(name)
     except BadName as error:
         raise NotFound(str(error)) from error

@@ -20,7 +20,11 @@ def for_people() -> str:
 
 
 def too_large() -> TooLarge:
-    return TooLarge(f"An upload may have {for_people()} at most (UPLOAD_MAX). Send it smaller.")
+    return TooLarge(
+        f"An upload may have {for_people()} at most (UPLOAD_MAX). Send it smaller.",
+        people=f"An upload may have {for_people()} at most, all its photos together. Nothing was stored. Send "
+        "fewer at a time, or smaller ones.",
+    )
 
 
 def content_length(request: HttpRequest) -> int | None:
@@ -37,6 +41,5 @@ class BodyLimit:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if (content_length(request) or 0) > settings.UPLOAD_MAX:
-            problem = too_large()
-            return problems.answer(request, problem.status, problem.code, str(problem))
+            return problems.answer(request, too_large())
         return self._get_response(request)

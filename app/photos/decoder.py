@@ -32,9 +32,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, NoReturn
 
-from photos import pixels, reckoning
+from photos import patches, pixels, position, reckoning
 from photos.errors import DecoderBusy, ImageTooComplex, Problem
-from photos.kinds import BY_NAME
+from photos.kinds import BY_NAME, Kind
 from photos.limits import CPU_MAX, FRAME, MEMORY_MAX, SMALL
 
 _LEEWAY: Final = (
@@ -45,6 +45,7 @@ _FOLDER: Final = Path(__file__).parent
 LARGE_LANE: Final = _FOLDER / "images.py"
 _SMALL_LANES: Final = tuple(_FOLDER / name for name in ("reckoning.py", "pixels.py"))
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
+_M_ARENA_MAX: Final = -8  # mallopt(3)
 _INSTANT: Final = 0.001  # seconds
 _STATM: Final = Path("/proc/self/statm")
 _ASSUMED: Final = 128 * 1024**2  # bytes of address space where there is no /proc: it has some 70 MiB on amd64
@@ -66,6 +67,8 @@ def serve() -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)  # web's process finishes its requests first; then the socket closes
     pixels.prepare()
+    with suppress(AttributeError):  # not of glibc
+        _libc.mallopt(_M_ARENA_MAX, 1)  # a thread's own heap would count 128 MiB against the limit of memory
     requests = socket.socket(fileno=os.dup(0))
     _silence()
     gc.freeze()  # what is loaded stays shared with the children
@@ -222,7 +225,9 @@ def limit(terms: dict[str, Any]) -> None:
     _lower(resource.RLIMIT_CPU, CPU_MAX, CPU_MAX + 1)  # SIGXCPU
     _lower(resource.RLIMIT_CORE, 0, 0)
     _lower(resource.RLIMIT_NOFILE, _DESCRIPTORS, _DESCRIPTORS)
-    _lower(resource.RLIMIT_NPROC, 0, 0)  # no more processes or threads
+    kind = BY_NAME.get(terms.get("kind", ""))
+    if not (kind and kind.has_thread):
+        _lower(resource.RLIMIT_NPROC, 0, 0)  # no more processes or threads
     _lower(resource.RLIMIT_FSIZE, 0, 0)  # writes to no file, the picture included
     now = _address_space()
     _lower(resource.RLIMIT_AS, now + SMALL + _LEEWAY, now + MEMORY_MAX + _LEEWAY)
@@ -256,18 +261,38 @@ def _answer(file: IO[bytes], terms: dict[str, Any]) -> tuple[Any, ...]:
         )
     except OSError as error:
         return ({"errno": error.errno, "detail": str(error.strerror)},)
-    return {"width": found.width, "height": found.height}, found.thumbnail
+    return found
 
 
-def _decoded(file: IO[bytes], terms: dict[str, Any]) -> pixels.Decoded:
+def _decoded(file: IO[bytes], terms: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    """With `is_position_only`, the picture was decoded when it was stored."""
     kind = BY_NAME[terms["kind"]]
+    if terms.get("is_position_only"):
+        return _in_its_turn(lambda: _position(file, kind), 0, terms)
     with pixels.errors_sorted():
         reckoned = reckoning.reckon(file, kind)
 
-    def decode() -> pixels.Decoded:
-        return pixels.decode(file, kind, reckoned)
+    def decode() -> tuple[dict[str, Any], bytes]:
+        found = pixels.decode(file, kind, reckoned)
+        head, packed = _position(file, kind)
+        sizes = [len(rendition) for rendition in found.renditions]
+        head |= {"width": found.width, "height": found.height, "sizes": sizes}
+        return head, b"".join((*found.renditions, packed))
 
-    if reckoned.memory <= SMALL:
+    return _in_its_turn(decode, reckoned.memory, terms)
+
+
+def _position(file: IO[bytes], kind: Kind) -> tuple[dict[str, Any], bytes]:
+    """How many bytes of the answer, its last ones, are patches; and these."""
+    with pixels.errors_sorted():
+        packed = patches.pack(position.find(file, kind.pillow))
+    return {"patches": len(packed)}, packed
+
+
+def _in_its_turn(
+    decode: Callable[[], tuple[dict[str, Any], bytes]], memory: int, terms: dict[str, Any]
+) -> tuple[dict[str, Any], bytes]:
+    if memory <= SMALL:
         with suppress(MemoryError), _turn(_SMALL_LANES, terms):  # more than its header says
             return decode()
     with _turn((LARGE_LANE,), terms):

@@ -25,10 +25,12 @@ from time import monotonic
 from typing import Any, Final
 
 from photos.limits import FRAME
+from photos.patches import PACKED_MAX
 
 _TRIES: Final = 2
 _HEAD_MAX: Final = 4096  # bytes of JSON
-_DATA_MAX: Final = 4 * 1024**2  # bytes of a thumbnail: 480 x 480 pixels take less than one, whatever they show
+# Bytes of renditions, of which 2048 x 2048 pixels take less than 3 MiB each, whatever they show; and of patches.
+_DATA_MAX: Final = 16 * 1024**2 + PACKED_MAX
 _PIECE: Final = 256 * 1024
 _BOOT: Final = "import sys; sys.path += sys.argv[1:]; from photos import decoder; decoder.serve()"
 _GRACE: Final = 2  # seconds that it may take to end
@@ -94,10 +96,10 @@ class _Process:
 
 @cache
 def paths() -> tuple[str, ...]:
-    """Where this package is, and Pillow."""
-    pillow = find_spec("PIL")
-    assert pillow and pillow.origin  # noqa: S101, PT018 - requirements/app.in
-    return str(Path(__file__).parent.parent), str(Path(pillow.origin).parent.parent)
+    """Where this package is, and Pillow, and pillow-heif if there is one."""
+    found = [find_spec(name) for name in ("PIL", "pillow_heif")]
+    libraries = [str(Path(spec.origin).parent.parent) for spec in found if spec and spec.origin]
+    return str(Path(__file__).parent.parent), *dict.fromkeys(libraries)
 
 
 @cache

@@ -1,4 +1,5 @@
-"""Originals and thumbnails, after the question whether this visitor may look.
+"""Originals and thumbnails, after the question whether this visitor may look. The owner gets the original as it was
+uploaded; others get it without its position, unless the owner wishes otherwise (sharing.py).
 
 With nginx in front (X_ACCEL_PREFIX set) the answer is empty and names an internal location; nginx sends the bytes,
 with ranges. Without, Django sends them itself, with single ranges. The headers that make a stranger's file harmless are
@@ -10,21 +11,22 @@ Last-Modified: a photo can be replaced twice in a second, and a date would not t
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import IO
 
 from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
-from django.utils.cache import get_conditional_response
+from django.utils.cache import get_conditional_response, patch_vary_headers
 from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_safe
 from rest_framework.exceptions import AuthenticationFailed
 
-from photos import images, names, quarantine, storage
-from photos.errors import BadName
-from photos.models import Photo
+from photos import images, library, problems, quarantine, sharing, storage
+from photos.errors import BadName, Problem
+from photos.models import Photo, known
 from photos.permissions import may_look
+from photos.sharing import Download
 from photos.tokens import BoundTokens
 
 # Even if a browser could be made to take a picture for a page, that page may do nothing.
@@ -32,34 +34,56 @@ _SANDBOX = "default-src 'none'; sandbox"
 # nginx would judge these by a date and an ETag that it does not have, and say 412; so Django sends the bytes.
 _NOT_FOR_NGINX = ("If-Match", "If-Unmodified-Since")
 _LOOKS = 3  # for a photo whose file is gone when it is opened: it was replaced meanwhile
-_RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{0,18})|-([0-9]{1,18}))")
+_RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{0,18})|-([0-9]{1,18}))", re.IGNORECASE)
 
 
 @require_safe
 def original(request: HttpRequest, name: str) -> HttpResponseBase:
     if not _may_look(request):
         return redirect_to_login(request.get_full_path())
-    photo, file = _photo_and_file(name)
-    response = _answer(request, photo.original, file, photo.etag, photo.content_type)
+    try:
+        photo, download, file = _found(name, _askers(request))
+    except Problem as problem:  # a photo that could not be examined yet: others do not get it
+        return problems.answer(request, problem)
+    response = _answer(request, download.place, file, download.etag, photo.content_type)
+    # The owner and others may get different bytes here.
+    patch_vary_headers(response, ("Cookie", "Authorization"))
     # Shown, not saved; but saved under the photo's name, if somebody does.
     response.headers["Content-Disposition"] = str(content_disposition_header(as_attachment=False, filename=photo.name))
+    is_public = settings.GALLERY_PUBLIC and not download.is_private
     # Another picture may take this name at any time, so every use asks again; the ETag makes asking cheap.
-    response.headers["Cache-Control"] = "no-cache" if settings.GALLERY_PUBLIC else "private, no-cache"
+    response.headers["Cache-Control"] = "no-cache" if is_public else "private, no-cache"
     return response
 
 
-def _photo_and_file(name: str) -> tuple[Photo, IO[bytes]]:
-    """Raises Http404."""
+def _askers(request: HttpRequest) -> set[object]:
+    """The ids of whoever asks: of the session, and of the token."""
+    ids: set[object] = {request.user.pk}
     try:
-        name = names.clean(name)
+        if authenticated := BoundTokens().authenticate(request):
+            ids.add(authenticated[0].pk)
+    except AuthenticationFailed:
+        pass
+    return ids - {None}
+
+
+def _found(name: str, askers: Collection[object]) -> tuple[Photo, Download, IO[bytes]]:
+    """Raises Http404; and what sharing.settled raises."""
+    try:
+        name = library.stored_name(name)
     except BadName as error:
         raise Http404 from error
     for _ in range(_LOOKS):
         photo = Photo.objects.filter(name=name).first()
         if photo is None:
             break
-        if file := _opened(photo.original):
-            return photo, file
+        try:
+            photo = photo if photo.owner_id in askers else sharing.settled(photo)
+        except (Photo.DoesNotExist, FileNotFoundError):  # or replaced meanwhile
+            continue
+        download = sharing.download(photo, askers)
+        if file := _opened(download.place):
+            return photo, download, file
     raise Http404
 
 
@@ -67,9 +91,8 @@ def _photo_and_file(name: str) -> tuple[Photo, IO[bytes]]:
 def thumbnail(request: HttpRequest, place: str) -> HttpResponseBase:
     if not _may_look(request):
         return redirect_to_login(request.get_full_path())
-    is_current = Photo.objects.filter(thumbnail=place).exists()
     # The page that named it may be a moment old.
-    file = _opened(place) if is_current else storage.opened_outdated(place)
+    file = _opened(place) if known([place]) else storage.opened_outdated(place)
     if file is None:
         raise Http404
     response = _answer(request, place, file, f'"{place}"', images.THUMBNAIL_TYPE)

@@ -1,16 +1,46 @@
-"""What can be wrong with an upload, each with the HTTP status and the stable short name that clients see.
+"""What can be wrong with a request, each with the HTTP status and the stable short name that clients see.
 
-The text of an exception is the `detail` of the answer: a sentence for the person at the other end that says what to
-do. Raised anywhere below the views; turned into an answer at one place, problems.py.
+A problem has two texts. The text of the exception is for whoever runs the site or writes a client: it may name
+settings, headers and commands; it is in the log and in the API's answers. `for_people` is for a visitor of the page:
+what happened, whether anything was stored, and what to do now, in everyday words. Where the first is fit for visitors,
+it is both. Problems are raised anywhere below the views, and become answers at one place, problems.py, which decides by
+who asked.
 """
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FileOfForm:
+    """Which file of a form a problem is about."""
+
+    name: str
+    number: int  # from 1 on
+    count: int  # of all files in the form
 
 
 class Problem(Exception):
-    """Base class; never raised itself."""
+    """Base class, and itself the problem that nobody knows more about."""
 
     status = 500
     code = "server-error"
     retry_after: int | None = None  # seconds, for what may pass by itself
+    people = ""  # the text for visitors, of all problems of a class; empty: the exception's text is for them, too
+    file: FileOfForm | None = None
+
+    def __init__(self, text: str, *, people: str = "") -> None:
+        super().__init__(text)
+        self.people = people or self.people
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if self.file and self.file.count > 1:
+            return f"File {self.file.number} of {self.file.count} ({self.file.name}): {text}"
+        return text
+
+    @property
+    def for_people(self) -> str:
+        return self.people or super().__str__()
 
     @property
     def headers(self) -> dict[str, str]:
@@ -20,11 +50,16 @@ class Problem(Exception):
 class BadRequest(Problem):
     status = 400
     code = "bad-request"
+    people = (
+        "The server cannot read what your browser has sent. Nothing was stored or changed. Go back, reload the page, "
+        "and try again."
+    )
 
 
 class BadName(Problem):
     status = 400
     code = "bad-name"
+    people = "This name cannot be used. Nothing was stored. Choose another one, without slashes."
 
 
 class EmptyBody(Problem):
@@ -35,11 +70,13 @@ class EmptyBody(Problem):
 class BodyIncomplete(Problem):
     status = 400
     code = "body-incomplete"
+    people = "The upload ended in the middle of a file, or of the form around it. Nothing was stored. Send it again."
 
 
 class NoFile(Problem):
     status = 400
     code = "no-file"
+    people = "The form has no file. Nothing was stored. Choose one or several photos, and send them again."
 
 
 class NotAnImage(Problem):
@@ -60,16 +97,75 @@ class ImageTooManyPixels(Problem):
 class ImageTooComplex(Problem):
     status = 400
     code = "image-too-complex"
+    people = (
+        "The server would need too much time or memory to open this picture. Nothing was stored. Save it again with a "
+        "photo program, smaller if possible, and send that."
+    )
+
+
+def image_has_too_much_data() -> ImageTooComplex:
+    """For all who read a picture, before it is decoded and afterwards."""
+    return ImageTooComplex("This picture carries far more data than its pixels need. Save it anew.")
 
 
 class LoginNeeded(Problem):
     status = 403  # on a page; 401 would make browsers ask for a name and a password themselves
     code = "login-needed"
+    people = (
+        "You are not logged in, or your last login has ended. Nothing was stored or changed. Log in, and send it again."
+    )
+
+
+class NotLoggedIn(LoginNeeded):
+    status = 401  # of the API
+
+
+class WrongToken(Problem):
+    status = 401
+    code = "bad-token"
+    people = LoginNeeded.people
+
+
+class Forbidden(Problem):
+    status = 403
+    code = "forbidden"
+    people = "You may not do this. Nothing was stored or changed."
+
+
+class CsrfFailed(Problem):
+    status = 403
+    code = "csrf"
+    people = (
+        "This page is no longer current: it was open for long, or you have logged in or out elsewhere meanwhile. "
+        "Nothing was stored or changed. Reload the page, and try again."
+    )
+
+
+class NotFound(Problem):
+    status = 404
+    code = "not-found"
+    people = "There is nothing at this address. It may be misspelt, or the photo may have been deleted."
+
+
+class MethodNotAllowed(Problem):
+    status = 405
+    code = "method-not-allowed"
+    people = "This address only takes what its form sends. Nothing was changed. Go to the gallery, and try again there."
+
+
+class WrongLogin(Problem):
+    status = 401
+    code = "wrong-login"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": "Token"}  # RFC 9110, section 11.6.1
 
 
 class NotOwner(Problem):
     status = 403
     code = "not-owner"
+    people = "This photo belongs to somebody else. Nothing was stored or changed."
 
 
 class NameTaken(Problem):
@@ -80,6 +176,7 @@ class NameTaken(Problem):
 class PreconditionFailed(Problem):
     status = 412
     code = "precondition-failed"
+    people = "The photo has changed in the meantime. Nothing was stored or changed. Reload the page, then decide."
 
 
 class TooLarge(Problem):
@@ -95,6 +192,7 @@ class QuotaExceeded(Problem):
 class WrongMediaType(Problem):
     status = 415
     code = "unsupported-media-type"
+    people = "The server does not take what was sent. Nothing was stored. Reload the page, and use its form."
 
 
 class TooManyLogins(Problem):
@@ -115,6 +213,7 @@ class DatabaseUnavailable(Problem):
 class DecoderBusy(Problem):
     status = 503
     code = "decoder-busy"
+    people = "The server has too much to do just now. Nothing was stored. Try again in a moment."
     retry_after = 10
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import islice
 from urllib.parse import unquote_to_bytes
 
+from photos import invisible
 from photos.errors import BadRequest, BodyIncomplete, NoFile
 
 _PIECE = 256 * 1024  # bytes asked for at a time
@@ -37,7 +38,7 @@ _NO_TEXT_MAX = 28  # bytes of such a match
 _ANOTHER_PART = rb"[ \t]{0,8}\r?\n[A-Za-z-]{1,40}:"
 _ANOTHER_PART_MAX = 51  # bytes of such a match
 # What is in no picture, but in the head of each part; 34 bytes at most.
-_DISPOSITION = re.compile(rb"form-data\s{0,8};\s{0,8}(?i:file)?(?i:name)")
+_DISPOSITION = re.compile(rb"form-data\s{0,8};\s{0,8}(?:file)?name", re.IGNORECASE)
 _AS_THEY_ARE = {"", "7bit", "8bit", "binary"}  # Content-Transfer-Encodings that change nothing
 
 
@@ -51,7 +52,7 @@ class Part:
     media_type: str = ""  # in lower case; empty where the part does not tell
 
     def __str__(self) -> str:
-        called = "".join(char for char in (self.filename or self.name) if char.isprintable())[:60]
+        called = invisible.cut(invisible.tidied(invisible.replaced(self.filename or self.name, "")), 60)
         return f"part {self.number} of the form ({called or 'without a name'})"
 
 
@@ -146,7 +147,7 @@ class Reader:
         """Of two questions each, the first is fast."""
         return bool(
             (self._delimiter[2:] in window and self._damaged.search(window))
-            or (b"form-data" in window and _DISPOSITION.search(window))
+            or (b"form-data" in window.lower() and _DISPOSITION.search(window))
         )
 
     def _until_delimiter(self) -> Iterator[bytes]:

@@ -27,28 +27,56 @@ from photos.errors import (
     OutOfTime,
     Problem,
 )
-from photos.kinds import KINDS, NAMES, Kind
+from photos.kinds import HEAD, KINDS, NAMES, Kind
 from photos.limits import THUMBNAIL_MAX, WAIT_MAX, WALL_MAX
+from photos.patches import Patch, unpack
 
-__all__ = ["KINDS", "NAMES", "THUMBNAIL_MAX", "THUMBNAIL_SUFFIX", "THUMBNAIL_TYPE", "Picture", "inspect"]
+__all__ = [
+    "ACCEPTED",
+    "KINDS",
+    "NAMES",
+    "THUMBNAIL_MAX",
+    "THUMBNAIL_SUFFIX",
+    "THUMBNAIL_TYPE",
+    "Picture",
+    "find_position",
+    "inspect",
+]
 
+# For a page's file chooser. Systems that do not know a kind know its files by their names.
+ACCEPTED: Final = [part for kind in KINDS for part in (kind.content_type, *([] if kind.is_shown else [kind.suffix]))]
 THUMBNAIL_SUFFIX, THUMBNAIL_TYPE = ".webp", "image/webp"
 _PROBLEMS: Final[dict[str, type[Problem]]] = {
-    problem.code: problem for problem in (ImageTruncated, ImageTooManyPixels, ImageTooComplex, DecoderBusy)
+    problem.code: problem for problem in (NotAnImage, ImageTruncated, ImageTooManyPixels, ImageTooComplex, DecoderBusy)
 }
-_OUT_OF_TIME: Final = {-signal.SIGXCPU, -signal.SIGALRM}  # the limits that decoder.py has set
+_RENDITIONS: Final = 3  # in an answer, in the order of Picture's
+_TOO_LONG, _TOO_LATE = -signal.SIGXCPU, -signal.SIGALRM  # the limits that decoder.py has set
 _TAKEN_AWAY: Final = {-signal.SIGKILL, -signal.SIGTERM}  # by the kernel, for want of memory; or by a person
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What `inspect` found: pixels as the image is shown, that is, with its EXIF orientation applied."""
+    """What `inspect` found: pixels as the image is shown, that is, with its orientation applied.
+
+    Renditions are WebP, without metadata; b"" where there is none, which the thumbnail never is.
+    """
 
     kind: Kind
     width: int
     height: int
-    thumbnail: bytes  # WebP, at most THUMBNAIL_MAX pixels each way, without metadata
+    thumbnail: bytes  # at most THUMBNAIL_MAX pixels each way
+    thumbnail_2x: bytes = b""  # THUMBNAIL_2X_MAX; of pictures larger than the thumbnail
+    preview: bytes = b""  # PREVIEW_MAX; of kinds that browsers do not show
+    patches: tuple[Patch, ...] = ()  # that take the position out of the file; none if it has none
+
+
+def find_position(file: IO[bytes]) -> list[Patch]:
+    """What takes the position out of a picture that `inspect` has found sound before. Raises what that does."""
+    kind = _kind(file)
+    answer = _asked(file, kind, WAIT_MAX + WALL_MAX, {"is_position_only": True})
+    _raise_problem(answer.head)
+    return _patches(answer, os.fstat(file.fileno()).st_size)[1]
 
 
 def inspect(file: IO[bytes], seconds: float = WAIT_MAX + WALL_MAX) -> Picture:
@@ -58,10 +86,15 @@ def inspect(file: IO[bytes], seconds: float = WAIT_MAX + WALL_MAX) -> Picture:
     the file itself fails.
     """
     kind = _kind(file)
+    answer = _asked(file, kind, seconds, {})
+    return picture_of(kind, answer, file.seek(0, os.SEEK_END))
+
+
+def _asked(file: IO[bytes], kind: Kind, seconds: float, task: dict[str, Any]) -> decoding.Answer:
     if seconds <= 0:
         raise _out_of_time()
     share = min(1.0, seconds / (WAIT_MAX + WALL_MAX))
-    terms = {"kind": kind.pillow, "wait": WAIT_MAX * share, "wall": WALL_MAX * share}
+    terms = {"kind": kind.pillow, "wait": WAIT_MAX * share, "wall": WALL_MAX * share, **task}
     try:
         with _descriptor(file) as descriptor:
             answer = decoding.ask(descriptor, terms, share * (WAIT_MAX + WALL_MAX))
@@ -70,20 +103,16 @@ def inspect(file: IO[bytes], seconds: float = WAIT_MAX + WALL_MAX) -> Picture:
     except decoding.Unavailable as error:
         _log.error("no picture can be looked at: %s", error)
         raise DecoderBusy("The server cannot look at pictures just now. Nothing was stored; try again.") from error
-    if answer.head.get("ended") == -signal.SIGALRM and share < 1:  # it was not the picture that took long
-        raise _out_of_time()
-    return picture_of(kind, answer)
+    return answer
 
 
 def _kind(file: IO[bytes]) -> Kind:
     file.seek(0)
-    head = file.read(12)
+    head = file.read(HEAD)
     for kind in KINDS:
         if kind.is_signature(head):
             return kind
-    raise NotAnImage(
-        f"This is not a picture the server knows. Send {NAMES}; a phone's HEIC has to be converted to JPEG first."
-    )
+    raise NotAnImage(f"This is not a picture the server knows. Send {NAMES}.")
 
 
 @contextmanager
@@ -101,13 +130,39 @@ def _descriptor(file: IO[bytes]) -> Iterator[int]:
         yield descriptor
 
 
-def picture_of(kind: Kind, answer: decoding.Answer) -> Picture:
+def picture_of(kind: Kind, answer: decoding.Answer, size: int) -> Picture:
+    """What the decoding process has said of a file of `size` bytes, looked through."""
     head = answer.head
     _raise_problem(head)
     width, height = head.get("width"), head.get("height")
-    if not (_is_side(width) and _is_side(height) and answer.data[:4] == b"RIFF"):
+    data, found = _patches(answer, size)
+    renditions = _renditions(head.get("sizes"), data)
+    if not (_is_side(width) and _is_side(height) and renditions and renditions[0]):
         raise DecoderBusy("The server cannot look at pictures just now. Nothing was stored; try again.")
-    return Picture(kind, int(head["width"]), int(head["height"]), answer.data)
+    thumbnail, thumbnail_2x, preview = renditions
+    return Picture(
+        kind, int(head["width"]), int(head["height"]), thumbnail, thumbnail_2x, preview, patches=tuple(found)
+    )
+
+
+def _patches(answer: decoding.Answer, size: int) -> tuple[bytes, list[Patch]]:
+    """What comes before them, and the patches at the end of an answer."""
+    count = answer.head.get("patches")
+    start = len(answer.data) - count if type(count) is int and 0 <= count <= len(answer.data) else None
+    try:
+        return answer.data[:start], unpack(answer.data[start:] if start is not None else b"?", size)
+    except ValueError as error:
+        raise DecoderBusy("The server cannot look at pictures just now. Nothing was stored; try again.") from error
+
+
+def _renditions(sizes: object, data: bytes) -> list[bytes]:
+    """The pieces of `data`; nothing if they make no sense."""
+    if not (isinstance(sizes, list) and len(sizes) == _RENDITIONS and all(type(size) is int for size in sizes)):
+        return []
+    starts = [sum(sizes[:number]) for number in range(_RENDITIONS)]
+    pieces = [data[start : start + size] for start, size in zip(starts, sizes, strict=True)]
+    is_sound = b"".join(pieces) == data and all(piece[:4] in {b"", b"RIFF"} for piece in pieces)
+    return pieces if is_sound else []
 
 
 def _is_side(value: object) -> bool:
@@ -126,7 +181,9 @@ def _raise_problem(head: dict[str, Any]) -> None:
 def _ended(status: object) -> Problem:
     """The process that decoded the picture ended without an answer: by its limits, or by what nobody thought of."""
     _log.warning("decoder-ended", extra={"fields": {"status": status}})
-    if status in _OUT_OF_TIME:
+    if status == _TOO_LATE:  # and still below its limit of CPU time: it was others that took long
+        return _out_of_time()
+    if status == _TOO_LONG:
         return ImageTooComplex("This picture takes too long to decode. Save it anew, smaller or simpler.")
     if status in _TAKEN_AWAY:
         return DecoderBusy("The server had no memory left for this picture just now. Nothing was stored; try again.")

@@ -15,7 +15,7 @@ from typing import IO, Final
 
 from photos.errors import ImageTooComplex, ImageTruncated
 
-_SEGMENTS_MAX: Final = 4096  # depth maps and profiles come in some hundred segments of 64 KB
+SEGMENTS_MAX: Final = 4096  # depth maps and profiles come in some hundred segments of 64 KB
 _HEADER_MAX: Final = 1024 * 1024  # bytes of tables that the decoder is handed; ordinary files have a few hundred
 _SCANS_MAX: Final = 100  # an encoder writes about ten
 _VISITS_MAX: Final = 200_000_000  # blocks times scans: some ten nanoseconds each, whatever the scans hold
@@ -26,7 +26,7 @@ _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SO
 _BUFFERED: Final = frozenset({0xC2, 0xC3, 0xC6, 0xC7, 0xCA, 0xCB, 0xCE, 0xCF})  # progressive; lossless, as a whole
 _TABLES: Final = frozenset({0xC4, 0xCC, 0xDB, 0xDD, 0xE0, 0xEE})  # DHT, DAC, DQT, DRI; JFIF and Adobe: which colours
 _BARE: Final = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length
-_SOS, _EOI, _APP1, _APP2 = 0xDA, 0xD9, 0xE1, 0xE2
+SOS, EOI, _APP1, _APP2 = 0xDA, 0xD9, 0xE1, 0xE2
 _MARKER: Final = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")  # in coded data: neither stuffing nor a restart
 
 
@@ -67,27 +67,29 @@ class _Found:
 def read(file: IO[bytes]) -> Header:
     """Raises ImageTruncated, ImageTooComplex."""
     found = _Found()
-    for marker, start, length in _segments(file):
-        if marker == _SOS:
+    for marker, start, length in segments(file):
+        if marker == SOS:
             return _completed(file, found, start, length)
         _take(file, found, marker, start, length)
     raise _broken()
 
 
-def _segments(file: IO[bytes]) -> Iterator[tuple[int, int, int]]:
-    """Marker, where it starts, and the length of what follows its two bytes; ends with the first scan."""
-    position = 2
-    for _ in range(_SEGMENTS_MAX):
+def segments(file: IO[bytes], position: int = 2) -> Iterator[tuple[int, int, int]]:
+    """Marker, where it starts, and the length of what follows its two bytes; ends with the first scan.
+
+    `position` is behind the start of the image. Raises ImageTruncated, ImageTooComplex.
+    """
+    for _ in range(SEGMENTS_MAX):
         position, marker = _next_marker(file, position)
         if marker in _BARE:
             position += 2
             continue
         length = int.from_bytes(_exactly(file, 2))
-        if length < 2 or marker == _EOI:  # noqa: PLR2004 - the length counts itself
+        if length < 2 or marker == EOI:  # noqa: PLR2004 - the length counts itself
             raise _broken()
         yield marker, position, length
         position += 2 + length
-    raise ImageTooComplex(f"This picture has more than {_SEGMENTS_MAX} segments before its pixels. Save it anew.")
+    raise ImageTooComplex(f"This picture has more than {SEGMENTS_MAX} segments before its pixels. Save it anew.")
 
 
 def _next_marker(file: IO[bytes], position: int) -> tuple[int, int]:
@@ -149,19 +151,19 @@ def _completed(file: IO[bytes], found: _Found, start: int, length: int) -> Heade
 def _scans(file: IO[bytes], position: int, frame: Frame) -> int:
     """How many there are. Raises ImageTooComplex as soon as they are too many."""
     scans, most = 1, min(_SCANS_MAX, _VISITS_MAX // max(1, frame.blocks))
-    for _ in range(_SEGMENTS_MAX):
-        position, marker = _marker_in_data(file, position)
-        if marker in {None, _EOI}:
+    for _ in range(SEGMENTS_MAX):
+        position, marker = marker_in_data(file, position)
+        if marker in {None, EOI}:
             return scans
-        scans += marker == _SOS
+        scans += marker == SOS
         if scans > most:
             raise ImageTooComplex(f"This picture comes in more than {most} scans. Save it anew, not progressive.")
         file.seek(position + 2)
         position += 2 + int.from_bytes(file.read(2))
-    raise ImageTooComplex(f"This picture has more than {_SEGMENTS_MAX} segments. Save it anew.")
+    raise ImageTooComplex(f"This picture has more than {SEGMENTS_MAX} segments. Save it anew.")
 
 
-def _marker_in_data(file: IO[bytes], position: int) -> tuple[int, int | None]:
+def marker_in_data(file: IO[bytes], position: int) -> tuple[int, int | None]:
     file.seek(position)
     while len(piece := file.read(_PIECE)) > 1:
         if found := _MARKER.search(piece):

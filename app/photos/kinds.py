@@ -6,6 +6,7 @@ Knows no decoder: the web process and the decoding process (decoder.py) both rea
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from photos.limits import JPEG_PIXELS_MAX, MEMORY_MAX, PIXELS_MAX
 
@@ -18,7 +19,28 @@ class Kind:
     content_type: str
     suffix: str
     pixels_max: int
-    is_signature: Callable[[bytes], bool]  # of the file's first 12 bytes
+    is_signature: Callable[[bytes], bool]  # of the file's first HEAD bytes
+    is_shown: bool = True  # by browsers; of other kinds they get a preview
+    has_thread: bool = False  # its decoder does nothing without one
+
+
+HEAD: Final = 272  # bytes: 64 brands
+_AVIF: Final = (b"avif", b"avis")
+# Of one picture, of sequences; heic and hevc with 8 bits and colours at half the size, the others with more.
+_HEIC: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
+
+
+def _brands(head: bytes) -> list[bytes]:
+    """Of a file of boxes, the major one first. ISO 14496-12, section 4.3."""
+    if head[4:8] != b"ftyp":
+        return []
+    end = min(len(head), int.from_bytes(head[:4]))
+    return [head[start : start + 4] for start in (8, *range(16, end - 3, 4))]
+
+
+def _coding(head: bytes) -> bytes:
+    """The first brand that says how pictures are coded. Files whose major brand is mif1 tell by another one."""
+    return next((brand for brand in _brands(head) if brand in _AVIF + _HEIC), b"")
 
 
 _KINDS = (
@@ -28,8 +50,16 @@ _KINDS = (
     Kind("WEBP", "image/webp", ".webp", MEMORY_MAX // 16, lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP"),
     Kind("GIF", "image/gif", ".gif", PIXELS_MAX, lambda head: head[:6] in {b"GIF87a", b"GIF89a"}),
     # 10 bytes a pixel at the least.
-    Kind("AVIF", "image/avif", ".avif", MEMORY_MAX // 10, lambda head: head[4:12] in {b"ftypavif", b"ftypavis"}),
+    Kind("AVIF", "image/avif", ".avif", MEMORY_MAX // 10, lambda head: _coding(head) in _AVIF),
+    # 5 bytes a pixel at the least. libde265 decodes in a thread.
+    Kind(
+        *("HEIC", "image/heic", ".heic", MEMORY_MAX // 5, lambda head: _coding(head) in _HEIC),
+        is_shown=False,
+        has_thread=True,
+    ),
 )
-KINDS = tuple(kind for kind in _KINDS if kind.pillow != "AVIF" or importlib.util.find_spec("PIL._avif"))
+_NEEDS: Final = {"AVIF": "PIL._avif", "HEIC": "_pillow_heif"}  # what not every machine has
+KINDS = tuple(kind for kind in _KINDS if kind.pillow not in _NEEDS or importlib.util.find_spec(_NEEDS[kind.pillow]))
 BY_NAME = {kind.pillow: kind for kind in KINDS}
-NAMES = "JPEG, PNG, WebP, GIF" + (" or AVIF" if len(KINDS) == len(_KINDS) else "")  # for people
+_SPOKEN: Final = [{"WEBP": "WebP"}.get(kind.pillow, kind.pillow) for kind in KINDS]
+NAMES = f"{', '.join(_SPOKEN[:-1])} or {_SPOKEN[-1]}"  # for people

@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from django.db import DatabaseError, IntegrityError, transaction
 from django.utils import timezone
 
-from photos import deadline, freenames, images, names, pairing, quarantine, quota, storage
-from photos.errors import EmptyBody, NameTaken, NotOwner, Problem
-from photos.models import Photo
+from photos import deadline, freenames, images, names, pairing, quarantine, quota, sharing, storage
+from photos.errors import BadName, EmptyBody, FileOfForm, NameTaken, NotOwner, Problem
+from photos.models import FILES, Photo
 from photos.storage import Incoming
 
 if TYPE_CHECKING:
@@ -48,19 +48,23 @@ def _nothing_against(_: "Photo | None") -> None:
 
 @dataclass(frozen=True)
 class _Shelved:
-    """Two files under their final names, and what a row has to say about them."""
+    """Files under their final names, and what a row has to say about them."""
 
     upload: Incoming
-    thumbnail: Incoming
-    columns: dict[str, str | int]
+    made: list[Incoming]  # from it: the thumbnail and others
+    columns: dict[str, str | int | bool]
 
     @property
     def suffix(self) -> str:
         return PurePosixPath(str(self.columns["original"])).suffix
 
     def keep(self) -> None:
-        self.upload.keep()
-        self.thumbnail.keep()
+        for file in (self.upload, *self.made):
+            file.keep()
+
+    @property
+    def places(self) -> list[str]:
+        return [str(self.columns[column]) for column in FILES if self.columns.get(column)]
 
     @property
     def is_kept(self) -> bool:
@@ -68,8 +72,27 @@ class _Shelved:
         return self.upload.is_kept
 
 
-def put(owner: "User", name: str, upload: Incoming, check: Check = _nothing_against) -> tuple[Photo, bool]:
+def stored_name(name: str) -> str:
+    """What a photo is called that a client calls so; or is going to be. Photos that an older version took keep their
+    names, whatever names.clean makes of those now. Raises BadName.
+    """
+    before = names.as_before(name)
+    try:
+        cleaned = names.clean(name)
+    except BadName:
+        if before and Photo.objects.filter(name=before).exists():
+            return before
+        raise
+    if before and before != cleaned and Photo.objects.filter(name=before).exists():
+        return before
+    return cleaned
+
+
+def put(
+    owner: "User", name: str, upload: Incoming, check: Check = _nothing_against, *, shares_position: bool = False
+) -> tuple[Photo, bool]:
     """Store `upload` as the photo called `name`, in place of the owner's photo of that name if there is one.
+    Others get its position only with `shares_position`.
 
     Returns the photo and whether it is new. Raises NotOwner when the name is somebody else's, QuotaExceeded, and what
     `check`, images.inspect and storage raise. The caller's `with` discards the upload when anything is raised.
@@ -77,7 +100,7 @@ def put(owner: "User", name: str, upload: Incoming, check: Check = _nothing_agai
     refuse_early(owner, name, upload.size, check)  # before the work
     pairing.announce()
     with ExitStack() as files:
-        shelved = _shelve(upload, files)
+        shelved = _shelve(upload, files, shares_position=shares_position)
         photo, is_new, outdated = _committed([shelved], lambda: lambda: _insert_or_update(owner, name, shelved, check))
     for place in outdated:
         storage.retire(place)
@@ -85,12 +108,15 @@ def put(owner: "User", name: str, upload: Incoming, check: Check = _nothing_agai
     return photo, is_new
 
 
-def add(owner: "User", uploads: Sequence[tuple[str, Incoming]]) -> list[Photo]:
+def add(owner: "User", uploads: Sequence[tuple[str, Incoming]], *, shares_position: bool = False) -> list[Photo]:
     """Store new photos, all of them or none, each under its file's name or the next free variant of it."""
     quota.refuse_beyond(owner, sum(upload.size for _, upload in uploads))  # before the work
     pairing.announce()
     with ExitStack() as files:
-        shelved = [_shelve_of_several(number, uploads, files) for number in range(len(uploads))]
+        shelved = [
+            _shelve_of_several(number, uploads, files, shares_position=shares_position)
+            for number in range(len(uploads))
+        ]
         wanted = [
             names.sanitised(filename, f"photo{item.suffix}")
             for (filename, _), item in zip(uploads, shelved, strict=True)
@@ -119,6 +145,19 @@ def delete(owner: "User", name: str, check: Check = _nothing_against) -> None:
     _log.info("photo deleted", extra={"fields": {"photo": photo.name}})
 
 
+def share_position(owner: "User", name: str, check: Check = _nothing_against, *, is_wished: bool) -> Photo:
+    """Let others have the original, with its position, or no longer. Raises as `delete` does."""
+    with transaction.atomic(durable=True):
+        photo = Photo.objects.select_for_update().get(name=name)
+        _refuse_foreign_photo(owner, photo)
+        check(photo)
+        if photo.shares_position is not is_wished:
+            photo.shares_position = is_wished
+            photo.modified = _after(photo.modified)  # others get other bytes
+            photo.save(update_fields=["shares_position", "modified"])
+    return photo
+
+
 def refuse_early(owner: "User", name: str, size: int, check: Check = _nothing_against) -> None:
     """Raise what `put` would, so far as it can be known before the body is read. All is asked again in the transaction,
     because it may change until then.
@@ -135,39 +174,73 @@ def _refuse_foreign_photo(owner: "User", photo: Photo) -> None:
         raise NotOwner(f"The photo {photo.name} belongs to somebody else. Use another name.")
 
 
-def _shelve_of_several(number: int, uploads: Sequence[tuple[str, Incoming]], files: ExitStack) -> _Shelved:
+def _shelve_of_several(
+    number: int, uploads: Sequence[tuple[str, Incoming]], files: ExitStack, *, shares_position: bool
+) -> _Shelved:
     """Shelve one file of a form; what is wrong with it says which one it is."""
     filename, upload = uploads[number]
     try:
-        return _shelve(upload, files)
+        return _shelve(upload, files, shares_position=shares_position)
     except Problem as problem:
-        if len(uploads) > 1:
-            which = f"{number + 1} of {len(uploads)} ({names.sanitised(filename, 'without a name')})"
-            problem.args = (f"File {which}: {problem}",)
+        problem.file = FileOfForm(names.sanitised(filename, "without a name"), number + 1, len(uploads))
         raise
 
 
-def _shelve(upload: Incoming, files: ExitStack) -> _Shelved:
-    """Check the upload, make its thumbnail, and give both files their final names."""
+def _shelve(upload: Incoming, files: ExitStack, *, shares_position: bool) -> _Shelved:
+    """Check the upload, make its renditions and what others download, and give all files their final names."""
     if upload.size == 0:
         raise EmptyBody("The file is empty. Choose another one.")
     upload.flush()
     picture = images.inspect(upload.file, deadline.left())
-    thumbnail = files.enter_context(Incoming())
-    thumbnail.write(picture.thumbnail)
+    copies = [sharing.without_position(upload.file, picture.patches, files)] if picture.patches else []
+    original = upload.publish(storage.ORIGINALS, picture.kind.suffix)
+    made, columns = _renditions(picture, files)
     return _Shelved(
         upload,
-        thumbnail,
+        [*made, *copies],
         {
+            "examined": original,
+            "shared": "".join(copy.publish(storage.SHARED, picture.kind.suffix) for copy in copies),
+            "shared_sha256": "".join(copy.sha256 for copy in copies),
+            "shares_position": shares_position,
             "size": upload.size,
             "sha256": upload.sha256,
             "content_type": picture.kind.content_type,
             "width": picture.width,
             "height": picture.height,
-            "original": upload.publish(storage.ORIGINALS, picture.kind.suffix),
-            "thumbnail": thumbnail.publish(storage.THUMBS, images.THUMBNAIL_SUFFIX),
+            "original": original,
+            **columns,
         },
     )
+
+
+def _renditions(
+    picture: images.Picture, files: ExitStack, thumbnail: str = ""
+) -> tuple[list[Incoming], dict[str, str]]:
+    """Files under their final names, and the columns that name them. With `thumbnail`, there is one already."""
+    columns = {"thumbnail": thumbnail, "thumbnail_2x": "", "preview": ""}
+    made = []
+    for column, place in columns.items():
+        if not place and (data := getattr(picture, column)):
+            file = files.enter_context(Incoming())
+            file.write(data)
+            columns[column] = file.publish(FILES[column], images.THUMBNAIL_SUFFIX, columns["thumbnail"])
+            made.append(file)
+    return made, columns
+
+
+def add_renditions(photo: Photo) -> bool:
+    """Make those that the photo lacks; whether its row is still there to name them. Raises what `put` raises."""
+    with ExitStack() as files:
+        file = files.enter_context((storage.root() / photo.original).open("rb"))
+        picture = images.inspect(file)
+        pairing.announce()
+        made, columns = _renditions(picture, files, photo.thumbnail)
+        with transaction.atomic(durable=True):
+            is_there = Photo.objects.filter(pk=photo.pk, thumbnail=photo.thumbnail).update(**columns)
+            for rendition in made if is_there else ():
+                rendition.keep()
+    return bool(is_there)
 
 
 def _committed(
@@ -198,15 +271,15 @@ def _committed(
 
 
 def _put_aside_unless_rows(shelved: Iterable[_Shelved]) -> None:
-    kept = [item.columns for item in shelved if item.is_kept]
+    kept = [item for item in shelved if item.is_kept]
     try:
-        if Photo.objects.filter(original__in=[columns["original"] for columns in kept]).exists() or pairing.trouble():
+        if Photo.objects.filter(original__in=[item.columns["original"] for item in kept]).exists() or pairing.trouble():
             return
     except DatabaseError:
         return
-    for columns in kept:
-        _put_aside(str(columns["original"]))
-        _put_aside(str(columns["thumbnail"]))
+    for item in kept:
+        for place in item.places:
+            _put_aside(place)
 
 
 def _put_aside(place: str) -> None:
@@ -246,7 +319,7 @@ def _not_needed_without(photo: Photo) -> list[str]:
     if trouble := pairing.trouble():
         _log.warning("the files of %s stay where they are: %s", photo.name, trouble)
         return []
-    return [photo.original, photo.thumbnail]
+    return photo.places
 
 
 def _taken(wanted: Collection[str]) -> set[str]:

@@ -7,7 +7,7 @@ purpose keep a user out: a browser in which that user has logged in before has a
 
 An attempt is counted before the password is looked at, so that many at the same moment are many. The counts are rows:
 all processes share them. What identifies an account or a browser is stored as an HMAC: people type passwords into the
-field for names.
+field for names. The page and the API count together; the API knows no browser.
 """
 
 import unicodedata
@@ -25,17 +25,19 @@ from photos.errors import TooManyLogins
 from photos.models import LoginAttempts
 
 _PAUSE, _PAUSE_MAX = 60, 900  # seconds
-_FORGET = timedelta(hours=1)  # after the last attempt; longer than any pause
-_COOKIE, _SALT = "known_browser", "photos.logins"
+FORGET = timedelta(hours=1)  # after the last attempt; longer than any pause
+_SALT = "photos.logins"
 _COOKIE_AGE = 180 * 24 * 3600  # seconds
 
 
-def begin(request: HttpRequest) -> None:
-    """Count an attempt, before it is made. Raises TooManyLogins."""
+def begin(request: HttpRequest, name: str) -> None:
+    """Count an attempt to log in under this name, before it is made. Raises TooManyLogins."""
     now = timezone.now()
     with transaction.atomic(durable=True):
-        LoginAttempts.objects.filter(last__lt=now - _FORGET).delete()
-        attempts, _ = LoginAttempts.objects.select_for_update().get_or_create(key=_key(request), defaults={"last": now})
+        LoginAttempts.objects.filter(last__lt=now - FORGET).delete()
+        attempts, _ = LoginAttempts.objects.select_for_update().get_or_create(
+            key=_key(request, name), defaults={"last": now}
+        )
         pause = _pause(attempts.number)
         wait = min(pause, pause - int((now - attempts.last).total_seconds()))  # a clock may have been set back
         if wait <= 0:
@@ -46,11 +48,17 @@ def begin(request: HttpRequest) -> None:
         raise TooManyLogins(f"Too many attempts to log in to this account. Try again in {wait} seconds.", wait)
 
 
-def succeeded(request: HttpRequest, response: HttpResponse) -> None:
-    """Forget the attempts of this browser, or of all that are unknown, and know this browser from now on."""
-    LoginAttempts.objects.filter(key=_key(request)).delete()
-    value = signing.dumps([_account(request), uuid.uuid4().hex], salt=_SALT)
-    response.set_cookie(_COOKIE, value, max_age=_COOKIE_AGE, httponly=True, samesite="Lax", path="/login/")
+def forget(request: HttpRequest, name: str) -> None:
+    """After a success: the attempts of this browser, or of all that are unknown."""
+    LoginAttempts.objects.filter(key=_key(request, name)).delete()
+
+
+def remember(name: str, response: HttpResponse) -> None:
+    """Know this browser for this account from now on."""
+    value = signing.dumps([_account(name), uuid.uuid4().hex], salt=_SALT)
+    response.set_cookie(
+        settings.KNOWN_BROWSER_COOKIE_NAME, value, max_age=_COOKIE_AGE, httponly=True, samesite="Lax", path="/login/"
+    )
 
 
 def _pause(number: int) -> int:
@@ -59,16 +67,18 @@ def _pause(number: int) -> int:
     return min(_PAUSE_MAX, _PAUSE * 2 ** min(above, 10)) if above >= 0 else 0
 
 
-def _account(request: HttpRequest) -> str:
-    name = unicodedata.normalize("NFKC", request.POST.get("username", "")).strip().casefold()
-    return salted_hmac(_SALT, name, algorithm="sha256").hexdigest()
+def _account(name: str) -> str:
+    same = unicodedata.normalize("NFKC", name).strip().casefold()
+    return salted_hmac(_SALT, same, algorithm="sha256").hexdigest()
 
 
-def _key(request: HttpRequest) -> str:
+def _key(request: HttpRequest, name: str) -> str:
     """Of the browser, if it is known for this account, else of the account."""
-    account = _account(request)
+    account = _account(name)
     try:
-        known, browser = signing.loads(request.COOKIES.get(_COOKIE, ""), salt=_SALT, max_age=_COOKIE_AGE)
+        known, browser = signing.loads(
+            request.COOKIES.get(settings.KNOWN_BROWSER_COOKIE_NAME, ""), salt=_SALT, max_age=_COOKIE_AGE
+        )
     except (signing.BadSignature, ValueError, TypeError):
         return account
     return salted_hmac(_SALT, f"{account} {browser}", algorithm="sha256").hexdigest() if known == account else account

@@ -17,7 +17,7 @@ from django.core.files.uploadhandler import FileUploadHandler
 from django.http import HttpRequest, HttpResponseBase, QueryDict
 from django.utils.datastructures import MultiValueDict
 
-from photos import deadline, receive, storage
+from photos import deadline, invisible, receive, storage
 from photos.errors import BadRequest, NoFile
 from photos.formparts import Part, Reader
 
@@ -31,11 +31,9 @@ class IncomingFile(UploadedFile):  # type: ignore[type-arg]  # generic in the st
     """What `request.FILES` holds. Django closes it when the request ends, which discards what was not kept."""
 
     def __init__(self, incoming: storage.Incoming, part: Part) -> None:
-        # Without the characters that cannot be seen, of which some turn the text around.
-        filename = "".join(char for char in part.filename or "" if char.isprintable())
         super().__init__(incoming.file, "file", "", incoming.size)  # Django takes fewer names than `filename`
         self.incoming = incoming
-        self.filename = filename
+        self.filename = invisible.replaced(part.filename or "", "")  # what a browser would not show
         self.number = part.number
 
     def close(self) -> None:
@@ -102,7 +100,8 @@ class _Form:
     def _refuse_further_file(self) -> None:
         if self._files >= self._files_max:
             most = f"takes {self._files_max} files at most" if self._files_max else "takes no files"
-            raise BadRequest(f"This form {most}. Nothing was stored; send fewer at a time.")
+            text = f"This form {most}. Nothing was stored; send fewer at a time."
+            raise BadRequest(text, people=text)
 
     def _take_field(self, part: Part, content: Iterable[bytes]) -> None:
         data = bytearray()
@@ -130,6 +129,20 @@ class _Form:
 def _is_for_files(part: Part) -> bool:
     """Whether a field that holds text, all the same, was to be a file."""
     return bool(_FOR_FILES.fullmatch(part.name)) or part.media_type.startswith(_TYPES_OF_FILES)
+
+
+class LowerCaseMediaType:
+    """Middleware: a media type is the same in capitals (RFC 9110, section 8.3.1), but not to the parsers of
+    forms that Django and the framework have. To stand before all that reads one.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        media_type, semicolon, parameters = request.META.get("CONTENT_TYPE", "").partition(";")
+        request.META["CONTENT_TYPE"] = media_type.lower() + semicolon + parameters
+        return self._get_response(request)
 
 
 def without_files(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:

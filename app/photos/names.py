@@ -1,43 +1,57 @@
 """What a photo may be called.
 
 A name is a label for people: it appears in addresses and in Content-Disposition, never in a path on disk (storage.py
-makes those up). Pure functions; no database.
+makes those up). What of it cannot be seen is invisible.py's question. Pure functions; no database.
 """
 
 import unicodedata
 from pathlib import PurePosixPath
 
+from photos import invisible
 from photos.errors import BadName
 
-MAX_LENGTH = 120  # characters; four bytes each, percent-encoded, still fit any server's request line
+# Characters, as the database counts them; four bytes each, percent-encoded, still fit any server's request line.
+MAX_LENGTH = 120
 _SUFFIX_MAX = 10  # characters; longer ones are part of a sentence, not a file type
+_NAMELESS = "photo"
 # What `clean` demands, for the API's schema: a first and a last character that is neither a space nor a control
 # character nor a slash, the same or spaces between them; and neither `.` nor `..`, which clients resolve away.
-PATTERN = r"^(?!\.{1,2}$)[^\x00-\x20\x7f-\xa0/\\](?:[^\x00-\x1f\x7f-\xa0/\\]*[^\x00-\x20\x7f-\xa0/\\])?$"
+PATTERN = r"^(?!\.{1,2}$)[^\x00-\x20\x7f-\xa0/\\](?:[^\x00-\x1f\x7f-\x9f/\\]*[^\x00-\x20\x7f-\xa0/\\])?$"
 
 
 def clean(name: str) -> str:
-    """The name as it is stored: Unicode form C, so that the same letters typed on a Mac and on a phone are one name.
+    """The name as it is stored: Unicode form C, so that the same letters typed on a Mac and on a phone are one name;
+    every kind of space as a space, and nothing that cannot be seen but where it changes what is.
 
     Raises BadName, which says what is wrong.
     """
-    name = unicodedata.normalize("NFC", name)
+    if char := invisible.refused(name):
+        what = unicodedata.name(char, "a control character, or none at all")
+        raise BadName(f"A name holds characters that can be seen, not U+{ord(char):04X} ({what}). Leave that out.")
+    name = invisible.tidied(name)
     if not name or len(name) > MAX_LENGTH:
         raise BadName(f"A name has 1 to {MAX_LENGTH} characters; this one has {len(name)}.")
     if name in {".", ".."} or "/" in name or "\\" in name:
         raise BadName("A name is one path segment: no slash, no backslash, and not . or .. alone.")
-    if not name.isprintable() or name != name.strip():
-        raise BadName("A name holds printable characters, with no space around them.")
+    if name != name.strip():
+        raise BadName("A name has no space before its first character or behind its last.")
     return name
 
 
-def sanitised(filename: str, nameless: str = "photo") -> str:
+def as_before(name: str) -> str | None:
+    """What an older version of this project made of the name, which knew nothing of invisible characters; None where
+    it refused it.
+    """
+    name = unicodedata.normalize("NFC", name)
+    return name if name.isprintable() and len(name) <= MAX_LENGTH else None
+
+
+def sanitised(filename: str, nameless: str = _NAMELESS) -> str:
     """The nearest allowed name to what a browser calls its file; `nameless` when nothing usable is left."""
-    base = unicodedata.normalize("NFC", filename).replace("\\", "/").rsplit("/", 1)[-1]
-    printable = "".join(char if char.isprintable() else "_" for char in base).strip()
-    if printable.strip("._ ") == "":
+    base = invisible.tidied(invisible.replaced(filename, "_")).replace("\\", "/").rsplit("/", 1)[-1].strip()
+    if base.strip("._ ") == "":
         return nameless
-    return _shortened(printable, "")
+    return _shortened(base, "")
 
 
 def variant(name: str, number: int) -> str:
@@ -46,8 +60,9 @@ def variant(name: str, number: int) -> str:
 
 
 def _shortened(name: str, ending: str) -> str:
-    """The name with `ending` put before its suffix, cut in the stem where it would be too long."""
+    """The name with `ending` put before its suffix, cut in the stem where it would be too long: between letters."""
     path = PurePosixPath(name)
     suffix = path.suffix if len(path.suffix) <= _SUFFIX_MAX else ""
     stem = name.removesuffix(suffix) if suffix else name
-    return stem[: MAX_LENGTH - len(ending) - len(suffix)].rstrip() + ending + suffix
+    kept = invisible.cut(stem, MAX_LENGTH - len(ending) - len(suffix)).rstrip() or _NAMELESS
+    return invisible.tidied(kept) + ending + suffix

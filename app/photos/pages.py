@@ -1,4 +1,4 @@
-"""The web page: the gallery with its upload form, taking a photo away, the login. Works without JavaScript.
+"""The web page: the gallery with its upload form, a page for each photo, deleting, the login. Works without JavaScript.
 
 With JavaScript (static/photos/upload.js) the form's files go one by one to POST /api/photos/, with progress; the page
 that comes back is this one either way.
@@ -6,6 +6,7 @@ that comes back is this one either way.
 
 from collections.abc import Callable
 from functools import wraps
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
 from django.conf import settings
@@ -16,10 +17,10 @@ from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from photos import bodylimit, images, library, logins, multipart, problems, sweep
-from photos.errors import LoginNeeded, Problem
+from photos import bodylimit, images, library, logins, multipart, places, problems, sharing, sweep
+from photos.errors import BadName, LoginNeeded, MethodNotAllowed, Problem
 from photos.models import Photo
 from photos.paging import PAGE_SIZE
 from photos.permissions import may_look
@@ -28,9 +29,7 @@ from photos.preconditions import Preconditions
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
-_LOGIN = (
-    "You are not logged in, or your last login has ended. Nothing was stored or changed. Log in, and send it again."
-)
+_NOT_ALLOWED = HTTPStatus.METHOD_NOT_ALLOWED
 _View = Callable[..., HttpResponseBase]
 
 
@@ -45,13 +44,22 @@ def _shows_problems(show: Callable[[HttpRequest, Problem], HttpResponse]) -> Cal
         @wraps(view)
         def wrapped(request: HttpRequest, *arguments: Any, **options: Any) -> HttpResponseBase:
             try:
-                return csrf_protect(view)(request, *arguments, **options)
+                response = csrf_protect(view)(request, *arguments, **options)
             except Problem as problem:
                 return show(request, problem)
+            return _method_not_allowed(request, response) if response.status_code == _NOT_ALLOWED else response
 
         return wrapped
 
     return decorator
+
+
+def _method_not_allowed(request: HttpRequest, empty: HttpResponseBase) -> HttpResponse:
+    """A page in the place of Django's empty answer."""
+    allowed = empty.headers["Allow"]
+    response = problems.answer(request, MethodNotAllowed(f"{request.method} is not possible here, but {allowed} is."))
+    response.headers["Allow"] = allowed
+    return response
 
 
 def _writers_only(view: _View) -> _View:
@@ -61,7 +69,7 @@ def _writers_only(view: _View) -> _View:
     @wraps(view)
     def wrapped(request: HttpRequest, *arguments: Any, **options: Any) -> HttpResponseBase:
         if request.method == "POST" and not request.user.is_authenticated:
-            return problems.on_a_page(request, LoginNeeded(_LOGIN))
+            return problems.answer(request, LoginNeeded("A form came without a valid session."))
         return view(request, *arguments, **options)
 
     return wrapped
@@ -71,7 +79,7 @@ def _page(request: HttpRequest, problem: Problem | None = None) -> HttpResponse:
     """The gallery, with the problem's sentence on top. Who may not look sees the sentence alone, or the login."""
     if may_look(request.user):
         return _photos(request, problem)
-    return problems.on_a_page(request, problem) if problem else redirect_to_login(request.get_full_path())
+    return problems.answer(request, problem) if problem else redirect_to_login(request.get_full_path())
 
 
 @_writers_only
@@ -83,7 +91,7 @@ def gallery(request: HttpRequest) -> HttpResponse:
 
 @multipart.without_files
 @_writers_only
-@_shows_problems(problems.on_a_page)
+@_shows_problems(problems.answer)
 def delete(request: HttpRequest, name: str) -> HttpResponse:
     if not request.user.is_authenticated:
         return redirect_to_login(request.get_full_path())
@@ -92,33 +100,87 @@ def delete(request: HttpRequest, name: str) -> HttpResponse:
 
 @require_POST
 def _delete(request: HttpRequest, name: str) -> HttpResponse:
+    photo = _existing(name)
+    neighbour = places.older(photo) or places.newer(photo)  # which takes its place, or is the last one left
     try:
-        library.delete(cast("User", request.user), name, Preconditions(request).check)
+        library.delete(cast("User", request.user), photo.name, Preconditions(request).check)
     except Photo.DoesNotExist as error:
         raise Http404 from error
-    messages.success(request, f"{name} is gone.")
-    return redirect("gallery")
+    messages.success(request, f"{photo.name} is gone.")
+    return redirect(places.address(neighbour))
+
+
+@multipart.without_files
+@_shows_problems(problems.answer)
+@require_safe
+def photo(request: HttpRequest, name: str) -> HttpResponse:
+    """One photo, as large as the window, with what is known about it."""
+    if not may_look(request.user):
+        return redirect_to_login(request.get_full_path())
+    found = _existing(name)
+    context = {
+        "photo": found,
+        "newer": places.newer(found),
+        "older": places.older(found),
+        "gallery": places.address(found),
+    }
+    return render(request, "photos/photo.html", context)
+
+
+def _existing(name: str) -> Photo:
+    """Raises Http404."""
+    try:
+        return Photo.objects.select_related("owner").get(name=library.stored_name(name))
+    except (Photo.DoesNotExist, BadName) as error:
+        raise Http404 from error
+
+
+@multipart.without_files
+@_writers_only
+@_shows_problems(problems.answer)
+def position(request: HttpRequest, name: str) -> HttpResponse:
+    if not request.user.is_authenticated:
+        return redirect_to_login(request.get_full_path())
+    return _position(request, name)
+
+
+@require_POST
+def _position(request: HttpRequest, name: str) -> HttpResponse:
+    """A box that is not ticked is not sent: then others do not get the position."""
+    photo = _existing(name)
+    wish = sharing.wish(request.POST.get("share_position"))
+    try:
+        library.share_position(cast("User", request.user), photo.name, Preconditions(request).check, is_wished=wish)
+    except Photo.DoesNotExist as error:
+        raise Http404 from error
+    others = "can see" if wish else "cannot see"
+    messages.success(request, f"Others {others} where {photo.name} was taken.")
+    return redirect("photo", photo.name)
 
 
 class _Login(LoginView):
     redirect_authenticated_user = True
 
     def post(self, request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
-        logins.begin(request)
+        logins.begin(request, request.POST.get("username", ""))
         return super().post(request, *args, **kwargs)
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
         response = super().form_valid(form)
-        logins.succeeded(self.request, response)
+        name = self.request.POST.get("username", "")
+        logins.forget(self.request, name)
+        logins.remember(name, response)
         return response
 
 
-login = multipart.without_files(_shows_problems(problems.on_a_page)(_Login.as_view()))
-logout = multipart.without_files(_shows_problems(problems.on_a_page)(LogoutView.as_view()))
+login = multipart.without_files(_shows_problems(problems.answer)(_Login.as_view()))
+logout = multipart.without_files(_shows_problems(problems.answer)(LogoutView.as_view()))
 
 
 def _upload(request: HttpRequest) -> HttpResponse:
-    photos = library.add(cast("User", request.user), multipart.files(request))
+    uploads = multipart.files(request)
+    wish = sharing.wish(request.POST.get("share_position"))
+    photos = library.add(cast("User", request.user), uploads, shares_position=wish)
     sweep.sweep_if_due()
     what = photos[0].name if len(photos) == 1 else f"{len(photos)} photos"
     messages.success(request, f"Stored {what}.")
@@ -130,11 +192,14 @@ def _photos(request: HttpRequest, problem: Problem | None) -> HttpResponse:
     page = Paginator(photos, PAGE_SIZE).get_page(request.GET.get("page"))  # the nearest one there is
     context = {
         "page": page,
-        "problem": problem,
+        "problem": problem and problems.about_files(problem),
         "upload_max": settings.UPLOAD_MAX,
         "upload_max_text": bodylimit.for_people(),
         "formats": images.NAMES,
-        "media_types": ",".join(kind.content_type for kind in images.KINDS),
+        "media_types": ",".join(images.ACCEPTED),
     }
-    response = render(request, "photos/gallery.html", context, status=problem.status if problem else 200)
-    return problems.with_headers(response, problem) if problem else response
+    if problem is None:
+        return render(request, "photos/gallery.html", context)
+    problems.note(problem)
+    response = render(request, "photos/gallery.html", context, status=problem.status)
+    return problems.with_headers(response, problem)

@@ -28,11 +28,10 @@ from django.db.models import F
 
 from photos import storage
 from photos.errors import Problem
-from photos.models import Library
+from photos.models import FILES, Library
+from uploadstack import media
 
-FILE = ".library-id"
-COUNT = ".library-count"
-RESTORING = ".before-restore"  # scripts/archive.py keeps there what was, until the restore has ended well
+FILE, COUNT = media.LIBRARY_ID, media.LIBRARY_COUNT
 _ID = re.compile(r"[0-9a-f]{32}")
 _COUNTED = re.compile(r"([0-9a-f]{32}) ([0-9]{1,18})\n")
 _TRIES = 3  # to add an id while somebody adopts the folder
@@ -54,7 +53,7 @@ def _library() -> Library:
 
 def trouble() -> str:
     """Why nothing that is published may be taken away, and what to do; empty when it may. Raises DatabaseError."""
-    if (storage.root() / RESTORING).exists():
+    if (storage.root() / media.RESTORING).exists():
         return "a restore is under way, or was cut short: scripts/restore.sh --undo brings back what was there"
     try:
         ids, (counted, count) = _ids(), _count()  # before the database, which is ahead
@@ -169,7 +168,7 @@ def _add(own: str) -> None:
 
 def _is_empty() -> bool:
     """Whether nothing is published."""
-    for folder in (storage.ORIGINALS, storage.THUMBS):
+    for folder in set(FILES.values()):
         for _, _, names in os.walk(storage.root() / folder):
             if names:
                 return False

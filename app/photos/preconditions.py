@@ -29,29 +29,32 @@ class Preconditions:
 
     def check(self, photo: Photo | None) -> None:
         """Of a PUT or DELETE. Raise PreconditionFailed where the photo, or that there is none, is not as expected."""
-        self._refuse_another(photo)
-        if _is_one_of(photo, self._none_match, is_weak_enough=True):
-            raise _failed("If-None-Match", photo)
+        etag = photo.etag if photo else None
+        self._refuse_another(photo, etag)
+        if _is_one_of(etag, self._none_match, is_weak_enough=True):
+            raise _failed("If-None-Match", etag)
 
-    def is_known(self, photo: Photo) -> bool:
-        """Of a GET: whether the client has this already. Raises PreconditionFailed, too."""
-        self._refuse_another(photo)
+    def is_known(self, photo: Photo, etag: str) -> bool:
+        """Of a GET by somebody who gets the photo with this ETag: whether it is there already. Raises
+        PreconditionFailed, too.
+        """
+        self._refuse_another(photo, etag)
         if self._none_match is not None:  # section 13.1.3: then the date does not count
-            return _is_one_of(photo, self._none_match, is_weak_enough=True)
+            return _is_one_of(etag, self._none_match, is_weak_enough=True)
         return self._modified is not None and _seconds(photo) <= self._modified
 
-    def _refuse_another(self, photo: Photo | None) -> None:
+    def _refuse_another(self, photo: Photo | None, etag: str | None) -> None:
         """The first two steps of section 13.2.2."""
         if self._match is not None:
-            if not _is_one_of(photo, self._match, is_weak_enough=False):
-                raise _failed("If-Match", photo)
+            if not _is_one_of(etag, self._match, is_weak_enough=False):
+                raise _failed("If-Match", etag)
         elif self._unmodified is not None and photo and _seconds(photo) > self._unmodified:
-            raise _failed("If-Unmodified-Since", photo)
+            raise _failed("If-Unmodified-Since", etag)
 
 
-def validators(photo: Photo) -> dict[str, str]:
+def validators(photo: Photo, etag: str) -> dict[str, str]:
     """The headers by which a client names this content later."""
-    return {"ETag": photo.etag, "Last-Modified": http_date(_seconds(photo))}
+    return {"ETag": etag, "Last-Modified": http_date(_seconds(photo))}
 
 
 def _seconds(photo: Photo) -> int:
@@ -75,13 +78,13 @@ def _date(request: HttpRequest, header: str) -> int | None:
     return parse_http_date_safe(request.headers.get(header, ""))
 
 
-def _is_one_of(photo: Photo | None, tags: list[str] | None, *, is_weak_enough: bool) -> bool:
+def _is_one_of(etag: str | None, tags: list[str] | None, *, is_weak_enough: bool) -> bool:
     """Whether there is a photo with one of these tags. Weak ones match only where weak comparison is allowed."""
-    if photo is None or tags is None:
+    if etag is None or tags is None:
         return False
-    return tags == _ANY or photo.etag in ([tag.removeprefix("W/") for tag in tags] if is_weak_enough else tags)
+    return tags == _ANY or etag in ([tag.removeprefix("W/") for tag in tags] if is_weak_enough else tags)
 
 
-def _failed(header: str, photo: Photo | None) -> PreconditionFailed:
-    now = f"has the ETag {photo.etag}" if photo else "is not there"
+def _failed(header: str, etag: str | None) -> PreconditionFailed:
+    now = f"has the ETag {etag}" if etag else "is not there"
     return PreconditionFailed(f"{header} does not hold: the photo {now}. Nothing was changed; look at it, then decide.")

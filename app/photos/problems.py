@@ -1,8 +1,11 @@
 """The one place where errors become answers.
 
-Below /api/ every error is JSON of one shape: `error`, a stable short name for programs; `detail`, a sentence for
-people that says what to do; `request_id`, which finds the log lines. Elsewhere it is a small page with the same
-sentence. The short names are those of errors.py and of _CODES below.
+Below /api/ every error is JSON of one shape: `error`, a stable short name for programs; `detail`, a sentence that says
+what to do; `request_id`, which finds the log lines. Elsewhere it is a small page. The short names are those of
+errors.py and of _CODES below.
+
+Who asks decides which of a problem's two texts (errors.py) is sent: visitors get the one for people, on pages and
+through the page's script; programs that use the API get the technical one. What visitors are not told is in the log.
 """
 
 import logging
@@ -18,11 +21,21 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from config import requestid
-from photos.errors import BadRequest, BodyIncomplete, DatabaseUnavailable, Problem
+from photos.errors import (
+    BadRequest,
+    BodyIncomplete,
+    CsrfFailed,
+    DatabaseUnavailable,
+    Forbidden,
+    NotFound,
+    NotLoggedIn,
+    Problem,
+    WrongToken,
+)
+from uploadstack import request_id
 
 _log = logging.getLogger(__name__)
-_CODES = {
+_CODES = {  # of what the framework refuses by itself
     400: "bad-request",
     401: "login-needed",
     403: "forbidden",
@@ -33,30 +46,74 @@ _CODES = {
     500: "server-error",
 }
 _NOT_FOUND = "There is nothing at this address. Check the name; GET /api/photos/ lists what there is."
-_NO_PAGE = "There is nothing at this address. It may be misspelt, or the photo may have been deleted."
 _SERVER_ERROR = "Something broke on the server. Try again; if it stays, give the request id to whoever runs it."
 _LOGIN = "A login is needed. Send `Authorization: Token ...`; `make token` prints a token of the sample user."
 _WRONG_LOGIN = "This token is wrong, or too old. `make token` prints a new one."
 _CSRF = (
-    "The form's token does not match. Reload the page and try again. If it stays: the proxy has to pass the Host "
-    "header with its port, or CSRF_TRUSTED_ORIGINS has to name this site's address."
+    "The form's token does not match: {}. If this stays after the page was loaded again, the proxy has to pass the "
+    "Host header with its port, or CSRF_TRUSTED_ORIGINS has to name this site's address."
 )
+_REFUSED = "The server does not take this. Nothing was stored or changed. Reload the page, and try again."
+# Marks JSON with a text for people. The page's script shows no other: nginx and proxies answer with JSON, too.
+_FOR_PEOPLE = {"X-Text-For": "people"}
 
 
-def body(code: str, detail: str) -> dict[str, str]:
-    return {"error": code, "detail": detail, "request_id": requestid.current()}
+def is_for_people(request: HttpRequest) -> bool:
+    """Whether a visitor reads the answer. The page's script sends the API the form's CSRF token, also when the session
+    has ended; programs send a token of their own, or nothing.
+    """
+    if not request.path.startswith("/api/"):
+        return True
+    return "X-CSRFToken" in request.headers and "Authorization" not in request.headers
 
 
-def answer(request: HttpRequest, status: int, code: str, detail: str) -> HttpResponse:
+def answer(request: HttpRequest, problem: Problem) -> HttpResponse:
     """An error outside of an API view: JSON below /api/, else a page."""
+    note(problem)
+    return _rendered(request, problem, request)
+
+
+def _rendered(request: HttpRequest, problem: Problem, context: HttpRequest | None) -> HttpResponse:
+    """`context` is what the page may ask who is logged in; None where that may be what is broken."""
+    response: HttpResponse
     if request.path.startswith("/api/"):
-        return JsonResponse(body(code, detail), status=status)
-    return render(request, "photos/problem.html", body(code, detail), status=status)
+        response = JsonResponse(_said(request, problem), status=problem.status)
+        return _with_headers(response, {**problem.headers, **_mark(request)})
+    said = _body(problem.code, about_files(problem))
+    response = render(context, "photos/problem.html", said, status=problem.status)
+    return _with_headers(response, problem.headers)
 
 
-def on_a_page(request: HttpRequest, problem: Problem) -> HttpResponse:
-    """A problem that a view of pages.py met."""
-    return with_headers(answer(request, problem.status, problem.code, str(problem)), problem)
+def about_files(problem: Problem) -> str:
+    """The text for a page that has no list of files: which of them it is about, and what became of the others."""
+    file, text = problem.file, problem.for_people
+    if file is None:
+        return text
+    stored = "" if "othing was stored" in text else " Nothing was stored."
+    if file.count == 1:
+        return f"{file.name}: {text}{stored}"
+    others = "None of the others was stored, either. Send them again without this one."
+    return f"{file.name} (file {file.number} of {file.count}): {text}{stored} {others}"
+
+
+def note(problem: Problem) -> None:
+    """Write down what a visitor is not told. Errors of the server come with their traceback."""
+    if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        _log.error(problem.code, exc_info=problem)
+    elif problem.people:
+        _log.warning("%s: %s", problem.code, problem)
+
+
+def _body(code: str, detail: str) -> dict[str, str]:
+    return {"error": code, "detail": detail, "request_id": request_id.current()}
+
+
+def _said(request: HttpRequest, problem: Problem) -> dict[str, str]:
+    return _body(problem.code, problem.for_people if is_for_people(request) else str(problem))
+
+
+def _mark(request: HttpRequest) -> dict[str, str]:
+    return _FOR_PEOPLE if is_for_people(request) else {}
 
 
 def as_problem(error: BaseException | None) -> Problem | None:
@@ -74,67 +131,80 @@ def as_problem(error: BaseException | None) -> Problem | None:
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
     """Django REST framework's hook. None lets the exception go on to Django, which logs it and calls server_error."""
-    if problem := as_problem(error):
+    problem = as_problem(error) or _of_django(error) or _of_the_framework(error)
+    if problem is None:
+        return None
+    request = context["request"]
+    if as_problem(error):
         set_rollback()
-        if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:  # ours, not the client's
-            _log.error(problem.code, exc_info=error)
-        return Response(body(problem.code, str(problem)), status=problem.status, headers=problem.headers)
+    if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:  # ours, not the client's
+        _log.error(problem.code, exc_info=error)
+    elif is_for_people(request):
+        note(problem)
+    headers = {**problem.headers, **_mark(request)}
+    if challenge := getattr(error, "auth_header", None):
+        headers["WWW-Authenticate"] = challenge
+    return Response(_said(request, problem), status=problem.status, headers=headers)
+
+
+def _of_django(error: Exception) -> Problem | None:
     if isinstance(error, Http404):
-        return Response(body(_CODES[404], _NOT_FOUND), status=404)
+        return NotFound(_NOT_FOUND)
     if isinstance(error, PermissionDenied):
-        return Response(body(_CODES[403], str(error) or "You may not do this."), status=403)
-    if isinstance(error, exceptions.APIException):
-        return _of_the_framework(error)
+        return Forbidden(str(error) or "You may not do this.")
     return None
 
 
-def _of_the_framework(error: exceptions.APIException) -> Response:
-    headers: dict[str, str] = {}
-    if challenge := getattr(error, "auth_header", None):
-        headers["WWW-Authenticate"] = challenge
+def _of_the_framework(error: Exception) -> Problem | None:
+    if not isinstance(error, exceptions.APIException):
+        return None
+    text = f"{str(error.detail).rstrip('.')}."
     if isinstance(error, exceptions.NotAuthenticated):
-        return Response(body(_CODES[401], _LOGIN), status=error.status_code, headers=headers)
+        return NotLoggedIn(_LOGIN)
     if isinstance(error, exceptions.AuthenticationFailed):
-        return Response(body("bad-token", _WRONG_LOGIN), status=error.status_code, headers=headers)
-    code = _CODES.get(error.status_code, str(error.default_code).replace("_", "-"))
-    return Response(body(code, f"{str(error.detail).rstrip('.')}."), status=error.status_code, headers=headers)
+        return WrongToken(_WRONG_LOGIN)
+    if isinstance(error, exceptions.PermissionDenied) and text.startswith("CSRF Failed: "):
+        problem: Problem = CsrfFailed(_CSRF.format(text.removeprefix("CSRF Failed: ").rstrip(".")))
+        problem.code = _CODES[403]  # as programs know it
+        return problem
+    if isinstance(error, exceptions.NotFound):
+        return NotFound(text)
+    problem = Problem(text, people=_REFUSED)
+    problem.status = error.status_code
+    problem.code = _CODES.get(error.status_code, str(error.default_code).replace("_", "-"))
+    return problem
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    problem = as_problem(exception) or BadRequest("The request cannot be understood.")
-    return with_headers(answer(request, problem.status, problem.code, str(problem)), problem)
+    return answer(request, as_problem(exception) or BadRequest("The request cannot be understood."))
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return answer(request, 403, _CODES[403], str(exception) or "You may not do this.")
+    return answer(request, Forbidden(str(exception) or "You may not do this."))
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    _log.warning("CSRF check failed: %s", reason)
-    return answer(request, 403, "csrf", _CSRF)
+    return answer(request, CsrfFailed(_CSRF.format(reason.rstrip("."))))
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    is_api = request.path.startswith("/api/")
-    return answer(request, 404, _CODES[404], _NOT_FOUND if is_api else _NO_PAGE)
+    return _rendered(request, NotFound(_NOT_FOUND), request)  # Django logs the address
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """What no view has caught, a database that is away included: Django calls this while it handles the exception.
+    """What no view has caught, a database that is away included: Django calls this while it handles the exception,
+    which it has logged.
 
     The page must not need what may be broken (database, session), so it is rendered without the request.
     """
-    problem = as_problem(sys.exception()) or Problem(_SERVER_ERROR)
-    said = body(problem.code, str(problem))
-    response: HttpResponse
-    if request.path.startswith("/api/"):
-        response = JsonResponse(said, status=problem.status)
-    else:
-        response = render(None, "photos/problem.html", said, status=problem.status)
-    return with_headers(response, problem)
+    return _rendered(request, as_problem(sys.exception()) or Problem(_SERVER_ERROR), None)
 
 
 def with_headers(response: HttpResponse, problem: Problem) -> HttpResponse:
-    for name, value in problem.headers.items():
+    return _with_headers(response, problem.headers)
+
+
+def _with_headers(response: HttpResponse, headers: dict[str, str]) -> HttpResponse:
+    for name, value in headers.items():
         response.headers[name] = value
     return response

@@ -33,5 +33,6 @@ def refuse_beyond(owner: "User", added: int) -> None:
         quota, there = (filesizeformat(size).replace("\xa0", " ") for size in (settings.USER_QUOTA, used))
         raise QuotaExceeded(
             f"Your photos may have {quota} in all (USER_QUOTA), and have {there}. Nothing was stored. "
-            "Delete some first."
+            "Delete some first.",
+            people=f"Your photos may have {quota} in all, and have {there}. Nothing was stored. Delete some first.",
         )

@@ -16,6 +16,9 @@ _LOST = (
     " This request came without a Content-Length: it was probably sent chunked, and the WSGI server in front of Django "
     "dropped the body. See the README for servers that do not, or send the length."
 )
+_NOTHING_CAME = (
+    "Nothing has arrived. Nothing was stored. Try again; if that does not help, tell whoever runs this site."
+)
 
 
 def refuse_odd_headers(request: HttpRequest) -> None:
@@ -40,7 +43,7 @@ def receive(request: HttpRequest, incoming: storage.Incoming) -> None:
     deadline.body_has_come(request)
     if incoming.size == 0:
         refuse_lost(request)
-        raise EmptyBody(_EMPTY)
+        raise EmptyBody(_EMPTY, people=_NOTHING_CAME)
     claimed = bodylimit.content_length(request)
     if claimed is not None and incoming.size != claimed:
         raise BodyIncomplete(
@@ -51,4 +54,4 @@ def receive(request: HttpRequest, incoming: storage.Incoming) -> None:
 def refuse_lost(request: HttpRequest) -> None:
     """Called when nothing came: raise EmptyBody with the reason, if the server in front is the likely one."""
     if "Transfer-Encoding" in request.headers or not request.META.get("CONTENT_LENGTH"):
-        raise EmptyBody(_EMPTY + _LOST)
+        raise EmptyBody(_EMPTY + _LOST, people=_NOTHING_CAME)

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from typing import IO, Final
 
 from photos import jpegheader
-from photos.errors import ImageTooComplex, ImageTooManyPixels, ImageTruncated
+from photos.errors import ImageTooComplex, ImageTooManyPixels, ImageTruncated, NotAnImage, image_has_too_much_data
 from photos.kinds import Kind
-from photos.limits import FRAMES_MAX, MEMORY_MAX, THUMBNAIL_MAX
+from photos.limits import FRAMES_MAX, MEMORY_MAX, PREVIEW_MAX, THUMBNAIL_2X_MAX
 
 _CHUNKS_MAX: Final = 4096  # of a PNG before its pixels, of a WebP in all
 _EXTRA_MAX: Final = 32 * 1024**2  # bytes of text, profiles and the like before a PNG's pixels
 _BLOCKS_MAX: Final = 1_000_000  # of a GIF, 255 bytes each
 _COMMENTS_MAX: Final = 1024**2  # bytes of a GIF's comments, which Pillow joins one by one
-_BOXES_MAX: Final = 1000  # of an AVIF, outermost
-_BOX_MAX: Final = 4 * 1024**2  # bytes of an AVIF's description
-_ITEMS_MAX: Final = 64 * 1024  # bytes of an AVIF's four lists of items; 1,000 tiles take 50 KB
+_BOXES_MAX: Final = 1000  # of an AVIF or HEIC, outermost
+_BOX_MAX: Final = 4 * 1024**2  # bytes of its description
+_ITEMS_MAX: Final = 64 * 1024  # bytes of its four lists of items; 1,000 tiles take 50 KB
 _PIXEL: Final = 4  # bytes that Pillow keeps of one, RGB or RGBA
 _SOME: Final = 4 * 1024**2  # bytes: what a decoder needs besides
 _Reader = Callable[[IO[bytes]], "Reckoning"]
@@ -61,10 +61,6 @@ def _truncated() -> ImageTruncated:
     return ImageTruncated("This picture is damaged or cut short. Check that it opens on your side, and send it again.")
 
 
-def _too_complex() -> ImageTooComplex:
-    return ImageTooComplex("This picture carries far more data than its pixels need. Save it anew.")
-
-
 def _unpacked(layout: str, file: IO[bytes]) -> tuple[int, ...]:
     data = file.read(struct.calcsize(layout))
     if len(data) < struct.calcsize(layout):
@@ -75,16 +71,16 @@ def _unpacked(layout: str, file: IO[bytes]) -> tuple[int, ...]:
 # --- JPEG -------------------------------------------------------------------------------------------------------------
 
 
-def thumbnail_size(width: int, height: int) -> tuple[int, int]:
-    """The picture's at most THUMBNAIL_MAX wide and high."""
-    scale = min(1.0, THUMBNAIL_MAX / max(width, height, 1))
+def scaled(width: int, height: int, most: int) -> tuple[int, int]:
+    """That size, or one in proportion that is at most so wide and high."""
+    scale = min(1.0, most / max(width, height, 1))
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def _jpeg(file: IO[bytes]) -> Reckoning:
     header = jpegheader.read(file)
     width, height = header.frame.width, header.frame.height
-    small = thumbnail_size(width, height)
+    small = scaled(width, height, THUMBNAIL_2X_MAX)
     factor = next(n for n in (8, 4, 2, 1) if n == 1 or min(width // small[0], height // small[1]) >= n)
     if header.frame.marker not in _REDUCIBLE:
         factor = 1
@@ -105,13 +101,13 @@ _ANIMATED_PNG: Final = 17  # bytes a pixel, from the third frame on: canvas, fra
 def _png(file: IO[bytes]) -> Reckoning:
     width = height = cost = extra = rows = 0
     end = file.seek(0, 2)
-    for number, (name, start, length) in enumerate(_chunks(file, 8)):
+    for number, (name, start, length) in enumerate(chunks(file, 8)):
         if name == b"IHDR" and length >= 13:  # noqa: PLR2004 - PNG, 11.2.1
             file.seek(start)
             width, height, depth, colour = _unpacked(">IIBB", file)
             rows = 2 * width * depth * _CHANNELS.get(colour, 4) // 8  # the one before is needed to make sense of a row
             cost = max(cost, (2 if depth == 16 else 1) if colour in {_GREY, _PALETTE} else _PIXEL)  # noqa: PLR2004 - bits
-        elif name == b"acTL" and int.from_bytes(_at(file, start, 4)) > 1:
+        elif name == b"acTL" and int.from_bytes(at(file, start, 4)) > 1:
             cost = _ANIMATED_PNG
         elif name in {b"IDAT", b"IEND"}:
             break
@@ -119,19 +115,19 @@ def _png(file: IO[bytes]) -> Reckoning:
             raise _truncated()
         extra += length
         if number > _CHUNKS_MAX or extra > _EXTRA_MAX:
-            raise _too_complex()
+            raise image_has_too_much_data()
     return Reckoning(width, height, width * height * cost + rows + extra + _SOME)
 
 
-def _chunks(file: IO[bytes], position: int) -> Iterator[tuple[bytes, int, int]]:
+def chunks(file: IO[bytes], position: int) -> Iterator[tuple[bytes, int, int]]:
     """Name, where its data starts, and how many bytes that has; four bytes of a checksum follow."""
-    while len(head := _at(file, position, 8)) == 8:  # noqa: PLR2004 - both fields of it
+    while len(head := at(file, position, 8)) == 8:  # noqa: PLR2004 - both fields of it
         length, name = struct.unpack(">I4s", head)
         yield name, position + 8, length
         position += 12 + length
 
 
-def _at(file: IO[bytes], position: int, count: int) -> bytes:
+def at(file: IO[bytes], position: int, count: int) -> bytes:
     file.seek(position)
     return file.read(count)
 
@@ -142,8 +138,8 @@ _STILL_WEBP, _ANIMATED_WEBP = 12, 17  # bytes a pixel: two canvases and what is 
 
 
 def _webp(file: IO[bytes]) -> Reckoning:
-    size = 8 + int.from_bytes(_at(file, 4, 4), "little")
-    width, height, is_animated = _webp_canvas(_at(file, 12, 18))
+    size = 8 + int.from_bytes(at(file, 4, 4), "little")
+    width, height, is_animated = _webp_canvas(at(file, 12, 18))
     length = min(size, file.seek(0, 2))  # which Pillow reads whole, and copies
     _refuse_many_chunks(file, length)
     cost = _ANIMATED_WEBP if is_animated else _STILL_WEBP
@@ -152,11 +148,11 @@ def _webp(file: IO[bytes]) -> Reckoning:
 
 def _refuse_many_chunks(file: IO[bytes], end: int) -> None:
     position, number = 12, 0
-    while position < end and len(head := _at(file, position, 8)) == 8:  # noqa: PLR2004 - name and length
+    while position < end and len(head := at(file, position, 8)) == 8:  # noqa: PLR2004 - name and length
         position += 8 + (struct.unpack("<4xI", head)[0] + 1) // 2 * 2  # RIFF: even
         number += 1
         if number > _CHUNKS_MAX:
-            raise _too_complex()
+            raise image_has_too_much_data()
 
 
 def _webp_canvas(head: bytes) -> tuple[int, int, bool]:
@@ -177,36 +173,36 @@ def _webp_canvas(head: bytes) -> tuple[int, int, bool]:
 _ANIMATED_GIF: Final = (
     18  # bytes a pixel: the canvas in RGBA, the one before, what is disposed of, the frame, the palette's
 )
-_IMAGE, _EXTENSION = 0x2C, 0x21
+IMAGE, EXTENSION = 0x2C, 0x21
 
 
 def _gif(file: IO[bytes]) -> Reckoning:
     file.seek(6)
     width, height, flags = _unpacked("<HHBxx", file)
-    file.seek(_table(flags), 1)
+    file.seek(table(flags), 1)
     frames = 0
     left = [_BLOCKS_MAX, _COMMENTS_MAX]  # blocks in all, and bytes of extensions
     while frames < FRAMES_MAX:
         what = file.read(1)
-        if what == bytes([_IMAGE]):
+        if what == bytes([IMAGE]):
             x, y, across, down, flags = _unpacked("<HHHHB", file)
             width, height = max(width, x + across), max(height, y + down)
-            file.seek(_table(flags) + 1, 1)
+            file.seek(table(flags) + 1, 1)
             frames += 1
             _skip_blocks(file, left, is_extension=False)
-        elif what == bytes([_EXTENSION]):
+        elif what == bytes([EXTENSION]):
             file.seek(1, 1)
             _skip_blocks(file, left, is_extension=True)
         elif what != b"\0":  # the trailer, the end, or nothing that Pillow would read; a lone zero is let pass
             break
         left[0] -= 1
         if min(left) < 0:
-            raise _too_complex()
+            raise image_has_too_much_data()
     cost = _ANIMATED_GIF if frames > 1 else 1
     return Reckoning(width, height, width * height * cost + _SOME)
 
 
-def _table(flags: int) -> int:
+def table(flags: int) -> int:
     """Bytes of a colour table."""
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
@@ -217,7 +213,7 @@ def _skip_blocks(file: IO[bytes], left: list[int], *, is_extension: bool) -> Non
         left[0] -= 1
         left[1] -= size[0] if is_extension else 0
         if min(left) < 0:
-            raise _too_complex()
+            raise image_has_too_much_data()
 
 
 # --- AVIF -------------------------------------------------------------------------------------------------------------
@@ -251,13 +247,13 @@ def _descriptions(file: IO[bytes]) -> tuple[bytes, bytes, int]:
     found = {b"meta": b"", b"moov": b""}
     position, end = 0, file.seek(0, 2)
     for _ in range(_BOXES_MAX):
-        name, size = _box(_at(file, position, 16), end - position)
+        name, size = box(at(file, position, 16), end - position)
         if not size:
             break
         if name in found:
             if size + len(found[name]) > _BOX_MAX:
-                raise _too_complex()
-            found[name] += _at(file, position, size)
+                raise image_has_too_much_data()
+            found[name] += at(file, position, size)
         position += size
     return found[b"meta"], found[b"moov"], position
 
@@ -269,10 +265,10 @@ def _refuse_many_items(meta: bytes) -> None:
         own = int.from_bytes(meta[max(0, found.start() - 4) : found.start()])
         size += own if own >= 8 else _ITEMS_MAX  # noqa: PLR2004 - below that: to the end, or told elsewhere
     if size > _ITEMS_MAX:
-        raise _too_complex()
+        raise image_has_too_much_data()
 
 
-def _box(head: bytes, left: int) -> tuple[bytes, int]:
+def box(head: bytes, left: int) -> tuple[bytes, int]:
     """Name and size; no size where there is no box, as in what has been padded."""
     if len(head) < 8 or not head[4:8].isalnum():  # noqa: PLR2004 - size and name
         return b"", 0
@@ -291,4 +287,42 @@ def _planes(flags: int) -> float:
     return (1 + colours) * (2 if flags & _HIGH_DEPTH else 1)
 
 
-_READERS: dict[str, _Reader] = {"JPEG": _jpeg, "PNG": _png, "WEBP": _webp, "GIF": _gif, "AVIF": _avif}
+# --- HEIC -------------------------------------------------------------------------------------------------------------
+
+# ISO 14496-15, 8.3.2: which colours are subsampled, and how many bits more than eight.
+_HVCC: Final = re.compile(rb"hvcC\x01.{15}(.)(.)", re.DOTALL)
+_COLOURS: Final = (0.0, 0.5, 1.0, 2.0)  # values for each pixel: none, and 4:2:0, 4:2:2, 4:4:4
+_PLAIN: Final = 1.5  # bytes a pixel of 4:2:0 with eight bits, which is converted in one step
+_PREVIEW: Final = 10  # bytes a pixel: the preview itself, and while it is encoded
+_THREAD: Final = 8 * 1024**2  # bytes of address space: its stack
+
+
+def _heic(file: IO[bytes]) -> Reckoning:
+    meta, moov, end = _descriptions(file)
+    _refuse_many_items(meta)
+    sizes = [struct.unpack(">II", found) for found in _ISPE.findall(meta)]
+    if not sizes:
+        raise NotAnImage("This HEIC holds no still picture. Send a picture, not a film.") if moov else _truncated()
+    width, height = max(sizes, key=lambda size: size[0] * size[1])
+    planes = max((_hevc_planes(*found) for found in _HVCC.findall(meta)), default=6.0)
+    has_alpha = b"auxid:1\0" in meta or b"auxiliary:alpha" in meta
+    bands = _PIXEL if has_alpha else 3
+    decoding = planes + bands + 0.5 if planes <= _PLAIN else 2 * planes + bands + 1
+    decoding += 2 * planes if has_alpha and planes > _PLAIN else has_alpha
+    shrinking = width * height * bands + _of_preview(width, height)
+    return Reckoning(width, height, max(int(width * height * decoding), shrinking) + 2 * end + _THREAD + _SOME, end=end)
+
+
+def _hevc_planes(colours: bytes, depth: bytes) -> float:
+    """Bytes a pixel of what the codec hands out."""
+    return (1 + _COLOURS[colours[0] & 3]) * (2 if depth[0] & 7 else 1)
+
+
+def _of_preview(width: int, height: int) -> int:
+    """Bytes: what it is made from, and the way there."""
+    factor = max(1, max(width, height) // PREVIEW_MAX)
+    small = scaled(width, height, PREVIEW_MAX)
+    return width * height * _PIXEL // factor**2 + small[0] * small[1] * _PREVIEW
+
+
+_READERS: dict[str, _Reader] = {"JPEG": _jpeg, "PNG": _png, "WEBP": _webp, "GIF": _gif, "AVIF": _avif, "HEIC": _heic}

@@ -5,6 +5,8 @@ Below MEDIA_ROOT:
     incoming/<random>                 being written; a crash may leave some, the sweep takes them
     originals/<xx>/<random>.<suffix>  as uploaded
     thumbs/<xx>/<random>.webp
+    renditions/<xx>/<random>.webp     larger than thumbnails; begins as the thumbnail's name does
+    shared/<xx>/<random>.<suffix>     originals without their position, for others than the owner
     .outdated/<random>.<suffix>       of photos replaced just now, for whoever was told the old name
     .quarantine/...                   published files that no row knows (quarantine.py)
     .library-id, .library-count       whose files these are (pairing.py)
@@ -30,14 +32,17 @@ import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Final, Self
 
 from django.conf import settings
 
 from photos.errors import DiskFull, StorageUnavailable
+from uploadstack.media import INCOMING
 
 CHUNK = 256 * 1024  # bytes read and written at a time: few system calls, little memory
-INCOMING, ORIGINALS, THUMBS = "incoming", "originals", "thumbs"
+ORIGINALS, THUMBS, RENDITIONS = "originals", "thumbs", "renditions"
+SHARED = "shared"
+_SHARED: Final = 8  # hexadecimal digits that the names of a thumbnail and of what is beside it have in common
 OUTDATED = ".outdated"
 # Between Django's answer and nginx's open() lie milliseconds; nginx itself waits 70 s for anything (nginx/proxy.conf).
 OUTDATED_AGE = 120  # seconds
@@ -100,9 +105,12 @@ class Incoming:
         with disk_trouble_is_a_problem():
             self.file.seek(0)  # writes out the buffer
 
-    def publish(self, folder: str, suffix: str) -> str:
-        """Give the file its final name, durably. Returns that name, relative to the media root."""
-        stem = uuid.uuid4().hex
+    def publish(self, folder: str, suffix: str, beside: str = "") -> str:
+        """Give the file its final name, durably. Returns that name, relative to the media root.
+
+        With `beside`, the name of another file, it is of the same content, and `is_beside` says so.
+        """
+        stem = _stem(beside)[:_SHARED] + uuid.uuid4().hex[-(32 - _SHARED if beside else 32) :]
         place = f"{folder}/{stem[:2]}/{stem}{suffix}"
         final = root() / place
         with disk_trouble_is_a_problem():
@@ -146,6 +154,15 @@ class Incoming:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def is_beside(place: str, other: str) -> bool:
+    """Whether the file was published beside that other one."""
+    return _stem(place)[:_SHARED] == _stem(other)[:_SHARED]
+
+
+def _stem(place: str) -> str:
+    return place.rpartition("/")[2].partition(".")[0]
 
 
 def _made_and_locked(folder: Path) -> tuple[Path, int]:

@@ -5,11 +5,13 @@ import zlib
 from io import BytesIO
 from pathlib import Path
 
+import pillow_heif
 from PIL import Image
 
 from tests.app.pictures import encoded, png, png_with
 
 MIB = 1024**2
+TILE = 512  # pixels of a side
 _DC = bytes([0, 0, 1, *[0] * 14, 0])  # one code of two bits, 00: a difference of nothing
 _AC = bytes([0x10, 0, 1, *[0] * 14, 0])  # the same: end of block
 _END_OF_16384_BLOCKS = bytes([0x10, 1, *[0] * 15, 0xE0])  # the code 0, then 14 bits: how many more
@@ -123,6 +125,43 @@ def camera_jpeg(width: int, height: int, **options: object) -> bytes:
     buffer = BytesIO()
     Image.merge("RGB", (grey, grey, grey)).save(buffer, "JPEG", quality=80, **options)
     return buffer.getvalue()
+
+
+def heic(columns: int, rows: int, said: tuple[int, int] | None = None, **options: object) -> bytes:
+    """A picture of that many tiles, 512 x 512 each, that are all the same bytes: 1 KB for any size.
+
+    `said` is the size that the header tells; without it the right one. ISO 23008-12, 6.6.2.3.
+    """
+    pillow_heif.register_heif_opener()
+    whole = encoded(Image.new("RGB", (TILE, TILE), (90, 80, 70)), "HEIF", quality=50, **options)
+    tile = whole[whole.index(b"mdat") + 4 :]
+    start = whole.index(b"hvcC") - 4
+    codec = whole[start : start + struct.unpack_from(">I", whole, start)[0]]
+    size, tiles = (columns * TILE, rows * TILE), columns * rows
+    grid = struct.pack(">BBBBII", 0, 1, rows - 1, columns - 1, *size)
+    sizes = b"".join(box(b"ispe", struct.pack(">4xII", *each)) for each in ((TILE, TILE), said or size))
+    uses = b"".join(struct.pack(">HBBB", number, 2, 0x81, 2) for number in range(2, tiles + 2))
+    uses = struct.pack(">4xIHBB", tiles + 1, 1, 1, 3) + uses
+    kinds = b"".join(
+        box(b"infe", struct.pack(">B3xHH4sx", 2, number, 0, b"grid" if number == 1 else b"hvc1"))
+        for number in range(1, tiles + 2)
+    )
+    parts = struct.pack(f">4xI4sHH{tiles}H", 12 + 2 * tiles, b"dimg", 1, tiles, *range(2, tiles + 2))
+
+    def described(place: int) -> bytes:
+        where = struct.pack(">B3xBBHHHHHII", 1, 0x44, 0, tiles + 1, 1, 1, 0, 1, 0, len(grid))
+        where += b"".join(struct.pack(">HHHHII", number, 0, 0, 1, place, len(tile)) for number in range(2, tiles + 2))
+        meta = box(b"hdlr", bytes(8) + b"pict" + bytes(13)) + box(b"pitm", struct.pack(">4xH", 1))
+        meta += box(b"iloc", where) + box(b"iinf", struct.pack(">4xH", tiles + 1) + kinds) + box(b"iref", parts)
+        meta += box(b"iprp", box(b"ipco", codec + sizes) + box(b"ipma", uses)) + box(b"idat", grid)
+        return box(b"ftyp", b"heic\0\0\0\0mif1heic") + box(b"meta", bytes(4) + meta)
+
+    return described(len(described(0)) + 8) + box(b"mdat", tile)
+
+
+def box(kind: bytes, content: bytes) -> bytes:
+    """ISO 14496-12, 4.2."""
+    return struct.pack(">I4s", len(content) + 8, kind) + content
 
 
 def memory(line: str) -> int:

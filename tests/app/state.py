@@ -13,7 +13,7 @@ def files(media: Path) -> set[str]:
 
 
 def check(media: Path, names: set[str] | None = None) -> None:
-    """Every row has its two files, the original is what the row says, and no file is without a row.
+    """Every row has its files, the original is what the row says, and no file is without a row.
 
     With `names`, those are the photos there are.
     """
@@ -23,4 +23,4 @@ def check(media: Path, names: set[str] | None = None) -> None:
     for photo in photos:
         data = (media / photo.original).read_bytes()
         assert (len(data), hashlib.sha256(data).hexdigest()) == (photo.size, photo.sha256)
-    assert files(media) == {place for photo in photos for place in (photo.original, photo.thumbnail)}
+    assert files(media) == {place for photo in photos for place in photo.places}

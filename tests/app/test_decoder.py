@@ -20,10 +20,10 @@ from django.test import Client
 from pytest_django import Settings
 
 from photos import decoder, decoding, errors, images
-from photos.limits import FRAME
+from photos.limits import CPU_MAX, FRAME
 from tests.app import hostile, state
-from tests.app.hostile import MIB
 from tests.app.pictures import picture
+from tests.forks import ended, fork, in_fork
 
 APP = Path(images.__file__).parent.parent
 SMALL, LARGE = picture(), hostile.flat_png(4000, 3000)
@@ -117,6 +117,21 @@ def test_a_child_that_is_killed_is_a_problem_of_one_picture(
     assert (decoding_process(), images.inspect(BytesIO(SMALL)).width) == (server, 64)
 
 
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (signal.SIGXCPU, errors.ImageTooComplex),
+        (signal.SIGALRM, errors.OutOfTime),  # it had less than its share: of CPU time, there is a limit of its own
+        (signal.SIGTERM, errors.DecoderBusy),
+    ],
+)
+def test_only_a_picture_that_takes_too_much_cpu_time_takes_too_long(
+    number: signal.Signals, expected: type[errors.Problem]
+) -> None:
+    with pytest.raises(expected):
+        images.picture_of(images.KINDS[0], decoding.Answer({"ended": -number}, b""), size=0)
+
+
 def test_a_decoding_process_that_is_killed_is_replaced_and_the_picture_tried_again() -> None:
     server = decoding_process()
     with one_that_waits(server) as (child, outcomes):
@@ -175,22 +190,20 @@ def test_many_threads_at_once() -> None:
 
 def test_a_fork_decodes_and_so_does_its_parent() -> None:
     server = decoding_process()
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if outcome(SMALL) == 64 else 1)
+    child = fork(decodes)
     assert outcome(SMALL) == 64
-    assert os.waitpid(child, 0)[1] == 0
+    assert ended(child) == 0
     assert decoding_process() == server
+
+
+def decodes() -> None:
+    assert outcome(SMALL) == 64
+    decoding.end()
 
 
 def test_a_fork_survives_that_the_process_it_got_is_killed() -> None:
     os.kill(decoding_process(), signal.SIGKILL)
-    child = os.fork()
-    if child == 0:
-        is_sound = outcome(SMALL) == 64
-        decoding.end()
-        os._exit(0 if is_sound else 1)
-    assert os.waitpid(child, 0)[1] == 0
+    assert in_fork(decodes) == 0
     assert outcome(SMALL) == 64
 
 
@@ -253,40 +266,20 @@ def test_a_terminals_interrupt_is_for_web_alone(tmp_path: Path) -> None:
 
 
 def test_it_is_given_no_secrets_and_imports_no_framework(monkeypatch: pytest.MonkeyPatch) -> None:
-    server = decoding_process()
-    assert b"SECRET_KEY" not in Path(f"/proc/{server}/environ").read_bytes()
+    monkeypatch.setenv("SECRET_KEY", "5ecre7")
+    os.kill(decoding_process(), signal.SIGKILL)
+    until(lambda: outcome(SMALL) == 64)  # by one that was started now
+    assert b"5ecre7" not in Path(f"/proc/{decoding_process()}/environ").read_bytes()
     code = "import sys; sys.path += sys.argv[1:]; from photos import decoder; print('django' in sys.modules)"
     command = [sys.executable, "-I", "-S", "-B", "-c", code, *decoding.paths()]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
 
 
-def test_the_limits_of_a_child(tmp_path: Path) -> None:
-    child = os.fork()
-    if child == 0:
-        os._exit(len(what_is_not_refused(tmp_path)))
-    assert os.waitpid(child, 0)[1] == 0
-
-
-def what_is_not_refused(folder: Path) -> list[str]:
-    (folder / "file").touch()
-    decoder.limit({"wall": 60})
-    found = []
-    for size in (128, 512):  # MiB: more than a small picture may take, more than any
-        try:
-            bytearray(size * MIB)
-            found.append(f"{size} MiB")
-        except MemoryError:
-            _, most = resource.getrlimit(resource.RLIMIT_AS)
-            resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        (folder / "file").write_bytes(b"x")
-        found.append("writing")
-    except OSError:
-        pass
-    if resource.getrlimit(resource.RLIMIT_CPU)[0] > 20:
-        found.append("time")
-    return found
+@pytest.mark.parametrize("without", [[], ["without-proc"]], ids=["", "without proc"])
+def test_the_limits_of_a_child(without: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, str(Path(__file__).with_name("unlimited.py")), str(APP), str(tmp_path), *without]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 TIGHT = {
@@ -308,27 +301,19 @@ def test_a_server_with_little_takes_pictures_all_the_same(case: str, tmp_path: P
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_without_proc_a_child_is_limited_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    child = os.fork()
-    if child == 0:
-        monkeypatch.setattr(decoder, "_STATM", Path("/nowhere"))
-        decoder.limit({"wall": 60})
-        os._exit(resource.getrlimit(resource.RLIMIT_AS)[1] == resource.RLIM_INFINITY)
-    assert os.waitpid(child, 0)[1] == 0
-
-
 def test_a_child_that_cannot_be_limited_decodes_nothing_and_blames_no_picture(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs, Path(os.devnull).open("rb") as picture_file:
-        child = os.fork()
-        if child == 0:
+
+        def run_child() -> None:
             monkeypatch.setattr(resource, "setrlimit", _refused)
             decoder._run_child(os.getppid(), {"wall": 60}, picture_file.fileno(), theirs, [])  # noqa: SLF001
-        assert os.waitpid(child, 0)[1] == 0
+
+        assert in_fork(run_child) == 0
         with pytest.raises(errors.DecoderBusy):
-            images.picture_of(images.KINDS[0], decoding.received(ours, time.monotonic() + 60))
+            images.picture_of(images.KINDS[0], decoding.received(ours, time.monotonic() + 60), len(SMALL))
 
 
 def _refused(*_: object) -> None:
@@ -347,13 +332,23 @@ def test_why_there_is_no_decoding_process_is_in_the_log(
 
 
 def test_processor_time_is_bounded() -> None:
-    child = os.fork()
-    if child == 0:
+    def compute() -> None:
         decoder.limit({"wall": 600})
+        assert resource.getrlimit(resource.RLIMIT_CPU) == (CPU_MAX, CPU_MAX + 1)
         resource.setrlimit(resource.RLIMIT_CPU, (1, 2))  # seconds, so that the test is over soon
         while True:
             pass
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGXCPU
+
+    assert in_fork(compute) == -signal.SIGXCPU
+
+
+def test_time_is_bounded_as_well() -> None:
+    def wait() -> None:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # as in a child; pytest has it for itself
+        decoder.limit({"wall": 0.1})
+        signal.sigtimedwait([], 60)
+
+    assert in_fork(wait) == -signal.SIGALRM
 
 
 @pytest.mark.parametrize(
@@ -366,6 +361,9 @@ def test_processor_time_is_bounded() -> None:
         FRAME.pack(26, 1) + b'{"width": 1, "height": 1} x',
         FRAME.pack(27, 4) + b'{"width": -1, "height": 1} RIFF',
         FRAME.pack(28, 4) + b'{"width": "1", "height": 1} RIFF',
+        FRAME.pack(25, 4) + b'{"width": 1, "height": 1}RIFF',
+        FRAME.pack(39, 4) + b'{"width": 1, "height": 1, "patches": 9}RIFF',
+        FRAME.pack(40, 18) + b'{"width": 1, "height": 1, "patches": 14}RIFF' + b"\xff" * 14,
     ],
 )
 def test_an_answer_that_makes_no_sense_is_not_believed(answer: bytes) -> None:
@@ -374,7 +372,7 @@ def test_an_answer_that_makes_no_sense_is_not_believed(answer: bytes) -> None:
     with ours, theirs:
         theirs.sendall(answer)
         with pytest.raises((decoding.Unavailable, errors.DecoderBusy)):
-            images.picture_of(images.KINDS[0], decoding.received(ours, time.monotonic() + 60))
+            images.picture_of(images.KINDS[0], decoding.received(ours, time.monotonic() + 60), len(SMALL))
 
 
 def test_the_position_of_the_file_stays(tmp_path: Path) -> None:

@@ -131,6 +131,7 @@ def test_conditions_are_judged_by_the_content_and_not_by_nginx(
         assert response.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefix", ["", "/_originals/"])
 def test_a_photo_is_there_all_the_time_while_it_is_replaced(
     ada: User, media: Path, settings: Settings, prefix: str
@@ -169,7 +170,7 @@ def test_a_photo_is_there_all_the_time_while_it_is_replaced(
     for thread in threads:
         thread.start()
     try:
-        for data in 20 * list(versions.values()):
+        for data in 8 * list(versions.values()):
             put(data)
     finally:
         is_over.set()

@@ -17,6 +17,7 @@ from tests.app.conftest import client_of
 from tests.app.hostile import MIB, memory
 from tests.app.pictures import encoded, picture, png_with
 
+pytestmark = pytest.mark.slow  # each is made and decoded
 COMPLEX = "image-too-complex"
 
 # How it is made; what becomes of it, "" being that it is stored.
@@ -51,6 +52,9 @@ PICTURES: dict[str, tuple[Callable[[], bytes], str]] = {
     "jpeg of 50 megapixels": (lambda: hostile.camera_jpeg(8160, 6120), ""),
     "jpeg of 108 megapixels": (lambda: hostile.camera_jpeg(12_000, 9000), ""),
     "progressive jpeg of 48 megapixels": (lambda: hostile.camera_jpeg(8000, 6000, progressive=True), ""),
+    "heic of 48 megapixels": (lambda: hostile.heic(16, 12), ""),
+    "heic of 48 megapixels, all colours": (lambda: hostile.heic(16, 12, chroma=444), COMPLEX),
+    "heic that says it is smaller": (lambda: hostile.heic(16, 12, said=(64, 64)), "image-truncated"),
     "panorama": (lambda: hostile.camera_jpeg(32_000, 3000), ""),
 }
 

@@ -1,5 +1,6 @@
 import fcntl
 import os
+import random
 import threading
 import tracemalloc
 import zlib
@@ -8,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from photos import errors, images
 from tests.app.pictures import animation, bomb, encoded, ihdr, lying_photo, picture, png, png_with
@@ -103,12 +104,48 @@ def test_a_file_cut_short(kind: str, share: float) -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "AVIF"])
-def test_a_gigabyte_behind_a_picture_is_not_read(kind: str, tmp_path: Path) -> None:
+def test_what_lies_behind_a_picture_is_not_kept_in_memory(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "padded"
     path.write_bytes(picture(64, 48, kind, "L" if kind == "GIF" else "RGB"))
-    os.truncate(path, 1024**3)  # a hole: takes no space on the disk
+    os.truncate(path, 320 * 1024**2)  # a hole: takes no space on the disk
     with path.open("rb") as file:
         assert peak_of(lambda: images.inspect(file)) < 150 * 1024**2  # WebP: the meter's 64 MiB, twice
+
+
+def noise(number: int) -> Image.Image:
+    return Image.frombytes("RGB", (1200, 1000), random.Random(number).randbytes(1200 * 1000 * 3))
+
+
+def with_text(size: int) -> bytes:
+    text = PngImagePlugin.PngInfo()
+    text.add_text("a", "x" * size, zip=True)
+    return encoded(Image.new("RGB", (64, 48)), "PNG", pnginfo=text)
+
+
+def frames(kind: str, **options: object) -> bytes:
+    """More than 64 MiB of them."""
+    first, *more = [noise(number) for number in range(19)]
+    return encoded(first, kind, save_all=True, append_images=more, **options)
+
+
+LARGE_FILES: dict[str, Callable[[], bytes]] = {
+    "animated webp": lambda: frames("WEBP", lossless=True, quality=0, method=0),
+    "animated png": lambda: frames("PNG", compress_level=0),
+    "webp with much exif": lambda: picture(64, 48, "WEBP", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0" + bytes(70_000_000)),
+    "webp with a large profile": lambda: picture(64, 48, "WEBP", icc_profile=bytes(70_000_000)),
+    "png with much packed text": lambda: with_text(3_000_000),
+    "png with a large profile": lambda: picture(64, 48, "PNG", icc_profile=random.Random(1).randbytes(3_000_000)),
+}
+
+
+@pytest.mark.parametrize("case", LARGE_FILES)
+def test_a_sound_file_that_is_large_is_not_damaged(case: str) -> None:
+    assert images.inspect(BytesIO(LARGE_FILES[case]())).width in {64, 1200}
+
+
+def test_more_text_than_pixels_need_is_not_called_damaged() -> None:
+    with pytest.raises(errors.ImageTooComplex):
+        images.inspect(BytesIO(with_text(25_000_000)))
 
 
 def test_large_pictures_wait_for_each_other() -> None:

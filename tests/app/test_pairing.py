@@ -4,28 +4,35 @@ Real databases: SQLite files with real migrations, and `manage.py` in processes 
 whose DATABASE_URL was changed. What is in the media folder before and after is compared.
 """
 
+import logging.config
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.management import execute_from_command_line
 from django.db import DatabaseError, connections
 from django.test import Client
-from pytest_django import Settings
+from django.test.utils import override_settings
+from pytest_django import DjangoDbBlocker, Settings
 
+from config.settings import LOGGING
 from photos import library, pairing, quarantine, storage, sweep
 from photos.models import Library, Photo
 from tests.app import state
 from tests.app.pictures import picture
+from tests.forks import ended, fork, in_fork
+from uploadstack import database
 
-MANAGE = Path(__file__).parents[2] / "app" / "manage.py"
 OLD = 3600  # seconds
 PUT = """
 import sys
@@ -50,20 +57,29 @@ library.delete(User.objects.get(username="someone"), "a.jpg")
 class Stack:
     """A database, and the media folder that it is used with."""
 
-    database: Path
+    path: Path
     media: Path
-    environment: dict[str, str]
+    blocker: DjangoDbBlocker
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """manage.py; or, if the first argument is no command, that program with the rest as its arguments."""
-        environment = {
-            **self.environment,
-            "DATABASE_URL": f"sqlite:///{self.database}",
-            "MEDIA_ROOT": str(self.media),
-            "PYTHONPATH": os.pathsep.join([str(MANAGE.parent), str(MANAGE.parents[1])]),
-        }
-        command = [sys.executable, str(MANAGE), *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+        """manage.py in a process of its own: a fork, which has Django loaded, with a connection and logs of its own."""
+        connections.close_all()
+        with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+            status = in_fork(lambda: self._manage(arguments, output.fileno(), errors.fileno()))
+            output.seek(0)
+            errors.seek(0)
+            return subprocess.CompletedProcess(arguments, status, output.read(), errors.read())
+
+    def _manage(self, arguments: tuple[str, ...], output: int, errors: int) -> None:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115 - as long as the process
+        sys.stdout, sys.stderr = (open(number, "w", buffering=1) for number in (output, errors))  # noqa: PTH123, SIM115
+        logging.config.dictConfig(LOGGING)
+        self.blocker.unblock()
+        connections.settings = connections.configure_settings({"default": database.settings(f"sqlite:///{self.path}")})
+        del connections["default"]
+        override_settings(MEDIA_ROOT=self.media).enable()
+        execute_from_command_line(["manage.py", *arguments])
 
     def put(self, *names: str) -> None:
         program = PUT.replace("sys.argv[1:]", repr(names))
@@ -77,30 +93,25 @@ class Stack:
 
 
 @pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Callable[[dict[str, str]], Path]:
+def migrated(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: DjangoDbBlocker) -> Path:
     """A database with all its tables and nothing in it."""
     path = tmp_path_factory.mktemp("databases") / "empty.sqlite3"
-
-    def made(environment: dict[str, str]) -> Path:
-        if not path.exists():
-            done = Stack(path, path.parent / "media", environment).run("migrate", "-v", "0")
-            assert done.returncode == 0, done.stderr
-        return path
-
-    return made
+    done = Stack(path, path.parent / "media", django_db_blocker).run("migrate", "-v", "0")
+    assert done.returncode == 0, done.stderr
+    return path
 
 
 @pytest.fixture
 def stack_on(
-    environment: dict[str, str], migrated: Callable[[dict[str, str]], Path], tmp_path: Path
+    migrated: Path, django_db_blocker: DjangoDbBlocker, media: Path, tmp_path: Path
 ) -> Iterator[Callable[[str, Path], Stack]]:
     """`stack_on(name, media)`: a new database, or one of before, beside that folder."""
 
     def made(name: str, folder: Path) -> Stack:
-        database = tmp_path / f"{name}.sqlite3"
-        if not database.exists():
-            shutil.copyfile(migrated(environment), database)
-        return Stack(database, folder, environment)
+        path = tmp_path / f"{name}.sqlite3"
+        if not path.exists():
+            shutil.copyfile(migrated, path)
+        return Stack(path, folder, django_db_blocker)
 
     yield made
     connections.close_all()
@@ -171,7 +182,7 @@ def test_an_older_database_takes_little_aside_and_the_right_one_puts_it_back(sta
     stack = stack_on("today", media)
     stack.put("a.jpg")
     yesterday = stack_on("yesterday", media)
-    shutil.copyfile(stack.database, yesterday.database)
+    shutil.copyfile(stack.path, yesterday.path)
     before = state.files(media)
     stack.put("b.jpg")
     today = state.files(media)
@@ -187,7 +198,7 @@ def test_a_database_that_was_set_back_takes_nothing_away(stack_on: StackOn, medi
     stack = stack_on("today", media)
     stack.put("a.jpg")
     yesterday = stack_on("yesterday", media)
-    shutil.copyfile(stack.database, yesterday.database)
+    shutil.copyfile(stack.path, yesterday.path)
     stack.sweep()
     stack.put("b.jpg")
     before = state.files(media)
@@ -204,7 +215,7 @@ def test_two_stacks_with_copies_of_one_database_do_not_both_sweep(stack_on: Stac
     """A copy has the same id. Whichever sweeps first goes on; the other one leaves everything where it is."""
     first, second = stack_on("first", media), stack_on("second", media)
     first.put("a.jpg")
-    shutil.copyfile(first.database, second.database)
+    shutil.copyfile(first.path, second.path)
     second.sweep()
     first.put("b.jpg")
     before = state.files(media)
@@ -252,7 +263,7 @@ def test_a_much_older_database_takes_nothing_away(stack_on: StackOn, media: Path
     stack = stack_on("today", media)
     stack.put("a.jpg")
     yesterday = stack_on("yesterday", media)
-    shutil.copyfile(stack.database, yesterday.database)
+    shutil.copyfile(stack.path, yesterday.path)
     stack.put(*(f"{number}.jpg" for number in range(20)))
     before = state.files(media)
     check_untouched(yesterday, before, "more than crashes leave")
@@ -346,11 +357,8 @@ def test_replacing_and_deleting_leave_the_files_of_a_folder_that_is_not_ours(ada
 
 def test_of_two_databases_that_begin_at_once_neither_sweeps(stack_on: StackOn, media: Path) -> None:
     stacks = [stack_on(name, media) for name in ("first", "second")]
-    threads = [threading.Thread(target=stack.put, args=[f"{number}.jpg"]) for number, stack in enumerate(stacks)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    children = [fork(partial(stack.put, f"{number}.jpg")) for number, stack in enumerate(stacks)]
+    assert [ended(child) for child in children] == [0, 0]
     before = state.files(media)
     assert len(before) == 4
     for stack in stacks:
@@ -522,9 +530,5 @@ def test_what_the_sweep_writes_is_not_writable_by_all(ada: User, media: Path) ->
 def test_a_forked_process_does_not_take_its_parents_uploads_away(media: Path) -> None:
     with storage.Incoming() as incoming:
         incoming.write(b"x")
-        child = os.fork()
-        if child == 0:
-            incoming.discard()
-            os._exit(0)
-        os.waitpid(child, 0)
+        assert in_fork(incoming.discard) == 0
         assert len(state.files(media)) == 1

@@ -103,7 +103,7 @@ def test_a_photo_is_deleted_only_as_the_client_wants(api: Client, media: Path, e
 
 
 @pytest.mark.parametrize("case", CONDITIONS)
-def test_nor_does_the_page_delete_otherwise(browser: Client, media: Path, etag: str, case: str) -> None:
+def test_the_page_deletes_a_photo_only_as_the_browser_wants(browser: Client, media: Path, etag: str, case: str) -> None:
     token = str(browser.get("/").context["csrf_token"])
     headers = {name.replace("_", "-"): value for name, value in filled(case, etag).items()}
     response = browser.post("/delete/a.jpg", {"csrfmiddlewaretoken": token}, headers=headers)

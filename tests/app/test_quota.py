@@ -68,7 +68,9 @@ def test_the_page_says_so(browser: Client, media: Path) -> None:
     csrf = part(b'name="csrfmiddlewaretoken"', str(browser.get("/").context["csrf_token"]).encode())
     response = post(browser, form(csrf, *[part(b'name="file"; filename="a"')] * 4), path="/")
     assert response.status_code == 413
-    assert "USER_QUOTA" in response.content.decode()
+    page = response.content.decode()
+    assert "Delete some first." in page
+    assert "USER_QUOTA" not in page
     state.check(media, set())
 
 

@@ -12,8 +12,9 @@ from PIL import Image
 from photos import errors, exif, images, pixels, reckoning
 from photos.limits import MEMORY_MAX, SMALL
 from tests.app import hostile
-from tests.app.hostile import MIB, memory
+from tests.app.hostile import MIB, box, memory
 from tests.app.pictures import encoded, png
+from tests.forks import in_fork
 
 EIGHT_BITS_420, TEN_BITS_444 = b"\x0c", b"\x40"
 
@@ -25,10 +26,6 @@ def png_head(width: int, height: int, depth: int, colour: int, *more: tuple[byte
 def webp_head(width: int, height: int, flags: int) -> bytes:
     canvas = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
     return b"RIFF" + struct.pack("<I", 22) + b"WEBPVP8X" + struct.pack("<IB3x", 10, flags) + canvas
-
-
-def box(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I4s", 8 + len(data), name) + data
 
 
 def avif_head(width: int, height: int, flags: bytes, *, alpha: bool = False, sequence: bool = False) -> bytes:
@@ -216,16 +213,16 @@ def test_decoding_takes_no_more_than_was_reckoned(case: str) -> None:
 def growth_of(action: Callable[[], object]) -> int:
     """Bytes by which a process grows that does this, at its largest. It is a fork: what was before does not count."""
     reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
+
+    def measure() -> None:
         pixels.prepare()
         Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
         before = memory("VmHWM")
         action()
         os.write(writer, str(memory("VmHWM") - before).encode())
-        os._exit(0)
+
+    assert in_fork(measure) == 0
     os.close(writer)
-    os.waitpid(child, 0)
     with os.fdopen(reader) as answer:
         return int(answer.read())
 

@@ -12,10 +12,10 @@ from django.test import Client
 from django.urls import path
 from pytest_django import Settings
 
-from config.redirects import KeepBodies
 from tests.app import state
 from tests.app.pictures import picture
 from tests.app.test_forms import GOOD, form
+from uploadstack.redirects import KeepBodies
 
 JPEG = picture(64, 48)
 FORM = "multipart/form-data; boundary=b"

@@ -8,6 +8,11 @@ from drf_spectacular.validation import validate_schema
 
 LOGIN: list[dict[str, list[str]]] = [{"knoxApiToken": []}, {"cookieAuth": []}]
 
+SECURITY: dict[str, list[dict[str, list[str]]]] = {"post /api/token": [{}]}  # where it is not a login
+
+# A description would keep drf-spectacular from seeing that these are lists, which have pages.
+LISTS = {"get /api/photos/", "get /api/tokens"}
+
 
 @pytest.fixture
 def schema(client: Client) -> dict[str, Any]:
@@ -27,11 +32,18 @@ def test_every_operation_is_there_with_its_errors(schema: dict[str, Any]) -> Non
         "post /api/photos/",
         "get /api/photos/{name}",
         "put /api/photos/{name}",
+        "patch /api/photos/{name}",
         "delete /api/photos/{name}",
+        "post /api/token",
+        "get /api/tokens",
     }
     for name, operation in operations.items():
-        assert operation["security"] == ([*LOGIN, {}] if name.startswith("get") else LOGIN)
+        looks = name.startswith("get /api/photos")
+        assert operation["security"] == ([*LOGIN, {}] if looks else SECURITY.get(name, LOGIN))
+        assert {"429", "503"} <= set(operation["responses"])
         for status, response in operation["responses"].items():
+            if name not in LISTS:
+                assert response["description"] not in {"", "No response body"}, (name, status)
             if int(status) >= 400:
                 content = response["content"]["application/json"]
                 assert content == {"schema": {"$ref": "#/components/schemas/Error"}}, (name, status)
@@ -46,3 +58,12 @@ def test_bodies_are_bytes(schema: dict[str, Any]) -> None:
     assert post["required"]
     form = schema["components"]["schemas"]["UploadRequest"]
     assert form["properties"]["file"]["items"] == {"type": "string", "format": "binary"}
+
+
+def test_the_schemes_that_operations_name_are_declared(schema: dict[str, Any]) -> None:
+    schemes = schema["components"]["securitySchemes"]
+    assert set(schemes) == {"knoxApiToken", "cookieAuth"}
+    assert (schemes["knoxApiToken"]["type"], schemes["knoxApiToken"]["name"]) == ("apiKey", "Authorization")
+    assert "Token" in schemes["knoxApiToken"]["description"]
+    assert schemes["cookieAuth"] == {**schemes["cookieAuth"], "type": "apiKey", "in": "cookie", "name": "sessionid"}
+    assert "X-CSRFToken" in schemes["cookieAuth"]["description"]

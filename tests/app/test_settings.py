@@ -75,3 +75,15 @@ def test_an_option_in_the_database_s_url_outdoes_ours(
     program = "from django.conf import settings; print(settings.DATABASES['default']['OPTIONS'])"
     done = manage(environment | {"DATABASE_URL": url, "PYTHONPATH": str(MANAGE.parent)}, "shell", "-v0", "-c", program)
     assert f"'{option}': {value}" in done.stdout, done.stderr
+
+
+# What a password may have that an address takes for its own.
+@pytest.mark.parametrize("password", ["a/b", "a#b", "a?b", "a[b", "a]b", "12?3", "12#3", "100%", "%zz"])
+def test_a_password_that_breaks_the_address_is_refused_and_not_shown(
+    environment: dict[str, str], password: str
+) -> None:
+    url = f"postgres://uploads:{password}@db:5432/uploads"
+    done = manage({**environment, "DATABASE_URL": url}, "check")
+    last = done.stderr.strip().splitlines()[-1]
+    assert (done.returncode, "DATABASE_URL is not an address" in last) == (1, True), done.stderr
+    assert password not in done.stderr

@@ -52,10 +52,13 @@ def photo(api: Client, settings: Settings) -> Photo:
 
 def addresses(name: str, thumbnail: str) -> list[str]:
     return [
-        *("/", "/?page=2", "/login/", "/login", "/logout/", f"/delete/{name}", f"/photos/{name}", f"/{thumbnail}"),
+        *("/", "/?page=2", "/login/", "/login", "/logout/", f"/delete/{name}", f"/photo/{name}"),
+        *(f"/photos/{name}", f"/{thumbnail}"),
         *("/api/photos/", "/api/photos", "/api/photos/?page=9", "/api/photos/?page=x", f"/api/photos/{name}"),
         *(f"/api/photos/{name}/", f"/photos/{name}/", f"/delete/{name}/", f"//photos/{name}", f"/API/photos/{name}"),
+        f"/photos/{name}/position",
         *("/api/token", "/api/tokens/", "/api/schema/", "/api/nothing", "/nothing", "/healthz", "/readyz", "/static/x"),
+        *("/api/docs/", "/api/token/", "/api/tokens", "/api/tokens/0a"),
     ]
 
 
@@ -105,7 +108,7 @@ def test_the_page_about_a_broken_form_lists_nothing(photo: Photo, media: Path) -
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("place", ["/photos/{}", "/api/photos/{}", "/delete/{}", "/delete/{}/", "/photos/{}/"])
+@pytest.mark.parametrize("place", ["/photo/{}", "/photos/{}", "/api/photos/{}", "/delete/{}", "/photo/{}/"])
 def test_whether_a_name_exists_is_not_told(photo: Photo, method: str, place: str) -> None:
     """Two names of one length: the answers differ in nothing but the names."""
     other = NAME.replace("house", "mouse")
@@ -119,7 +122,7 @@ def test_whether_a_name_exists_is_not_told(photo: Photo, method: str, place: str
     assert answers[0] == answers[1]
 
 
-def test_nor_whether_a_thumbnail_does(photo: Photo) -> None:
+def test_whether_a_thumbnail_exists_is_not_told(photo: Photo) -> None:
     other = "thumbs/00/" + "0" * 32 + ".webp"
     answers = [Client().get(f"/{place}") for place in (photo.thumbnail, other)]
     assert [(answer.status_code, answer.headers["Location"]) for answer in answers] == [
@@ -187,7 +190,7 @@ def test_an_open_gallery_shows_its_problems_among_its_photos(photo: Photo, setti
     browser.get("/")  # for the CSRF cookie
     page = browser.generic("POST", "/", *CUT).content.decode()
     assert NAME in page
-    assert "The body ended" in page
+    assert "The upload ended" in page
 
 
 @pytest.mark.parametrize("is_public", [True, False])
@@ -198,7 +201,15 @@ def test_no_cache_on_the_way_keeps_for_strangers_what_a_visitor_may_see(
     settings.GALLERY_PUBLIC = is_public
     browser = Client()
     browser.force_login(photo.owner)
-    shown = ["/", "/api/photos/", f"/api/photos/{NAME}", f"/photos/{NAME}", f"/{photo.thumbnail}", "/photos/nothing"]
+    shown = [
+        "/",
+        f"/photo/{NAME}",
+        "/api/photos/",
+        f"/api/photos/{NAME}",
+        f"/photos/{NAME}",
+        f"/{photo.thumbnail}",
+        "/photos/nothing",
+    ]
     for client in (api, browser):
         for address in shown:
             response = client.get(address)

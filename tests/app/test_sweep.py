@@ -17,6 +17,7 @@ from photos import library, pairing, storage, sweep
 from photos.models import Photo
 from tests.app import state
 from tests.app.pictures import picture
+from tests.forks import in_fork
 
 OLD = 3600  # seconds
 
@@ -76,13 +77,14 @@ def test_a_running_upload_is_left_alone_however_long_it_takes(ada: User, media: 
 
 def test_a_dead_process_leaves_no_lock(transactional_db: None, media: Path) -> None:
     connections.close_all()
-    child = os.fork()
-    if child == 0:
+
+    def die() -> None:
         incoming = storage.Incoming()
         incoming.write(b"x" * 100)
         incoming.flush()
         os._exit(9)
-    os.waitpid(child, 0)
+
+    assert in_fork(die) == 9
     assert len(state.files(media)) == 1
     assert len(sweep.sweep(0)) == 1
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.server.conftest import Serve, Server
-from tests.server.harness import chunked, sized
+from tests.wire.building import chunked, sized
 
 FRAMEWORKS = sorted(path.stem for path in Path(__file__).parent.glob("*_app.py"))
 FILE = random.Random(12).randbytes(300_000)

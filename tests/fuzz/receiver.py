@@ -19,11 +19,13 @@ import atheris
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 with atheris.instrument_imports(include=["wsgiserver"]):
-    from wsgiserver.environ import Trust, add_body, build, template
+    from tests.server.feeding import completed
     from wsgiserver.errors import Refusal
     from wsgiserver.http1.framing import keeps_alive
-    from wsgiserver.proxyprotocol import Source, parse
-    from wsgiserver.receiver import Limits, Receiver, Stage
+    from wsgiserver.http1.proxy_protocol import Source, parse
+    from wsgiserver.serving.receiver import Limits, Receiver
+    from wsgiserver.wsgi.environ import add_body, build, template
+    from wsgiserver.wsgi.forwarded import Trust
 
 LIMITS = Limits(max_body=500, memory=100, folder=None)
 BASE = template("srv", 80, sys.stderr, threads=True, processes=False)
@@ -37,12 +39,7 @@ def received(pieces: list[bytes]) -> tuple[Outcome, str]:
     receiver = Receiver(LIMITS)
     served: Outcome = []
     try:
-        for piece in pieces:
-            stage = receiver.feed(piece)
-            while stage is Stage.COMPLETE:
-                served.append(taken(receiver))
-                receiver.release()
-                stage = Stage.HEAD if receiver.is_idle else receiver.feed(b"")
+        served.extend(map(taken, completed(receiver, pieces)))  # what came before a refusal stays
     except Refusal:  # by which name depends on the pieces, where there is more than one mistake
         return served, "refused"
     else:

@@ -24,6 +24,7 @@ PROXY_HEADERS = [
 pytest.importorskip("atheris", reason="there are wheels of atheris for Linux on x86-64 alone")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1200)  # seconds: 25,000 inputs, on a machine that may have other things to do
 def test_whatever_is_sent(tmp_path: Path) -> None:
     seeds, found = tmp_path / "seeds", tmp_path / "found"

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.server.harness import PATIENCE, Answer, Client, poll
+from tests.wire.answers import Answer
+from tests.wire.client import Client
+from tests.wire.polling import PATIENCE, poll
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,7 +48,8 @@ class Server:
         self._gate = folder / "gate"
         self._gate.mkdir()
         self._clients = ExitStack()
-        bind = () if "-b" in flags else ("-b", "127.0.0.1:0")  # it would add to them
+        is_told = {"-b", "-c"} & set(flags) or "WSGISERVER_BIND" in variables
+        bind = () if is_told else ("-b", "127.0.0.1:0")  # it would add to them, or win
         limited = ["sh", "-c", f'ulimit {limits} && exec "$@"', "sh"] if limits else []
         environment = {key: value for key, value in os.environ.items() if key not in {"HOME", "PYTHONPATH"}}
         with self._out.open("wb") as out, self._err.open("wb") as err:

@@ -14,12 +14,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.server import corpus, messages
-from tests.server.harness import chunked, request, sized
 from tests.server.http1.test_head import ACCEPTED
+from tests.wire.building import chunked, request, sized
 from wsgiserver.errors import Refusal
+from wsgiserver.http1.fields import Fields
 from wsgiserver.http1.framing import keeps_alive
-from wsgiserver.http1.head import Fields, Head
-from wsgiserver.receiver import Limits, Receiver, Stage
+from wsgiserver.http1.head import Head
+from wsgiserver.serving.receiver import Limits, Receiver, Stage
 
 Exchange = tuple[Head, bytes, dict[str, str]]
 

@@ -10,10 +10,12 @@ import pytest
 
 from tests.server import corpus
 from tests.server.conftest import ROOT, Server
-from tests.server.harness import Answer, Client
+from tests.server.feeding import completed
+from tests.wire.answers import Answer
+from tests.wire.client import Client
 from wsgiserver.errors import REFUSALS, Refusal
 from wsgiserver.http1.framing import keeps_alive
-from wsgiserver.receiver import Limits, Receiver, Stage
+from wsgiserver.serving.receiver import Limits, Receiver, Stage
 
 Request = dict[str, Any]
 LIMITS = Limits(corpus.MAX_BODY, corpus.MEMORY, None)
@@ -26,12 +28,7 @@ def received(pieces: Iterable[bytes]) -> tuple[list[Request], str]:
     receiver = Receiver(LIMITS)
     requests: list[Request] = []
     try:
-        for piece in pieces:
-            stage = receiver.feed(piece)
-            while stage is Stage.COMPLETE:
-                requests.append(taken(receiver))
-                receiver.release()
-                stage = Stage.HEAD if receiver.is_idle else receiver.feed(b"")
+        requests.extend(map(taken, completed(receiver, pieces)))  # what came before a refusal stays
     except Refusal as refusal:
         return requests, refusal.name
     else:
@@ -109,7 +106,7 @@ def test_served(server: Server, name: str) -> None:
             assert told.pop("path") == ("" if path == "*" else unquote_to_bytes(path).decode("latin-1"))
             assert told == {key: request[key] for key in ("method", "minor", "body")} | {"query": query}
             if not request["keeps_alive"]:
-                assert answer.fields["connection"] == "close"
+                assert answer.headers["connection"] == "close"
                 break
         assert client.rest() == b""
 
@@ -125,7 +122,7 @@ def test_refused_without_content_to_head(server: Server, name: str) -> None:
         client.send(b"HEAD " + rest).socket.shutdown(socket.SHUT_WR)
         answer = client.answer(method="HEAD")
         assert answer.status == corpus.expected("invalid", name)["status"]
-        assert int(answer.fields["content-length"]) > 0
+        assert int(answer.headers["content-length"]) > 0
         assert client.rest() == b""
 
 
@@ -139,6 +136,6 @@ def test_refused(server: Server, name: str) -> None:
         answer = client.answer()
         assert answer.status == expected["status"]
         assert answer.refused == expected["refused"]
-        assert answer.fields["connection"] == "close"
-        assert {"date", "content-length"} <= set(answer.fields)
+        assert answer.headers["connection"] == "close"
+        assert {"Date", "Content-Length"} <= set(answer.headers)
         assert client.rest() == b""

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.server.conftest import Serve, Server
-from tests.server.harness import poll, request
+from tests.wire.building import request
+from tests.wire.polling import poll
 
 SLOW = 20  # clients
 HUGE = 50 << 20  # bytes
@@ -45,7 +46,7 @@ def test_ranges(serve: Serve, tmp_path: Path, application: str) -> None:
         for first, last in [(0, 1), (1, 8), (0, 99_999), (70_000, 140_000), (100_000, 199_999)]:
             answer = client.get("/part", f"Range: bytes={first}-{last}")
             assert (answer.status, answer.body) == (206, content[first : last + 1])
-            assert "connection" not in answer.fields
+            assert "connection" not in answer.headers
     assert server.events("application-error") == []
 
 

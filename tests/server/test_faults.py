@@ -6,6 +6,7 @@ answer is true, and no descriptor is left open. The sockets are real ones that c
 
 import errno
 import gc
+import io
 import os
 import resource
 import socket
@@ -18,11 +19,15 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.server.harness import Client, chunked, limited, poll, request, sized
-from tests.server.test_connection import Link
-from tests.server.test_loop import running
-from wsgiserver.service import ENOUGH
-from wsgiserver.states import State, Verdict
+from tests.server.eventloop.running import running
+from tests.server.harness import limited
+from tests.server.serving.link import Link
+from tests.wire.answers import read_answer
+from tests.wire.building import chunked, request, sized
+from tests.wire.client import Client
+from tests.wire.polling import poll
+from wsgiserver.serving.context import ENOUGH
+from wsgiserver.serving.states import State, Verdict
 
 
 class Fault(Enum):
@@ -135,23 +140,13 @@ class Reader:
 
     def answers(self) -> list[bytes]:
         """Return the bodies of the answers of status 200 that are there as a whole."""
-        replay, found = Replay(self.data), []
+        received, found = io.BytesIO(self.data), []
         try:
             while True:
-                answer = replay.answer()
+                answer = read_answer(received)
                 found += [answer.body] if answer.status == 200 else []
-        except EOFError:
+        except ConnectionError:
             return found
-
-
-class Replay(Client):
-    """Reads strictly what was received before."""
-
-    def __init__(self, data: bytes) -> None:
-        self._buffer = data
-
-    def _received(self) -> bytes:
-        raise EOFError
 
 
 def ran(
@@ -189,7 +184,7 @@ def ran(
     assert given == scenario.given[: len(given)]
     assert answers == scenario.answers[: len(answers)]
     link.close()
-    assert link.service.heads.left == link.service.answers.left == ENOUGH, "all memory is given back"
+    assert link.context.heads.left == link.context.answers.left == ENOUGH, "all memory is given back"
     is_clean = not faulty.has_fired and isinstance(trouble, nullcontext)
     if fault in HARMLESS or is_clean:
         assert (given, answers) == (scenario.given, scenario.answers)

@@ -4,7 +4,7 @@ Or the warning about it would hit whichever test runs when the garbage collector
 """
 
 from tests.server.conftest import Serve
-from tests.server.test_loop import running
+from tests.server.eventloop.running import running
 
 
 def test_clients_of_a_process(serve: Serve) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.server.conftest import ROOT, Serve
-from tests.server.harness import PATIENCE, poll, sized
+from tests.wire.building import sized
+from tests.wire.polling import PATIENCE, poll
 from wsgiserver.healthcheck import VARIABLE, ask, main
 from wsgiserver.settings import VARIABLE_PREFIX
 
@@ -61,7 +62,13 @@ def test_asking_does_not_load_the_server() -> None:
     )
     command = [sys.executable, "-c", program, "healthcheck", "127.0.0.1:1"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=True)
-    assert ended.stdout.split() == ["wsgiserver.__main__", "wsgiserver.healthcheck", "wsgiserver.sockets"]
+    assert ended.stdout.split() == [
+        "wsgiserver.__main__",
+        "wsgiserver.healthcheck",
+        "wsgiserver.process",
+        "wsgiserver.process.listeners",
+        "wsgiserver.version",
+    ]
 
 
 def test_the_variable_is_that_of_the_setting() -> None:

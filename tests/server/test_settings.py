@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from wsgiserver import cli
+from wsgiserver.binds import Bind
+from wsgiserver.other_servers import INSTEAD
 from wsgiserver.settings import (
     VARIABLE_PREFIX,
-    SettingError,
     Settings,
     declared,
     flag_name,
@@ -17,12 +18,12 @@ from wsgiserver.settings import (
     from_flags,
     from_variables,
     settle,
-    size,
 )
+from wsgiserver.values import SettingError, size
 
 # One good value of each setting, as text and as what it becomes, and some that will not do.
 VALUES: dict[str, tuple[str, Any, list[str]]] = {
-    "bind": ("127.0.0.1:1, unix:/x", ("127.0.0.1:1", "unix:/x"), ["", " , "]),
+    "bind": ("127.0.0.1:1, unix:/x", (Bind("127.0.0.1:1"), Bind("unix:/x")), ["", " , "]),
     "socket_mode": ("600", 0o600, ["8", "u+x", "-1", "1777", ""]),
     "workers": ("auto", 0, ["0", "many", "-1", "1.5", "x", ""]),
     "threads": ("3", 3, ["0", "-1", "1.5", "x", ""]),
@@ -40,6 +41,7 @@ VALUES: dict[str, tuple[str, Any, list[str]]] = {
     "send_timeout": ("2", 2.0, ["0"]),
     "timeout": ("0", 0.0, ["-1", "x", ""]),
     "graceful_timeout": ("2", 2.0, ["0"]),
+    "drain_delay": ("2.5", 2.5, ["-1", "x", ""]),
     "max_requests": ("1000", 1000, ["-1", "x"]),
     "max_requests_jitter": ("50", 50, ["-1", "x"]),
     "max_memory": ("1g", 1 << 30, ["-1", "x"]),
@@ -47,6 +49,7 @@ VALUES: dict[str, tuple[str, Any, list[str]]] = {
     "max_connections": ("5", 5, ["0"]),
     "max_connections_per_address": ("7", 7, ["-1", "x"]),
     "preload": ("yes", True, ["maybe"]),
+    "worker_init": ("shop.hooks:connect", "shop.hooks:connect", ["", ":connect", "shop:1", "shop:connect()()"]),
     "reload": ("yes", True, ["maybe"]),
     "check_config": ("yes", True, ["maybe"]),
     "forwarded_allow_ips": ("10.0.0.0/8, ::1", ("10.0.0.0/8", "::1"), []),
@@ -71,7 +74,7 @@ def check(name: str, text: str, expected: Any) -> None:
         assert from_variables({variable: text}) == {name: expected}
         assert from_flags({flag_name(name): text}) == {name: expected}
         if name != "config":
-            assert from_file(f"{name} = '{text}'", "x.toml") == {name: expected}
+            assert from_file(f"{name} = '{text}'".encode(), "x.toml") == {name: expected}
 
 
 def test_the_table_above_is_whole() -> None:
@@ -107,6 +110,8 @@ def test_yes(text: str) -> None:
         ("GRACEFUL", "the nearest is WSGISERVER_"),
         ("", "is not a setting"),
         ("workers", "is not a setting"),
+        ("PORT", "here: where to listen is --bind HOST:PORT"),
+        ("LIMIT_CONCURRENCY", "here: see --max-connections"),
     ],
 )
 def test_a_variable_that_is_no_setting_is_refused(name: str, hint: str) -> None:
@@ -164,8 +169,8 @@ def test_a_file_is_weaker_than_anything_but_defaults(tmp_path: Path, monkeypatch
         ("max_body = 1000", 1000),
         ("max_body = '1k'", 1024),
         ("access_log = false", False),
-        ("bind = ':1, :2'", (":1", ":2")),
-        ("bind = [':1', ':2']", (":1", ":2")),
+        ("bind = ':1, :2'", (Bind(":1"), Bind(":2"))),
+        ("bind = [':1', ':2']", (Bind(":1"), Bind(":2"))),
         ("spool_dir = '/x'", "/x"),
         ("workers = 0", "workers: '0' will not do: at least 1"),
         ("workers = 'x'", "workers: 'x' will not do"),
@@ -193,21 +198,45 @@ def test_a_file_is_weaker_than_anything_but_defaults(tmp_path: Path, monkeypatch
 def test_what_a_file_may_say(line: str, expected: Any) -> None:
     if isinstance(expected, str) and not expected.startswith("/"):
         with pytest.raises(SettingError, match=r"^x\.toml: ") as error:
-            from_file(line, "x.toml")
+            from_file(line.encode(), "x.toml")
         assert expected in str(error.value)
     else:
-        (value,) = from_file(line, "x.toml").values()
+        (value,) = from_file(line.encode(), "x.toml").values()
         assert (value, type(value)) == (expected, type(expected))
 
 
+@pytest.mark.parametrize("key", ["host", "port"])
+def test_a_file_is_told_what_to_say_in_place_of_other_servers_names(key: str) -> None:
+    with pytest.raises(SettingError, match=f"^x.toml: {key} is not a setting here: where to listen is --bind"):
+        from_file(f"{key} = 1".encode(), "x.toml")
+
+
+def test_a_byte_order_mark_in_front_of_a_file_is_not_part_of_it(tmp_path: Path) -> None:
+    """As Windows' editors put it there, with their ends of lines."""
+    (tmp_path / "x.toml").write_bytes(b"\xef\xbb\xbfworkers = 3\r\nmax_body = '1k'\r\n")
+    settings = given("-c", str(tmp_path / "x.toml"))
+    assert (settings.workers, settings.max_body) == (3, 1024)
+
+
+@pytest.mark.parametrize("data", ["workers = 3".encode("utf-16"), "spool_dir = '/Größe'".encode("latin-1")])
+def test_a_file_that_is_not_utf_8_is_refused_by_name(data: bytes) -> None:
+    with pytest.raises(SettingError, match=r"^x\.toml: this is not UTF-8.*save it anew as UTF-8"):
+        from_file(data, "x.toml")
+
+
+def test_gunicorn_s_file_is_told_from_toml() -> None:
+    with pytest.raises(SettingError, match=r"^gunicorn.conf.py: .*; it has to be TOML, as in: workers = 2"):
+        from_file(b"import os\nbind = ':8000'\n", "gunicorn.conf.py")
+
+
 def test_repeated_flags() -> None:
-    assert given("-b", ":1", "--bind", ":2,:3").bind == (":1", ":2", ":3")
+    assert given("-b", ":1", "--bind", ":2,:3").bind == (Bind(":1"), Bind(":2"), Bind(":3"))
     assert given("-w", "2", "-w", "3").workers == 3
 
 
 def test_short_flags() -> None:
     settings = given("-b", ":1", "-w", "7", "-t", "9")
-    assert (settings.bind, settings.workers, settings.timeout) == ((":1",), 7, 9.0)
+    assert (settings.bind, settings.workers, settings.timeout) == ((Bind(":1"),), 7, 9.0)
 
 
 def test_every_setting_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
@@ -236,9 +265,52 @@ def test_every_setting_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
         (["m:a", "--worker", "2"], "--worker is not a setting; the nearest is --workers"),
         (["m:a", "--keepalive=2"], "--keepalive is not a setting; the nearest is --keep-alive"),
         (["m:a", "--nonsense"], "--nonsense is not a setting; wsgiserver --help shows all"),
-        (["m:a", "n:b"], "n:b is not a setting"),
-        (["m:a", "-k", "gthread"], "-k is gunicorn's; here, there is one kind of worker; --threads says"),
-        (["m:a", "--statsd-host=x"], "--statsd-host is gunicorn's; here, /metrics of --admin-bind"),
+        (["m:a", "n:b"], "n:b is one argument too many: there is one MODULE:APP"),
+        (
+            ["m:a", "0.0.0.0:8000"],
+            "0.0.0.0:8000 is one argument too many: if it is where to listen: --bind 0.0.0.0:8000",
+        ),
+        (["m:a", "-k", "gthread"], "-k is not a setting here: there is one kind of worker; --threads says"),
+        (["m:a", "--statsd-host=x"], "--statsd-host is not a setting here: /metrics of --admin-bind"),
+        (
+            ["m:a", "--host", "0.0.0.0", "--port", "8000"],
+            "--host is not a setting here: where to listen is --bind HOST:PORT",
+        ),
+        (["--host", "0.0.0.0", "m:a"], "--host is not a setting here: where to listen is --bind HOST:PORT"),
+        (["m:a", "--port=8000"], "--port is not a setting here: where to listen is --bind HOST:PORT"),
+        (["m:a", "-p", "8000"], "-p is not a setting here: it stays in the foreground"),
+        (["m:a", "-p8000"], "where to listen is --bind HOST:PORT"),
+        (["m:a", "--listen=*:8080"], "--listen is not a setting here: where to listen is --bind HOST:PORT"),
+        (["m:a", "--bind", "*:8080"], "--bind: '*:8080': for every address, leave the star out: :8080"),
+        (["m:create_app", "--factory"], "a factory is written with its brackets, as MODULE:create_app()"),
+        (["m:a", "--reload-dir", "x"], "--reload looks at the files"),
+        (["m:a", "--ssl-keyfile=x"], "TLS is the business of a proxy in front"),
+        (["m:a", "--limit-concurrency", "9"], "see --max-connections"),
+        (["m:a()("], "MODULE:APP: 'a()(' is neither a name nor a call"),
+        (["m:a(x)"], "MODULE:APP: 'a(x)': arguments have to be literals"),
+        (["app/wsgi.py"], "MODULE:APP: 'app/wsgi.py' is not the name of a module"),
+        (["m:a", "-b", "127.0.0.1:9", "-b", "127.0.0.1:9"], "127.0.0.1:9 is there twice: leave one out"),
+        (["m:a", "-b", "127.0.0.1:9", "-b", "0.0.0.0:9"], "0.0.0.0:9 includes 127.0.0.1:9: leave one out"),
+        (
+            ["m:a", "-b", "127.0.0.1:9", "-b", "localhost:9"],
+            "127.0.0.1:9 is at the same place as localhost:9: leave one out",
+        ),
+        (["m:a", "-b", "unix:/x", "-b", "unix:/y/../x"], "unix:/x is at the same place as unix:/y/../x"),
+        (["m:a", "-b", "127.0.0.1:9", "--admin-bind", "127.0.0.1:9"], "--admin-bind: 127.0.0.1:9 is there twice"),
+        (["m:a", "-b", ":9,127.0.0.1:9", "--check-config"], ":9 includes 127.0.0.1:9"),
+        (
+            ["m:a", "-b", ":9,shceme=https", "--check-config"],
+            "shceme is not an option of a listener; the nearest is scheme",
+        ),
+        (
+            ["m:a", "-b", ":9,proxy-protocol=on", "--check-config"],
+            "--bind :9: proxy-protocol needs forwarded-allow-ips",
+        ),
+        (
+            ["m:a", "-b", ":9,forwarded-allow-ips=10.0.0.0/8+nginx", "--check-config"],
+            "--bind :9: forwarded-allow-ips: 'nginx' does not appear to be",
+        ),
+        (["m:a", "-b", "127.0.0.1:9", "-b", "127.0.0.1:9,scheme=https"], "127.0.0.1:9 is there twice: leave one out"),
     ],
 )
 def test_unusable_settings_end_with_code_2_and_say_which(
@@ -254,10 +326,11 @@ def test_an_application_is_needed() -> None:
     assert ended.value.code == 2
 
 
-def test_what_is_said_of_gunicorns_flags_names_only_ours() -> None:
+def test_what_is_said_of_other_servers_flags_names_only_ours() -> None:
     known = {flag_name(setting.name) for setting in declared()}
-    for flags, instead in cli._GUNICORN.items():  # noqa: SLF001 - a table to be kept true
-        assert not set(flags.split()) & known
+    assert len({flag for flags in INSTEAD for flag in flags.split()}) == sum(len(flags.split()) for flags in INSTEAD)
+    for flags, instead in INSTEAD.items():
+        assert not set(flags.split()) & {*known, *(setting.metadata["short"] for setting in declared())}
         assert {word.strip(",;.") for word in instead.split() if word.startswith("--")} <= known
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, FilePayload, Page, Response, expect, sync_playwright
@@ -17,7 +18,65 @@ from tests.stack.pictures import Picture
 from tests.stack.stack import Stack
 
 expect.set_options(timeout=60_000)  # milliseconds; its own limit, 5 s, is not the one that a context has
+SCREENS: dict[str, dict[str, Any]] = {
+    "phone": {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True},
+    "desktop": {"viewport": {"width": 1280, "height": 800}},
+}
 BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
+
+# What a screen reader, or somebody with weak eyes, would stumble over. WCAG 2.2, level AA, where a program can tell.
+FIND_BARRIERS = """() => {
+  const barriers = [];
+  const complain = (element, what) => barriers.push(`${what}: ${element.outerHTML.slice(0, 120)}`);
+  const shown = (element) => element.checkVisibility({ visibilityProperty: true });
+  const nameOf = (element) =>
+    [element.getAttribute("aria-label"), element.textContent,
+     ...[...(element.labels || [])].map((label) => label.textContent),
+     ...[...element.querySelectorAll("img")].map((image) => image.alt)].join("");
+
+  if (!document.documentElement.lang) complain(document.documentElement, "no language");
+  if (!document.title) complain(document.documentElement, "no title");
+  if (document.querySelectorAll("h1").length !== 1) complain(document.body, "not one first heading");
+  if (!document.querySelector("main")) complain(document.body, "no main part");
+  for (const image of document.querySelectorAll("img")) if (!image.hasAttribute("alt")) complain(image, "no alt");
+  for (const control of document.querySelectorAll("a, button, summary, select, textarea, input:not([type=hidden])"))
+    if (!nameOf(control).trim()) complain(control, "no name");
+  const ids = [...document.querySelectorAll("[id]")].map((element) => element.id);
+  for (const id of ids) if (ids.indexOf(id) !== ids.lastIndexOf(id)) barriers.push(`twice: id=${id}`);
+  for (const control of document.querySelectorAll("button, .button, summary, input:not([type=hidden])")) {
+    const { width, height } = control.getBoundingClientRect();
+    if (shown(control) && Math.min(width, height) < 24) complain(control, `too small to hit, ${width} x ${height}`);
+  }
+
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const rgba = (color) => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = color;
+    canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data];
+  };
+  const luminance = (color) => {
+    const [r, g, b] = color.map((c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const behind = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const color = rgba(getComputedStyle(at).backgroundColor);
+      if (color[3] === 255) return color;
+    }
+    return matchMedia("(prefers-color-scheme: dark)").matches ? [18, 18, 18] : [255, 255, 255];
+  };
+  for (const element of document.querySelectorAll("body *")) {
+    const words = [...element.childNodes].filter((node) => node.nodeType === 3 && node.textContent.trim());
+    if (!words.length || !shown(element) || element.closest("svg, .unseen, .skip, script, template")) continue;
+    const style = getComputedStyle(element);
+    const [light, dark] = [luminance(rgba(style.color)), luminance(behind(element))].sort((a, b) => b - a);
+    const contrast = (light + 0.05) / (dark + 0.05);
+    const large = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.66 && style.fontWeight >= 700);
+    if (contrast < (large ? 3 : 4.5)) complain(element, `contrast ${contrast.toFixed(2)}`);
+  }
+  return barriers;
+}"""
 
 
 @dataclass

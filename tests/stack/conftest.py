@@ -8,18 +8,19 @@ shared, being the same. Without an engine all of this folder is skipped.
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import requests
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, StorageState
 
 from tests.stack import pictures
-from tests.stack.browsing import chromium
-from tests.stack.echo import Backends, Edge
+from tests.stack.boundary import FEW, echoed
+from tests.stack.browsing import SCREENS, Visit, chromium
+from tests.stack.echo import ECHO, Backends, Edge, ask, request
 from tests.stack.pictures import Picture
-from tests.stack.stack import Stack
+from tests.stack.stack import ROOT, Stack, run
 from tests.stack.starting import may_start_a_stack, provided
 
 
@@ -47,6 +48,69 @@ def edge(backends: Backends) -> Iterator[Edge]:
     settings = {"ALLOWED_HOSTS": "localhost,127.0.0.1,[::1],.example.com", "UPLOAD_MAX": "1m"}
     with Edge(backends, settings) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def edge_with_tls(backends: Backends) -> Iterator[Edge]:
+    """With TLS, and a certificate that it makes itself."""
+    settings = {"TLS": "on", "ALLOWED_HOSTS": "localhost,127.0.0.1,[::1],.example.com"}
+    volume = run("docker", "volume", "create", *backends.labels).strip()
+    try:
+        with Edge(backends, settings, mounts=[f"--volume={volume}:/srv/certificates"]) as running:
+            yield running
+    finally:
+        run("docker", "volume", "rm", volume)
+
+
+@pytest.fixture(scope="module")
+def edge_behind_proxies(backends: Backends, gateway: str) -> Iterator[Edge]:
+    """Takes the word of whoever connects to it, and of a network that a proxy before might be in."""
+    with Edge(backends, {"TRUSTED_PROXIES": f"{gateway},10.9.0.0/16,2001:db8::/32"}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def edge_for_any_host(backends: Backends) -> Iterator[Edge]:
+    """Any name will do. It trusts a proxy that is not there, and few requests may be under way."""
+    settings = {"ALLOWED_HOSTS": "*", "TRUSTED_PROXIES": "192.0.2.0/24", "TOTAL_CONNECTIONS": str(FEW)}
+    with Edge(backends, settings) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def edge_with_low_limits(backends: Backends) -> Iterator[Edge]:
+    """Its limits are within reach."""
+    settings = {"CLIENT_CONNECTIONS": str(FEW), "LOGIN_RATE": "1r/m", "UPLOAD_MAX": "2m"}
+    with Edge(backends, settings, spool="size=256k") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def edge_that_waits_a_second(backends: Backends) -> Iterator[Edge]:
+    """Waits for a second until the application is too slow, and knows nothing where gunicorn should be."""
+    proxy = (ROOT / "nginx" / "proxy.conf").read_text()
+    upstreams = (ROOT / "nginx" / "upstreams.conf.template").read_text()
+    files = {
+        "/opt/edge/proxy.conf": proxy.replace("proxy_read_timeout 70s", "proxy_read_timeout 1s"),
+        "/opt/edge/upstreams.conf.template": upstreams.replace("gunicorn:8000", "gunicorn:8999"),
+    }
+    with Edge(backends, {}, files=files) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def edge_before_the_guard(stack: Stack) -> Iterator[Edge]:
+    """Behind what Django is behind, too: uploadstack/boundary.py."""
+    application = f"{ECHO}\nfrom uploadstack.boundary import guarded\napplication = guarded(application)\n"
+    with Backends(stack, application=application) as backends, Edge(backends, {}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def gateway(edge: Edge) -> str:
+    """The peer that nginx sees when this machine connects to it."""
+    address: str = echoed(ask(edge.wire("web"), request("/gateway/")))["environ"]["REMOTE_ADDR"]
+    return address
 
 
 @pytest.fixture(scope="session")
@@ -81,3 +145,37 @@ def api(stack: Stack) -> Iterator[requests.Session]:
 def browser() -> Iterator[Browser]:
     with chromium() as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def session(stack: Stack, browser: Browser) -> StorageState:
+    """The cookies of somebody who has logged in."""
+    with browser.new_context(base_url=stack.url) as context:
+        Visit(context.new_page(), "").log_in(stack)
+        return context.storage_state()
+
+
+@pytest.fixture
+def visit(stack: Stack, browser: Browser) -> Iterator[Callable[..., Visit]]:
+    """Opens the gallery in a window of a screen's size: `visit("phone", javascript=False, session=cookies)`."""
+    contexts = []
+
+    def opened(
+        screen: str, *, javascript: bool = True, scheme: str = "light", session: StorageState | None = None
+    ) -> Visit:
+        options = {
+            **SCREENS[screen],
+            "java_script_enabled": javascript,
+            "color_scheme": scheme,
+            "storage_state": session,
+        }
+        contexts.append(browser.new_context(base_url=stack.url, **options))
+        contexts[-1].set_default_timeout(20_000)  # milliseconds
+        label = "-".join([screen, scheme] + ([] if javascript else ["no-javascript"]))
+        visitor = Visit(contexts[-1].new_page(), label)
+        visitor.page.goto("/")
+        return visitor
+
+    yield opened
+    for context in contexts:
+        context.close()

@@ -3,8 +3,8 @@ is touched, and a container starts in a second.
 
     with Backends(stack) as backends, Edge(backends, {"TLS": "on"}) as edge: ...
 
-`Backends` is a network with echo_app.py in it twice, as `web` and as `gunicorn`, served as compose.yaml says; `Edge` is
-the stack's nginx image with settings of one's own, on free ports of loopback.
+`Backends` is a network with inside/echo_app.py in it twice, as `web` and as `gunicorn`, served as compose.yaml says;
+`Edge` is the stack's nginx image with settings of one's own, on free ports of loopback.
 """
 
 import io
@@ -13,13 +13,16 @@ import subprocess
 import tarfile
 import uuid
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Self
 
 import yaml
 
-from tests.stack.stack import EXAMPLE, ROOT, SETTING, Stack, eventually, free_ports, log_of, run
-from tests.stack.wire import Answer, Tcp, Tls, Wire, read_answer
+from tests.stack.programs import program, source
+from tests.stack.stack import EXAMPLE, ROOT, SETTING, Stack, free_ports, log_of, run
+from tests.stack.wire import Tcp, Tls, Wire
+from tests.wire import building
+from tests.wire.answers import Answer, read_answer
+from tests.wire.polling import poll
 
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
 DEFAULTS = {name: value for name, value in SETTING.findall(EXAMPLE) if value}
@@ -27,22 +30,9 @@ HARDENING = ["--init", "--read-only", "--cap-drop", "ALL", "--security-opt", "no
 # Its name there; the program comes in a variable, because a folder of this machine may not be the engine's.
 PROGRAM = "echoed"
 WRITE_PROGRAM = f'printf %s "$PROGRAM" > /tmp/{PROGRAM}.py && cd /tmp && exec "$@"'
-WAIT_FOR_BOTH = """
-import time, urllib.request
-for service in "web", "gunicorn":
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            urllib.request.urlopen(f"http://{service}:8000/_seen/", timeout=10).read()
-            break
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-"""
 INSIDE = {"web": 8080, "gunicorn": 8081, "tls": 8443}  # ports of nginx
 TOO_LARGE = b"GET / HTTP/1.1\r\nX: %s\r\n\r\n" % (b"x" * (64 << 10))  # refused, whatever the settings
-ECHO = Path(__file__).with_name("echo_app.py").read_text()
+ECHO = source("echo_app.py")
 
 
 def settled(text: object, **settings: str) -> str:
@@ -55,7 +45,7 @@ def server_command(service: str) -> tuple[list[str], dict[str, str]]:
     """The command and the server's own variables of a service, for echo_app.py in one process."""
     one = {"WEB_WORKERS": "1", "WEB_THREADS": "8"}
     command = [settled(word, **one) for word in SERVICES[service]["command"]]
-    command = [word.replace("config.wsgi:", f"{PROGRAM}:") for word in command]
+    command = [word.replace("uploadstack.wsgi:", f"{PROGRAM}:") for word in command]
     variables = {
         name: settled(value, **one)
         for name, value in SERVICES[service]["environment"].items()
@@ -87,7 +77,7 @@ class Backends:
         try:
             for name in self._names:
                 self.containers[name] = self._start(name.partition("-")[0])
-            run("docker", "exec", self.containers["web"], "python", "-c", WAIT_FOR_BOTH)
+            run("docker", "exec", self.containers["web"], *program("wait_for_both.py"))
         except BaseException:
             self.__exit__()
             raise
@@ -182,7 +172,7 @@ class Edge:
             except OSError:
                 return False
 
-        eventually(is_up, 60, "nginx answers")
+        poll(is_up, "nginx answers", 60)
 
     def wire(self, server: str) -> Tcp:
         return Tcp(self.ports[server])
@@ -211,15 +201,14 @@ def ask(wire: Wire, request: bytes) -> Answer | None:
     with wire:
         wire.send(request)
         try:
-            return read_answer(wire, has_body=not request.startswith(b"HEAD "))
+            return read_answer(wire.reader, method=request.split(b" ", 1)[0].decode("latin-1"))
         except ConnectionError:
             return None
 
 
 def request(target: str, *fields: str, method: str = "GET", version: str = "1.1", host: str = "localhost") -> bytes:
     """A request's bytes, without a body; each field may be any text."""
-    lines = [f"{method} {target} HTTP/{version}", f"Host: {host}", *fields, "Connection: close", "", ""]
-    return "\r\n".join(lines).encode("latin-1")
+    return building.request(method, target, *fields, "Connection: close", version=version, host=host)
 
 
 def put(container: str, path: str, text: str) -> None:

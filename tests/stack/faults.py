@@ -21,19 +21,11 @@ from typing import Any
 
 from tests.stack import pictures
 from tests.stack.pictures import Picture
-from tests.stack.stack import KILL_WHEN_STORING, Stack, eventually
-from tests.stack.wire import (
-    CHUNKED,
-    SHAPES,
-    Answer,
-    Request,
-    Shape,
-    Wire,
-    exchange,
-    may_break,
-    read_answer,
-    with_length,
-)
+from tests.stack.programs import program
+from tests.stack.stack import Stack
+from tests.stack.wire import CHUNKED, SHAPES, Request, Shape, Wire, exchange, may_break, with_length
+from tests.wire.answers import Answer, read_answer
+from tests.wire.polling import poll
 
 HALF = 20  # pieces of 64 KB: of a photo's 3 MB, less than half
 NUDGE = 16  # bytes
@@ -107,7 +99,7 @@ class Upload:
     def hear(self) -> Answer | None:
         self.is_waiting = False
         with self.in_use, may_break():
-            self.answer = read_answer(self.wire)
+            self.answer = read_answer(self.wire.reader)
         return self.answer
 
     def give_up(self) -> None:
@@ -259,7 +251,7 @@ def trouble(
 def wait_until_well(stack: Stack) -> None:
     checked = [service for service, container in stack.containers().items() if "Health" in container["State"]]
     stack.wait_until_healthy(*checked, within=WELL_AGAIN)
-    eventually(lambda: is_reached(stack), WELL_AGAIN, "nginx reaches the application")
+    poll(lambda: is_reached(stack), "nginx reaches the application", WELL_AGAIN)
 
 
 def is_reached(stack: Stack) -> bool:
@@ -276,8 +268,8 @@ def _answers(stack: Stack, target: str) -> bool:
 
 @contextlib.contextmanager
 def killer_within(container: dict[str, Any], moment: str, folder: str) -> Iterator[None]:
-    """Kills the container at a moment of storing (stack.KILL_WHEN_STORING), or not at all if that does not come."""
-    command = ["docker", "exec", "-i", container["Id"], "python", "-c", KILL_WHEN_STORING, moment, folder]
+    """Kills the container at a moment of storing (inside/processes.py), or not at all if that does not come."""
+    command = ["docker", "exec", "-i", container["Id"], *program("processes.py"), "kill-when-storing", moment, folder]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as killer:
         assert killer.stdout
         assert killer.stdout.readline() == b"ready\n"
@@ -302,10 +294,10 @@ def check_all_or_nothing(stack: Stack, ledger: Ledger, rows: set[str], files: se
         assert kept["file_sha256"] == upload.picture.sha256, str(upload)
         assert kept["thumbnail_size"] > 0
         rows = rows | {upload.name}
-        places |= {kept["original"], kept["thumbnail"]}
+        places |= set(kept["places"])
     assert set(stack.probe("names")) == rows
-    eventually(lambda: set(stack.probe("files")) == places, 20, f"files are those of the rows: {sorted(places)}")
-    eventually(lambda: not stack.leftovers(), 20, "no half-received body is left")
+    poll(lambda: set(stack.probe("files")) == places, f"files are those of the rows: {sorted(places)}", 20)
+    poll(lambda: not stack.leftovers(), "no half-received body is left", 20)
 
 
 def check_told(answer: Answer | None, *expected: tuple[int, str]) -> None:

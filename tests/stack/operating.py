@@ -18,8 +18,9 @@ from pathlib import Path
 
 from tests.stack.faults import in_background, trouble
 from tests.stack.pictures import Picture
-from tests.stack.stack import ROOT, SCRIPTS, Stack, eventually, log_of
+from tests.stack.stack import ROOT, SCRIPTS, Stack, log_of
 from tests.stack.wire import CHUNKED, Request, exchange
+from tests.wire.polling import poll
 
 PATIENCE = 900  # seconds for one script, on a machine that has much else to do
 
@@ -109,7 +110,7 @@ def check_deploy(stack: Stack, **settings: str) -> None:
             uploads.undisturbed(*ALL_THE_TIME),
             _deploying(stack, settings) as deploy,
         ):
-            eventually(lambda: _is_told(before["web"], deploy), PATIENCE, "an old web is told to stop")
+            poll(lambda: _is_told(before["web"], deploy), "an old web is told to stop", PATIENCE)
             refused = attempt(stack, "deploy.sh", **settings)
             assert (refused.returncode, "is at work" in refused.stderr) == (1, True), refused.stderr
             for upload in halves:
@@ -212,7 +213,7 @@ def check_round_trip(stack: Stack, photo: Picture, name: str, folder: Path) -> P
     for number in range(3):
         assert stack.probe("photo", f"{number}-{name}")["file_sha256"] == photo.sha256
     assert leftovers(stack) == ""
-    eventually(lambda: _takes(stack, f"after-{name}", photo), 60, "nginx has found web again, and it takes uploads")
+    poll(lambda: _takes(stack, f"after-{name}", photo), "nginx has found web again, and it takes uploads", 60)
     return kept
 
 
@@ -234,7 +235,7 @@ def unharmed(stack: Stack, photo: Picture, name: str) -> Iterator[None]:
     assert stack.state() == before
     assert stack.probe("photo", name)["file_sha256"] == photo.sha256
     assert leftovers(stack) == ""
-    eventually(lambda: _takes(stack, f"after-{name}", photo), 60, "nginx has found web again, and it takes uploads")
+    poll(lambda: _takes(stack, f"after-{name}", photo), "nginx has found web again, and it takes uploads", 60)
 
 
 def check_fails(stack: Stack, archive: Path, reason: str) -> None:

@@ -11,14 +11,16 @@ import re
 import socket
 import ssl
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
 
+from scripts.ops import compose, settings
+from tests.stack.programs import program
 from tests.stack.wire import Relay, Relayed, Tcp, Wire
+from tests.wire.polling import poll
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "scripts"
@@ -27,85 +29,15 @@ COMPOSE = "com.docker.compose"  # how its labels begin, in either generation
 UNITS = {"k": 1024, "m": 1024**2, "g": 1024**3}
 SETTING = re.compile(r"(?m)^#?([A-Z_]+)=(.*)$")
 
-# Programs that run inside a container. Its main process is the child of process 1, the init.
-_FAMILY = """
-import os, signal, sys
-from pathlib import Path
-def parent(pid):
-    try:
-        return int(Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return None
-def children(of):
-    return [int(path.name) for path in Path("/proc").glob("[0-9]*") if parent(path.name) == of]
-def workers():
-    return [pid for main in children(1) for pid in children(main)]
-def kill_all():
-    for pid in [*workers(), *children(1)]:
-        os.kill(pid, signal.SIGKILL)
-"""
-WORKERS = _FAMILY + "print(*workers())\n"
-# The one with the most connections; not the oldest, which is web's for health and metrics.
-KILL_ONE_WORKER = (
-    _FAMILY
-    + """
-def sockets(pid):
-    return sum(file.is_socket() for file in Path(f"/proc/{pid}/fd").iterdir())
-os.kill(max(sorted(workers())[1:], key=sockets), signal.SIGKILL)
-"""
-)
-RELOAD = _FAMILY + "[os.kill(pid, signal.SIGHUP) for pid in children(1)]\n"
 # All processes but the init. From the inside, because the engine does not restart what `docker kill` ended.
 KILL = ["sh", "-c", "kill -KILL -1"]
-KILL_WORKERS = _FAMILY + "[os.kill(pid, signal.SIGKILL) for pid in workers()]\n"
-
-# Where bodies are received, and what lies in such a folder. nginx takes a file's name away as soon as it is open, and
-# those of wsgiserver never have one: they are among what processes have open. A process may end meanwhile.
+# Where bodies are received.
 SPOOLS = {"nginx": "/var/spool/nginx", "web": "/var/spool/wsgiserver"}
-BODIES = r"""find "$0" -type f; find /proc/[0-9]*/fd -lname "$0/*" -printf '%l\n' 2>/dev/null; true"""
-
-# Kills all at a moment of storing a photo, in one of the media folders: "new", when a file appears there, whoever made
-# it; "open", when a process of this very container has opened one there. Says "ready", and watches until stdin ends.
-KILL_WHEN_STORING = (
-    _FAMILY
-    + """
-import select
-top = f"/srv/media/{sys.argv[2]}/"
-def files():
-    return {path for pattern in ("*", "*/*") for path in Path(top).glob(pattern) if path.is_file()}
-def open_files():
-    found = set()
-    for link in Path("/proc").glob("[0-9]*/fd/*"):
-        try:
-            found.add(os.readlink(link))
-        except OSError:
-            pass
-    return {path for path in found if path.startswith(top)}
-look = {"new": files, "open": open_files}[sys.argv[1]]
-before = look()
-print("ready", flush=True)
-is_over = False
-while not look() - before:
-    if is_over:
-        sys.exit()
-    is_over = bool(select.select([sys.stdin], [], [], 0)[0])  # and then a last look
-kill_all()
-"""
-)
-
-
-def eventually(check: Callable[[], object], within: float, what: str) -> None:
-    """Poll until the check is true. Fails when that takes longer than `within` seconds."""
-    deadline = time.monotonic() + within
-    while not check():
-        assert time.monotonic() < deadline, f"not within {within:.0f} seconds: {what}"
-        time.sleep(0.1)
 
 
 def engine_trouble() -> str:
     """Why there can be no stack here; empty if there can."""
-    command = ["bash", "-c", 'source "$0/lib.sh"; engine_trouble', str(SCRIPTS)]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return compose.trouble(settings.here())
 
 
 def free_ports(count: int) -> list[int]:
@@ -120,9 +52,9 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in ours}
 
 
-def run(*command: str, env: dict[str, str] | None = None, timeout: float = 600) -> str:
+def run(*command: str, env: dict[str, str] | None = None, timeout: float = 600, cwd: Path = ROOT) -> str:
     """Run to its end; returns stdout. Fails with all that was said."""
-    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=timeout, check=False, cwd=ROOT)
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=timeout, check=False, cwd=cwd)
     assert done.returncode == 0, (
         f"{' '.join(command)}: exit {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
     )
@@ -147,11 +79,10 @@ def finish(process: subprocess.Popen[str]) -> None:
 
 
 class Probe:
-    """Questions to probe.py inside the stack: `probe("photo", "cat.jpg")`."""
+    """Questions to inside/probe.py in the stack: `probe("photo", "cat.jpg")`."""
 
     def __init__(self, container: str) -> None:
-        program = Path(__file__).with_name("probe.py").read_text()
-        command = ["docker", "exec", "-i", container, "python", "-c", program]
+        command = ["docker", "exec", "-i", container, *program("probe.py")]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def __call__(self, question: str, *arguments: str) -> Any:
@@ -168,9 +99,12 @@ class Probe:
 
 
 class Stack:
-    """A running stack, known by its settings file."""
+    """A running stack, known by its settings file, and by the folder whose scripts/ started it."""
 
-    def __init__(self, env_file: Path, environment: Mapping[str, str] = MappingProxyType({})) -> None:
+    def __init__(
+        self, env_file: Path, environment: Mapping[str, str] = MappingProxyType({}), root: Path = ROOT
+    ) -> None:
+        self.root = root
         defaults = {name: value for name, value in SETTING.findall(EXAMPLE) if value}
         self._settings = {**defaults, **dict(re.findall(r"(?m)^([A-Z_]+)=(.*)$", env_file.read_text()))}
         self.environment = {**clean_environment(), **environment, "ENV_FILE": str(env_file)}
@@ -195,14 +129,15 @@ class Stack:
 
     def script(self, name: str, *arguments: str, **settings: str) -> str:
         """Run one of scripts/ on this stack; `settings` outdo its file."""
-        return run(str(SCRIPTS / name), *arguments, env={**self.environment, **settings})
+        command = [str(self.root / "scripts" / name), *arguments]
+        return run(*command, env={**self.environment, **settings}, cwd=self.root)
 
     def compose(self, *arguments: str, **settings: str) -> str:
         return self.script("compose.sh", *arguments, **settings)
 
     def paste_upload(self) -> None:
         """Upload docs/sample.jpg by the command that `make up` ends with, pasted into a shell."""
-        story = self.script("story.sh", "stack")
+        story = self.script("welcome.sh", "stack")
         command = ["bash", "-c", f"set -e; {story[story.index('curl ') :]}"]
         answer = run(*command, env={**self.environment, "no_proxy": "*"})
         assert '"sha256"' in answer, answer
@@ -239,7 +174,7 @@ class Stack:
 
     def wait_until_healthy(self, *services: str, within: float = 60) -> None:
         for service in services:
-            eventually(lambda name=service: self.is_healthy(name), within, f"{service} is healthy")  # type: ignore[misc]  # a default binds the loop's value
+            poll(lambda name=service: self.is_healthy(name), f"{service} is healthy", within)  # type: ignore[misc]  # a default binds the loop's value
 
     def logs(self, service: str) -> str:
         """What it said since it was started last, on either stream."""
@@ -263,6 +198,10 @@ class Stack:
         containers = run("docker", "ps", "--quiet", *self._filters(service)).split()
         assert containers, f"{service} does not run"
         return "".join(run("docker", "exec", container, *command) for container in containers)
+
+    def processes(self, service: str, *command: str) -> str:
+        """Have inside/processes.py do something in each container of the service."""
+        return self.exec(service, *program("processes.py"), *command)
 
     def sockets(self, service: str) -> list[tuple[str, str, str]]:
         """Own address, peer's and state of each TCP socket (IPv4), in the kernel's hexadecimals: proc_pid_net(5)."""
@@ -301,7 +240,7 @@ class Stack:
 
     def leftovers(self) -> list[str]:
         """Files of bodies, nameless ones as well, in nginx's spool and in web's: left over, if nobody is sending."""
-        said = [self.exec(service, "sh", "-c", BODIES, folder) for service, folder in SPOOLS.items()]
+        said = [self.exec(service, *program("bodies.sh"), folder) for service, folder in SPOOLS.items()]
         return "".join(said).splitlines()
 
     @contextlib.contextmanager
@@ -309,8 +248,8 @@ class Stack:
         """What happens inside leaves no row and no file, half-received ones included."""
         before = self.state()
         yield
-        eventually(lambda: self.state() == before, 30, f"rows and files are what they were: {before}")
-        eventually(lambda: not self.leftovers(), 30, "no half-received body is left")
+        poll(lambda: self.state() == before, f"rows and files are what they were: {before}", 30)
+        poll(lambda: not self.leftovers(), "no half-received body is left", 30)
 
     # --- life and death -------------------------------------------------------------------------------------------
 
@@ -330,7 +269,7 @@ class Stack:
         def is_new() -> bool:
             return bool(self.container(service)["State"]["StartedAt"] != started and self.is_healthy(service))
 
-        eventually(is_new, within, f"{service} is back, by itself")
+        poll(is_new, f"{service} is back, by itself", within)
 
     def close(self) -> None:
         self.forget()

@@ -29,7 +29,7 @@ def test_the_database_was_migrated_once(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("rule", hardening.RULES)
-def test_it_is_held_to(stack: Stack, service: str, rule: str) -> None:
+def test_a_container_is_held_to(stack: Stack, service: str, rule: str) -> None:
     hardening.check(stack, service, rule)
 
 

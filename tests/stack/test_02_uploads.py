@@ -9,7 +9,8 @@ import requests
 
 from tests.stack.pictures import Picture
 from tests.stack.stack import ROOT, Stack
-from tests.stack.wire import CHUNKED, SHAPES, Answer, Request, Shape, Wire, exchange, in_chunks, multipart, with_length
+from tests.stack.wire import CHUNKED, SHAPES, Request, Shape, Wire, exchange, in_chunks, multipart, with_length
+from tests.wire.answers import Answer
 
 SERVERS = ["web", "gunicorn"]
 

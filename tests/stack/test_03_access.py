@@ -146,7 +146,7 @@ def test_a_wrong_password_is_refused(stack: Stack, anonymous: requests.Session) 
     form = {"username": stack.user, "password": "wrong", "csrfmiddlewaretoken": form_token(page.text)}
     answer = anonymous.post(f"{stack.url}/login/", data=form, timeout=20)
     assert 'role="alert"' in answer.text
-    assert "sessionid" not in anonymous.cookies
+    assert f"sessionid_{stack.project}" not in anonymous.cookies
     anonymous.cookies.clear()
 
 
@@ -191,8 +191,8 @@ def test_your_own_can_be_replaced_and_deleted(
     assert api.delete(stack.url + API + photo_of_ours, timeout=20).status_code == 204
     assert api.get(stack.url + API + photo_of_ours, timeout=20).status_code == 404
     gone = before - set(stack.probe("files"))
-    assert {path.partition("/")[0] for path in gone} == {"originals", "thumbs"}
-    assert len(gone) == 2
+    assert {path.partition("/")[0] for path in gone} == {"originals", "thumbs", "renditions"}
+    assert len(gone) == 3
 
 
 @pytest.mark.parametrize("token", ["", "0" * 64])

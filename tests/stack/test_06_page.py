@@ -4,21 +4,16 @@ Every test ends by asking the browser whether anything was wrong on the way: err
 content-security policy is one), answers that failed, content wider than the screen.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, StorageState, expect
+from playwright.sync_api import StorageState, expect
 
-from tests.stack.browsing import Visit, as_file, check_shown
+from tests.stack.browsing import FIND_BARRIERS, SCREENS, Visit, as_file, check_shown
 from tests.stack.pictures import Picture, text
 from tests.stack.stack import Stack
 
-SCREENS: dict[str, dict[str, Any]] = {
-    "phone": {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True},
-    "desktop": {"viewport": {"width": 1280, "height": 800}},
-}
 SLOW_LINE = 500_000  # bytes per second: a photo takes several seconds, so that its progress can be seen
 
 # Remembers every value that a progress bar of the page shows from now on.
@@ -28,94 +23,6 @@ WATCH_PROGRESS = """() => {
     for (const { target } of changes) if (target.localName === "progress") window.seen.push(target.value);
   }).observe(document.body, { subtree: true, attributes: true, attributeFilter: ["value"] });
 }"""
-
-# What a screen reader, or somebody with weak eyes, would stumble over. WCAG 2.2, level AA, where a program can tell.
-FIND_BARRIERS = """() => {
-  const barriers = [];
-  const complain = (element, what) => barriers.push(`${what}: ${element.outerHTML.slice(0, 120)}`);
-  const shown = (element) => element.checkVisibility({ visibilityProperty: true });
-  const nameOf = (element) =>
-    [element.getAttribute("aria-label"), element.textContent,
-     ...[...(element.labels || [])].map((label) => label.textContent),
-     ...[...element.querySelectorAll("img")].map((image) => image.alt)].join("");
-
-  if (!document.documentElement.lang) complain(document.documentElement, "no language");
-  if (!document.title) complain(document.documentElement, "no title");
-  if (document.querySelectorAll("h1").length !== 1) complain(document.body, "not one first heading");
-  if (!document.querySelector("main")) complain(document.body, "no main part");
-  for (const image of document.querySelectorAll("img")) if (!image.hasAttribute("alt")) complain(image, "no alt");
-  for (const control of document.querySelectorAll("a, button, summary, select, textarea, input:not([type=hidden])"))
-    if (!nameOf(control).trim()) complain(control, "no name");
-  const ids = [...document.querySelectorAll("[id]")].map((element) => element.id);
-  for (const id of ids) if (ids.indexOf(id) !== ids.lastIndexOf(id)) barriers.push(`twice: id=${id}`);
-  for (const control of document.querySelectorAll("button, .button, summary, input:not([type=hidden])")) {
-    const { width, height } = control.getBoundingClientRect();
-    if (shown(control) && Math.min(width, height) < 24) complain(control, `too small to hit, ${width} x ${height}`);
-  }
-
-  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-  const rgba = (color) => {
-    canvas.clearRect(0, 0, 1, 1);
-    canvas.fillStyle = color;
-    canvas.fillRect(0, 0, 1, 1);
-    return [...canvas.getImageData(0, 0, 1, 1).data];
-  };
-  const luminance = (color) => {
-    const [r, g, b] = color.map((c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const behind = (element) => {
-    for (let at = element; at; at = at.parentElement) {
-      const color = rgba(getComputedStyle(at).backgroundColor);
-      if (color[3] === 255) return color;
-    }
-    return matchMedia("(prefers-color-scheme: dark)").matches ? [18, 18, 18] : [255, 255, 255];
-  };
-  for (const element of document.querySelectorAll("body *")) {
-    const words = [...element.childNodes].filter((node) => node.nodeType === 3 && node.textContent.trim());
-    if (!words.length || !shown(element) || element.closest("svg, .unseen, .skip, script, template")) continue;
-    const style = getComputedStyle(element);
-    const [light, dark] = [luminance(rgba(style.color)), luminance(behind(element))].sort((a, b) => b - a);
-    const contrast = (light + 0.05) / (dark + 0.05);
-    const large = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.66 && style.fontWeight >= 700);
-    if (contrast < (large ? 3 : 4.5)) complain(element, `contrast ${contrast.toFixed(2)}`);
-  }
-  return barriers;
-}"""
-
-
-@pytest.fixture(scope="module")
-def session(stack: Stack, browser: Browser) -> StorageState:
-    """The cookies of somebody who has logged in."""
-    with browser.new_context(base_url=stack.url) as context:
-        Visit(context.new_page(), "").log_in(stack)
-        return context.storage_state()
-
-
-@pytest.fixture
-def visit(stack: Stack, browser: Browser) -> Iterator[Callable[..., Visit]]:
-    """Opens the gallery in a window of a screen's size: `visit("phone", javascript=False, session=cookies)`."""
-    contexts = []
-
-    def opened(
-        screen: str, *, javascript: bool = True, scheme: str = "light", session: StorageState | None = None
-    ) -> Visit:
-        options = {
-            **SCREENS[screen],
-            "java_script_enabled": javascript,
-            "color_scheme": scheme,
-            "storage_state": session,
-        }
-        contexts.append(browser.new_context(base_url=stack.url, **options))
-        contexts[-1].set_default_timeout(20_000)  # milliseconds
-        label = "-".join([screen, scheme] + ([] if javascript else ["no-javascript"]))
-        visitor = Visit(contexts[-1].new_page(), label)
-        visitor.page.goto("/")
-        return visitor
-
-    yield opened
-    for context in contexts:
-        context.close()
 
 
 @pytest.mark.parametrize("screen", SCREENS)

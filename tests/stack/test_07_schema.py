@@ -21,8 +21,10 @@ def test_every_operation_answers_as_it_says(stack: Stack, tmp_path: Path) -> Non
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "run", f"{stack.url}/api/schema/"),
         *("--header", f"Authorization: Token {stack.token}", "--checks", CHECKS),
-        *("--max-examples", str(EXAMPLES), "--seed", str(SEED), "--workers", "2"),
+        *("--max-examples", str(EXAMPLES), "--seed", str(SEED), "--workers", "1"),
         *("--continue-on-failure", "--request-timeout", "20"),
+        # A DELETE, which it tries wherever the schema names none, would end its own token, and those of other tests.
+        *("--exclude-path-regex", "^/api/tokens?"),
     ]
     before = stack.probe("names")
     done = subprocess.run(
@@ -32,7 +34,7 @@ def test_every_operation_answers_as_it_says(stack: Stack, tmp_path: Path) -> Non
         capture_output=True,
         text=True,
         errors="replace",
-        timeout=240,
+        timeout=400,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]

@@ -28,16 +28,12 @@ from tests.stack.faults import (
     trouble,
 )
 from tests.stack.stack import (
-    KILL_ONE_WORKER,
-    KILL_WORKERS,
-    RELOAD,
     SCRIPTS,
-    WORKERS,
     Stack,
-    eventually,
     run,
 )
 from tests.stack.wire import Request, exchange, may_break
+from tests.wire.polling import poll
 
 pytestmark = pytest.mark.timeout(SLOW)
 
@@ -56,7 +52,7 @@ def test_web_is_killed_while_it_receives(stack: Stack) -> None:
             if upload.route == "streamed":
                 check_told(upload.finish(), UNREACHABLE)
         stack.wait_until_restarted("web", before, WELL_AGAIN)
-        eventually(lambda: is_reached(stack), WELL_AGAIN, "nginx has found web again")
+        poll(lambda: is_reached(stack), "nginx has found web again", WELL_AGAIN)
         for upload in halves:
             if upload.route == "buffered":
                 upload.finish()
@@ -89,11 +85,11 @@ def test_a_killed_worker_is_replaced(stack: Stack, server: str) -> None:
     with trouble(stack, may_sweep=True) as uploads:
         # Several, so that the worker with the most of them has one at least.
         halves = [uploads.begin(*way) for way in 3 * (WAYS if server == "web" else [("gunicorn", "chunked")])]
-        stack.exec(server, "python", "-c", KILL_ONE_WORKER)
+        stack.processes(server, "kill-one")
         for upload in halves:
             check_stored_or_lost(upload)
         assert server != "web" or {upload.status for upload in halves} > {201}, "nothing was lost"
-        eventually(lambda: len(workers(stack, server) - before) == 1, 60, "there is a new worker")
+        poll(lambda: len(workers(stack, server) - before) == 1, "there is a new worker", 60)
     assert len(workers(stack, server)) == len(before)
     assert stack.container(server)["State"]["StartedAt"] == started
 
@@ -104,7 +100,7 @@ def test_all_workers_are_killed_while_they_receive(stack: Stack) -> None:
     before = workers(stack, "web")
     with trouble(stack, may_sweep=True) as uploads:
         halves = [uploads.begin(*way) for way in WAYS]
-        stack.exec("web", "python", "-c", KILL_WORKERS)
+        stack.processes("web", "kill-workers")
         for upload in halves:
             upload.finish()
             if upload.route == "direct":
@@ -113,7 +109,7 @@ def test_all_workers_are_killed_while_they_receive(stack: Stack) -> None:
                 check_told(upload.answer, UNREACHABLE)
             else:
                 assert upload.status == 201, str(upload)  # the listening socket is the parent's, and waits
-        eventually(lambda: len(workers(stack, "web") - before) == len(before), 60, "all are replaced")
+        poll(lambda: len(workers(stack, "web") - before) == len(before), "all are replaced", 60)
     assert stack.container("web")["State"]["StartedAt"] == started
 
 
@@ -130,7 +126,7 @@ def check_stored_or_lost(upload: Upload) -> None:
 
 
 def workers(stack: Stack, server: str) -> set[str]:
-    return set(stack.exec(server, "python", "-c", WORKERS).split())
+    return set(stack.processes(server, "workers").split())
 
 
 def test_nginx_is_killed_while_it_receives(stack: Stack) -> None:
@@ -155,12 +151,12 @@ def test_web_is_reloaded_under_uploads(stack: Stack) -> None:
     reloads = stack.logs("web").count('"event":"reloaded"')
     with trouble(stack) as uploads:
         halves = [uploads.begin(*way) for way in WAYS]
-        stack.exec("web", "python", "-c", RELOAD)
-        eventually(lambda: len(workers(stack, "web") - before) > 0, 60, "there is a new worker")
+        stack.processes("web", "reload")
+        poll(lambda: len(workers(stack, "web") - before) > 0, "there is a new worker", 60)
         for number in range(10):
             uploads.stored("streamed" if number % 2 else "buffered")
         check_all_stored(halves)
-        eventually(lambda: stack.logs("web").count('"event":"reloaded"') > reloads, 60, "all workers are new")
+        poll(lambda: stack.logs("web").count('"event":"reloaded"') > reloads, "all workers are new", 60)
     assert len(before & workers(stack, "web")) == 1, "of those there were, only the admin listener's process is left"
     assert stack.container("web")["State"]["StartedAt"] == started
 
@@ -172,11 +168,11 @@ def test_nginx_is_reloaded_under_uploads(stack: Stack) -> None:
     with trouble(stack) as uploads:
         halves = [uploads.begin(*way) for way in THROUGH_NGINX]
         stack.exec("nginx", "sh", "-c", "kill -HUP $(cat /tmp/nginx.pid)")
-        eventually(lambda: nginx_workers(stack) - before, 60, "there are new workers")
+        poll(lambda: nginx_workers(stack) - before, "there are new workers", 60)
         for number in range(4):
             uploads.stored("streamed" if number % 2 else "buffered")
         check_all_stored(halves)
-    eventually(lambda: not nginx_workers(stack) & before, 60, "the old workers have ended")
+    poll(lambda: not nginx_workers(stack) & before, "the old workers have ended", 60)
     assert stack.container("nginx")["State"]["StartedAt"] == started
 
 
@@ -231,7 +227,7 @@ def test_a_web_that_is_told_to_stop_finishes_first(stack: Stack) -> None:
         halves = [uploads.begin(*way) for way in WAYS if way[0] != "buffered"]
         with stopping(stack, "web") as stop:
             stop()
-            eventually(lambda: is_stopping(stack, web), 60, "web knows that it is to stop")
+            poll(lambda: is_stopping(stack, web), "web knows that it is to stop", 60)
             check_all_stored(halves)
             finished = datetime.now(UTC)
         ended = datetime.fromisoformat(stack.container("web")["State"]["FinishedAt"])
@@ -246,7 +242,7 @@ def test_a_nginx_that_is_told_to_stop_finishes_first(stack: Stack) -> None:
         halves = [uploads.begin(*way) for way in THROUGH_NGINX]
         with stopping(stack, "nginx") as stop:
             stop()
-            eventually(lambda: is_refused(stack), 60, "nginx takes no more connections")
+            poll(lambda: is_refused(stack), "nginx takes no more connections", 60)
             check_all_stored(halves)
 
 
@@ -285,7 +281,7 @@ def test_web_is_recreated_under_uploads(stack: Stack) -> None:
     with trouble(stack) as uploads, uploads.traffic():
         halves = [uploads.begin(*way) for way in WAYS]
         with compose_in_background(stack, "up", "-d", "--no-deps", "--force-recreate", "web"):
-            eventually(lambda: is_stopping(stack, old), 60, "web knows that it is to stop")
+            poll(lambda: is_stopping(stack, old), "web knows that it is to stop", 60)
             check_all_stored([upload for upload in halves if upload.route != "buffered"])
     assert stack.container("web")["Id"] != old["Id"]
 
@@ -295,7 +291,7 @@ def test_nginx_is_recreated_under_uploads(stack: Stack) -> None:
     with trouble(stack) as uploads, uploads.traffic():
         halves = [uploads.begin(*way) for way in WAYS]
         with compose_in_background(stack, "up", "-d", "--no-deps", "--force-recreate", "nginx"):
-            eventually(lambda: is_refused(stack), 60, "nginx takes no more connections")
+            poll(lambda: is_refused(stack), "nginx takes no more connections", 60)
             check_all_stored(halves)
     assert stack.container("nginx")["Id"] != old
 
@@ -308,7 +304,7 @@ def test_the_whole_stack_is_stopped_under_uploads(stack: Stack) -> None:
             halves = [uploads.begin(*way) for way in WAYS]
             stack.forget()
             with compose_in_background(stack, "stop"):
-                eventually(lambda: is_refused(stack), 60, "nginx takes no more connections")
+                poll(lambda: is_refused(stack), "nginx takes no more connections", 60)
                 for upload in halves:
                     upload.finish()
     assert {upload.status for upload in halves} <= {201, 502, 504, None}

@@ -13,10 +13,9 @@ import pytest
 
 from tests.stack import pictures
 from tests.stack.pictures import Picture
-from tests.stack.stack import Stack, eventually
+from tests.stack.stack import Stack
 from tests.stack.wire import (
     SHAPES,
-    Answer,
     Request,
     Shape,
     Wire,
@@ -27,9 +26,10 @@ from tests.stack.wire import (
     multipart_without_file,
     of_http_1_0,
     pipeline,
-    read_answer,
     with_length,
 )
+from tests.wire.answers import Answer, read_answer
+from tests.wire.polling import poll
 
 SMALL = pictures.sized(1000)
 FIELDS_MAX = 1024 * 1024  # bytes of a form besides its files: DATA_UPLOAD_MAX_MEMORY_SIZE of app/config/settings.py
@@ -159,8 +159,8 @@ def nothing_is_left(stack: Stack) -> Iterator[None]:
     """Each cell deletes what it stored, and no other row or file remains; nor does a body in a spool."""
     before = stack.state()
     yield
-    eventually(lambda: stack.state() == before, 20, "rows and files are what they were")
-    eventually(lambda: not stack.leftovers(), 20, "no half-received body is left")
+    poll(lambda: stack.state() == before, "rows and files are what they were", 20)
+    poll(lambda: not stack.leftovers(), "no half-received body is left", 20)
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=str)
@@ -197,7 +197,7 @@ def answers(wire: Wire, cell: Cell, name: str, token: str) -> Iterator[Answer]:
     if is_pipelined:
         pipeline(wire, wanted, token)
     for request in wanted:
-        yield read_answer(wire) if is_pipelined else exchange(wire, request, token)
+        yield read_answer(wire.reader) if is_pipelined else exchange(wire, request, token)
     if cell.framing == "HTTP/1.0":
         assert wire.reader.read() == b"", "with the connection ends the answer"
 

@@ -13,7 +13,8 @@ import requests
 import yaml
 
 from scripts.dashboard_rules import queries
-from tests.stack.stack import ROOT, Stack, eventually, free_ports, run
+from tests.stack.stack import ROOT, Stack, free_ports, run
+from tests.wire.polling import poll
 
 IMAGES = ROOT / ".images"
 RULES: list[dict[str, Any]] = [
@@ -87,7 +88,7 @@ def prometheus(stack: Stack, anonymous: requests.Session) -> Iterator[Prometheus
     try:
         well = {"web": {"up"}, "nginx": {"up"}, "prometheus": {"up"}}
         assert anonymous.get(stack.url, timeout=60).status_code == 200  # something to count: health is not asked there
-        eventually(lambda: running.targets() == well, 120, f"Prometheus has seen {well}")
+        poll(lambda: running.targets() == well, f"Prometheus has seen {well}", 120)
         yield running
     finally:
         running.close()
@@ -122,7 +123,7 @@ def test_it_is_healthy(prometheus: Prometheus, stack: Stack) -> None:
 @pytest.mark.parametrize("expression", sorted(SHOWN))
 def test_the_basic_numbers_are_there(prometheus: Prometheus, expression: str) -> None:
     # Polled: a worker tells its numbers when it has nothing else to do, and the first look may have come before that.
-    eventually(lambda: prometheus.query(expression), 60, f"a series for {expression}")
+    poll(lambda: prometheus.query(expression), f"a series for {expression}", 60)
 
 
 def test_each_container_of_web_is_a_target(prometheus: Prometheus, stack: Stack) -> None:
@@ -143,15 +144,13 @@ def test_every_rule_is_evaluated_and_a_stack_that_is_well_calls_nobody(prometheu
     def firing() -> set[str]:
         return {rule["name"] for rule in prometheus.rules() if rule.get("state") == "firing"}
 
-    eventually(
-        evaluated, 60, f"all rules are evaluated: {[(rule['name'], rule['health']) for rule in prometheus.rules()]}"
-    )
+    poll(evaluated, f"all rules are evaluated: {[(rule['name'], rule['health']) for rule in prometheus.rules()]}", 60)
     rules = prometheus.rules()
     assert len(rules) == len(RULES)
     assert [rule["lastError"] for rule in rules if rule.get("lastError")] == []
     # Polled: where the first look was long in coming, some fire until they are evaluated again.
-    eventually(lambda: not firing() & SILENT, 120, f"none of {SILENT} fires")
-    eventually(lambda: prometheus.query("instance:wsgiserver_workers_serving:sum > 0"), 60, "a sum is recorded")
+    poll(lambda: not firing() & SILENT, f"none of {SILENT} fires", 120)
+    poll(lambda: prometheus.query("instance:wsgiserver_workers_serving:sum > 0"), "a sum is recorded", 60)
 
 
 def test_without_grafana_s_image_it_says_so_in_a_line_and_goes_on(prometheus: Prometheus, stack: Stack) -> None:

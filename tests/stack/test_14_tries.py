@@ -1,6 +1,7 @@
 """How often a request is tried that kills whoever takes it: once more at most, whatever there is to try it on.
 
-Behind the nginx of these tests is an application that ends its process when it is asked to (echo_app.py), and notes it.
+Behind the nginx of these tests is an application that ends its process when it is asked to, and notes it
+(inside/echo_app.py).
 """
 
 import contextlib
@@ -12,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.stack.echo import Backends, Edge, ask, request
-from tests.stack.stack import Stack, eventually, run
-from tests.stack.wire import Answer
+from tests.stack.stack import Stack, run
+from tests.wire.answers import Answer
+from tests.wire.polling import poll
 
 AT_MOST = 2
 REPLICAS = {"one": 1, "three": 3}
@@ -86,21 +88,21 @@ def test_a_request_that_kills_is_sent_twice_at_most(site: Site, case: str, route
 
 
 @pytest.mark.parametrize("case", ["DELETE", "PUT of nothing", "PATCH", "an unknown method"])
-def test_so_is_one_by_another_method(site: Site, case: str) -> None:
+def test_a_request_by_another_method_that_kills_is_sent_twice_at_most(site: Site, case: str) -> None:
     check_killing(site, "web", case, ROUTES["buffered"])
 
 
-def test_so_is_one_for_a_file_that_only_the_application_has(site: Site) -> None:
+def test_a_request_for_a_file_of_the_application_that_kills_is_sent_twice_at_most(site: Site) -> None:
     check_killing(site, "web", "GET", ROUTES["static"])
 
 
 @pytest.mark.parametrize("case", ["PUT, large", "POST, large"])
-def test_so_is_one_for_gunicorn(site: Site, case: str) -> None:
+def test_a_request_to_gunicorn_that_kills_is_sent_twice_at_most(site: Site, case: str) -> None:
     check_killing(site, "gunicorn", case, "/api/")
 
 
 def check_killing(site: Site, server: str, case: str, prefix: str) -> None:
-    eventually(site.is_well, 60, "all of them answer")
+    poll(site.is_well, "all of them answer", 60)
     site.keep_connections()
     method, fields, body = REQUESTS[case]
     key = uuid.uuid4().hex
@@ -137,9 +139,9 @@ def finishing(container: str) -> Iterator[None]:
         return run("docker", "exec", container, *command)
 
     with subprocess.Popen(["docker", "exec", container, "python", "-c", LONG], stderr=subprocess.DEVNULL) as client:
-        eventually(lambda: "late" in says("ls", "/tmp"), 60, "the long request has begun")
+        poll(lambda: "late" in says("ls", "/tmp"), "the long request has begun", 60)
         run("docker", "kill", "--signal=TERM", container)
-        eventually(lambda: says("python", "-c", CONNECT) == "no\n", 60, "it takes no connection")
+        poll(lambda: says("python", "-c", CONNECT) == "no\n", "it takes no connection", 60)
         yield
         assert says("python", "-c", CONNECT) == "no\n", "it was there all the time"
         client.kill()

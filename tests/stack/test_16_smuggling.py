@@ -17,8 +17,11 @@ from typing import Any
 import pytest
 
 from tests.stack.echo import Backends, Edge
-from tests.stack.stack import Stack, eventually
-from tests.stack.wire import Answer, Wire, read_answer
+from tests.stack.programs import source
+from tests.stack.stack import Stack
+from tests.stack.wire import Wire
+from tests.wire.answers import Answer, read_answer
+from tests.wire.polling import poll
 from wsgiserver.errors import REFUSALS
 
 WAYS = {
@@ -297,10 +300,10 @@ def speak(wire: Wire, *parts: bytes) -> list[Answer]:
     with wire, contextlib.suppress(ConnectionError):
         for part in parts[:-1]:
             wire.send(part)
-            answers += [answer for answer in [read_answer(wire)] if answer.status != 100]
+            answers += [answer for answer in [read_answer(wire.reader)] if answer.status != 100]
         wire.send(parts[-1])
         while True:
-            answer = read_answer(wire, has_body=not (is_bodiless and not answers))
+            answer = read_answer(wire.reader, method="HEAD" if is_bodiless and not answers else "GET")
             if answer.status != 100:
                 answers.append(answer)
     return answers
@@ -346,11 +349,11 @@ def test_a_streamed_body_that_goes_wrong_is_the_end(edge: Edge, server: str) -> 
     with edge.wire(server) as wire:
         wire.send(head)
         if server == "gunicorn":  # calls the application when it has the head; web, when it has all
-            eventually(lambda: seen_under(edge, server, key) == ["first"], 30, "the application was called")
+            poll(lambda: seen_under(edge, server, key) == ["first"], "the application was called", 30)
         wire.send(b"no size\r\n" + HIDDEN.replace(KEY, key.encode()))
-        assert read_answer(wire).status == 400
+        assert read_answer(wire.reader).status == 400
         with pytest.raises(ConnectionError):
-            read_answer(wire)
+            read_answer(wire.reader)
     assert seen_under(edge, server, key) == []
 
 
@@ -362,47 +365,10 @@ def seen_under(edge: Edge, server: str, key: str) -> list[str]:
 
 # --- would it be noticed? ---------------------------------------------------------------------------------------------
 
-# A server that knows nothing of chunks, and looks for the next request in whatever comes.
-NAIVE = r"""
-import io, json, re, socketserver
-seen = {}
-class Naive(socketserver.BaseRequestHandler):
-    def handle(self):
-        data = b""
-        while received := self.request.recv(65536):
-            data += received
-            # All that was sent, so that it does not matter in how many pieces it came.
-            if b"chunked" in data and not data.endswith(b"\r\n0\r\n\r\n"):
-                continue
-            found = list(requests(io.BytesIO(data)))
-            if all(len(body) == length for _, _, length, body in found):
-                self.request.sendall(b"".join(answer(*one) for one in found))
-                data = b""
-def requests(file):
-    while line := file.readline():
-        if request := re.fullmatch(rb"[A-Z]+ (/(?:api/)?([^/]*)/\S*) HTTP/1.1\r\n", line):
-            length = 0
-            while (field := file.readline()).strip():
-                if field.lower().startswith(b"content-length:"):
-                    length = int(field[15:])
-            yield request[1].decode(), request[2].decode(), length, file.read(length).decode("latin-1")
-def answer(target, key, length, body):
-    told = {"target": target, "length": length, "body": body}
-    if key == "_seen":
-        told = seen.pop(target.rpartition("/")[2], [])
-    else:
-        seen.setdefault(key, []).append(told)
-    text = json.dumps(told).encode()
-    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text)
-class Server(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-Server(("", 8000), Naive).serve_forever()
-"""
-
 
 def test_a_server_that_is_deceived_is_noticed(stack: Stack) -> None:
     """Behind the same nginx; and without the buffer, because that would have taken the chunks away."""
-    with Backends(stack, {"web": NAIVE}) as backends, Edge(backends, {}) as edge:
+    with Backends(stack, {"web": source("naive.py")}) as backends, Edge(backends, {}) as edge:
         found = exchange(edge, "web, streamed", MESSAGES["a request in a chunk"][0])
         assert [path_of(request) for request in found.seen] == ["first", "hidden", "marker"]
         assert list(found.faults()) != []

@@ -1,7 +1,8 @@
 """Clients that are slow on purpose hold connections, and nothing that others need.
 
-They come out of the container next to web (trickle.py), so that their address is not ours. While they are there, others
-are served, and none of the slow ones has to be given up for that; how long it takes is printed, and does not matter.
+They come out of the container next to web (inside/trickle.py), so that their address is not ours. While they are there,
+others are served, and none of the slow ones has to be given up for that; how long it takes is printed, and does not
+matter.
 """
 
 import contextlib
@@ -11,7 +12,6 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 import requests
@@ -19,8 +19,10 @@ import requests
 from tests.stack import pictures
 from tests.stack.echo import Backends, Edge
 from tests.stack.pictures import Picture
-from tests.stack.stack import Stack, eventually, finish
+from tests.stack.programs import program
+from tests.stack.stack import Stack, finish
 from tests.stack.wire import CHUNKED, Request, Wire, exchange
+from tests.wire.polling import poll
 
 MANY = 300
 PER_CLIENT = 100  # CLIENT_CONNECTIONS
@@ -35,8 +37,7 @@ class Slow:
     """Clients that trickle: `slow()` says how many have a connection, and what the others were answered."""
 
     def __init__(self, container: str, host: str, port: int, how: str, count: int) -> None:
-        program = Path(__file__).with_name("trickle.py").read_text()
-        command = ["docker", "exec", "-i", container, "python", "-c", program, host, str(port)]
+        command = ["docker", "exec", "-i", container, *program("trickle.py"), host, str(port)]
         self._process = subprocess.Popen(
             [*command, str(count), how], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -59,8 +60,8 @@ def trickling(stack: Stack, service: str, how: str, count: int = MANY) -> Iterat
     container = stack.container("gunicorn")["Id"]
     with contextlib.closing(Slow(container, service, PORTS[service], how, count)) as slow:
         yield slow
-    eventually(lambda: connections(stack, service) <= before, 60, f"connections to {service} are at most {before}")
-    eventually(lambda: not stack.leftovers(), 30, "no half-received body is left")
+    poll(lambda: connections(stack, service) <= before, f"connections to {service} are at most {before}", 60)
+    poll(lambda: not stack.leftovers(), "no half-received body is left", 30)
     stack.wait_until_healthy("nginx", "web", "gunicorn")
 
 
@@ -91,7 +92,7 @@ def check_at_once(slow: Slow, count: int, serve: Callable[[], None]) -> None:
         serve()
         return before["open"] == count and slow() == before
 
-    eventually(is_served, AT_ONCE_WITHIN, f"others are served while {count} are slow: {slow()}")
+    poll(is_served, f"others are served while {count} are slow: {slow()}", AT_ONCE_WITHIN)
 
 
 def check_others_are_served(stack: Stack, service: str, slow: Slow, count: int, photo: Picture, name: str) -> None:
@@ -109,16 +110,16 @@ def check_others_are_served(stack: Stack, service: str, slow: Slow, count: int, 
 def test_slow_heads(stack: Stack, photo: Picture, name: str, service: str) -> None:
     """Each is closed after a while, and comes again. Nothing is counted against an address before a head is there."""
     with trickling(stack, service, "heads") as slow:
-        eventually(lambda: slow()["open"] == MANY, 60, "they are all there")
+        poll(lambda: slow()["open"] == MANY, "they are all there", 60)
         check_others_are_served(stack, service, slow, MANY, photo, name)
-        eventually(lambda: slow()["open"] == MANY, 60, "they are still there")
+        poll(lambda: slow()["open"] == MANY, "they are still there", 60)
 
 
 @pytest.mark.parametrize("how", ["bodies", "chunks"])
 def test_slow_bodies_sent_to_web(stack: Stack, photo: Picture, name: str, how: str) -> None:
     """Who sends less than --body-rate for too long is told so; on a slow machine that may be before the end of this."""
     with trickling(stack, "web", how) as slow:
-        eventually(lambda: slow()["open"] == MANY, 60, "they are all there")
+        poll(lambda: slow()["open"] == MANY, "they are all there", 60)
         check_others_are_served(stack, "web", slow, MANY, photo, name)
         assert slow().keys() <= {"open", "408", "closed"}
 
@@ -134,7 +135,7 @@ def test_slow_bodies_sent_to_nginx(stack: Stack, photo: Picture, name: str, how:
 
 def check_limited(stack: Stack, slow: Slow) -> None:
     told = {"open": PER_CLIENT, "429": MANY - PER_CLIENT}
-    eventually(lambda: slow() == Counter(told), 60, f"of the slow ones there are {told}")
+    poll(lambda: slow() == Counter(told), f"of the slow ones there are {told}", 60)
     with stack.relay("nginx", PORTS["nginx"]) as wire:  # from their address
         answer = exchange(wire, Request("GET", "/api/photos/", {}), token=None)
     assert (answer.status, answer.json()["error"]) == (429, "too-many-connections")
@@ -147,7 +148,7 @@ def test_slow_bodies_that_nginx_holds_all(backends: Backends, photo: Picture, ho
         Edge(backends, {"CLIENT_CONNECTIONS": str(MANY + PER_CLIENT)}) as edge,
         contextlib.closing(Slow(backends.containers["web"], edge.container[:12], PORTS["nginx"], how, MANY)) as slow,
     ):
-        eventually(lambda: under_way(edge) > MANY, 60, "nginx has the heads of all, and of who asks for this")
+        poll(lambda: under_way(edge) > MANY, "nginx has the heads of all, and of who asks for this", 60)
         check_at_once(slow, MANY, lambda: check_pages(lambda: edge.wire("web")))
         check_at_once(slow, MANY, lambda: check_served(edge.wire("web"), CHUNKED("photo.jpg", photo.content), None))
         assert slow() == Counter({"open": MANY})
@@ -162,7 +163,7 @@ def under_way(edge: Edge) -> int:
 def test_slow_bodies_that_nginx_streams_to_web(stack: Stack, photo: Picture, name: str) -> None:
     """As with nginx; but web, which has them at the same time, gives them up before nginx would."""
     with trickling(stack, "nginx", "streamed") as slow:
-        eventually(lambda: slow()["429"] >= MANY - PER_CLIENT, 60, "those beyond the limit are told")
+        poll(lambda: slow()["429"] >= MANY - PER_CLIENT, "those beyond the limit are told", 60)
         check_others_are_served(stack, "nginx", slow, PER_CLIENT, photo, name)
         assert slow().keys() <= {"open", "429", "408", "closed"}
 
@@ -173,8 +174,8 @@ def test_slow_readers_of_a_large_original(stack: Stack, api: requests.Session, p
     assert api.put(f"{stack.url}/api/photos/{name}", data=large.content, timeout=60).status_code == 201
     count = PER_CLIENT - 5
     with trickling(stack, "nginx", f"/photos/{name}", count) as slow:
-        eventually(lambda: slow()["open"] == count, 60, "they are all there")
+        poll(lambda: slow()["open"] == count, "they are all there", 60)
         check_others_are_served(stack, "nginx", slow, count, photo, f"other-{name}")
-        eventually(lambda: slow()["open"] == count, 60, "they are still there")
+        poll(lambda: slow()["open"] == count, "they are still there", 60)
     whole = api.get(f"{stack.url}/photos/{name}", timeout=60).content
     assert Picture(whole).sha256 == large.sha256

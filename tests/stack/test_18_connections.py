@@ -23,8 +23,9 @@ from tests.stack.faults import (
     trouble,
 )
 from tests.stack.pictures import MEGABYTE
-from tests.stack.stack import SPOOLS, Stack, eventually, run
+from tests.stack.stack import SPOOLS, Stack, run
 from tests.stack.wire import BLOCK, Tcp
+from tests.wire.polling import poll
 
 pytestmark = pytest.mark.timeout(SLOW)
 
@@ -41,13 +42,13 @@ def test_a_half_received_body_is_seen(stack: Stack, route: str) -> None:
     """That none is left says something, here and elsewhere: one that is there is found, though it has no name."""
     with trouble(stack) as uploads:
         finished, given_up = (uploads.begin(route, framing, LARGE, IN_A_FILE) for framing in ("length", "chunked"))
-        eventually(lambda: len(stack.leftovers()) == 2, 30, f"two bodies are in files: {stack.leftovers()}")
+        poll(lambda: len(stack.leftovers()) == 2, f"two bodies are in files: {stack.leftovers()}", 30)
         assert all(path.startswith(f"{SPOOLS[RECEIVED_IN[route]]}/") for path in stack.leftovers())
         finished.finish()
         assert finished.status == 201, str(finished)
-        eventually(lambda: len(stack.leftovers()) == 1, 30, "one is left")
+        poll(lambda: len(stack.leftovers()) == 1, "one is left", 30)
         given_up.give_up()
-        eventually(lambda: not stack.leftovers(), 30, "none is left")
+        poll(lambda: not stack.leftovers(), "none is left", 30)
 
 
 # How many pieces of 64 KB were sent before the client went away.
@@ -117,7 +118,7 @@ def test_the_network_between_nginx_and_web_is_cut(stack: Stack) -> None:
         streamed = [uploads.begin(*way) for way in THROUGH_NGINX if way[0] == "streamed"]
         patient, impatient = streamed
         # What goes into a connection that was idle when the network went waits for an answer as long.
-        eventually(lambda: connections(stack) == len(streamed), 60, "nginx has no idle connection to web")
+        poll(lambda: connections(stack) == len(streamed), "nginx has no idle connection to web", 60)
         with cut_off(stack, "web"), ThreadPoolExecutor() as threads:
             told = threads.submit(patient.finish)
             for upload in buffered:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.app import hostile
 from tests.stack.pictures import Picture
-from tests.stack.stack import WORKERS, Stack
+from tests.stack.stack import Stack
 
 COMPLEX = (400, "image-too-complex")
 TAKEN = (201, None)
@@ -32,6 +32,8 @@ PICTURES: dict[str, tuple[Callable[[], bytes], tuple[int, str | None]]] = {
     "rgba png of 88 megapixels": (lambda: hostile.flat_png(9380, 9380), TAKEN),
     "webp of 24 megapixels": (lambda: webp(6000, 4000), TAKEN),
     "jpeg of 108 megapixels": (lambda: hostile.camera_jpeg(12_000, 9000), TAKEN),
+    "heic of 48 megapixels": (lambda: hostile.heic(16, 12), TAKEN),
+    "heic of 48 megapixels, all colours": (lambda: hostile.heic(16, 12, chroma=444), COMPLEX),
     "progressive jpeg of 48 megapixels": (lambda: hostile.camera_jpeg(8000, 6000, progressive=True), TAKEN),
 }
 ROUNDS = 2
@@ -51,7 +53,7 @@ def test_hostile_pictures_beside_ordinary_clients(
 ) -> None:
     url = f"{stack.url.rpartition(':')[0]}:{stack.ports[server]}/api/photos/"
     made = {case: make() for case, (make, _) in PICTURES.items()}
-    before = stack.exec(server, "python", "-c", WORKERS), stack.container(server)["State"]["StartedAt"]
+    before = stack.processes(server, "workers"), stack.container(server)["State"]["StartedAt"]
     answers: dict[str, list[tuple[int, str | None]]] = {case: [] for case in made}
     with ordinary_clients(url, stack.token, photo, name) as ordinary:
         for number in range(ROUNDS):
@@ -61,7 +63,7 @@ def test_hostile_pictures_beside_ordinary_clients(
     assert answers == {case: [expected] * ROUNDS for case, (_, expected) in PICTURES.items()}
     assert set(ordinary) <= {200, 201}
     assert len(ordinary) > ROUNDS * len(made)
-    assert (stack.exec(server, "python", "-c", WORKERS), stack.container(server)["State"]["StartedAt"]) == before
+    assert (stack.processes(server, "workers"), stack.container(server)["State"]["StartedAt"]) == before
     assert "oom_kill 0" in stack.exec(server, "sh", "-c", MEMORY_EVENTS).splitlines()
     stored = {photo for photo in stack.probe("names") if photo.endswith(f"-{name}")}
     taken = [case.replace(" ", "-") for case, (_, expected) in PICTURES.items() if expected == TAKEN]

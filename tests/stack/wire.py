@@ -5,10 +5,8 @@ connection to a published port, or (Relay) one that starts inside the stack's ow
 """
 
 import contextlib
-import http.client
 import io
 import itertools
-import json
 import select
 import socket
 import ssl
@@ -19,59 +17,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import IO, Any, Protocol, Self
 
+from tests.stack.programs import program
+from tests.wire.answers import Answer, read_answer
+from tests.wire.building import as_chunks
+
 BLOCK = 64 * 1024
 ANSWER_WITHIN = 90.0  # seconds; above all that web (60) and nginx (70) may wait, so that a hang is told from an answer
-BODILESS = {100, 204, 304}  # RFC 9112, section 6.3
 BOUNDARY = "mUvzbYpTaAGJ"
-
-# Run inside a container, one connection after another: a line with host and port on stdin opens it, frames follow in
-# either direction. A frame is a length of four bytes and so many bytes; an empty one is the end of the connection. What
-# comes for a connection that broke is thrown away, as a network would.
-_RELAY = """
-import socket, sys, threading
-stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
-def frame(data):
-    stdout.write(len(data).to_bytes(4, "big") + data)
-    stdout.flush()
-def back(peer):
-    try:
-        while data := peer.recv(65536):
-            frame(data)
-    except OSError:
-        pass
-    frame(b"")
-def forth(peer):
-    is_broken = False
-    while left := int.from_bytes(stdin.read(4), "big"):
-        while left and (data := stdin.read(min(left, 65536))):
-            left -= len(data)
-            try:
-                is_broken or peer.sendall(data)
-            except OSError:
-                is_broken = True
-for line in stdin:
-    host, port = line.split()
-    with socket.create_connection((host, int(port))) as peer:
-        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        answers = threading.Thread(target=back, args=[peer], daemon=True)
-        answers.start()
-        forth(peer)
-        try:
-            peer.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-        answers.join()
-"""
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    headers: http.client.HTTPMessage
-    body: bytes
-
-    def json(self) -> Any:
-        return json.loads(self.body)
 
 
 @dataclass(frozen=True)
@@ -173,13 +125,13 @@ def _context(version: str, cipher: str) -> ssl.SSLContext:
 
 
 class Relay:
-    """A process inside a container that reaches services which publish no port: one connection after the other.
+    """inside/relay.py in a container, which reaches services that publish no port: one connection after the other.
 
     Starting it takes longer than most requests, so who needs a connection takes a relay that is idle: Stack.relay.
     """
 
     def __init__(self, container: str) -> None:
-        command = ["docker", "exec", "-i", container, "python", "-c", _RELAY]
+        command = ["docker", "exec", "-i", container, *program("relay.py")]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
         self._is_taken = False
 
@@ -279,13 +231,13 @@ def exchange(wire: Wire, request: Request, token: str | None) -> Answer:
     """Send all of the request, or as much as the other side takes, and read the answer."""
     wire.send(request.head(wire.host, token))
     if request.awaits_continue:
-        interim = read_answer(wire)
+        interim = read_answer(wire.reader)
         if interim.status != 100:
             return interim
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused meanwhile; the answer tells
         for piece in request.pieces:
             wire.send(piece)
-    return read_answer(wire)
+    return read_answer(wire.reader)
 
 
 def pipeline(wire: Wire, requests: Iterable[Request], token: str | None) -> None:
@@ -297,36 +249,6 @@ def pipeline(wire: Wire, requests: Iterable[Request], token: str | None) -> None
             wire.send(ready)
             ready = piece
     wire.send(ready)
-
-
-def read_answer(wire: Wire, *, has_body: bool = True) -> Answer:
-    """One answer, interim ones included; to HEAD, it has no body. Raises ConnectionError when there is none."""
-    line = wire.reader.readline()
-    if not line:
-        raise ConnectionError("closed without an answer")
-    status = int(line.split()[1])
-    headers = http.client.parse_headers(wire.reader)
-    has_body = has_body and status not in BODILESS
-    return Answer(status, headers, _answered_body(wire.reader, headers) if has_body else b"")
-
-
-def _cut_short() -> bytes:
-    raise ConnectionError("an answer in chunks without its end")
-
-
-def _answered_body(reader: IO[bytes], headers: http.client.HTTPMessage) -> bytes:
-    if "Transfer-Encoding" not in headers:
-        length = int(headers.get("Content-Length", -1))
-        body = reader.read(length)
-        if len(body) < length:
-            raise ConnectionError(f"{len(body)} of {length} bytes of an answer")
-        return body
-    body = b""
-    while size := int(reader.readline() or _cut_short(), 16):
-        body += reader.read(size)
-        reader.readline()
-    reader.readline()
-    return body
 
 
 # --- one picture, every framing ---------------------------------------------------------------------------------------
@@ -342,16 +264,6 @@ def cut(data: bytes, sizes: Iterable[int]) -> Iterator[bytes]:
             return
         yield data[start : start + size]
         start += size
-
-
-def chunk(data: bytes, extension: bytes = b"") -> bytes:
-    return b"%x%s\r\n%s\r\n" % (len(data), extension, data)
-
-
-def _chunks(data: bytes, sizes: Iterable[int], extension: bytes = b"", trailer: bytes = b"") -> Iterator[bytes]:
-    for piece in cut(data, sizes):
-        yield chunk(piece, extension)
-    yield b"0\r\n" + trailer + b"\r\n"
 
 
 def form(files: dict[str, bytes]) -> Request:
@@ -377,7 +289,7 @@ def with_length(name: str, picture: bytes) -> Request:
 def chunked(sizes: Callable[[], Iterable[int]], extension: bytes = b"", trailer: bytes = b"") -> Shape:
     def shape(name: str, picture: bytes) -> Request:
         fields = {"Transfer-Encoding": "chunked"}
-        return Request("PUT", f"/api/photos/{name}", fields, _chunks(picture, sizes(), extension, trailer))
+        return Request("PUT", f"/api/photos/{name}", fields, as_chunks(cut(picture, sizes()), extension, trailer))
 
     return shape
 
@@ -406,7 +318,7 @@ def in_chunks(shape: Shape) -> Shape:
     def chunked_shape(name: str, picture: bytes) -> Request:
         request = shape(name, picture)
         fields = {key: value for key, value in request.fields.items() if key != "Content-Length"}
-        pieces = _chunks(b"".join(request.pieces), itertools.repeat(BLOCK))
+        pieces = as_chunks(cut(b"".join(request.pieces), itertools.repeat(BLOCK)))
         return replace(request, fields=fields | {"Transfer-Encoding": "chunked"}, pieces=pieces)
 
     return chunked_shape

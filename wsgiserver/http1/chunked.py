@@ -11,8 +11,8 @@ from enum import Enum, auto
 from typing import Final
 
 from wsgiserver.errors import Refusal
+from wsgiserver.http1.fields import parse_trailers
 from wsgiserver.http1.grammar import CHUNK_SIZE_LINE, CHUNK_SIZE_LINE_BEGUN, FIELD_LINE, FIELD_LINE_BEGUN
-from wsgiserver.http1.head import parse_trailers
 
 MAX_SIZE_LINE: Final = 1024  # bytes, extensions included
 MAX_TRAILER: Final = 8 * 1024  # bytes

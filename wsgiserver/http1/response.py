@@ -14,8 +14,8 @@ from http import HTTPStatus
 from typing import Final
 
 from wsgiserver.errors import ApplicationError, Refusal
+from wsgiserver.http1.fields import NameCache
 from wsgiserver.http1.grammar import FIELD_LINE, TOKEN
-from wsgiserver.http1.head import Names
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK: Final = b"0\r\n\r\n"
@@ -37,33 +37,31 @@ _HOP_BY_HOP: Final = frozenset(
 )
 
 _MOST_DIGITS: Final = 18  # below 2**63, as for requests
-_HEADS_KEPT: Final = 256
-_LARGEST_KEPT: Final = 2048  # bytes
+# The bounds of what is remembered (docs/adr/0007)
+MAX_CACHED_HEADS: Final = 256
+MAX_CACHED_HEAD: Final = 2048  # bytes
+MAX_CACHED_DATES: Final = 2
 
 Headers = Sequence[tuple[str, str]]
 # Status line and field lines without the empty line; the declared length in bytes; whether there is a Date.
 Head = tuple[bytes, int | None, bool]
 
 
-class _ResponseNames(Names):
-    """Field name as spelled -> lower case, for those an application may send; raises for all others."""
-
-    def derive(self, name: str) -> str:
-        if not _NAME.fullmatch(name):  # "A: b" would make a line, but not one of that name
-            raise ApplicationError(f"not a header name: {name!r}")
-        lower = name.lower()
-        if lower in _HOP_BY_HOP:
-            raise ApplicationError(f"hop-by-hop header in the response: {name!r}")
-        return lower
+def _lower_case(name: str) -> str:
+    """Return a name that an application may send in lower case; raises ApplicationError for all others."""
+    if not _NAME.fullmatch(name):  # "A: b" would make a line, but not one of that name
+        raise ApplicationError(f"not a header name: {name!r}")
+    lower = name.lower()
+    if lower in _HOP_BY_HOP:
+        raise ApplicationError(f"hop-by-hop header in the response: {name!r}")
+    return lower
 
 
-_NAMES: Final = _ResponseNames()
-
-
+_NAMES: Final = NameCache(_lower_case)
 _HEADS: Final[dict[object, Head]] = {}
 
 
-@lru_cache(maxsize=2)
+@lru_cache(MAX_CACHED_DATES)
 def date_line(second: int) -> bytes:
     """Format a Date field line (RFC 9110, section 6.6.1); `second` counts from 1970."""
     return f"Date: {formatdate(second, usegmt=True)}\r\n".encode("ascii")
@@ -78,8 +76,8 @@ def encode_head(status: str, headers: Headers) -> Head:
         return _encode_head(status, headers)
     if head is None:
         head = _encode_head(status, headers)
-        if len(head[0]) <= _LARGEST_KEPT and b"\r\nset-cookie:" not in head[0].lower():  # which is never the same
-            if len(_HEADS) >= _HEADS_KEPT:
+        if len(head[0]) <= MAX_CACHED_HEAD and b"\r\nset-cookie:" not in head[0].lower():  # which is never the same
+            if len(_HEADS) >= MAX_CACHED_HEADS:
                 _HEADS.clear()
             _HEADS[key] = head
     return head

@@ -3,18 +3,13 @@
 import pytest
 
 from wsgiserver.errors import Refusal
+from wsgiserver.http1.fields import MAX_FIELDS, Fields
 from wsgiserver.http1.head import (
-    _SECTIONS,
-    _SEEN,
-    LOWERCASE,
-    MAX_FIELDS,
     MAX_HEAD,
     MAX_LINE,
-    Fields,
     Head,
     find_end,
     parse_head,
-    parse_trailers,
 )
 
 H = "Host: a\r\n"
@@ -39,13 +34,6 @@ def grown(data: bytes) -> Head | str:
     except Refusal as refusal:
         return refusal.name
     return "incomplete"
-
-
-def trailers(section: str) -> dict[str, str] | str:
-    try:
-        return parse_trailers(section)
-    except Refusal as refusal:
-        return refusal.name
 
 
 def check(text: str, expected: Head | str) -> None:
@@ -328,85 +316,6 @@ def test_a_head_that_trickles_in_is_not_searched_from_its_start_each_time(seen: 
     assert outcome(data) != "incomplete"
     for length in range(1, 100):
         assert find_end(data + b"y" * length, len(data)) == 0
-
-
-def test_spellings_are_not_remembered_without_bound() -> None:
-    for n in range(3000):
-        assert outcome(f"GET / HTTP/1.1\r\n{H}X-{n}: y\r\n\r\n".encode()) == Head(
-            "GET", "/", 1, Fields({"host": "a", f"x-{n}": "y"})
-        )
-        assert outcome(f"GET / HTTP/1.1\r\nHost: h{n}\r\n\r\n".encode()) == get(host=f"h{n}")
-    assert len(LOWERCASE) <= 1024
-    assert len(_SECTIONS) <= 256
-
-
-def test_a_field_section_is_kept_once_it_comes_again() -> None:
-    """One that is different each time, with a request's id or a secret in it, is not."""
-    _SECTIONS.clear()
-    _SEEN.clear()
-    first, second, third = (parse_head(f"GET /{n} HTTP/1.1\r\n{H}Cookie: secret\r\n\r\n".encode()) for n in range(3))
-    assert first.fields == second.fields == third.fields
-    assert first.fields is not second.fields
-    assert second.fields is third.fields
-    for n in range(600):
-        for _ in range(1 + n % 2):
-            assert parse_head(f"GET / HTTP/1.1\r\n{H}X: {n}\r\n\r\n".encode()).fields["x"] == str(n)
-    assert len(_SECTIONS) <= 256
-    assert not any(fields["x"] in {"0", "100", "598"} for fields in _SECTIONS.values())
-    for n in range(5000):
-        parse_head(f"GET / HTTP/1.1\r\n{H}Y: {n}\r\n\r\n".encode())
-    assert len(_SEEN) <= 4096
-
-
-def test_what_is_long_is_not_remembered() -> None:
-    LOWERCASE.clear()
-    _SECTIONS.clear()
-    long = "x" * 2000
-    for _ in range(3):
-        assert outcome(f"GET / HTTP/1.1\r\nHost: {long}\r\n{long}: y\r\n\r\n".encode()) == Head(
-            "GET", "/", 1, Fields({"host": long, long: "y"})
-        )
-    assert not any(len(kept) > 100 for kept in [*LOWERCASE, *_SECTIONS])
-
-
-@pytest.mark.parametrize(
-    ("section", "expected"),
-    [
-        ("", {}),
-        ("X: y\r\n", {"x": "y"}),
-        ("A: 1\r\nB: 2\r\nA: 3\r\n", {"a": "1, 3", "b": "2"}),
-        ("X : y\r\n", "trailer-invalid"),
-        ("X: y\n", "trailer-invalid"),
-        ("X: y", "trailer-invalid"),
-        ("X: a\r\n b\r\n", "trailer-invalid"),
-        (": a\r\n", "trailer-invalid"),
-        ("Content-Length: 1\r\nContent-Length: 1\r\n", "trailer-invalid"),
-        ("Authorization: a\r\nAuthorization: a\r\n", "field-repeated"),
-        ("X: y\r\n" * 100, {"x": ", ".join("y" * 100)}),
-        ("X: y\r\n" * 101, "head-too-large"),
-        ("X: y\r\n" * 101 + "Host: a\r\n", "head-too-large"),  # the first mistake decides
-        ("Host: a\r\n" + "X: y\r\n" * 101, "trailer-invalid"),
-        *((f"X: y\r\n{name}: 1\r\n", "trailer-invalid") for name in ("Content-Length", "TRANSFER-ENCODING", "Host")),
-        *((f"{name}: 1\r\n", "trailer-invalid") for name in ("connection", "Trailer", "Content-Type", "Upgrade")),
-    ],
-)
-def test_trailers(section: str, expected: dict[str, str] | str) -> None:
-    assert trailers(section) == expected
-
-
-def test_a_field_section_that_comes_again_is_not_parsed_again() -> None:
-    """Unless it is large."""
-    for section, again in ((H, True), ("Host: b\r\nCookie: x\r\n", True), (f"Host: b\r\nX: {'x' * 3000}\r\n", False)):
-        _, second, third = (parse_head(f"GET /{n} HTTP/1.1\r\n{section}\r\n".encode()) for n in range(3))
-        assert second.fields == third.fields
-        assert (second.fields is third.fields) is again
-        assert (second.target, third.target) == ("/1", "/2")
-
-
-def test_an_absolute_target_does_not_change_what_is_remembered() -> None:
-    for _ in range(3):
-        assert parse_head(f"GET http://b/ HTTP/1.1\r\n{H}\r\n".encode()).fields["host"] == "b"
-        assert parse_head(f"GET / HTTP/1.1\r\n{H}\r\n".encode()).fields["host"] == "a"
 
 
 def test_a_section_that_was_right_once_does_not_excuse_a_request_line() -> None:

@@ -1,6 +1,6 @@
 """A third stack, with small spools, a small disk for photos, and little patience with the database and with leftovers.
 
-`scripts/test.sh` runs this folder by itself, after the stacks of the others have ended.
+`scripts/test.sh` runs this folder in a process of its own, beside the stacks of others.
 
     CRAMPED_ENV_FILE=file pytest tests/stack/cramped     use the stack that runs with these settings
 """

@@ -5,7 +5,8 @@ import pytest
 from tests.stack.faults import SLOW, WELL_AGAIN, Upload, trouble
 from tests.stack.operating import attempt
 from tests.stack.pictures import Picture
-from tests.stack.stack import SPOOLS, Stack, eventually
+from tests.stack.stack import SPOOLS, Stack
+from tests.wire.polling import poll
 
 pytestmark = pytest.mark.timeout(SLOW)
 
@@ -33,14 +34,14 @@ def test_a_spool_is_full(cramped: Stack, large: Picture, whose: str, framing: st
     service, route = FULL[whose]
     with trouble(cramped) as uploads:
         halves = [uploads.begin(route, framing, large, MOST_OF_IT) for _ in range(2)]
-        eventually(lambda: used(cramped, service) >= 16, WELL_AGAIN, "the first two have taken most of the room")
+        poll(lambda: used(cramped, service) >= 16, "the first two have taken most of the room", WELL_AGAIN)
         refused = uploads.whole(route, framing, large)
         check_spool_full(refused)
-        eventually(lambda: used(cramped, service) < ROOM - 5, WELL_AGAIN, "what was refused has made room")
+        poll(lambda: used(cramped, service) < ROOM - 5, "what was refused has made room", WELL_AGAIN)
         uploads.stored(route, framing)
         # The first two cannot both be right now: one of them goes on, when the other has gone away.
         halves[0].give_up()
-        eventually(lambda: used(cramped, service) < 16, WELL_AGAIN, "what nobody will finish has made room")
+        poll(lambda: used(cramped, service) < 16, "what nobody will finish has made room", WELL_AGAIN)
         halves[1].finish()
         assert halves[1].status == 201, str(halves[1])
         uploads.delete(halves[1])

@@ -10,8 +10,10 @@ import pytest
 
 from tests.stack.faults import FRAMINGS, PHOTO, SLOW, check_told, trouble, wait_until_well
 from tests.stack.pictures import MEGABYTE, Picture
+from tests.stack.programs import program
 from tests.stack.stack import Stack
-from tests.stack.wire import Answer, Request, exchange
+from tests.stack.wire import Request, exchange
+from tests.wire.answers import Answer
 
 pytestmark = pytest.mark.timeout(SLOW)
 
@@ -37,18 +39,11 @@ def check_seen(stack: Stack, name: str) -> None:
 
 # --- the disk of the photos -------------------------------------------------------------------------------------------
 
-_FILL = """
-import os, sys
-folder = os.statvfs("/srv/media")
-with open("/srv/media/filler", "wb") as filler:
-    os.posix_fallocate(filler.fileno(), 0, folder.f_bavail * folder.f_frsize - int(sys.argv[1]))
-"""
-
 
 @contextlib.contextmanager
 def room_for(stack: Stack, size: int) -> Iterator[None]:
     """So many bytes are left on that disk."""
-    stack.exec("gunicorn", "python", "-c", _FILL, str(size))
+    stack.exec("gunicorn", *program("fill.py"), str(size))
     try:
         yield
     finally:
@@ -61,7 +56,8 @@ def test_the_disk_of_the_photos_is_full(cramped: Stack, large: Picture) -> None:
         with room_for(cramped, 12 * MEGABYTE):
             for way in EVERY_WAY:
                 check_told(uploads.whole(*way, large).answer, (507, "disk-full"))
-            assert readiness(cramped) == {"status": "failed", "database": "ok", "media": "ok", "disk": "failed"}
+            well = {"database": "ok", "media": "ok", "photos": "ok"}
+            assert readiness(cramped) == {"status": "failed", **well, "disk": "failed"}
             uploads.delete(uploads.stored())  # what fits is taken
         assert readiness(cramped)["status"] == "ok"
         for way in EVERY_WAY:
@@ -93,19 +89,11 @@ def test_the_disk_of_the_photos_is_read_only(cramped: Stack) -> None:
 
 # --- the database -----------------------------------------------------------------------------------------------------
 
-_LOCK = """
-import sqlite3, sys
-database = sqlite3.connect("/srv/data/db.sqlite3", isolation_level=None)
-database.execute("BEGIN IMMEDIATE")
-print("locked", flush=True)
-sys.stdin.read()
-"""
-
 
 @contextlib.contextmanager
 def locked(stack: Stack) -> Iterator[None]:
     """By another process, for longer than anybody waits."""
-    command = ["docker", "exec", "-i", stack.container("gunicorn")["Id"], "python", "-c", _LOCK]
+    command = ["docker", "exec", "-i", stack.container("gunicorn")["Id"], *program("lock_database.py")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout
         assert holder.stdout.readline() == b"locked\n"

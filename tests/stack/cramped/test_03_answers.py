@@ -8,8 +8,9 @@ import pytest
 
 from tests.stack.faults import SLOW, WELL_AGAIN, Ledger, is_reached, trouble
 from tests.stack.pictures import MEGABYTE
-from tests.stack.stack import KILL_WORKERS, Stack, eventually
+from tests.stack.stack import Stack
 from tests.stack.wire import Request, Wire
+from tests.wire.polling import poll
 
 pytestmark = pytest.mark.timeout(SLOW)
 
@@ -40,7 +41,7 @@ def check_cut_off(wire: Wire) -> None:
 def test_workers_are_killed_while_they_answer(cramped: Stack) -> None:
     routes = [lambda: cramped.nginx("web"), lambda: cramped.relay("web")]
     with trouble(cramped) as uploads, reading(cramped, uploads, *routes) as readers:
-        cramped.exec("web", "python", "-c", KILL_WORKERS)
+        cramped.processes("web", "kill-workers")
         for wire in readers:
             check_cut_off(wire)
 
@@ -52,4 +53,4 @@ def test_web_is_killed_while_it_answers(cramped: Stack) -> None:
         cramped.kill(web)
         check_cut_off(wire)
         cramped.wait_until_restarted("web", web, WELL_AGAIN)
-        eventually(lambda: is_reached(cramped), WELL_AGAIN, "nginx has found web again")
+        poll(lambda: is_reached(cramped), "nginx has found web again", WELL_AGAIN)

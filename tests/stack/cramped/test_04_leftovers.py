@@ -4,7 +4,8 @@ import pytest
 
 from tests.stack.faults import SLOW, WELL_AGAIN, is_reached, killer_within, trouble
 from tests.stack.pictures import Picture, sized
-from tests.stack.stack import Stack, eventually
+from tests.stack.stack import Stack
+from tests.wire.polling import poll
 
 pytestmark = pytest.mark.timeout(SLOW)
 
@@ -18,13 +19,13 @@ def test_an_upload_removes_what_another_has_left(cramped: Stack, large: Picture)
         assert lost.status != 201
         assert half_received(cramped), "it was killed in the middle"
         cramped.wait_until_restarted("web", web, WELL_AGAIN)
-        eventually(lambda: is_reached(cramped), WELL_AGAIN, "nginx has found web again")
+        poll(lambda: is_reached(cramped), "nginx has found web again", WELL_AGAIN)
 
         def is_swept() -> bool:
             uploads.stored(picture=sized(64 * 1024))
             return not half_received(cramped)
 
-        eventually(is_swept, WELL_AGAIN, "an upload has swept")
+        poll(is_swept, "an upload has swept", WELL_AGAIN)
 
 
 def half_received(stack: Stack) -> list[str]:

@@ -1,6 +1,6 @@
 """A stack to operate on: its containers are replaced, its data restored. SQLite, one container of web.
 
-`scripts/test.sh` runs this folder by itself, when the stack of the others has ended.
+`scripts/test.sh` runs this folder in a process of its own, beside the stacks of others.
 
     OPERATION_ENV_FILE=file pytest tests/stack/operation     use the stack that runs with these settings
 """

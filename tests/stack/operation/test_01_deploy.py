@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(PATIENCE)
 
 # What the Dockerfile takes; of tests/ that is nothing for this image.
 BUILT_OF = ["Dockerfile", ".dockerignore", "pyproject.toml", "README.md", "LICENSE"]
-BUILT_OF += ["requirements", "wsgiserver", "app", "nginx"]
+BUILT_OF += ["requirements", "wsgiserver", "uploadstack", "app", "nginx"]
 
 
 def test_nothing_changed_is_fine(stack: Stack) -> None:
@@ -72,8 +72,9 @@ def test_a_port_that_is_taken_is_found_before_anything_is_touched(stack: Stack) 
 
 # Setting -> a value that cannot be, what is said, and what the logs say.
 BROKEN = {
-    "SECRET_KEY": ("short", "the new application cannot be loaded", "fewer than 32 characters"),
-    "DEMO_PASSWORD": ("change-me", "the database could not be migrated", "a placeholder"),
+    "SECRET_KEY": ("short", "nothing was touched", "SECRET_KEY has fewer than 32 characters"),
+    "DEMO_PASSWORD": ("change-me", "nothing was touched", "DEMO_PASSWORD is still the placeholder"),
+    "DATABASE_URL": ("mysql://db/uploads", "the new application cannot be loaded", "MySQLdb"),
     "LOGIN_RATE": ("none", "nginx does not take its new configuration", "LOGIN_RATE=none is no rate"),
 }
 
@@ -82,7 +83,7 @@ BROKEN = {
 def test_what_is_broken_leaves_the_old_one_in_place(stack: Stack, photo: Picture, name: str, setting: str) -> None:
     value, complaint, reason = BROKEN[setting]
     before = ids(stack)
-    deploy = attempt(stack, "deploy.sh", **{"WEB_THREADS": "3", setting: value})
+    deploy = attempt(stack, "deploy.sh", **{"YES": "1", "WEB_THREADS": "3", setting: value})
     assert deploy.returncode == 1
     assert complaint in deploy.stderr
     assert reason in deploy.stderr
@@ -106,7 +107,7 @@ def test_a_web_that_cannot_be_made_leaves_the_old_one_in_place(
     stack: Stack, photo: Picture, name: str, tmp_path: Path
 ) -> None:
     taken = stack.container("nginx")["Name"].lstrip("/")
-    check_does_not_become_well(stack, tmp_path, f"{{container_name: {taken}}}", "did not start all of them")
+    check_does_not_become_well(stack, tmp_path, f"{{container_name: {taken}}}", "could not start one more")
     upload(stack, name, photo)
 
 
@@ -114,6 +115,7 @@ def test_a_web_that_ends_leaves_the_old_one_in_place(stack: Stack, photo: Pictur
     """With the database that it has, although the new one would have had another, which was there to be migrated."""
     (password,) = re.findall(r"(?m)^POSTGRES_PASSWORD=(.+)$", Path(stack.environment["ENV_FILE"]).read_text())
     settings = {
+        "YES": "1",
         "COMPOSE_PROFILES": "postgres",
         "DATABASE_URL": f"postgres://uploads:{password}@db:5432/uploads",
     }

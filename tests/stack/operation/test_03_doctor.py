@@ -33,6 +33,9 @@ def patient(stack: Stack, tmp_path: Path) -> Iterator[tuple[Path, Callable[..., 
     pairs = [f"COMPOSE_PROJECT_NAME={project}", f"HTTP_PORT={http}", f"HTTPS_PORT={https}"]
     pairs += [f"GUNICORN_PORT={gunicorn}", f"RUNSERVER_PORT={runserver}", "UPLOAD_MAX=16m"]
     run(str(SCRIPTS / "env.sh"), "--output", str(tmp_path / "env"), *pairs, env=clean_environment())
+    images = {service: f"{project}-{kind}:local" for service, kind in (("web", "runtime"), ("nginx", "edge"))}
+    for service, name in images.items():  # doctor looks into volumes with the stack's own
+        run("docker", "tag", stack.container(service)["Image"], name)
     made = []
 
     def volume(name: str, *options: str) -> str:
@@ -41,6 +44,7 @@ def patient(stack: Stack, tmp_path: Path) -> Iterator[tuple[Path, Callable[..., 
         return made[-1]
 
     yield tmp_path / "env", volume
+    run("docker", "image", "rm", "--no-prune", *images.values())
     for name in made:
         run("docker", "volume", "rm", name)
 

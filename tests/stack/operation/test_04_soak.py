@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from bench.soak import OFTEN, Soak, Tally, growing, report
 from tests.stack.operating import PATIENCE
+from tests.stack.soak import OFTEN, Soak, Tally, growing, report
 from tests.stack.stack import Stack
 
 pytestmark = pytest.mark.timeout(PATIENCE)

@@ -4,8 +4,9 @@ import pytest
 
 from tests.stack.operating import PATIENCE, upload
 from tests.stack.pictures import Picture
-from tests.stack.stack import Stack, eventually
+from tests.stack.stack import Stack
 from tests.stack.wire import CHUNKED, exchange
+from tests.wire.polling import poll
 
 pytestmark = pytest.mark.timeout(PATIENCE)
 
@@ -14,7 +15,7 @@ ANOTHER = {"DATABASE_URL": "sqlite:////srv/data/another.sqlite3"}
 
 def up(stack: Stack, **settings: str) -> str:
     """Returns a token of the database that web has then."""
-    stack.script("up.sh", **settings)
+    stack.script("up.sh", YES="1", **settings)
     stack.forget()
     return stack.script("token.sh").strip()
 
@@ -24,6 +25,7 @@ def test_photos_stay_when_another_database_is_named_and_used_and_are_there_when_
 ) -> None:
     for number in range(3):
         upload(stack, f"{number}-{name}", photo)
+    stack.sweep()  # what workers have left that were killed in a test before
     rows, files = stack.state()
     token = up(stack, **ANOTHER)
     try:
@@ -32,7 +34,7 @@ def test_photos_stay_when_another_database_is_named_and_used_and_are_there_when_
             with stack.nginx("web") as wire:
                 return exchange(wire, CHUNKED(name, photo.content), token).status in {200, 201}
 
-        eventually(is_stored, 60, "nginx has found web again, and it takes uploads")
+        poll(is_stored, "nginx has found web again, and it takes uploads", 60)
         stack.sweep()
         others = set(stack.probe("files")) - set(files)
         assert set(files) <= set(stack.probe("files"))

@@ -1,6 +1,6 @@
 """A second stack, as one would run it for strangers: PostgreSQL, several containers of web, TLS; no demo.
 
-`scripts/test.sh` runs this folder by itself, after the stack of the others has ended.
+`scripts/test.sh` runs this folder in a process of its own, beside the stacks of others.
 
     PRODUCTION_ENV_FILE=file pytest tests/stack/production     use the stack that runs with these settings
 """

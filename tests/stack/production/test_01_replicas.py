@@ -3,8 +3,9 @@
 import re
 
 from tests.stack.pictures import Picture
-from tests.stack.stack import Stack, eventually
+from tests.stack.stack import Stack
 from tests.stack.wire import CHUNKED, exchange
+from tests.wire.polling import poll
 
 
 def test_all_of_them_get_requests(production: Stack, photo: Picture, name: str) -> None:
@@ -16,7 +17,7 @@ def test_all_of_them_get_requests(production: Stack, photo: Picture, name: str) 
             answer = exchange(wire, CHUNKED(f"{number}-{name}", photo.content), production.token)
         assert (answer.status, answer.json()["sha256"]) == (201, photo.sha256)
         sent.add(answer.headers["X-Request-ID"])
-    eventually(lambda: len(who_stored(production, sent)) == len(sent), 30, "nginx has logged them")
+    poll(lambda: len(who_stored(production, sent)) == len(sent), "nginx has logged them", 30)
     assert len(set(who_stored(production, sent))) == 3
 
 

@@ -39,7 +39,8 @@ def test_a_browser_logs_in_and_uploads(production: Stack, visitor: Visit, photo:
     check_shown(visitor.page, name)
     assert production.probe("photo", name)["file_sha256"] == photo.sha256
     cookies = visitor.page.context.cookies()
-    assert {cookie["name"] for cookie in cookies} >= {"sessionid", "csrftoken"}
+    names = {cookie["name"] for cookie in cookies}
+    assert names >= {f"sessionid_{production.project}", f"csrftoken_{production.project}"}
     assert all(cookie["secure"] for cookie in cookies)
     visitor.look("production")
 
@@ -88,7 +89,7 @@ def test_who_comes_by_http_is_sent_on_with_the_upload(
 
 def test_the_command_that_make_up_prints(production: Stack) -> None:
     """It says that the certificate is self-signed, and works as it stands."""
-    assert "self-signed" in production.script("story.sh", "stack")
+    assert "self-signed" in production.script("welcome.sh", "stack")
     production.paste_upload()
     sample = Picture((ROOT / "docs" / "sample.jpg").read_bytes())
     assert production.probe("photo", "sample.jpg")["file_sha256"] == sample.sha256

@@ -18,7 +18,9 @@ from tests.stack.operating import (
     unharmed,
 )
 from tests.stack.pictures import Picture
-from tests.stack.stack import SCRIPTS, Stack, eventually, run
+from tests.stack.programs import program
+from tests.stack.stack import SCRIPTS, Stack, run
+from tests.wire.polling import poll
 
 
 def test_a_deploy_loses_no_request(production: Stack) -> None:
@@ -30,21 +32,10 @@ def test_what_was_backed_up_comes_back(production: Stack, photo: Picture, name: 
     check_round_trip(production, photo, name, tmp_path)
 
 
-# A database of somebody else's: sound, but what is brought up to date there is not ours.
-_FOREIGN = """
-set -e
-export PGUSER=postgres
-createdb foreign_one
-psql -q -d foreign_one -c 'CREATE TABLE photos_photo (id int)'
-pg_dump --format=custom foreign_one
-dropdb foreign_one
-"""
-
-
 def test_a_restore_that_fails_brings_back_what_was_there(
     production: Stack, photo: Picture, name: str, tmp_path: Path
 ) -> None:
-    command = ["docker", "exec", production.container("db")["Id"], "sh", "-c", _FOREIGN]
+    command = ["docker", "exec", production.container("db")["Id"], *program("foreign_dump.sh")]
     dump = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
     archive = archive_of(tmp_path / "archive.tar", {"about.json": b"{}", "database.dump": dump, "media/x": b"x"})
     with unharmed(production, photo, name):
@@ -87,9 +78,9 @@ def test_who_served_before_a_deploy_that_fails_serves_after_it(production: Stack
         for container in frozen:
             run("docker", "pause", container)
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as deploy:
-            eventually(lambda: ids(production)["web"] - before["web"], PATIENCE, "a new one is made")
+            poll(lambda: ids(production)["web"] - before["web"], "a new one is made", PATIENCE)
             (new,) = ids(production)["web"] - before["web"]
-            eventually(lambda: subprocess.run(["docker", "kill", new], check=False).returncode == 0, 60, "it is killed")
+            poll(lambda: subprocess.run(["docker", "kill", new], check=False).returncode == 0, "it is killed", 60)
             said = deploy.communicate(timeout=PATIENCE)[1]
     finally:
         for container in frozen:

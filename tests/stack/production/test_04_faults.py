@@ -12,8 +12,10 @@ import pytest
 
 from tests.stack.faults import PHOTO, SLOW, UNREACHABLE, WELL_AGAIN, check_told, killer_within, trouble
 from tests.stack.pictures import MEGABYTE, padded
-from tests.stack.stack import Stack, eventually, run
-from tests.stack.wire import Answer, Request, exchange
+from tests.stack.stack import Stack, run
+from tests.stack.wire import Request, exchange
+from tests.wire.answers import Answer
+from tests.wire.polling import poll
 
 pytestmark = pytest.mark.timeout(SLOW)
 
@@ -43,7 +45,7 @@ def test_the_database_is_stopped_and_started(production: Stack) -> None:
         assert (readiness.status, readiness.json()["database"]) == (503, "failed")
         assert ask(production, "/healthz").status == 200
         production.compose("start", "db")
-        eventually(lambda: ask(production, "/readyz").status == 200, WELL_AGAIN, "the database is found again")
+        poll(lambda: ask(production, "/readyz").status == 200, "the database is found again", WELL_AGAIN)
     for upload in halves:
         assert production.probe("photo", upload.name) is None
 
@@ -62,10 +64,10 @@ def test_the_database_is_killed_under_uploads(production: Stack) -> None:
         trouble(production, may_sweep=True, unknown=frozenset({503})) as uploads,
         uploads.traffic(),
     ):
-        eventually(lambda: len(uploads.uploads) > 3, WELL_AGAIN, "uploads are under way")
+        poll(lambda: len(uploads.uploads) > 3, "uploads are under way", WELL_AGAIN)
         production.kill(before)
         production.wait_until_restarted("db", before, WELL_AGAIN)
-        eventually(lambda: ask(production, "/readyz").status == 200, WELL_AGAIN, "the database is found again")
+        poll(lambda: ask(production, "/readyz").status == 200, "the database is found again", WELL_AGAIN)
 
 
 # --- one of several containers ----------------------------------------------------------------------------------------
@@ -88,7 +90,7 @@ def test_one_of_several_is_killed(production: Stack) -> None:
         assert 0 < len(lost) < len(halves)
         for upload in lost:
             check_told(upload.answer, UNREACHABLE)
-        eventually(lambda: is_back(production, victim), WELL_AGAIN, "the container is back, by itself")
+        poll(lambda: is_back(production, victim), "the container is back, by itself", WELL_AGAIN)
 
 
 def test_one_of_several_is_stopped(production: Stack) -> None:
@@ -98,17 +100,17 @@ def test_one_of_several_is_stopped(production: Stack) -> None:
     victim = production.replicas("web")[0]
     address = address_of(production, victim)
     with trouble(production) as uploads, contextlib.ExitStack() as afterwards:
-        eventually(lambda: address in asked(production), WELL_AGAIN, "it gets requests")
+        poll(lambda: address in asked(production), "it gets requests", WELL_AGAIN)
         afterwards.callback(run, "docker", "start", victim["Id"])  # whatever fails here, the next test finds it
         run("docker", "stop", victim["Id"])
         for _ in range(3):
             uploads.stored("buffered")
-        eventually(lambda: address not in asked(production), WELL_AGAIN, "nginx knows that it is gone")
+        poll(lambda: address not in asked(production), "nginx knows that it is gone", WELL_AGAIN)
         sent = [uploads.stored("streamed" if number % 2 else "buffered") for number in range(30)]
         assert address not in servers_of(production, [upload.answer for upload in sent])
         run("docker", "start", victim["Id"])
         production.wait_until_healthy("web", within=WELL_AGAIN)
-        eventually(lambda: address_of(production, victim) in asked(production), WELL_AGAIN, "it gets requests again")
+        poll(lambda: address_of(production, victim) in asked(production), "it gets requests again", WELL_AGAIN)
 
 
 def address_of(production: Stack, container: dict[str, Any]) -> str:
@@ -131,7 +133,7 @@ def servers_of(production: Stack, answers: Iterable[Answer | None]) -> set[str]:
     def lines() -> list[dict[str, Any]]:
         return [line for line in production.requests() if line["request_id"] in sent]
 
-    eventually(lambda: len(lines()) == len(sent), 20, "nginx has logged them")
+    poll(lambda: len(lines()) == len(sent), "nginx has logged them", 20)
     return {address for line in lines() for address in re.findall(r"[0-9.]+:8000", line["upstream"])}
 
 
@@ -151,7 +153,7 @@ def test_a_form_that_reached_a_server_is_not_sent_to_another(production: Stack) 
         check_told(upload.answer, UNREACHABLE)
         assert upload.answer
         request_id = upload.answer.headers["X-Request-ID"]
-        eventually(lambda: logged(production, request_id), 20, "nginx has logged it")
+        poll(lambda: logged(production, request_id), "nginx has logged it", 20)
     (line,) = logged(production, request_id)
     assert (line["method"], line["status"]) == ("POST", 502)
     assert re.fullmatch(r"[0-9.]+:8000", line["upstream"]), "of several there would be a list"

@@ -10,18 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack.stack import COMPOSE, SCRIPTS, Stack, eventually, run
+from tests.stack.programs import program
+from tests.stack.stack import COMPOSE, SCRIPTS, Stack, run
+from tests.wire.polling import poll
 
-# By the connection that Django has. Prints what came, or the name of the error.
-ASK = """
-import json, os, sys, psycopg
-with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
-    for statement in sys.argv[1:]:
-        try:
-            print(json.dumps(connection.execute(statement).fetchall()))
-        except psycopg.Error as error:
-            print(json.dumps(type(error).__name__))
-"""
 ROLE = """
 SELECT rolname, rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls FROM pg_roles
 WHERE rolname = CURRENT_USER
@@ -44,8 +36,9 @@ REFUSED = {
 }
 
 
-def ask(stack: Stack, *statements: str) -> list[object]:
-    return [json.loads(line) for line in stack.exec("gunicorn", "python", "-c", ASK, *statements).splitlines()]
+def ask(stack: Stack, *statements: str, role: str = "uploads") -> list[object]:
+    said = stack.exec("gunicorn", *program("ask_database.py"), role, *statements)
+    return [json.loads(line) for line in said.splitlines()]
 
 
 def test_the_application_s_role_is_an_ordinary_one_that_owns_its_database(production: Stack) -> None:
@@ -60,9 +53,8 @@ def test_nothing_beyond_its_database_is_allowed_to_the_application(production: S
 
 def test_the_superuser_cannot_log_in_over_the_network(production: Stack) -> None:
     """Whatever its password is said to be: it has none."""
-    wrong = ASK.replace('os.environ["DATABASE_URL"]', 'os.environ["DATABASE_URL"].replace("//uploads:", "//postgres:")')
     with pytest.raises(AssertionError, match="password authentication failed"):
-        production.exec("gunicorn", "python", "-c", wrong, "SELECT 1")
+        ask(production, "SELECT 1", role="postgres")
 
 
 # --- made by an earlier version ---------------------------------------------------------------------------------------
@@ -118,7 +110,7 @@ def old(production: Stack, tmp_path: Path) -> Iterator[Old]:
     with contextlib.ExitStack() as afterwards:
         afterwards.callback(run, "docker", "rm", "--force", "--volumes", container)
         database = Old(container, env_file)
-        eventually(database.is_up, 120, "the old database is up")
+        poll(database.is_up, "the old database is up", 120)
         yield database
 
 

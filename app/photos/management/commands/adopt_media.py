@@ -29,5 +29,5 @@ class Command(BaseCommand):
 
 
 def _rows_without_file() -> int:
-    places = Photo.objects.order_by().values_list("original", "thumbnail").iterator()
-    return sum(not all((storage.root() / place).is_file() for place in pair) for pair in places)
+    photos = Photo.objects.order_by().iterator()
+    return sum(not all((storage.root() / place).is_file() for place in photo.places) for photo in photos)

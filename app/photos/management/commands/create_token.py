@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from knox.models import AuthToken
 
-from config import env
+from uploadstack import env
 
 
 class Command(BaseCommand):

@@ -3,7 +3,7 @@
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError
 
-from config import env
+from uploadstack import env
 
 
 class Command(BaseCommand):

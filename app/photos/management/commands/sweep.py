@@ -3,7 +3,7 @@
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
-from photos import sweep
+from photos import expired, sweep
 
 
 class Command(BaseCommand):
@@ -19,8 +19,11 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: object, **options: object) -> None:
+        rows = expired.remove()
         age = options["age"]
         removed = sweep.sweep(age if isinstance(age, int) else settings.SWEEP_AGE, has_brake=not options["no_brake"])
         for path in removed:
             self.stdout.write(str(path))
         self.stderr.write(f"{len(removed)} removed.")
+        if rows:
+            self.stderr.write(f"{rows} rows of sessions, tokens and logins that are over, too.")

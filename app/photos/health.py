@@ -1,0 +1,14 @@
+"""What this project adds to /readyz: HEALTH_CHECKS in the settings."""
+
+from django.db import DatabaseError
+
+from photos.models import Photo
+from uploadstack.health import NotReady
+
+
+def check_photos() -> None:
+    """Raise NotReady unless the table of photos is there."""
+    try:
+        Photo.objects.exists()
+    except DatabaseError as error:
+        raise NotReady(f"{error}. Did `manage.py migrate` run?") from error

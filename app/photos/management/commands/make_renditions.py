@@ -1,0 +1,39 @@
+"""Makes what photos lack that were stored by an older version: larger thumbnails, and previews of HEICs."""
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db.models import Q
+
+from photos import images, kinds, library
+from photos.errors import Problem
+from photos.models import Photo
+
+_NOT_SHOWN = [kind.content_type for kind in kinds.KINDS if not kind.is_shown]
+
+
+class Command(BaseCommand):
+    help = (
+        "Make the larger thumbnail, and the preview if browsers do not show the original, of photos that have none. "
+        "May be stopped at any time, and goes on where it was; runs beside uploads."
+    )
+
+    def handle(self, *args: object, **options: object) -> None:
+        is_large = Q(width__gt=images.THUMBNAIL_MAX) | Q(height__gt=images.THUMBNAIL_MAX)
+        candidates = Photo.objects.filter(is_large | Q(content_type__in=_NOT_SHOWN)).order_by("pk")
+        done, failed = 0, 0
+        for key in list(candidates.values_list("pk", flat=True)):
+            photo = Photo.objects.filter(pk=key).first()
+            if photo is None or not _lacks_some(photo):
+                continue
+            try:
+                done += library.add_renditions(photo)
+            except (Problem, OSError) as error:
+                failed += 1
+                self.stderr.write(f"{photo.name}: {error}")
+        self.stderr.write(f"{done} made.")
+        if failed:
+            raise CommandError(f"{failed} could not be made. Run it again, when what is said above is mended.")
+
+
+def _lacks_some(photo: Photo) -> bool:
+    is_large = max(photo.width, photo.height) > images.THUMBNAIL_MAX
+    return (is_large and not photo.thumbnail_2x) or (photo.content_type in _NOT_SHOWN and not photo.preview)

@@ -1,0 +1,124 @@
+"""What others than the owner download: the original, or the same bytes without the position.
+
+A photo's row says which of its originals was examined (`examined`), and where the variant without a position is
+(`shared`; "" if there was none to take out). A row that an older version wrote, or wrote anew beside this one, names
+another original there, or none: it is examined before anybody else gets the photo. That is done when one is asked for;
+`manage.py hide_positions` does it for all.
+"""
+
+import errno
+import logging
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import IO, Final
+
+from django.db import transaction
+
+from photos import images, pairing, patches, quarantine, storage
+from photos.errors import BadRequest, DecoderBusy
+from photos.models import Photo
+from photos.patches import Patch
+from photos.storage import Incoming
+
+_ATTEMPTS: Final = 3  # at a photo that is replaced meanwhile
+_WISHES: Final = {
+    "true": True,
+    "1": True,
+    "on": True,
+    "yes": True,
+    "false": False,
+    "0": False,
+    "off": False,
+    "no": False,
+}
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Download:
+    """The file that somebody gets who asks for a photo."""
+
+    place: str
+    sha256: str
+    is_private: bool  # not what others would get
+
+    @property
+    def etag(self) -> str:
+        """A strong validator: other bytes, another ETag. RFC 9110, section 8.8.3."""
+        return f'"{self.sha256}"'
+
+
+def download(photo: Photo, askers: Iterable[object]) -> Download:
+    """For somebody with these ids of users. What others get of a photo that is not `settled` has no place yet."""
+    is_hidden = not photo.is_examined or bool(photo.shared and not photo.shares_position)
+    if photo.owner_id in askers or not is_hidden:
+        return Download(photo.original, photo.sha256, is_private=is_hidden)
+    if not photo.is_examined:
+        return Download("", photo.sha256, is_private=False)
+    return Download(photo.shared, photo.shared_sha256, is_private=False)
+
+
+def wish(said: str | None) -> bool:
+    """Of the owner, as a form or an address says it: whether others get the position, too. Raises BadRequest."""
+    if not said:
+        return False
+    try:
+        return _WISHES[said.lower()]
+    except KeyError as error:
+        raise BadRequest(
+            f"share_position is either true or false, and not {said[:20]!r}. Nothing was stored."
+        ) from error
+
+
+def without_position(source: IO[bytes], found: Sequence[Patch], files: ExitStack) -> Incoming:
+    """A copy in which these patches are made; `files` discards it unless it is kept."""
+    copy = files.enter_context(Incoming())
+    for piece in patches.patched(source, found):
+        copy.write(piece)
+    return copy
+
+
+def settled(photo: Photo) -> Photo:
+    """The photo, after it was examined; the same one if it was before.
+
+    Raises Photo.DoesNotExist if it was deleted meanwhile, FileNotFoundError without its file; and what
+    images.find_position and storage raise.
+    """
+    for _ in range(_ATTEMPTS):
+        if photo.is_examined:
+            return photo
+        _examine(photo)
+        photo = Photo.objects.select_related("owner").get(pk=photo.pk)
+    raise DecoderBusy("This photo is being replaced just now. Try again soon.")
+
+
+def _examine(photo: Photo) -> None:
+    with ExitStack() as files:
+        file = storage.opened(photo.original)
+        if file is None and quarantine.restore(photo.original):
+            file = storage.opened(photo.original)
+        if file is None:
+            raise FileNotFoundError(errno.ENOENT, "the original is not there", photo.original)
+        files.enter_context(file)
+        found = images.find_position(file)
+        copy = without_position(file, found, files) if found else None
+        _note(photo, copy)
+
+
+def _note(photo: Photo, copy: Incoming | None) -> None:
+    """Write into the row what was found, unless the photo was replaced or somebody else was faster."""
+    columns = {"examined": photo.original, "shared": "", "shared_sha256": ""}
+    if copy:
+        pairing.announce()
+        columns["shared"] = copy.publish(storage.SHARED, "." + photo.original.rpartition(".")[2])
+        columns["shared_sha256"] = copy.sha256
+    with transaction.atomic(durable=True):
+        same = Photo.objects.filter(pk=photo.pk, original=photo.original, examined=photo.examined)
+        is_noted = bool(same.update(**columns))
+        outdated = photo.shared if is_noted and photo.shared and not pairing.trouble() else ""
+        if copy and is_noted:
+            copy.keep()
+    if outdated:  # of a content before
+        storage.retire(outdated)
+    _log.info("photo examined", extra={"fields": {"photo": photo.name, "has_position": bool(copy)}})

@@ -1,0 +1,108 @@
+"""Steps of a backup and of a restore that are done where the data is: each is a program in a container.
+
+Those of uploadstack/archive.py run in one of what web runs, which has its volumes and nothing else. Those of PostgreSQL
+run beside the server, as its superuser: that role has no password, and is for this way alone. Data goes through stdin
+and stdout, so that no folder of this machine has to be shared with a container. What goes wrong they say on stderr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from . import database, engine
+from .console import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .settings import Settings
+
+PROGRAMS = ("uploadstack.archive", "pg_dump", "pg_restore", "psql", "createdb", "dropdb")  # for messages
+MEDIA, DATA = "/srv/media", "/srv/data"
+# A command of manage.py with its arguments; of a project without that command, nothing.
+_IF_THERE = """
+commands=$(python manage.py help --commands) || exit
+! echo "$commands" | grep -qx "$1" || exec python manage.py "$@"
+"""
+
+
+def backups(settings: Settings) -> Path:
+    """Return the folder that archives are in: BACKUPS, or backups/."""
+    return Path(settings.environment.get("BACKUPS") or settings.root / "backups")
+
+
+def if_there(*command: str) -> list[str]:
+    """Return the words that run a command of the project in one of its containers; it may have none of that name."""
+    return ["sh", "-c", _IF_THERE, "sh", *command]
+
+
+def step(settings: Settings, name: str, *arguments: str) -> list[str]:
+    """Return the command for a step of uploadstack/archive.py."""
+    web = web_of(settings)
+    limits = ["--network=none", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--read-only"]
+    labels = [f"--label={engine.LABEL}.{label}=" for label in ("project", "service")]  # of the image: it is no service
+    volumes = [f"--volume={web.mounts[place]}:{place}" for place in (MEDIA, DATA)]
+    its = ["--rm", "--interactive", "--log-driver=none", "--user=10001:10001", "--entrypoint=python"]
+    options = [*its, *limits, *labels, *volumes]
+    return ["docker", "run", *options, web.image_id, "-I", "-m", "uploadstack.archive", name, *arguments]
+
+
+def web_of(settings: Settings) -> engine.Container:
+    """Return one of web's, whether it runs or not. Raises Failure where there is none."""
+    found = engine.containers(settings.project, "web")
+    if not found:
+        raise Failure("there is no container of web; run: make up")
+    return found[0]
+
+
+def postgres(settings: Settings, *words: str) -> list[str]:
+    """Return the command for a program of PostgreSQL."""
+    db = engine.first(settings.project, "db")
+    if not db:
+        raise Failure("the database does not run; run: make up")
+    options = ["--env=PGOPTIONS=--client-min-messages=warning", f"--env=PGUSER={database.superuser(db)}"]
+    return ["docker", "exec", "--interactive", *options, db, *words]
+
+
+def do(command: Sequence[str], source: Path | None = None, target: Path | None = None) -> None:
+    """Run it, from a file and into one where they are given. Raises Failure, after what it said itself."""
+    with _opened(source, target) as (stdin, stdout):
+        done = subprocess.run(command, stdin=stdin, stdout=stdout, check=False, close_fds=False)
+    _check(command, done.returncode)
+
+
+def pipe(first: Sequence[str], second: Sequence[str], source: Path, target: Path | None = None) -> None:
+    """Run both, the second on what the first one prints. Raises Failure when either fails."""
+    with _opened(source, target) as (stdin, stdout):
+        giving = subprocess.Popen(first, stdin=stdin, stdout=subprocess.PIPE, close_fds=False)
+        with giving:
+            assert giving.stdout  # noqa: S101  # it is a pipe
+            done = subprocess.run(second, stdin=giving.stdout, stdout=stdout, check=False, close_fds=False)
+    _check(second, done.returncode)
+    _check(first, giving.returncode)
+
+
+def answer(command: Sequence[str], source: Path | None = None) -> str:
+    """Return what it prints. Raises Failure, after what it said itself."""
+    with _opened(source, None) as (stdin, _):
+        done = subprocess.run(command, stdin=stdin, stdout=subprocess.PIPE, check=False, close_fds=False)
+    _check(command, done.returncode)
+    return done.stdout.decode(errors="surrogateescape")
+
+
+@contextlib.contextmanager
+def _opened(source: Path | None, target: Path | None) -> Iterator[tuple[IO[bytes] | int, IO[bytes] | int]]:
+    with contextlib.ExitStack() as files:
+        yield (
+            files.enter_context(source.open("rb")) if source else subprocess.DEVNULL,
+            files.enter_context(target.open("wb")) if target else subprocess.DEVNULL,
+        )
+
+
+def _check(command: Sequence[str], status: int) -> None:
+    if status:
+        name = next((word for word in PROGRAMS if word in command), command[0])
+        raise Failure(f"{name} failed with exit code {status}: why is above")

@@ -1,0 +1,80 @@
+"""Builds all images that are made here, and tries out what is new before anything is replaced."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import build_progress, compose
+from .console import Failure, say, warn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import IO
+
+    from .settings import Settings
+
+
+def build(settings: Settings) -> bool:
+    """Return whether it succeeds.
+
+    What the builder says is in a log, and on the screen if it fails; else a line for each stage that has work to do.
+    The builder's own cache decides what that is: it knows better than any list of ours.
+    """
+    log = _log(settings)
+    say(f"building the images (only what changed); what the builder says is in {log}")
+    line, environment = compose.line(settings, "build")
+    with (
+        log.open("w", encoding="utf-8") as file,
+        subprocess.Popen(
+            line,
+            env={**environment, "BUILDKIT_PROGRESS": "plain"},
+            cwd=settings.root,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            close_fds=False,
+        ) as builder,
+    ):
+        for said in build_progress.progress(_copied(builder.stdout, file), time.monotonic):
+            say(f"  {said}")
+    if builder.returncode:
+        sys.stderr.write(log.read_text(encoding="utf-8"))
+        warn(f"the images could not be built; what is above is in {log}")
+    return builder.returncode == 0
+
+
+def _log(settings: Settings) -> Path:
+    """Return one of our own where another user has made the usual one."""
+    log = settings.note("-build.log")
+    log.parent.mkdir(exist_ok=True)
+    if os.access(log if log.exists() else log.parent, os.W_OK):
+        return log
+    return Path(tempfile.mkstemp(suffix="-build.log")[1])
+
+
+def _copied(lines: IO[str] | None, file: IO[str]) -> Iterator[str]:
+    for line in lines or ():
+        file.write(line)
+        yield line
+
+
+def try_out_new(settings: Settings) -> None:
+    """Before anything is changed, in containers that no request is led to.
+
+    A new one of a service has its name, and so requests, as soon as it has started.
+    """
+    _try_out(settings, "nginx does not take its new configuration", "nginx", "-t")
+    _try_out(settings, "the new application cannot be loaded", "-e", "WSGISERVER_CHECK_CONFIG=on", "web")
+
+
+def _try_out(settings: Settings, complaint: str, *arguments: str) -> None:
+    if not compose.run(settings, "run", "--rm", "--no-deps", "-T", *arguments):
+        raise Failure(f"{complaint}; what runs goes on as it was")

@@ -1,0 +1,114 @@
+"""Deletes what running this project made. Says what, and asks first (YES=1: does not ask)."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from . import compose, database, dev, down, engine, ownership, programs
+from . import settings as settings_
+from .console import Failure, explain, is_confirmed, say, warn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from .settings import Settings
+
+CACHES = (".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", ".coverage", "build", "wsgiserver.egg-info")
+SOURCES = ("app", "bench", "scripts", "tests", "uploadstack", "wsgiserver")
+
+
+def main(_: Sequence[str]) -> None:
+    settings = settings_.here()
+    trouble = compose.trouble(settings)
+    volumes = [] if trouble else ownership.volumes(settings)
+    _refuse_what_others_use(settings, volumes, has_engine=not trouble)
+    explain(
+        "This deletes, for good:\n"
+        f'  - the containers and networks of "{settings.project}"\n'
+        f"  - its volumes: every photo, every row, every user ({' '.join(volumes)})\n"
+        f"  - the images built here ({settings.image('*')})\n"
+        "  - var/ (photos and rows of make dev) and the tools' caches\n"
+        "It keeps .env, .venv and the base images."
+    )
+    _confirm(settings)
+    down.stop(settings)
+    if trouble or not settings.has_file:
+        warn(f"containers, volumes and images stay: {trouble or f'there is no {settings.file}'}")
+    else:
+        _delete_stack(settings)
+    _delete_files(settings)
+    say("clean")
+
+
+def _confirm(settings: Settings) -> None:
+    if not is_confirmed(settings.environment):
+        raise Failure("nothing was deleted")
+
+
+# --- what is not ours to delete ---------------------------------------------------------------------------------------
+
+
+def _refuse_what_others_use(settings: Settings, volumes: list[str], *, has_engine: bool) -> None:
+    if has_engine:
+        ownership.refuse_another_copy(settings)
+        _refuse_photos_of_another_copy(settings, volumes)
+    for volume in volumes:
+        if users := engine.other_users(volume, settings.project):
+            raise Failure(f"{volume} is used by other stacks, too ({' '.join(users)}); nothing was deleted")
+    # var/ is shared by all servers without containers, whatever their ports are.
+    for file in dev.notes_of_others(settings):
+        if process := dev.process_in(file):
+            raise Failure(
+                f"another server without containers (process {process}) has its photos in var/; stop it."
+                " Nothing was deleted"
+            )
+
+
+def _refuse_photos_of_another_copy(settings: Settings, volumes: list[str]) -> None:
+    owner = ownership.owner_of_volumes(settings)
+    if owner == ownership.UNKNOWN:  # an earlier version did not note whose they are
+        explain(
+            f'The stack "{settings.project}" has volumes that this folder did not make: they may hold the photos of'
+            " another"
+            f" copy, or\nof this one before it was moved here ({' '.join(volumes)})."
+        )
+        _confirm(settings)
+    elif owner:
+        raise Failure(
+            f"the photos of {settings.project} belong to the folder {owner}, which is another copy of this one;"
+            " make clean there deletes them. Nothing was deleted"
+        )
+
+
+# --- what is ----------------------------------------------------------------------------------------------------------
+
+
+def _delete_stack(settings: Settings) -> None:
+    ownership.forget_folder(settings)
+    # The containers have gone, so Compose would complain of each that is not there.
+    if not compose.run(settings, "down", "--volumes", "--remove-orphans", profiles=settings_.ALL_PROFILES):
+        raise Failure("not all of it was deleted: why is above")
+    for kind in ("runtime", "edge", "test"):
+        programs.succeeds(["docker", "image", "rm", settings.image(kind)])
+
+
+def _delete_files(settings: Settings) -> None:
+    for name in CACHES:
+        _delete(settings.root / name)
+    # The locks of other stacks have to stay: whoever holds one would no longer keep anybody out. So have their notes.
+    for path in (settings.root / "var").glob("*"):
+        if path.suffix not in {".lock", ".database"}:
+            _delete(path)
+    _delete(database.note(settings))
+    for name in SOURCES:
+        for path in list((settings.root / name).rglob("__pycache__")):
+            _delete(path)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    elif path.exists() or path.is_symlink():
+        path.unlink()

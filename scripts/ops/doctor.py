@@ -1,0 +1,351 @@
+"""Looks for the usual troubles and says what to do about each. Changes nothing. Fails if something is wrong."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import platform
+import shlex
+import stat
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import compose, database, dev, engine, fit, images, inspection, ownership, ports, programs, python
+from . import settings as settings_
+from .settings import GIB, MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .settings import Settings
+
+FEW_UPLOADS = 4  # of the largest size: as many at a time are no rush
+CERTIFICATE_DAYS = 21
+SHORTEST_AGE = 120  # seconds: twice what web gives the application
+OLD_STANDIN = 30  # days
+DRIFT = 5  # seconds
+NEWER_COMMIT = 300
+MEDIA = "/srv/media"
+
+
+class Doctor:
+    """What it has said so far."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.problems = 0
+
+    def fine(self, text: str) -> None:
+        print(f"  ok       {text}", flush=True)
+
+    def note(self, text: str) -> None:
+        print(f"  note     {text}", flush=True)
+
+    def problem(self, wrong: str, right: str) -> None:
+        self.problems += 1
+        print(f"  PROBLEM  {wrong}\n           -> {right}", flush=True)
+
+    def check(self, check: Callable[[Doctor], None], well: str = "") -> None:
+        """Say `well`, if it finds no problem."""
+        before = self.problems
+        check(self)
+        if well and self.problems == before:
+            self.fine(well)
+
+
+def main(_: Sequence[str]) -> int:
+    settings = settings_.here()
+    doctor = Doctor(settings)
+    doctor.check(check_file, f"settings: {settings.file}" if settings.has_file else "")
+    doctor.check(check_fit, "settings: they fit together")
+    doctor.check(check_clock)
+    doctor.check(check_python)
+    doctor.check(check_engine)
+    doctor.check(check_ports, "ports: those of the settings are free, or ours")
+    print()
+    print(f"{doctor.problems} to look at." if doctor.problems else "Nothing wrong that this can see.")
+    return 1 if doctor.problems else 0
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+
+def check_file(doctor: Doctor) -> None:
+    settings = doctor.settings
+    if not settings.has_file:
+        doctor.note(f"no {settings.file} yet; make up writes it")
+        return
+    mode = stat.S_IMODE(settings.file.stat().st_mode)
+    if mode & 0o077:
+        remedy = f"chmod 600 {shlex.quote(str(settings.file))}"
+        doctor.problem(f"others on this machine may read {settings.file} (mode {mode:o})", remedy)
+    for name in settings.example.without_default:
+        if settings.is_required(name) and not settings.in_file(name):
+            remedy = f"add {name}=...; .env.example says what it is"
+            doctor.problem(f"{name} has no value in {settings.file}", remedy)
+
+
+def check_fit(doctor: Doctor) -> None:
+    """Say what make up would refuse, and what it lets pass."""
+    settings = doctor.settings
+    if settings.has_file:
+        for unread in fit.unread_names(settings):
+            doctor.note(f"{settings.file}: {unread.wrong} ({unread.right})")
+    for problem in fit.problems(settings):
+        doctor.problem(problem.wrong, problem.right)
+    if settings.number("SWEEP_AGE", 1, SHORTEST_AGE - 1):
+        doctor.note(
+            f"SWEEP_AGE={settings['SWEEP_AGE']}: an upload that Django takes longer for may be swept away while it is"
+            f" stored; {SHORTEST_AGE} is safe"
+        )
+
+
+# --- this machine -----------------------------------------------------------------------------------------------------
+
+
+def check_clock(doctor: Doctor) -> None:
+    """Wrong clocks expire tokens and sessions.
+
+    Nothing here was written in the future; a virtual machine's clock, which Docker Desktop has, can drift from the
+    host's.
+    """
+    before = time.time()
+    newest = programs.output(["git", "-C", str(doctor.settings.root), "log", "-1", "--format=%ct"])
+    now = time.strftime("%c")
+    if newest.isdigit() and int(newest) > before + NEWER_COMMIT:
+        doctor.problem(
+            f"the clock says {now}, but the last commit is from later", "set the clock (timedatectl set-ntp true)"
+        )
+        return
+    nginx = engine.first(doctor.settings.project, "nginx")
+    served = programs.output(["docker", "exec", nginx, "date", "+%s"]) if nginx else ""
+    if served.isdigit() and not before - DRIFT <= int(served) <= time.time() + DRIFT:
+        doctor.problem(
+            f"the containers' clock is {int(served) - int(before)} seconds from this machine's", "restart Docker"
+        )
+    else:
+        doctor.fine(f"clock: {now}")
+
+
+def check_python(doctor: Doctor) -> None:
+    if found := python.find(doctor.settings.environment):
+        doctor.fine(f"Python for make test and make dev: {programs.output([found, '--version'])}")
+    else:
+        doctor.note(
+            f"no Python 3.11 or newer with venv: make up takes this one ({platform.python_version()}),"
+            " make test and make dev do not"
+        )
+
+
+def check_disk(doctor: Doctor, folder: str) -> None:
+    """An upload lies in nginx's spool, then in the server's, then among the photos; and several come at a time."""
+    largest = settings_.size(doctor.settings["UPLOAD_MAX"])
+    if largest is None:
+        return
+    folder = folder if Path(folder).is_dir() else str(doctor.settings.root)
+    room = os.statvfs(folder)
+    free = room.f_bavail * room.f_frsize
+    need = 3 * FEW_UPLOADS * largest + 2 * GIB
+    if free < need:
+        doctor.problem(
+            f"{free // GIB} GiB free under {folder}; {FEW_UPLOADS} largest uploads at a time and the images take"
+            f" {need // GIB} GiB",
+            "make room (docker system df shows what Docker holds), or lower UPLOAD_MAX",
+        )
+    else:
+        doctor.fine(f"disk: {free // GIB} GiB free under {folder}")
+
+
+def check_ports(doctor: Doctor) -> None:
+    settings = doctor.settings
+    ours = {"HTTP_PORT"} if dev.process(settings) else set()
+    for name in ports.published(settings):
+        holder = ports.other_holder(settings, settings[name])
+        if holder and name not in ours:
+            remedy = f"stop that, or set another {name} in {settings.file}"
+            doctor.problem(f"port {settings[name]} is taken by {holder}", remedy)
+
+
+# --- the engine -------------------------------------------------------------------------------------------------------
+
+
+def check_engine(doctor: Doctor) -> None:
+    settings = doctor.settings
+    if trouble := compose.trouble(settings):
+        doctor.problem(trouble, "until then: make dev runs the application without containers")
+        check_disk(doctor, str(settings.root))
+        return
+    _check_versions(doctor)
+    _check_standins(doctor)
+    if folder := ownership.another_copy(settings):
+        doctor.problem(ownership.belongs_to(settings, folder), ownership.another_name(settings))
+    else:
+        _check_containers(doctor)
+        _check_role(doctor)
+        doctor.check(_check_volumes, "volumes: their users can write to them, or they are not made yet")
+        _check_library(doctor)
+        for name, place, image in SPOOLS:
+            _check_spool(doctor, name, place, image)
+        _check_certificate(doctor)
+    check_disk(doctor, programs.output(["docker", "info", "--format", "{{.DockerRootDir}}"]))
+
+
+def _check_versions(doctor: Doctor) -> None:
+    version = compose.version(doctor.settings)
+    engine_version = programs.output(["docker", "version", "--format", "{{.Server.Version}}"])
+    doctor.fine(f"engine: Docker {engine_version}, {' '.join(compose.command(doctor.settings))} {version}")
+    if not compose.has_buildx():
+        doctor.note("no buildx: images are built by the classic builder")
+    if compose.is_too_old(version):
+        doctor.problem(
+            f"Compose {version} is too old", "install docker-compose-plugin 2.22 or newer, or docker-compose 1.29"
+        )
+
+
+def _check_standins(doctor: Doctor) -> None:
+    for _, image, in_place_of in images.lines(doctor.settings):
+        created = programs.output(["docker", "image", "inspect", "--format", "{{.Created}}", image])
+        if not created:
+            continue
+        made = dt.datetime.strptime(created[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=dt.timezone.utc)
+        age = (dt.datetime.now(dt.timezone.utc) - made).days
+        if age > OLD_STANDIN:
+            doctor.problem(
+                f"{image}, which stands in for {in_place_of}, is {age} days old: no security fixes since",
+                f"docker image rm {image} && make up",
+            )
+        else:
+            doctor.note(f"{image} stands in for {in_place_of}; {images.RETRY}")
+
+
+def _check_containers(doctor: Doctor) -> None:
+    if not doctor.settings.has_file:
+        return
+    containers = engine.containers(doctor.settings.project)
+    before = doctor.problems
+    for container in containers:
+        if container.state == "stopped":
+            doctor.problem(f"{container.service} is stopped", "make up")
+        elif not container.is_well:
+            doctor.problem(
+                f"{container.service} is {container.state} (restarted {container.restarts} times)",
+                f"make logs S={container.service}",
+            )
+    if not containers:
+        doctor.note("the stack does not run")
+    elif doctor.problems == before:
+        doctor.fine(f"containers: {len(containers)}, all well")
+
+
+def _check_role(doctor: Doctor) -> None:
+    """An earlier version gave the application the superuser, who can run programs in the database's container."""
+    db = engine.first(doctor.settings.project, "db")
+    if not db or not programs.succeeds(["docker", "exec", db, "pg_isready", "--quiet", "--host=127.0.0.1"]):
+        return
+    if database.superuser(db) == database.APPLICATION:
+        doctor.problem(
+            "the application is superuser of the database: an earlier version made it so",
+            "make deploy (or make up) mends that",
+        )
+    else:
+        doctor.fine("database: the application has an ordinary role")
+
+
+# --- what is in its volumes -------------------------------------------------------------------------------------------
+
+# Setting, where it is mounted, and an image to look into it with.
+SPOOLS = [("NGINX_SPOOL", "/var/spool/nginx", "edge"), ("WEB_SPOOL", "/var/spool/wsgiserver", "runtime")]
+# The certificate may be somebody else's, if nginx can read it.
+IS_USABLE = 'test -w "$1"'
+IS_READABLE = (
+    'cd "$1" && if test -e fullchain.pem || test -e privkey.pem; then test -r fullchain.pem && test -r privkey.pem;'
+    " else test -w .; fi"
+)
+
+
+def _check_volumes(doctor: Doctor) -> None:
+    """One that another user made cannot be written to."""
+    settings = doctor.settings
+    for volume, user, place, image, test in (
+        ("media", 10001, MEDIA, "runtime", IS_USABLE),
+        ("data", 10001, "/srv/data", "runtime", IS_USABLE),
+        (settings["WEB_SPOOL"], 10001, "/var/spool/wsgiserver", "runtime", IS_USABLE),
+        (settings["NGINX_SPOOL"], 10002, "/var/spool/nginx", "edge", IS_USABLE),
+        (settings["TLS_FOLDER"], 10002, "/srv/certificates", "edge", IS_READABLE),
+        ("postgres", 999, "/var/lib/postgresql", "postgres", IS_USABLE),
+    ):
+        inside = inspection.of(settings, volume, place, image)
+        if inside and not inside.permits(user, test):
+            mount = shlex.quote(f"{inside.volume}:{place}")
+            doctor.problem(
+                f"user {user} cannot use the volume {inside.volume}",
+                f"docker run --rm --user 0 --entrypoint chown -v {mount} {inside.image} -R {user}:{user} {place}",
+            )
+
+
+def _check_spool(doctor: Doctor, name: str, place: str, image: str) -> None:
+    """Each upload lies whole in nginx's spool while it is received, and then in web's. What does not fit is refused:
+    507.
+    """
+    settings = doctor.settings
+    largest = settings_.size(settings["UPLOAD_MAX"])
+    inside = inspection.of(settings, settings[name], place, image)
+    free = inside.free_bytes() if inside else None
+    if not largest or not inside or free is None:
+        return
+    fits = free // largest
+    at_a_time, of_all = settings["CLIENT_CONNECTIONS"], settings["TOTAL_CONNECTIONS"]
+    if fits < FEW_UPLOADS:
+        doctor.problem(
+            f"{name} ({inside.volume}) has {free // MIB} MiB free: {fits} uploads of"
+            f" UPLOAD_MAX={settings['UPLOAD_MAX']} at a time, the next gets 507",
+            "make room, give it a larger volume (docs/operations.md), or lower UPLOAD_MAX",
+        )
+    elif fits < (settings.number("CLIENT_CONNECTIONS", 1, 999999999) or 0):
+        doctor.note(
+            f"{name} has room for {fits} uploads of UPLOAD_MAX at a time; one address alone may send {at_a_time}"
+            " (CLIENT_CONNECTIONS)"
+        )
+    else:
+        doctor.fine(
+            f"{name}: {free // GIB} GiB free, room for {fits} uploads of UPLOAD_MAX at a time, of {of_all}"
+            " (TOTAL_CONNECTIONS) at most"
+        )
+
+
+def _check_certificate(doctor: Doctor) -> None:
+    """Of the one in use. One that nginx made itself is renewed when nginx starts."""
+    settings = doctor.settings
+    inside = inspection.of(settings, settings["TLS_FOLDER"], "/srv/certificates", "edge")
+    if settings["TLS"] != "on" or not inside:
+        return
+    program = (
+        'cd "$1"; test -e fullchain.pem && file=fullchain.pem || file=self-signed.pem\n'
+        'openssl x509 -in "$file" -noout -enddate -checkend "$2"'
+    )
+    said = inside.run(10002, program, str(CERTIFICATE_DAYS * 86400)).stdout
+    end = next((line for line in said.splitlines() if line.startswith("notAfter=")), "")
+    if "will expire" in said:
+        doctor.problem(
+            f"the certificate in TLS_FOLDER is not good for {CERTIFICATE_DAYS} more days: {end}",
+            "put a new one there (not for a self-signed one), then: scripts/compose.sh restart nginx",
+        )
+    elif end:
+        doctor.fine(f"certificate: good until {end.partition('=')[2]}")
+
+
+def _check_library(doctor: Doctor) -> None:
+    """Files that no row knows are swept, but only where that database can show that the files are its own."""
+    web = engine.first(doctor.settings.project, "web")
+    if not web:
+        return
+    done = programs.attempt(["docker", "exec", web, "python", "manage.py", "adopt_media"])
+    said = " ".join((done.stdout + done.stderr).split())
+    if done.returncode == 0:
+        doctor.fine(f"photos: {said}")
+    elif "published files" in said:
+        doctor.problem(
+            f"photos and database do not show that they belong together, so nothing is swept: {said}",
+            f"is DATABASE_URL right, and the volume? If they do: docker exec {web} python manage.py adopt_media --yes",
+        )

@@ -1,0 +1,48 @@
+"""Stops what runs, with an engine or without; photos, rows and settings stay."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+from . import compose, dev, engine, lock, ownership
+from . import settings as settings_
+from .console import Failure, say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .settings import Settings
+
+STOPPED_WITHIN = 90  # seconds
+
+
+def main(_: Sequence[str]) -> None:
+    stop(settings_.here())
+
+
+def stop(settings: Settings) -> None:
+    if process := dev.process(settings):
+        _stop_server(settings, process)
+    if settings.has_file and not compose.trouble(settings):
+        ownership.refuse_another_copy(settings)
+        lock.hold(settings, 900, "down.sh")
+        if services := sorted({container.service for container in engine.containers(settings.project)}):
+            say(f"stopping {' '.join(services)}")
+        # Every profile, or Compose leaves what it does not see.
+        if not compose.run(settings, "down", "--remove-orphans", profiles=settings_.ALL_PROFILES):
+            raise Failure("not all of it was stopped: why is above")
+
+
+def _stop_server(settings: Settings, process: int) -> None:
+    """It finishes the requests it has."""
+    say("stopping the server without containers")
+    os.kill(process, signal.SIGTERM)
+    deadline = time.monotonic() + STOPPED_WITHIN
+    while dev.is_alive(process):
+        if time.monotonic() >= deadline:
+            raise Failure(f"process {process} does not end")
+        time.sleep(0.2)
+    dev.note(settings, "pid").unlink()

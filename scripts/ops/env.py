@@ -1,0 +1,112 @@
+"""Writes .env from .env.example, with random secrets: once, readable by you alone, never over an existing one.
+
+scripts/env.sh                                        what `make env` runs
+scripts/env.sh --output FILE NAME=value NAME=value    another file, with these settings
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import dotenv
+from . import settings as settings_
+from .console import Failure, say
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .settings import Settings
+
+PLACEHOLDER = "change-me"
+SECRET_BYTES = 32
+PASSWORD_BYTES = 12  # people type them
+
+
+def main(arguments: Sequence[str]) -> None:
+    environment = dict(os.environ)
+    if arguments[:1] == ["--output"]:
+        if not arguments[1:2]:
+            raise Failure("--output needs a file name")
+        environment["ENV_FILE"] = arguments[1]
+        arguments = arguments[2:]
+    settings = settings_.read(settings_.ROOT, environment)
+    given = dict(argument.partition("=")[::2] for argument in arguments)
+    for name in given:
+        if name not in settings.example.names:
+            raise Failure(f"{name} is not a setting of .env.example")
+    write_if_missing(settings, given)
+
+
+def write_if_missing(settings: Settings, given: Mapping[str, str] | None = None) -> None:
+    if settings.file.exists():
+        _refuse_what_lacks_values(settings)
+        _refuse_to_change(settings, given or {})
+        say(f"{settings.file} is there and stays as it is")
+        return
+    _write(settings.file, render((settings.root / ".env.example").read_text(encoding="utf-8"), given or {}))
+    say(f"wrote {settings.file}, with new secrets")
+
+
+def _refuse_what_lacks_values(settings: Settings) -> None:
+    """What the example leaves uncommented has no default. A file from an older version may lack some of it."""
+    names = [name for name in settings.example.without_default if settings.is_required(name)]
+    if missing := [name for name in names if settings.in_file(name) in {"", PLACEHOLDER}]:
+        raise Failure(
+            f"{settings.file} has no value for {' '.join(missing)}, or a placeholder: it needs a line NAME=value for"
+            f" each (.env.example says what they are; for a secret, take what this prints: openssl rand -hex 32)"
+        )
+
+
+def _refuse_to_change(settings: Settings, given: Mapping[str, str]) -> None:
+    """What is there is the user's. What it lacks of these settings has to be written into it by hand."""
+    if other := [f"{name}={value}" for name, value in given.items() if settings.in_file(name) != value]:
+        raise Failure(f"{settings.file} is there already, and stays as it is. Write into it: {' '.join(other)}")
+
+
+def _write(file: Path, text: str) -> None:
+    """Whole or not at all: written beside, then linked into place, which fails if somebody was faster."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, draft = tempfile.mkstemp(prefix=f"{file.name}.", dir=file.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as output:
+            output.write(text)
+        os.link(draft, file)
+    except FileExistsError:
+        raise Failure(f"{file} appeared meanwhile; it stays as it is") from None
+    finally:
+        Path(draft).unlink()
+
+
+def render(example: str, given: Mapping[str, str]) -> str:
+    """Fill the example in: with what is given, and with secrets for its placeholders."""
+    return "".join(f"{_rendered(line, given)}\n" for line in example.splitlines())
+
+
+def _rendered(line: str, given: Mapping[str, str]) -> str:
+    found = dotenv.EXAMPLE.match(line)
+    if not found:
+        return line
+    _, name, default = found.groups()
+    if name in given:
+        return f"{name}={quoted(name, given[name])}"
+    if default != PLACEHOLDER:
+        return line
+    # Hexadecimal: means the same in .env, in a URL and in a shell.
+    return f"{name}={secrets.token_hex(PASSWORD_BYTES if name.endswith('_PASSWORD') else SECRET_BYTES)}"
+
+
+def quoted(name: str, value: str) -> str:
+    """Write a value so that it is read as it is given, in quotes if it has to be.
+
+    ${NAME} of another line stays what it is.
+    """
+    inside = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    for written in (value, f"'{value}'", f'"{inside}"'):
+        found = dotenv.read(f"{name}={written}\n".encode(errors="surrogateescape"), {})
+        if not found.complaints and (found.values.get(name) == value or found.used):
+            return written
+    raise Failure(f"{name} cannot have this value: no line of .env says it so that every Compose reads the same")

@@ -1,0 +1,224 @@
+"""Whether settings can work: what starts the stack refuses what cannot before it changes anything, and doctor says
+the same.
+
+What one value says by itself is in values.py; here is what has to fit together, or on this machine. What nginx alone
+reads is asked of nginx/entrypoint.sh, which refuses it once more.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import database, engine, ports, values
+from .console import Failure, warn
+from .settings import OF_NGINX
+from .values import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .settings import Settings
+
+# Limits of compose.yaml (pids_limit): processes and threads. tests/test_limits.py compares.
+WEB_PIDS = 512
+NGINX_PIDS = 64
+# A worker of web is a process with so many threads beside WEB_THREADS, one helper, and some short-lived children that
+# decode pictures; and there is one more of them while one is replaced. By itself a container has its init, the
+# parent, the process for health, and whoever is called into it.
+WORKER_PIDS = 8
+CONTAINER_PIDS = 16
+# Measured: a worker with Django 60 to 80 MiB; decoding a large picture 430, and each of two small ones beside it 80.
+WORKER_MIB = 80
+DECODING_MIB = 590
+# What nginx keeps of a request under way, at most, and what it takes by itself; and what a worker beyond the usual two
+# takes, with its connections. docs/edge.md says of what that is made.
+REQUEST_KIB = 272
+NGINX_KIB = 48 * 1024
+NGINX_WORKER_KIB = 4 * 1024
+USUAL_NGINX_WORKERS = 2
+MAX_PROCESSES = 512
+
+
+def problems(settings: Settings) -> list[Problem]:
+    of_values = list(_values(settings))
+    return [
+        *_lines(settings),
+        *of_values,
+        *_nginx(settings, of_values),
+        *_profiles(settings),
+        *_processes(settings),
+        *_memory(settings),
+        *_ports(settings),
+        *_places(settings),
+        *_cpus(settings),
+    ]
+
+
+def refuse(settings: Settings) -> None:
+    for unread in unread_names(settings):
+        warn(f"{settings.file}: {unread.wrong} ({unread.right})")
+    found = problems(settings)
+    for problem in found:
+        print(f"error: {problem.wrong}\n       -> {problem.right}", file=sys.stderr, flush=True)
+    if found:
+        raise Failure("these settings do not fit; nothing was touched")
+
+
+# --- the file itself --------------------------------------------------------------------------------------------------
+
+
+def _lines(settings: Settings) -> Iterator[Problem]:
+    """Find what the two generations of Compose read differently, or not at all."""
+    if settings.has_file and b"\0" in settings.file.read_bytes():
+        yield Problem(f"{settings.file} has a NUL byte, which cannot be seen", "write the file again, as text")
+    for complaint in settings.read.complaints:
+        yield Problem(f"line {complaint.number} of {settings.file}: {complaint.wrong}", complaint.right)
+
+
+def unread_names(settings: Settings) -> Iterator[Problem]:
+    """Yield what is in .env, and nobody reads. Other files of Compose's may read more than ours."""
+    others = [Path(name) for name in settings["COMPOSE_FILE"].split(":") if name]
+    files = {*settings.root.glob("compose*.y*ml"), *(settings.root / other for other in others)}
+    read = {name for file in files if file.is_file() for name in re.findall(r"\$\{?([A-Za-z_]\w*)", _text(file))}
+    return values.unread(settings.read.values, {*read, *settings.read.used})
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace")
+
+
+# --- one by one -------------------------------------------------------------------------------------------------------
+
+
+def _values(settings: Settings) -> Iterator[Problem]:
+    """Check those that are set; the others have their defaults."""
+    names = ["COMPOSE_FILE", *settings.example.names]
+    given = {name: settings[name] for name in names if settings.is_set(name)}
+    if any(settings.root.glob("compose.override.y*ml")):  # with it there may be other volumes
+        given.setdefault("COMPOSE_FILE", "")
+    return values.problems(given, str(settings.file))
+
+
+def _nginx(settings: Settings, known: list[Problem]) -> Iterator[Problem]:
+    """Ask the container's own check, with its limit of processes and not this machine's.
+
+    It tells one at a time, so it is asked again with that one's default.
+    """
+    given = {name: settings[name] for name in ["TLS", *OF_NGINX]}
+    command = ["sh", str(settings.root / "nginx" / "entrypoint.sh"), "--check"]
+    asked: set[str] = set()
+    while True:
+        environment = {**settings.environment, **given, "PIDS_MAX": str(NGINX_PIDS)}
+        done = subprocess.run(command, env=environment, check=False, capture_output=True, encoding="utf-8")
+        said = (done.stdout + done.stderr).strip().removeprefix("nginx: ")
+        name = said.partition("=")[0]
+        if done.returncode == 0 or name in asked:
+            return
+        asked.add(name)
+        if not any(problem.wrong.startswith(f"{name}=") for problem in known):
+            yield Problem(
+                f"nginx does not take its new configuration: {said}", f"set it in {settings.file} as .env.example says"
+            )
+        given[name] = settings.example.defaults.get(name, "")
+
+
+def _profiles(settings: Settings) -> Iterator[Problem]:
+    if database.kind(settings["DATABASE_URL"]) == "postgresql" and "postgres" not in settings.profiles:
+        yield Problem(
+            "DATABASE_URL names the database of this stack, and the profile postgres, which starts it, is off",
+            "set COMPOSE_PROFILES=postgres, or another DATABASE_URL",
+        )
+
+
+# --- together ---------------------------------------------------------------------------------------------------------
+
+
+def _processes(settings: Settings) -> Iterator[Problem]:
+    workers, threads = (settings.number(name, 1, MAX_PROCESSES) for name in ("WEB_WORKERS", "WEB_THREADS"))
+    if not workers or not threads:
+        return
+    need = (workers + 1) * (threads + WORKER_PIDS) + CONTAINER_PIDS
+    if need > WEB_PIDS:
+        yield Problem(
+            f"WEB_WORKERS={workers} with WEB_THREADS={threads} may take {need} processes and threads, and web and"
+            f" gunicorn may have {WEB_PIDS}",
+            f"lower one of them: (WEB_WORKERS + 1) * (WEB_THREADS + {WORKER_PIDS}) has to be"
+            f" {WEB_PIDS - CONTAINER_PIDS} at most",
+        )
+
+
+def _memory(settings: Settings) -> Iterator[Problem]:
+    if workers := settings.number("WEB_WORKERS", 1, MAX_PROCESSES):
+        what = f"{workers} processes (WEB_WORKERS) and pictures that are decoded"
+        yield from _has_less(settings, "WEB_MEMORY", workers * WORKER_MIB + DECODING_MIB, what, "WEB_WORKERS")
+    if total := settings.number("TOTAL_CONNECTIONS", 1, 99999):
+        more = max(0, (settings.number("NGINX_WORKERS", 1, MAX_PROCESSES) or 0) - USUAL_NGINX_WORKERS)
+        kib = total * REQUEST_KIB + NGINX_KIB + more * (NGINX_WORKER_KIB + total)
+        what = f"{total} requests under way (TOTAL_CONNECTIONS)"
+        yield from _has_less(settings, "NGINX_MEMORY", -(-kib // 1024), what, "TOTAL_CONNECTIONS")
+
+
+def _has_less(settings: Settings, name: str, need: int, what: str, cause: str) -> Iterator[Problem]:
+    """`need` is in MiB. What the engine cannot read is another rule's."""
+    has = mebibytes(settings[name])
+    if has is not None and has < need:
+        service = name.partition("_")[0].lower()
+        yield Problem(
+            f"{what} may take {need} MiB of {service}, which has {name}={settings[name]}",
+            f"set {name}={need}m at least, or lower {cause}",
+        )
+
+
+def mebibytes(amount: str) -> int | None:
+    """As the engine reads it, in whole MiB: 768m, 1.5g, 512MB, 805306368. None if it does not."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(?:b|([kmgt])(?:i?b)?)?", amount.lower())
+    return int(float(found[1]) * 1024 ** "_kmgt".index(found[2] or "_") / 1024**2) if found else None
+
+
+def _ports(settings: Settings) -> Iterator[Problem]:
+    seen: dict[tuple[str, str], str] = {}
+    for name in ports.published(settings):
+        place = _interface(settings, name), settings[name]
+        if place in seen:
+            yield Problem(f"{name} and {seen[place]} are the same port, {settings[name]}", f"set another {name}")
+        seen[place] = name
+
+
+def _interface(settings: Settings, name: str) -> str:
+    """Say where it is published: on loopback (or on all, which is there as well), or on another address."""
+    address = settings["BIND_ADDRESS"]
+    is_everywhere = address in {"127.0.0.1", "0.0.0.0"} or "::" in address
+    return "loopback" if name not in {"HTTP_PORT", "HTTPS_PORT"} or is_everywhere else address
+
+
+def _places(settings: Settings) -> Iterator[Problem]:
+    """Each belongs to another user. The engine would make a folder that is not there, for root alone."""
+    for name in ("NGINX_SPOOL", "WEB_SPOOL", "TLS_FOLDER"):
+        place = settings[name]
+        if place.startswith(("/", "./", "../")) and not (settings.root / place).is_dir():
+            place = place if place.startswith("/") else f"{settings.root}/{place}"
+            yield Problem(f"{name}={place} is not there", "make that folder, or name another (docs/operations.md)")
+    if settings["NGINX_SPOOL"] == settings["WEB_SPOOL"]:
+        yield Problem(
+            f"NGINX_SPOOL and WEB_SPOOL are the same place, {settings['WEB_SPOOL']}",
+            "give each its own: they belong to different users",
+        )
+
+
+# --- on this machine --------------------------------------------------------------------------------------------------
+
+
+def _cpus(settings: Settings) -> Iterator[Problem]:
+    there = engine.cpus()
+    if there is None:
+        return
+    for name in ["WEB_CPUS", "NGINX_CPUS", *(["DB_CPUS"] if "postgres" in settings.profiles else [])]:
+        if re.fullmatch(r"[0-9]*\.?[0-9]+", settings[name]) and float(settings[name]) > there:
+            yield Problem(
+                f"{name}={settings[name]} is more than this machine has: {there:g} CPUs",
+                f"set {name} to at most {there:g}",
+            )

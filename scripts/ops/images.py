@@ -1,0 +1,186 @@
+"""Makes sure that the base images are here, and says where each came from: present, pulled, or a stand-in.
+
+What scripts/images.sh runs. A second run takes a second: it asks no registry while what it chose is still here.
+
+    scripts/images.sh --retry    asks the registry again for what a stand-in holds the place of
+
+    PULL_TIMEOUT   seconds that one pull may take, default 900
+
+Stand-ins are built of Debian's packages (scripts/standin/). What was chosen is in .images: `NAME IMAGE IN_PLACE_OF`
+in each line, good while that is still wanted. Where IMAGE is none, nothing can take its place: of the profile
+monitoring the part without Grafana is left.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from scripts.standin import build
+
+from . import engine
+from . import settings as settings_
+from .console import Failure, say
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .settings import Settings
+
+NAMES = ("PYTHON_IMAGE", "NGINX_IMAGE", "POSTGRES_IMAGE", "PROMETHEUS_IMAGE", "GRAFANA_IMAGE")
+NONE = "none"
+RETRY = "to ask the registry again: scripts/images.sh --retry"
+# Of what a registry says about an image that it does not have: it answers for others.
+REFUSALS = ("not found", "denied", "unknown")
+Line = tuple[str, str, str]  # NAME, IMAGE, IN_PLACE_OF
+
+
+def chosen(settings: Settings) -> dict[str, str]:
+    """Return what takes the place of settings, by what was chosen before: images, or the profiles that are left."""
+    found = {}
+    for name, image, in_place_of in lines(settings):
+        if settings[name] != in_place_of:
+            continue
+        if image != NONE:
+            found[name] = image
+        elif "monitoring" in settings.profiles:
+            found["COMPOSE_PROFILES"] = settings["COMPOSE_PROFILES"].replace("monitoring", "prometheus")
+    return found
+
+
+def name_of(settings: Settings, name: str) -> str:
+    """Return the image that is used for e.g. POSTGRES_IMAGE."""
+    return chosen(settings).get(name) or settings[name]
+
+
+def lines(settings: Settings) -> Iterator[Line]:
+    file = settings.root / ".images"
+    if file.exists():
+        for line in file.read_text(encoding="utf-8").splitlines():
+            if line and not line.startswith("#"):
+                name, image, in_place_of = line.split()
+                yield name, image, in_place_of
+
+
+def provide(settings: Settings, *, retry: bool = False) -> None:
+    choice = _Choice(settings, retry=retry)
+    for name in NAMES:
+        choice.provide(name)
+    choice.write()
+
+
+class _Choice:
+    """One run: what was chosen before, what is chosen now, and whether the registry answers."""
+
+    def __init__(self, settings: Settings, *, retry: bool) -> None:
+        self._settings = settings
+        self._retry = retry
+        self._before = list(lines(settings))
+        self._now: list[Line] = []
+        self._registry_answers = True
+
+    def provide(self, name: str) -> None:
+        wanted = self._settings[name]
+        if not _is_needed(self._settings, name):
+            self._now += [line for line in self._before if line[0] == name]  # another stack may need it
+        elif engine.image_id(wanted):
+            say(f"{wanted}: here")
+        elif name == "GRAFANA_IMAGE":
+            self._pull_or_do_without(name, wanted)
+        else:
+            self._pull_or_stand_in(name, wanted)
+
+    def _pull_or_stand_in(self, name: str, wanted: str) -> None:
+        kind, version = _kind(name), version_of(wanted)
+        standin = f"{kind}:standin-{version}"
+        if not self._retry and build.is_fresh(standin):
+            say(f"{wanted}: its stand-in {standin}, from Debian packages ({RETRY})")
+        elif not (reason := self._pull(wanted)):
+            say(f"{wanted}: pulled")
+            return
+        else:
+            say(f"{wanted}: its registry does not give it ({reason}); a stand-in takes its place")
+            if not build.is_fresh(standin):
+                self._build(name, standin)
+            say(f"{wanted}: using {standin}, built from Debian packages")
+        self._now.append((name, standin, wanted))
+
+    def _pull_or_do_without(self, name: str, wanted: str) -> None:
+        """Debian has no Grafana that could stand in. What the registry said is remembered, as with a stand-in."""
+        known = (name, NONE, wanted)
+        reason = "as before" if not self._retry and known in self._before else self._pull(wanted)
+        if not reason:
+            say(f"{wanted}: pulled")
+            return
+        say(
+            f"{wanted}: its registry does not give it ({reason}), and nothing can stand in for it; the profile"
+            f" monitoring goes on without Grafana ({RETRY})"
+        )
+        self._now.append(known)
+
+    def _pull(self, image: str) -> str:
+        """Return why it could not be had; nothing if it could.
+
+        One registry that does not answer is not asked again for the next image.
+        """
+        if not self._registry_answers:
+            return "it did not answer for the image before"
+        say(f"{image}: pulling")
+        seconds = float(self._settings.environment.get("PULL_TIMEOUT") or 900)
+        command = ["docker", "pull", image]
+        try:
+            done = subprocess.run(
+                command, timeout=seconds, check=False, stdout=sys.stderr, stderr=subprocess.PIPE, text=True
+            )
+        except subprocess.TimeoutExpired:
+            reason = f"no answer within {seconds:.0f} seconds"
+        else:
+            if done.returncode == 0:
+                return ""
+            reason = (done.stderr.strip().splitlines() or ["it gives no reason"])[-1]
+        self._registry_answers = any(word in reason for word in REFUSALS)
+        return reason
+
+    def _build(self, name: str, standin: str) -> None:
+        wanted = self._settings[name]
+        if not version_of(wanted):
+            default = self._settings.example.defaults[name]
+            raise Failure(f"{name}={wanted} names no version that a stand-in could have; write one like: {default}")
+        build.build(_kind(name), version_of(wanted), standin, self._settings.environment)
+
+    def write(self) -> None:
+        head = "# Written by scripts/images.sh: what stands in for a base image that could not be pulled.\n"
+        text = head + "".join(f"{' '.join(line)}\n" for line in self._now)
+        draft = self._settings.root / f".images.{os.getpid()}"
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(self._settings.root / ".images")  # at once: another stack that starts may be reading it
+
+
+def _is_needed(settings: Settings, name: str) -> bool:
+    needed = {
+        "POSTGRES_IMAGE": "postgres" in settings.profiles,
+        "PROMETHEUS_IMAGE": settings.has_monitoring,
+        "GRAFANA_IMAGE": "monitoring" in settings.profiles,
+    }
+    return needed.get(name, True)
+
+
+def _kind(name: str) -> str:
+    return name.partition("_")[0].lower()
+
+
+def version_of(image: str) -> str:
+    """registry/python:3.14-slim-trixie -> 3.14.
+
+    Of Prometheus only the 3 of v3.13.2: monitoring/ needs no more, and Debian keeps to an older release with long
+    support.
+    """
+    found = re.search(r":v(\d+)[^/]*$|:([0-9][0-9.]*)[^/]*$", image)
+    return (found[1] or found[2]) if found else ""
+
+
+def main(arguments: Sequence[str]) -> None:
+    provide(settings_.here(), retry=list(arguments) == ["--retry"])

@@ -1,0 +1,23 @@
+"""Follows the logs of whatever runs: scripts/logs.sh [SERVICE ...]."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NoReturn
+
+from . import compose, dev
+from . import settings as settings_
+from .console import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(services: Sequence[str]) -> NoReturn:
+    settings = settings_.here()
+    if not dev.process(settings):
+        compose.main(["logs", "--follow", "--tail", "100", *services])
+    log = dev.note(settings, "log")
+    if not log.is_file():
+        raise Failure("the server of make dev writes to the terminal it was started in")
+    os.execvp("tail", ["tail", "-n", "100", "-F", str(log)])  # noqa: S606  # it is what was asked for

@@ -1,0 +1,63 @@
+"""Which ports of this machine the stack publishes, and who else has them."""
+
+from __future__ import annotations
+
+import re
+import socket
+from typing import TYPE_CHECKING
+
+from . import engine, programs
+from .console import Failure
+
+if TYPE_CHECKING:
+    from .settings import Settings
+
+
+def published(settings: Settings) -> list[str]:
+    """Return the names of their settings."""
+    names = ["HTTP_PORT", "HTTPS_PORT", "GUNICORN_PORT"]
+    names += ["RUNSERVER_PORT"] * ("demo" in settings.profiles)
+    names += ["PROMETHEUS_PORT"] * settings.has_monitoring
+    return names + ["GRAFANA_PORT"] * ("monitoring" in settings.profiles)
+
+
+def refuse_taken(settings: Settings) -> None:
+    for name in published(settings):
+        if holder := other_holder(settings, settings[name]):
+            raise Failure(
+                f"port {settings[name]} is taken by {holder}; stop that, or set another {name} in {settings.file}"
+            )
+
+
+def other_holder(settings: Settings, port: str) -> str:
+    """Return who has it; nothing if nobody has, or a container of this stack."""
+    if not is_taken(port):
+        return ""
+    ours = f"--filter=label={engine.LABEL}.project={settings.project}"
+    if programs.output(["docker", "ps", "--quiet", f"--filter=publish={port}", ours]):
+        return ""
+    return holder(port)
+
+
+def is_taken(port: str) -> bool:
+    """Whether something listens there on this machine."""
+    try:
+        socket.create_connection(("127.0.0.1", int(port))).close()
+    except (OSError, ValueError, OverflowError):
+        return False
+    return True
+
+
+def holder(port: str) -> str:
+    """Say who that is, as well as this user may know."""
+    container = programs.output(["docker", "ps", f"--filter=publish={port}", "--format", "{{.Names}}"])
+    if container:
+        return f"container {container.splitlines()[0]}"
+    sockets = programs.output(["ss", "-Hltnp", f"sport = :{port}"])
+    if found := re.search(r'users:\(\(("[^"]*"),pid=(\d+)', sockets):
+        return f"process {found[2]} ({found[1]})"
+    rows = programs.output(["lsof", "-nP", f"-iTCP:{port}", "-sTCP:LISTEN"]).splitlines()[1:]
+    if rows:
+        command, process = rows[0].split()[:2]
+        return f"process {process} ({command})"
+    return "something of another user"

@@ -1,0 +1,124 @@
+"""What a setting is: its value in the environment, or else in .env; where that is empty, the default of .env.example.
+
+ENV_FILE names another file than .env. Programs that are started get `environment`, with which they see the same.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import dotenv
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ROOT = Path(__file__).resolve().parents[2]
+# For what has to reach every service: Compose does not see those whose profile is off.
+ALL_PROFILES = "demo,postgres,monitoring"
+# What nginx/entrypoint.sh checks, but for TLS.
+OF_NGINX = (
+    "HTTPS_PORT",
+    "UPLOAD_MAX",
+    "ANONYMOUS_UPLOADS",
+    "LOGIN_RATE",
+    "NGINX_WORKERS",
+    "CLIENT_CONNECTIONS",
+    "TOTAL_CONNECTIONS",
+    "ALLOWED_HOSTS",
+    "TRUSTED_PROXIES",
+    "CORS_ALLOWED_ORIGINS",
+)
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+UNITS = {"": 1, "k": KIB, "m": MIB, "g": GIB}
+
+
+@dataclass
+class Settings:
+    root: Path
+    file: Path
+    environment: dict[str, str]
+    read: dotenv.DotEnv
+    example: dotenv.Example
+
+    def __getitem__(self, name: str) -> str:
+        given = self.environment.get(name)
+        value = self.in_file(name) if given is None else given
+        return value or self.example.defaults.get(name, "")
+
+    def in_file(self, name: str) -> str:
+        return self.read.values.get(name, "")
+
+    def is_set(self, name: str) -> bool:
+        return name in self.environment or name in self.read.values
+
+    @property
+    def project(self) -> str:
+        return self["COMPOSE_PROJECT_NAME"]
+
+    @property
+    def has_file(self) -> bool:
+        return self.file.is_file()
+
+    @property
+    def profiles(self) -> list[str]:
+        return self["COMPOSE_PROFILES"].split(",")
+
+    @property
+    def has_monitoring(self) -> bool:
+        return bool({"monitoring", "prometheus"} & set(self.profiles))
+
+    def is_required(self, name: str) -> bool:
+        """Whether a line of .env may not be missing: a file from an older version lacks what its profiles do not
+        need.
+        """
+        return name != "GRAFANA_PASSWORD" or "monitoring" in self.profiles
+
+    def image(self, kind: str) -> str:
+        """Name an image that is built here: runtime, edge or test.
+
+        It has the stack's name, or copies of this project would run each other's code.
+        """
+        return f"{self.project or 'uploadstack'}-{kind}:{self['IMAGE_TAG']}"
+
+    def number(self, name: str, lowest: int, highest: int) -> int | None:
+        """Return None for what is not such a number: to say so is another rule's."""
+        value = self[name]
+        is_number = re.fullmatch(r"0|[1-9][0-9]{0,8}", value) is not None
+        return int(value) if is_number and lowest <= int(value) <= highest else None
+
+    def note(self, name: str) -> Path:
+        """What is written down here about this stack, e.g. `lock`."""
+        return self.root / "var" / f"{self.project}{name}"
+
+    def reread(self) -> Settings:
+        """Return the same after the file has been written."""
+        return read(self.root, self.environment)
+
+
+def read(root: Path, environment: Mapping[str, str]) -> Settings:
+    file = Path.cwd() / (environment.get("ENV_FILE") or root / ".env")
+    found = (
+        dotenv.read(file.read_bytes(), environment)
+        if os.access(file, os.R_OK) and not file.is_dir()
+        else dotenv.DotEnv()
+    )
+    example = dotenv.read_example((root / ".env.example").read_text(encoding="utf-8"))
+    return Settings(root, file, {**environment, "ENV_FILE": str(file)}, found, example)
+
+
+def here() -> Settings:
+    """Read those of this copy of the project, and of this process."""
+    return read(ROOT, os.environ)
+
+
+def size(text: str) -> int | None:
+    """Return the bytes of what nginx, the server and Django take for a size: 100m. None for what they do not."""
+    found = re.fullmatch(r"([1-9][0-9]{0,14})|([1-9][0-9]{0,7})([kmgKMG])", text)
+    return int(found[1] or found[2]) * UNITS[(found[3] or "").lower()] if found else None

@@ -1,0 +1,26 @@
+"""A shell in a container of a service, or one command: scripts/shell.sh [SERVICE [COMMAND ...]]."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from . import compose, engine
+from . import settings as settings_
+from .console import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str]) -> NoReturn:
+    service, *command = arguments or ["web"]
+    settings = settings_.here()
+    compose.need_engine(settings)
+    container = engine.first(settings.project, service)
+    if not container:
+        raise Failure(f"{service} does not run; see: make ps")
+    terminal = ["--tty"] if sys.stdin.isatty() else []
+    line = ["docker", "exec", "--interactive", *terminal, container, *(command or ["sh"])]
+    os.execvp(line[0], line)  # noqa: S606  # it is what was asked for

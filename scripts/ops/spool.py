@@ -1,0 +1,178 @@
+"""Disks of a fixed size for the bodies that are being received, so that these can never take the room of photos and
+database.
+
+    sudo make spool SIZE=20g
+
+Each (nginx has one, web another) is a file with a file system in it, mounted now and whenever this machine starts.
+NGINX_SPOOL and WEB_SPOOL in .env say where; make deploy takes them into use. SIZE=0 takes all of it away again.
+docs/operations.md
+
+    SPOOLS    where they are; default /var/lib/uploadstack/PROJECT
+    FSTAB     what is mounted when this machine starts; default /etc/fstab
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import programs
+from . import settings as settings_
+from .console import Failure, say
+from .settings import GIB
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .settings import Settings
+
+USERS = {"nginx": 10002, "web": 10001}
+NAMES = {"nginx": "NGINX_SPOOL", "web": "WEB_SPOOL"}
+TOOLS = ("mkfs.ext4", "fallocate", "losetup")
+OPTIONS = "loop,noatime,nosuid,nodev,noexec"
+
+
+def main(arguments: Sequence[str]) -> None:
+    size = arguments[0] if arguments else ""
+    disks = _Disks(settings_.here())
+    disks.check(size)
+    if size == "0":
+        disks.take_away()
+    else:
+        disks.check_room(size)
+        disks.make(size)
+
+
+class _Disks:
+    """Where they are, and the two files that name them."""
+
+    def __init__(self, settings: Settings) -> None:
+        default = f"/var/lib/uploadstack/{settings.project}"
+        self._settings = settings
+        self._folder = Path(settings.environment.get("SPOOLS") or default)
+        self._fstab = Path(settings.environment.get("FSTAB") or "/etc/fstab")
+
+    # --- checks, which change nothing -----------------------------------------------------------------------------
+
+    def check(self, size: str) -> None:
+        if not size:
+            raise Failure("how large? sudo make spool SIZE=20g (each of the two; SIZE=0 takes them away)")
+        if not self._settings.has_file:
+            raise Failure(f"there is no {self._settings.file} yet; run: make env")
+        if re.search(r"\s", str(self._folder)):
+            raise Failure(
+                f"SPOOLS={self._folder} has a blank, at which a name ends in {self._fstab}; name another folder"
+            )
+        if platform.system() != "Linux" or os.getuid() != 0:
+            raise Failure(f"only root of a Linux machine can do that: sudo make spool SIZE={size}")
+
+    def check_room(self, size: str) -> None:
+        wanted, upload = settings_.size(size), settings_.size(self._settings["UPLOAD_MAX"])
+        if wanted is None:
+            raise Failure(f"{size} is not a size: use digits and k, m or g, such as 20g")
+        for tool in TOOLS:
+            if not shutil.which(tool):
+                raise Failure(f"{tool} is missing (Debian has it in e2fsprogs, util-linux and mount)")
+        if any((self._folder / name).exists() for name in USERS):
+            raise Failure(f"{self._folder} is there already; to begin again: sudo make spool SIZE=0")
+        if wanted < 2 * (upload or 0):
+            raise Failure(f"in {size} there is no room for two uploads of UPLOAD_MAX={self._settings['UPLOAD_MAX']}")
+        existing = next(folder for folder in [self._folder, *self._folder.parents] if folder.is_dir())
+        free = shutil.disk_usage(existing).free
+        if free <= 2 * wanted + GIB:
+            raise Failure(f"two of {size}, and a GB to spare, do not fit: {free // GIB} GB are free there")
+
+    def _check_unused(self, folder: Path) -> None:
+        """Where that cannot be seen it is not taken away."""
+        if not shutil.which("docker"):
+            return
+        asked = programs.attempt(["docker", "ps", "--all", "--quiet"])
+        template = "{{range .Mounts}}{{println .Source}}{{end}}"
+        containers = asked.stdout.split()
+        if asked.returncode == 0 and containers:
+            asked = programs.attempt(["docker", "inspect", "--format", template, *containers])
+        if asked.returncode:
+            raise Failure("what the containers use cannot be seen: does Docker run? Nothing was taken away")
+        if str(folder) in asked.stdout.splitlines():
+            raise Failure(
+                f"a container uses {folder}; first: take NGINX_SPOOL and WEB_SPOOL out of {self._settings.file}, and"
+                " make deploy"
+            )
+
+    # --- changes --------------------------------------------------------------------------------------------------
+
+    def make(self, size: str) -> None:
+        os.umask(0o022)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for name, user in USERS.items():
+            self._make_disk(self._folder / name, size, user)
+        for name, setting in NAMES.items():
+            replace_line(self._settings.file, rf" *{setting} *=", f"{setting}={self._folder / name}")
+        say("to take them into use: make deploy")
+
+    def _make_disk(self, folder: Path, size: str, user: int) -> None:
+        """All of the room is taken now: a file that only seems to be large would be full too early."""
+        say(f"{folder}: {size}")
+        image = f"{folder}.img"
+        _must("fallocate", "-l", str(settings_.size(size)), image)
+        Path(image).chmod(0o600)
+        # -m 0 keeps nothing for root.
+        _must("mkfs.ext4", "-q", "-m", "0", "-E", f"root_owner={user}:{user}", image)
+        folder.mkdir(exist_ok=True)
+        # nofail: a machine that cannot mount it starts all the same, and nginx says that it may not write there.
+        replace_line(self._fstab, f"{re.escape(image)} ", f"{image} {folder} ext4 {OPTIONS},nofail 0 2")
+        _must("mount", "-o", OPTIONS, image, str(folder))
+
+    def take_away(self) -> None:
+        folders = [self._folder / name for name in USERS]
+        for folder in folders:
+            self._check_unused(folder)
+        for folder in folders:
+            if folder.is_mount():
+                _must("umount", str(folder))
+            drop_lines(self._fstab, f"{re.escape(str(folder))}\\.img ")
+            Path(f"{folder}.img").unlink(missing_ok=True)
+            if folder.is_dir():
+                folder.rmdir()
+            say(f"{folder} is gone")
+        drop_lines(self._settings.file, rf"(NGINX|WEB)_SPOOL={re.escape(str(self._folder))}/")
+
+
+def _must(*command: str) -> None:
+    if not programs.run_silently(command):
+        raise Failure(f"{command[0]} failed: why is above")
+
+
+def replace_line(file: Path, pattern: str, line: str) -> None:
+    """Put the line at the end, in the place of those that begin as the pattern says."""
+    _rewrite(file, [*_others(file, pattern), line])
+
+
+def drop_lines(file: Path, pattern: str) -> None:
+    _rewrite(file, _others(file, pattern))
+
+
+def _others(file: Path, pattern: str) -> list[str]:
+    text = file.read_text(encoding="utf-8", errors="surrogateescape")
+    return [line for line in text.removesuffix("\n").split("\n") if not re.match(pattern, line)]
+
+
+def _rewrite(file: Path, lines: list[str]) -> None:
+    """Whole or not at all. It keeps owner and mode."""
+    file = file.resolve()
+    before = file.stat()
+    descriptor, draft = tempfile.mkstemp(prefix=f"{file.name}.", dir=file.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as output:
+            output.write("".join(f"{line}\n" for line in lines))
+        os.chown(draft, before.st_uid, before.st_gid)
+        shutil.copymode(file, draft)
+        Path(draft).replace(file)
+    except BaseException:
+        Path(draft).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,65 @@
+"""The page that shows the API: all that the schema says, under our policy, with nothing from elsewhere."""
+
+import re
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from pytest_django import Settings
+
+
+@pytest.fixture
+def page(client: Client) -> Any:
+    response = client.get(reverse("api-docs"))
+    assert response.status_code == 200
+    return response
+
+
+def test_it_has_every_operation_with_what_may_come_back(client: Client, page: Any) -> None:
+    text = page.content.decode()
+    for path, methods in client.get("/api/schema/").json()["paths"].items():
+        for method, operation in methods.items():
+            name = f"{method}-{path.strip('/').replace('/', '-').replace('{', '').replace('}', '')}"
+            (section,) = re.findall(rf'(?s)<section id="{name}".*?</section>', text)
+            assert f"{method.upper()} <code>{path}</code>" in section
+            assert operation["summary"] in section.replace("&#x27;", "'")
+            for status in operation["responses"]:
+                assert f"<td>{status}</td>" in section
+            for parameter in operation.get("parameters", []):
+                assert f"<code>{parameter['name']}</code>" in section
+            for media_type in operation.get("requestBody", {}).get("content", {}):
+                assert media_type in section
+
+
+def test_it_says_how_to_log_in_and_what_the_objects_are(client: Client, page: Any) -> None:
+    text = page.content.decode()
+    assert "Authorization: Token" in text
+    for name, schema in client.get("/api/schema/").json()["components"]["schemas"].items():
+        assert f'id="{name}"' in text
+        for field in schema["properties"]:
+            assert f"<code>{field}</code>" in text
+
+
+def test_it_needs_nothing_from_elsewhere_and_no_script(page: Any) -> None:
+    text = page.content.decode()
+    assert "<script" not in text
+    assert not re.search(r'\sstyle="|\son[a-z]+="', text)
+    loaded = re.findall(r'(?:src|<link[^>]*href)="([^"]+)"', text)
+    assert loaded
+    assert all(address.startswith("/static/") for address in loaded)
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+
+
+def test_its_links_lead_somewhere(client: Client, page: Any) -> None:
+    text = page.content.decode()
+    anchors = set(re.findall(r'href="#([^"]+)"', text))
+    assert anchors <= set(re.findall(r'id="([^"]+)"', text))
+    assert reverse("api-schema") in text
+
+
+def test_strangers_may_read_it_and_nobody_writes(client: Client, settings: Settings) -> None:
+    settings.GALLERY_PUBLIC = False
+    assert client.get("/api/docs/").status_code == 200
+    assert client.head("/api/docs/").status_code == 200
+    assert client.post("/api/docs/").status_code == 405

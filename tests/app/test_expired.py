@@ -1,0 +1,78 @@
+"""Rows whose time is over go with a sweep: sessions, tokens, attempts to log in. Others stay."""
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
+from django.core.management import call_command
+from django.test import Client
+from django.utils import timezone
+from knox.models import AuthToken
+from pytest_django import Settings
+
+from photos import expired, sweep
+from photos.models import LoginAttempts, TokenBinding
+from tests.app.pictures import picture
+
+HOUR = timedelta(hours=1)
+
+
+def rows(user: User, age: timedelta, count: int = 1) -> None:
+    """Of each kind, whose time was over so long ago (a negative age: will be)."""
+    then = timezone.now() - age
+    for number in range(count):
+        name = f"{age.total_seconds():.0f}-{number}"
+        Session.objects.create(session_key=name, session_data="", expire_date=then)
+        token, _ = AuthToken.objects.create(user=user)
+        token.expiry = then
+        token.save()
+        LoginAttempts.objects.create(key=name, number=3, last=then - HOUR)
+
+
+def left() -> list[int]:
+    return [model.objects.count() for model in (Session, AuthToken, TokenBinding, LoginAttempts)]
+
+
+def test_what_is_over_goes_and_what_is_not_stays(ada: User) -> None:
+    rows(ada, HOUR, count=2)
+    rows(ada, -HOUR / 2)
+    assert expired.remove() == 6
+    assert left() == [1, 1, 1, 1]
+
+
+def test_a_token_without_an_end_stays(ada: User) -> None:
+    AuthToken.objects.create(user=ada, expiry=None)
+    assert expired.remove() == 0
+    assert AuthToken.objects.count() == 1
+
+
+def test_a_turn_is_bounded_and_takes_the_oldest(ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(expired, "BATCH", 2)
+    rows(ada, HOUR, count=2)
+    rows(ada, 2 * HOUR)
+    assert expired.remove() == 6
+    assert left() == [1, 1, 1, 1]
+    assert Session.objects.get().session_key.startswith("3600-")
+
+
+def test_an_upload_does_it_on_the_side(api: Client, ada: User, settings: Settings) -> None:
+    settings.SWEEP_INTERVAL = 0
+    rows(ada, HOUR)
+    answer = api.put("/api/photos/a.jpg", picture(), content_type="image/jpeg")
+    assert answer.status_code == 201
+    assert [Session.objects.count(), LoginAttempts.objects.count()] == [0, 0]
+
+
+def test_a_sweep_whose_turn_has_not_come_removes_nothing(ada: User) -> None:
+    sweep.sweep_if_due()
+    rows(ada, HOUR)
+    sweep.sweep_if_due()
+    assert left() == [1, 1, 1, 1]
+
+
+def test_the_command_does_it_as_well(ada: User, capsys: pytest.CaptureFixture[str]) -> None:
+    rows(ada, HOUR)
+    call_command("sweep")
+    assert left() == [0, 0, 0, 0]
+    assert "3 rows of sessions" in capsys.readouterr().err

@@ -1,0 +1,38 @@
+"""HEAD is GET without the body, and whoever asks with OPTIONS or a wrong method is told what is possible."""
+
+from contextlib import closing
+from urllib.parse import quote
+
+import pytest
+from django.test import Client
+
+from photos.models import Photo
+from tests.app.pictures import picture
+
+ADDRESSES = [
+    *("/", "/login/", "/photos/a.jpg", "/api/photos/", "/api/photos", "/api/photos/a.jpg", "/api/tokens"),
+    *("/api/schema/", "/api/docs/", "THUMBNAIL"),
+]
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_head_and_options(api: Client, address: str) -> None:
+    api.put("/api/photos/a.jpg", picture(), content_type="image/jpeg")
+    address = f"/{Photo.objects.get().thumbnail}" if address == "THUMBNAIL" else address
+    with closing(api.get(address)) as got, closing(api.head(address)) as head:
+        assert (got.status_code, head.status_code) == (200, 200)
+        assert head.headers["Content-Type"] == got.headers["Content-Type"]
+        assert head.streaming or head.content == b""
+    for method in ("OPTIONS", "TRACE"):
+        answer = api.generic(method, address)
+        assert answer.status_code in {200, 405}
+        assert {"GET", "HEAD"} <= set(answer.headers["Allow"].split(", "))
+
+
+def test_links_of_pages_are_paths_that_lead_on(api: Client) -> None:
+    """Whatever name, scheme or prefix (/streamed) a proxy has for this server."""
+    for name in ("a.jpg", f"{quote('1.23' + chr(0x202F) + 'PM')}.jpg"):
+        api.put(f"/api/photos/{name}", picture(), content_type="image/jpeg")
+    page = api.get("/api/photos?page_size=1", headers={"X-Forwarded-Host": "evil.example"}).json()
+    assert page["next"] == "/api/photos?page_size=1&page=2"
+    assert api.get(page["next"]).json()["results"][0]["name"] == "a.jpg"

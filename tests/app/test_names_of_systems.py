@@ -1,0 +1,215 @@
+"""Names that phones, desktops and keyboards make: by every way in they become the same photo, found by the name as its
+client wrote it. What cannot be seen and does nothing is no part of a name.
+"""
+
+import unicodedata
+from collections.abc import Callable
+from contextlib import closing
+from email.message import Message
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from hypothesis import given
+from hypothesis import strategies as st
+
+from photos import names
+from photos.errors import BadName
+from photos.models import Photo
+from tests.app import state
+from tests.app.pictures import picture
+from tests.app.test_forms import form, part, post
+
+PNG = picture(8, 8, "PNG")
+ENGLAND = "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f"
+
+# As a system writes it -> as the photo is called.
+KEPT = {
+    "Screenshot 2024-01-01 at 1.23.45\u202fPM.png": "Screenshot 2024-01-01 at 1.23.45 PM.png",
+    "Capture d\u2019e\u0301cran\u00a0: 1.png": "Capture d\u2019\u00e9cran : 1.png",
+    "\u5199\u771f\u30001.png": "\u5199\u771f 1.png",
+    "a\u2009b\u2003c\u1680d.png": "a b c d.png",
+    "\u092e\u0939\u0930\u094d\u200d\u0937\u093f.png": "\u092e\u0939\u0930\u094d\u200d\u0937\u093f.png",  # Hindi, virama
+    "\u0d05\u0d35\u0d28\u0d4d\u200d.png": "\u0d05\u0d35\u0d28\u0d4d\u200d.png",  # Malayalam, at the end of a word
+    "\u09b0\u200d\u09cd\u09af\u09be\u09ac.png": "\u09b0\u200d\u09cd\u09af\u09be\u09ac.png",  # Bengali, before a virama
+    "\u0dc1\u0dca\u200d\u0dbb\u0dd3.png": "\u0dc1\u0dca\u200d\u0dbb\u0dd3.png",  # Sinhala
+    "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647.png": "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647.png",  # Persian
+    "\U0001f468\u200d\U0001f469\u200d\U0001f467.png": "\U0001f468\u200d\U0001f469\u200d\U0001f467.png",
+    "\U0001f469\U0001f3fd\u200d\U0001f680.png": "\U0001f469\U0001f3fd\u200d\U0001f680.png",
+    "\U0001f3f3\ufe0f\u200d\U0001f308.png": "\U0001f3f3\ufe0f\u200d\U0001f308.png",
+    "\U0001f642\u200d\u2194\ufe0f.png": "\U0001f642\u200d\u2194\ufe0f.png",
+    "\u2764\ufe0f\u200d\U0001f525.png": "\u2764\ufe0f\u200d\U0001f525.png",
+    "1\ufe0f\u20e3.png": "1\ufe0f\u20e3.png",
+    f"{ENGLAND}.png": f"{ENGLAND}.png",
+    "\U0001faea.png": "\U0001faea.png",  # newer than the Unicode of most Pythons
+    "\u845b\U000e0100.png": "\u845b\U000e0100.png",  # a variant of a Han letter
+    "\u1820\u180b\u1828\u180e\u1820.png": "\u1820\u180b\u1828\u180e\u1820.png",  # Mongolian
+    "\u06dd12.png": "\u06dd12.png",  # a format character that is seen
+    # What is seen nowhere: of two names that look alike there is only one.
+    "Donau\u00addampf.png": "Donaudampf.png",
+    "\u200e2024\u200f.png": "2024.png",
+    "\ufeffa\u200bb\u2060c\u034fd.png": "abcd.png",
+    "a\u200db\u200cc.png": "abc.png",
+    "\u200dcat\u200d.png\u200c": "cat.png",
+    "\U0001f468\u200d.png": "\U0001f468.png",
+    "\U0001f468\u200d\u200d\U0001f469.png": "\U0001f468\U0001f469.png",
+    "a\ufe0fb\U000e0100.png": "ab.png",
+    "\U0001f44d\ufe0f.png": "\U0001f44d.png",  # it is shown as an emoji anyway
+    "cat\U000e0063\U000e0061\U000e0074\U000e007f.png": "cat.png",
+    "\U0001f3f4\U000e0067\U000e0062.png": "\U0001f3f4.png",  # a flag's tags that do not end
+    "a\u3164b\u115fc.png": "abc.png",  # fillers
+    "e\u034f\u0301.png": "\u00e9.png",
+}
+# What turns text around, ends lines, or is no character -> how a form's file is called without it.
+REFUSED = {
+    "a\u202egpj.exe": "agpj.exe",
+    "a\u202ab\u202dc\u202cd.png": "abcd.png",
+    "a\u2066b\u2067c\u2068d\u2069e.png": "abcde.png",
+    "a\u2028b\u2029c.png": "abc.png",
+    "a\x7fb\x85c.png": "abc.png",
+    "a\ufffeb\ue000.png": "ab.png",
+    "a\u200d\u202e\u200db.png": "ab.png",
+}
+
+
+def stored(api: Client, how: str, name: str) -> dict[str, Any]:
+    response = WAYS[how](api, name)
+    assert response.status_code == 201, response.json()
+    facts: Any = response.json()
+    return dict(facts if how in {"put", "decomposed"} else facts[0])  # a form has a list
+
+
+def put(api: Client, name: str) -> Any:
+    return api.put(f"/api/photos/{quote(name)}", PNG, content_type="image/png")
+
+
+WAYS: dict[str, Callable[[Client, str], Any]] = {
+    "put": put,
+    "filename": lambda api, name: post(api, form(part(f'name="file"; filename="{name}"'.encode(), PNG))),
+    "filename*": lambda api, name: post(
+        api, form(part(f'name="file"; filename="x"; filename*=UTF-8\'\'{quote(name)}'.encode(), PNG))
+    ),
+    "decomposed": lambda api, name: put(api, unicodedata.normalize("NFD", name)),
+}
+
+
+def check_found(client: Client, called: str, name: str) -> None:
+    """The photo called `name`, asked for by what somebody calls it."""
+    facts = client.get(f"/api/photos/{quote(called)}").json()
+    assert facts["name"] == name
+    with closing(client.get(f"/photos/{quote(called)}")) as response:
+        assert response.status_code == 200
+        assert quote(name, safe="") in quote(_filename(response.headers["Content-Disposition"]), safe="")
+
+
+def _filename(disposition: str) -> str:
+    message = Message()
+    message["Content-Disposition"] = disposition
+    return str(message.get_filename(""))
+
+
+@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize("written", KEPT)
+def test_a_name_comes_back_by_every_way(api: Client, media: Path, how: str, written: str) -> None:
+    name = KEPT[written]
+    facts = stored(api, how, written)
+    assert facts["name"] == name
+    assert facts["url"] == f"/photos/{quote(name, safe='/~:@!$&' + chr(39) + '()*+,;=')}"
+    for called in (written, name, unicodedata.normalize("NFD", written)):
+        check_found(api, called, name)
+    assert name in api.get("/").content.decode().replace("&#x27;", "'")
+    state.check(media, {name})
+    assert put(api, written).status_code == 200  # in its place, not beside it
+    assert api.delete(f"/api/photos/{quote(written)}").status_code == 204
+
+
+@pytest.mark.parametrize("written", REFUSED)
+def test_what_turns_text_around_is_refused_or_replaced(api: Client, media: Path, written: str) -> None:
+    response = put(api, written)
+    assert (response.status_code, response.json()["error"]) == (400, "bad-name")
+    assert "U+" in response.json()["detail"]
+    for how in ("filename", "filename*"):
+        assert stored(api, how, written)["name"] == REFUSED[written]
+        assert api.delete(f"/api/photos/{quote(REFUSED[written])}").status_code == 204
+
+
+def test_the_page_takes_a_photo_away_by_the_name_its_system_wrote(browser: Client, api: Client, media: Path) -> None:
+    put(api, "1.23\u202fPM.png")
+    token = str(browser.get("/").context["csrf_token"])
+    response = browser.post(f"/delete/{quote('1.23' + chr(0x202F) + 'PM.png')}", {"csrfmiddlewaretoken": token})
+    assert response.status_code == 302
+    state.check(media, set())
+
+
+@pytest.mark.parametrize("old", ["a\ufe0f.png", "a\u3164b.png", "a\u034fb.png"])
+def test_a_photo_that_was_there_before_keeps_its_name(api: Client, ada: User, media: Path, old: str) -> None:
+    """An older version took it so."""
+    facts = stored(api, "put", "x.png")
+    Photo.objects.filter(name=facts["name"]).update(name=old)
+    check_found(api, old, old)
+    assert put(api, old).status_code == 200
+    state.check(media, {old})
+    assert api.delete(f"/api/photos/{quote(old)}").status_code == 204
+    state.check(media, set())
+
+
+def test_an_empty_name_is_none(api: Client) -> None:
+    for written in ("\u200d", "\u00ad\u200b", "\ufe0f", "\u3164", "\U000e0041", "\u00a0"):
+        assert put(api, written).json()["error"] == "bad-name"
+        assert stored(api, "filename", written)["name"].startswith("photo")
+
+
+ODD = st.text(
+    st.one_of(
+        st.sampled_from("".join(KEPT) + "".join(REFUSED)),
+        st.characters(exclude_categories=()),
+    ),
+    max_size=12,
+)
+
+
+@given(ODD)
+def test_a_name_that_was_cleaned_stays_as_it_is(written: str) -> None:
+    try:
+        name = names.clean(written)
+    except BadName:
+        return
+    assert names.clean(name) == name
+
+
+@given(ODD, st.integers(1, 10**6))
+def test_so_does_one_that_was_made(written: str, number: int) -> None:
+    name = names.variant(names.sanitised(written), number)
+    assert names.clean(name) == name
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466",
+        "\U0001f469\U0001f3fd\u200d\U0001f680",
+        "\U0001f1e9\U0001f1ea",
+        ENGLAND,
+        "\u0915\u094d\u200d\u0937\u093f",
+        "q\u0323\u0307",
+        "1\ufe0f\u20e3",
+        "\u1112\u1161\u11f0",
+        "\ud55c",
+        "\u845b\U000e0100",
+    ],
+)
+@pytest.mark.parametrize("before", range(12))
+def test_a_name_that_is_too_long_is_never_cut_inside_of_what_looks_like_one_letter(whole: str, before: int) -> None:
+    whole = unicodedata.normalize("NFC", whole)
+    assert len(names.sanitised(whole * 130)) > names.MAX_LENGTH - len(whole)
+    for name in (names.sanitised("x" * before + whole * 60 + ".png"), names.variant("x" * before + whole, 2)):
+        stem = name.removesuffix(".png").removesuffix("-2").removeprefix("x" * before)
+        assert stem == whole * (len(stem) // len(whole))
+        assert len(name) <= names.MAX_LENGTH
+
+
+def test_one_letter_that_is_longer_than_a_name_is_none() -> None:
+    assert names.sanitised("q" + "\u0323\u0307" * 200 + ".png") == "photo.png"

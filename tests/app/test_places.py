@@ -1,0 +1,175 @@
+"""Where visitors are after they deleted a photo, and how they get from one to the next."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import path
+from pytest_django import Settings
+
+from config import urls
+from photos import pages
+from photos.models import Photo
+from tests.app.test_pages import tags
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def photos(ada: User) -> list[Photo]:
+    """50 photos on three pages, in the gallery's order. Each two of them are of one moment."""
+    Photo.objects.bulk_create(
+        Photo(
+            name=f"{number}.jpg",
+            owner=ada,
+            size=1,
+            width=4,
+            height=3,
+            original=str(number),
+            thumbnail=f"thumbs/00/{number:032x}.webp",
+            created=NOON + timedelta(seconds=number // 2),
+        )
+        for number in range(50)
+    )
+    return list(Photo.objects.all())
+
+
+def delete(browser: Client, photo: Photo) -> Any:
+    csrf = str(browser.get("/").context["csrf_token"])
+    return browser.post(f"/delete/{photo.name}", {"csrfmiddlewaretoken": csrf}).headers["Location"]
+
+
+def test_after_deleting_the_gallery_is_where_it_was(browser: Client, photos: list[Photo]) -> None:
+    assert delete(browser, photos[30]) == f"/?page=2#photo-{photos[31].pk}"
+    assert delete(browser, photos[0]) == f"/#photo-{photos[1].pk}"
+
+
+def test_the_last_page_that_is_left(browser: Client, photos: list[Photo]) -> None:
+    assert delete(browser, photos[49]) == f"/?page=3#photo-{photos[48].pk}"
+    assert delete(browser, photos[48]) == f"/?page=2#photo-{photos[47].pk}"
+
+
+def test_the_last_photo_of_all(browser: Client, photos: list[Photo]) -> None:
+    Photo.objects.exclude(pk=photos[7].pk).delete()
+    assert delete(browser, photos[7]) == "/"
+
+
+def test_the_anchor_is_on_the_page_and_takes_the_focus(browser: Client, photos: list[Photo]) -> None:
+    location = delete(browser, photos[30])
+    links = tags(browser.get(location)).named("a")
+    assert [link["href"] for link in links if link.get("id") == location.partition("#")[2]] == [
+        f"/photo/{photos[31].name}"
+    ]
+
+
+def test_from_one_photo_to_the_next_through_all_pages(client: Client, photos: list[Photo]) -> None:
+    """Forward by one link, and each names the one before."""
+    address: str | None = f"/photo/{photos[0].name}"
+    seen, before = [], None
+    while address:
+        links = {link["rel"]: link["href"] for link in tags(client.get(address)).named("a") if link.get("rel")}
+        assert links.get("prev") == before
+        before = address
+        seen.append(address.removeprefix("/photo/"))
+        address = links.get("next")
+    assert seen == [photo.name for photo in photos]
+
+
+def test_a_photo_leads_back_to_its_place(client: Client, photos: list[Photo]) -> None:
+    for number, page in ((0, "/"), (23, "/"), (24, "/?page=2"), (49, "/?page=3")):
+        links = tags(client.get(f"/photo/{photos[number].name}")).named("a")
+        assert [link["href"] for link in links if link.get("id") == "back"] == [f"{page}#photo-{photos[number].pk}"]
+
+
+def test_the_page_of_a_photo(browser: Client, client: Client, bob: User, photos: list[Photo]) -> None:
+    response = browser.get(f"/photo/{photos[0].name}")
+    page = response.content.decode()
+    for words in (photos[0].name, "1 January 2026, 12:00 UTC", "4 \u00d7 3", "1\xa0byte"):
+        assert words in page
+    found = tags(response)
+    assert [image["src"] for image in found.named("img") if image["alt"] == photos[0].name] == [
+        f"/photos/{photos[0].name}"
+    ]
+    assert [link["href"] for link in found.named("a") if "download" in link] == [f"/photos/{photos[0].name}"]
+    assert f"/delete/{photos[0].name}" in page
+    client.force_login(bob)
+    assert "/delete/" not in client.get(f"/photo/{photos[0].name}").content.decode()
+
+
+def test_strangers_see_the_login_instead(client: Client, photos: list[Photo], settings: Settings) -> None:
+    settings.GALLERY_PUBLIC = False
+    for name in (photos[0].name, "nothing.jpg"):
+        assert client.get(f"/photo/{name}").headers["Location"] == f"/login/?next=/photo/{name}"
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "digits"),
+    [(4, 3, "1333"), (9, 16, "0562"), (1, 1, "1000"), (3, 1, "3000"), (1, 5000, "0100"), (30000, 1, "9999")],
+)
+def test_a_shape_in_digits(width: int, height: int, digits: str) -> None:
+    classes = Photo(width=width, height=height).shape.split()
+    assert classes == [f"w{'_' * place}{digit}" for place, digit in enumerate(digits)]
+
+
+def test_the_style_sheet_knows_each_digit() -> None:
+    sheet = (Path(__file__).parents[2] / "app/photos/static/photos/style.css").read_text()
+    for place, name in enumerate("abcd"):
+        for digit in range(10):
+            assert f".w{'_' * place}{digit} {{ --{name}: {digit}; }}" in sheet
+
+
+def rendition(photo: Photo, column: str) -> str:
+    """Name a file of the photo's present content in this column."""
+    place = photo.thumbnail.replace("thumbs/", "renditions/")
+    Photo.objects.filter(pk=photo.pk).update(**{column: place})
+    return place
+
+
+def test_dense_screens_get_the_larger_thumbnail_where_there_is_one(client: Client, photos: list[Photo]) -> None:
+    larger = rendition(photos[0], "thumbnail_2x")
+    images = [image for image in tags(client.get("/")).named("img") if image.get("loading")]
+    assert images[0]["srcset"] == f"{images[0]['src']} 1x, /{larger} 2x"
+    assert all("srcset" not in image for image in images[1:])
+
+
+def test_a_photo_that_browsers_do_not_show_is_seen_as_its_preview(client: Client, photos: list[Photo]) -> None:
+    preview = rendition(photos[0], "preview")
+    found = tags(client.get(f"/photo/{photos[0].name}"))
+    assert [image["src"] for image in found.named("img") if image["alt"] == photos[0].name] == [f"/{preview}"]
+    assert [link["href"] for link in found.named("a") if "download" in link] == [f"/photos/{photos[0].name}"]
+
+
+def test_browsers_that_ask_for_an_icon_get_one(client: Client) -> None:
+    response = client.get("/favicon.ico")
+    assert (response.status_code, response.headers["Content-Type"]) == (200, "image/x-icon")
+    assert b"".join(response)[:4] == b"\0\0\1\0"
+
+
+def test_each_delete_button_is_named_after_its_photo(browser: Client, photos: list[Photo]) -> None:
+    found = tags(browser.get("/"))
+    for buttons in ([b for b in found.named("button") if b.get("class") == "danger"], found.named("summary")):
+        names = {button.get("aria-label") for button in buttons}
+        assert len(names) == len(buttons) == 24
+
+
+class WithPosition:
+    """The project's addresses, and one that takes the owner's wish."""
+
+    urlpatterns: ClassVar = [path("photos/<str:name>/position", pages.photo, name="position"), *urls.urlpatterns]
+
+
+def test_the_owner_alone_is_asked_whether_others_may_see_the_position(
+    browser: Client, client: Client, photos: list[Photo], settings: Settings, bob: User
+) -> None:
+    settings.ROOT_URLCONF = WithPosition
+    client.force_login(bob)
+    address = f"/photo/{photos[0].name}"
+    form = {"method": "post", "action": f"/photos/{photos[0].name}/position", "class": "position"}
+    assert form in tags(browser.get(address)).named("form")
+    assert [box["name"] for box in tags(browser.get(address)).named("input") if box["type"] == "checkbox"] == [
+        "share_position"
+    ]
+    assert form not in tags(client.get(address)).named("form")

@@ -1,0 +1,142 @@
+"""Files of a photo besides the original and its thumbnail: which columns name them, and what becomes of them."""
+
+from pathlib import Path
+
+import pytest
+from django.apps import apps
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.db.migrations.autodetector import MigrationAutodetector
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.state import ProjectState
+from django.test import Client
+from PIL import Image
+from pytest_django import Settings
+
+from photos import library, pairing, storage, sweep
+from photos.models import FILES, Photo, known
+from tests.app import state
+from tests.app.pictures import picture
+
+
+def put(owner: User, name: str, data: bytes) -> Photo:
+    with storage.Incoming() as incoming:
+        incoming.write(data)
+        return library.put(owner, name, incoming)[0]
+
+
+def file_beside(thumbnail: str, folder: str = storage.RENDITIONS) -> str:
+    with storage.Incoming() as incoming:
+        incoming.write(b"a rendition")
+        place = incoming.publish(folder, ".webp", thumbnail)
+        incoming.keep()
+    return place
+
+
+def test_models_and_migrations_agree(transactional_db: None) -> None:
+    loader = MigrationLoader(connection)
+    detector = MigrationAutodetector(loader.project_state(), ProjectState.from_apps(apps))
+    assert "photos" not in detector.changes(graph=loader.graph)
+
+
+def test_a_backup_asks_for_the_files_of_every_column() -> None:
+    archive = pytest.importorskip("scripts.archive", reason="the image has no scripts")
+    assert tuple(FILES) == archive.COLUMNS
+    assert f"columns {' '.join(FILES)} >" in (Path(archive.__file__).parent / "backup.sh").read_text()
+
+
+@pytest.mark.parametrize("column", sorted(FILES))
+def test_a_file_that_a_row_names_stays_and_goes_with_it(ada: User, media: Path, column: str) -> None:
+    photo = put(ada, "a.jpg", picture())
+    place = getattr(photo, column) or file_beside(photo.thumbnail, FILES[column])
+    Photo.objects.update(**{column: place})
+    assert known([place]) == {place}
+    assert sweep.sweep(-1) == []
+    state.check(media, {"a.jpg"})
+    library.delete(ada, "a.jpg")
+    assert not (media / place).exists()
+
+
+def test_a_file_of_no_row_in_the_folder_of_renditions_is_swept(ada: User, media: Path) -> None:
+    place = file_beside(put(ada, "a.jpg", picture()).thumbnail)
+    assert sweep.sweep(-1) == [media / place]
+
+
+def test_a_folder_with_nothing_but_a_rendition_is_not_empty(transactional_db: None, media: Path) -> None:
+    """It is another database's, whose row names it."""
+    file_beside("")
+    pairing.announce()
+    assert not (media / pairing.FILE).exists()
+
+
+def test_what_the_version_before_replaced_has_no_renditions_of_the_old_content(ada: User, media: Path) -> None:
+    photo = put(ada, "a.jpg", picture())
+    Photo.objects.update(thumbnail_2x=file_beside(photo.thumbnail))
+    assert Photo.objects.get().thumbnail_2x
+    with storage.Incoming() as incoming:  # it writes the columns that it knows
+        Photo.objects.update(thumbnail=incoming.publish(storage.THUMBS, ".webp"))
+        assert not Photo.objects.get().thumbnail_2x
+    assert Photo.objects.defer("thumbnail").get().thumbnail_2x
+    put(ada, "a.jpg", picture(20, 20))
+    sweep.sweep(-1)
+    state.check(media, {"a.jpg"})
+
+
+def test_a_photo_larger_than_its_thumbnail_has_one_for_dense_screens(ada: User, media: Path) -> None:
+    small, large = put(ada, "small.jpg", picture(480, 100)), put(ada, "large.jpg", picture(481, 100))
+    assert (small.thumbnail_2x, small.preview, large.preview) == ("", "", "")
+    with Image.open(media / large.thumbnail_2x) as image:
+        assert (image.format, image.size) == ("WEBP", (481, 100))
+    huge = put(ada, "huge.jpg", picture(600, 3000))
+    with Image.open(media / huge.thumbnail_2x) as image:
+        assert image.size == (192, 960)
+    state.check(media, {"small.jpg", "large.jpg", "huge.jpg"})
+
+
+def test_replacing_takes_the_renditions_of_before_away(ada: User, media: Path) -> None:
+    before = put(ada, "a.jpg", picture(1000, 700)).thumbnail_2x
+    assert put(ada, "a.jpg", picture(20, 20)).thumbnail_2x == ""
+    assert not (media / before).exists()
+    state.check(media, {"a.jpg"})
+
+
+def test_renditions_are_served_as_thumbnails_are(ada: User, api: Client, settings: Settings) -> None:
+    put(ada, "a.jpg", picture(1000, 700))
+    address = api.get("/api/photos/a.jpg").json()["thumbnail_2x"]
+    answer = Client().get(address)
+    assert (answer.status_code, answer["Content-Type"], answer.getvalue()[:4]) == (200, "image/webp", b"RIFF")
+    assert answer["Cache-Control"] == "public, max-age=31536000, immutable"
+    settings.GALLERY_PUBLIC = False
+    assert Client().get(address).status_code == 302
+    private = api.get(address)
+    assert ("private" in private["Cache-Control"], private.getvalue()[:4]) == (True, b"RIFF")
+    assert api.get("/api/photos/a.jpg").json()["preview"] is None
+
+
+def test_photos_of_an_older_version_get_their_renditions(
+    ada: User, media: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, size in (("a.jpg", 1000), ("b.jpg", 20), ("c.jpg", 1000)):
+        put(ada, name, picture(size, size // 2))
+    for photo in Photo.objects.exclude(thumbnail_2x=""):
+        (media / photo.thumbnail_2x).unlink()
+    Photo.objects.update(thumbnail_2x="")
+    call_command("make_renditions")
+    assert capsys.readouterr().err == "2 made.\n"
+    state.check(media, {"a.jpg", "b.jpg", "c.jpg"})
+    assert [bool(photo.thumbnail_2x) for photo in Photo.objects.order_by("name")] == [True, False, True]
+    call_command("make_renditions")
+    assert capsys.readouterr().err == "0 made.\n"
+
+
+def test_one_that_cannot_be_made_is_named_and_the_others_are_made(
+    ada: User, media: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost, _ = put(ada, "a.jpg", picture(1000, 700)), put(ada, "b.jpg", picture(1000, 700))
+    (media / lost.original).unlink()
+    Photo.objects.update(thumbnail_2x="")
+    with pytest.raises(CommandError, match="1 could not be made"):
+        call_command("make_renditions")
+    assert "a.jpg: " in capsys.readouterr().err
+    assert Photo.objects.get(name="b.jpg").thumbnail_2x

@@ -1,0 +1,348 @@
+"""What others than the owner get of a photo that tells where it was taken, and what the owner may wish."""
+
+import hashlib
+import json
+from contextlib import closing
+from io import BytesIO, StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.management import CommandError, call_command
+from django.db.models import F
+from django.test import Client
+from PIL import Image
+from pytest_django import Settings
+
+from photos import library, sharing, storage, sweep
+from photos.models import Photo
+from tests.app import positions, state
+from tests.app.pictures import encoded, lying_photo, picture
+
+HOME = positions.jpeg_with(positions.segment(0xE1, b"Exif\0\0" + positions.tiff()))
+OTHER = positions.jpeg_with(positions.segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + positions.XMP))
+NAME, URL, API = "a.jpg", "/photos/a.jpg", "/api/photos/a.jpg"
+
+
+@pytest.fixture
+def photo(api: Client) -> Photo:
+    return put(api)
+
+
+def put(api: Client, data: bytes = HOME, query: str = "") -> Photo:
+    assert api.put(f"{API}{query}", data, content_type="image/jpeg").status_code in {200, 201}
+    return Photo.objects.get(name=NAME)
+
+
+def get(client: Client, url: str = URL, **headers: str) -> tuple[Any, bytes]:
+    with closing(client.get(url, headers={name.replace("_", "-"): told for name, told in headers.items()})) as response:
+        return response, response.getvalue()
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def wish(client: Client, wished: object, **headers: str) -> Any:
+    told = {name.replace("_", "-"): value for name, value in headers.items()}
+    return client.patch(API, json.dumps({"share_position": wished}), content_type="application/json", headers=told)
+
+
+def test_the_owner_gets_every_byte_and_others_no_position(
+    api: Client, browser: Client, api_of_bob: Client, client: Client, photo: Photo, media: Path
+) -> None:
+    for owner in (api, browser):
+        response, data = get(owner)
+        assert (data, response.headers["ETag"]) == (HOME, f'"{sha256(HOME)}"')
+        assert response.headers["Cache-Control"] == "private, no-cache"
+    for other in (client, api_of_bob, Client(headers={"Authorization": "Token wrong"})):
+        response, data = get(other)
+        assert (positions.told(data), len(data)) == ([], len(HOME))
+        assert response.headers["ETag"] == f'"{sha256(data)}"'
+        assert response.headers["Cache-Control"] == "no-cache"
+        assert {"Cookie", "Authorization"} <= set(response.headers["Vary"].split(", "))
+        with Image.open(BytesIO(data)) as image, Image.open(BytesIO(HOME)) as original:
+            assert image.tobytes() == original.tobytes()
+            assert image.getexif()[0x0112] == positions.ORIENTATION
+    state.check(media, {NAME})
+
+
+def test_ranges_and_conditions_are_those_of_what_is_sent(api: Client, client: Client, photo: Photo) -> None:
+    etags = {}
+    for asker in (api, client):
+        response, whole = get(asker)
+        etags[asker] = response.headers["ETag"]
+        response, part = get(asker, Range="bytes=100-449", If_Range=etags[asker])
+        assert (response.status_code, part) == (206, whole[100:450])
+        assert get(asker, If_None_Match=etags[asker])[0].status_code == 304
+    for asker, others in ((api, client), (client, api)):
+        response, data = get(asker, If_None_Match=etags[others])
+        assert (response.status_code, response.headers["ETag"]) == (200, etags[asker])
+        assert get(asker, If_Match=etags[others])[0].status_code == 412
+        response, data = get(asker, Range="bytes=0-9", If_Range=etags[others])
+        assert (response.status_code, len(data)) == (200, len(HOME))
+
+
+def test_nginx_is_told_the_file_that_the_asker_may_have(
+    api: Client, client: Client, photo: Photo, settings: Settings
+) -> None:
+    settings.X_ACCEL_PREFIX = "/_originals/"
+    assert get(api)[0].headers["X-Accel-Redirect"] == f"/_originals/{photo.original}"
+    assert get(client)[0].headers["X-Accel-Redirect"] == f"/_originals/{photo.shared}"
+
+
+def test_the_api_tells_each_asker_of_what_that_one_downloads(
+    api: Client, client: Client, api_of_bob: Client, photo: Photo
+) -> None:
+    own = api.get(API)
+    assert (own.json()["sha256"], own.json()["position"]) == (sha256(HOME), "hidden")
+    assert own.headers["ETag"] == f'"{sha256(HOME)}"'
+    assert "private" in own.headers["Cache-Control"]
+    for other in (client, api_of_bob):
+        _, data = get(other)
+        for facts in (other.get(API).json(), other.get("/api/photos/").json()["results"][0]):
+            assert (facts["sha256"], facts["size"], facts["position"]) == (sha256(data), len(data), None)
+        answer = other.get(API)
+        assert answer.headers["ETag"] == f'"{sha256(data)}"'
+        assert other.get(API, headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304
+        failed = other.get(API, headers={"If-Match": '"x"'})
+        assert failed.status_code == 412
+        assert sha256(HOME) not in failed.content.decode()
+
+
+def test_preconditions_of_the_owner_are_about_the_original(api: Client, client: Client, photo: Photo) -> None:
+    shared = get(client)[0].headers["ETag"]
+    assert api.delete(API, headers={"If-Match": shared}).status_code == 412
+    assert wish(api, True, If_Match=shared).status_code == 412
+    assert wish(api, True, If_Match=photo.etag).status_code == 200
+    assert api.put(API, OTHER, content_type="image/jpeg", headers={"If-Match": photo.etag}).status_code == 200
+
+
+def test_the_owner_may_let_others_have_it_and_no_longer(api: Client, client: Client, photo: Photo, media: Path) -> None:
+    for wished, position in ((True, "shared"), (True, "shared"), (False, "hidden")):
+        answer = wish(api, wished)
+        assert (answer.status_code, answer.json()["position"]) == (200, position)
+        response, data = get(client)
+        assert (data == HOME) is wished
+        assert response.headers["ETag"] == f'"{sha256(data)}"'
+        # A 304 would leave the owner with what was true before.
+        assert api.get(API, headers={"If-None-Match": photo.etag}).json()["position"] == position
+    state.check(media, {NAME})
+
+
+def test_a_wish_changes_the_date_by_which_others_ask(api: Client, client: Client, photo: Photo) -> None:
+    before = client.get(API).headers["Last-Modified"]
+    assert client.get(API, headers={"If-Modified-Since": before}).status_code == 304
+    wish(api, True)
+    assert client.get(API, headers={"If-Modified-Since": before}).status_code == 200
+
+
+def test_a_wish_is_the_owner_s_alone(api: Client, client: Client, api_of_bob: Client, photo: Photo) -> None:
+    for other, status, code in ((api_of_bob, 403, "not-owner"), (client, 401, "login-needed")):
+        answer = wish(other, True)
+        assert (answer.status_code, answer.json()["error"]) == (status, code)
+    assert api.patch("/api/photos/none.jpg", "{}", content_type="application/json").status_code == 400
+    none = api.patch("/api/photos/none.jpg", '{"share_position": true}', content_type="application/json")
+    assert none.status_code == 404
+    assert get(client)[1] != HOME
+
+
+@pytest.mark.parametrize(
+    "said", ["", "{", "[]", "null", "{}", '{"share_position": "true"}', '{"share_position": 1}', '{"share": true}']
+)
+def test_a_wish_that_cannot_be_read_changes_nothing(api: Client, client: Client, photo: Photo, said: str) -> None:
+    assert api.patch(API, said, content_type="application/json").status_code == 400
+    assert get(client)[1] != HOME
+
+
+def test_a_wish_of_a_megabyte_is_refused(api: Client, photo: Photo) -> None:
+    assert api.patch(API, " " * 1_000_000, content_type="application/json").status_code == 413
+
+
+@pytest.mark.parametrize(("query", "is_shared"), [("true", True), ("1", True), ("false", False), ("", False)])
+def test_a_put_may_say_the_wish(api: Client, client: Client, query: str, is_shared: bool) -> None:
+    put(api, HOME, f"?share_position={query}")
+    assert (get(client)[1] == HOME) is is_shared
+
+
+def test_a_put_with_another_word_stores_nothing(api: Client, media: Path) -> None:
+    assert api.put(f"{API}?share_position=maybe", HOME, content_type="image/jpeg").status_code == 400
+    state.check(media, set())
+
+
+def test_a_new_picture_is_hidden_unless_its_upload_says_otherwise(api: Client, client: Client) -> None:
+    put(api, HOME, "?share_position=true")
+    put(api, OTHER)
+    assert positions.told(get(client)[1]) == []
+
+
+@pytest.mark.parametrize(("field", "is_shared"), [({}, False), ({"share_position": "on"}, True)])
+def test_a_form_may_say_the_wish(api: Client, client: Client, field: dict[str, str], is_shared: bool) -> None:
+    files = {"file": [SimpleUploadedFile(NAME, HOME), SimpleUploadedFile("b.jpg", OTHER)]}
+    assert api.post("/api/photos/", files | field).status_code == 201
+    for url, data in ((URL, HOME), ("/photos/b.jpg", OTHER)):
+        assert (get(client, url)[1] == data) is is_shared
+
+
+def test_the_page_s_forms_say_the_wish(ada: User, client: Client, photo: Photo) -> None:
+    browser = Client()
+    browser.force_login(ada)
+    for field, is_shared in (({"share_position": "true"}, True), ({}, False)):
+        assert browser.post(f"{URL}/position", field).status_code == 302
+        assert (get(client)[1] == HOME) is is_shared
+    assert browser.post("/photos/none.jpg/position").status_code == 404
+    assert browser.get(f"{URL}/position").status_code == 405
+    assert Client().post(f"{URL}/position").status_code == 403
+    assert Client(enforce_csrf_checks=True).post(f"{URL}/position").status_code == 403
+    browser.post("/", {"file": SimpleUploadedFile("b.jpg", HOME), "share_position": "on"})
+    assert get(client, "/photos/b.jpg")[1] == HOME
+
+
+def test_the_page_asks_about_a_position_only_where_there_is_one(api: Client, ada: User) -> None:
+    browser = Client()
+    browser.force_login(ada)
+    for data, is_asked in ((HOME, True), (picture(), False)):
+        put(api, data)
+        assert (b"/position" in get(browser, f"/photo/{NAME}")[1]) is is_asked
+
+
+def test_a_stranger_cannot_use_the_page_s_form(bob: User, client: Client, photo: Photo) -> None:
+    browser = Client()
+    browser.force_login(bob)
+    assert browser.post(f"{URL}/position", {"share_position": "true"}).status_code == 403
+    assert get(client)[1] != HOME
+
+
+def test_a_photo_without_a_position_is_the_same_for_all(api: Client, client: Client, media: Path) -> None:
+    data = picture()
+    photo = put(api, data)
+    assert (photo.position, photo.shared) == ("none", "")
+    for asker in (api, client):
+        response, got = get(asker)
+        assert (got, response.headers["Cache-Control"]) == (data, "no-cache")
+    assert api.get(API, headers={"If-None-Match": photo.etag}).status_code == 304
+    state.check(media, {NAME})
+
+
+def test_the_shared_file_goes_with_its_photo(api: Client, photo: Photo, media: Path) -> None:
+    assert (media / photo.shared).exists()
+    second = put(api, OTHER)
+    assert not (media / photo.shared).exists()
+    assert sweep.sweep(-1) == []
+    state.check(media, {NAME})
+    assert api.delete(API).status_code == 204
+    assert not (media / second.shared).exists()
+
+
+def test_a_shared_file_that_is_gone_is_never_replaced_by_the_original(
+    client: Client, photo: Photo, media: Path
+) -> None:
+    (media / photo.shared).unlink()
+    assert get(client)[0].status_code == 404
+
+
+def as_stored_before(photo: Photo) -> None:
+    """By a version that knows nothing of positions."""
+    Photo.objects.update(shared="", shared_sha256="", examined="")
+    storage.remove(photo.shared)
+
+
+@pytest.mark.parametrize("first", [URL, API, "/api/photos/"])
+def test_a_photo_stored_before_is_examined_when_others_ask(
+    api: Client, client: Client, photo: Photo, media: Path, first: str
+) -> None:
+    as_stored_before(photo)
+    assert api.get(API).json()["position"] == "unknown"
+    assert get(client, first)[0].status_code == 200
+    _, data = get(client)
+    assert positions.told(data) == []
+    assert client.get(API).json()["sha256"] == sha256(data)
+    assert get(api)[1] == HOME
+    state.check(media, {NAME})
+
+
+def test_what_a_version_before_replaced_is_examined_again(
+    api: Client, client: Client, ada: User, photo: Photo, media: Path
+) -> None:
+    """It writes the columns that it knows, and leaves the others as they are."""
+    with storage.Incoming() as incoming:
+        incoming.write(OTHER)
+        place = incoming.publish(storage.ORIGINALS, ".jpg")
+        incoming.keep()
+    storage.remove(photo.original)
+    Photo.objects.update(original=place, sha256=sha256(OTHER), size=len(OTHER))
+    _, data = get(client)
+    assert (positions.told(data), len(data)) == ([], len(OTHER))
+    assert not (media / photo.shared).exists()
+    state.check(media, {NAME})
+
+
+def test_a_photo_that_cannot_be_examined_is_kept_from_others_and_the_list_still_answers(
+    api: Client, client: Client, photo: Photo, media: Path
+) -> None:
+    as_stored_before(photo)
+    (media / photo.original).write_bytes(HOME[:300])
+    response, data = get(client)
+    assert response.status_code in {400, 503}
+    assert positions.told(data) == []
+    assert client.get("/api/photos/").status_code == 200
+    assert client.get(API).status_code == 200
+    assert client.get("/").status_code == 200
+
+
+def test_the_command_examines_all_and_may_be_repeated(api: Client, ada: User, media: Path) -> None:
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        with storage.Incoming() as incoming:
+            incoming.write(HOME)
+            library.put(ada, name, incoming)
+    for photo in Photo.objects.all():
+        storage.remove(photo.shared)
+    Photo.objects.update(shared="", shared_sha256="", examined="")
+    said = StringIO()
+    call_command("hide_positions", stderr=said)
+    assert said.getvalue().splitlines() == ["3 of 3 photos", "3 examined."]
+    assert Photo.objects.filter(examined=F("original")).exclude(shared="").count() == 3
+    state.check(media, {"a.jpg", "b.jpg", "c.jpg"})
+    call_command("hide_positions", stderr=said)
+    assert said.getvalue().splitlines()[2:] == ["0 examined."]
+
+
+def test_the_command_names_what_it_cannot_examine(api: Client, photo: Photo, media: Path) -> None:
+    as_stored_before(photo)
+    (media / photo.original).unlink()
+    said = StringIO()
+    with pytest.raises(CommandError, match="1 could not be examined"):
+        call_command("hide_positions", stderr=said)
+    assert "a.jpg" in said.getvalue()
+
+
+@pytest.mark.parametrize("case", positions.pictures())
+def test_every_kind_of_picture_on_its_whole_way(api: Client, client: Client, media: Path, case: str) -> None:
+    data = positions.pictures()[case][1]
+    put(api, data)
+    assert get(api)[1] == data
+    assert positions.told(get(client)[1]) == []
+    state.check(media, {NAME})
+
+
+def test_a_thumbnail_tells_nothing(api: Client, media: Path) -> None:
+    for data in (HOME, OTHER, lying_photo(64, 48, 6), encoded(Image.new("RGB", (9, 9)), "WEBP", xmp=positions.XMP)):
+        thumbnail = media / put(api, data).thumbnail
+        with Image.open(thumbnail) as image:
+            assert not image.getexif()
+            assert set(image.info) <= {"loop", "background", "timestamp", "duration", "icc_profile"}
+        assert positions.told(thumbnail.read_bytes()) == []
+
+
+def test_a_photo_replaced_while_it_is_examined_is_not_noted(ada: User, photo: Photo, media: Path) -> None:
+    as_stored_before(photo)
+    before = Photo.objects.get()
+    with storage.Incoming() as incoming:
+        incoming.write(OTHER)
+        library.put(ada, NAME, incoming)
+    with pytest.raises(FileNotFoundError):
+        sharing.settled(before)
+    assert Photo.objects.get().position == "hidden"
+    state.check(media, {NAME})

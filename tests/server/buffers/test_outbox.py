@@ -1,0 +1,449 @@
+"""What a slow client has not taken: in order, whole, within bounds, over a socket pair with the smallest buffers."""
+
+import fcntl
+import hashlib
+import os
+import random
+import resource
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.server.harness import limited
+from tests.wire.polling import PATIENCE
+from wsgiserver.buffers.budget import SharedBudget
+from wsgiserver.buffers.outbox import FILE_FLUSH, LIMIT, MEMORY, Outbox
+from wsgiserver.errors import ApplicationError, ClientGone
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    """Return the server's end, which does not block, and the client's."""
+    server, client = socket.socketpair()
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    server.setblocking(False)
+    client.settimeout(PATIENCE)
+    with server, client:
+        yield server, client
+
+
+Make = Callable[..., Outbox]
+
+
+@pytest.fixture
+def make(pair: Pair) -> Iterator[Make]:
+    """Make outboxes of the server's end, and let go of what they keep afterwards."""
+    made: list[Outbox] = []
+
+    def outbox(patience: float = PATIENCE, folder: str | None = None, sock: socket.socket | None = None) -> Outbox:
+        made.append(Outbox(sock or pair[0], folder, patience))
+        return made[-1]
+
+    yield outbox
+    for each in made:
+        each.drop()
+
+
+class Reader(threading.Thread):
+    """Takes all there is, in bites, with or without a breath between them."""
+
+    def __init__(self, client: socket.socket, *, bite: int = 1 << 16, breath: float = 0.0) -> None:
+        super().__init__()
+        self._client, self._bite, self._breath = client, bite, breath
+        self.size = 0
+        self._hash = hashlib.sha256()
+        self.start()
+
+    def run(self) -> None:
+        while data := self._client.recv(self._bite):
+            self.size += len(data)
+            self._hash.update(data)
+            time.sleep(self._breath)
+
+    def digest(self) -> str:
+        self.join(PATIENCE)
+        assert not self.is_alive()
+        return self._hash.hexdigest()
+
+
+def flush_all(outbox: Outbox, server: socket.socket) -> None:
+    """Do what the loop does: wait until there is room."""
+    while not outbox.flush():
+        assert select.select([], [server], [], PATIENCE)[1]
+
+
+def check(pair: Pair, outbox: Outbox, pieces: list[bytes]) -> None:
+    """Nobody reads until all is handed over, if that can be; then the client gets it all, in order."""
+    server, client = pair
+    for piece in pieces:
+        outbox.send(piece)
+    reader = Reader(client)
+    flush_all(outbox, server)
+    assert outbox.is_empty
+    server.shutdown(socket.SHUT_WR)
+    assert reader.digest() == hashlib.sha256(b"".join(pieces)).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        [0],
+        [1],
+        [1, 0, 1],
+        [100_000],
+        [100_000] * 5,
+        [1] * 20_000,
+        [MEMORY, 1],
+        [MEMORY + 1],
+        [10_000] * 100,
+        [MEMORY * 10, 1, MEMORY * 3],
+    ],
+)
+def test_order_is_kept(pair: Pair, make: Make, sizes: list[int]) -> None:
+    chance = random.Random(7)
+    check(pair, make(), [chance.randbytes(size) for size in sizes])
+
+
+def test_what_the_socket_takes_is_not_kept(pair: Pair, make: Make) -> None:
+    outbox = make()
+    outbox.send(b"x" * 100)
+    assert outbox.is_empty
+    assert outbox.flush()
+    assert pair[1].recv(1000) == b"x" * 100
+
+
+def test_flush_tells_whether_anything_is_left(pair: Pair, make: Make) -> None:
+    client = pair[1]
+    outbox = make()
+    outbox.send(b"x" * 500_000)
+    assert not outbox.is_empty
+    assert not outbox.flush()
+    client.recv(1 << 20)
+    outbox.flush()
+    assert not outbox.is_empty
+    outbox.drop()
+    assert outbox.is_empty
+
+
+@pytest.mark.parametrize("block", [LIMIT * 2, 1 << 20])
+def test_a_producer_far_ahead_waits_for_its_client(pair: Pair, make: Make, block: int) -> None:
+    """One block that is beyond the limit, or many that add up to it: the same."""
+    server, client = pair
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 18)  # this one is about amounts
+    outbox = make()
+    data = random.Random(3).randbytes(1 << 20) * (block >> 20)
+    expected = hashlib.sha256()
+    reader = Reader(client)
+    for _ in range(LIMIT * 2 // block):
+        outbox.send(data)
+        expected.update(data)
+    flush_all(outbox, server)
+    server.shutdown(socket.SHUT_WR)
+    assert reader.digest() == expected.hexdigest()
+
+
+def test_no_more_than_the_limit_is_kept_for_a_client_that_reads_nothing(pair: Pair, make: Make) -> None:
+    with pytest.raises(ClientGone):
+        make(0.1).send(b"x" * (LIMIT * 2))
+    assert pair[1].recv(1) == b"x"
+
+
+def test_after_giving_up_nothing_more_is_sent(pair: Pair, make: Make) -> None:
+    """An application that swallows the exception must not get its next words through: there is a gap before them."""
+    client = pair[1]
+    outbox = make(0.1)
+    with pytest.raises(ClientGone):
+        outbox.send(b"x" * (LIMIT * 2))
+    while select.select([client], [], [], 0)[0]:
+        client.recv(1 << 20)
+    for attempt in (lambda: outbox.send(b"y"), outbox.flush):
+        with pytest.raises(ClientGone):
+            attempt()
+    assert not select.select([client], [], [], 0)[0]
+
+
+@pytest.mark.parametrize("room", [0, 10_000, MEMORY, MEMORY + 10_000, 1_000_001])
+def test_a_full_disk_slows_down_and_loses_nothing(pair: Pair, make: Make, tmp_path: Path, room: int) -> None:
+    server, client = pair
+    pieces = [random.Random(n).randbytes(50_001) for n in range(40)] + [random.Random(1).randbytes(900_000)]
+    outbox = make(folder=str(tmp_path))
+    reader = Reader(client, breath=0.0005)
+    with limited(resource.RLIMIT_FSIZE, room):
+        for piece in pieces:
+            outbox.send(piece)
+        flush_all(outbox, server)
+    server.shutdown(socket.SHUT_WR)
+    assert reader.digest() == hashlib.sha256(b"".join(pieces)).hexdigest()
+
+
+def test_client_gone_before_and_while_something_is_kept(pair: Pair, make: Make) -> None:
+    client = pair[1]
+    outbox = make()
+    outbox.send(b"x" * 500_000)
+    client.close()
+    with pytest.raises(ClientGone):
+        outbox.flush()
+    outbox.drop()
+    with pytest.raises(ClientGone):
+        outbox.send(b"x")
+
+
+def test_client_goes_while_the_producer_waits(pair: Pair, make: Make) -> None:
+    """It would wait for longer than a test may take."""
+    client = pair[1]
+    outbox = make(3600)
+    leaving = threading.Timer(0.2, client.close)
+    leaving.start()
+    with pytest.raises(ClientGone):
+        outbox.send(b"x" * (LIMIT * 2))
+    leaving.join()
+
+
+def test_descriptors_above_1023(pair: Pair, make: Make) -> None:
+    """A busy server has them, and select() does not take them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with limited(resource.RLIMIT_NOFILE, max(soft, min(hard, 2048))):
+        server = socket.socket(fileno=fcntl.fcntl(pair[0].fileno(), fcntl.F_DUPFD_CLOEXEC, 1100))
+        with server, pytest.raises(ClientGone):
+            make(0.1, sock=server).send(b"x" * (LIMIT * 2))
+
+
+# --- Memory that all share ---------------------------------------------------------------------------------------
+
+
+class Many:
+    """Outboxes of a process, each with a client, and the budget they share."""
+
+    def __init__(self, count: int, budget: int, folder: str | None) -> None:
+        self.budget = SharedBudget(budget)
+        self.pairs = [socket.socketpair() for _ in range(count)]
+        for server, client in self.pairs:
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            server.setblocking(False)
+            client.settimeout(PATIENCE)
+        self.outboxes = [Outbox(server, folder, PATIENCE, self.budget) for server, _ in self.pairs]
+
+    def close(self) -> None:
+        for outbox in self.outboxes:
+            outbox.drop()
+        for pair in self.pairs:
+            for sock in pair:
+                sock.close()
+
+
+SIZES = [1, 100_000, MEMORY, 10, MEMORY + 1, 200_000, 50_000, 1 << 20]
+SHARED = 400_000  # bytes, for all of them
+
+
+def test_what_all_outboxes_keep_in_memory_is_bounded() -> None:
+    """What does not fit goes to files; each client gets its own, whole; and the memory is there again."""
+    many = Many(len(SIZES), SHARED, None)
+    data = [random.Random(size).randbytes(size) for size in SIZES]
+    for outbox, each in zip(many.outboxes, data, strict=True):
+        outbox.send(each)
+        assert many.budget.left >= 0
+    in_memory = [outbox._kept.size for outbox in many.outboxes if outbox._kept and outbox._kept.in_memory]  # noqa: SLF001
+    assert sum(in_memory) == SHARED - many.budget.left
+    assert many.budget.left < MEMORY, "it is made use of"
+    for outbox, (server, client), each in zip(many.outboxes, many.pairs, data, strict=True):
+        reader = Reader(client)
+        flush_all(outbox, server)
+        server.shutdown(socket.SHUT_WR)
+        assert reader.digest() == hashlib.sha256(each).hexdigest()
+    many.close()
+    assert many.budget.left == SHARED
+
+
+def test_with_neither_memory_nor_a_disk_producers_wait_for_their_clients(tmp_path: Path) -> None:
+    many = Many(3, 0, str(tmp_path))
+    data = [random.Random(size).randbytes(600_000) for size in range(3)]
+    readers = [Reader(client, breath=0.0005) for _, client in many.pairs]
+    with limited(resource.RLIMIT_FSIZE, 0):
+        producers = [
+            threading.Thread(target=outbox.send, args=(each,)) for outbox, each in zip(many.outboxes, data, strict=True)
+        ]
+        for producer in producers:
+            producer.start()
+        for producer in producers:
+            producer.join(PATIENCE)
+    for outbox, (server, _), reader, each in zip(many.outboxes, many.pairs, readers, data, strict=True):
+        assert outbox.is_empty or outbox.flush()
+        assert not outbox.is_full
+        server.shutdown(socket.SHUT_WR)
+        assert reader.digest() == hashlib.sha256(each).hexdigest()
+    many.close()
+
+
+def test_with_neither_memory_nor_a_disk_who_reads_nothing_is_given_up(tmp_path: Path) -> None:
+    with limited(resource.RLIMIT_FSIZE, 0):
+        many = Many(1, 0, str(tmp_path))
+        outbox = Outbox(many.pairs[0][0], str(tmp_path), 0.1, many.budget)
+        with pytest.raises(ClientGone):
+            outbox.send(b"x" * 600_000)
+        outbox.drop()
+        many.close()
+
+
+def test_a_head_in_a_file_comes_back_when_a_file_follows(content: Path) -> None:
+    """A connection has no more than one descriptor beside its socket."""
+    many = Many(1, 0, None)
+    (outbox,), ((server, client),) = many.outboxes, many.pairs
+    filling = outbox._offer(bytes(1 << 20))  # noqa: SLF001 - until the socket is full
+    outbox.send(b"head")
+    assert not outbox._kept.in_memory  # type: ignore[union-attr]  # noqa: SLF001 - it is there
+    with content.open("rb") as file:
+        outbox.send_file(file.fileno(), 0, FILE_FLUSH)
+    assert outbox._kept.in_memory  # type: ignore[union-attr]  # noqa: SLF001
+    reader = Reader(client)
+    flush_all(outbox, server)
+    server.shutdown(socket.SHUT_WR)
+    expected = bytes(filling) + b"head" + content.read_bytes()[:FILE_FLUSH]
+    assert reader.digest() == hashlib.sha256(expected).hexdigest()
+    many.close()
+
+
+# --- Files ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def content(tmp_path: Path) -> Path:
+    """Return a file of three flushes and a bit."""
+    path = tmp_path / "content"
+    path.write_bytes(random.Random(5).randbytes(3 * FILE_FLUSH + 12_345))
+    return path
+
+
+def descriptors() -> list[str]:
+    return [str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+
+
+@pytest.mark.parametrize(
+    ("before", "offset", "size"),
+    [
+        (b"", 0, 1),
+        (b"head", 0, 3 * FILE_FLUSH),
+        (b"head", 77, 2 * FILE_FLUSH + 1),
+        (b"x" * 500_000, 1, FILE_FLUSH),  # the socket is full before the file's turn
+        (b"x" * MEMORY * 3, 0, 10),
+    ],
+)
+def test_a_file_goes_out_behind_what_came_before(
+    pair: Pair, make: Make, content: Path, before: bytes, offset: int, size: int
+) -> None:
+    server, client = pair
+    outbox = make()
+    with content.open("rb") as file:
+        outbox.send(before)
+        outbox.send_file(file.fileno(), offset, size)
+    reader = Reader(client)
+    flush_all(outbox, server)
+    assert outbox.is_empty
+    server.shutdown(socket.SHUT_WR)
+    assert reader.digest() == hashlib.sha256(before + content.read_bytes()[offset : offset + size]).hexdigest()
+    assert str(content) not in descriptors()
+
+
+def test_what_follows_a_file_waits_for_it(pair: Pair, make: Make, content: Path) -> None:
+    server, client = pair
+    outbox = make()
+    reader = Reader(client)
+    with content.open("rb") as file:
+        for _ in range(2):
+            outbox.send_file(file.fileno(), 0, 2 * FILE_FLUSH)
+            outbox.send(b"between")
+    flush_all(outbox, server)
+    server.shutdown(socket.SHUT_WR)
+    expected = (content.read_bytes()[: 2 * FILE_FLUSH] + b"between") * 2
+    assert reader.digest() == hashlib.sha256(expected).hexdigest()
+
+
+def test_two_files_in_a_row(pair: Pair, make: Make, content: Path) -> None:
+    server, client = pair
+    outbox = make()
+    reader = Reader(client)
+    with content.open("rb") as file:
+        outbox.send_file(file.fileno(), 0, FILE_FLUSH)
+        outbox.send_file(file.fileno(), FILE_FLUSH, 1000)
+    flush_all(outbox, server)
+    server.shutdown(socket.SHUT_WR)
+    assert reader.digest() == hashlib.sha256(content.read_bytes()[: FILE_FLUSH + 1000]).hexdigest()
+
+
+def test_a_fast_client_does_not_get_it_all_at_once(pair: Pair, make: Make, content: Path) -> None:
+    """Others have their turn: a flush sends no more than FILE_FLUSH, however much the socket would take."""
+    server, client = pair
+    for sock in pair:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 24)
+    outbox = make()
+    with content.open("rb") as file:
+        outbox.send_file(file.fileno(), 0, 2 * FILE_FLUSH)
+    assert not outbox.is_empty
+    reader = Reader(client)
+    flush_all(outbox, server)
+    server.shutdown(socket.SHUT_WR)
+    reader.digest()
+    assert reader.size == 2 * FILE_FLUSH
+
+
+def test_a_file_that_shrinks_is_told_and_let_go(pair: Pair, make: Make, content: Path) -> None:
+    server, client = pair
+    outbox = make()
+    with content.open("rb") as file:
+        outbox.send_file(file.fileno(), 0, 2 * FILE_FLUSH)
+    os.truncate(content, 0)
+    reader = Reader(client)
+    with pytest.raises(ApplicationError, match="shorter"):
+        flush_all(outbox, server)
+    with pytest.raises(ClientGone):
+        outbox.flush()
+    assert 0 < outbox.drop() < 2 * FILE_FLUSH
+    assert str(content) not in descriptors()
+    with pytest.raises(ClientGone):
+        outbox.send(b"x")
+    server.shutdown(socket.SHUT_WR)
+    reader.digest()
+    assert reader.size < 2 * FILE_FLUSH
+
+
+def test_a_file_that_cannot_be_read(pair: Pair, make: Make, content: Path) -> None:
+    outbox = make()
+    with content.open("ab") as file, pytest.raises(ApplicationError, match="cannot be sent"):
+        outbox.send_file(file.fileno(), 0, 10)
+    assert outbox.drop() == 10
+    assert str(content) not in descriptors()
+
+
+@pytest.mark.parametrize("way", ["client", "drop", "patience"])
+def test_a_files_descriptor_is_let_go_however_it_ends(pair: Pair, make: Make, content: Path, way: str) -> None:
+    server, client = pair
+    outbox = make(0.1)
+    with content.open("rb") as file:
+        outbox.send_file(file.fileno(), 0, 3 * FILE_FLUSH)
+    assert str(content) in descriptors()
+    if way == "client":
+        client.close()
+        with pytest.raises(ClientGone):
+            flush_all(outbox, server)
+    elif way == "patience":
+        with pytest.raises(ClientGone):
+            outbox.send(b"more")
+    outbox.drop()
+    assert outbox.is_empty
+    assert str(content) not in descriptors()
+
+
+def test_after_giving_up_no_file_is_sent(pair: Pair, make: Make, content: Path) -> None:
+    outbox = make(0.1)
+    with pytest.raises(ClientGone):
+        outbox.send(b"x" * (LIMIT * 2))
+    outbox.drop()
+    with content.open("rb") as file, pytest.raises(ClientGone):
+        outbox.send_file(file.fileno(), 0, 10)
+    assert str(content) not in descriptors()

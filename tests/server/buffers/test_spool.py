@@ -1,0 +1,184 @@
+"""Bodies on their way through: memory, then a file, and a disk (or a folder, or a descriptor) that is not there."""
+
+import errno
+import resource
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.server.harness import limited
+from wsgiserver.buffers.budget import Budget
+from wsgiserver.buffers.spool import Spool, check_folder
+from wsgiserver.errors import Refusal
+
+
+def check(spool: Spool, *pieces: bytes, holds: bytes, in_memory: bool, refused: str = "") -> None:
+    """Write pieces, the last of which is refused or not, and look at what is there in every way there is."""
+    name = ""
+    try:
+        for piece in pieces:
+            spool.write(piece)
+    except Refusal as refusal:
+        name = refusal.name
+    assert name == refused
+    assert spool.size == len(holds)
+    assert spool.in_memory is in_memory
+    assert b"".join(spool.peek(n, 3) for n in range(0, len(holds), 3)) == holds
+    assert spool.peek(len(holds), 10) == b""
+    for _ in range(2):
+        file = spool.rewind()
+        assert file.read() == holds
+        assert file.read() == b""
+        file.seek(0)
+        assert b"".join(file) == holds
+    spool.close()
+    spool.close()
+
+
+@pytest.mark.parametrize(
+    ("pieces", "holds", "in_memory", "refused"),
+    [
+        ([], b"", True, ""),
+        ([b""], b"", True, ""),
+        ([b"a\nb\nc"], b"a\nb\nc", True, ""),
+        ([b"12345", b"67890"], b"1234567890", True, ""),
+        ([b"12345", b"67890", b"x"], b"1234567890x", False, ""),
+        ([b"1234567890x"], b"1234567890x", False, ""),
+        ([b"1234567890x", b"y\n" * 4], b"1234567890x" + b"y\n" * 4, False, ""),
+        ([b"x" * 20], b"x" * 20, False, ""),
+        ([b"x" * 21], b"", True, "body-too-large"),
+        ([b"12345", b"x" * 16], b"12345", True, "body-too-large"),
+        ([b"x" * 15, b"y" * 6], b"x" * 15, False, "body-too-large"),
+    ],
+)
+def test_limits(tmp_path: Path, pieces: list[bytes], holds: bytes, *, in_memory: bool, refused: str) -> None:
+    check(Spool(20, 10, str(tmp_path)), *pieces, holds=holds, in_memory=in_memory, refused=refused)
+
+
+def test_crumbs_add_up(tmp_path: Path) -> None:
+    crumbs = [bytes([number % 256]) for number in range(1000)]
+    check(Spool(2000, 1000, str(tmp_path)), *crumbs, holds=b"".join(crumbs), in_memory=True)
+    check(Spool(2000, 999, str(tmp_path)), *crumbs, holds=b"".join(crumbs), in_memory=False)
+
+
+def test_crumbs_do_not_take_many_times_their_size() -> None:
+    """A list entry and an object's head for each byte would be forty times what the limit says."""
+    tracemalloc.start()
+    try:
+        with closing(Spool(1 << 20, 1 << 20, None)) as spool:
+            for _ in range(100_000):
+                spool.write(b"x")
+            assert tracemalloc.get_traced_memory()[0] < 500_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_nothing_lies_in_the_folder(tmp_path: Path) -> None:
+    with closing(Spool(100, 0, str(tmp_path))) as spool:
+        spool.write(b"x")
+        assert not spool.in_memory
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_writing_goes_on_after_a_peek() -> None:
+    for memory in (0, 100):
+        with closing(Spool(100, memory, None)) as spool:
+            spool.write(b"abc")
+            assert spool.peek(1, 1) == b"b"
+            spool.write(memoryview(b"def"))
+            assert spool.peek(0, 100) == b"abcdef"
+
+
+@pytest.mark.parametrize("room", [0, 1, 9, 10, 11, 15, 100, 5000, 8192, 20_000])
+def test_a_full_disk_refuses_the_write_and_keeps_what_was_there(tmp_path: Path, room: int) -> None:
+    """Whatever part of a refused piece the disk still took is not left behind."""
+    pieces = [b"a" * 10, b"b" * 5, b"c" * 5000, b"d" * 3000, b"e" * 60_000]
+    kept = b""
+    for piece in pieces:
+        if len(kept + piece) > max(room, 10):
+            break
+        kept += piece
+    with limited(resource.RLIMIT_FSIZE, room):
+        check(Spool(1 << 20, 10, str(tmp_path)), *pieces, holds=kept, in_memory=room < 10, refused="spool-full")
+
+
+def test_a_refused_write_can_be_repeated_when_there_is_room(tmp_path: Path) -> None:
+    spool = Spool(1 << 20, 4, str(tmp_path))
+    spool.write(b"12345")
+    with limited(resource.RLIMIT_FSIZE, 8), pytest.raises(Refusal, match="spool-full"):
+        spool.write(b"67890")
+    check(spool, b"67890", holds=b"1234567890", in_memory=False)
+
+
+def no_descriptors(_: Path) -> Iterator[None]:
+    with limited(resource.RLIMIT_NOFILE, 0):
+        yield
+
+
+def no_folder(folder: Path) -> Iterator[None]:
+    folder.rmdir()
+    yield
+
+
+@pytest.mark.parametrize(("trouble", "number"), [(no_descriptors, errno.EMFILE), (no_folder, errno.ENOENT)])
+def test_whatever_stands_against_a_file_is_a_refusal(tmp_path: Path, trouble: object, number: int) -> None:
+    assert callable(trouble)
+    folder = tmp_path / "spool"
+    folder.mkdir()
+    spool = Spool(100, 4, str(folder))
+    for _ in trouble(folder):
+        with pytest.raises(Refusal, match="spool-full") as refusal:
+            spool.write(b"12345")
+        assert isinstance(refusal.value.__cause__, OSError)
+        assert refusal.value.__cause__.errno == number
+    check(spool, b"1234", holds=b"1234", in_memory=True)
+
+
+def test_closing_after_a_full_disk_is_quiet(tmp_path: Path) -> None:
+    with limited(resource.RLIMIT_FSIZE, 3):
+        spool = Spool(100, 0, str(tmp_path))
+        with pytest.raises(Refusal, match="spool-full"):
+            spool.write(b"12345")
+        spool.close()
+
+
+def test_descriptors_are_given_back(tmp_path: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(20):
+        spool = Spool(100, 0, str(tmp_path))
+        spool.write(b"x")
+        spool.rewind().read(1)
+        spool.close()
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
+
+
+def test_the_folder_is_checked_before_it_is_needed(tmp_path: Path) -> None:
+    assert check_folder(str(tmp_path)) == str(tmp_path)
+    assert Path(check_folder(None)).is_dir()
+    for bad in (str(tmp_path / "missing"), "/proc"):
+        with pytest.raises(OSError, match=r"."):
+            check_folder(bad)
+
+
+def test_bodies_share_a_budget() -> None:
+    """What does not fit beside the others goes to a file; what is closed, or has gone there, makes room."""
+    budget = Budget(100)
+    first, second = (Spool(1000, 80, None, budget) for _ in range(2))
+    first.write(b"x" * 60)
+    second.write(b"y" * 40)
+    assert budget.left == 0
+    second.write(b"z")
+    assert (first.in_memory, second.in_memory, budget.left) == (True, False, 40)
+    first.write(b"x" * 30)
+    assert (first.in_memory, budget.left) == (False, 100)
+    assert (first.rewind().read(), second.rewind().read()) == (b"x" * 90, b"y" * 40 + b"z")
+    third = Spool(1000, 80, None, budget)
+    third.write(b"x" * 80)
+    third.close()
+    third.close()
+    assert budget.left == 100
+    first.close()
+    second.close()

@@ -1,0 +1,156 @@
+"""Which thread leads: slow calls do not hold up fast ones, and nothing is lost or reordered."""
+
+import itertools
+import random
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.server.eventloop.running import FAST, Running, get, running
+from tests.wire.building import chunked, request, sized
+from tests.wire.polling import poll
+
+
+@pytest.mark.parametrize("busy", [1, 2, 3])
+def test_slow_calls_do_not_hold_up_fast_ones(busy: int) -> None:
+    """Not by luck: the slow ones do not end before the fast ones have been answered."""
+    with running(4) as server:
+        slow = [server.client().send(request("GET", "/wait")) for _ in range(busy)]
+        server.waiting(busy)
+        with server.client() as client:
+            for _ in range(200):
+                assert client.get("/fast").body == b"/fast"
+        assert [get(server) for _ in range(20)] == [b"/fast"] * 20
+        server.gate.opened.set()
+        for client in slow:
+            assert client.answer().body == b"/wait"
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_with_all_threads_busy_others_wait_and_nothing_is_lost(threads: int) -> None:
+    with running(threads) as server:
+        slow = [server.client().send(request("GET", "/wait")) for _ in range(threads)]
+        server.waiting(threads)
+        others = [server.client().send(request("GET", f"/{n}")) for n in range(50)]
+        others += [server.client().send(request("GET", "/wait")) for n in range(10)]
+        server.gate.opened.set()
+        assert [client.answer().body for client in slow] == [b"/wait"] * threads
+        assert [client.answer().body for client in others[:50]] == [f"/{n}".encode() for n in range(50)]
+        assert [client.answer().body for client in others[50:]] == [b"/wait"] * 10
+        assert server.gate.most <= threads
+
+
+def test_one_thread() -> None:
+    with running(1) as server, server.client() as client:
+        for n in range(50):
+            assert client.get(f"/{n}").body == f"/{n}".encode()
+        assert get(server, "/sleep-0.05") == b"/sleep-0.05"
+        assert len(server.gate.threads) == 1
+
+
+def test_a_connection_goes_on_after_it_was_returned() -> None:
+    with running(4) as server, server.client() as client:
+        for n in range(5):
+            assert client.get("/sleep-0.03").body == b"/sleep-0.03"
+            assert client.get(f"/{n}").body == f"/{n}".encode()
+            assert client.send(chunked("/", b"x" * 5000, size=100)).answer().body == b"x" * 5000
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_pipelined_slow_and_fast_requests_stay_in_order(threads: int) -> None:
+    targets = ["/sleep-0.02", "/a", "/b", "/sleep-0.01", "/big-300000", "/c", "/sleep-0", "/d"] * 3
+    with running(threads) as server, server.client() as client:
+        client.send(b"".join(request("GET", target) for target in targets))
+        for target in targets:
+            body = client.answer().body
+            assert body == (b"x" * 300_000 if "big" in target else target.encode())
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_one_clients_pipeline_does_not_hold_up_the_others(threads: int) -> None:
+    """None of its calls is slow, so the watchdog has no part in it. The other client asks during one of them."""
+    with running(threads, handoff=0.05) as server, server.client() as greedy, server.client() as other:
+        server.gate.act = lambda: other.send(FAST)
+        greedy.send(request("GET", "/act") + request("GET", "/sleep-0.02") * 100)
+        assert other.answer().body == b"/fast"
+        for target in ["/act"] + ["/sleep-0.02"] * 100:
+            assert greedy.answer().body == target.encode()
+        assert server.gate.calls.index("/fast") < 50, "the other client had to wait for the pipeline"
+
+
+def test_a_kind_that_was_slow_is_handed_off_first_until_it_is_quick() -> None:
+    """Others do not pay for it."""
+    with running(4) as server, server.client() as client:
+        team = server.loop.team
+        client.send(request("GET", "/wait/a/1?x"))
+        poll(lambda: team._slow_kinds, "the watchdog's bark")  # noqa: SLF001
+        assert list(team._slow_kinds) == ["GET /wait/a"]  # noqa: SLF001
+        server.gate.opened.set()
+        assert client.answer().body == b"/wait/a/1"
+        before = team.handoffs
+        assert client.get("/wait/b").body == b"/wait/b"
+        assert team.handoffs == before
+        poll(lambda: (client.get("/wait/a/2"), not team._slow_kinds)[1], "its end")  # noqa: SLF001
+
+
+def test_a_kind_that_computes_is_handed_off_and_not_remembered() -> None:
+    """Where it gets a processor to compute with: the machine may be busy, so it has more than one chance."""
+    with running(2) as server:
+        kinds = (f"/compute/{n}" for n in itertools.count())
+        poll(lambda: not remembered(server, next(kinds)), "one not to be remembered")
+
+
+def remembered(server: Running, target: str) -> bool:
+    """Have a request compute until the loop was handed off and another has been served meanwhile."""
+    server.gate.opened.clear()
+    with server.client() as busy:
+        busy.send(request("GET", target))
+        poll(lambda: server.loop.team.busy, "the watchdog's bark")
+        assert get(server) == b"/fast"
+        found = f"GET {target}" in server.loop.team._slow_kinds  # noqa: SLF001
+        server.gate.opened.set()
+        assert busy.answer().body == target.encode()
+        return found
+
+
+def customer(server: Running, seed: int, visits: int = 100) -> None:
+    """A client that does what clients do, and asserts that every answer is its own."""
+    chance = random.Random(seed)
+    client = server.client()
+    for visit in range(visits):
+        body = chance.randbytes(chance.choice([1, 10, 5000, 100_000]))
+        mark = f"/sleep-{chance.choice([0, 0, 0, 0.001, 0.006, 0.02])}"
+        kind = chance.randrange(8)
+        if kind == 0:  # leaves in the middle
+            client.send(sized(mark, body)[: -chance.randrange(1, len(body) + 1)])
+        elif kind == 1:  # leaves before the answer
+            client.send(request("GET", mark))
+        elif kind == 2:
+            targets = [mark, f"/{visit}", mark]
+            client.send(b"".join(request("GET", target) for target in targets))
+            assert [client.answer().body for _ in targets] == [target.encode() for target in targets]
+        elif kind == 3:
+            assert len(client.get("/big-700000").body) == 700_000
+        elif kind == 4:
+            assert client.send(chunked(mark, body, size=chance.choice([100, 7000]))).answer().body == body
+        else:
+            assert client.send(sized(mark, body)).answer().body == body
+        if kind < 2 or chance.random() < 0.2:
+            if chance.random() < 0.5:
+                client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            client.socket.close()
+            client = server.client()
+    client.socket.close()
+
+
+@pytest.mark.parametrize("threads", [2, 4])
+def test_everything_at_once(threads: int, capfd: pytest.CaptureFixture[str]) -> None:
+    with running(threads, handoff=0.002) as server:
+        with ThreadPoolExecutor(12) as pool:
+            list(pool.map(lambda seed: customer(server, seed), range(12)))
+        poll(lambda: not server.loop.connections, "all to be forgotten")
+        idle = server.loop.team._idle  # noqa: SLF001
+        poll(lambda: len(idle) == threads - 1, "all threads but one to be idle")
+        assert get(server) == b"/fast"
+    assert "Traceback" not in capfd.readouterr().err

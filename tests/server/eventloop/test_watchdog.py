@@ -1,0 +1,113 @@
+"""Calls that hang, and calls that block the loop."""
+
+import json
+import random
+import time
+
+import pytest
+
+from tests.server.eventloop.running import get, running
+from tests.wire.building import request
+from tests.wire.polling import PATIENCE, poll
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_a_call_that_hangs_is_timed_out(threads: int, capfd: pytest.CaptureFixture[str]) -> None:
+    """Its client hears 504 while the thread hangs on; others are served by the threads that are left."""
+    with running(threads, timeout=0.3) as server:
+        with server.client() as hanging:
+            answer = hanging.get("/wait")
+            assert (answer.status, answer.headers["connection"]) == (504, "close")
+            assert server.gate.waiting == 1
+            if threads > 1:
+                assert get(server) == b"/fast"
+            server.gate.opened.set()
+            assert hanging.rest() == b""
+        poll(lambda: not server.loop.connections, "the connection to be forgotten")
+        assert get(server) == b"/fast"
+    said = json.loads(next(line for line in capfd.readouterr().err.splitlines() if "application-timeout" in line))
+    assert said["target"] == "/wait"
+    assert "self.opened.wait(PATIENCE)" in said["stack"]
+
+
+def test_a_close_that_hangs_makes_a_thread_stuck_as_well(capfd: pytest.CaptureFixture[str]) -> None:
+    """The client has its whole answer by then; but the thread is lost all the same."""
+    with running(2, timeout=0.3) as server, server.client() as client:
+        assert client.get("/linger").body == b"/linger"
+        assert server.too_many_stuck.wait(PATIENCE)
+        server.gate.opened.set()
+        assert client.get("/fast").body == b"/fast"
+    assert capfd.readouterr().err.count("close-timeout") == 1
+
+
+@pytest.mark.parametrize(("threads", "stuck"), [(1, 1), (2, 1), (4, 2)])
+def test_half_of_the_threads_stuck_are_too_many(threads: int, stuck: int) -> None:
+    with running(threads, timeout=0.3) as server:
+        clients = [server.client().send(request("GET", "/wait")) for _ in range(stuck)]
+        assert [client.answer().status for client in clients] == [504] * stuck
+        assert server.too_many_stuck.wait(PATIENCE)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_that_the_loop_has_to_wait_is_told(threads: int) -> None:
+    with running(threads) as server:
+        assert get(server) == b"/fast"
+        clients = [server.client().send(request("GET", "/wait")) for _ in range(threads)]
+        poll(lambda: server.blocked[2:], "the watchdog to say so, again and again")
+        server.gate.opened.set()
+        for client in clients:
+            assert client.answer().status == 200
+
+
+def test_fewer_are_not(capfd: pytest.CaptureFixture[str]) -> None:
+    with running(4, timeout=0.3) as server, server.client() as client:
+        assert client.get("/wait").status == 504
+        assert client.socket.recv(1) == b""
+        poll(lambda: "application-timeout" in capfd.readouterr().err, "the event")
+        assert get(server) == b"/fast"
+        assert not server.too_many_stuck.is_set()
+
+
+def test_a_slow_client_is_no_hanging_application() -> None:
+    """An application that waits until its client takes more is not given up; the client has its own deadline."""
+    with running(2, timeout=2) as server, server.client() as reader:
+        reader.send(request("GET", "/big-150000000"))
+        poll(lambda: any(c.exchange.outbox.is_full for c in list(server.loop.connections.values())), "a full outbox")
+        with server.client() as hanging:
+            assert hanging.get("/wait").status == 504  # so the time has passed
+        server.gate.opened.set()
+        assert len(reader.answer().body) == 150_000_000
+
+
+def test_drained_with_a_thread_that_never_comes_back() -> None:
+    with running(2, timeout=0.3) as server:
+        with server.client() as client:
+            assert client.get("/wait").status == 504
+        server.stop()
+        poll(lambda: server.loop.team.finished, "the end of the loop")
+        server.gate.opened.set()
+        server.ended()
+        (connection,) = server.loop.connections.values()  # its thread's for good: a process ends with it open
+        connection.socket.close()
+
+
+def test_watchdog_wakes_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes to sleep between calls; each first slow call after that is noticed all the same."""
+    monkeypatch.setattr("wsgiserver.eventloop.watchdog.IDLE_TICKS", 1)
+    with running(2, handoff=0.001) as server:
+        for n in range(60):
+            server.gate.opened.clear()
+            with server.client() as slow:
+                time.sleep(random.Random(n).random() * 0.01)  # any moment of its falling asleep
+                slow.send(request("GET", "/wait"))
+                server.waiting(1)
+                assert get(server) == b"/fast"
+                server.gate.opened.set()
+                assert slow.answer().body == b"/wait"
+
+
+def test_the_watchdog_asks_nothing_of_threads_that_have_ended() -> None:
+    """It sleeps while all of them do, after a call that it has not seen yet."""
+    with running(2, handoff=0.3) as server:
+        assert get(server) == b"/fast"
+    poll(lambda: not server._threads(), "its end")  # noqa: SLF001

@@ -1,0 +1,443 @@
+"""A server inside of a program: served in any thread, ended by another, and nothing of it is left."""
+
+import json
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import wsgiserver
+from tests.server.conftest import ROOT
+from tests.wire.building import chunked, request, sized
+from tests.wire.client import Client
+from tests.wire.polling import PATIENCE, poll
+from wsgiserver.process.embedded import NOT_HERE
+from wsgiserver.settings import Settings, declared
+from wsgiserver.values import SettingError
+
+Start = Callable[..., Callable[[bytes], None]]
+
+
+class Application:
+    """Answers by path. /wait lasts until the gate opens, /sleep for ever, as far as a test can tell."""
+
+    def __init__(self, name: bytes = b"hello") -> None:
+        self.name = name
+        self.gate = threading.Event()
+        self.waiting = 0
+        self.threads: set[threading.Thread] = set()
+
+    def __call__(self, environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
+        self.threads.add(threading.current_thread())
+        path = environ["PATH_INFO"]
+        if path == "/wait":
+            self.wait()
+        if path == "/half":
+            return self.half(start_response)
+        if path == "/ruin":
+            ruin()
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        if path == "/big":
+            return [b"x" * (1 << 20)] * 200
+        return [environ["wsgi.input"].read() or self.name]
+
+    def wait(self) -> None:
+        self.waiting += 1
+        assert self.gate.wait(PATIENCE)
+
+    def half(self, start_response: Start) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        yield b"half"
+        self.wait()
+        yield b"more"
+
+
+def ruin() -> None:
+    """Close what is not its own, as one does who closes every descriptor there is: here, what the loop waits on."""
+    for number, target in descriptors().items():
+        if target == "anon_inode:[eventpoll]":
+            os.close(int(number))
+
+
+def connected(bound: str) -> Client:
+    host, port = bound.strip().split(":")
+    return Client(socket.create_connection((host, int(port)), timeout=PATIENCE))
+
+
+class Embedded:
+    """A server that is served in a thread of the test's, with what came of that."""
+
+    def __init__(self, application: Application, **settings: Any) -> None:
+        self.application = application
+        self.clients = ExitStack()
+        self.server = wsgiserver.Server(application, **{"bind": "127.0.0.1:0"} | settings)
+        self.outcome: Any = None
+        self.thread = threading.Thread(target=self._serve)
+
+    def _serve(self) -> None:
+        try:
+            self.outcome = self.server.serve()
+        except RuntimeError as error:
+            self.outcome = error
+
+    def client(self) -> Client:
+        return self.clients.enter_context(connected(self.server.bound[0]))
+
+    def waiting(self, count: int) -> None:
+        poll(lambda: self.application.waiting == count, f"{count} calls in progress")
+
+    def ended(self) -> Any:
+        self.thread.join(PATIENCE)
+        assert not self.thread.is_alive(), "serve() returns"
+        return self.outcome
+
+
+@contextmanager
+def serving(**settings: Any) -> Iterator[Embedded]:
+    """Serve until the end of a test, at which descriptors and threads are those that were there before."""
+    before = held()
+    embedded = Embedded(Application(), **settings)
+    embedded.thread.start()
+    try:
+        yield embedded
+    finally:
+        embedded.server.stop()
+        embedded.application.gate.set()
+        embedded.ended()
+        embedded.clients.close()
+    poll(lambda: held() <= before, "nothing to be left")
+
+
+def held() -> set[object]:
+    """What this process has: descriptors and threads. Those of another test may end meanwhile."""
+    return {*descriptors().items(), *threading.enumerate()}
+
+
+def descriptors() -> dict[str, str]:
+    found = {}
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # it was that of this folder
+            found[entry.name] = str(entry.readlink())
+    return found
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_it_serves_in_any_thread_where_it_says_before(threads: int) -> None:
+    with serving(threads=threads) as it:
+        assert re.fullmatch(r"127\.0\.0\.1:[1-9]\d+", it.server.bound[0])
+        client = it.client()
+        assert client.get("/").body == b"hello"
+        for upload in (sized("/", b"body"), chunked("/", b"body")):
+            assert client.send(upload).answer().body == b"body"
+        assert it.thread not in it.application.threads, "it may have to return while a call hangs"
+        it.server.stop()
+        assert it.ended() == (0, 0)
+
+
+def test_what_connects_before_it_serves_is_served() -> None:
+    application = Application()
+    server = wsgiserver.Server(application, bind="127.0.0.1:0")
+    with connected(server.bound[0]) as client:
+        client.send(request("GET", "/", "Connection: close"))
+        server.stop()
+        assert server.serve() == (0, 0), "and a stop that came before is not lost"
+        assert client.answer().body == b"hello"
+
+
+def test_as_a_context_it_serves_in_the_background() -> None:
+    before = held()
+    with wsgiserver.Server(Application(), bind="127.0.0.1:0") as server, connected(server.bound[0]) as client:
+        assert client.get("/").body == b"hello"
+    assert server.wait() == (0, 0)
+    assert held() <= before
+
+
+def test_requests_under_way_are_finished_and_no_others_accepted() -> None:
+    with serving() as it:
+        calling, sending, idle = it.client(), it.client(), it.client()
+        assert idle.get("/").body == b"hello"
+        calling.send(request("GET", "/wait"))
+        sending.send(chunked("/", b"body")[:-3])
+        it.waiting(1)
+        it.server.stop()
+        poll(lambda: refuses(it), "the listener to be closed")
+        answer = sending.send(b"\n\r\n").answer()
+        assert (answer.body, answer.headers["connection"]) == (b"body", "close")
+        it.application.gate.set()
+        assert calling.answer().body == b"hello"
+        assert it.ended() == (0, 0)
+
+
+def refuses(it: Embedded) -> bool:
+    host, port = it.server.bound[0].split(":")
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) != 0
+
+
+@pytest.mark.parametrize(("threads", "stuck"), [(4, 1), (4, 4), (1, 1)])
+def test_calls_that_hang_are_left_and_their_clients_see_it(threads: int, stuck: int) -> None:
+    """All threads in the application: then nobody leads the loop, and nobody there hears that it has to stop."""
+    with serving(threads=threads, graceful_timeout=0.2) as it:
+        clients = [it.client().send(request("GET", "/wait")) for _ in range(stuck)]
+        it.waiting(stuck)
+        it.server.stop()
+        assert it.ended() == (stuck, stuck)
+        for client in clients:
+            assert is_over(client)
+        it.application.gate.set()
+        poll(lambda: not any(thread.is_alive() for thread in it.application.threads), "the threads to end")
+
+
+def is_over(client: Client) -> bool:
+    """Whether the connection has ended without an answer."""
+    try:
+        return client.rest() == b""
+    except ConnectionResetError:
+        return True
+
+
+def test_half_an_answer_that_is_cut_off_does_not_look_whole() -> None:
+    with serving(graceful_timeout=0.2) as it:
+        client = it.client().send(request("GET", "/half", version="1.0"))  # whose end is that of the connection
+        it.waiting(1)
+        it.server.stop()
+        assert it.ended() == (1, 1)
+        with pytest.raises(ConnectionResetError):
+            client.rest()
+        it.application.gate.set()
+
+
+def test_clients_that_take_their_time_are_cut_off() -> None:
+    with serving(graceful_timeout=0.2, threads=2) as it:
+        reader = it.client().send(request("GET", "/big"))
+        poll(lambda: it.application.threads, "the call to begin")
+        sender = it.client().send(sized("/", b"x" * 100)[:-1])
+        idle = it.client()
+        assert idle.get("/").body == b"hello"
+        it.server.stop()
+        assert it.ended() == (2, 0)
+        with pytest.raises((ConnectionResetError, EOFError)):
+            reader.answer()
+        assert is_over(sender)
+        assert is_over(idle)
+
+
+def test_a_call_that_has_timed_out_is_left_without_waiting_for_it() -> None:
+    with serving(timeout=0.3) as it:
+        client = it.client().send(request("GET", "/wait"))
+        assert client.answer().status == 504
+        it.server.stop()
+        assert it.ended() == (0, 1)
+
+
+def test_that_half_of_the_threads_hang_is_told_once(capfd: pytest.CaptureFixture[str]) -> None:
+    """Nobody replaces the process here: the rest of them go on."""
+    with serving(timeout=0.2, threads=4) as it:
+        for _ in range(3):  # the second is told, and it is looked at more than once until the third has timed out
+            assert it.client().send(request("GET", "/wait")).answer().status == 504
+        for _ in range(20):
+            assert it.client().get("/").body == b"hello"
+    assert capfd.readouterr().err.count("too-many-threads-stuck") == 1
+
+
+def test_two_servers_at_once() -> None:
+    with serving(threads=2) as one, wsgiserver.Server(Application(b"other"), bind="127.0.0.1:0", threads=2) as other:
+        clients = [one.client(), connected(other.bound[0])]
+        with clients[1]:
+            for _ in range(50):
+                assert [client.get("/").body for client in clients] == [b"hello", b"other"]
+        one.server.stop()
+        assert one.ended() == (0, 0)
+        with connected(other.bound[0]) as client:
+            assert client.get("/").body == b"other", "goes on without the first"
+
+
+def test_it_serves_once() -> None:
+    with serving() as it:
+        assert it.client().get("/").body == b"hello"
+        with pytest.raises(RuntimeError, match=r"^this server serves already: make another one$"):
+            it.server.serve()
+        with pytest.raises(RuntimeError, match="serves already"):
+            it.server.close()
+        it.server.stop()
+        it.ended()
+        for again in (it.server.serve, it.server.close, it.server.start().wait):
+            with pytest.raises(RuntimeError, match="this server has served"):
+                again()
+        it.server.stop()  # there is nobody to be told, and no descriptor that could be another's by now
+
+
+def test_one_that_does_not_serve_can_be_closed() -> None:
+    before = held()
+    server = wsgiserver.Server(Application(), bind="127.0.0.1:0")
+    with pytest.raises(RuntimeError, match="start"):
+        server.wait()
+    server.close()
+    server.stop()
+    assert held() <= before
+
+
+def test_a_thread_that_fails_ends_the_server_and_not_the_process() -> None:
+    with serving(threads=3) as it:
+        client = it.client().send(request("GET", "/ruin"))
+        outcome = it.ended()
+        assert isinstance(outcome, RuntimeError)
+        assert str(outcome) == "a thread of the server has failed"
+        assert isinstance(outcome.__cause__, OSError)
+        assert client.answer().body == b"hello"
+        assert client.rest() == b""
+
+
+def test_a_failure_in_the_background_is_told_at_the_end() -> None:
+    server = wsgiserver.Server(Application(), bind="127.0.0.1:0")
+    with (
+        pytest.raises(RuntimeError, match="a thread of the server has failed"),
+        server,
+        connected(server.bound[0]) as client,
+    ):
+        client.send(request("GET", "/ruin")).answer()
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+
+def test_settings_are_those_of_the_command_line(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    binds = [f"unix:{tmp_path}/s,scheme=https", {"address": "127.0.0.1:0", "forwarded_allow_ips": ["127.0.0.1"]}]
+    before = os.umask(0o077)
+    try:
+        with serving(bind=binds, socket_mode="666", max_body="1k", access_logfile=str(log)) as it:
+            assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == 0o666
+            assert it.server.bound[0] == f"unix:{tmp_path}/s"
+            with connected(it.server.bound[1]) as client:
+                assert client.send(sized("/", b"x" * 2000)).answer().refused == "body-too-large"
+    finally:
+        assert os.umask(before) == 0o077
+    (line,) = log.read_text().splitlines()
+    assert json.loads(line)["refused"] == "body-too-large"
+
+
+def test_without_being_asked_to_it_writes_nothing_to_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
+    with serving() as it:
+        assert it.client().get("/").status == 200
+    assert capfd.readouterr() == ("", "")
+
+
+ELSEWHERE = {
+    "workers": 2,
+    "max_requests": 5,
+    "max_requests_jitter": 5,
+    "max_memory": "1g",
+    "preload": True,
+    "worker_init": "os:getpid",
+    "reload": True,
+    "check_config": True,
+    "admin_bind": ":0",
+    "drain_delay": 5,
+    "config": "x.toml",
+}
+
+
+@pytest.mark.parametrize("name", NOT_HERE)
+def test_a_setting_that_makes_no_sense_here_is_refused_by_name(name: str) -> None:
+    settings = {name: ELSEWHERE[name]} | ({"max_requests": 5} if name == "max_requests_jitter" else {})
+    with pytest.raises(SettingError, match=r"^max_requests " if len(settings) > 1 else f"^{name} is not for a server"):
+        wsgiserver.Server(Application(), **settings)
+
+
+def test_every_other_setting_is_taken() -> None:
+    left = {setting.name: setting.default for setting in declared() if setting.name not in NOT_HERE}
+    assert {name: getattr(Settings(), name) for name in left} == left
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"thread": 3}, "thread is not a setting; the nearest is threads"),
+        ({"port": 80}, "port is not a setting here: where to listen is --bind HOST:PORT"),
+        ({"threads": 0}, "threads: '0' will not do: at least 1"),
+        ({"threads": True}, "threads: True will not do: it is of type bool"),
+        ({"threads": None}, "threads: None will not do: it is of type NoneType"),
+        ({"bind": "127.0.0.1"}, "--bind: '127.0.0.1' is not HOST:PORT"),
+        ({"bind": ":1,scheme=ftp"}, "bind: ':1,scheme=ftp' will not do: scheme: 'ftp'"),
+        ({"bind": ()}, "bind: '' will not do: at least one"),
+        ({"proxy_protocol": True}, "--proxy-protocol needs --forwarded-allow-ips"),
+        ({"forwarded_allow_ips": ("nginx",)}, "--forwarded-allow-ips: 'nginx' does not appear to be"),
+        ({"spool_dir": "/no/such"}, "--spool-dir: no file can be made there"),
+        ({"access_logfile": "/no/such/file"}, "--access-logfile: "),
+        ({"access_logfile": "/x", "access_log": False}, "--no-access-log excludes --access-logfile"),
+    ],
+)
+def test_unusable_settings_are_refused_by_name(settings: dict[str, Any], message: str) -> None:
+    before = held()
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        wsgiserver.Server(Application(), **settings)
+    assert held() <= before
+
+
+def test_a_bind_that_is_taken_leaves_nothing_open() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        before = held()
+        with pytest.raises(OSError, match=r"cannot listen on 127\.0\.0\.1"):
+            wsgiserver.Server(Application(), bind=f"127.0.0.1:0,127.0.0.1:{taken.getsockname()[1]}")
+        assert held() <= before
+
+
+def test_there_is_nothing_else_to_be_imported() -> None:
+    with pytest.raises(AttributeError, match="module 'wsgiserver' has no attribute 'Sever'"):
+        wsgiserver.Sever  # type: ignore[attr-defined] # noqa: B018 - that there is none is the test
+
+
+def test_what_is_no_application_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"'config\.wsgi:application' is not callable"):
+        wsgiserver.Server("config.wsgi:application")  # type: ignore[arg-type] # that it is refused is the test
+
+
+# --- as a process of its own ------------------------------------------------------------------------------------------
+
+HOST = Path(__file__).parent / "host.py"
+
+
+def ran(program: Path, *arguments: str, **variables: str) -> tuple[int, str, str]:
+    """Run a program to its end; returns its exit code, and what it wrote."""
+    command = [sys.executable, str(program), *arguments]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | variables
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_nothing_of_the_process_is_changed() -> None:
+    """By a program that compares what is its own, while it serves in another thread and afterwards."""
+    assert ran(HOST, "compare", WSGISERVER_THREADS="none of its business", LISTEN_FDS="1") == (0, "the same\n", "")
+
+
+def test_threads_that_cannot_be_started_are_told_and_the_others_end() -> None:
+    assert ran(HOST, "starve") == (0, "can't start new thread\n", "")
+
+
+@pytest.mark.parametrize(("number", "said"), [(signal.SIGTERM, "(0, 0)\n"), (signal.SIGINT, "interrupted\n")])
+def test_in_the_main_thread_signals_are_the_program_s(number: int, said: str) -> None:
+    """Its handler of TERM calls stop(); for INT it has none, so that is what Python makes of it."""
+    process = subprocess.Popen(
+        [sys.executable, "-u", HOST, "serve"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        with connected(process.stdout.readline()) as client:
+            assert client.get("/").body == b"hello"
+        process.send_signal(number)
+        assert process.stdout.read() == said
+        assert process.wait(PATIENCE) == 0

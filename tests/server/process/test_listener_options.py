@@ -1,0 +1,118 @@
+"""What holds for one listener of a real server and for another not: scheme, PROXY protocol, whom to believe."""
+
+import json
+import re
+import socket
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.server.conftest import Serve, Server
+from tests.wire.client import Client
+from tests.wire.polling import PATIENCE, poll
+
+FORWARDED = ("X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https")
+PROXY = b"PROXY TCP4 203.0.113.7 198.51.100.1 4711 443\r\n"
+# Address, scheme, and whom the application takes for the client, of a request with the fields above.
+PLAIN = ("127.0.0.1", "http")
+BELIEVED = ("192.0.2.1", "https")
+
+
+def ports(server: Server) -> list[int]:
+    return [int(port) for port in re.findall(r":(\d+)", server.bind)]
+
+
+def seen(port: int, *fields: str, before: bytes = b"") -> tuple[str, str]:
+    with Client(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)) as client:
+        environ: dict[str, Any] = json.loads(client.send(before).get("/environ", *fields).body)
+    return environ["REMOTE_ADDR"], environ["wsgi.url_scheme"]
+
+
+FOUR = [
+    "127.0.0.1:0",
+    "127.0.0.1:0,scheme=https",
+    "127.0.0.1:0,forwarded-allow-ips=127.0.0.0/8+::1",
+    "127.0.0.1:0,proxy-protocol=on,scheme=https,forwarded-allow-ips=127.0.0.1",
+]
+FILE = """
+[[bind]]
+address = "127.0.0.1:0"
+[[bind]]
+address = "127.0.0.1:0"
+scheme = "https"
+[[bind]]
+address = "127.0.0.1:0"
+forwarded_allow_ips = ["127.0.0.0/8", "::1"]
+[[bind]]
+address = "127.0.0.1:0"
+proxy_protocol = true
+scheme = "https"
+forwarded_allow_ips = ["127.0.0.1"]
+"""
+
+
+@pytest.mark.parametrize("how", ["flags", "one flag", "variable", "file"])
+def test_each_listener_has_its_own_options(serve: Serve, tmp_path: Path, how: str) -> None:
+    (tmp_path / "x.toml").write_text(FILE)
+    server = {
+        "flags": lambda: serve(*(argument for bind in FOUR for argument in ("-b", bind))),
+        "one flag": lambda: serve("-b", ",".join(FOUR)),
+        "variable": lambda: serve(WSGISERVER_BIND=", ".join(FOUR)),
+        "file": lambda: serve("-c", str(tmp_path / "x.toml")),
+    }[how]()
+    plain, secure, believing, proxied = ports(server)
+    for _ in range(3):  # what was worked out of these fields for one listener is not used for another
+        assert seen(plain, *FORWARDED) == PLAIN
+        assert seen(secure, *FORWARDED) == ("127.0.0.1", "https")
+        assert seen(believing, *FORWARDED) == BELIEVED
+        assert seen(proxied, before=PROXY) == ("203.0.113.7", "https")
+    with Client(socket.create_connection(("127.0.0.1", proxied), timeout=PATIENCE)) as client:
+        assert client.get("/").refused == "proxy-header-invalid"
+    logged = poll(lambda: (lines := server.requests())[12:] and lines, "the log")
+    clients = Counter(line["client"] for line in logged if line["status"] == 200)
+    assert clients == {"127.0.0.1": 6, "192.0.2.1": 3, "203.0.113.7": 3}
+
+
+def test_what_is_logged_at_the_start_can_be_given_as_a_bind(serve: Serve) -> None:
+    server = serve(*(argument for bind in FOUR for argument in ("-b", bind)))
+    _, secure, believing, proxied = ports(server)
+    assert server.events("started")[0]["options"] == ", ".join(
+        [
+            f"127.0.0.1:{secure},scheme=https",
+            f"127.0.0.1:{believing},forwarded-allow-ips=127.0.0.0/8+::1",
+            f"127.0.0.1:{proxied},scheme=https,proxy-protocol=on,forwarded-allow-ips=127.0.0.1",
+        ]
+    )
+    plain = serve()
+    assert plain.bind
+    assert "options" not in plain.events("started")[0]
+
+
+def test_settings_hold_for_listeners_that_say_nothing(serve: Serve) -> None:
+    server = serve(
+        *("--proxy-protocol", "--forwarded-allow-ips", "127.0.0.1"),
+        *("-b", "127.0.0.1:0", "-b", "127.0.0.1:0,proxy-protocol=off"),
+        *("-b", "127.0.0.1:0,proxy-protocol=off,forwarded-allow-ips="),
+    )
+    proxied, believing, plain = ports(server)
+    assert seen(proxied, before=PROXY) == ("203.0.113.7", "http")
+    assert seen(believing, *FORWARDED) == BELIEVED
+    assert seen(plain, *FORWARDED) == PLAIN
+
+
+def test_peers_on_a_unix_socket_are_believed_where_its_listener_believes_anybody(serve: Serve, tmp_path: Path) -> None:
+    for name, option in (("trusting", ",forwarded-allow-ips=10.0.0.0/8"), ("not", "")):
+        server = serve("-b", f"unix:{tmp_path}/{name}{option}")
+        environ = json.loads(server.get("/environ", *FORWARDED).body)
+        assert (environ["REMOTE_ADDR"], environ["wsgi.url_scheme"]) == (BELIEVED if option else ("", "http"))
+
+
+def test_the_admin_listener_has_none_of_them(serve: Serve) -> None:
+    """Health checks come from elsewhere than requests."""
+    server = serve("--proxy-protocol", "--forwarded-allow-ips", "*", "--admin-bind", "127.0.0.1:0")
+    assert server.bind
+    port = int(server.events("started")[0]["admin_bind"].rpartition(":")[2])
+    with Client(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)) as client:
+        assert client.get("/healthz").status == 200

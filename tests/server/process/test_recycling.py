@@ -1,0 +1,83 @@
+"""Workers that have served enough, have grown too large, or hang, are replaced."""
+
+import pytest
+
+from tests.server.conftest import Serve, Server
+from tests.server.process.test_reload import MIXED, Load
+from tests.wire.building import chunked, request
+from tests.wire.polling import poll
+
+
+def pid(server: Server) -> int:
+    return int(server.get("/pid").body)
+
+
+def retired(server: Server) -> list[str]:
+    return [event["reason"] for event in server.events("worker-retires")]
+
+
+def test_after_so_many_requests(serve: Serve) -> None:
+    server = serve("--max-requests", "10", "--max-requests-jitter", "3")
+    first = pid(server)
+    poll(lambda: pid(server) != first, "another worker")
+    assert int(retired(server)[0].split()[3]) >= 10
+    assert not server.events("worker-died")
+
+
+def test_recycling_under_load_loses_no_request(serve: Serve) -> None:
+    server = serve("-w", "2", "--max-requests", "50", "--max-requests-jitter", "50")
+    body = b"0123456789" * 30_000
+    half = server.client().send(chunked("/upload", body)[:100_000])
+    load = Load(server, MIXED)
+    with load.going_on():
+        poll(lambda: len(retired(server)) >= 2, "both to retire, the one with the upload as well")
+        assert half.send(chunked("/upload", body)[100_000:]).answer().status == 200
+        poll(lambda: len(retired(server)) >= 4, "more to retire")
+    assert not load.lost
+    assert not [event for event in server.events() if event["event"] in {"worker-died", "cut-off"}]
+
+
+def test_one_retires_at_a_time(serve: Serve) -> None:
+    server = serve("-w", "3", "--max-requests", "1")
+    seen = []
+
+    def look() -> bool:
+        server.get("/")
+        seen.append(len(server.workers()))
+        return len(retired(server)) >= 6
+
+    poll(look, "six to retire")
+    assert max(seen) <= 4
+
+
+def test_a_worker_that_has_grown(serve: Serve) -> None:
+    server = serve("--max-memory", "100m")
+    first = pid(server)
+    server.get("/keep-150000000")
+    poll(lambda: pid(server) != first, "another worker")
+    assert "bytes of memory" in retired(server)[0]
+
+
+def test_a_limit_below_what_a_worker_takes_from_the_start(serve: Serve) -> None:
+    """It would be replaced again and again."""
+    server = serve("--max-memory", "1m")
+    first = pid(server)
+    assert server.events("max-memory-ignored")[0]["max_memory"] == 1 << 20
+    for _ in range(20):
+        assert pid(server) == first
+
+
+def test_a_hung_worker_is_replaced_and_its_stacks_are_logged(serve: Serve) -> None:
+    """One thread that never lets go of the interpreter stops all of them, the watchdog too."""
+    server = serve("--timeout", "0.5")
+    first = pid(server)
+    stuck = server.client().send(request("GET", "/hang-600"))
+    event = poll(lambda: server.events("worker-hung"), "it to be noticed")[0]
+    assert event["worker"] == first
+    assert event["seconds"] >= 5.5
+    with pytest.raises(ConnectionError):
+        stuck.answer()
+    assert pid(server) != first
+    assert "Fatal Python error: Aborted" in server.error_output
+    assert "in hang\n" in server.error_output
+    assert not server.events("worker-died")

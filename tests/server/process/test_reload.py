@@ -1,0 +1,305 @@
+"""HUP and the number of workers: what is replaced, in which order, and that nobody's request is lost meanwhile."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.server.conftest import Serve, Server
+from tests.wire.building import chunked, request, sized
+from tests.wire.client import Client
+from tests.wire.polling import poll
+
+BODY = b"0123456789" * 30_000
+SERVED = """
+from tests.server.application import ROUTES, application
+ROUTES["version"] = lambda *_: [b"{version}"]
+{more}
+"""
+
+Deploy = Callable[..., None]
+
+
+@pytest.fixture
+def deploy(tmp_path: Path) -> Deploy:
+    """Put a version of the application where the server will find it; whole, so that nobody imports half of it."""
+
+    def put(version: int, more: str = "") -> None:
+        (tmp_path / "new").write_text(SERVED.format(version=version, more=more))
+        (tmp_path / "new").rename(tmp_path / "served.py")
+
+    return put
+
+
+@pytest.fixture
+def start(serve: Serve, deploy: Deploy, tmp_path: Path) -> Callable[..., Server]:
+    def begin(*flags: str, **variables: str) -> Server:
+        deploy(1)
+        server = serve(*flags, application="served", cwd=tmp_path, PYTHONDONTWRITEBYTECODE="1", **variables)
+        workers = int(flags[flags.index("-w") + 1]) if "-w" in flags else 1
+        poll(lambda: len(server.events("worker-ready")) == workers, "all workers to have it loaded")
+        return server
+
+    return begin
+
+
+def version(server: Server) -> bytes:
+    return server.get("/version").body
+
+
+def reload(server: Server, event: str = "reloaded") -> None:
+    before = len(server.events(event))
+    server.signal(signal.SIGHUP)
+    poll(lambda: len(server.events(event)) > before, event)
+
+
+class Load:
+    """Clients that ask, and ask again, as fast as they are answered; what goes wrong is in `lost`."""
+
+    def __init__(self, server: Server, asks: list[bytes]) -> None:
+        self._server = server
+        self._over = threading.Event()
+        self.lost: list[Exception] = []
+        self.answered = 0
+        self._threads = [threading.Thread(target=self._ask, args=(ask,)) for ask in asks]
+
+    def _ask(self, ask: bytes) -> None:
+        while not self._over.is_set():
+            with self._server.client() as client:
+                self._ask_on(client, ask)
+
+    def _ask_on(self, client: Client, ask: bytes) -> None:
+        """Use one connection for as long as the server keeps it."""
+        while not self._over.is_set() and not client.has_ended():
+            try:
+                answer = client.send(ask).answer()
+            except (OSError, AssertionError) as error:
+                self.lost.append(error)
+                return
+            self.answered += answer.status == 200
+            if answer.headers.get("connection") == "close":
+                return
+
+    def more(self, count: int) -> None:
+        """Wait for that many more answers."""
+        aim = self.answered + count
+        poll(lambda: self.answered >= aim, "more answers")
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        for thread in self._threads:
+            thread.start()
+        try:
+            self.more(len(self._threads))
+            yield
+            self.more(len(self._threads))
+        finally:
+            self._over.set()
+            for thread in self._threads:
+                thread.join()
+
+
+MIXED = [
+    request("GET", "/"),
+    request("GET", "/sleep-0.02"),
+    request("GET", "/", "Connection: close"),
+    chunked("/upload", BODY),
+    sized("/upload", BODY, "Connection: close"),
+]
+
+
+@pytest.mark.parametrize("workers", ["1", "3"])
+def test_reload_under_load_loses_no_request(start: Callable[..., Server], deploy: Deploy, workers: str) -> None:
+    server = start("-w", workers)
+    half = server.client().send(chunked("/upload", BODY)[:100_000])
+    old = set(server.workers(int(workers)))
+    load = Load(server, MIXED)
+    with load.going_on():
+        deploy(2)
+        server.signal(signal.SIGHUP)
+        poll(lambda: version(server) == b"2", "a new worker")
+        load.more(20)
+        assert half.send(chunked("/upload", BODY)[100_000:]).answer().status == 200
+        poll(lambda: server.events("reloaded"), "the reload to be over")
+        assert version(server) == b"2"
+    assert not load.lost
+    assert len(server.workers()) == int(workers)
+    assert not old & set(server.workers())
+    assert not [event for event in server.events() if event["event"] in {"worker-died", "cut-off"}]
+
+
+def test_the_old_worker_serves_until_the_new_one_is_ready(start: Callable[..., Server], deploy: Deploy) -> None:
+    server = start()
+    (old,) = server.workers()
+    deploy(2, "ROUTES['wait'](None, '')")
+    server.signal(signal.SIGHUP)
+    server.waiting(1)
+    assert version(server) == b"1"
+    server.open_gate()
+    poll(lambda: version(server) == b"2", "the new one")
+    poll(lambda: old not in server.workers(), "the old one to end")
+
+
+@pytest.mark.parametrize("more", ["1 +", "import no.such.module", "import os; os._exit(7)"])
+def test_an_application_that_no_longer_starts(start: Callable[..., Server], deploy: Deploy, more: str) -> None:
+    """The workers there are go on, and it can be tried again."""
+    server = start("-w", "2")
+    before = server.workers(2)
+    deploy(2, more)
+    reload(server, "reload-failed")
+    assert server.events("reload-failed")[0]["application"] == "served"
+    assert server.workers() == before
+    assert version(server) == b"1"
+    deploy(3)
+    reload(server)
+    assert version(server) == b"3"
+    assert len(server.events("reload-failed")) == 1
+
+
+def test_one_at_a_time(start: Callable[..., Server]) -> None:
+    server = start("-w", "3")
+    server.workers(3)
+    seen: list[int] = []
+
+    def look() -> list[dict[str, Any]]:
+        seen.append(len(server.workers()))
+        return server.events("reloaded")
+
+    server.signal(signal.SIGHUP)
+    poll(look, "the reload to be over")
+    assert max(seen) <= 4
+
+
+def test_a_drain_is_bounded(start: Callable[..., Server]) -> None:
+    server = start("--graceful-timeout", "0.5")
+    stuck = server.client().send(request("GET", "/wait"))
+    server.waiting(1)
+    reload(server)
+    assert server.events("cut-off")
+    assert not server.events("worker-died")
+    with pytest.raises(ConnectionError):
+        stuck.answer()
+    assert version(server) == b"1"
+
+
+def test_reload_while_reloading(start: Callable[..., Server], deploy: Deploy) -> None:
+    """What was changed before the last HUP is what is served in the end."""
+    server = start("-w", "2")
+    old = set(server.workers(2))
+    deploy(2, "ROUTES['wait'](None, '')")
+    server.signal(signal.SIGHUP)
+    server.waiting(1)
+    deploy(3)
+    server.signal(signal.SIGHUP)
+    poll(lambda: len(server.events("reloading")) == 2, "the second to be heard")
+    server.open_gate()
+    poll(lambda: server.events("reloaded"), "the reload to be over")
+    assert {version(server) for _ in range(10)} == {b"3"}
+    assert not old & set(server.workers(2))
+
+
+def test_hup_again_and_again(start: Callable[..., Server], deploy: Deploy) -> None:
+    server = start("-w", "2")
+    load = Load(server, MIXED)
+    with load.going_on():
+        for number in range(2, 10):
+            deploy(number)
+            server.signal(signal.SIGHUP)
+            load.more(2)
+        poll(lambda: version(server) == b"9", "the last version")
+        poll(lambda: len(server.workers()) == 2, "the reload to be over")
+    assert not load.lost
+
+
+def test_hup_before_anybody_is_ready(serve: Serve, deploy: Deploy, tmp_path: Path) -> None:
+    deploy(1, "ROUTES['wait'](None, '')")
+    server = serve("-w", "2", application="served", cwd=tmp_path, PYTHONDONTWRITEBYTECODE="1")
+    server.waiting(2)
+    deploy(2)
+    server.signal(signal.SIGHUP)
+    poll(lambda: server.events("reloading"), "the signal to be heard")
+    server.open_gate()
+    poll(lambda: server.events("reloaded"), "the reload to be over")
+    assert version(server) == b"2"
+
+
+def test_term_ends_a_reload(start: Callable[..., Server], deploy: Deploy) -> None:
+    server = start("-w", "2")
+    deploy(2, "ROUTES['wait'](None, '')")
+    server.signal(signal.SIGHUP)
+    server.waiting(1)
+    server.signal(signal.SIGTERM)
+    poll(lambda: server.events("stopping"), "the server to stop")
+    server.open_gate()
+    assert server.ended() == 0
+    assert not server.events("cut-off")
+
+
+def test_a_worker_that_is_to_be_replaced_dies_first(start: Callable[..., Server], deploy: Deploy) -> None:
+    server = start()
+    (old,) = server.workers()
+    deploy(2, "ROUTES['wait'](None, '')")
+    server.signal(signal.SIGHUP)
+    server.waiting(1)
+    os.kill(old, signal.SIGKILL)
+    poll(lambda: server.events("worker-died"), "its death")
+    server.open_gate()
+    assert version(server) == b"2"
+    assert len(server.workers()) == 1
+
+
+def test_a_replacement_is_killed(start: Callable[..., Server], deploy: Deploy) -> None:
+    server = start()
+    (old,) = server.workers()
+    deploy(2, "ROUTES['wait'](None, '')")
+    server.signal(signal.SIGHUP)
+    server.waiting(1)
+    (new,) = set(server.workers()) - {old}
+    os.kill(new, signal.SIGKILL)
+    poll(lambda: server.events("reload-failed"), "the reload to be given up")
+    assert server.workers() == [old]
+    assert version(server) == b"1"
+
+
+def test_a_killed_worker_takes_nothing_with_it_but_its_own_requests(start: Callable[..., Server]) -> None:
+    server = start("-w", "2", "--threads", "2")
+    server.workers(2)
+    load = Load(server, [request("GET", "/sleep-0.02", "Connection: close")] * 4)
+    with load.going_on():
+        victim = int(server.get("/pid").body)
+        os.kill(victim, signal.SIGKILL)
+        poll(lambda: len(server.workers()) == 2 and victim not in server.workers(), "another worker")
+        load.more(20)
+    assert len(load.lost) <= 4, "one for each connection it can have had"
+
+
+def test_a_worker_that_somebody_else_asks_to_end_is_replaced_while_it_drains(start: Callable[..., Server]) -> None:
+    server = start()
+    (old,) = server.workers()
+    slow = server.client().send(request("GET", "/wait"))
+    server.waiting(1)
+    os.kill(old, signal.SIGTERM)
+    server.workers(2)
+    assert version(server) == b"1"
+    server.open_gate()
+    assert slow.answer().body == b"waited"
+    poll(lambda: old not in server.workers(), "its end")
+    assert not server.events("worker-died")
+
+
+def test_more_and_fewer_workers(start: Callable[..., Server]) -> None:
+    server = start()
+    load = Load(server, MIXED)
+    with load.going_on():
+        for number, wanted in [(signal.SIGTTIN, 2), (signal.SIGTTIN, 3), (signal.SIGTTOU, 2), (signal.SIGTTOU, 1)]:
+            server.signal(number)
+            poll(lambda wanted=wanted: len(server.workers()) == wanted, f"{wanted} workers")  # type: ignore[misc]
+    assert not load.lost
+    server.signal(signal.SIGTTOU)
+    reload(server)
+    assert [event["workers"] for event in server.events("resized")] == [2, 3, 2, 1], "never none"

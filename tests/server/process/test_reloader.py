@@ -1,0 +1,102 @@
+"""`--reload`: a change is noticed, whatever the file's times say, and a broken application is no end."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.server.conftest import Serve
+from tests.wire.polling import poll
+from wsgiserver.process.reloader import Reloader
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("modified", "changed"),
+    [
+        (900.0, False),
+        (1000.5, True),  # while the application was being loaded
+        (5000.0, False),  # in the future: it would be noticed for ever
+    ],
+)
+def test_the_first_look(tmp_path: Path, modified: float, *, changed: bool) -> None:
+    clock = Clock()
+    reloader = Reloader(clock)
+    file = tmp_path / "a.py"
+    file.touch()
+    os.utime(file, (modified, modified))
+    clock.now = 1001.0
+    assert reloader.look([str(file)]) == (str(file) if changed else None)
+
+
+def test_later_looks(tmp_path: Path) -> None:
+    clock = Clock()
+    reloader = Reloader(clock)
+    file = tmp_path / "a.py"
+    missing = str(tmp_path / "missing.py")
+
+    def check(modified: float, *, changed: bool) -> None:
+        file.touch()
+        os.utime(file, (modified, modified))
+        clock.now += 1
+        assert reloader.look([missing, str(file)]) == (str(file) if changed else None)
+
+    check(900.0, changed=False)
+    check(900.0, changed=False)
+    check(800.0, changed=True)  # an older version was put back
+    check(900.0, changed=False)
+    file.unlink()
+    assert reloader.look([str(file)]) is None, "an editor is replacing it"
+    check(901.0, changed=True)
+
+
+def test_a_change_is_served_and_what_does_not_load_is_shown(serve: Serve, tmp_path: Path) -> None:
+    def put(text: str) -> None:
+        (tmp_path / "new").write_text(text)
+        (tmp_path / "new").rename(tmp_path / "part.py")
+
+    def shown(text: str, status: int = 200) -> None:
+        def look() -> bool:
+            answer = server.get("/")
+            return answer.status == status and text in answer.body.decode()
+
+        poll(look, text)
+
+    (tmp_path / "served.py").write_text(
+        "import part\n"
+        "def application(environ, start_response):\n"
+        "    start_response('200 OK', [])\n"
+        "    return [part.TEXT]\n"
+    )
+    put("TEXT = b'one'")
+    server = serve("-w", "2", "--reload", application="served", cwd=tmp_path, PYTHONDONTWRITEBYTECODE="1")
+    shown("one")
+    put("TEXT = b'two'")
+    shown("two")
+    put("TEXT = ")
+    shown("SyntaxError: invalid syntax", 500)
+    put("import one_that_is_missing as TEXT")
+    shown("ModuleNotFoundError: No module named 'one_that_is_missing'", 500)
+    (tmp_path / "one_that_is_missing.py").write_text("")
+    put("TEXT = b'three'")
+    shown("three")
+    assert server.events("file-changed")
+    assert not server.events("worker-died")
+    server.signal(signal.SIGTERM)
+    assert server.ended() == 0
+
+
+def test_it_starts_with_an_application_that_does_not_load(serve: Serve, tmp_path: Path) -> None:
+    server = serve("--reload", application="served", cwd=tmp_path, PYTHONDONTWRITEBYTECODE="1")
+    answer = server.get("/")
+    assert answer.status == 500
+    assert b"No module named 'served'" in answer.body
+    (tmp_path / "served.py").write_text("from tests.server.application import application")
+    poll(lambda: server.get("/").body == b"hello", "the application")

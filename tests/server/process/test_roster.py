@@ -1,0 +1,101 @@
+"""Which worker comes or goes next: the rule as a table, and then followed until nothing is left to do."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from wsgiserver.process.roster import Move, WorkerRecord, next_move
+from wsgiserver.telemetry.scoreboard import Phase, Scoreboard
+
+PHASES = {"s": Phase.STARTING, "r": Phase.READY, "t": Phase.RETIRING}
+
+
+def roster(text: str) -> list[WorkerRecord]:
+    """Make workers, oldest first: s(tarting), r(eady), re(t)iring; capital: outdated; with - behind it: leaving."""
+    board = Scoreboard(0, 0)
+    workers: list[WorkerRecord] = []
+    for letter in text:
+        if letter == "-":
+            workers[-1].kill_at = 99.0
+            continue
+        slot = board.claim()
+        assert slot is not None
+        slot.advance(PHASES[letter.lower()])
+        workers.append(WorkerRecord(len(workers), slot, float(len(workers)), outdated=letter.isupper()))
+    return workers
+
+
+@pytest.mark.parametrize(
+    ("workers", "wanted", "move", "whom"),
+    [
+        ("", 1, Move.START, None),
+        ("r", 2, Move.START, None),
+        ("r-", 1, Move.START, None),  # it ends, hung or asked by somebody else
+        ("rr", 2, Move.NONE, None),
+        ("rt", 2, Move.START, None),
+        ("rts", 2, Move.NONE, None),
+        ("rtr", 2, Move.STOP, 1),
+        ("rt-r", 2, Move.NONE, None),
+        ("tt", 2, Move.START, None),
+        ("t-tr", 2, Move.NONE, None),  # one at a time
+        ("RR", 2, Move.START, None),
+        ("RRs", 2, Move.NONE, None),
+        ("RRr", 2, Move.STOP, 0),
+        ("R-Rr", 2, Move.NONE, None),
+        ("Rr", 2, Move.START, None),
+        ("RRS", 2, Move.STOP, 2),  # asked to reload while reloading: who serves nobody goes first
+        ("RRS-", 2, Move.NONE, None),
+        ("S", 1, Move.START, None),
+        ("Ss", 1, Move.STOP, 0),
+        ("R", 2, Move.START, None),  # its sibling died meanwhile
+        ("Rs", 2, Move.START, None),
+        ("Rss", 2, Move.NONE, None),
+        ("rrr", 2, Move.STOP, 0),
+        ("rrs", 2, Move.STOP, 2),
+        ("rtr", 1, Move.STOP, 1),
+        ("RRr", 1, Move.STOP, 0),
+        ("R-Rr", 1, Move.STOP, 1),
+    ],
+)
+def test_rule(workers: str, wanted: int, move: Move, whom: int | None) -> None:
+    decision, member = next_move(roster(workers), wanted)
+    assert decision is move
+    assert (member.pid if member else None) == whom
+
+
+def followed(workers: list[WorkerRecord], wanted: int) -> Iterator[list[WorkerRecord]]:
+    """Do what the rule says; when it says nothing, what takes time happens: who leaves is gone, who starts is ready."""
+    board, number = Scoreboard(0, 0), 100
+    while True:
+        move, member = next_move(workers, wanted)
+        if member:
+            member.kill_at = 99.0
+        elif move is Move.START:
+            slot = board.claim()
+            assert slot is not None
+            number += 1
+            workers.append(WorkerRecord(number, slot, float(number)))
+        else:
+            slow = [worker for worker in workers if worker.is_leaving or worker.is_starting]
+            if not slow:
+                return
+            workers = [worker for worker in workers if not worker.is_leaving]
+            for worker in workers:
+                worker.slot.advance(Phase.READY)
+        yield workers
+
+
+def serving(workers: list[WorkerRecord]) -> list[WorkerRecord]:
+    return [worker for worker in workers if not worker.is_starting and not worker.is_leaving]
+
+
+@pytest.mark.parametrize("start", ["", "R", "RRR", "ttt", "RtRsS", "R-R-R-", "rrrrrr", "SSS", "Rrrrtt-"])
+@pytest.mark.parametrize("wanted", [1, 2, 3])
+def test_it_comes_to_rest_with_as_many_as_are_wanted_and_none_that_has_to_go(start: str, wanted: int) -> None:
+    workers = reached = roster(start)
+    least = min(wanted, len(serving(workers)))
+    for reached in followed(workers, wanted):
+        assert len(serving(reached)) >= least, "never fewer than before"
+    assert len(reached) == wanted
+    assert serving(reached) == reached
+    assert not any(worker.has_to_go for worker in reached)

@@ -1,0 +1,190 @@
+"""What a server starts with: sockets it is given, the application loaded before, as many workers as fit."""
+
+import json
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.server.conftest import ROOT, Serve
+from tests.wire.client import Client
+from tests.wire.polling import PATIENCE, poll
+from wsgiserver.telemetry.resources import advise, cpus
+
+# --- Workers ----------------------------------------------------------------------------------------------------
+
+
+def test_as_many_workers_as_fit(serve: Serve) -> None:
+    server = serve("-w", "auto")
+    assert server.get("/").body == b"hello"
+    (event,) = server.events("workers-chosen")
+    assert (event["workers"], event["reason"]) == advise(cpus())
+    assert server.events("started")[0]["workers"] == event["workers"]
+
+
+def test_too_many_workers(serve: Serve) -> None:
+    server = serve("-w", "201")
+    assert server.ended() == 2
+    assert "--workers: at most 200" in server.error_output
+
+
+# --- Loading before forking -------------------------------------------------------------------------------------
+
+COUNTING = """
+import os, threading
+with open("loads", "a") as file:
+    file.write(f"{os.getpid()}\\n")
+from tests.server.application import application
+"""
+
+
+def test_preload(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "served.py").write_text(COUNTING)
+    server = serve("-w", "2", "--preload", application="served", cwd=tmp_path)
+    assert server.get("/").body == b"hello"
+    old = set(server.workers(2))
+    server.signal(signal.SIGHUP)
+    poll(lambda: server.events("reloaded"), "the reload to be over")
+    assert server.get("/").body == b"hello"
+    assert not old & set(server.workers())
+    assert (tmp_path / "loads").read_text() == f"{server.pid}\n", "once, by the parent"
+    assert "--preload" in server.events("reloading")[0]["code"]
+    assert not server.events("preload-threads")
+    server.signal(signal.SIGTERM)
+    assert server.ended() == 0
+
+
+def test_preload_with_threads_is_told(serve: Serve, tmp_path: Path) -> None:
+    thread = "threading.Thread(target=threading.Event().wait, name='refresher', daemon=True).start()"
+    (tmp_path / "served.py").write_text(COUNTING + thread)
+    server = serve("--preload", application="served", cwd=tmp_path)
+    assert server.get("/").body == b"hello"
+    assert server.events("preload-threads")[0]["threads"] == "refresher"
+
+
+def test_preload_of_what_cannot_be_imported(serve: Serve) -> None:
+    server = serve("-w", "2", "--preload", application="no.such.module")
+    assert server.ended() == 3
+    assert [event["event"] for event in server.events()] == ["application-not-loaded", "application-unusable"]
+
+
+def test_preload_and_reload(serve: Serve) -> None:
+    server = serve("--preload", "--reload")
+    assert server.ended() == 2
+    assert "only one of them" in server.error_output
+
+
+# --- Only looking -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["tests.server.application"], 0, ""),
+        (["tests.server.application", "-w", "many"], 2, "--workers"),
+        (["no.such.module"], 3, "application-not-loaded"),
+        (["tests.server.application", "--worker-init", "no.such.module:f"], 3, "worker-init-failed"),
+        (
+            ["tests.server.application", "--worker-init", "os:name"],
+            3,
+            "os:name is not callable: it is 'posix', no hook",
+        ),
+        (["tests.server.application", "--worker-init", "os:abort"], 0, ""),
+    ],
+)
+def test_check_config(arguments: list[str], code: int, said: str) -> None:
+    """On a port that is taken, which does not matter, because it listens nowhere."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        bind = f"127.0.0.1:{taken.getsockname()[1]}"
+        command = [sys.executable, "-m", "wsgiserver", *arguments, "--check-config", "--bind", bind]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, cwd=ROOT)
+    assert done.returncode == code
+    assert said in done.stderr
+    assert done.stdout == ""
+
+
+# --- Sockets ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("flags", "mode"), [([], 0o660), (["--socket-mode", "600"], 0o600)])
+def test_mode_of_a_unix_socket(serve: Serve, tmp_path: Path, flags: list[str], mode: int) -> None:
+    server = serve("-b", f"unix:{tmp_path}/s", *flags)
+    assert server.get("/").body == b"hello"
+    assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == mode
+
+
+ACTIVATE = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ["LISTEN_PID"] = sys.argv[2] or str(os.getpid())
+command = [sys.executable, "-m", "wsgiserver", "tests.server.application", *(sys.argv[3:] or ["-b", "127.0.0.1:0"])]
+os.execv(sys.executable, command)
+"""
+
+
+def activated(given: socket.socket, out: Path, *flags: str, owner: str = "") -> subprocess.Popen[bytes]:
+    """Start a server as systemd does: sockets from descriptor 3 on, and variables that say so."""
+    with out.open("wb") as file:
+        return subprocess.Popen(
+            [sys.executable, "-c", ACTIVATE, str(given.fileno()), owner, *flags],
+            cwd=ROOT,
+            pass_fds=[given.fileno()],
+            stderr=file,
+            env={"LISTEN_FDS": "1", "LISTEN_FDNAMES": "web"},
+        )
+
+
+def test_sockets_that_systemd_has_opened(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as given:
+        host, port = given.getsockname()
+        process = activated(given, tmp_path / "err")
+        try:
+            with Client(socket.create_connection((host, port), timeout=PATIENCE)) as client:
+                assert client.get("/").body == b"hello"
+            assert f'"bind":"{host}:{port}"' in (tmp_path / "err").read_text()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_sockets_meant_for_another_process(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as given:
+        process = activated(given, tmp_path / "err", owner="1")
+        try:
+            poll(lambda: '"started"' in (tmp_path / "err").read_text(), "the server to start")
+            assert f":{given.getsockname()[1]}" not in (tmp_path / "err").read_text()
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(PATIENCE)
+
+
+def test_a_socket_that_does_not_listen(tmp_path: Path) -> None:
+    with socket.socket() as given:
+        process = activated(given, tmp_path / "err")
+        assert process.wait(PATIENCE) == 2
+        assert "LISTEN_FDS: descriptor 3 is no listening socket" in (tmp_path / "err").read_text()
+
+
+def test_settings_hold_for_sockets_that_systemd_has_opened(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as given:
+        process = activated(given, tmp_path / "err", "--forwarded-allow-ips", "127.0.0.1")
+        try:
+            with Client(socket.create_connection(given.getsockname(), timeout=PATIENCE)) as client:
+                environ = json.loads(client.get("/environ", "X-Forwarded-For: 192.0.2.1").body)
+            assert (environ["REMOTE_ADDR"], environ["wsgi.url_scheme"]) == ("192.0.2.1", "http")
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_options_of_an_address_that_is_not_listened_on_are_refused(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as given:
+        process = activated(given, tmp_path / "err", "-b", ":9,scheme=https")
+        assert process.wait(PATIENCE) == 2
+        assert "--bind :9: scheme would hold for no listener" in (tmp_path / "err").read_text()

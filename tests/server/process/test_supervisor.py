@@ -1,0 +1,344 @@
+"""Processes and signals: what ends, what goes on, what is replaced, and what the exit code says."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.server.conftest import ROOT, Serve, Server
+from tests.wire.building import chunked, request, sized
+from tests.wire.client import Client
+from tests.wire.polling import PATIENCE, poll
+
+BODY = b"0123456789" * 30_000
+
+
+def is_there(pid: int) -> bool:
+    """Whether a process runs; one that has ended and was not waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):  # the latter, when it ends between open and read
+        return False
+
+
+def pid_serving(server: Server) -> int:
+    return int(server.get("/pid").body)
+
+
+# --- The end ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_term_finishes_what_is_under_way(serve: Serve, workers: str) -> None:
+    server = serve("-w", workers, "--threads", "4")
+    slow, half, head, idle = (server.client() for _ in range(4))
+    idle.get("/")
+    slow.send(request("GET", "/wait"))
+    server.waiting(1)
+    half.send(chunked("/upload", BODY)[:100_000])
+    head.send(request("GET", "/")[:10])
+    server.get("/")
+    server.signal(signal.SIGTERM)
+    poll(server.refuses, "all processes to have heard of it")
+    assert head.send(request("GET", "/")[10:]).answer().headers["connection"] == "close"
+    assert half.send(chunked("/upload", BODY)[100_000:]).answer().status == 200
+    server.open_gate()
+    assert slow.answer().body == b"waited"
+    assert idle.rest() == head.rest() == half.rest() == b""
+    assert server.ended() == 0
+    assert not server.events("cut-off")
+    assert server.events("stopped")[0]["code"] == 0
+
+
+def test_term_answers_what_waits_in_the_backlog(serve: Serve) -> None:
+    server = serve("--threads", "1")
+    slow = server.client().send(request("GET", "/wait"))
+    server.waiting(1)
+    backlog = [server.client().send(request("GET", "/")) for _ in range(50)]
+    server.signal(signal.SIGTERM)
+    poll(lambda: server.events("stopping"), "the server to stop")
+    server.open_gate()
+    assert slow.answer().body == b"waited"
+    assert [client.answer().body for client in backlog] == [b"hello"] * 50
+    assert server.ended() == 0
+
+
+def test_term_is_bounded(serve: Serve) -> None:
+    server = serve("--graceful-timeout", "0.5", "--threads", "2")
+    server.client().send(request("GET", "/sleep-600"))
+    server.client().send(chunked("/upload", BODY)[:-1])
+    server.get("/")
+    server.signal(signal.SIGTERM)
+    assert server.ended() == 0
+    assert server.events("cut-off")
+
+
+def test_term_before_anything_was_asked(serve: Serve) -> None:
+    server = serve("-w", "3")
+    assert server.bind
+    server.signal(signal.SIGTERM)
+    assert server.ended() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+def test_int_stops_at_once(serve: Serve, number: int) -> None:
+    server = serve("-w", "2", "--threads", "2")
+    slow = server.client().send(request("GET", "/sleep-600"))
+    server.get("/")
+    workers = server.workers(2)
+    server.signal(number)
+    assert server.ended() == 0
+    assert not any(map(is_there, workers))
+    with pytest.raises(ConnectionError):
+        slow.answer()
+
+
+def test_int_ends_a_drain_that_takes_too_long(serve: Serve) -> None:
+    server = serve("--threads", "2")
+    server.client().send(request("GET", "/sleep-600"))
+    server.get("/")
+    server.signal(signal.SIGTERM)
+    poll(lambda: server.events("stopping"), "the server to stop")
+    server.signal(signal.SIGINT)
+    assert server.ended() == 0
+
+
+# --- Workers that die -------------------------------------------------------------------------------------------
+
+
+def test_a_terminal_that_closes_stops_nothing(serve: Serve) -> None:
+    server = serve()
+    assert server.get("/").body == b"hello"
+    server.signal(signal.SIGHUP)
+    assert server.get("/").body == b"hello"
+    server.signal(signal.SIGTERM)
+    assert server.ended() == 0
+
+
+def test_exit_handlers_of_the_application_are_called(serve: Serve, tmp_path: Path) -> None:
+    """Error reporters and tracers send there what they have gathered."""
+    (tmp_path / "handlers").write_text("")
+    server = serve("-w", "2", TEST_EXIT_FILE=str(tmp_path / "handlers"))
+    assert server.get("/").body == b"hello"
+    workers = server.workers(2)
+    server.signal(signal.SIGTERM)
+    assert server.ended() == 0
+    assert sorted(map(int, (tmp_path / "handlers").read_text().split())) == sorted(workers)
+
+
+def test_a_killed_worker_is_replaced(serve: Serve) -> None:
+    server = serve("-w", "2")
+    before = set(server.workers(2))
+    first = pid_serving(server)
+    os.kill(first, signal.SIGKILL)
+    poll(lambda: len(set(server.workers()) - {first}) == 2, "another worker")
+    assert len(set(server.workers()) - before) == 1
+    assert server.events("worker-died")[0]["worker"] == first
+    for _ in range(20):
+        assert pid_serving(server) in server.workers()
+
+
+def test_the_only_worker_is_replaced_and_connections_wait_for_it(serve: Serve) -> None:
+    server = serve()
+    worker = pid_serving(server)
+    os.kill(worker, signal.SIGKILL)
+    poll(lambda: not is_there(worker), "its end")
+    with server.client() as client:  # there is no worker now, or only just
+        assert client.get("/").body == b"hello"
+
+
+def test_a_worker_that_dies_young_is_not_replaced_without_a_pause(serve: Serve) -> None:
+    server = serve(TEST_CRASH_WITH="7")
+    deaths = poll(lambda: server.events("worker-died")[4:] and server.events("worker-died")[:5], "five deaths")
+    assert [event["code"] for event in deaths] == [7] * 5
+    times = [datetime.fromisoformat(event["time"]) for event in deaths]
+    pauses = [(after - before).total_seconds() for before, after in pairwise(times)]
+    for pause, least in zip(pauses, (0.1, 0.2, 0.4, 0.8), strict=True):
+        assert pause > least / 2, "longer each time; the clock of the log may be set meanwhile"
+    server.signal(signal.SIGTERM)
+    assert server.ended() == 0
+
+
+def test_workers_end_when_the_supervisor_is_killed(serve: Serve) -> None:
+    server = serve("-w", "2", "--threads", "2")
+    with server.client() as slow:
+        slow.send(request("GET", "/wait"))
+        server.waiting(1)
+        workers = server.workers(2)
+        server.signal(signal.SIGKILL)
+        server.ended()
+        poll(server.refuses, "the workers to have heard of it")
+        server.open_gate()
+        assert slow.answer().body == b"waited", "not before it has finished"
+        poll(lambda: not any(map(is_there, workers)), "the workers to end")
+
+
+def test_orphans_do_not_outlive_the_graceful_timeout(serve: Serve) -> None:
+    server = serve("--threads", "2", "--graceful-timeout", "0.5")
+    with server.client() as stuck:
+        stuck.send(request("GET", "/sleep-600"))
+        server.get("/")
+        workers = server.workers()
+        server.signal(signal.SIGKILL)
+        server.ended()
+        poll(lambda: not any(map(is_there, workers)), "the workers to end")
+
+
+def test_asking_again_gains_no_time(serve: Serve) -> None:
+    server = serve("--threads", "2", "--graceful-timeout", "2")
+    server.client().send(request("GET", "/sleep-600"))
+    server.get("/")
+
+    def ask_again() -> bool:
+        server.signal(signal.SIGTERM)
+        return server.process.poll() is not None
+
+    poll(ask_again, "the end")
+    assert server.ended() == 0
+
+
+def test_the_supervisor_has_one_thread_and_no_application(serve: Serve) -> None:
+    server = serve("--threads", "8")
+    server.get("/")
+    assert len(list(Path(f"/proc/{server.pid}/task").iterdir())) == 1
+    (worker,) = server.workers()
+    assert len(list(Path(f"/proc/{worker}/task").iterdir())) == 9  # and the watchdog
+
+
+# --- What cannot start ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("application", "message"),
+    [
+        ("no.such.module", "ModuleNotFoundError: No module named 'no'"),
+        ("tests.server.application:nothing", "has no attribute 'nothing'"),
+        ("tests.server.application:ROUTES", "is not callable"),
+        ("tests.server.application:digests.x", "has no attribute 'x'"),
+    ],
+)
+def test_an_application_that_cannot_be_imported(serve: Serve, application: str, message: str) -> None:
+    server = serve(application=application)
+    assert server.ended() == 3
+    (event,) = server.events("application-not-loaded")
+    assert message in event["error"]
+    assert event["application"] == application
+    assert server.events("application-unusable")
+
+
+@pytest.mark.parametrize("workers", ["1", "3"])
+def test_it_says_so_once_and_leaves_nobody_behind(serve: Serve, workers: str) -> None:
+    server = serve("-w", workers, application="no.such.module")
+    assert server.ended() == 3
+    assert len(server.events("application-unusable")) == 1
+    assert "Traceback" not in "".join(line for line in server.error_output.splitlines() if not line.startswith("{"))
+
+
+def test_a_port_that_is_taken(serve: Serve) -> None:
+    server = serve()
+    other = serve("-b", server.bind)
+    assert other.ended() == 1
+    assert other.error_output.strip().endswith(f"cannot listen on {server.bind}: Address already in use")
+    assert "Traceback" not in other.error_output
+    assert server.get("/").body == b"hello"
+
+
+@pytest.mark.parametrize("path", ["/proc/s", "/no/such/folder/s"])
+def test_a_socket_that_cannot_be_made(serve: Serve, path: str) -> None:
+    server = serve("-b", f"unix:{path}")
+    assert server.ended() == 1
+    assert f"cannot listen on unix:{path}: " in server.error_output
+
+
+def test_a_variable_that_is_no_setting(serve: Serve) -> None:
+    server = serve(WSGISERVER_TREADS="4")
+    assert server.ended() == 2
+    assert "WSGISERVER_TREADS is not a setting" in server.error_output
+
+
+def test_several_addresses(serve: Serve, tmp_path: Path) -> None:
+    server = serve("-b", f"127.0.0.1:0,unix:{tmp_path}/s")
+    tcp, _, unix = server.bind.partition(", ")
+    assert unix == f"unix:{tmp_path}/s"
+    assert server.get("/").body == b"hello"
+    host, _, port = tcp.partition(":")
+    with Client(socket.create_connection((host, int(port)), timeout=PATIENCE)) as client:
+        assert client.get("/").body == b"hello"
+
+
+def test_version() -> None:
+    command = [sys.executable, "-m", "wsgiserver", "--version"]
+    output = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True, timeout=PATIENCE)
+    assert output.stdout.startswith("wsgiserver ")
+
+
+# --- Under load -------------------------------------------------------------------------------------------------
+
+
+def test_no_request_is_lost_when_a_server_drains_under_load(serve: Serve) -> None:
+    """Every request that was sent before the end is answered, whole."""
+    server = serve("-w", "2", "--threads", "4")
+    clients = [server.client() for _ in range(20)]
+    asks = [request("GET", "/sleep-0.02"), chunked("/upload", BODY), sized("/upload", BODY)]
+    for client in clients:
+        client.get("/")
+    for n, client in enumerate(clients):
+        client.send(asks[n % 3])
+    server.signal(signal.SIGTERM)
+    assert [client.answer().status for client in clients] == [200] * 20
+    assert server.ended() == 0
+
+
+# --- Processes that the application makes -----------------------------------------------------------------------
+
+
+def test_signals_of_a_process_that_the_application_forks_are_its_own(serve: Serve) -> None:
+    """As `multiprocessing` does when it ends one."""
+    server = serve()
+    worker = pid_serving(server)
+    child = int(server.get("/fork-600").body)
+    os.kill(child, signal.SIGTERM)
+    poll(lambda: not is_there(child), "its end")
+    for _ in range(10):
+        answer = server.get("/pid")
+        assert int(answer.body) == worker
+        assert "connection" not in answer.headers, "the worker does not take the signal for one to itself"
+
+
+def test_nobody_wakes_up_for_nothing(serve: Serve) -> None:
+    server = serve("-w", "2", "--admin-bind", "127.0.0.1:0")
+    for _ in range(20):
+        server.get("/")
+
+    def switches(pid: int) -> int:
+        """How often a process has gone to sleep so far."""
+        text = Path(f"/proc/{pid}/status").read_text()
+        return int(text.partition("voluntary_ctxt_switches:")[2].split()[0])
+
+    def slept() -> bool:
+        before = switches(server.pid)
+        time.sleep(2)  # longer than anything is looked at while there is work
+        return switches(server.pid) == before
+
+    poll(slept, "the supervisor to sleep for good")
+
+
+def test_log_files_are_opened_anew(serve: Serve, tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+    server = serve("-w", "2", "--access-logfile", str(log))
+
+    def logged(path: Path) -> bool:
+        server.get("/")
+        return path.exists() and '"target":"/"' in path.read_text()
+
+    poll(lambda: logged(log), "a line")
+    log.rename(tmp_path / "old.log")
+    server.signal(signal.SIGUSR1)
+    poll(lambda: logged(log), "a line in a new file")

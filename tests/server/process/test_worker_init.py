@@ -1,0 +1,79 @@
+"""--worker-init: a hook that runs in each new worker, before the application is loaded there."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.server.conftest import Serve, Server
+from tests.wire.polling import poll
+
+# Both write what runs, and in which process.
+HOOKS = """
+import os, pathlib, sys
+def note(what):
+    with pathlib.Path("notes").open("a") as file:
+        file.write(f"{what} {os.getpid()}\\n")
+def connect():
+    note("hook")
+def fail():
+    raise ConnectionError("no database")
+"""
+SERVED = """
+from hooks import note
+from tests.server.application import application
+note("application")
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "hooks.py").write_text(HOOKS)
+    (tmp_path / "served.py").write_text(SERVED)
+    return tmp_path
+
+
+def ready(server: Server, count: int) -> set[str]:
+    """The ids of so many workers that have the application loaded."""
+    poll(lambda: len(server.events("worker-ready")) >= count, f"{count} workers to be ready")
+    return {str(event["pid"]) for event in server.events("worker-ready")}
+
+
+def notes(folder: Path) -> list[list[str]]:
+    return [line.split() for line in (folder / "notes").read_text().splitlines()]
+
+
+def test_each_worker_calls_the_hook_before_it_loads_the_application(serve: Serve, folder: Path) -> None:
+    server = serve("-w", "2", "--worker-init", "hooks:connect", application="served", cwd=folder)
+    workers = ready(server, 2)
+    for pid in workers:
+        assert [what for what, process in notes(folder) if process == pid] == ["hook", "application"]
+    server.signal(signal.SIGHUP)
+    poll(lambda: server.events("reloaded"), "the reload to be over")
+    hooked = {process for what, process in notes(folder) if what == "hook"}
+    assert len(hooked) == 4, "those that replace others do, too"
+    assert str(server.pid) not in hooked
+
+
+def test_with_preload_the_hook_runs_after_the_fork(serve: Serve, folder: Path) -> None:
+    server = serve("-w", "2", "--preload", "--worker-init", "hooks:connect", application="served", cwd=folder)
+    workers = ready(server, 2)
+    assert [process for what, process in notes(folder) if what == "application"] == [str(server.pid)]
+    assert {process for what, process in notes(folder) if what == "hook"} == workers
+
+
+@pytest.mark.parametrize("flags", [[], ["--preload"]])
+def test_a_server_whose_hook_fails_ends_and_says_why(serve: Serve, folder: Path, flags: list[str]) -> None:
+    server = serve(*flags, "--worker-init", "hooks:fail", application="served", cwd=folder)
+    assert server.ended() == 3
+    (failure,) = server.events("worker-init-failed")
+    assert failure["worker_init"] == "hooks:fail"
+    assert "ConnectionError: no database" in failure["error"]
+
+
+def test_the_admin_listener_s_process_does_not_call_the_hook(serve: Serve, folder: Path) -> None:
+    server = serve("--admin-bind", "127.0.0.1:0", "--worker-init", "hooks:connect", application="served", cwd=folder)
+    assert server.get("/").body == b"hello"
+    poll(lambda: len(server.events("worker-ready")) == 2, "both processes to be ready")
+    worker = server.get("/pid").body.decode()
+    assert notes(folder) == [["hook", worker], ["application", worker]]

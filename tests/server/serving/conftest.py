@@ -1,0 +1,22 @@
+"""Fixtures of the connection's tests."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.server.serving.link import Link
+
+
+@pytest.fixture
+def link() -> Iterator[Link]:
+    made = Link()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def events(capfd: pytest.CaptureFixture[str]) -> Callable[[], list[dict[str, Any]]]:
+    """Return what the server said of itself since the last call."""
+    return lambda: [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]

@@ -1,0 +1,210 @@
+"""One client's socket through its states: requests that are served, 100 Continue, draining, and the table of states."""
+
+import random
+import select
+import socket
+from typing import Any
+
+import pytest
+
+from tests.server.serving.link import BIG, NOW, Link, check
+from tests.wire.building import chunked, request, sized
+from tests.wire.polling import PATIENCE, poll
+from wsgiserver.serving.states import MOVES, State, Verdict
+
+
+@pytest.mark.parametrize(
+    ("data", "bodies", "state"),
+    [
+        (request("GET", "/"), [b""], State.HEAD),
+        (sized("/", b"hello"), [b"hello"], State.HEAD),
+        (sized("/", b"x" * 1000), [b"x" * 1000], State.HEAD),  # larger than is kept in memory
+        (chunked("/", b"hello"), [b"hello"], State.HEAD),
+        (chunked("/", b"x" * 1000, size=7), [b"x" * 1000], State.HEAD),
+        (chunked("/", b""), [b""], State.HEAD),
+        (sized("/", b""), [b""], State.HEAD),
+        # one after the other, in order, whatever their framing
+        (request("GET", "/big-3") * 3, [b"xxx"] * 3, State.HEAD),
+        (sized("/", b"one") + chunked("/", b"two") + request("GET", "/big-1"), [b"one", b"two", b"x"], State.HEAD),
+        (request("GET", "/big-100000") + request("GET", "/big-1"), [b"x" * 100_000, b"x"], State.HEAD),
+        (request("GET", "/stream-30") + request("GET", "/big-1"), [b"y" * 30_000, b"x"], State.HEAD),
+        # and no more once one of them closes
+        (request("GET", "/", "Connection: close"), [b""], State.CLOSED),
+        (request("GET", "/") + request("GET", "/", "Connection: close") * 2, [b"", b""], State.LINGERING),
+        (request("GET", "/", version="1.0"), [b""], State.CLOSED),
+        (request("GET", "/", "Connection: keep-alive", version="1.0"), [b""], State.HEAD),
+        (request("GET", "/stream-3", "Connection: keep-alive", version="1.0"), [b"y" * 3000], State.CLOSED),
+        (sized("/", b"hi", "Connection: close"), [b"hi"], State.CLOSED),
+    ],
+)
+def test_served(link: Link, data: bytes, bodies: list[bytes], state: State) -> None:
+    check(link, data, *bodies, state=state)
+    assert [record["status"] for record in link.logged()] == [200] * len(bodies)
+
+
+def test_byte_by_byte(link: Link) -> None:
+    data = chunked("/", b"hello world", size=3) + sized("/", b"again")
+    for n in range(len(data)):
+        link.client.send(data[n : n + 1])
+        select.select([link.connection.socket], [], [], PATIENCE)
+        link.drive()
+    assert [link.client.answer().body for _ in range(2)] == [b"hello world", b"again"]
+
+
+def test_environ_has_what_was_received(link: Link) -> None:
+    link.ask(chunked("/a%20b?c", b"hello", "X-Forwarded-For: 1.1.1.1"))
+    (environ,) = link.asked
+    assert (environ["CONTENT_LENGTH"], environ["PATH_INFO"], environ["QUERY_STRING"]) == ("5", "/a b", "c")
+    assert environ["REMOTE_ADDR"] == "127.0.0.1"
+    assert not {"HTTP_TRANSFER_ENCODING", "HTTP_X_FORWARDED_FOR"} & set(environ)
+
+
+def test_trailers_are_offered_apart(link: Link) -> None:
+    link.ask(
+        request("POST", "/", "Transfer-Encoding: chunked", body=b"1\r\nx\r\n0\r\nAccept: evil\r\nX-Sum: 7\r\n\r\n")
+    )
+    (environ,) = link.asked
+    assert environ["wsgiserver.trailers"] == {"accept": "evil", "x-sum": "7"}
+    assert "HTTP_ACCEPT" not in environ
+    assert "HTTP_X_SUM" not in environ
+
+
+def test_no_trailers_of_the_request_before(link: Link) -> None:
+    link.ask(request("POST", "/", "Transfer-Encoding: chunked", body=b"0\r\nX: y\r\n\r\n"))
+    link.ask(chunked("/", b"x"))
+    assert "wsgiserver.trailers" not in link.asked[1]
+
+
+def test_half_closed_client_gets_its_answer(link: Link) -> None:
+    link.client.send(sized("/", b"hello")).socket.shutdown(socket.SHUT_WR)
+    link.reach(State.CLOSED)
+    assert link.client.answer().body == b"hello"
+    assert link.client.rest() == b""
+
+
+def test_log_record(link: Link) -> None:
+    link.say(sized("/?q", b"x" * 500, "X-Request-ID: abc"), now=NOW + 5)
+    (record,) = link.logged()
+    expected: dict[str, Any] = {
+        "event": "request",
+        "client": "127.0.0.1",
+        "request_id": "abc",
+        "method": "POST",
+        "target": "/?q",
+    }
+    expected |= {"status": 200, "received": 500, "sent": 500, "framing": "length", "spool": "file", "refused": ""}
+    assert {key: record[key] for key in expected} == expected
+    assert 0 <= record["receive"] < 1
+
+
+def test_pipelined_requests_do_not_inherit_the_time_of_those_before(link: Link) -> None:
+    link.client.send(request("GET", "/"))
+    link.reach(State.HEAD)
+    link.client.answer()
+    link.client.send(request("GET", "/") + b"GET")
+    poll(lambda: (link.drive(NOW + 50), not link.connection._receiver.is_idle)[1], "a piece of a head")  # noqa: SLF001
+    assert link.connection.deadline == NOW + 60, "what is there of a head has a head's deadline"
+    link.say(request("GET", "/")[3:], now=NOW + 55)
+    assert link.logged()[-1]["receive"] == pytest.approx(5)
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 5", "Transfer-Encoding: chunked"])
+def test_continue_when_the_body_is_wanted(link: Link, framing: str) -> None:
+    link.say(request("PUT", "/", "Expect: 100-continue", framing), State.BODY)
+    assert (answer := link.client.answer()).status == 100
+    assert (dict(answer.headers), answer.body) == ({}, b"")
+    link.say(b"hello" if "Length" in framing else b"5\r\nhello\r\n0\r\n\r\n")
+    assert link.client.answer().body == b"hello"
+
+
+def test_no_continue_for_who_does_not_wait(link: Link) -> None:
+    assert link.ask(sized("/", b"hello", "Expect: 100-continue")).body == b"hello"
+
+
+def test_too_large_is_refused_before_continue(link: Link) -> None:
+    link.say(request("PUT", "/", "Expect: 100-continue", "Content-Length: 1001"), State.LINGERING)
+    assert link.client.answer().status == 413
+    assert link.client.rest() == b""
+
+
+def test_draining_closes_after_the_answer(link: Link) -> None:
+    link.context.drain()
+    link.say(request("GET", "/") + request("GET", "/"), State.LINGERING)
+    assert link.client.answer().headers["connection"] == "close"
+    assert link.client.rest() == b""
+
+
+@pytest.mark.parametrize(
+    ("data", "state", "deadline"),
+    [
+        (b"", State.HEAD, 1),
+        (request("GET", "/"), State.HEAD, 1),
+        (b"GET", State.HEAD, 10),
+        (b"GET\r\n\r\n", State.LINGERING, 1),
+        (sized("/", b"ab")[:-1], State.BODY, 20),
+    ],
+)
+def test_draining_hurries_only_who_is_idle(link: Link, data: bytes, state: State, deadline: float) -> None:
+    if data:
+        link.say(data, state)
+        poll(lambda: (link.drive(), data != b"GET" or not link.connection._receiver.is_idle)[1], "all of it")  # noqa: SLF001
+    link.connection.drain(NOW, 1)
+    assert link.connection.deadline == NOW + deadline
+
+
+def test_the_table_of_moves_is_whole() -> None:
+    assert set(MOVES) == set(State)
+    assert MOVES[State.CLOSED] == frozenset()
+    assert all(State.CLOSED in MOVES[state] for state in State if state is not State.CLOSED)
+
+
+def walk(chance: random.Random) -> None:
+    """A client that does anything at any moment, and a clock that does too."""
+    link = Link(memory=chance.choice([0, 100]), max_body=100_000)
+    pieces = [
+        request("GET", "/"),
+        request("GET", "/big-200000"),
+        request("GET", f"/big-{BIG // 4}"),
+        request("GET", "/stream-300"),
+        request("GET", "/raise"),
+        request("GET", "/cut-5000"),
+        request("GET", "/badclose"),
+        request("GET", "/long-1"),
+        request("GET", "/", "Connection: close"),
+        sized("/", b"x" * 90_000),
+        chunked("/", b"x" * 5000, size=100),
+        request("PUT", "/", "Expect: 100-continue", "Content-Length: 10"),
+        b"GARBAGE\r\n\r\n",
+        b"\r\n",
+    ]
+    is_here, now = True, NOW
+    client = link.client.socket
+    client.setblocking(False)
+    for _ in range(chance.randrange(1, 30)):
+        if link.drive(now) is Verdict.CLOSE:
+            break
+        now += chance.choice([0, 0, 1])
+        act = chance.randrange(12)
+        try:
+            if act < 6 and is_here:
+                piece = chance.choice(pieces)
+                client.send(piece[: chance.choice([len(piece), len(piece), chance.randrange(len(piece))])])
+            elif act < 9 and is_here:
+                client.recv(chance.choice([100, 1 << 20]))
+            elif act == 9 and is_here:
+                client.shutdown(socket.SHUT_WR)
+            elif act == 10 and is_here and chance.random() < 0.5:
+                link.reset() if chance.random() < 0.5 else client.close()
+                is_here = False
+            elif act == 11 and link.connection.state is not State.APPLICATION:
+                now = max(now, link.connection.deadline)
+                link.verdict = link.connection.expire(now)
+        except OSError:
+            continue
+    link.close()
+
+
+def test_whatever_a_client_does_the_moves_are_legal_and_it_ends(capfd: pytest.CaptureFixture[str]) -> None:
+    for seed in range(150):
+        walk(random.Random(seed))
+    capfd.readouterr()

@@ -1,0 +1,229 @@
+"""What becomes of a connection whose application hangs or fails."""
+
+import os
+import random
+import select
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.server.serving.link import BIG, NOW, Answers, Events, Link, SlowClose, hang
+from tests.wire.building import request
+from tests.wire.polling import PATIENCE, poll
+from wsgiserver.serving.states import State, Verdict
+
+
+@pytest.mark.parametrize("target", ["/hang", "/hang-fail"])
+def test_timed_out_before_anything_was_sent(link: Link, events: Events, target: str) -> None:
+    """The client hears 504, once; what the application says later reaches nobody."""
+    thread = hang(link, target)
+    connection = link.connection
+    assert not connection.exchange.time_out(object(), 5.0, "")
+    assert connection.exchange.time_out(connection.exchange.response, 5.0, "the stack")
+    connection.note_time_out(NOW + 5)
+    answer = link.client.answer()
+    assert (answer.status, answer.headers["connection"]) == (504, "close")
+    assert answer.refused == "application-timeout"
+    (record,) = link.logged()
+    assert (record["status"], record["refused"], record["application"]) == (504, "application-timeout", 5.0)
+    link.asked.gate.set()
+    thread.join(PATIENCE)
+    assert connection.resume(NOW + 6) is Verdict.CLOSE
+    assert link.client.rest() == b""
+    assert link.logged() == []
+    (event,) = [event for event in events() if event["event"] == "application-timeout"]
+    assert (event["target"], event["stack"]) == (target, "the stack")
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_timed_out_in_the_middle(link: Link, version: str) -> None:
+    """The client sees that it has not got all: in HTTP/1.0, where the end is the end, only a reset tells."""
+    thread = hang(link, "/hang-middle", version)
+    before = link.connection.exchange.progress
+    assert before == link.connection.exchange.progress
+    assert link.connection.exchange.time_out(link.connection.exchange.response, 5.0, "")
+    with pytest.raises(ConnectionResetError):
+        link.client.rest()
+    link.asked.gate.set()
+    thread.join(PATIENCE)
+    assert link.connection.resume(NOW + 6) is Verdict.CLOSE
+    (record,) = link.logged()
+    assert (record["status"], record["refused"]) == (200, "application-timeout")
+
+
+def test_a_call_that_has_ended_cannot_be_timed_out(link: Link) -> None:
+    link.client.send(request("GET", "/") * 2)
+    poll(lambda: link.connection.receive(NOW) is Verdict.RUN, "the request")
+    link.connection.exchange.respond()
+    first = link.connection.exchange.response
+    assert not link.connection.exchange.time_out(first, 5.0, "")
+    link.verdict = link.connection.resume(NOW)
+    assert not link.connection.exchange.time_out(first, 5.0, "")
+    link.drive()
+    assert link.client.answer().status == 200
+
+
+@pytest.mark.parametrize("target", [f"/big-{BIG}", f"/stream-{BIG // 1000}"])
+def test_slow_reader_is_left_to_the_loop(link: Link, target: str) -> None:
+    link.say(request("GET", target) + request("GET", "/big-3"), State.SENDING)
+    assert link.verdict is Verdict.WRITE
+    assert link.connection.deadline == NOW + 30
+    assert len(link.asked) == 1, "the next request waits for its turn"
+    reader = Answers(link.client, 2)
+    link.reach(State.HEAD, NOW + 1)
+    assert [len(answer.body) for answer in reader.all()] == [BIG, 3]
+
+
+def test_slow_reader_that_stops(link: Link) -> None:
+    link.say(request("GET", f"/big-{BIG}"), State.SENDING)
+    link.expire(State.CLOSED)
+    (record,) = link.logged()
+    assert record["status"] == 200
+    assert 0 < record["sent"] < BIG, "what was kept and given up was not sent"
+
+
+@pytest.mark.parametrize("how", ["reset", "close"])
+def test_client_leaves_while_sending(link: Link, how: str) -> None:
+    link.say(request("GET", f"/big-{BIG}"), State.SENDING)
+    link.reset() if how == "reset" else link.client.socket.close()
+    link.reach(State.CLOSED)
+    assert [record["status"] for record in link.logged()] == [200]
+
+
+@pytest.mark.parametrize("target", [f"/big-{BIG}", "/stream-9", "/raise"])
+def test_client_leaves_before_its_answer(link: Link, target: str) -> None:
+    link.client.send(request("GET", target))
+    assert select.select([link.connection.socket], [], [], PATIENCE)[0]
+    link.verdict = link.connection.receive(NOW)
+    assert link.verdict is Verdict.RUN
+    link.reset()
+    link.reach(State.CLOSED)
+
+
+@pytest.fixture
+def download(link: Link, tmp_path: Path) -> Path:
+    """Return the file that /file answers with."""
+    link.asked.path = tmp_path / "download"
+    link.asked.path.write_bytes(random.Random(9).randbytes(BIG))
+    return link.asked.path
+
+
+def is_open(path: Path) -> bool:
+    return any(each.is_symlink() and each.readlink() == path for each in Path("/proc/self/fd").iterdir())
+
+
+def test_a_download_is_left_to_the_loop(link: Link, download: Path) -> None:
+    """The application's file is closed, its thread is free, nothing is spooled, and the next request waits."""
+    link.say(request("GET", "/file") + request("GET", "/big-3"), State.SENDING)
+    assert link.verdict is Verdict.WRITE
+    assert len(link.asked) == 1
+    reader = Answers(link.client, 2)
+    link.reach(State.HEAD, NOW + 1)
+    assert [answer.body for answer in reader.all()] == [download.read_bytes(), b"xxx"]
+    assert [record["sent"] for record in link.logged()] == [BIG, 3]
+    assert not is_open(download)
+
+
+@pytest.mark.parametrize("how", ["reset", "close", "timeout"])
+def test_a_download_that_is_timed_out_leaves_no_descriptor(link: Link, download: Path, how: str) -> None:
+    link.say(request("GET", "/file"), State.SENDING)
+    assert is_open(download)
+    if how == "timeout":
+        link.expire(State.CLOSED)
+    else:
+        link.reset() if how == "reset" else link.client.socket.close()
+        link.reach(State.CLOSED)
+    assert not is_open(download)
+
+
+def test_however_a_connection_ends_a_file_is_let_go(link: Link, download: Path) -> None:
+    link.say(request("GET", "/file"), State.SENDING)
+    link.verdict = link.connection.turn_away(NOW)
+    link.expire(State.CLOSED)
+    assert not is_open(download)
+
+
+def test_a_file_that_shrinks_shows(link: Link, download: Path, events: Events) -> None:
+    link.say(request("GET", "/file"), State.SENDING)
+    os.truncate(download, 10)
+    read_to_the_reset(link)
+    assert not is_open(download)
+    (event,) = events()
+    assert "shorter" in event["error"]
+
+
+def test_an_answer_that_is_whole_is_not_timed_out_for_a_slow_close(link: Link) -> None:
+    SlowClose.link = link
+    link.say(request("GET", "/slowclose") * 2, State.SENDING)
+    reader = Answers(link.client, 2)
+    link.reach(State.HEAD)
+    assert [(answer.status, len(answer.body)) for answer in reader.all()] == [(200, BIG)] * 2
+    assert [(record["status"], record["refused"]) for record in link.logged()] == [(200, "")] * 2
+
+
+def test_early_hints_and_pipelining(link: Link) -> None:
+    link.say(request("GET", "/hint") + request("GET", "/big-3") + request("GET", "/hint"))
+    answers = [link.client.answer() for _ in range(5)]
+    assert [answer.status for answer in answers] == [103, 200, 200, 103, 200]
+    assert dict(answers[0].headers) == {"Link": "</a>"}
+
+
+def test_failure_before_anything_was_sent(link: Link, events: Events) -> None:
+    for target in ("/raise", "/exit"):
+        link = Link()
+        link.say(request("GET", target), State.CLOSED)
+        answer = link.client.answer()
+        assert (answer.status, answer.headers["connection"]) == (500, "close")
+        assert answer.refused == "application-failed"
+        assert "on purpose" not in answer.body.decode()
+        assert link.logged()[0]["status"] == 500
+        (event,) = events()
+        assert event["event"] == "application-error"
+        assert "Traceback" in event["error"]
+        link.close()
+
+
+def test_failure_has_no_body_for_head(link: Link) -> None:
+    link.say(request("HEAD", "/raise"), State.CLOSED)
+    answer = link.client.answer(method="HEAD")
+    assert answer.status == 500
+    assert link.client.rest() == b""
+
+
+@pytest.mark.parametrize("target", ["/cut-10", "/cut-100000", "/short-10", f"/cut-{BIG}"])
+def test_failure_in_the_middle_shows(link: Link, target: str) -> None:
+    """A reset and not an end, lest the part be taken for the whole."""
+    link.client.send(request("GET", target))
+    read_to_the_reset(link)
+
+
+def read_to_the_reset(link: Link) -> None:
+    with pytest.raises(ConnectionError):  # noqa: PT012 - the reset may come at any read
+        while True:
+            if link.connection.state is not State.CLOSED:
+                select.select([link.connection.socket], [], [], 0.01)
+                link.drive()
+            assert link.client.socket.recv(1 << 20), "an end that looks like one"
+    assert link.connection.state is State.CLOSED
+
+
+@pytest.mark.parametrize(
+    ("target", "body", "error"),
+    [("/long-1", b"a", "longer than its Content-Length"), ("/badclose", b"whole", "in close")],
+    ids=["it goes on beyond its length", "its end fails"],
+)
+def test_failure_after_a_whole_answer_adds_nothing_and_loses_no_request(
+    link: Link, events: Events, target: str, body: bytes, error: str
+) -> None:
+    """Nobody was told that the connection would end: the next request may have been sent."""
+    link.say(request("GET", target) + request("GET", "/big-4"))
+    assert link.client.answer().body == body
+    assert link.client.answer().body == b"xxxx"
+    assert error in events()[0]["error"]
+
+
+def test_broken_stderr_of_the_application(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    link.say(request("GET", "/raise"), State.CLOSED)
+    assert link.client.answer().status == 500

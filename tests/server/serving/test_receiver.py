@@ -1,0 +1,280 @@
+"""Requests put together from pieces: the same whatever the pieces, and never complete before they are."""
+
+import contextlib
+from itertools import pairwise
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.server import messages
+from tests.server.feeding import completed
+from wsgiserver.errors import Refusal
+from wsgiserver.http1.chunked import MAX_TRAILER
+from wsgiserver.serving.receiver import Limits, Receiver, Stage
+
+LIMITS = Limits(max_body=100, memory=20, folder=None)
+
+
+class Request(NamedTuple):
+    method: str
+    target: str
+    body: bytes | None
+    trailers: tuple[tuple[str, str], ...] = ()
+
+
+Outcome = list[Request | str]
+
+
+def received(pieces: list[bytes], limits: Limits = LIMITS) -> Outcome:
+    """Return the requests that came, then the name of the refusal, or what is left over."""
+    receiver = Receiver(limits)
+    requests: Outcome = []
+    try:
+        requests.extend(map(taken, completed(receiver, pieces)))  # what came before a refusal stays
+    except Refusal as refusal:
+        return [*requests, refusal.name]
+    else:
+        return [*requests, "idle" if receiver.is_idle else receiver.stage.name]
+    finally:
+        receiver.release()
+
+
+def taken(receiver: Receiver) -> Request:
+    head, spool = receiver.head, receiver.spool
+    assert head is not None
+    body = spool.rewind().read() if spool is not None else None
+    return Request(head.method, head.target, body, tuple(receiver.trailers.items()))
+
+
+def check(data: bytes, *expected: Request | str) -> None:
+    assert received([data]) == list(expected)
+    assert received([data[n : n + 1] for n in range(len(data))]) == list(expected)
+    for split in range(len(data) + 1):
+        assert received([data[:split], data[split:]] if split < len(data) else [data]) == list(expected), split
+
+
+GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
+LONG = b"x" * 60  # more than is kept in memory
+
+
+def post(body: bytes, *fields: str) -> bytes:
+    lines = "".join(f"{field}\r\n" for field in fields)
+    return f"POST /b HTTP/1.1\r\nHost: a\r\n{lines}\r\n".encode() + body
+
+
+def length(body: bytes) -> bytes:
+    return post(body, f"Content-Length: {len(body)}")
+
+
+def chunked(*chunks: bytes, trailer: bytes = b"") -> bytes:
+    body = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
+    return post(body + b"0\r\n" + trailer + b"\r\n", "Transfer-Encoding: chunked")
+
+
+G = Request("GET", "/a", None)
+
+
+def p(body: bytes | None, *trailers: tuple[str, str]) -> Request:
+    return Request("POST", "/b", body, trailers)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (GET, [G, "idle"]),
+        (length(b""), [p(None), "idle"]),
+        (length(b"hello"), [p(b"hello"), "idle"]),
+        (length(LONG), [p(LONG), "idle"]),
+        (chunked(), [p(b""), "idle"]),
+        (chunked(b"he", b"llo"), [p(b"hello"), "idle"]),
+        (chunked(LONG, b"y"), [p(LONG + b"y"), "idle"]),
+        (chunked(b"x", trailer=b"T: v\r\n"), [p(b"x", ("t", "v")), "idle"]),
+        # pipelined
+        (GET + GET + GET, [G, G, G, "idle"]),
+        (length(b"hello") + GET, [p(b"hello"), G, "idle"]),
+        (chunked(b"hello") + GET, [p(b"hello"), G, "idle"]),
+        (chunked(b"hello", trailer=b"T: v\r\n") + chunked(b"x"), [p(b"hello", ("t", "v")), p(b"x"), "idle"]),
+        (GET + length(LONG) + chunked(LONG) + GET, [G, p(LONG), p(LONG), G, "idle"]),
+        (GET + b"GET /a", [G, "HEAD"]),
+        (GET + length(b"hello")[:-1], [G, "BODY"]),
+        # empty lines before a request (RFC 9112, section 2.2)
+        (b"\r\n" + GET, [G, "idle"]),
+        (b"\r\n\r\n\r\n" + GET, [G, "idle"]),
+        (length(b"hello") + b"\r\n" + GET, [p(b"hello"), G, "idle"]),
+        (GET + b"\r\n", [G, "idle"]),
+        (GET + b"\r", [G, "HEAD"]),
+        (b"\r\n" * 8 + GET + b"\r\n" * 8 + GET, [G, G, "idle"]),
+        (b"\r\n" * 9, ["head-malformed"]),
+        (b"\r\n" * 9 + GET, ["head-malformed"]),
+        (GET + b"\r\n" * 9, [G, "head-malformed"]),
+        (b"\n" + GET, ["head-malformed"]),
+        (b"\r\r\n" + GET, ["head-malformed"]),
+        # cut short: never complete
+        (GET[:-1], ["HEAD"]),
+        (length(b"hello")[:-1], ["BODY"]),
+        (length(LONG)[:-1], ["BODY"]),
+        (chunked(b"hello")[:-1], ["BODY"]),
+        (chunked(b"hello")[:-2], ["BODY"]),
+        (chunked(b"hello")[:-5], ["BODY"]),
+        (chunked(b"hello")[:-6], ["BODY"]),
+        (chunked(b"hello", trailer=b"T: v\r\n")[:-2], ["BODY"]),
+        # too large
+        (post(b"", "Content-Length: 101"), ["body-too-large"]),
+        (post(b"", "Content-Length: 999999999999999999"), ["body-too-large"]),
+        (length(b"x" * 100), [p(b"x" * 100), "idle"]),
+        (chunked(b"x" * 100), [p(b"x" * 100), "idle"]),
+        (chunked(b"x" * 101), ["body-too-large"]),
+        (chunked(*[b"x" * 10] * 11), ["body-too-large"]),
+        # refused by the head, by the framing, in the body, and after a good request
+        (post(b"", "Content-Length: 5, 5"), ["content-length-invalid"]),
+        (post(b"", "Expect: x", "Content-Length: 5"), ["expectation-unknown"]),
+        (post(b"5\r\nhello0\r\n\r\n", "Transfer-Encoding: chunked"), ["chunk-end-invalid"]),
+        (GET + post(b"z\r\n", "Transfer-Encoding: chunked"), [G, "chunk-size-invalid"]),
+        (GET + b"GET /a HTTP/1.1\r\n\r\n", [G, "host-missing"]),
+    ],
+)
+def test_requests(data: bytes, expected: Outcome) -> None:
+    check(data, *expected)
+
+
+def test_smuggled_request_stays_in_the_body() -> None:
+    check(length(GET) + GET, p(GET), G, "idle")
+    check(chunked(GET) + GET, p(GET), G, "idle")
+
+
+@pytest.mark.parametrize(
+    ("data", "awaits"),
+    [
+        (post(b"", "Expect: 100-continue", "Content-Length: 5"), True),
+        (post(b"", "Expect: 100-continue", "Transfer-Encoding: chunked"), True),
+        (post(b"he", "Expect: 100-continue", "Content-Length: 5"), False),  # it did not wait
+        (post(b"", "Content-Length: 5"), False),
+        (post(b"", "Expect: 100-continue", "Content-Length: 0"), False),  # there is nothing to wait with
+        (b"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n", False),
+    ],
+)
+def test_who_waits_for_continue(data: bytes, *, awaits: bool) -> None:
+    receiver = Receiver(LIMITS)
+    receiver.feed(data)
+    assert receiver.awaits_continue is awaits
+    receiver.release()
+
+
+def test_continue_is_not_awaited_by_the_next_request() -> None:
+    receiver = Receiver(LIMITS)
+    receiver.feed(post(b"", "Expect: 100-continue", "Content-Length: 5"))
+    assert receiver.feed(b"hello" + length(b"hello")[:-1]) is Stage.COMPLETE
+    receiver.release()
+    assert receiver.feed(b"") is Stage.BODY
+    assert not receiver.awaits_continue
+    receiver.release()
+
+
+def test_too_large_is_refused_before_continue() -> None:
+    assert received([post(b"", "Expect: 100-continue", "Content-Length: 101")]) == ["body-too-large"]
+
+
+def test_a_chunked_body_is_refused_in_the_middle() -> None:
+    """Not one byte beyond the limit is kept, and the end is not waited for."""
+    receiver = Receiver(LIMITS)
+    receiver.feed(post(b"fff\r\n" + b"x" * 99, "Transfer-Encoding: chunked"))
+    assert receiver.feed(b"x") is Stage.BODY
+    with pytest.raises(Refusal, match="body-too-large"):
+        receiver.feed(b"x")
+    assert receiver.spool is not None
+    assert receiver.spool.size == 100
+    receiver.release()
+
+
+def test_framing_as_it_is_logged() -> None:
+    for data, framing in ((GET, "none"), (length(b""), "none"), (length(b"x"), "length"), (chunked(), "chunked")):
+        receiver = Receiver(LIMITS)
+        receiver.feed(data)
+        assert receiver.framing == framing
+        receiver.release()
+        assert receiver.framing == "none"
+
+
+def test_a_head_that_never_ends_is_refused() -> None:
+    endless = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 20_000
+    assert received([endless]) == ["head-too-large"]
+    assert received([endless[n : n + 1000] for n in range(0, len(endless), 1000)]) == ["head-too-large"]
+    trailer = post(b"0\r\nX: " + b"y" * MAX_TRAILER, "Transfer-Encoding: chunked")
+    assert received([trailer]) == ["trailer-too-large"]
+
+
+@given(st.data(), st.lists(st.integers(0, 3000), max_size=6))
+def test_what_is_wrong_is_refused_by_the_same_name_in_any_pieces(data: st.DataObject, places: list[int]) -> None:
+    """Though what comes in pieces is refused before its end: the first mistake decides. Size is no mistake here: a body
+    is measured piece by piece.
+    """
+    roomy = Limits(max_body=1 << 40, memory=20, folder=None)
+    requests = data.draw(st.lists(messages.requests(), min_size=1, max_size=2).map(b"".join))
+    flaw = data.draw(messages.flawed(requests))
+    expected = received([flaw], roomy)
+    assert received(messages.cut(flaw, places), roomy) == expected
+    assert received([flaw[n : n + 1] for n in range(len(flaw))], roomy) == expected
+
+
+@given(
+    bodies=st.lists(st.tuples(st.booleans(), st.binary(max_size=90)), min_size=1, max_size=4),
+    cuts=st.lists(st.integers(0, 600), max_size=6),
+)
+def test_any_pieces_give_the_same(bodies: list[tuple[bool, bytes]], cuts: list[int]) -> None:
+    data = b"".join(chunked(*filter(None, [body])) if coded else length(body) for coded, body in bodies)
+    edges = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
+    pieces = [data[a:b] for a, b in pairwise(edges)]
+    expected: Outcome = [p(body if coded or body else None) for coded, body in bodies]
+    assert received(pieces) == [*expected, "idle"]
+
+
+@pytest.mark.parametrize(
+    ("data", "method"),
+    [
+        (b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", "HEAD"),
+        (b"HEAD / HTTP/1.1\r\nHo", "HEAD"),
+        (b"HEAD / HTTP/9.9\r\n", "HEAD"),  # refused
+        (b"\r\n\r\nHEAD / HTTP/1.1\r\n:", "HEAD"),  # refused
+        (b"HEA", ""),
+        (b"HEAD", ""),  # of HEADER, perhaps
+        (b"GET / HTTP/1.1\r\n", ""),
+    ],
+)
+def test_head_is_known_for_head_as_soon_as_it_can_be(data: bytes, method: str) -> None:
+    receiver = Receiver(LIMITS)
+    with contextlib.suppress(Refusal):
+        receiver.feed(data)
+    assert receiver.method == method
+
+
+def test_all_that_is_held_beside_the_body_counts() -> None:
+    receiver = Receiver(LIMITS)
+    head = b"PUT /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for sent, held in [
+        (head[:20], 20),
+        (head[20:], len(head)),
+        (b"5\r\nhello\r\n", len(head)),  # the body is counted where it lies
+        (b"0", len(head) + 1),
+        (b"\r\nA: 1\r\nB", len(head) + 7),  # a trailer that is complete, and one that has begun
+        (b": 2\r\n\r\nGET /next", len(head) + 9),
+    ]:
+        receiver.feed(sent)
+        assert receiver.held == held
+    receiver.forget_rest()
+    assert receiver.held == len(head)
+    receiver.forget_most()
+    assert receiver.held == len("/a")
+    receiver.release()
+    assert receiver.held == 0
+    receiver.forget_most()  # there is nothing to forget
+    assert receiver.is_idle
+
+
+def test_a_request_without_a_body_is_forgotten_but_for_its_line() -> None:
+    receiver = Receiver(LIMITS)
+    receiver.feed(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
+    receiver.forget_most()
+    assert receiver.head is not None
+    assert (receiver.head.method, receiver.head.target, dict(receiver.head.fields)) == ("GET", "/a", {})

@@ -1,0 +1,323 @@
+"""One finished request, one line of JSON: whatever a client or an application puts into it."""
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.server.conftest import ROOT, Serve
+from tests.server.telemetry.test_log import Stalled
+from tests.wire.client import Client
+from tests.wire.polling import PATIENCE, poll
+from wsgiserver.telemetry.accesslog import AccessLog, NoAccessLog, Record
+
+RECORD = Record("192.0.2.1", "id", "GET", "/", 200, 0, 5, "none", "none", 0.0001, 1.5, 0.00000001, "")
+
+
+class Lines:
+    """A log that writes to a pipe."""
+
+    def __init__(self, clock: Callable[[], float] = lambda: 784111777.0625) -> None:
+        self.reader, self.writer = os.pipe2(os.O_NONBLOCK)
+        self.log = AccessLog(self.writer, clock)
+
+    def read(self) -> list[str]:
+        try:
+            return os.read(self.reader, 1 << 20).decode("ascii").splitlines(keepends=True)
+        except BlockingIOError:
+            return []
+
+    def close(self) -> None:
+        os.close(self.reader)
+        os.close(self.writer)
+
+
+@pytest.fixture
+def lines() -> Iterator[Lines]:
+    made = Lines()
+    yield made
+    made.close()
+
+
+def check(lines: Lines, record: Record) -> dict[str, Any]:
+    """One record is one line, and says what the record says."""
+    lines.log.add(record)
+    lines.log.flush()
+    (line,) = lines.read()
+    assert line.endswith("}\n")
+    assert line.isascii()
+    assert line[:-1].isprintable()
+    said: dict[str, Any] = json.loads(line)
+    assert said.pop("time") == "1994-11-06T08:49:37.062Z"
+    assert said.pop("event") == "request"
+    assert tuple(said) == Record._fields
+    times = {"receive", "application", "send"}
+    assert {key: value for key, value in said.items() if key not in times} == {
+        key: value for key, value in record._asdict().items() if key not in times
+    }
+    assert all(said[key] == pytest.approx(getattr(record, key), abs=1e-6) for key in times)
+    return said
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        '"',
+        '","status":200,"x":"',
+        "\n",
+        '\r\n{"time":"now","event":"request"}\r\n',
+        "\0\x1b[31m\x7f",
+        "\\",
+        "\\u0022",
+        "\u2028\u2029\x85",
+        "\xe9\xff",
+        "\udcff",
+        "x" * 10_000,
+    ],
+)
+def test_nothing_can_be_forged(lines: Lines, text: str) -> None:
+    check(lines, RECORD._replace(client=text, request_id=text, method=text, target=text))
+
+
+@given(st.text(), st.text(), st.integers(0, 2**63), st.floats(0, 1e6))
+def test_whatever_is_in_it(target: str, request_id: str, size: int, seconds: float) -> None:
+    lines = Lines()
+    check(lines, RECORD._replace(target=target, request_id=request_id, received=size, send=seconds))
+    lines.close()
+
+
+def test_lines_are_gathered_and_not_held_back_for_long(lines: Lines) -> None:
+    lines.log.add(RECORD)
+    assert lines.read() == []
+    lines.log.flush()
+    assert len(lines.read()) == 1
+    lines.log.flush()
+    assert lines.read() == []
+    for _ in range(70):
+        lines.log.add(RECORD)
+    assert len(lines.read()) == 64
+    lines.log.flush()
+    assert len(lines.read()) == 6
+
+
+def test_a_log_nobody_reads_costs_no_request() -> None:
+    lines = Lines()
+    os.close(lines.reader)
+    for _ in range(100):
+        lines.log.add(RECORD)
+    lines.log.flush()
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device, not a path
+        log = AccessLog(full.fileno())
+        log.add(RECORD)
+        log.flush()
+    os.close(lines.writer)
+
+
+def test_no_log(lines: Lines) -> None:
+    log = NoAccessLog()
+    log.add(RECORD)
+    log.flush()
+    log.reopen()
+    log.close()
+    assert (log.wanted, lines.read()) == (False, [])
+
+
+def test_the_time_goes_on() -> None:
+    seconds = iter([0.0, 0.999, 1.0, 59.9999])
+    lines = Lines(lambda: next(seconds))
+    for _ in range(4):
+        lines.log.add(RECORD)
+    lines.log.flush()
+    assert [json.loads(line)["time"][17:] for line in lines.read()] == ["00.000Z", "00.999Z", "01.000Z", "59.999Z"]
+    lines.close()
+
+
+# --- A reader that stalls -----------------------------------------------------------------------------------
+
+
+def test_a_shared_descriptor_keeps_its_flags() -> None:
+    """It may be the terminal of a shell: whoever shares it would be surprised if it no longer blocked."""
+    with Stalled() as pipe:
+        log = AccessLog(pipe.writer)
+        for _ in range(100):
+            log.add(RECORD)
+        log.flush()
+        assert os.get_blocking(pipe.writer)
+
+
+def test_a_terminal_that_is_held_up() -> None:
+    ours, theirs = os.openpty()
+    log = AccessLog(theirs)
+    for _ in range(10_000):
+        log.add(RECORD)
+    log.flush()
+    assert log.lost
+    assert os.read(ours, 10) == b'{"time":"2'
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_a_slow_reader_gets_the_rest_at_the_end() -> None:
+    with Stalled() as pipe:
+        log = AccessLog(pipe.writer)
+        for _ in range(200):
+            log.add(RECORD)
+        received: list[bytes] = []
+        thread = threading.Thread(target=lambda: received.extend(iter(lambda: os.read(pipe.reader, 4096), b"end")))
+        thread.start()
+
+        def is_all_there() -> bool:
+            log.close()
+            return b"".join(received).count(b"\n") == 200
+
+        poll(is_all_there, "all lines")
+        os.write(pipe.writer, b"end")
+        thread.join()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_requests_are_answered_while_nobody_reads_the_log(serve: Serve, workers: str) -> None:
+    """Far more than what is kept is logged; then somebody reads again, and learns how much was lost."""
+    target, count = "/?" + "x" * 3000, 1000
+    with Stalled() as pipe:
+        server = serve("-w", workers, "--threads", "2", stdout=pipe.writer)
+        clients = [server.client() for _ in range(4)]  # for more than one worker to have some
+        for n in range(count):
+            assert clients[n % 4].get(target).body == b"hello"
+        fcntl.fcntl(pipe.writer, fcntl.F_SETPIPE_SZ, 1 << 20)
+        data, requests = b"", count
+
+        def is_all_accounted_for() -> bool:
+            nonlocal data, requests
+            data += pipe.read()
+            told = sum(event["lines"] for event in server.events("log-lines-lost"))
+            if told and data.count(b"\n") + told == requests:
+                return True
+            requests += 1
+            return not server.get("/").body  # which gives a worker the occasion to write
+
+        poll(is_all_accounted_for, "every line to be written, or counted as lost")
+    assert {json.loads(line)["target"] for line in data.splitlines()} == {target, "/"}
+
+
+class Unheard:
+    """A server whose standard streams are what a shell's redirections say; on a unix socket."""
+
+    def __init__(self, folder: Path, redirections: str, stderr: int = subprocess.DEVNULL) -> None:
+        self._path = folder / "socket"
+        command = f"exec {sys.executable} -m wsgiserver tests.server.application -b unix:{self._path} {redirections}"
+        null = subprocess.DEVNULL
+        self.process = subprocess.Popen(["sh", "-c", command], cwd=ROOT, stdin=null, stdout=null, stderr=stderr)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(PATIENCE) == 0
+
+    def status(self, target: str) -> int:
+        with socket.socket(socket.AF_UNIX) as sock:
+            poll(lambda: sock.connect_ex(str(self._path)) == 0, "the server to listen")
+            return Client(sock).get(target).status
+
+
+def test_failures_are_answered_while_nobody_reads_of_them(tmp_path: Path) -> None:
+    """Events of the application's errors are long, and standard error is a pipe that is full after two of them."""
+    with Stalled() as pipe:
+        with Unheard(tmp_path, "--no-access-log", pipe.writer) as server:
+            assert {server.status("/fail") for _ in range(100)} == {500}
+        assert b'"started"' in pipe.read()
+
+
+@pytest.mark.parametrize("redirections", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_standard_streams_that_are_closed(tmp_path: Path, redirections: str) -> None:
+    """Else a socket or a pipe of the server's would get their numbers, and what is logged."""
+    with Unheard(tmp_path, redirections) as server:
+        assert [server.status("/"), server.status("/fail"), server.status("/")] == [200, 500, 200]
+        children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+        for pid in (server.process.pid, *children):
+            assert {Path(f"/proc/{pid}/fd/{fd}").readlink() for fd in range(3)} == {Path(os.devnull)}
+
+
+# --- Files --------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_appended_to(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    path.write_text("before\n")
+    logs = [AccessLog(str(path)), AccessLog(str(path))]  # two workers
+    for _ in range(300):
+        for log in logs:
+            log.add(RECORD)
+    for log in logs:
+        log.close()
+    before, *lines = path.read_text().splitlines()
+    assert before == "before"
+    assert [json.loads(line)["target"] for line in lines] == ["/"] * 600
+
+
+def test_a_file_is_opened_again(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    log = AccessLog(str(path))
+    log.add(RECORD._replace(target="/1"))
+    path.rename(tmp_path / "old")
+    log.reopen()
+    log.add(RECORD._replace(target="/2"))
+    log.flush()
+    assert json.loads((tmp_path / "old").read_text())["target"] == "/1"
+    assert json.loads(path.read_text())["target"] == "/2"
+
+
+def test_the_file_of_a_server_is_opened_again(serve: Serve, tmp_path: Path) -> None:
+    path, old = tmp_path / "access.log", tmp_path / "old"
+    server = serve("--access-logfile", str(path), "-w", "2")
+    server.get("/")
+    poll(lambda: path.read_text().count("\n") == 1, "the request in the file")
+    path.rename(old)
+    server.signal(signal.SIGUSR1)
+    poll(path.exists, "a new file")
+    requests = 1
+
+    def is_the_new_one_written_to() -> int:
+        nonlocal requests
+        requests += 1
+        server.get("/")
+        return path.read_text().count("\n")
+
+    poll(is_the_new_one_written_to, "a request in the new file")
+    server.signal(signal.SIGTERM)
+    assert server.ended() == 0
+    assert old.read_text().count("\n") + path.read_text().count("\n") == requests
+    assert server.requests() == []
+
+
+def test_a_file_that_cannot_be_opened_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    path = folder / "access.log"
+    log = AccessLog(str(path))
+    folder.rename(tmp_path / "moved")
+    log.reopen()
+    log.add(RECORD)
+    log.flush()
+    assert json.loads(capfd.readouterr().err)["event"] == "log-not-reopened"
+    assert (tmp_path / "moved" / "access.log").read_text().count("\n") == 1
+
+
+def test_standard_output_stays_what_it_is(lines: Lines) -> None:
+    lines.log.reopen()
+    check(lines, RECORD)

@@ -1,0 +1,236 @@
+"""The admin listener: a process of its own, there before the workers and after them."""
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.server.conftest import Serve, Server
+from tests.wire.answers import Answer
+from tests.wire.building import chunked, request, sized
+from tests.wire.client import Client
+from tests.wire.polling import PATIENCE, poll
+
+
+def admin(server: Server, target: str) -> Answer:
+    host, _, port = str(server.events("started")[0]["admin_bind"]).rpartition(":")
+    with Client(socket.create_connection((host, int(port)), timeout=PATIENCE)) as client:
+        return client.get(target, "Connection: close")
+
+
+def ready(server: Server) -> int:
+    return admin(server, "/readyz").status
+
+
+def counted(server: Server, requests: int) -> None:
+    line = f'requests_total{{status="2xx"}} {requests}\n'.encode()
+    poll(lambda: line in admin(server, "/metrics").body, f"{requests} requests to be counted")
+
+
+def test_it_says_first_that_the_server_stops(serve: Serve) -> None:
+    server = serve("--admin-bind", "127.0.0.1:0", "--threads", "1")
+    upload = sized("/upload", b"body")
+    half = server.client().send(upload[:-1])
+    assert server.get("/").body == b"hello"
+    poll(lambda: ready(server) == 200, "readiness")
+    server.signal(signal.SIGTERM)
+    poll(lambda: ready(server) == 503, "the server to say that it is stopping")
+    assert admin(server, "/healthz").body == b"alive\n"
+    assert half.send(upload[-1:]).answer().status == 200
+    assert server.ended() == 0
+
+
+def test_with_a_drain_delay_it_serves_on_and_says_that_it_will_stop(serve: Serve) -> None:
+    """Until it is asked once more. (600 seconds are never over by themselves.)"""
+    server = serve("--admin-bind", "127.0.0.1:0", "--drain-delay", "600")
+    assert server.get("/").body == b"hello"
+    poll(lambda: ready(server) == 200, "readiness")
+    server.signal(signal.SIGTERM)
+    poll(lambda: ready(server) == 503, "the server to say that it will stop")
+    assert admin(server, "/readyz").body == b"stopping\n"
+    for _ in range(3):
+        answer = server.get("/")
+        assert (answer.status, answer.body) == (200, b"hello")
+    assert not server.events("stopping")
+    server.signal(signal.SIGTERM)
+    assert server.ended() == 0
+
+
+def test_a_worker_that_dies_in_the_drain_delay_is_replaced(serve: Serve) -> None:
+    server = serve("--admin-bind", "127.0.0.1:0", "--drain-delay", "600")
+    worker = int(server.get("/pid").body)
+    server.signal(signal.SIGTERM)
+    poll(lambda: server.events("draining"), "the server to have understood")
+    os.kill(worker, signal.SIGKILL)
+    poll(lambda: server.events("worker-died"), "its death")
+    assert int(server.get("/pid").body) != worker
+    assert ready(server) == 503
+
+
+def test_after_the_drain_delay_the_server_stops(serve: Serve) -> None:
+    server = serve("--drain-delay", "0.3")
+    upload = sized("/upload", b"body")
+    half = server.client().send(upload[:-1])
+    assert server.get("/").body == b"hello"
+    server.signal(signal.SIGTERM)
+    poll(lambda: server.events("stopping"), "the delay to be over")
+    assert half.send(upload[-1:]).answer().status == 200, "what was under way is finished"
+    assert server.ended() == 0
+    assert [event["event"] for event in server.events()][-3:] == ["draining", "stopping", "stopped"]
+
+
+def test_an_interrupt_does_not_wait_for_the_drain_delay(serve: Serve) -> None:
+    server = serve("--drain-delay", "600")
+    assert server.get("/").body == b"hello"
+    server.signal(signal.SIGTERM)
+    poll(lambda: server.events("draining"), "the server to have understood")
+    server.signal(signal.SIGINT)
+    assert server.ended() == 0
+
+
+def test_an_answer_to_head_has_no_content(serve: Serve) -> None:
+    server = serve("--admin-bind", "127.0.0.1:0")
+    server.get("/")
+    host, _, port = str(server.events("started")[0]["admin_bind"]).rpartition(":")
+    for data, status in [
+        (request("HEAD", "/healthz", "Connection: close"), 200),
+        (request("HEAD", "/metrics", "Connection: close"), 200),
+        (request("HEAD", "/nowhere", "Connection: close"), 404),
+        (b"HEAD /healthz HTTP/1.1\r\n\r\n", 400),
+        (b"HEAD /healthz HTTP/3.0\r\n", 505),
+    ]:
+        with Client(socket.create_connection((host, int(port)), timeout=PATIENCE)) as client:
+            answer = client.send(data).answer(method="HEAD")
+            assert (answer.status, answer.headers["connection"]) == (status, "close")
+            assert client.rest() == b""
+
+
+CRASHING = """
+import os, sys, threading, time
+from tests.server.application import application
+
+if os.path.exists("broken"):
+    threading.Timer(float(os.environ["TEST_LIFE"]), os._exit, [9]).start()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "3"])
+def test_it_is_not_ready_while_workers_end_again_and_again(serve: Serve, tmp_path: Path, workers: str) -> None:
+    """Each of them has the application loaded, and says that it is ready, before it ends. What was mended is ready."""
+    (tmp_path / "crashing.py").write_text(CRASHING)
+    (tmp_path / "broken").touch()
+    flags = ("--admin-bind", "127.0.0.1:0", "-w", workers)
+    server = serve(*flags, application="crashing", cwd=tmp_path, TEST_LIFE="0.3")
+    for event in ("worker-died", "worker-ready"):  # on a busy machine one may end before it is ready
+        poll(lambda: len(server.events(event)) >= 3, f"three times {event}")  # noqa: B023 - it is over before the next
+    poll(lambda: b"again and again" in admin(server, "/readyz").body, "it to be said")
+    deaths = len(server.events("worker-died"))
+    while len(server.events("worker-died")) < deaths + 2:  # whether one lives just now or not
+        assert ready(server) == 503
+    assert len(server.events("workers-keep-ending")) == 1
+    assert admin(server, "/healthz").status == 200
+    (tmp_path / "broken").unlink()
+    poll(lambda: ready(server) == 200, "a worker that stays")
+    assert server.get("/").body == b"hello"
+    assert len(server.events("workers-stay")) == 1
+
+
+def test_two_workers_that_are_killed_are_no_failure(serve: Serve) -> None:
+    server = serve("--admin-bind", "127.0.0.1:0")
+    for _ in range(2):
+        worker = int(server.get("/pid").body)
+        os.kill(worker, signal.SIGKILL)
+        poll(lambda: int(server.get("/pid").body) != worker, "another one")  # noqa: B023 - it is over before the next
+    poll(lambda: ready(server) == 200, "readiness")
+
+
+def test_it_is_not_ready_where_a_worker_cannot_have_its_threads(serve: Serve) -> None:
+    """Where address space is short, as where the control group allows no more of them."""
+    server = serve("--admin-bind", "127.0.0.1:0", "--threads", "40", limits="-s 65536 && ulimit -v 2000000")
+    deaths = poll(lambda: server.events("worker-died")[2:], "three deaths")
+    assert {event["code"] for event in deaths} == {1}
+    said = server.events("threads-not-started")
+    assert {event["threads"] for event in said} == {40}
+    assert "can't start new thread" in said[0]["error"]
+    assert len(server.events("worker-ready")) <= 1, "the admin listener's own"
+    assert ready(server) == 503
+    server.signal(signal.SIGTERM)
+    assert server.ended() == 0
+
+
+def test_what_a_worker_has_counted_outlives_it(serve: Serve) -> None:
+    server = serve("--admin-bind", "127.0.0.1:0")
+    for _ in range(3):
+        server.get("/")
+    counted(server, 3)
+    worker = int(server.get("/pid").body)
+    counted(server, 4)
+    os.kill(worker, signal.SIGKILL)
+    assert server.get("/").body == b"hello"
+    counted(server, 5)
+    assert b"worker_restarts_total 1\n" in admin(server, "/metrics").body
+
+
+def test_it_is_started_anew(serve: Serve) -> None:
+    server = serve("--admin-bind", "127.0.0.1:0")
+    worker = int(server.get("/pid").body)
+    (pid,) = set(server.workers()) - {worker}
+    os.kill(pid, signal.SIGKILL)
+    assert admin(server, "/healthz").status == 200
+    assert int(server.get("/pid").body) == worker
+    server.signal(signal.SIGTERM)
+    assert server.ended() == 0
+
+
+def test_everything_is_counted(serve: Serve) -> None:
+    """A view that works, fails, is not reached; bodies in memory, in a file, cut short; threads that are busy."""
+    server = serve("--admin-bind", "127.0.0.1:0", "--spool-memory", "1k", "--threads", "3")
+    body = b"x" * 10_000
+    for data, status in [
+        (request("GET", "/"), 200),
+        (request("GET", "/fail"), 500),
+        (sized("/upload", b"tiny"), 200),
+        (chunked("/upload", body), 200),
+        (b"GARBAGE\r\n\r\n", 400),
+        (sized("/upload", body)[:-1], 400),
+    ]:
+        with server.client() as client:
+            client.send(data).socket.shutdown(socket.SHUT_WR)
+            assert client.answer().status == status
+    waiting = [server.client().send(request("GET", "/wait")) for _ in range(2)]
+    expected = {
+        "requests_total 2xx": 3,
+        "requests_total 4xx": 2,
+        "requests_total 5xx": 1,
+        "refused_total head-malformed": 1,
+        "refused_total body-truncated": 1,
+        "truncated_total": 1,
+        "received_bytes_total": 4 + 10_000 + 9_999,
+        "spooled_bytes_total": 10_000 + 9_999,
+        "connections_accepted_total": 8,
+        "application_seconds_count": 4,
+        "connections": 2,
+        "requests_in_flight": 2,
+        "threads_busy": 2,
+        "threads_stuck": 0,
+        "workers ready": 1,
+    }
+
+    def counted() -> dict[str, float]:
+        families = text_string_to_metric_families(admin(server, "/metrics").body.decode())
+        samples = {
+            " ".join((sample.name.removeprefix("wsgiserver_"), *sample.labels.values())): sample.value
+            for family in families
+            for sample in family.samples
+        }
+        return {name: samples[name] for name in expected}
+
+    poll(lambda: counted() == expected, f"{expected}, now {counted()}")
+    server.open_gate()
+    for client in waiting:
+        assert client.answer().status == 200
+    poll(lambda: counted()["threads_busy"] == 0, "nobody to be busy")

@@ -1,0 +1,171 @@
+"""What is counted, and where: read back from /metrics by an independent parser."""
+
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from tests.server.telemetry.test_admin import Board
+from wsgiserver.errors import REFUSALS
+from wsgiserver.telemetry.accesslog import Record
+from wsgiserver.telemetry.metrics import BOUNDS, COUNTS, SUMS, Metrics
+from wsgiserver.telemetry.scoreboard import SLOT_SIZE, Phase, Slot
+
+RECORD = Record("192.0.2.1", "id", "GET", "/", 200, 0, 5, "none", "none", 0.0001, 1.5, 0.00000001, "")
+
+
+@pytest.fixture
+def board() -> Board:
+    return Board()
+
+
+def finish(slot: Slot, *records: Record) -> Metrics:
+    metrics = Metrics(slot)
+    for record in records:
+        metrics.finished(record)
+    slot.publish()
+    return metrics
+
+
+def check(board: Board, expected: dict[tuple[str, str], float]) -> None:
+    samples = board.samples()
+    assert {key: samples[key] for key in expected} == expected
+
+
+def test_all_of_it_fits_into_a_slot() -> None:
+    assert 24 + 8 * (COUNTS + SUMS) <= SLOT_SIZE
+
+
+def test_a_request_is_counted(board: Board) -> None:
+    finish(
+        board.worker(),
+        RECORD,
+        RECORD._replace(status=404, sent=7),
+        RECORD._replace(received=10, spool="memory"),
+        RECORD._replace(received=1000, spool="file", status=799),
+    )
+    check(
+        board,
+        {
+            ("requests_total", "2xx"): 2,
+            ("requests_total", "4xx"): 1,
+            ("requests_total", "7xx"): 1,
+            ("sent_bytes_total", ""): 22,
+            ("received_bytes_total", ""): 1010,
+            ("spooled_bytes_total", ""): 1000,
+            ("application_seconds_count", ""): 4,
+            ("application_seconds_sum", ""): 6.0,
+            ("application_seconds_bucket", "1.0"): 0,
+            ("application_seconds_bucket", "2.5"): 4,
+            ("receive_seconds_bucket", "0.001"): 4,
+            ("send_seconds_bucket", "0.001"): 4,
+        },
+    )
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_a_refusal_is_counted_by_its_name(board: Board, name: str) -> None:
+    finish(board.worker(), RECORD._replace(status=REFUSALS[name][0].value, refused=name, receive=3.0))
+    expected = {("refused_total", each): float(each == name) for each in REFUSALS}
+    expected[("truncated_total", "")] = name == "body-truncated"
+    expected[("receive_seconds_count", "")] = 0
+    if REFUSALS[name][0] in {408, 504}:
+        expected[("timeouts_total", name)] = 1
+    check(board, expected)
+
+
+@pytest.mark.parametrize("bound", BOUNDS)
+def test_a_bound_belongs_to_its_bucket(board: Board, bound: float) -> None:
+    finish(board.worker(), RECORD._replace(send=bound), RECORD._replace(send=bound * 1.0001))
+    samples = board.samples()
+    below = [samples["send_seconds_bucket", str(each)] for each in BOUNDS]
+    assert below[BOUNDS.index(bound)] == 1
+    assert below == sorted(below)
+    assert samples["send_seconds_bucket", "+Inf"] == samples["send_seconds_count", ""] == 2
+
+
+def test_workers_are_summed_up(board: Board) -> None:
+    phases = [Phase.READY, Phase.READY, Phase.RETIRING, Phase.STARTING, Phase.DRAINING]
+    for phase in phases:
+        slot = board.worker(phase)
+        metrics = finish(slot, RECORD)
+        metrics.gauges(connections=5, queued=3, busy=2, stuck=1)
+        metrics.totals(accepted=6, handoffs=7, dropped=8)
+        slot.publish()
+    check(
+        board,
+        {
+            ("requests_total", "2xx"): 5,
+            ("connections", ""): 25,
+            ("requests_in_flight", ""): 25,
+            ("requests_queued", ""): 15,
+            ("threads_busy", ""): 10,
+            ("threads_stuck", ""): 5,
+            ("connections_accepted_total", ""): 30,
+            ("baton_passes_total", ""): 35,
+            ("log_lines_dropped_total", ""): 40,
+            ("workers", "ready"): 2,
+            ("workers", "starting"): 1,
+            ("workers", "retiring"): 1,
+            ("workers", "draining"): 1,
+        },
+    )
+
+
+def live(slot: Slot, connections: int) -> None:
+    metrics = Metrics(slot)
+    metrics.finished(RECORD)
+    metrics.gauges(connections=connections, queued=0, busy=0, stuck=0)
+    metrics.totals(accepted=connections, handoffs=0, dropped=0)
+    slot.publish()
+
+
+def test_a_thread_that_has_not_come_back_is_busy(board: Board) -> None:
+    """A worker of one thread cannot tell that it is in the application; that it is not waiting can be seen."""
+    slot = board.worker()
+    slot.heartbeats[0] = 5.0
+    board.worker()
+    check(board, {("threads_busy", ""): 1, ("requests_in_flight", ""): 1})
+    slot.heartbeats[0] = 0.0
+    check(board, {("threads_busy", ""): 0, ("requests_in_flight", ""): 0})
+
+
+def test_counters_outlive_their_worker_and_gauges_do_not(board: Board) -> None:
+    slot = board.worker()
+    live(slot, 5)
+    board.scoreboard.release(slot)
+    check(board, {("requests_total", "2xx"): 1, ("connections_accepted_total", ""): 5, ("connections", ""): 0})
+    again = board.worker()
+    assert again is slot
+    live(again, 1)
+    check(board, {("requests_total", "2xx"): 2, ("connections_accepted_total", ""): 6, ("connections", ""): 1})
+    check(board, {("application_seconds_sum", ""): 3.0, ("application_seconds_count", ""): 2})
+
+
+def replaced_forever(board: Board) -> Iterator[None]:
+    """Workers that come, count one request and go."""
+    while True:
+        slot = board.worker()
+        yield
+        finish(slot, RECORD)
+        yield
+        board.scoreboard.release(slot)
+        yield
+
+
+def test_no_counter_ever_falls(board: Board) -> None:
+    """However looks and replacements come between each other; a slot is emptied before `past` has its counts."""
+    dice = random.Random(3)
+    lives = [replaced_forever(board) for _ in range(5)]
+    last = 0.0
+    for _ in range(300):
+        next(dice.choice(lives))
+        seen = board.samples()["requests_total", "2xx"]
+        assert last <= seen <= last + 1
+        last = seen
+    slot = board.worker()
+    finish(slot, RECORD)
+    assert board.samples()["requests_total", "2xx"] == last + 1
+    slot.counts = [0] * COUNTS
+    slot.publish()  # in the middle of a release
+    assert board.samples()["requests_total", "2xx"] == last + 1

@@ -1,0 +1,175 @@
+"""Where to listen, and what holds for who connects there: of one meaning as flag, as variable and in a file."""
+
+import re
+from typing import Any
+
+import pytest
+
+from wsgiserver.binds import CONTRADICTIONS, PROTOCOLS, Bind, Options, binds, describe
+from wsgiserver.process.wiring import KINDS
+from wsgiserver.settings import from_file, from_flags, from_variables, options, settle
+from wsgiserver.values import SettingError
+
+PROXIES = ("10.0.0.0/8", "fd00::/8")
+ALL = {"scheme": "https", "proxy_protocol": True, "forwarded_allow_ips": PROXIES}
+
+# As a text -> as it is meant.
+TEXTS: dict[str, list[Bind]] = {
+    ":8000": [Bind(":8000")],
+    ":8000,scheme=https": [Bind(":8000", {"scheme": "https"})],
+    ":1, scheme=https , :2": [Bind(":1", {"scheme": "https"}), Bind(":2")],
+    ":1,:2,scheme=https": [Bind(":1"), Bind(":2", {"scheme": "https"})],
+    "[::1]:8000,proxy-protocol=on,scheme=https,forwarded-allow-ips=10.0.0.0/8+fd00::/8": [Bind("[::1]:8000", ALL)],
+    "[fe80::1%eth0]:8000,proxy-protocol=off": [Bind("[fe80::1%eth0]:8000", {"proxy_protocol": False})],
+    "unix:/run/web.sock,scheme=https": [Bind("unix:/run/web.sock", {"scheme": "https"})],
+    "unix:a=b": [Bind("unix:a=b")],
+    "unix:/scheme=https,scheme=http": [Bind("unix:/scheme=https", {"scheme": "http"})],
+    "fd://3,scheme=https": [Bind("fd://3", {"scheme": "https"})],
+    ":1,forwarded-allow-ips=*": [Bind(":1", {"forwarded_allow_ips": ("*",)})],
+    ":1,forwarded-allow-ips=": [Bind(":1", {"forwarded_allow_ips": ()})],
+    ":1,protocol=http": [Bind(":1", {"protocol": "http"})],
+}
+
+# As a text -> what is wrong with it.
+WRONG = {
+    ":1,scheme=ftp": "scheme: 'ftp' will not do: what is known is http, https",
+    ":1,protocol=fastcgi": "protocol: 'fastcgi' will not do: what is known is http",
+    ":1,proxy-protocol=2": "proxy-protocol: '2' will not do: yes or no",
+    ":1,proxy-protocl=on": "proxy-protocl is not an option of a listener; the nearest is proxy-protocol",
+    ":1,proxy_protocol=on": "proxy_protocol is not an option of a listener; the nearest is proxy-protocol",
+    ":1,backlog=5": "backlog is not an option of a listener; known are protocol, scheme, proxy-protocol, forwarded-",
+    ":1,proxy-protocol": "proxy-protocol is an option, and wants a value: proxy-protocol=VALUE",
+    ":1,scheme=http,scheme=https": "scheme is given twice for :1",
+    "scheme=https": "before scheme=https comes an address",
+    "scheme=https,:1": "before scheme=https comes an address",
+    ",": "at least one HOST:PORT or unix:PATH",
+}
+
+# As a table of a file -> as it is meant, or what is wrong with it.
+TABLES: dict[str, list[Bind] | str] = {
+    "address = ':1'": [Bind(":1")],
+    "address = ':1'\nscheme = 'https'\nproxy_protocol = true\nforwarded_allow_ips = ['10.0.0.0/8', 'fd00::/8']": [
+        Bind(":1", ALL)
+    ],
+    "address = ':1'\nproxy_protocol = 'on'\nforwarded_allow_ips = '10.0.0.0/8, ::1'": [
+        Bind(":1", {"proxy_protocol": True, "forwarded_allow_ips": ("10.0.0.0/8", "::1")})
+    ],
+    "address = ':1'\nforwarded_allow_ips = []": [Bind(":1", {"forwarded_allow_ips": ()})],
+    "address = ':1'\n[[bind]]\naddress = 'unix:/x'": [Bind(":1"), Bind("unix:/x")],
+    "scheme = 'https'": "bind: address = None will not do: it has to be an address: HOST:PORT or unix:PATH, in quotes",
+    "address = 8000": "bind: address = 8000 will not do",
+    "address = ''": "bind: address = '' will not do",
+    "address = ':1,scheme=https'": "bind: address = ':1,scheme=https' will not do",
+    "address = ':1'\nproxy = true": (
+        "bind :1: proxy is not an option of a listener; known are protocol, scheme, proxy_protocol, forwarded_allow_ips"
+    ),
+    "address = ':1'\nproxy-protocol = true": "proxy-protocol is not an option of a listener; the nearest is proxy_pro",
+    "address = ':1'\nproxy_protocol = 1": "bind :1: proxy_protocol: 1 will not do: it is of type int",
+    "address = ':1'\nscheme = true": "bind :1: scheme: True will not do: it is of type bool",
+    "address = ':1'\nscheme = ['https']": "bind :1: scheme: ['https'] will not do: it is of type list",
+    "address = ':1'\nforwarded_allow_ips = [1]": "bind :1: forwarded_allow_ips: 1 will not do: it is of type int",
+    "address = ':1'\nscheme = 'ftp'": "bind :1: scheme: 'ftp' will not do: what is known is http, https",
+    "address = ':1'\nscheme = 'http'\nscheme = 'https'": "Cannot overwrite a value",
+    "address = ':1'\n[bind.more]\nx = 1": "more is not an option of a listener",
+}
+
+
+def check(text: str, expected: Any) -> None:
+    """It means the same in all of the places where it may stand."""
+    assert from_flags({"--bind": [text]}) == {"bind": expected}
+    assert from_variables({"WSGISERVER_BIND": text}) == {"bind": expected}
+    assert from_file(f'bind = "{text}"'.encode(), "x.toml") == {"bind": expected}
+    assert from_file(f'bind = ["{text}"]'.encode(), "x.toml") == {"bind": expected}
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_an_address_with_its_options_as_a_text(text: str) -> None:
+    check(text, tuple(TEXTS[text]))
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_what_is_wrong_in_a_text_is_refused_by_name(text: str) -> None:
+    with pytest.raises(SettingError) as error:
+        from_flags({"--bind": [":9", text]})
+    assert str(error.value).startswith(f"--bind: {text!r} will not do: {WRONG[text]}")
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_an_address_with_its_options_as_a_table(table: str) -> None:
+    expected = TABLES[table]
+    if isinstance(expected, str):
+        with pytest.raises(SettingError, match=rf"^x\.toml: .*{re.escape(expected)}"):
+            from_file(f"[[bind]]\n{table}\n".encode(), "x.toml")
+    else:
+        assert from_file(f"[[bind]]\n{table}\n".encode(), "x.toml") == {"bind": tuple(expected)}
+
+
+def test_texts_and_tables_may_be_mixed_in_a_file() -> None:
+    line = b"bind = [':1,scheme=https', {address = ':2', scheme = 'https'}, ':3']"
+    expected = (Bind(":1", {"scheme": "https"}), Bind(":2", {"scheme": "https"}), Bind(":3"))
+    assert from_file(line, "x.toml") == {"bind": expected}
+
+
+def test_an_option_does_not_follow_an_address_of_another_flag() -> None:
+    with pytest.raises(SettingError, match=r"^--bind: 'scheme=https' will not do: before scheme=https comes"):
+        from_flags({"--bind": [":1", "scheme=https"]})
+
+
+@pytest.mark.parametrize("text", [":1,scheme=https", "scheme=https"])
+def test_the_admin_listener_takes_no_options(text: str) -> None:
+    with pytest.raises(SettingError, match=r"--admin-bind: .* scheme=https is an option, which only --bind takes"):
+        from_flags({"--admin-bind": [text]})
+
+
+def test_a_setting_is_the_default_of_the_option_of_that_name() -> None:
+    texts = [":1", ":2,proxy-protocol=off", ":3,forwarded-allow-ips=::1", ":4,scheme=https"]
+    settings = settle(from_flags({"--bind": texts, "--proxy-protocol": "yes", "--forwarded-allow-ips": "10.0.0.1"}))
+    found = [options(settings, bind) for bind in settings.bind]
+    assert [its.proxy_protocol for its in found] == [True, False, True, True]
+    assert [its.forwarded_allow_ips for its in found] == [("10.0.0.1",), ("10.0.0.1",), ("::1",), ("10.0.0.1",)]
+    assert [its.scheme for its in found] == ["http", "http", "http", "https"]
+    assert options(settings) == found[0], "as a listener has it that was inherited"
+
+
+NEED = "proxy-protocol needs forwarded-allow-ips: the proxies that are believed"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"--bind": ":1,proxy-protocol=on"}, f"--bind :1: {NEED}"),
+        ({"--bind": ":1,proxy-protocol=on,forwarded-allow-ips="}, f"--bind :1: {NEED}"),
+        ({"--bind": ":1,scheme=https,:2,proxy-protocol=on"}, f"--bind :2: {NEED}"),
+        (
+            {"--bind": ":1,forwarded-allow-ips=", "--proxy-protocol": "on", "--forwarded-allow-ips": "*"},
+            f"--bind :1: {NEED}",
+        ),
+        ({"--proxy-protocol": "on"}, "--proxy-protocol needs --forwarded-allow-ips: the proxies that are believed"),
+        ({"--bind": ":1,proxy-protocol=off", "--proxy-protocol": "on"}, ""),
+        ({"--bind": ":1,forwarded-allow-ips=::1", "--proxy-protocol": "on"}, ""),
+        ({"--bind": ":1,proxy-protocol=on", "--forwarded-allow-ips": "::1"}, ""),
+        ({"--bind": "unix:/x,proxy-protocol=on,forwarded-allow-ips=*"}, ""),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(flags: dict[str, str], message: str) -> None:
+    if message:
+        with pytest.raises(SettingError, match=rf"^{re.escape(message)}$"):
+            settle(from_flags(flags))
+    else:
+        settle(from_flags(flags))
+
+
+def test_what_contradictions_say_can_be_said_of_options_without_dashes() -> None:
+    assert all(sentence.startswith("--") for _, sentence in CONTRADICTIONS)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_what_is_described_means_the_same(text: str) -> None:
+    for bind in TEXTS[text]:
+        its = Options(**bind.given)
+        (again,) = binds(describe(bind.address, its))
+        assert (again.address, Options(**again.given)) == (bind.address, its)
+
+
+def test_every_protocol_has_its_connections() -> None:
+    assert {protocol for protocol, _ in KINDS} == set(PROTOCOLS)

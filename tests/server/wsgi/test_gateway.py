@@ -1,0 +1,406 @@
+"""PEP 3333 to the letter: what an application does that is right, and the bytes that become of it."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import h11
+import pytest
+
+from tests.server.wsgi.applications import (
+    TEXT,
+    Application,
+    Closing,
+    Exchange,
+    Indexed,
+    Instance,
+    Late,
+    LateWriting,
+    ListOfItsOwn,
+    OwnIterator,
+    Start,
+    answering,
+    changing_its_mind,
+    check,
+    fail,
+    generating,
+    generating_nothing,
+    late,
+    no_file,
+    only_writing,
+    read,
+    wrapping,
+    writing,
+)
+from wsgiserver.errors import ApplicationError, ClientGone
+from wsgiserver.wsgi.gateway import Phase, Response, run
+
+
+@pytest.mark.parametrize(
+    ("application", "body", "framing"),
+    [
+        (answering(b"hello"), b"hello", "5"),
+        (answering(b"hello", kind=tuple), b"hello", "5"),
+        (answering(b"hello", length=5), b"hello", "5"),
+        (answering(b"he", b"llo", length=5), b"hello", "5"),
+        (answering(b"x" * 200_000), b"x" * 200_000, "200000"),
+        (answering(b"x" * 200_000, length=200_000), b"x" * 200_000, "200000"),
+        (answering(b"he", b"llo"), b"hello", "5"),
+        (answering(b"he", b"", b"llo", kind=tuple), b"hello", "5"),
+        (answering(b"x" * 50_000, b"y" * 50_000), b"x" * 50_000 + b"y" * 50_000, "chunked"),
+        (answering(b"hello", kind=iter), b"hello", "chunked"),
+        (answering(b"hello", kind=set), b"hello", "5"),
+        (answering(b"hello", kind=ListOfItsOwn), b"hello", "5"),
+        (answering(b"he", b"llo", kind=ListOfItsOwn), b"hello", "chunked"),
+        (answering(kind=ListOfItsOwn), b"", "0"),
+        (answering(b"", kind=ListOfItsOwn), b"", "0"),
+        (answering(b"he", b"llo", kind=deque), b"hello", "chunked"),
+        (answering(b"he", b"llo", kind=lambda blocks: map(bytes, blocks)), b"hello", "chunked"),
+        (answering(b"hello", kind=dict.fromkeys), b"hello", "5"),
+        (answering(b"he", b"llo", kind=Indexed), b"hello", "chunked"),
+        (answering(b"hello", kind=Indexed), b"hello", "5"),
+        (answering(b"hello", length=5, kind=Indexed), b"hello", "5"),
+        (answering(b"he", b"llo", kind=OwnIterator), b"hello", "chunked"),
+        (answering(b""), b"", "0"),
+        (answering(), b"", "0"),
+        (answering(length=0), b"", "0"),
+        (answering(b"", b""), b"", "0"),
+        (generating, b"abc", "chunked"),
+        (generating_nothing, b"", "0"),
+        (late, b"a", "chunked"),
+        (writing, b"abc", "chunked"),
+        (only_writing, b"ab", "2"),
+        (changing_its_mind, b"sorry", "5"),
+        (wrapping, b"x" * 100_000, "100000"),
+    ],
+)
+def test_answers(application: Any, body: bytes, framing: str) -> None:
+    check(application, body, framing)
+
+
+class Methods:
+    """An application that is a method, of whichever kind."""
+
+    def of_instance(self, _: Any, start_response: Start) -> list[bytes]:
+        start_response("200 OK", TEXT)
+        return [b"method"]
+
+    @classmethod
+    def of_class(cls, environ: Any, start_response: Start) -> list[bytes]:
+        return cls().of_instance(environ, start_response)
+
+    @staticmethod
+    def of_none(_: Any, start_response: Start) -> list[bytes]:
+        start_response("200 OK", TEXT)
+        return [b"method"]
+
+
+def answering_by_name(environ: Any, start_response: Start, *, body: bytes) -> list[bytes]:
+    start_response("200 OK", TEXT)
+    return [body]
+
+
+@pytest.mark.parametrize(
+    ("application", "body", "framing"),
+    [
+        (Application, b"class", "chunked"),
+        (Late, b"late", "4"),
+        (LateWriting, b"late", "chunked"),
+        (Instance(), b"instance", "8"),
+        (Methods().of_instance, b"method", "6"),
+        (Methods.of_class, b"method", "6"),
+        (Methods.of_none, b"method", "6"),
+        (partial(answering_by_name, body=b"partial"), b"partial", "7"),
+    ],
+)
+def test_callables_of_every_kind(application: Any, body: bytes, framing: str) -> None:
+    check(application, body, framing)
+
+
+class Lying(Indexed):
+    """Says it is one block."""
+
+    def __len__(self) -> int:
+        return 1
+
+
+def test_one_block_that_is_two_is_cut_where_the_client_expects_the_end() -> None:
+    fail(answering(b"he", b"llo", kind=Lying), "longer", b"he")
+
+
+def test_one_send_for_a_small_answer_and_no_copy_of_a_large_one() -> None:
+    assert len(Exchange(answering(b"hello")).sends) == 1
+    large = Exchange(answering(b"x" * 200_000)).sends
+    assert len(large) == 2
+    assert len(large[1]) == 200_000
+
+
+def test_every_block_goes_out_before_the_next_is_asked_for() -> None:
+    seen: list[int] = []
+
+    def application(_: Any, start_response: Start) -> Iterator[bytes]:
+        start_response("200 OK", TEXT)
+        for n in range(3):
+            seen.append(len(sent))
+            yield b"%d" % n
+
+    sent: list[bytes] = []
+    response = Response(sent.append, no_file, method="GET", minor=1, keep_alive=True)
+    run(application, {}, response)
+    assert seen == [0, 2, 3]  # the head and the first block, then a chunk for each
+
+
+@pytest.mark.parametrize(
+    ("application", "framing"),
+    [
+        (answering(b"hello"), "none"),
+        (answering(b"hello", length=5), "5"),
+        (answering(length=5), "5"),
+        (answering(b"he", b"llo"), "none"),
+        (writing, "none"),
+    ],
+)
+def test_head_has_no_body(application: Any, framing: str) -> None:
+    exchange = check(application, b"", framing, method="HEAD")
+    assert exchange.response.keep_alive
+    assert exchange.wire.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
+@pytest.mark.parametrize("blocks", [(), (b"",), (b"body",), (b"a", b"b")])
+def test_no_body_where_the_status_has_none(status: str, blocks: tuple[bytes, ...]) -> None:
+    exchange = check(answering(*blocks, status=status), b"", "none")
+    assert exchange.response.keep_alive
+    assert b"Transfer-Encoding" not in exchange.wire
+
+
+@pytest.mark.parametrize(("status", "framing"), [("204 No Content", "none"), ("304 Not Modified", "5")])
+def test_a_length_is_not_told_where_there_cannot_be_a_body(status: str, framing: str) -> None:
+    """RFC 9110, section 8.6: not with 204; with 304 it is that of the answer which is not sent."""
+    check(answering(status=status, length=5), b"", framing)
+
+
+@pytest.mark.parametrize(
+    ("application", "minor", "keep_alive", "stays", "connection"),
+    [
+        (answering(b"a"), 1, True, True, None),
+        (answering(b"a"), 1, False, False, b"close"),
+        (answering(b"a"), 0, True, True, b"keep-alive"),
+        (answering(b"a"), 0, False, False, b"close"),
+        (answering(b"a", b"b", kind=iter), 1, True, True, None),
+        (answering(b"a", b"b", kind=iter), 0, True, False, b"close"),  # only closing can end it
+        (answering(b"a", b"b", length=2), 0, True, True, b"keep-alive"),
+        (answering(status="204 No"), 0, True, True, b"keep-alive"),
+    ],
+)
+def test_keep_alive(application: Any, minor: int, *, keep_alive: bool, stays: bool, connection: bytes | None) -> None:
+    exchange = Exchange(application, minor=minor, keep_alive=keep_alive)
+    assert exchange.error is None
+    assert exchange.response.keep_alive is stays
+    assert dict(read(exchange)[1]).get(b"connection") == connection
+    assert (b"Transfer-Encoding" in exchange.wire) is (exchange.framing == "chunked")
+    assert minor or exchange.framing != "chunked"
+
+
+def test_headers_go_out_as_they_are_and_date_once() -> None:
+    def application(_: Any, start_response: Start) -> list[bytes]:
+        start_response("201 Made", [("X-A", "b"), ("x-a", "c"), ("DATE", "yesterday"), ("Server", "me")])
+        return [b""]
+
+    wire = Exchange(application).wire
+    assert wire.startswith(b"HTTP/1.1 201 Made\r\nX-A: b\r\nx-a: c\r\nDATE: yesterday\r\nServer: me\r\n")
+    assert wire.lower().count(b"date:") == 1
+    assert Exchange(answering(b"")).wire.count(b"Date: ") == 1
+
+
+def test_headers_can_be_changed_until_they_go_out() -> None:
+    """Until the first block they may be replaced; the list itself is not the server's to watch."""
+
+    def application(_: Any, start_response: Start) -> list[bytes]:
+        headers = [("A", "b")]
+        start_response("200 OK", headers)
+        headers.append(("C", "d"))
+        return [b"x"]
+
+    assert b"C: d" not in Exchange(application).wire
+
+
+@pytest.mark.parametrize(
+    ("blocks", "status", "error"),
+    [
+        (Closing(b"a"), "200 OK", None),
+        (Closing(), "200 OK", None),
+        (Closing(b"a", ValueError("in the middle")), "200 OK", "in the middle"),
+        (Closing(ValueError("at once")), "200 OK", "at once"),
+        (Closing(b"a", b"b", bad_close=ValueError("in close")), "200 OK", "in close"),
+    ],
+)
+def test_close_is_called_once_whatever_happens(blocks: Closing, status: str, error: str | None) -> None:
+    exchange = Exchange(answering(status=status, kind=lambda _: blocks))
+    assert blocks.closed == 1
+    assert (exchange.error is None) is (error is None)
+    assert (error or "") in str(exchange.error)
+
+
+def test_close_is_called_when_the_client_is_gone() -> None:
+    def gone(_: bytes) -> None:
+        raise ClientGone
+
+    blocks = Closing(b"a", b"b")
+    with pytest.raises(ClientGone):
+        run(answering(kind=lambda _: blocks), {}, Response(gone, no_file, method="GET", minor=1, keep_alive=True))
+    assert blocks.closed == 1
+
+
+def test_a_generator_is_closed_where_it_stands() -> None:
+    ends: list[str] = []
+
+    def application(_: Any, start_response: Start) -> Iterator[bytes]:
+        start_response("200 OK", [("Content-Length", "1")])
+        try:
+            yield b"ab"
+        finally:
+            ends.append("closed")
+
+    fail(application, "longer", b"a")
+    assert ends == ["closed"]
+
+
+LINK = ("Link", "</style.css>; rel=preload")
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
+
+
+def hinting(*hints: Any, after: bool = False) -> Any:
+    """Make an application that sends hints before it answers, or after."""
+
+    def application(environ: dict[str, Any], start_response: Start) -> Iterator[bytes]:
+        early: Callable[[Any], None] = environ["wsgi.early_hints"]
+        if after:
+            start_response("200 OK", TEXT)
+            yield b"a"
+        for hint in hints:
+            early(hint)
+        if not after:
+            start_response("200 OK", TEXT)
+            yield b"a"
+
+    return application
+
+
+@pytest.mark.parametrize(
+    ("hints", "minor", "method", "sends"),
+    [
+        (([LINK],), 1, "GET", [HINTS]),
+        (([LINK],), 1, "HEAD", [HINTS]),
+        (([LINK], [LINK]), 1, "GET", [HINTS, HINTS]),
+        (([LINK, ("A", "b")],), 1, "GET", [HINTS[:-2] + b"A: b\r\n\r\n"]),
+        (([],), 1, "GET", []),
+        (([LINK],), 0, "GET", []),
+    ],
+)
+def test_early_hints(hints: tuple[Any, ...], minor: int, method: str, sends: list[bytes]) -> None:
+    exchange = Exchange(hinting(*hints), minor=minor, method=method)
+    assert exchange.error is None
+    assert exchange.sends[: len(sends)] == sends
+    assert exchange.sends[len(sends)].startswith(b"HTTP/1.1 200 OK\r\nContent-Type")
+    assert exchange.wire.count(b" 103 ") == len(sends)
+
+
+def test_a_client_takes_early_hints_for_what_they_are() -> None:
+    client = h11.Connection(h11.CLIENT)
+    client.send(h11.Request(method="GET", target="/", headers=[("Host", "a")]))
+    client.send(h11.EndOfMessage())
+    client.receive_data(Exchange(hinting([LINK])).wire)
+    interim, final = client.next_event(), client.next_event()
+    assert isinstance(interim, h11.InformationalResponse)
+    assert (interim.status_code, list(interim.headers)) == (103, [(b"link", LINK[1].encode())])
+    assert isinstance(final, h11.Response)
+
+
+@pytest.mark.parametrize(
+    ("hint", "match"),
+    [
+        ([("A", "b\r\nC: d")], "cannot be sent"),
+        ([("A\r\n", "b")], "not a header name"),
+        ([("Connection", "close")], "hop-by-hop"),
+        ([("Content-Length", "5")], "Content-Length in early hints"),
+        ([("A", 1)], "not a string"),
+        (["ab", "c"], "not pairs"),
+    ],
+)
+@pytest.mark.parametrize("minor", [0, 1])
+def test_early_hints_are_checked_as_headers_are(hint: Any, match: str, minor: int) -> None:
+    exchange = Exchange(hinting(hint), minor=minor)
+    assert isinstance(exchange.error, ApplicationError)
+    assert match in str(exchange.error)
+    assert (exchange.wire, exchange.response.phase) == (b"", Phase.NEW)
+
+
+def test_early_hints_are_early() -> None:
+    fail(hinting([LINK], after=True), "after the head", b"1\r\na\r\n")
+
+
+def test_early_hints_between_start_response_and_the_head() -> None:
+    def application(environ: dict[str, Any], start_response: Start) -> Iterator[bytes]:
+        start_response("200 OK", TEXT)
+        environ["wsgi.early_hints"]([LINK])
+        yield b"a"
+
+    assert Exchange(application).sends[0] == HINTS
+
+
+def test_an_answer_that_was_timed_out_is_not_begun() -> None:
+    """Another thread has answered, or cut the client off: what the application says then goes nowhere."""
+    sends: list[bytes] = []
+    response = Response(sends.append, no_file, method="GET", minor=1, keep_alive=True)
+    write = response.start_response("200 OK", [])
+    assert response.time_out()
+    with pytest.raises(ClientGone):
+        write(b"too late")
+    assert sends == []
+    assert not response.replace("500"), "it has been answered"
+
+
+def test_an_answer_that_is_complete_cannot_be_timed_out() -> None:
+    response = check(answering(b"whole"), b"whole", "5").response
+    assert not response.time_out()
+    assert not response.timed_out
+
+
+class EndsMeanwhile(Response):
+    """The application comes to its end just as another thread times its answer out."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        if name == "timed_out" and value:
+            self.finish()
+
+
+def test_an_answer_that_ends_just_before_its_time_is_the_only_one() -> None:
+    response = EndsMeanwhile(lambda _: None, no_file, method="GET", minor=1, keep_alive=True)
+    response.start_response("200 OK", [])
+    with pytest.raises(ClientGone):  # the head goes out only if nobody has answered
+        response.time_out()
+    response = EndsMeanwhile(lambda _: None, no_file, method="GET", minor=1, keep_alive=True)
+    response.start_response("200 OK", [])
+    response.write(b"begun")
+    assert not response.time_out()
+    assert not response.timed_out
+
+
+def test_the_server_answers_for_an_application_that_failed() -> None:
+    response = Response(lambda _: None, no_file, method="GET", minor=1, keep_alive=True)
+    response.start_response("200 OK", [])
+    assert response.replace("500")
+    assert (response.status, response.keep_alive, response.phase) == ("500", False, Phase.SENDING)
+
+
+def test_what_was_dropped_was_not_sent() -> None:
+    response = Response(lambda _: None, no_file, method="GET", minor=1, keep_alive=True)
+    write = response.start_response("200 OK", [])
+    write(b"x" * 1000)
+    response.cut_short(300)
+    assert (response.sent, response.keep_alive) == (700, False)
+    response.cut_short(1000)  # head and framing were dropped as well
+    assert response.sent == 0

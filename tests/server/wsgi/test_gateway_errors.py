@@ -1,0 +1,268 @@
+"""PEP 3333 to the letter: what an application does that is wrong, and what its client sees of it."""
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.server.wsgi.applications import TEXT, Closing, Exchange, Start, answering, fail, read
+from wsgiserver.errors import ApplicationError
+from wsgiserver.wsgi.gateway import Phase
+
+
+def test_too_short_is_an_error_at_the_end() -> None:
+    exchange = fail(answering(b"abc", length=5), "2 bytes shorter", b"abc")
+    assert exchange.response.phase is Phase.SENDING  # so the connection is cut: truncation must show
+    fail(answering(b"ab", b"c", length=5), "2 bytes shorter", b"abc")
+    fail(answering(length=5), "5 bytes shorter", b"")
+
+
+@pytest.mark.parametrize("blocks", [(b"abcdef",), (b"abc", b"def"), (b"ab", b"cd"), (b"aaa", b"", b"x")])
+def test_too_long_is_cut_where_the_client_expects_the_end(blocks: tuple[bytes, ...]) -> None:
+    exchange = fail(answering(*blocks, length=3), "longer", b"".join(blocks)[:3])
+    assert exchange.response.phase is Phase.DONE  # complete, as far as the client can tell
+    assert exchange.response.sent == 3
+
+
+def call(*calls: tuple[Any, ...], blocks: Any = (b"x", b"y")) -> Any:
+    """Make an application that calls start_response with each of `calls` first."""
+
+    def application(_: Any, start_response: Start) -> Any:
+        for each in calls:
+            start_response(*each)
+        return blocks
+
+    return application
+
+
+OK = ("200 OK", TEXT)
+NO_ERROR = (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("application", "match", "error"),
+    [
+        (call(), "before start_response", ApplicationError),
+        (call(blocks=()), "before start_response", ApplicationError),
+        (call(blocks=[b""]), "before start_response", ApplicationError),
+        (call(OK, OK), "called again", ApplicationError),
+        (call(OK, (*OK, None)), "called again", ApplicationError),
+        (call(OK, blocks=None), "not iterable", TypeError),
+        (call(OK, blocks=["text"]), "not bytes", ApplicationError),
+        (call(OK, blocks=["te", "xt"]), "not bytes", ApplicationError),
+        (call(OK, blocks=[1]), "not bytes", ApplicationError),
+        (call(OK, blocks=[bytearray(b"x"), b"y"]), "not bytes", ApplicationError),
+        (call(OK, blocks="text"), "not bytes", ApplicationError),
+        (call(("200", TEXT)), "cannot be sent", ApplicationError),
+        (call(("100 Continue", [])), "cannot be sent", ApplicationError),
+        (call((b"200 OK", TEXT)), "not a string", ApplicationError),
+        (call(("200 OK\r\nX: y", TEXT)), "cannot be sent", ApplicationError),
+        (call(("200 OK", [("A", "b\r\nC: d")])), "cannot be sent", ApplicationError),
+        (call(("200 OK", [("Connection", "close")])), "hop-by-hop", ApplicationError),
+        (call(("200 OK", [("Transfer-Encoding", "chunked")])), "hop-by-hop", ApplicationError),
+        (call(("200 OK", [("Content-Length", "1"), ("content-length", "1")])), "not one number", ApplicationError),
+        (call(("200 OK", [("Content-Length", "-1")])), "not one number", ApplicationError),
+        (call(("200 OK", [("Content-Length", "1, 1")])), "not one number", ApplicationError),
+        (call(("200 OK", [("Content-Length", "\xb2")])), "not one number", ApplicationError),
+        (call(("200 OK", [("Content-Length", "")])), "not one number", ApplicationError),
+        (call(("200 OK", [("Content-Length", 5)])), "not a string", ApplicationError),
+        (call(("200 OK", None)), "not iterable", TypeError),
+        (call(("200 OK", ["ab", "c"])), "not pairs", ApplicationError),
+        (call(("200 OK", ["ab", "cd"])), "not pairs", ApplicationError),
+    ],
+)
+def test_nothing_goes_out_of_what_breaks_a_rule(application: Any, match: str, error: type[BaseException]) -> None:
+    exchange = fail(application, match, error=error)
+    assert exchange.wire == b""
+    assert exchange.response.phase in {Phase.NEW, Phase.STARTED}  # so there can still be a 500
+
+
+WRONG = [
+    ("200", TEXT),
+    ("200OK", TEXT),
+    ("", TEXT),
+    ("100 Continue", TEXT),
+    ("600 High", TEXT),
+    ("200 OK\r\nX: y", TEXT),
+    ("200 OK\0", TEXT),
+    ("200 \u20ac", TEXT),
+    (b"200 OK", TEXT),
+    (200, TEXT),
+    (None, TEXT),
+    ("200 OK", None),
+    ("200 OK", 5),
+    ("200 OK", "ab"),
+    ("200 OK", [None]),
+    ("200 OK", ["ab"[:1]]),
+    ("200 OK", [("A",)]),
+    ("200 OK", [("A", "b", "c")]),
+    ("200 OK", [("A", 1)]),
+    ("200 OK", [("A", None)]),
+    ("200 OK", [("A", b"b")]),
+    ("200 OK", [(b"A", "b")]),
+    ("200 OK", [("A", "b\r\nC: d")]),
+    ("200 OK", [("A", "b\n")]),
+    ("200 OK", [("A", "b\r")]),
+    ("200 OK", [("A", "b\0")]),
+    ("200 OK", [("A", "\x1b")]),
+    ("200 OK", [("A", "\u20ac")]),
+    ("200 OK", [("A ", "b")]),
+    ("200 OK", [("A:", "b")]),
+    ("200 OK", [("", "b")]),
+    ("200 OK", [("\xe9", "b")]),
+    ("200 OK", [("A\r\nB", "b")]),
+    ("200 OK", [("Content-Length", "1"), ("content-length", "1")]),
+    ("200 OK", [("Content-Length", "-1")]),
+    ("200 OK", [("Content-Length", "1, 1")]),
+    ("200 OK", [("Content-Length", 5)]),
+    *[
+        ("200 OK", [(name, "x")])
+        for name in ("Connection", "KEEP-ALIVE", "TE", "Trailer", "transfer-encoding", "Upgrade")
+    ],
+    *[("200 OK", [(name, "x")]) for name in ("Proxy-Authenticate", "Proxy-Authorization")],
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_start_response_refuses_when_it_is_called(wrong: tuple[Any, Any]) -> None:
+    """Not when the head goes out: then the application could not answer with something better (PEP 3333)."""
+
+    def application(_: Any, start_response: Start) -> list[bytes]:
+        with pytest.raises((ApplicationError, TypeError)):
+            start_response(*wrong)
+        start_response("500 Something Better", TEXT)
+        return [b"sorry"]
+
+    exchange = Exchange(application)
+    assert exchange.error is None
+    assert (read(exchange)[0], read(exchange)[2]) == (500, b"sorry")
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_start_response_refuses_changes_nothing(wrong: tuple[Any, Any]) -> None:
+    """Neither the first time, nor when it is called again for an error: what was said before holds."""
+
+    def application(_: Any, start_response: Start) -> list[bytes]:
+        start_response("201 Made", TEXT)
+        try:
+            int("an error")
+        except ValueError:
+            with pytest.raises((ApplicationError, TypeError)):
+                start_response(*wrong, sys.exc_info())
+        return [b"as it was"]
+
+    exchange = Exchange(application)
+    assert exchange.error is None
+    assert (read(exchange)[0], read(exchange)[2]) == (201, b"as it was")
+    assert exchange.response.status == "201 Made"
+
+
+def test_start_response_refuses_before_the_application_has_written() -> None:
+    def application(_: Any, start_response: Start) -> list[bytes]:
+        start_response("200 OK", [("A", "b\r\nC: d")])(b"never")
+        return [b"never"]
+
+    exchange = fail(application, "cannot be sent")
+    assert (exchange.wire, exchange.response.phase) == (b"", Phase.NEW)
+
+
+def test_start_response_refuses_in_a_generator_before_its_first_block() -> None:
+    blocks: list[str] = []
+
+    def application(_: Any, start_response: Start) -> Iterator[bytes]:
+        try:
+            start_response("200 OK", [("Connection", "close")])
+        except ApplicationError as error:
+            blocks.append(str(error))
+            start_response("500 Oops", TEXT)
+        yield b"sorry"
+
+    assert read(Exchange(application))[2] == b"sorry"
+    assert "hop-by-hop" in blocks[0]
+
+
+def test_exc_info_after_the_head_raises_the_error_itself_whatever_comes_with_it() -> None:
+    def application(_: Any, start_response: Start) -> Iterator[bytes]:
+        start_response(*OK)
+        yield b"a"
+        try:
+            int("the error itself")
+        except ValueError:
+            start_response("no status", [("A", "b\r\n")], sys.exc_info())
+
+    fail(application, "the error itself", b"1\r\na\r\n", error=ValueError)
+
+
+def test_exc_info_after_the_head_raises_the_error_itself() -> None:
+    def application(_: Any, start_response: Start) -> Iterator[bytes]:
+        start_response(*OK)
+        yield b"a"
+        try:
+            int("the error itself")
+        except ValueError:
+            start_response("500 Oops", TEXT, sys.exc_info())
+        yield b"never"
+
+    fail(application, "the error itself", b"1\r\na\r\n", error=ValueError)
+
+
+def test_exc_info_without_an_error_does_not_begin_again() -> None:
+    def application(_: Any, start_response: Start) -> Iterator[bytes]:
+        start_response(*OK)
+        yield b"a"
+        start_response("500 Oops", TEXT, NO_ERROR)
+        yield b"never"
+
+    fail(application, "called again", b"1\r\na\r\n")
+
+
+def test_exc_info_after_the_end_raises_the_error_itself() -> None:
+    class Complaining(Closing):
+        def close(self) -> None:
+            try:
+                int("the error itself")
+            except ValueError:
+                start[0]("500 Oops", TEXT, sys.exc_info())
+
+    start: list[Any] = []
+
+    def application(_: Any, start_response: Start) -> Any:
+        start.append(start_response)
+        start_response("200 OK", [("Content-Length", "1")])
+        return Complaining(b"a")
+
+    fail(application, "the error itself", b"a", error=ValueError)
+
+
+def test_what_is_over_is_over() -> None:
+    """Calls out of close(), or kept for later, must not put a second head behind a whole answer."""
+    kept: list[Any] = []
+
+    def application(_: Any, start_response: Start) -> list[bytes]:
+        kept.extend([start_response, start_response("200 OK", TEXT)])
+        return [b"whole"]
+
+    exchange = Exchange(application)
+    wire = exchange.wire
+    start_response: Start = kept[0]
+    write: Callable[[bytes], None] = kept[1]
+    again: list[Callable[[], Any]] = [
+        lambda: write(b"more"),
+        lambda: start_response(*OK, NO_ERROR),
+        lambda: start_response(*OK),
+    ]
+    for call_again in again:
+        with pytest.raises(ApplicationError):
+            call_again()
+    assert exchange.wire == wire
+    assert exchange.response.phase is Phase.DONE
+
+
+def test_an_error_before_anything_was_sent_leaves_room_for_a_500() -> None:
+    def application(_: Any, start_response: Start) -> list[bytes]:
+        start_response(*OK)
+        raise ValueError("early")
+
+    exchange = fail(application, "early", error=ValueError)
+    assert exchange.response.phase is Phase.STARTED

@@ -1,0 +1,94 @@
+"""What the tests of the boundary (test_15_*.py) share: what the application was told, and what nginx says instead."""
+
+import re
+import subprocess
+from typing import IO, Any
+
+from tests.stack.echo import Edge, ask
+from tests.wire.answers import Answer
+
+SERVERS = ["web", "gunicorn"]
+ROUTES = {"buffered": "/api/", "streamed": "/streamed/api/"}
+FEW = 5  # of requests at a time, where that is limited: more than those that a test before has left for a moment
+FORGED = "forged"  # in each value that must not arrive
+HTML = "Accept: text/html,*/*;q=0.8"
+MARKUP = "<script>forged</script>"
+LONG = "x" * (64 << 10)
+PASSING = {429, 502, 504, 507}  # what helps against it is to try again, and when is said
+# Words that are not for visitors.
+OF_DEVELOPERS = re.compile(r"\.env|make \w+|[A-Z]+_[A-Z]+|[a-z]+_[a-z]+_|nginx/|\.conf|[Tt]oken")
+
+
+def echoed(answer: Answer | None) -> dict[str, Any]:
+    assert answer is not None, "closed without an answer"
+    assert answer.status == 200, answer.body
+    told: dict[str, Any] = answer.json()
+    return told
+
+
+def curl(
+    edge: Edge, path: str, *arguments: str, host: str = "localhost", stdin: IO[bytes] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Over TLS, to a name of the site; believes any certificate."""
+    port = edge.ports["tls"]
+    command = ["curl", "-sSk", "--noproxy", "*", "--max-time", "60", "--resolve", f"{host}:{port}:127.0.0.1"]
+    return subprocess.run(
+        [*command, *arguments, f"https://{host}:{port}{path}"],
+        capture_output=True,
+        check=False,
+        timeout=90,
+        stdin=stdin,
+    )
+
+
+def check_error(answer: Answer | None, status: int, error: str, names: str = "") -> None:
+    """The JSON of this stack: who refused, what to change, and which request it was."""
+    assert answer is not None, "closed without an answer"
+    assert (answer.status, answer.headers["Content-Type"]) == (status, "application/json"), answer.body
+    problem = answer.json()
+    assert problem["error"] == error
+    assert names in problem["detail"]
+    assert not re.search(r"\.env|make \w+|nginx/", problem["detail"]), "what only they can do who run it is in the log"
+    assert [problem["request_id"]] == answer.headers.get_all("X-Request-ID")
+
+
+def check_page(answer: Answer | None, status: int, error: str) -> None:
+    """The same for people: what they can do, and the way back. Nothing that they were lured into asking is there."""
+    assert answer is not None, "closed without an answer"
+    assert (answer.status, answer.headers["Content-Type"]) == (status, "text/html; charset=utf-8"), answer.body
+    page = answer.body.decode()
+    (request_id,) = answer.headers.get_all("X-Request-ID", [])
+    assert f"error {status} ({error}), request {request_id}<" in page
+    title, advice = re.findall(r"(?s)<(?:h1|p)>(.*?)</", page)
+    assert f"<title>{title}</title>" in page
+    assert advice.endswith(".")
+    assert not OF_DEVELOPERS.search(title + advice)
+    assert 'href="/"' in page
+    assert ('href=""' in page) == (status in PASSING)
+    assert "<script" not in page
+    assert FORGED not in page
+
+
+def as_visit(data: bytes) -> bytes:
+    """A program's request as a browser's: outside /api/, with markup, and Accept read before what may be refused."""
+    line, rest = data.split(b"\r\n", 1)
+    line = re.sub(rb" (?:/api)?(/\S*) ", rb" \1?%s " % MARKUP.encode(), line)
+    return b"\r\n".join([line, HTML.encode(), f"Referer: {MARKUP}".encode(), rest])
+
+
+def told_both(edge: Edge, server: str, data: bytes) -> list[Answer | None]:
+    """What a program hears, and what a browser."""
+    return [ask(edge.wire(server), each) for each in (data, as_visit(data))]
+
+
+def check_both(
+    answers: list[Answer | None], status: int, error: str, names: str = "", *, has_page: bool = True
+) -> None:
+    program, browser = answers
+    check_error(program, status, error, names)
+    if has_page:
+        check_page(browser, status, error)
+    else:
+        check_error(browser, status, error, names)
+    for answer in filter(None, answers):
+        assert (int(answer.headers.get("Retry-After", 0)) > 0) == (status in PASSING)

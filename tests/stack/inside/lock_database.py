@@ -1,0 +1,9 @@
+"""Locks the SQLite database for writing, says "locked", and keeps it so until stdin ends."""
+
+import sqlite3
+import sys
+
+database = sqlite3.connect("/srv/data/db.sqlite3", isolation_level=None)
+database.execute("BEGIN IMMEDIATE")
+print("locked", flush=True)
+sys.stdin.read()

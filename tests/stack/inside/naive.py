@@ -1,0 +1,58 @@
+"""A server that knows nothing of chunks, and looks for the next request in whatever comes: the smuggler's friend.
+
+In the place of echo_app.py: `/_seen/KEY` tells what came under a KEY, and forgets it; `/_so_far/KEY` does not forget.
+"""
+
+import io
+import json
+import re
+import socketserver
+from collections.abc import Iterator
+from typing import Any
+
+seen: dict[str, list[dict[str, Any]]] = {}
+
+
+class Naive(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        data = b""
+        while received := self.request.recv(65536):
+            data += received
+            # All that was sent, so that it does not matter in how many pieces it came.
+            if b"chunked" in data and not data.endswith(b"\r\n0\r\n\r\n"):
+                continue
+            found = list(requests(io.BytesIO(data)))
+            if all(len(body) == length for _, _, length, body in found):
+                self.request.sendall(b"".join(answer(*one) for one in found))
+                data = b""
+
+
+def requests(file: io.BytesIO) -> Iterator[tuple[str, str, int, str]]:
+    """Target, key, length and body of each."""
+    while line := file.readline():
+        if request := re.fullmatch(rb"[A-Z]+ (/(?:api/)?([^/]*)/\S*) HTTP/1.1\r\n", line):
+            length = 0
+            while (field := file.readline()).strip():
+                if field.lower().startswith(b"content-length:"):
+                    length = int(field[15:])
+            yield request[1].decode(), request[2].decode(), length, file.read(length).decode("latin-1")
+
+
+def answer(target: str, key: str, length: int, body: str) -> bytes:
+    told: Any = {"target": target, "length": length, "body": body}
+    about = target.rpartition("/")[2]
+    if key == "_seen":
+        told = seen.pop(about, [])
+    elif key == "_so_far":
+        told = seen.get(about, [])
+    else:
+        seen.setdefault(key, []).append(told)
+    text = json.dumps(told).encode()
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text)
+
+
+class Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+
+
+Server(("", 8000), Naive).serve_forever()

@@ -1,0 +1,95 @@
+"""make up on a stack that runs: quick where nothing changed, careful where something did; and make ps."""
+
+import re
+import subprocess
+
+import pytest
+
+from tests.stack.operating import PATIENCE, attempt, ids, upload
+from tests.stack.pictures import Picture
+from tests.stack.stack import Stack, run
+from tests.wire.polling import poll
+
+pytestmark = pytest.mark.timeout(PATIENCE)
+
+
+def services(stack: Stack) -> set[str]:
+    return set(stack.containers())
+
+
+def test_without_changes_it_starts_nothing_and_says_so_in_a_few_lines(stack: Stack) -> None:
+    stack.script("up.sh", YES="1")
+    before = {service: stack.container(service)["State"]["StartedAt"] for service in services(stack)}
+    again = attempt(stack, "up.sh")
+    assert (again.returncode, "nothing has changed" in again.stderr) == (0, True), again.stderr
+    assert {service: stack.container(service)["State"]["StartedAt"] for service in services(stack)} == before
+    assert len(again.stderr.splitlines()) < 12, again.stderr
+    assert not re.search("(?i)deprecated|Step [0-9]", again.stderr)
+
+
+@pytest.mark.parametrize("service", ["web", "gunicorn", "nginx"])
+def test_what_somebody_has_stopped_is_started(stack: Stack, photo: Picture, name: str, service: str) -> None:
+    """Ending in order is not being done: that is for what runs once."""
+    container = stack.container(service)["Id"]
+    run("docker", "stop", container)
+    assert re.search(rf"{service} +stopped ", stack.script("ps.sh"))
+    stack.script("up.sh")
+    stack.forget()
+    assert stack.container(service)["State"]["Health"]["Status"] == "healthy"
+    upload(stack, name, photo)
+
+
+# Setting -> a value that only the program can refuse, and what is said.
+BROKEN = {
+    "DATABASE_URL": ("mysql://db/uploads", "the new application cannot be loaded"),
+    "UPLOAD_MAX": ("100mb", "UPLOAD_MAX=100mb is not a size"),
+    "WEB_WORKERS": ("two", "WEB_WORKERS=two is not a number"),
+}
+
+
+@pytest.mark.parametrize("setting", BROKEN)
+def test_what_is_broken_leaves_a_healthy_site_up(stack: Stack, photo: Picture, name: str, setting: str) -> None:
+    value, complaint = BROKEN[setting]
+    before = ids(stack)
+    refused = attempt(stack, "up.sh", **{"YES": "1", setting: value})
+    assert (refused.returncode, complaint in refused.stderr) == (1, True), refused.stderr
+    assert not re.search(r"(?m)^[0-9]+$", refused.stderr), "no line is a number that nobody knows"
+    assert ids(stack) == before
+    upload(stack, name, photo)
+
+
+@pytest.mark.parametrize("script", ["up.sh", "deploy.sh"])
+def test_another_database_is_not_taken_without_a_word(stack: Stack, script: str) -> None:
+    before = ids(stack)
+    refused = attempt(stack, script, DATABASE_URL="sqlite:////srv/data/another.sqlite3")
+    assert (refused.returncode, "names another database" in refused.stderr) == (1, True), refused.stderr
+    assert ids(stack) == before
+
+
+@pytest.mark.parametrize("script", ["up.sh", "deploy.sh"])
+def test_what_a_profile_had_started_goes_with_it_and_its_volume_stays(stack: Stack, script: str) -> None:
+    stack.script("up.sh", YES="1", COMPOSE_PROFILES="postgres")
+    assert "db" in services(stack)
+    try:
+        done = attempt(stack, script)
+        assert (done.returncode, "db: it is not in COMPOSE_PROFILES any more" in done.stderr) == (0, True), done.stderr
+        assert "db" not in services(stack)
+        assert run("docker", "volume", "inspect", f"{stack.project}_postgres")
+    finally:
+        stack.compose("rm", "--stop", "--force", "-v", "db", COMPOSE_PROFILES="postgres")
+        run("docker", "volume", "rm", f"{stack.project}_postgres")
+
+
+def test_what_ends_again_and_again_is_restarting_and_its_last_words_are_told(stack: Stack) -> None:
+    """A container that Compose could have made, so that no service has to break."""
+    labels = [f"--label=com.docker.compose.{key}" for key in (f"project={stack.project}", "service=x", "oneoff=False")]
+    command = ["sh", "-c", "echo the disk is full; sleep 1; exit 1"]
+    image = stack.container("web")["Image"]
+    restless = ["--restart=always", "--health-cmd=false", "--health-interval=1h", "--network=none", "--entrypoint="]
+    container = run("docker", "run", "--detach", *labels, *restless, image, *command).strip()
+    try:
+        row = r"x +restarting +restarted [1-9]\d* times.*\n +last said: the disk is full\n"
+        poll(lambda: re.search(row, stack.script("ps.sh")), "ps.sh says that it restarts", 60)
+        assert re.search(r"web +healthy +up ", stack.script("ps.sh"))
+    finally:
+        subprocess.run(["docker", "rm", "--force", container], check=True, capture_output=True)

@@ -1,0 +1,88 @@
+"""Which headers for security each response has, and that nginx adds none to what the application says."""
+
+import re
+
+import pytest
+
+from tests.stack.boundary import HTML
+from tests.stack.echo import Edge, ask, request
+from tests.wire.answers import Answer
+
+EVERYWHERE = {"X-Content-Type-Options", "X-Request-ID"}
+SECURITY = {
+    "X-Content-Type-Options", "X-Frame-Options", "Referrer-Policy", "Cross-Origin-Opener-Policy",
+    "Content-Security-Policy", "Permissions-Policy", "X-Request-ID",
+}  # fmt: skip
+ANSWERS = {
+    "a static file": ("/static/photos/style.css", [], 200),
+    "a static file's range that is not there": ("/static/photos/style.css", ["Range: bytes=999999-"], 416),
+    "an original that is gone": ("/_original/originals/00/none.jpg", [], 404),
+    "an original that is gone, as a page": ("/_original/none.jpg", [HTML], 404),
+    "what is nobody's": ("/_original/.library-id", [], 404),
+    "what is in quarantine": ("/_original/.quarantine/0/x", [HTML], 404),
+    "an error in JSON": ("/api/", ["Content-Length: 9999999999"], 413),
+    "an error as a page": ("/", ["Content-Length: 9999999999", HTML], 413),
+    "nothing there": ("/_error/json", [], 404),
+}
+
+
+# Of these nginx adds no more than every answer has to have. An original has what the application says of it.
+ITS_OWN = {
+    "of the application": ("/x", [], 200, set()),
+    "streamed": ("/streamed/api/x", [], 200, set()),
+    "a static file of the application's": ("/static/photos/none.css", [], 200, set()),
+    "an original": ("/_original/photo.jpg", [], 200, {"Content-Security-Policy"}),
+    "an original's part": ("/_original/photo.jpg", ["Range: bytes=0-1"], 206, {"Content-Security-Policy"}),
+}
+
+
+def check_security(answer: Answer | None, status: int, expected: set[str] = SECURITY, *, https: bool) -> None:
+    assert answer
+    assert answer.status == status
+    counts = {name: len(answer.headers.get_all(name, [])) for name in SECURITY}
+    assert counts == {name: int(name in expected) for name in SECURITY}
+    assert answer.headers.get_all("Strict-Transport-Security", []) == (["max-age=63072000"] if https else [])
+    assert answer.headers["Server"] == "nginx", "and no version"
+
+
+@pytest.mark.parametrize("case", ANSWERS)
+def test_each_answer_has_the_headers_for_security_once(edge: Edge, edge_with_tls: Edge, case: str) -> None:
+    target, fields, status = ANSWERS[case]
+    for each in (edge, edge_with_tls):
+        each.exec("sh", "-c", "echo picture > /srv/media/photo.jpg")
+    check_security(ask(edge.wire("web"), request(target, *fields)), status, https=False)
+    over_tls = ask(edge_with_tls.tls("web"), request(target, *fields))
+    check_security(over_tls, status, https=True)
+
+
+@pytest.mark.parametrize("case", ITS_OWN)
+def test_an_answer_of_the_application_keeps_what_the_application_says(
+    edge: Edge, edge_with_tls: Edge, case: str
+) -> None:
+    """A policy made by nginx would take styles and scripts from a project without one, such as Django's admin."""
+    target, fields, status, own = ITS_OWN[case]
+    for each in (edge, edge_with_tls):
+        each.exec("sh", "-c", "echo picture > /srv/media/photo.jpg")
+    check_security(ask(edge.wire("web"), request(target, *fields)), status, EVERYWHERE | own, https=False)
+    check_security(ask(edge_with_tls.tls("web"), request(target, *fields)), status, EVERYWHERE | own, https=True)
+
+
+def test_a_script_may_be_a_worker_and_a_module(edge: Edge) -> None:
+    """A worker's policy is that of its script, and a module is taken by its type alone."""
+    answer = ask(edge.wire("web"), request("/static/photos/upload.js"))
+    assert answer
+    assert answer.headers["Content-Security-Policy"] == "frame-ancestors 'none'"
+    assert "javascript" in answer.headers["Content-Type"]
+    assert re.search(r"(?m)^ +text/javascript +mjs;", edge.exec("cat", "/tmp/nginx/nginx.conf"))
+
+
+def test_a_redirect_by_nginx_names_no_port_and_no_scheme(edge: Edge) -> None:
+    """Those of the container are not those that the client knows. A folder's missing slash is what is left of them."""
+    edge.exec("mkdir", "-p", "/srv/media/folder")
+    answer = ask(edge.wire("web"), request("/_original/folder", host="localhost:18080"))
+    assert answer
+    assert (answer.status, answer.headers["Location"]) == (301, "/_originals/folder/")
+
+
+def test_a_redirect_to_https_has_the_headers_for_security(edge_with_tls: Edge) -> None:
+    check_security(ask(edge_with_tls.wire("web"), request("/x")), 308, https=False)

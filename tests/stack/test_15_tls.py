@@ -1,0 +1,96 @@
+"""TLS: versions, ciphers, HTTP/2, and the way from plain HTTP to HTTPS."""
+
+import contextlib
+import json
+import ssl
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.stack.boundary import (
+    ROUTES,
+    SERVERS,
+    curl,
+    echoed,
+)
+from tests.stack.echo import Edge, ask, request
+from tests.stack.wire import Tls
+
+
+@pytest.mark.parametrize("version", ["TLSv1", "TLSv1_1", "TLSv1_2", "TLSv1_3"])
+def test_tls_is_1_2_or_1_3(edge_with_tls: Edge, version: str) -> None:
+    if version in {"TLSv1", "TLSv1_1"}:
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            ask(Tls(edge_with_tls.ports["tls"], version), request("/x"))
+    else:
+        wire = Tls(edge_with_tls.ports["tls"], version)
+        assert wire.version == version.replace("_", ".")
+        assert echoed(ask(wire, request("/x")))["environ"]["wsgi.url_scheme"] == "https"
+
+
+def test_only_ciphers_with_forward_secrecy_and_authentication(edge_with_tls: Edge) -> None:
+    """Each of those that OpenSSL has is offered alone."""
+    names = [cipher["name"] for cipher in ssl.create_default_context().get_ciphers()]
+    taken, every = set(), [name for name in names if not name.startswith("TLS_")]  # those of 1.3 are all good
+    for cipher in every:
+        with contextlib.suppress(ssl.SSLError, ConnectionError):
+            wire = Tls(edge_with_tls.ports["tls"], "TLSv1_2", cipher)
+            taken.add(wire.cipher)
+            wire.close()
+    assert len(every) > len(taken)
+    assert taken == {  # those that go with an ECDSA key
+        "ECDHE-ECDSA-AES128-GCM-SHA256",
+        "ECDHE-ECDSA-AES256-GCM-SHA384",
+        "ECDHE-ECDSA-CHACHA20-POLY1305",
+    }
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("size", [0, 1, 3 << 20])
+def test_http_2_brings_a_body_without_a_length_whole(
+    edge_with_tls: Edge, route: str, size: int, tmp_path: Path
+) -> None:
+    body = tmp_path / "body"
+    body.write_bytes(b"ab" * (size // 2) + b"c" * (size % 2))
+    version = ["-w", "\n%{http_version} %{http_code}", "--http2", "-T", "-"]
+    with body.open("rb") as source:
+        done = curl(edge_with_tls, f"{ROUTES[route]}x", *version, stdin=source)
+    text, _, told = done.stdout.decode().rpartition("\n")
+    assert told == "2 200", done.stderr
+    received = json.loads(text)
+    assert (received["method"], received["length"]) == ("PUT", size)
+    assert received["body"] == body.read_bytes()[:4096].decode()
+
+
+def test_plain_http_leads_to_https_and_nothing_is_lost(edge_with_tls: Edge, tmp_path: Path) -> None:
+    """To HTTPS_PORT, whichever port the client named; the method and the body stay."""
+    answer = ask(edge_with_tls.wire("web"), request("/a%2Fb?c=d&e", host="localhost:1234", method="POST"))
+    assert answer
+    assert (answer.status, answer.headers["Location"]) == (
+        308,
+        f"https://localhost:{edge_with_tls.ports['tls']}/a%2Fb?c=d&e",
+    )
+    body = tmp_path / "body"
+    body.write_bytes(b"x" * 100_000)
+    plain = f"http://localhost:{edge_with_tls.ports['web']}/api/x"
+    command = ["curl", "-sSkL", "--noproxy", "*", "--max-time", "60", "-4", "-T", str(body), plain]
+    done = subprocess.run(command, capture_output=True, check=True, timeout=90)
+    told = json.loads(done.stdout)
+    assert (told["method"], told["length"], told["environ"]["wsgi.url_scheme"]) == ("PUT", 100_000, "https")
+
+
+def test_plain_http_on_a_port_of_tls_leads_to_https(edge_with_tls: Edge) -> None:
+    for server in ("tls", "gunicorn"):
+        port = edge_with_tls.ports[server]
+        answer = ask(edge_with_tls.wire(server), request("/a?b", host=f"localhost:{port}"))
+        assert answer
+        assert (answer.status, answer.headers["Location"]) == (308, f"https://localhost:{port}/a?b")
+        assert ask(edge_with_tls.wire(server), request("/a?b", host="evil.example")) is None
+
+
+def test_an_unknown_name_gets_no_answer_over_tls_either(edge_with_tls: Edge) -> None:
+    for server in SERVERS:
+        assert ask(edge_with_tls.tls(server), request("/", host="evil.example")) is None
+    assert ask(edge_with_tls.wire("web"), request("/", host="evil.example")) is None
+    assert curl(edge_with_tls, "/x", "--http2", host="evil.example").stdout == b""

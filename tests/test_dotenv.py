@@ -1,0 +1,248 @@
+"""How the scripts read .env: as both generations of Compose do. A line that these read differently is refused."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from scripts.ops import dotenv
+
+ROOT = Path(__file__).resolve().parents[1]
+SURROUNDINGS = {"HOME": "/home/of/nobody"}
+BEFORE = "OTHER=other\nEMPTY=\n"  # lines further up
+
+# What follows VALUE= -> the value.
+VALUES = {
+    "a": "a",
+    "a\r": "a",
+    '"a"\r': "a",
+    "'a'\r": "a",
+    "": "",
+    '""': "",
+    "  a  ": "a",
+    "\ta\t": "a",
+    "a # why": "a",
+    "a#b": "a#b",
+    "#b": "#b",
+    '"a # b"': "a # b",
+    '"a" # why': "a",
+    "'a b'#why": "a b",
+    "a b": "a b",
+    "a=b": "a=b",
+    'a"b"': 'a"b"',
+    "it's": "it's",
+    "ä": "ä",
+    r'"a\"b"': 'a"b',
+    r'"a\nb"': "a\nb",
+    r'"a\tb"': "a\tb",
+    r'"a\\b"': r"a\b",
+    r'"a\db"': r"a\db",
+    r"a\nb": r"a\nb",
+    r"'a\nb'": r"a\nb",
+    r"'a\'b'": "a'b",
+    r'"a\\\\b"': r"a\\b",
+    r'"a\\\"b"': r"a\"b",
+    r'"a\\nb"': r"a\nb",
+    "'\u00a0a\u00a0'": "\u00a0a\u00a0",
+    "a\u00a0b": "a\u00a0b",
+    "a\u200bb": "a\u200bb",
+    "\U0001f642": "\U0001f642",
+    r'"${NONE:-a\"b}"': 'a"b',
+    r'"${NONE:-a\tb}"': "a\tb",
+    "${OTHER}": "other",
+    '"x${OTHER}y"': "xothery",
+    "x${OTHER}${EMPTY}z": "xotherz",
+    "${NONE}": "",
+    "${NONE:-a b}": "a b",
+    "${OTHER:-a}": "other",
+    "${HOME}": "/home/of/nobody",
+    "'$OTHER'": "$OTHER",
+    "'a$$b'": "a$$b",
+    "a$": "a$",
+    "$(id)": "$(id)",
+    "`id`": "`id`",
+    "$1": "$1",
+}
+
+
+def read(text: str | bytes, **more: str) -> dotenv.DotEnv:
+    return dotenv.read(text if isinstance(text, bytes) else text.encode(), {**SURROUNDINGS, **more})
+
+
+def value(text: str) -> str:
+    return read(text).values.get("VALUE", "")
+
+
+def complaints(text: str | bytes, **more: str) -> list[tuple[int, str, str]]:
+    """Number, what is wrong, what would be right."""
+    return [(each.number, each.wrong, each.right) for each in read(text, **more).complaints]
+
+
+@pytest.mark.parametrize("written", VALUES)
+def test_a_value_is_read(written: str) -> None:
+    text = f"{BEFORE}VALUE={written}\n"
+    assert value(text) == VALUES[written]
+    assert complaints(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("  VALUE = a", "a"),
+        ("export VALUE=a", "a"),
+        ("VALUE=a\nVALUE=b", "b"),
+        ("#VALUE=a", ""),
+        ("MY_VALUE=a", ""),
+        ("VALUE=a", "a"),
+        ("VALUE=${LATER}\nLATER=a", ""),
+    ],
+)
+def test_the_line_of_a_name_is_found(text: str, expected: str) -> None:
+    assert value(text) == expected
+
+
+def test_the_example_shows_defaults_and_names() -> None:
+    example = dotenv.read_example("# VALUE=a sentence\n#VALUE=it's\nSECRET=change-me\n")
+    assert example == dotenv.Example(["VALUE", "SECRET"], {"VALUE": "it's"}, ["SECRET"])
+
+
+def test_names_and_what_they_use_are_told() -> None:
+    found = read("OTHER=${SECRET}\nVALUE=b\n")
+    assert (found.values, found.used) == ({"OTHER": "", "VALUE": "b"}, ["SECRET"])
+
+
+@pytest.mark.parametrize("text", ["it's", "$(id) `id` $HOME", "two\nlines", "back\\slash", "\u00e4", "\udce4"])
+def test_bash_gets_the_same_value(tmp_path: Path, text: str) -> None:
+    """Whatever it is, as an assignment that it evaluates: of the settings of scripts/lib/settings.sh."""
+    written = text.replace("\\", "\\\\").replace("\n", "\\n").replace("$HOME", "HOME")
+    (tmp_path / "env").write_text(f'DEMO_USER="{written}"\n', errors="surrogateescape")
+    program = f'source "{ROOT}/scripts/lib.sh"; setting DEMO_USER'
+    environment = {"PATH": os.environ["PATH"], "ENV_FILE": str(tmp_path / "env")}
+    done = subprocess.run(["bash", "-euc", program], env=environment, capture_output=True, check=True)
+    assert done.stdout.decode(errors="surrogateescape") == f"{text.replace('$HOME', 'HOME')}\n"
+
+
+@pytest.mark.parametrize("quote", ['"', "'"])
+def test_what_a_quoted_value_goes_on_with_sets_nothing(quote: str) -> None:
+    text = f"VALUE={quote}a\nINSIDE=b\nc{quote}\nAFTER=d\n"
+    assert list(read(text).values) == ["VALUE", "AFTER"]
+    assert [number for number, *_ in complaints(text)] == [1]
+
+
+def test_a_quote_that_nothing_closes_takes_no_other_line_away() -> None:
+    assert value('OTHER="a\nVALUE=b\n') == "b"
+
+
+# Lines that the generations of Compose read differently, or not at all -> what is wrong with the last one.
+REFUSED = {
+    "VALUE=a$OTHER": "a $ that is not the $ of ${NAME}",
+    'VALUE="a$$b"': "a $ that is not the $ of ${NAME}",
+    "VALUE=${OTHER": "a $ that is not the $ of ${NAME}",
+    "VALUE=${OTHER:?no}": "a $ that is not the $ of ${NAME}",
+    "VALUE=${NONE:-$OTHER}": "a $ or a line break in the default of ${NONE:-...}",
+    "VALUE=${EMPTY:-a}": "EMPTY is set to nothing",
+    "VALUE='${OTHER}'": "has ${ in single quotes",
+    r"VALUE='a\\b'": r"has \\ in single quotes",
+    r'VALUE="\${OTHER}"': r"has \$ in double quotes",
+    'VALUE="a': "has no closing quote on its line",
+    "VALUE='a": "has no closing quote on its line",
+    'VALUE="a" b': "goes on after its closing quote",
+    "VALUE=a\t# why": "a tab before a #",
+    "VALUE": "neither NAME=value nor a comment",
+    "VALUE: a": "neither NAME=value nor a comment",
+    "=a": "neither NAME=value nor a comment",
+    "export VALUE": "neither NAME=value nor a comment",
+    "VALUE-A=a": "neither NAME=value nor a comment",
+    r'VALUE="a\\"': "ends with a backslash in double quotes",  # 1.29 looks for another quote, on any line below
+    r"""VALUE="it\'s\"""": r"has \' in double quotes",
+    r'VALUE="a\0b"': r"has \0 in double quotes",
+    r'VALUE="${NONE:-a\nb}"': "a line break in the default of ${NONE:-...}",
+    "\u00a0VALUE=a": "begins with an unusual blank",
+    "\u2003# a": "begins with an unusual blank",
+    "\x0cVALUE=a": "begins with an unusual blank",
+    "VALUE=\u00a0a": "VALUE begins with an unusual blank",
+    'VALUE= \u3000"a"': "VALUE begins with an unusual blank",
+    "VALUE=a\u2003": "ends with an unusual blank",
+    "VALUE=a\x1c # b": "ends with an unusual blank",
+    "VALUE=a\u00a0#b": "has an unusual blank before a #",
+    "VALUE=a\x0b #b": "ends with an unusual blank",
+    "VALUE=a\rOTHER=b": "has a carriage return",
+    "# a\rVALUE=b": "has a carriage return",
+    'VALUE="a\rb"': "has a carriage return",
+}
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_a_line_that_can_be_read_in_two_ways_is_refused(line: str) -> None:
+    ((number, complaint, remedy),) = complaints(f"{BEFORE}{line}\n")
+    assert (number, REFUSED[line] in complaint) == (3, True), complaint
+    assert remedy
+
+
+@pytest.mark.parametrize(
+    "line", [b"VALUE=\xe4", b"# \xe4", b"VALUE='\xed\xa0\x80'", b"VALUE=\xc0\xaf", b"VALUE=a\xf0\x9f"]
+)
+def test_a_file_that_is_not_utf_8_is_refused(line: bytes) -> None:
+    ((number, complaint, _),) = complaints(b"OTHER=a\n" + line + b"\n")
+    assert (number, complaint) == (2, "this has bytes that are not UTF-8")
+
+
+def test_a_byte_order_mark_is_refused() -> None:
+    ((number, complaint, _),) = complaints("\ufeffVALUE=a\n")
+    assert (number, "byte order mark" in complaint) == (1, True)
+
+
+# Value in the environment, line -> whether 1.29, which takes the line further up, and 2, which takes that, differ.
+@pytest.mark.parametrize(
+    ("given", "line", "differs"),
+    [
+        ("new", "VALUE=${OTHER}", True),
+        ("new", 'VALUE="a${OTHER:-b}"', True),
+        ("", "VALUE=${OTHER}", True),
+        ("other", "VALUE=${OTHER}", False),
+        ("new", "VALUE='$OTHER'", False),
+        ("new", "HOME=${OTHER}", False),  # is set in the environment itself
+    ],
+)
+def test_a_variable_of_file_and_environment_is_refused_if_they_differ(given: str, line: str, differs: bool) -> None:
+    said = complaints(f"{BEFORE}{line}\n", OTHER=given)
+    assert [
+        "OTHER is one thing in this file and another in the environment" in complaint for _, complaint, _ in said
+    ] == [True] * differs
+
+
+def test_a_complaint_tells_no_secret() -> None:
+    """Nor the first word of a line without a name."""
+    said = complaints('SECRET_KEY="very-secret$word\nsecret too\nsecret: secret\n')
+    assert len(said) == 3
+    assert "secret" not in str(said)
+
+
+@pytest.mark.parametrize("compose", ["docker-compose", "docker compose"])
+def test_compose_reads_the_same(tmp_path: Path, compose: str) -> None:
+    if not is_here(compose):
+        pytest.skip(f"there is no {compose} here")
+    names = {f"V{number}": written for number, written in enumerate(VALUES)}
+    lines = "".join(f"{name}={written}\n" for name, written in names.items())
+    (tmp_path / "env").write_bytes((BEFORE + lines).encode())
+    variables = {name: f"${{{name}}}" for name in names}
+    service = {"image": "none", "environment": variables}
+    (tmp_path / "compose.yaml").write_text(yaml.safe_dump({"version": "3.8", "services": {"one": service}}))
+    command = [*compose.split(), "--env-file", "env", "config"]
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": "/home/of/nobody",
+        "DOCKER_CONFIG": os.environ.get("DOCKER_CONFIG", ""),
+    }
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    said = yaml.safe_load(done.stdout)["services"]["one"]["environment"]
+    # Compose writes $$ for $, so that its output could be read again.
+    assert {written: str(said[name]).replace("$$", "$") for name, written in names.items()} == VALUES
+
+
+def is_here(command: str) -> bool:
+    words = [*command.split(), "version"]
+    return bool(shutil.which(words[0])) and subprocess.run(words, capture_output=True, check=False).returncode == 0

@@ -1,0 +1,272 @@
+"""What backup and restore do inside (uploadstack/archive.py), with a process that dies before any one of its steps.
+
+The steps are the system calls that change folders. The n-th one is never done, for n = 0, 1, 2 and so on until there
+are fewer. What is there afterwards is all of what was before, or can be brought back, or all of what was restored.
+"""
+
+import json
+import os
+import re
+import sqlite3
+import sys
+import tarfile
+from collections.abc import Callable
+from contextlib import closing
+from io import BytesIO, StringIO, TextIOWrapper
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from tests.forks import in_fork
+from uploadstack import archive
+
+CALLS = ("mkdir", "rename", "unlink", "rmdir", "link")
+DIED = 9
+# As manage.py media_columns prints them: one that the database lacks, and one whose files are in a folder of their own.
+COLUMNS = json.dumps(
+    [
+        {"table": "photos_photo", "column": "original", "folder": ""},
+        {"table": "photos_photo", "column": "thumbnail", "folder": ""},
+        {"table": "photos_photo", "column": "preview", "folder": ""},
+        {"table": 'odd "Table"', "column": "a file", "folder": "private"},
+    ]
+)
+MEDIA_BEFORE = {"originals/00/a.jpg": b"a", "originals/01/b.jpg": b"b", "thumbs/00/a.webp": b"small a", "lone": b"1"}
+MEDIA_AFTER = {"originals/00/a.jpg": b"another a", "originals/02/c.jpg": b"c", "previews/c.webp": b"small c"}
+IDS = {
+    "both": (b"1\n", b"2\n"),
+    "an older archive": (b"1\n", b""),
+    "an older stack": (b"", b"2\n"),
+    "neither": (b"", b""),
+}
+DATA_BEFORE = {"db.sqlite3": b"rows", "db.sqlite3-wal": b"more rows", "db.sqlite3-shm": b"an index"}
+DATA_AFTER = {"db.sqlite3": b"restored rows"}
+
+
+class Volumes:
+    """Both of them, with what is there, and beside it what was unpacked; and whose the files are said to be."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch, ids: tuple[bytes, bytes]) -> None:
+        self.media, self.data = folder / "media", folder / "data"
+        self.database = str(self.data / "db.sqlite3")
+        patch.setattr(archive, "MEDIA", self.media)
+        patch.setattr(archive, "DATA", self.data)
+        patch.setattr(archive, "COPY", self.data / archive.PINNED / "database")
+        lay(self.media, MEDIA_BEFORE)
+        lay(self.data, DATA_BEFORE)
+        lay(self.media / archive.UNPACKED / "media", MEDIA_AFTER)
+        lay(self.data / archive.UNPACKED, {"database": DATA_AFTER["db.sqlite3"]})
+        self._ids = ids
+        before, after = ids
+        if before:  # the count is of the database that was: the one restored has not come so far
+            lay(self.media, {archive.LIBRARY: before, archive.COUNT: b"1 9\n"})
+        about = {"library": after.decode()} if after else {}
+        lay(self.media / archive.UNPACKED, {archive.ABOUT: json.dumps(about).encode()})
+
+    @property
+    def is_kept(self) -> bool:
+        return (self.media / archive.KEPT).exists()
+
+    def swap(self) -> None:
+        archive.swap(self.database)
+
+    def undo(self) -> None:
+        archive.undo(self.database)
+
+    def check_before(self) -> None:
+        before = self._ids[0]
+        library = {archive.LIBRARY: before, archive.COUNT: b"1 9\n"} if before else {}
+        self._check(MEDIA_BEFORE, DATA_BEFORE, library)
+
+    def check_after(self) -> None:
+        after = self._ids[1]
+        self._check(MEDIA_AFTER, DATA_AFTER, {archive.LIBRARY: after} if after else {})
+
+    def _check(self, media: dict[str, bytes], data: dict[str, bytes], library: dict[str, bytes]) -> None:
+        """These, and nothing else that begins with a dot."""
+        assert held(self.media) == media | library
+        assert held(self.data) == data
+        assert {path.name for top in (self.media, self.data) for path in top.glob(".*")} == set(library)
+
+
+def lay(top: Path, files: dict[str, bytes]) -> None:
+    for name, content in files.items():
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        (top / name).write_bytes(content)
+
+
+def held(top: Path) -> dict[str, bytes]:
+    return {path.relative_to(top).as_posix(): path.read_bytes() for path in top.rglob("*") if path.is_file()}
+
+
+def dies(nth: int, action: Callable[[], None]) -> bool:
+    """Do it in a process that ends before its n-th step; whether it came to that."""
+
+    def act() -> None:
+        steps = count()
+
+        def counted(call: Callable[..., object]) -> Callable[..., object]:
+            def instead(*arguments: object, **options: object) -> object:
+                if next(steps) == nth:
+                    os._exit(DIED)
+                return call(*arguments, **options)
+
+            return instead
+
+        for name in CALLS:
+            setattr(os, name, counted(getattr(os, name)))
+        action()
+
+    status = in_fork(act)
+    assert status in {0, DIED}
+    return status == DIED
+
+
+@pytest.fixture(params=IDS)
+def volumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Callable[[], Volumes]:
+    """Makes new ones."""
+    numbers = count()
+    return lambda: Volumes(tmp_path / str(next(numbers)), monkeypatch, IDS[request.param])
+
+
+def test_a_restore_that_goes_well(volumes: Callable[[], Volumes]) -> None:
+    there = volumes()
+    there.swap()
+    assert there.is_kept
+    archive.forget()
+    there.check_after()
+
+
+@pytest.mark.parametrize("about", [b"", b"no json", b"[]", b'{"library": [1]}', b"\xff"])
+def test_an_archive_whose_facts_cannot_be_read_exchanges_nothing(volumes: Callable[[], Volumes], about: bytes) -> None:
+    there = volumes()
+    (there.media / archive.UNPACKED / archive.ABOUT).write_bytes(about)
+    with pytest.raises(archive.Refusal, match=re.escape("about.json")):
+        there.swap()
+    assert not there.is_kept
+    archive.forget()
+    there.check_before()
+
+
+@pytest.mark.slow
+def test_an_exchange_that_dies_can_be_undone(volumes: Callable[[], Volumes]) -> None:
+    """Also by an undoing that dies, and is begun again."""
+    for nth in count():
+        for again in count():
+            there = volumes()
+            has_died = dies(nth, there.swap)
+            if not there.is_kept:
+                break
+            if not dies(again, there.undo):
+                break
+            there.undo()
+            archive.forget()
+            there.check_before()
+        archive.forget()
+        there.check_before()
+        if not has_died:
+            break
+    assert nth > 10
+
+
+def test_forgetting_that_dies_forgets_all_or_nothing(volumes: Callable[[], Volumes]) -> None:
+    for nth in count():
+        there = volumes()
+        there.swap()
+        has_died = dies(nth, archive.forget)
+        if there.is_kept:
+            there.undo()
+            archive.forget()
+            there.check_before()
+        else:
+            archive.forget()
+            there.check_after()
+        if not has_died:
+            break
+    assert nth > 10
+
+
+def test_a_photo_that_came_and_went_between_two_looks_is_missed(
+    volumes: Callable[[], Volumes], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its row is in the copy of the database, and its files are in neither look. One that goes later is held on to."""
+    there = volumes()
+    Path(there.database).unlink()
+    with closing(sqlite3.connect(there.database)) as database:
+        database.execute("CREATE TABLE photos_photo (original TEXT, thumbnail TEXT)")
+        database.execute("INSERT INTO photos_photo VALUES ('originals/00/a.jpg', 'thumbs/00/a.webp')")
+        database.execute("INSERT INTO photos_photo VALUES ('originals/09/gone.jpg', 'thumbs/09/gone.webp')")
+        database.execute("INSERT INTO photos_photo VALUES ('', NULL)")
+        database.execute('CREATE TABLE "odd ""Table""" ("a file" TEXT)')
+        database.execute("""INSERT INTO "odd ""Table""\" VALUES ('mine.pdf')""")
+        database.commit()
+    archive.pin(there.database)
+    (there.media / "originals/00/a.jpg").unlink()
+    archive.rows(COLUMNS)
+    named = capsys.readouterr().out
+    assert named.splitlines() == [
+        *("originals/00/a.jpg", "originals/09/gone.jpg"),
+        *("thumbs/00/a.webp", "thumbs/09/gone.webp"),
+        "private/mine.pdf",
+    ]
+    monkeypatch.setattr("sys.stdin", StringIO(named))
+    archive.missing()
+    assert capsys.readouterr().out.splitlines() == ["originals/09/gone.jpg", "thumbs/09/gone.webp", "private/mine.pdf"]
+
+
+# As pg_restore prints tables, a tab between the columns; the last one of the first table names no file.
+DUMP = r"""--
+-- PostgreSQL database dump
+--
+SET statement_timeout = 0;
+COPY public.photos_photo (id, original, thumbnail, name) FROM stdin;
+1|originals/00/a.jpg|thumbs/00/a.webp|COPY public.photos_photo (id) FROM stdin;
+2|originals/tab\there\\.jpg|\N|x
+3||thumbs/b.webp|\N
+\.
+
+COPY public."odd ""Table\""" ("a file", other) FROM stdin;
+mine.pdf|1
+\.
+
+SELECT pg_catalog.setval('public.photos_photo_id_seq', 3, true);
+""".replace("|", "\t").replace('\\"', '"')
+
+
+def test_the_files_that_a_dump_s_rows_name(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stdin", StringIO(DUMP))
+    archive.dumped(COLUMNS)
+    assert capsys.readouterr().out.splitlines() == [
+        *("originals/00/a.jpg", "thumbs/00/a.webp"),
+        *("originals/tab\there\\.jpg", "thumbs/b.webp"),
+        "private/mine.pdf",
+    ]
+    archive.tables(COLUMNS)
+    assert capsys.readouterr().out.splitlines() == ['--table=odd "Table"', "--table=photos_photo"]
+
+
+def test_an_archive_says_whose_its_files_are(
+    volumes: Callable[[], Volumes], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it was before the database was copied: an id that comes later may be of a row that the copy lacks."""
+    there = volumes()
+    archive.library()
+    ids = capsys.readouterr().out
+    Path(there.database).unlink()
+    with closing(sqlite3.connect(there.database)) as database:
+        database.execute("CREATE TABLE photos_photo (original TEXT, thumbnail TEXT)")
+    archive.pin(there.database)
+    (there.media / archive.LIBRARY).write_text("later\n")
+    archive.library()
+    assert capsys.readouterr().out == "later\n"
+    packed = BytesIO()
+    stdout = TextIOWrapper(packed)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stdout)
+        archive.pack("sqlite")
+    with tarfile.open(fileobj=BytesIO(packed.getvalue())) as tar:
+        about = tar.extractfile(archive.ABOUT)
+        assert about
+        assert json.loads(about.read())["library"] == ids
+        assert f"media/{archive.LIBRARY}" not in tar.getnames()

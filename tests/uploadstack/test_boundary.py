@@ -1,0 +1,45 @@
+"""What a client says in a proxy's name does not reach the application, whatever it is called."""
+
+from typing import Any
+
+import pytest
+
+from uploadstack.boundary import guarded
+
+# A header, as CGI has it -> whether the application may see it.
+ARRIVES = {
+    "HTTP_X_FORWARDED_FOR": True,
+    "HTTP_X_FORWARDED_HOST": True,
+    "HTTP_X_FORWARDED_PORT": True,
+    "HTTP_X_FORWARDED_PROTO": True,
+    "HTTP_X_FORWARDED_USER": False,
+    "HTTP_X_FORWARDED_FOR_2": False,
+    "HTTP_X_FORWARDED_": False,
+    "HTTP_X_FORWARDED_8F3A_NOBODY_HAS_THOUGHT_OF": False,
+    "HTTP_X_ACCEL_REDIRECT": False,
+    "HTTP_X_ACCEL_8F3A": False,
+    "HTTP_X_FORWARDER": True,
+    "HTTP_X_ACCELERATION": True,
+    "HTTP_FORWARDED": True,  # nginx empties it
+    "X_FORWARDED_USER": True,  # no header, so no client
+}
+
+
+@pytest.mark.parametrize("name", ARRIVES)
+def test_only_what_nginx_sets_reaches_the_application(name: str) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        seen.append(environ)
+        start_response("200 OK", [])
+        return [b"answered"]
+
+    answered: list[str] = []
+
+    def start_response(status: str, *_: Any) -> Any:
+        answered.append(status)
+
+    body = guarded(application)({name: "said by a client", "HTTP_X_OWN": "arrives"}, start_response)
+    assert (answered, list(body)) == (["200 OK"], [b"answered"])
+    assert (name in seen[0]) is ARRIVES[name]
+    assert seen[0]["HTTP_X_OWN"] == "arrives"

@@ -1,0 +1,28 @@
+"""The WSGI application that the stack serves: that of the project in `app/`, behind the trust boundary.
+
+    wsgiserver uploadstack.wsgi:application        gunicorn uploadstack.wsgi:application
+
+DJANGO_SETTINGS_MODULE names the project's settings, and WSGI_APPLICATION in these its own application, as
+`startproject` writes it. So whatever replaces the sample project, the boundary stays. Raises ImproperlyConfigured,
+ImportError.
+"""
+
+import logging
+from wsgiref.types import WSGIApplication
+
+from django.conf import settings
+from django.core.wsgi import get_wsgi_application
+from django.utils.module_loading import import_string
+
+from uploadstack.boundary import guarded
+
+logging.captureWarnings(capture=True)  # as log lines like all others
+
+
+def _of_project() -> WSGIApplication:
+    path = settings.WSGI_APPLICATION
+    application: WSGIApplication = import_string(path) if path else get_wsgi_application()
+    return application
+
+
+application = guarded(_of_project())
