@@ -7,8 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
@@ -174,17 +174,18 @@ def test_a_slow_reader_gets_the_rest_at_the_end() -> None:
         log = AccessLog(pipe.writer)
         for _ in range(200):
             log.add(RECORD)
-        received: list[bytes] = []
-        thread = threading.Thread(target=lambda: received.extend(iter(lambda: os.read(pipe.reader, 4096), b"end")))
-        thread.start()
-
-        def is_all_there() -> bool:
+        with ThreadPoolExecutor() as reader:
+            received = reader.submit(read_until_end, pipe.reader)
             log.close()
-            return b"".join(received).count(b"\n") == 200
+            os.write(pipe.writer, b"end")
+        assert received.result().count(b"\n") == 200
 
-        poll(is_all_there, "all lines")
-        os.write(pipe.writer, b"end")
-        thread.join()
+
+def read_until_end(fd: int) -> bytes:
+    data = b""
+    while not data.endswith(b"end"):
+        data += os.read(fd, 4096)
+    return data
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
