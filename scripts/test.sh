@@ -4,8 +4,8 @@
 #
 #   scripts/test.sh --quick    what one runs after each change: no containers, and nothing that takes long by its nature
 #
-# Most parts wait most of the time, so they run in lanes side by side, the parts of a lane one after another. The stack
-# with the browser comes last, beside one that leaves the processors to it. What a part said is printed when it is over, in one piece.
+# Most parts wait most of the time, so they run in lanes side by side, the parts of a lane one after another. The browser
+# comes last and alone. What a part printed is shown when it is over, in one piece.
 #
 # Without an engine it runs what needs none, and ends by saying what it did not run.
 set -euo pipefail
@@ -28,8 +28,8 @@ main() {
     trouble=$(engine_trouble)
     if [[ -z $trouble ]]; then
         build_images_once
-        side_by_side of_the_server of_the_application operated in_production -- "$@"
-        side_by_side with_a_browser without_one -- "$@"
+        side_by_side of_the_server of_the_application deployed operated in_production -- "$@"
+        side_by_side in_a_browser -- "$@"
     else
         side_by_side server application the_rest -- "$@"
     fi
@@ -74,7 +74,21 @@ of_the_application() {
     part "application, in the image" in_image pytest -p no:cacheprovider tests/uploadstack tests/app "$@"
 }
 
-operated() { part "stack that is operated" "$PYTEST" tests/stack/operation "$@"; }
+OPERATION=$ROOT/tests/stack/operation
+DEPLOYING=("$OPERATION"/test_0[158]_*.py)
+WAITING_FOR_LIMITS=("$ROOT"/tests/stack/test_1[346789]_*.py)
+BROWSING=("$ROOT"/tests/stack/test_06_*.py)
+
+deployed() {
+    part "stack that is deployed" "$PYTEST" "${DEPLOYING[@]}" "$@"
+    part "stack at its limits" "$PYTEST" "${WAITING_FOR_LIMITS[@]}" "$@"
+}
+
+operated() {
+    part "stack that is operated" "$PYTEST" "$OPERATION" "${DEPLOYING[@]/#/--ignore=}" "$@"
+    part "stack" "$PYTEST" tests/stack --ignore-glob='tests/stack/*/*' "${WAITING_FOR_LIMITS[@]/#/--ignore=}" \
+        "${BROWSING[@]/#/--ignore=}" "$@"
+}
 
 in_production() {
     part "stack as in production" "$PYTEST" tests/stack/production "$@"
@@ -82,14 +96,7 @@ in_production() {
     part "stack with another project" "$PYTEST" tests/stack/adopted "$@"
 }
 
-# These wait for limits to be reached, and start no browser.
-BROWSERLESS=("$ROOT"/tests/stack/test_1[346789]_*.py)
-
-with_a_browser() {
-    part "stack with a browser" "$PYTEST" tests/stack --ignore-glob='tests/stack/*/*' "${BROWSERLESS[@]/#/--ignore=}" "$@"
-}
-
-without_one() { part "stack without a browser" "$PYTEST" "${BROWSERLESS[@]}" "$@"; }
+in_a_browser() { part "stack in a browser" "$PYTEST" "${BROWSING[@]}" "$@"; }
 
 # Runs lanes until all of them are over: side_by_side LANE... -- ARGUMENTS-OF-PYTEST
 side_by_side() {
