@@ -239,7 +239,7 @@ def test_a_file_opens_by_saying_what_it_is_for(module: str) -> None:
 # Who is beside whom -> what it must not import: the server, what projects need of the stack, and the sample project.
 STRANGERS = {SERVER: "config photos django uploadstack", GLUE: "config photos wsgiserver", APP: "wsgiserver"}
 # Modules of uploadstack that run where Django is not set up, or is not there.
-WITHOUT_DJANGO = ("__init__", "archive", "boundary", "gunicorn_logger", "media")
+WITHOUT_DJANGO = ("__init__", "archive", "boundary", "gunicorn_logger", "media", "timestamp")
 
 
 def used(path: Path) -> set[str]:

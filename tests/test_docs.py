@@ -96,7 +96,7 @@ def test_the_line_that_tells_what_buffering_saves_reads_nginx_s_log() -> None:
     """One server asked, two of which the first was not there, and none."""
     program = re.search(r"jq -r ('.*?') \|", (ROOT / "docs" / "edge.md").read_text())[1]  # type: ignore[index]  # a missing one fails
     log = "".join(
-        f'{{"request_time":{took},"upstream_response_time":"{of_server}","path":"/{took}"}}\n'
+        f'{{"total_seconds":{took},"upstream_response_seconds":"{of_server}","path":"/{took}"}}\n'
         for took, of_server in [(2.5, "0.5"), (0.75, "-, 0.25"), (0.125, "")]
     )
     done = subprocess.run(["bash", "-c", f"jq -r {program}"], input=log, capture_output=True, text=True, check=True)
@@ -184,7 +184,7 @@ def test_what_is_shown_is_refused_by_that_name(name: str) -> None:
     except Refusal as refusal:
         assert refusal.name == name  # noqa: PT017 - that nothing is refused has a meaning as well
     else:
-        assert (receiver.stage, name) == (Stage.BODY, "body-truncated")
+        assert (receiver.stage, name) == (Stage.BODY, "body-incomplete")
     receiver.release()
 
 

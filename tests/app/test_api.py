@@ -79,7 +79,7 @@ def test_put_then_get_then_put_again_then_delete(api: Client, media: Path) -> No
         (b"Dear server, this is no picture.", 400, "not-an-image"),
         (JPEG[:1000], 400, "image-truncated"),
         (bomb(10_000, 10_000), 400, "image-too-many-pixels"),
-        (JPEG + bytes(20 * 1024**2), 413, "too-large"),
+        (JPEG + bytes(20 * 1024**2), 413, "body-too-large"),
     ],
 )
 def test_a_refused_body(api: Client, media: Path, data: bytes, status: int, code: str) -> None:
@@ -302,7 +302,7 @@ def test_a_broken_server_says_so_in_json(api: Client, monkeypatch: pytest.Monkey
 
     api.raise_request_exception = False
     monkeypatch.setattr(images, "inspect", broken)
-    check_error(put(api, "a.jpg"), 500, "server-error", "request id")
+    check_error(put(api, "a.jpg"), 500, "internal-error", "request id")
 
 
 def test_a_database_that_is_away_is_told_from_a_bug(api: Client) -> None:

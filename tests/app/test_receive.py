@@ -79,7 +79,7 @@ def test_a_body_that_announces_too_much_is_refused_unread(live_server: Any, head
     with connection_to(live_server.url) as client:
         client.sendall(head + b"Content-Length: 99999999999\r\n\r\n")
         status, problem = answer_of(client)
-    assert (status, problem["error"]) == (413, "too-large")
+    assert (status, problem["error"]) == (413, "body-too-large")
     assert "20 MB" in problem["detail"]
     state.check(media, set())
 
@@ -88,4 +88,4 @@ def test_a_length_of_thousands_of_digits(live_server: Any, head: bytes) -> None:
     with connection_to(live_server.url) as client:
         client.sendall(head + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n")
         status, problem = answer_of(client)
-    assert (status, problem["error"]) == (413, "too-large")
+    assert (status, problem["error"]) == (413, "body-too-large")

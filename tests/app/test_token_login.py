@@ -86,7 +86,7 @@ def test_a_name_and_a_password_get_a_token(ada: User, address: str, body: Any, c
         (b"\xff", 400, "bad-request"),
         ("null", 400, "bad-request"),
         ("[" * 5000, 400, "bad-request"),
-        ({**ADA, "more": "x" * 70_000}, 413, "too-large"),
+        ({**ADA, "more": "x" * 70_000}, 413, "body-too-large"),
     ],
 )
 def test_or_an_error_in_json(ada: User, body: Any, status: int, code: str) -> None:

@@ -112,4 +112,4 @@ def resident(pid: int) -> int:
 def sent(server: Server) -> int:
     """Return how many bytes the log tells of: one client has taken it all, the others what fits between them."""
     poll(lambda: len(server.requests()) == SLOW + 2, "the log")
-    return sum(record["sent"] for record in server.requests() if record["target"] == "/file")
+    return sum(record["sent_bytes"] for record in server.requests() if record["path"] == "/file")

@@ -127,7 +127,7 @@ def test_who_makes_room_with_half_a_head_is_told_so(serve: Serve) -> None:
     answer = halves[0].answer()
     assert (answer.status, answer.refused) == (503, "overloaded")
     assert halves[0].rest() == b""
-    poll(lambda: [line for line in server.requests() if line["refused"] == "overloaded"], "the log")
+    poll(lambda: [line for line in server.requests() if line["error"] == "overloaded"], "the log")
 
 
 def test_bodies_that_stall_make_room_when_nothing_else_does(serve: Serve) -> None:
@@ -191,8 +191,8 @@ def test_bodies_that_come_as_slowly_as_they_may_make_no_room(serve: Serve) -> No
     with going_on(others, lambda client: client.send(b"x" * 500)):
         assert server.get("/").body == b"hello"
     assert behind.answer().refused == "overloaded"
-    logged = poll(lambda: [line for line in server.requests() if line["target"] == "/upload"], "the log")
-    assert [line["refused"] for line in logged] == ["overloaded"]
+    logged = poll(lambda: [line for line in server.requests() if line["path"] == "/upload"], "the log")
+    assert [line["error"] for line in logged] == ["overloaded"]
 
 
 def test_clients_that_ask_and_ask_again_do_not_keep_others_out(serve: Serve) -> None:
@@ -223,7 +223,7 @@ def test_answers_that_are_not_taken_make_room_and_are_not_taken_for_whole(serve:
         server.client().send(request("GET", "/stream-30000000", "Connection: close", version=version)) for _ in range(2)
     ]
     assert server.get("/").body == b"hello"
-    poll(lambda: [line for line in server.requests() if line["target"] != "/"], "the log")
+    poll(lambda: [line for line in server.requests() if line["path"] != "/"], "the log")
     ends = []
     for client in slow:
         with suppress(ConnectionResetError):

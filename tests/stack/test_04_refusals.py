@@ -94,8 +94,10 @@ def test_probes_of_the_engine_are_in_no_log(stack: Stack, name: str) -> None:
             with stack.nginx(server) as wire:
                 exchange(wire, Request("GET", target, {}), token=None)
         poll(lambda at=server: name in stack.logs(at), "what is no probe is logged", 30)  # type: ignore[misc]  # a default binds the loop's value
-    of_gunicorn, of_web = ([line for line in stack.lines(server) if "target" in line] for server in SERVERS[::-1])
-    assert not [line for line in of_gunicorn if line["target"] in {"/healthz", "/readyz"}]
+    of_gunicorn, of_web = (
+        [line for line in stack.lines(server) if line.get("event") == "request"] for server in SERVERS[::-1]
+    )
+    assert not [line for line in of_gunicorn if line["path"] in {"/healthz", "/readyz"}]
     assert not [line for line in of_web if line["client"] == "127.0.0.1"]
 
 
@@ -162,7 +164,7 @@ def test_too_large_is_told_to_a_client_that_sends_on(
     picture = pictures.padded(photo, stack.limit + excess)
     with stack.unchanged(), stack.nginx(server) as wire:
         answer = exchange(wire, shape(name, picture.content), stack.token)
-        check_refused(answer, 413, "too-large")
+        check_refused(answer, 413, "body-too-large")
     assert "UPLOAD_MAX" in answer.json()["detail"]
 
 
@@ -184,7 +186,7 @@ def test_curl_sees_it_too(stack: Stack, photo: Picture, name: str, arguments: li
             [*curl, f"{stack.url}/api/photos/{name}"], capture_output=True, text=True, check=False, timeout=30
         )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["error"] == "too-large"
+    assert json.loads(done.stdout)["error"] == "body-too-large"
 
 
 def test_a_library_sees_it_too(stack: Stack, api: requests.Session, photo: Picture, name: str) -> None:
@@ -192,7 +194,7 @@ def test_a_library_sees_it_too(stack: Stack, api: requests.Session, photo: Pictu
     blocks = (picture.content[start : start + BLOCK] for start in range(0, picture.size, BLOCK))
     with stack.unchanged():
         answer = api.put(f"{stack.url}/api/photos/{name}", data=blocks, timeout=30)
-    assert (answer.status_code, answer.json()["error"]) == (413, "too-large")
+    assert (answer.status_code, answer.json()["error"]) == (413, "body-too-large")
 
 
 @pytest.mark.parametrize("server", SERVERS)

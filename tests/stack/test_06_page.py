@@ -98,7 +98,7 @@ def test_a_file_that_is_too_large_is_explained_before_it_is_sent(
     with stack.unchanged():
         visitor.page.get_by_label("choose").set_input_files(large)
         expect(visitor.page.get_by_role("listitem").filter(has_text="large.jpg")).to_contain_text("Too large")
-    visitor.look("too-large")
+    visitor.look("body-too-large")
 
 
 @pytest.mark.parametrize("screen", SCREENS)

@@ -92,6 +92,6 @@ def test_it_can_read_why_a_photo_is_too_large(
     """curl, aiohttp and Node read while they send; the others when they have sent, which nginx waits for."""
     succeeded, said = upload(stack, client, address(stack, "web", route, name), large_file)
     assert not succeeded
-    assert said["error"] == "too-large"
+    assert said["error"] == "body-too-large"
     assert "UPLOAD_MAX" in said["detail"]
     assert stack.probe("take", name) == {}

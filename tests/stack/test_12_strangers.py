@@ -191,11 +191,11 @@ TOKEN = "Authorization: Token x"  # whatever it is worth
 @pytest.mark.parametrize("target", FORMS)
 def test_a_form_is_small(strict: Edge, target: str, server: str) -> None:
     large = request(target, length(FORM + 1), TOKEN, method="POST")
-    check_refused(ask(strict.wire(server), large), 413, "too-large")
+    check_refused(ask(strict.wire(server), large), 413, "body-too-large")
     counted = (
         request(target, CHUNKED, TOKEN, method="POST") + f"{FORM + 1:x}\r\n{'x' * (FORM + 1)}\r\n0\r\n\r\n".encode()
     )
-    check_refused(ask(strict.wire(server), counted), 413, "too-large")
+    check_refused(ask(strict.wire(server), counted), 413, "body-too-large")
 
 
 def test_a_form_of_that_size_is_taken(edge: Edge) -> None:

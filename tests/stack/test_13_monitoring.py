@@ -33,7 +33,7 @@ SHOWN = {
     "wsgiserver_memory_limit_bytes > 0",
     'wsgiserver_requests_total{status="2xx"} > 0',
     "wsgiserver_application_seconds_count > 0",
-    'wsgiserver_refused_total{reason="spool-full"} >= 0',
+    'wsgiserver_refused_total{error="spool-full"} >= 0',
     "nginx_connections_active > 0",
     "nginx_connections_limit > 0",
 }

@@ -26,7 +26,7 @@ def test_a_call_that_hangs_is_timed_out(threads: int, capfd: pytest.CaptureFixtu
         poll(lambda: not server.loop.connections, "the connection to be forgotten")
         assert get(server) == b"/fast"
     said = json.loads(next(line for line in capfd.readouterr().err.splitlines() if "application-timeout" in line))
-    assert said["target"] == "/wait"
+    assert said["path"] == "/wait"
     assert "self.opened.wait(PATIENCE)" in said["stack"]
 
 

@@ -170,7 +170,7 @@ NEVER = [
     (b"0\r\nX: y\r\n z", "trailer-invalid"),
     (b"0\r\nHost: a\r\n", "trailer-invalid"),
     (b"0\r\nX: y\r\ncontent-length: 1\r\n", "trailer-invalid"),
-    (b"0\r\n" + b"X: y\r\n" * 101, "head-too-large"),
+    (b"0\r\n" + b"X: y\r\n" * 101, "headers-too-large"),
     (b"0\r\n" + b"Range: y\r\n" * 2, "field-repeated"),
 ]
 
@@ -208,7 +208,7 @@ def test_trailers_up_to_their_limit() -> None:
     assert outcome([body(MAX_TRAILER)[:-1], b"\n"]) == Body(b"", b"", (("x", "y" * (MAX_TRAILER - 7)),))
     assert outcome([body(MAX_TRAILER + 1)]) == "trailer-too-large"
     assert outcome([body(MAX_TRAILER + 1)[:-1]]) == "trailer-too-large"
-    assert outcome([b"0\r\n" + b"X: y\r\n" * 101 + b"\r\n"]) == "head-too-large"  # as many as there may be fields
+    assert outcome([b"0\r\n" + b"X: y\r\n" * 101 + b"\r\n"]) == "headers-too-large"  # as many as there may be fields
 
 
 def test_a_byte_a_chunk_is_legal() -> None:

@@ -41,8 +41,8 @@ def trailers(section: str) -> dict[str, str] | str:
         ("Content-Length: 1\r\nContent-Length: 1\r\n", "trailer-invalid"),
         ("Authorization: a\r\nAuthorization: a\r\n", "field-repeated"),
         ("X: y\r\n" * 100, {"x": ", ".join("y" * 100)}),
-        ("X: y\r\n" * 101, "head-too-large"),
-        ("X: y\r\n" * 101 + "Host: a\r\n", "head-too-large"),  # the first mistake decides
+        ("X: y\r\n" * 101, "headers-too-large"),
+        ("X: y\r\n" * 101 + "Host: a\r\n", "headers-too-large"),  # the first mistake decides
         ("Host: a\r\n" + "X: y\r\n" * 101, "trailer-invalid"),
         *((f"X: y\r\n{name}: 1\r\n", "trailer-invalid") for name in ("Content-Length", "TRANSFER-ENCODING", "Host")),
         *((f"{name}: 1\r\n", "trailer-invalid") for name in ("connection", "Trailer", "Content-Type", "Upgrade")),

@@ -194,12 +194,12 @@ REFUSED = {
     "authority form": (f"GET a:80 HTTP/1.1\r\n{H}\r\n", "target-invalid"),
     "CONNECT": (f"CONNECT a:443 HTTP/1.1\r\n{H}\r\n", "method-unsupported"),
     "CONNECT with a path": (f"CONNECT / HTTP/1.1\r\n{H}\r\n", "method-unsupported"),
-    "line too long": (f"GET /{'x' * (MAX_LINE - 13)} HTTP/1.1\r\n{H}\r\n", "line-too-long"),
+    "line too long": (f"GET /{'x' * (MAX_LINE - 13)} HTTP/1.1\r\n{H}\r\n", "uri-too-long"),
     "too many fields": (
         "GET / HTTP/1.1\r\n" + "".join(f"X{n}: y\r\n" for n in range(MAX_FIELDS + 1)) + "\r\n",
-        "head-too-large",
+        "headers-too-large",
     ),
-    "too many of one field": (f"GET / HTTP/1.1\r\n{H}" + "X: y\r\n" * MAX_FIELDS + "\r\n", "head-too-large"),
+    "too many of one field": (f"GET / HTTP/1.1\r\n{H}" + "X: y\r\n" * MAX_FIELDS + "\r\n", "headers-too-large"),
 }
 
 
@@ -220,14 +220,14 @@ def test_head_of_exactly_the_limit_and_one_byte_more() -> None:
 
     assert isinstance(outcome(head(MAX_HEAD)), Head)
     assert find_end(head(MAX_HEAD)[:-1]) == 0
-    assert outcome(head(MAX_HEAD + 1)) == "head-too-large"
-    assert outcome(head(MAX_HEAD + 1)[:-1]) == "head-too-large"
+    assert outcome(head(MAX_HEAD + 1)) == "headers-too-large"
+    assert outcome(head(MAX_HEAD + 1)[:-1]) == "headers-too-large"
 
 
 def test_line_that_never_ends() -> None:
     line = b"GET /" + b"x" * MAX_LINE
     assert outcome(line[: MAX_LINE + 1]) == "incomplete"  # its CR may be the next byte
-    assert outcome(line[: MAX_LINE + 2]) == "line-too-long"
+    assert outcome(line[: MAX_LINE + 2]) == "uri-too-long"
 
 
 def test_a_method_of_100_kb_is_a_method_that_is_not_implemented() -> None:
@@ -281,7 +281,7 @@ NEVER = {
     "Content-Type twice": (b"GET / HTTP/1.1\r\nContent-Type: a\r\nContent-Type: a\r\n", "field-repeated"),
     "Host that is none": (b"GET / HTTP/1.1\r\nHost: a/b\r\n", "host-invalid"),
     "Host that is empty": (b"GET / HTTP/1.1\r\nHost:\r\n", "host-invalid"),
-    "too many fields": (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * (MAX_FIELDS + 1), "head-too-large"),
+    "too many fields": (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * (MAX_FIELDS + 1), "headers-too-large"),
 }
 
 

@@ -324,7 +324,7 @@ def test_settings_are_those_of_the_command_line(tmp_path: Path) -> None:
     finally:
         assert os.umask(before) == 0o077
     (line,) = log.read_text().splitlines()
-    assert json.loads(line)["refused"] == "body-too-large"
+    assert json.loads(line)["error"] == "body-too-large"
 
 
 def test_without_being_asked_to_it_writes_nothing_to_standard_output(capfd: pytest.CaptureFixture[str]) -> None:

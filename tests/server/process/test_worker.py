@@ -54,7 +54,7 @@ def test_uploads_arrive_whole(serve: Serve) -> None:
     check(server, sized("/upload", b"x" * 65536), body=b"x" * 65536)
     server.signal(signal.SIGTERM)
     assert server.ended() == 0
-    spools = [(record["framing"], record["spool"]) for record in server.requests() if record["target"] == "/upload"]
+    spools = [(record["framing"], record["spool"]) for record in server.requests() if record["path"] == "/upload"]
     assert spools[:2] == [("length", "file"), ("chunked", "file")]
     assert spools[5:] == [("chunked", "memory"), ("chunked", "none"), ("length", "memory")]
 
@@ -70,7 +70,7 @@ def test_what_is_cut_short_never_reaches_the_application(serve: Serve) -> None:
                 else:
                     client.socket.shutdown(how)
                     assert client.answer().status == 400
-    poll(lambda: len(server.events("body-truncated")) == 6, "all six to be noticed")
+    poll(lambda: len(server.events("body-incomplete")) == 6, "all six to be noticed")
     assert json.loads(server.get("/uploads").body) == []
 
 
@@ -223,7 +223,7 @@ def test_logs(serve: Serve) -> None:
     server.get("/fail")
     server.signal(signal.SIGTERM)
     assert server.ended() == 0
-    logged = {record["target"]: record for record in server.requests()}
+    logged = {record["path"]: record for record in server.requests()}
     assert (logged['/?a=%22"']["request_id"], logged['/?a=%22"']["status"]) == ("abc", 200)
     assert logged["/fail"]["status"] == 500
     (event,) = server.events("application-error")

@@ -90,11 +90,18 @@ def test_log_record(link: Link) -> None:
         "client": "127.0.0.1",
         "request_id": "abc",
         "method": "POST",
-        "target": "/?q",
+        "path": "/",
     }
-    expected |= {"status": 200, "received": 500, "sent": 500, "framing": "length", "spool": "file", "refused": ""}
+    expected |= {
+        "status": 200,
+        "received_bytes": 500,
+        "sent_bytes": 500,
+        "framing": "length",
+        "spool": "file",
+        "error": "",
+    }
     assert {key: record[key] for key in expected} == expected
-    assert 0 <= record["receive"] < 1
+    assert 0 <= record["receive_seconds"] < 1
 
 
 def test_pipelined_requests_do_not_inherit_the_time_of_those_before(link: Link) -> None:
@@ -105,7 +112,7 @@ def test_pipelined_requests_do_not_inherit_the_time_of_those_before(link: Link) 
     poll(lambda: (link.drive(NOW + 50), not link.connection._receiver.is_idle)[1], "a piece of a head")  # noqa: SLF001
     assert link.connection.deadline == NOW + 60, "what is there of a head has a head's deadline"
     link.say(request("GET", "/")[3:], now=NOW + 55)
-    assert link.logged()[-1]["receive"] == pytest.approx(5)
+    assert link.logged()[-1]["receive_seconds"] == pytest.approx(5)
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 5", "Transfer-Encoding: chunked"])

@@ -26,14 +26,14 @@ def test_timed_out_before_anything_was_sent(link: Link, events: Events, target: 
     assert (answer.status, answer.headers["connection"]) == (504, "close")
     assert answer.refused == "application-timeout"
     (record,) = link.logged()
-    assert (record["status"], record["refused"], record["application"]) == (504, "application-timeout", 5.0)
+    assert (record["status"], record["error"], record["application_seconds"]) == (504, "application-timeout", 5.0)
     link.asked.gate.set()
     thread.join(PATIENCE)
     assert connection.resume(NOW + 6) is Verdict.CLOSE
     assert link.client.rest() == b""
     assert link.logged() == []
     (event,) = [event for event in events() if event["event"] == "application-timeout"]
-    assert (event["target"], event["stack"]) == (target, "the stack")
+    assert (event["path"], event["stack"]) == (target, "the stack")
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
@@ -49,7 +49,7 @@ def test_timed_out_in_the_middle(link: Link, version: str) -> None:
     thread.join(PATIENCE)
     assert link.connection.resume(NOW + 6) is Verdict.CLOSE
     (record,) = link.logged()
-    assert (record["status"], record["refused"]) == (200, "application-timeout")
+    assert (record["status"], record["error"]) == (200, "application-timeout")
 
 
 def test_a_call_that_has_ended_cannot_be_timed_out(link: Link) -> None:
@@ -80,7 +80,7 @@ def test_slow_reader_that_stops(link: Link) -> None:
     link.expire(State.CLOSED)
     (record,) = link.logged()
     assert record["status"] == 200
-    assert 0 < record["sent"] < BIG, "what was kept and given up was not sent"
+    assert 0 < record["sent_bytes"] < BIG, "what was kept and given up was not sent"
 
 
 @pytest.mark.parametrize("how", ["reset", "close"])
@@ -121,7 +121,7 @@ def test_a_download_is_left_to_the_loop(link: Link, download: Path) -> None:
     reader = Answers(link.client, 2)
     link.reach(State.HEAD, NOW + 1)
     assert [answer.body for answer in reader.all()] == [download.read_bytes(), b"xxx"]
-    assert [record["sent"] for record in link.logged()] == [BIG, 3]
+    assert [record["sent_bytes"] for record in link.logged()] == [BIG, 3]
     assert not is_open(download)
 
 
@@ -159,7 +159,7 @@ def test_an_answer_that_is_whole_is_not_timed_out_for_a_slow_close(link: Link) -
     reader = Answers(link.client, 2)
     link.reach(State.HEAD)
     assert [(answer.status, len(answer.body)) for answer in reader.all()] == [(200, BIG)] * 2
-    assert [(record["status"], record["refused"]) for record in link.logged()] == [(200, "")] * 2
+    assert [(record["status"], record["error"]) for record in link.logged()] == [(200, "")] * 2
 
 
 def test_early_hints_and_pipelining(link: Link) -> None:
@@ -175,9 +175,10 @@ def test_failure_before_anything_was_sent(link: Link, events: Events) -> None:
         link.say(request("GET", target), State.CLOSED)
         answer = link.client.answer()
         assert (answer.status, answer.headers["connection"]) == (500, "close")
-        assert answer.refused == "application-failed"
+        assert answer.refused == "internal-error"
         assert "on purpose" not in answer.body.decode()
-        assert link.logged()[0]["status"] == 500
+        (record,) = link.logged()
+        assert (record["status"], record["error"]) == (500, "internal-error")
         (event,) = events()
         assert event["event"] == "application-error"
         assert "Traceback" in event["error"]

@@ -20,8 +20,8 @@ from wsgiserver.serving.states import State, Verdict
     [
         (b"GARBAGE\r\n\r\n", 400, "head-malformed"),
         (b"GET / HTTP/1.1\r\n\r\n", 400, "host-missing"),
-        (request("GET", "/" + "x" * 9000), 414, "line-too-long"),
-        (request("GET", "/", *["X: y"] * 101), 431, "head-too-large"),
+        (request("GET", "/" + "x" * 9000), 414, "uri-too-long"),
+        (request("GET", "/", *["X: y"] * 101), 431, "headers-too-large"),
         (request("HEAD", "/", "Content-Length: x"), 400, "content-length-invalid"),
         (request("POST", "/", "Content-Length: 5, 5", body=b"hello"), 400, "content-length-invalid"),
         (request("POST", "/", "Content-Length: 5", "Transfer-Encoding: chunked"), 400, "length-ambiguous"),
@@ -44,7 +44,7 @@ def test_refused(link: Link, data: bytes, status: int, name: str) -> None:
     assert "date" in answer.headers
     assert link.asked == []
     (record,) = link.logged()
-    assert (record["status"], record["refused"]) == (status, name)
+    assert (record["status"], record["error"]) == (status, name)
     link.client.socket.close()
     link.reach(State.CLOSED)
 
@@ -202,9 +202,10 @@ def test_cut_short_body_is_logged_and_never_handed_on(link: Link, events: Events
         link.reach(State.CLOSED)
         assert link.client.answer().status == 400
         assert link.asked == []
-        assert link.logged()[0]["refused"] == "body-truncated"
+        assert link.logged()[0]["error"] == "body-incomplete"
         (event,) = events()
-        assert (event["event"], event["received"], event["expected"]) == ("body-truncated", received, expected)
+        assert event["event"] == "body-incomplete"
+        assert (event["received_bytes"], event["expected_bytes"]) == (received, expected)
         link.close()
 
 
@@ -213,7 +214,7 @@ def test_reset_in_the_middle_of_a_body(link: Link, events: Events) -> None:
     link.reset()
     link.reach(State.CLOSED)
     assert link.asked == []
-    assert [event["event"] for event in events()] == ["body-truncated"]
+    assert [event["event"] for event in events()] == ["body-incomplete"]
 
 
 @pytest.mark.parametrize("room", [300, 900])

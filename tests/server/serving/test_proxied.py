@@ -109,7 +109,7 @@ def test_who_has_no_header_is_refused(server: Server, data: bytes) -> None:
         answer = client.send(data).answer()
     assert (answer.status, answer.refused) == (400, "proxy-header-invalid")
     (line,) = poll(server.requests, "the log")
-    assert (line["refused"], line["client"]) == ("proxy-header-invalid", "127.0.0.1")
+    assert (line["error"], line["client"]) == ("proxy-header-invalid", "127.0.0.1")
     said = {event["event"] for event in server.events()}
     assert said <= {"started", "worker-ready"}, "nothing that the administrator has to look at"
 

@@ -199,8 +199,8 @@ def test_framing_as_it_is_logged() -> None:
 
 def test_a_head_that_never_ends_is_refused() -> None:
     endless = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 20_000
-    assert received([endless]) == ["head-too-large"]
-    assert received([endless[n : n + 1000] for n in range(0, len(endless), 1000)]) == ["head-too-large"]
+    assert received([endless]) == ["headers-too-large"]
+    assert received([endless[n : n + 1000] for n in range(0, len(endless), 1000)]) == ["headers-too-large"]
     trailer = post(b"0\r\nX: " + b"y" * MAX_TRAILER, "Transfer-Encoding: chunked")
     assert received([trailer]) == ["trailer-too-large"]
 

@@ -133,7 +133,7 @@ def test_one_request_id_goes_through_nginx_the_server_and_django(adopted: Stack)
     name = answer.headers["X-Request-ID"]
     assert [line["path"] for line in adopted.lines("nginx") if line["request_id"] == name] == ["/nothing/"]
     of_web = [line for line in adopted.lines("web") if line.get("request_id") == name]
-    assert [line["target"] for line in of_web if line.get("event") == "request"] == ["/nothing/"]
+    assert [line["path"] for line in of_web if line.get("event") == "request"] == ["/nothing/"]
     assert [line["message"] for line in of_web if line.get("logger") == "django.request"] == ["Not Found: /nothing/"]
 
 
