@@ -35,7 +35,13 @@ NOT_SHOWN = {
     "overloaded",
     "application-timeout",
 }
-PATHS = re.compile(r"`((?:tests|docs|app|wsgiserver|scripts|nginx|bench)/[\w./-]*)(?:::(\w+))?`")
+PAGES = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+]
+PATHS = re.compile(r"`((?:tests|docs|app|wsgiserver|uploadstack|scripts|nginx|monitoring|bench)/[\w./-]*)(?:::(\w+))?`")
 
 
 def settings_table() -> str:
@@ -103,24 +109,26 @@ def test_the_line_that_tells_what_buffering_saves_reads_nginx_s_log() -> None:
     assert done.stdout.splitlines() == ["2 /2.5", "0.5 /0.75", "0.125 /0.125"]
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        "README.md",
-        "ARCHITECTURE.md",
-        "docs/wsgiserver.md",
-        "docs/refusals.md",
-        "docs/performance.md",
-        "docs/uploading.md",
-        "docs/monitoring.md",
-        "docs/operations.md",
-        "docs/edge.md",
-    ],
-)
+@pytest.mark.parametrize("page", sorted({*PAGES} - {"CHANGELOG.md"}))  # which tells of files that were renamed since
 def test_paths_and_tests_that_are_named_exist(page: str) -> None:
     for path, test in PATHS.findall((ROOT / page).read_text()):
         assert (ROOT / path).exists(), path
         assert not test or f"def {test}(" in (ROOT / path).read_text(), f"{path}::{test}"
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the names by which a link reaches the headings of a page, as GitHub makes them."""
+    headings = re.findall(r"(?m)^#+ (.*)$", re.sub(r"(?ms)^```.*?^```$", "", page.read_text()))
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_links_to_other_pages_and_headings_lead_somewhere(page: str) -> None:
+    for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", (ROOT / page).read_text()):
+        name, _, heading = link.partition("#")
+        target = (ROOT / page).parent / name if name else ROOT / page
+        assert target.exists(), link
+        assert not heading or heading in anchors(target), link
 
 
 def bounds() -> list[tuple[str, str, str]]:
@@ -133,6 +141,15 @@ def test_every_cache_has_the_bound_that_its_adr_says() -> None:
     sources = [(path.relative_to(ROOT).as_posix(), path.read_text()) for path in (ROOT / "wsgiserver").rglob("*.py")]
     named = r"(?m)^(MAX_(?:CACHED|SEEN|SLOW)_\w+|MAX_PENDING_RECORDS): Final = (\d+)"
     assert sorted(bounds()) == sorted((path, *found) for path, text in sources for found in re.findall(named, text))
+
+
+def test_messages_that_the_operations_page_explains_are_printed_by_scripts() -> None:
+    sources = "".join(path.read_text() for path in sorted((ROOT / "scripts" / "ops").glob("*.py")))
+    table = (ROOT / "docs" / "operations.md").read_text().partition("## Messages, and what to do")[2]
+    messages = [message for message in re.findall(r"(?m)^\| `(.*?)`", table) if message != "507"]
+    assert messages
+    parts = [part.strip() for message in messages for part in message.split("...")]
+    assert [part for part in parts if part not in sources] == []
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "docs" / "adr").glob("*.md"), key=str), ids=lambda path: path.stem)
@@ -188,11 +205,11 @@ def test_what_is_shown_is_refused_by_that_name(name: str) -> None:
     receiver.release()
 
 
-def test_the_readme_names_every_variable() -> None:
+def test_the_page_of_settings_names_every_variable_and_no_other() -> None:
     variables = re.findall(r"(?m)^#?([A-Z][A-Z_]+)=", (ROOT / ".env.example").read_text())
-    table = (ROOT / "README.md").read_text()
+    rows = re.findall(r"(?m)^\| (`[A-Z].*?) \|", (ROOT / "docs" / "settings.md").read_text())
     assert variables
-    assert [name for name in variables if f"`{name}`" not in table] == []
+    assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(variables)
 
 
 if __name__ == "__main__":
