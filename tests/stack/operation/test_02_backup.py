@@ -31,7 +31,7 @@ from tests.stack.stack import SCRIPTS, Stack, run
 pytestmark = pytest.mark.timeout(PATIENCE)
 
 
-def test_what_was_backed_up_comes_back(stack: Stack, photo: Picture, name: str, tmp_path: Path) -> None:
+def test_a_backup_can_be_restored(stack: Stack, photo: Picture, name: str, tmp_path: Path) -> None:
     kept = check_round_trip(stack, photo, name, tmp_path)
     with tarfile.open(kept) as tar:
         tar.extractall(tmp_path / "held", filter="data")
@@ -81,7 +81,7 @@ def sound(stack: Stack, photo: Picture, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.mark.parametrize("spoil", UNSOUND, ids=lambda spoil: spoil.__name__)
-def test_an_archive_that_is_not_sound_touches_nothing(
+def test_a_damaged_archive_changes_nothing(
     stack: Stack, sound: bytes, tmp_path: Path, spoil: Callable[[Path], None]
 ) -> None:
     archive = tmp_path / "archive.tar"
@@ -102,7 +102,7 @@ def belongs(stack: Stack) -> str:
 
 
 @pytest.mark.parametrize("is_old", [False, True], ids=["with an id", "from before there were ids"])
-def test_database_and_photos_come_back_as_a_pair(stack: Stack, sound: bytes, tmp_path: Path, is_old: bool) -> None:
+def test_a_restore_pairs_database_and_photos(stack: Stack, sound: bytes, tmp_path: Path, is_old: bool) -> None:
     """Whatever the volume says before."""
     archive = tmp_path / "archive.tar"
     archive.write_bytes(sound)
@@ -120,9 +120,7 @@ def test_database_and_photos_come_back_as_a_pair(stack: Stack, sound: bytes, tmp
     assert leftovers(stack) == ""
 
 
-def test_what_a_database_that_is_not_in_use_yet_would_be_restored_with_is_left_alone(
-    stack: Stack, sound: bytes, tmp_path: Path
-) -> None:
+def test_restore_refuses_a_database_that_web_does_not_use_yet(stack: Stack, sound: bytes, tmp_path: Path) -> None:
     """.env was changed, and make up has not been run: web's rows are elsewhere, and would lose their photos."""
     archive = tmp_path / "archive.tar"
     archive.write_bytes(sound)
@@ -136,7 +134,7 @@ def test_what_a_database_that_is_not_in_use_yet_would_be_restored_with_is_left_a
     assert stack.state() == before
 
 
-def test_a_volume_that_another_stack_has_too_is_neither_restored_nor_deleted(
+def test_a_volume_shared_with_another_stack_is_not_restored_or_deleted(
     stack: Stack, sound: bytes, tmp_path: Path
 ) -> None:
     archive = tmp_path / "archive.tar"
@@ -154,7 +152,7 @@ def test_a_volume_that_another_stack_has_too_is_neither_restored_nor_deleted(
     assert stack.state() == before
 
 
-def test_nobody_who_does_not_say_yes_is_restored(stack: Stack, sound: bytes, tmp_path: Path) -> None:
+def test_a_restore_without_confirmation_changes_nothing(stack: Stack, sound: bytes, tmp_path: Path) -> None:
     archive = tmp_path / "archive.tar"
     archive.write_bytes(sound)
     before = stack.state()
@@ -164,9 +162,7 @@ def test_nobody_who_does_not_say_yes_is_restored(stack: Stack, sound: bytes, tmp
     assert stack.state() == before
 
 
-def test_a_restore_that_fails_brings_back_what_was_there(
-    stack: Stack, photo: Picture, name: str, tmp_path: Path
-) -> None:
+def test_a_failed_restore_puts_the_previous_state_back(stack: Stack, photo: Picture, name: str, tmp_path: Path) -> None:
     """Its sums are right, but what it calls a database is none; that shows when it is brought up to date."""
     archive = archive_of(
         tmp_path / "archive.tar",
@@ -176,7 +172,7 @@ def test_a_restore_that_fails_brings_back_what_was_there(
         check_fails(stack, archive, "could not be brought up to date")
 
 
-def test_a_restore_that_is_killed_early_can_be_begun_again(
+def test_a_restore_killed_while_unpacking_can_be_repeated(
     stack: Stack, photo: Picture, name: str, tmp_path: Path
 ) -> None:
     """Of what is there nothing has been touched yet; half of the archive lies beside it."""
@@ -191,7 +187,7 @@ def test_a_restore_that_is_killed_early_can_be_begun_again(
 
 
 @pytest.mark.parametrize("point", ["exchanging", "migrating"])
-def test_a_restore_that_is_killed_can_be_undone(
+def test_a_killed_restore_can_be_undone(
     stack: Stack, sound: bytes, photo: Picture, name: str, tmp_path: Path, point: str
 ) -> None:
     """Even if the stack was started in between, and a backup made."""

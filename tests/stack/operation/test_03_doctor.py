@@ -63,7 +63,7 @@ VOLUMES = {
 }
 
 
-def test_doctor_finds_volumes_of_another_user_and_knows_the_remedy(
+def test_doctor_finds_volumes_of_another_user_and_prints_the_remedy(
     stack: Stack, patient: tuple[Path, Callable[..., str]]
 ) -> None:
     """With something in them: the engine gives an empty volume the owner that the image has there."""
@@ -91,7 +91,7 @@ def test_doctor_finds_a_spool_that_is_too_small(patient: tuple[Path, Callable[..
     assert said.count("the next gets 507") == 1, said
 
 
-def test_doctor_finds_a_port_that_is_taken_and_a_secret_that_is_none(
+def test_doctor_finds_a_port_in_use_and_a_secret_that_is_not_set(
     patient: tuple[Path, Callable[..., str]],
 ) -> None:
     env_file, _ = patient
@@ -128,7 +128,7 @@ def test_doctor_finds_that_nginx_has_too_little_memory(patient: tuple[Path, Call
 
 
 @pytest.mark.parametrize(("days", "is_told"), [(5, True), (60, False)])
-def test_doctor_looks_when_the_certificate_ends(
+def test_doctor_reports_a_certificate_that_expires_soon(
     stack: Stack, patient: tuple[Path, Callable[..., str]], days: int, is_told: bool
 ) -> None:
     env_file, volume = patient
@@ -190,7 +190,7 @@ def disks(nothing: Disks) -> Iterator[Disks]:
 
 
 @needs_root
-def test_a_spool_without_room_for_two_uploads_is_refused(nothing: Disks) -> None:
+def test_make_spool_refuses_a_size_without_room_for_two_uploads(nothing: Disks) -> None:
     before = nothing.env_file.read_text()
     refused = nothing.spool("20m")
     assert (refused.returncode, "no room for two uploads" in refused.stderr) == (1, True), refused.stderr
@@ -199,7 +199,7 @@ def test_a_spool_without_room_for_two_uploads_is_refused(nothing: Disks) -> None
 
 
 @needs_root
-def test_spools_of_a_fixed_size(disks: Disks) -> None:
+def test_make_spool_creates_disks_of_a_fixed_size(disks: Disks) -> None:
     """They are in .env and in fstab, and doctor finds the room in them."""
     assert f"NGINX_SPOOL={disks.folder}/nginx\nWEB_SPOOL={disks.web}\n" in disks.env_file.read_text()
     first, *others = disks.fstab.read_text().splitlines()
@@ -211,7 +211,7 @@ def test_spools_of_a_fixed_size(disks: Disks) -> None:
 
 
 @needs_root
-def test_spools_that_are_in_use_stay(stack: Stack, disks: Disks) -> None:
+def test_make_spool_does_not_remove_spools_in_use(stack: Stack, disks: Disks) -> None:
     command = ["docker", "run", "--detach", "--rm", "--entrypoint=sleep", f"--volume={disks.web}:/spool"]
     user = run(*command, image(stack, "web"), "60").strip()
     try:
@@ -223,13 +223,13 @@ def test_spools_that_are_in_use_stay(stack: Stack, disks: Disks) -> None:
 
 
 @needs_root
-def test_spools_stay_where_nobody_can_see_whether_they_are_in_use(disks: Disks) -> None:
+def test_make_spool_removes_nothing_if_the_engine_cannot_be_asked(disks: Disks) -> None:
     blind = disks.spool("0", DOCKER_HOST="unix:///nowhere")
     assert (blind.returncode, "Nothing was taken away" in blind.stderr) == (1, True), blind.stderr
     assert disks.web.is_mount()
 
 
-def test_doctor_tells_whether_photos_and_database_belong_together(stack: Stack) -> None:
+def test_doctor_finds_photos_and_database_that_do_not_belong_together(stack: Stack) -> None:
     def said() -> str:
         return next(line for line in attempt(stack, "doctor.sh").stdout.splitlines() if " photos" in line)
 

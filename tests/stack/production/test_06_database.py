@@ -41,11 +41,11 @@ def ask(stack: Stack, *statements: str, role: str = "uploads") -> list[object]:
     return [json.loads(line) for line in said.splitlines()]
 
 
-def test_the_application_s_role_is_an_ordinary_one_that_owns_its_database(production: Stack) -> None:
+def test_the_database_role_of_the_application_is_not_a_superuser(production: Stack) -> None:
     assert ask(production, ROLE, OWNER) == [[["uploads", *[False] * 5]], [["uploads"]]]
 
 
-def test_nothing_beyond_its_database_is_allowed_to_the_application(production: Stack) -> None:
+def test_the_application_may_do_nothing_outside_its_database(production: Stack) -> None:
     temporary = "CREATE TEMPORARY TABLE lines (line text)"
     answers = ask(production, temporary, *REFUSED.values())[1:]
     assert dict(zip(REFUSED, answers, strict=True)) == dict.fromkeys(REFUSED, "InsufficientPrivilege")
@@ -114,7 +114,7 @@ def old(production: Stack, tmp_path: Path) -> Iterator[Old]:
         yield database
 
 
-def test_a_database_of_an_earlier_version_is_mended(old: Old) -> None:
+def test_the_role_in_a_database_of_an_earlier_version_is_repaired(old: Old) -> None:
     """The application logs in as before, and owns what it had; it is no superuser any more. Once is enough."""
     assert old.psql("uploads", ROLES) == ["uploads|t|f"]
     old.psql("uploads", *THINGS.values(), "INSERT INTO t DEFAULT VALUES")
@@ -126,7 +126,7 @@ def test_a_database_of_an_earlier_version_is_mended(old: Old) -> None:
     assert old.mend() == ""
 
 
-def test_a_mending_that_was_killed_is_done_again(old: Old) -> None:
+def test_a_killed_repair_of_the_role_is_repeated(old: Old) -> None:
     """It leaves a superuser behind, without a password, whom the next one takes away."""
     old.psql("uploads", "CREATE ROLE uploads_mender SUPERUSER LOGIN")
     old.mend()
