@@ -86,7 +86,7 @@ def check_refused(answer: Answer | None, status: int, error: str) -> None:
 
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_stranger_is_told_to_log_in_before_a_body_is_sent(strict: Edge, case: str, server: str) -> None:
+def test_an_anonymous_client_gets_401_before_it_sends_a_body(strict: Edge, case: str, server: str) -> None:
     """The first thing that is answered is that, and not "100 Continue"; and nobody else has heard of it."""
     method, target, fields = REFUSED[case]
     key = uuid.uuid4().hex
@@ -100,21 +100,21 @@ def test_a_stranger_is_told_to_log_in_before_a_body_is_sent(strict: Edge, case: 
 
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("case", TAKEN)
-def test_nobody_else_is(strict: Edge, case: str, server: str) -> None:
+def test_a_request_with_credentials_or_without_a_body_is_passed_on(strict: Edge, case: str, server: str) -> None:
     method, target, fields = TAKEN[case]
     answer = ask(strict.wire(server), request(target.replace("@", "x"), *fields, method=method))
     assert answer
     assert answer.status == 200, answer.body
 
 
-def test_a_stranger_with_a_browser_gets_a_page(strict: Edge) -> None:
+def test_an_anonymous_browser_gets_a_page(strict: Edge) -> None:
     answer = ask(strict.wire("web"), request("/", length(1000), HTML, method="POST"))
     assert answer
     assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Token")
     assert b"<h1>Please log in first</h1>" in answer.body
 
 
-def test_the_connection_goes_on_when_what_was_refused_has_been_sent(strict: Edge) -> None:
+def test_the_connection_is_kept_after_a_refused_body_was_sent(strict: Edge) -> None:
     """The answer comes first, and what is sent all the same is thrown away."""
     body = b"x" * 200_000
     first = request("/api/photos/x", length(len(body)), method="PUT").replace(b"Connection: close\r\n", b"")
@@ -126,7 +126,7 @@ def test_the_connection_goes_on_when_what_was_refused_has_been_sent(strict: Edge
 
 
 @pytest.mark.parametrize("target", ["/elsewhere/x", "/api/elsewhere", "/"])
-def test_a_stranger_s_chunks_are_counted(strict: Edge, target: str) -> None:
+def test_the_chunks_of_an_anonymous_client_are_counted(strict: Edge, target: str) -> None:
     """Where they are taken at all. (A body of GET means nothing, and is received as any other.)"""
     method = "GET" if target == "/" else "POST"
     few, many = (f"{size:x}\r\n{'x' * size}\r\n0\r\n\r\n".encode() for size in (LIMIT - 1, LIMIT))
@@ -137,7 +137,7 @@ def test_a_stranger_s_chunks_are_counted(strict: Edge, target: str) -> None:
 
 
 @pytest.mark.parametrize("case", [name for name in REFUSED if "large" not in name and "expecting" not in name])
-def test_a_site_may_take_uploads_from_anybody(edge: Edge, case: str) -> None:
+def test_anonymous_uploads_are_passed_on_if_the_setting_allows_them(edge: Edge, case: str) -> None:
     """ANONYMOUS_UPLOADS=on: the application hears of it, and decides."""
     method, target, fields = REFUSED[case]
     fields = [field for field in fields if not field.startswith(("Content-Length", "Transfer"))]
@@ -165,7 +165,7 @@ def secure(backends: Backends) -> Iterator[Edge]:
 
 
 @pytest.mark.parametrize("case", HTTP_2)
-def test_it_is_the_same_over_http_2(secure: Edge, case: str, tmp_path: Path) -> None:
+def test_anonymous_uploads_are_limited_over_http2(secure: Edge, case: str, tmp_path: Path) -> None:
     """Where a body needs no length."""
     target, size, fields, status = HTTP_2[case]
     (tmp_path / "body").write_bytes(b"x" * size)
@@ -189,7 +189,7 @@ TOKEN = "Authorization: Token x"  # whatever it is worth
 
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("target", FORMS)
-def test_a_form_is_small(strict: Edge, target: str, server: str) -> None:
+def test_a_form_of_the_pages_beyond_its_limit_is_refused(strict: Edge, target: str, server: str) -> None:
     large = request(target, length(FORM + 1), TOKEN, method="POST")
     check_refused(ask(strict.wire(server), large), 413, "too-large")
     counted = (
@@ -198,7 +198,7 @@ def test_a_form_is_small(strict: Edge, target: str, server: str) -> None:
     check_refused(ask(strict.wire(server), counted), 413, "too-large")
 
 
-def test_a_form_of_that_size_is_taken(edge: Edge) -> None:
+def test_a_form_of_the_pages_within_its_limit_is_accepted(edge: Edge) -> None:
     for target in ("/logout/", "/delete/x.jpg"):
         answer = ask(edge.wire("web"), request(target, length(FORM), method="POST") + b"x" * FORM)
         assert answer
@@ -237,7 +237,7 @@ CLIENTS = {
 
 
 @pytest.mark.parametrize("case", CLIENTS)
-def test_a_client_is_an_address_or_a_network_of_ipv6(counting: Edge, case: str) -> None:
+def test_a_client_is_an_ipv4_address_or_an_ipv6_network(counting: Edge, case: str) -> None:
     addresses, is_one = CLIENTS[case]
     statuses = []
     for number in range(ATTEMPTS):
