@@ -15,7 +15,7 @@ PASSWORD = "a-password-for-one-test"
 
 
 @pytest.fixture(scope="module")
-def stranger(stack: Stack) -> Iterator[requests.Session]:
+def other_user(stack: Stack) -> Iterator[requests.Session]:
     """Another user's token."""
     with requests.Session() as session:
         session.trust_env = False
@@ -166,17 +166,17 @@ def test_no_serving_container_has_the_password_in_its_environment(stack: Stack) 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 def test_a_photo_of_another_user_cannot_be_replaced_or_deleted(
-    stack: Stack, stranger: requests.Session, photo: Picture, photo_of_ours: str, method: str
+    stack: Stack, other_user: requests.Session, photo: Picture, photo_of_ours: str, method: str
 ) -> None:
     with stack.unchanged():
-        answer = stranger.request(method, stack.url + API + photo_of_ours, data=photo.content, timeout=20)
+        answer = other_user.request(method, stack.url + API + photo_of_ours, data=photo.content, timeout=20)
     assert (answer.status_code, answer.json()["error"]) == (403, "not-owner")
 
 
 def test_a_form_numbers_a_name_that_is_in_use(
-    stack: Stack, stranger: requests.Session, photo: Picture, photo_of_ours: str
+    stack: Stack, other_user: requests.Session, photo: Picture, photo_of_ours: str
 ) -> None:
-    answer = stranger.post(stack.url + API, files={"file": (photo_of_ours, photo.content)}, timeout=20)
+    answer = other_user.post(stack.url + API, files={"file": (photo_of_ours, photo.content)}, timeout=20)
     assert answer.status_code == 201
     assert answer.json()[0]["name"] == photo_of_ours.replace(".jpg", "-2.jpg")
 

@@ -73,7 +73,7 @@ UNSOUND = [flipped, cut_short, emptied, of_another_kind, something_else]
 
 
 @pytest.fixture(scope="module")
-def sound(stack: Stack, photo: Picture, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def backup_bytes(stack: Stack, photo: Picture, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     upload(stack, f"{uuid.uuid4().hex}.jpg", photo)
     made = attempt(stack, "backup.sh", BACKUPS=str(tmp_path_factory.mktemp("sound")))
     assert made.returncode == 0, made.stderr
@@ -82,10 +82,10 @@ def sound(stack: Stack, photo: Picture, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.mark.parametrize("spoil", UNSOUND, ids=lambda spoil: spoil.__name__)
 def test_a_damaged_archive_changes_nothing(
-    stack: Stack, sound: bytes, tmp_path: Path, spoil: Callable[[Path], None]
+    stack: Stack, backup_bytes: bytes, tmp_path: Path, spoil: Callable[[Path], None]
 ) -> None:
     archive = tmp_path / "archive.tar"
-    archive.write_bytes(sound)
+    archive.write_bytes(backup_bytes)
     spoil(archive)
     before = stack.state(), [container["State"]["StartedAt"] for container in stack.replicas("web")]
     refused = attempt(stack, "restore.sh", str(archive), YES="1")
@@ -102,10 +102,10 @@ def belongs(stack: Stack) -> str:
 
 
 @pytest.mark.parametrize("is_old", [False, True], ids=["with an id", "from before there were ids"])
-def test_a_restore_pairs_database_and_photos(stack: Stack, sound: bytes, tmp_path: Path, is_old: bool) -> None:
+def test_a_restore_pairs_database_and_photos(stack: Stack, backup_bytes: bytes, tmp_path: Path, is_old: bool) -> None:
     """Whatever the volume says before."""
     archive = tmp_path / "archive.tar"
-    archive.write_bytes(sound)
+    archive.write_bytes(backup_bytes)
     with tarfile.open(archive) as tar:
         entries = {entry.name: tar.extractfile(entry).read() for entry in tar}  # type: ignore[union-attr]  # all are files
     about = json.loads(entries["about.json"])
@@ -120,10 +120,12 @@ def test_a_restore_pairs_database_and_photos(stack: Stack, sound: bytes, tmp_pat
     assert leftovers(stack) == ""
 
 
-def test_restore_refuses_a_database_that_web_does_not_use_yet(stack: Stack, sound: bytes, tmp_path: Path) -> None:
+def test_restore_refuses_a_database_that_web_does_not_use_yet(
+    stack: Stack, backup_bytes: bytes, tmp_path: Path
+) -> None:
     """.env was changed, and make up has not been run: web's rows are elsewhere, and would lose their photos."""
     archive = tmp_path / "archive.tar"
-    archive.write_bytes(sound)
+    archive.write_bytes(backup_bytes)
     before = stack.state()
     elsewhere = {"DATABASE_URL": "sqlite:////srv/data/another.sqlite3"}
     for refused in (
@@ -135,10 +137,10 @@ def test_restore_refuses_a_database_that_web_does_not_use_yet(stack: Stack, soun
 
 
 def test_a_volume_shared_with_another_stack_is_not_restored_or_deleted(
-    stack: Stack, sound: bytes, tmp_path: Path
+    stack: Stack, backup_bytes: bytes, tmp_path: Path
 ) -> None:
     archive = tmp_path / "archive.tar"
-    archive.write_bytes(sound)
+    archive.write_bytes(backup_bytes)
     before = stack.state()
     web = stack.container("web")
     volume = next(mount["Name"] for mount in web["Mounts"] if mount["Destination"] == "/srv/media")
@@ -152,9 +154,9 @@ def test_a_volume_shared_with_another_stack_is_not_restored_or_deleted(
     assert stack.state() == before
 
 
-def test_a_restore_without_confirmation_changes_nothing(stack: Stack, sound: bytes, tmp_path: Path) -> None:
+def test_a_restore_without_confirmation_changes_nothing(stack: Stack, backup_bytes: bytes, tmp_path: Path) -> None:
     archive = tmp_path / "archive.tar"
-    archive.write_bytes(sound)
+    archive.write_bytes(backup_bytes)
     before = stack.state()
     command = ["bash", "-c", 'echo no | "$0" "$1"', str(SCRIPTS / "restore.sh"), str(archive)]
     refused = subprocess.run(command, capture_output=True, text=True, env=stack.environment, check=False)
@@ -188,11 +190,11 @@ def test_a_restore_killed_while_unpacking_can_be_repeated(
 
 @pytest.mark.parametrize("point", ["exchanging", "migrating"])
 def test_a_killed_restore_can_be_undone(
-    stack: Stack, sound: bytes, photo: Picture, name: str, tmp_path: Path, point: str
+    stack: Stack, backup_bytes: bytes, photo: Picture, name: str, tmp_path: Path, point: str
 ) -> None:
     """Even if the stack was started in between, and a backup made."""
     archive = tmp_path / "archive.tar"
-    archive.write_bytes(sound)
+    archive.write_bytes(backup_bytes)
     with unharmed(stack, photo, name):
         kill_restore(stack, archive, point)
         if point == "migrating":

@@ -94,7 +94,7 @@ class Old:
 
 
 @pytest.fixture
-def old(production: Stack, tmp_path: Path) -> Iterator[Old]:
+def old_database(production: Stack, tmp_path: Path) -> Iterator[Old]:
     project = f"uploadstack-old-{uuid.uuid4().hex[:8]}"
     env_file = tmp_path / "env"
     env_file.write_text(f"COMPOSE_PROJECT_NAME={project}\n")
@@ -114,20 +114,20 @@ def old(production: Stack, tmp_path: Path) -> Iterator[Old]:
         yield database
 
 
-def test_the_role_in_a_database_of_an_earlier_version_is_repaired(old: Old) -> None:
+def test_the_role_in_a_database_of_an_earlier_version_is_repaired(old_database: Old) -> None:
     """The application logs in as before, and owns what it had; it is no superuser any more. Once is enough."""
-    assert old.psql("uploads", ROLES) == ["uploads|t|f"]
-    old.psql("uploads", *THINGS.values(), "INSERT INTO t DEFAULT VALUES")
-    assert "ordinary" in old.mend()
-    assert old.psql("postgres", ROLES) == ["postgres|t|t", "uploads|f|f"]
+    assert old_database.psql("uploads", ROLES) == ["uploads|t|f"]
+    old_database.psql("uploads", *THINGS.values(), "INSERT INTO t DEFAULT VALUES")
+    assert "ordinary" in old_database.mend()
+    assert old_database.psql("postgres", ROLES) == ["postgres|t|t", "uploads|f|f"]
     owners = "SELECT relname, pg_get_userbyid(relowner) FROM pg_class WHERE relname IN ('t', 'q', 'v', 'm', 't_id_seq')"
-    assert sorted(old.psql("uploads", owners)) == sorted(f"{name}|uploads" for name in [*THINGS, "t_id_seq"])
-    assert old.psql("uploads", "ALTER TABLE t ADD COLUMN more int", "SELECT id FROM t")[-1] == "1"
-    assert old.mend() == ""
+    assert sorted(old_database.psql("uploads", owners)) == sorted(f"{name}|uploads" for name in [*THINGS, "t_id_seq"])
+    assert old_database.psql("uploads", "ALTER TABLE t ADD COLUMN more int", "SELECT id FROM t")[-1] == "1"
+    assert old_database.mend() == ""
 
 
-def test_a_killed_repair_of_the_role_is_repeated(old: Old) -> None:
+def test_a_killed_repair_of_the_role_is_repeated(old_database: Old) -> None:
     """It leaves a superuser behind, without a password, whom the next one takes away."""
-    old.psql("uploads", "CREATE ROLE uploads_mender SUPERUSER LOGIN")
-    old.mend()
-    assert old.psql("postgres", ROLES) == ["postgres|t|t", "uploads|f|f"]
+    old_database.psql("uploads", "CREATE ROLE uploads_mender SUPERUSER LOGIN")
+    old_database.mend()
+    assert old_database.psql("postgres", ROLES) == ["postgres|t|t", "uploads|f|f"]
