@@ -34,6 +34,17 @@ def warmed_up(memory: float = 187, descriptors: float = 60) -> Looks:
         # nginx, which holds little.
         ([(8 + look / 5, 20) for look in range(180)], ["web_1: from 11 to 43 MiB of memory"]),
     ],
+    ids=[
+        "steady",
+        "more descriptors from the start",
+        "just within the limits",
+        "too much memory",
+        "too many descriptors",
+        "a peak at the end",
+        "a megabyte per minute",
+        "a descriptor per minute",
+        "a small container",
+    ],
 )
 def test_growth_is_reported_only_after_warming_up(looks: Looks, said: list[str]) -> None:
     assert growing({"web_1": looks}) == said

@@ -115,6 +115,7 @@ def test_an_anonymous_client_cannot_end_tokens(client: Client, api: Client) -> N
         (["--all"], False, False, "2 revoked."),
         (["bob"], True, False, "1 revoked."),
     ],
+    ids=str,
 )
 def test_revoke_tokens_ends_the_tokens_of_one_user_or_of_all(
     api: Client, api_of_bob: Client, arguments: list[str], of_ada: bool, of_bob: bool, said: str
@@ -129,6 +130,7 @@ def test_revoke_tokens_ends_the_tokens_of_one_user_or_of_all(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [(["nobody"], "There is no user nobody"), ([], "required"), (["ada", "--all"], "not allowed")],
+    ids=str,
 )
 def test_revoke_tokens_refuses_unknown_or_missing_users(api: Client, arguments: list[str], said: str) -> None:
     with pytest.raises(CommandError, match=said):

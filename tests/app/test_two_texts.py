@@ -146,6 +146,7 @@ def test_errors_of_the_framework_have_no_technical_terms(browser: Client, method
 @pytest.mark.parametrize(
     ("headers", "word"),
     [({}, "`Authorization: Token ...`"), ({"Authorization": "Token " + "0" * 64}, "`make token`")],
+    ids=["without a token", "with a wrong token"],
 )
 def test_errors_for_programs_name_what_to_send(transactional_db: None, headers: dict[str, str], word: str) -> None:
     """Also when a token is sent beside what a page would send."""

@@ -274,7 +274,11 @@ def survived(data: bytes, nth: int, fault: Fault) -> bool:
 
 
 @pytest.mark.parametrize("fault", [Fault.RESET, Fault.NOT_NOW])
-@pytest.mark.parametrize("data", [sized("/", BODY) * 2, request("GET", "/big-300000"), sized("/", BODY)[:-1]])
+@pytest.mark.parametrize(
+    "data",
+    [sized("/", BODY) * 2, request("GET", "/big-300000"), sized("/", BODY)[:-1]],
+    ids=["two uploads", "a large response", "an incomplete upload"],
+)
 def test_a_connection_that_fails_does_not_end_the_loop(data: bytes, fault: Fault) -> None:
     with no_descriptor_more():
         for nth in range(1, 100):

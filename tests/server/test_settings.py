@@ -218,7 +218,9 @@ def test_a_byte_order_mark_at_the_start_of_a_file_is_ignored(tmp_path: Path) -> 
     assert (settings.workers, settings.max_body) == (3, 1024)
 
 
-@pytest.mark.parametrize("data", ["workers = 3".encode("utf-16"), "spool_dir = '/Größe'".encode("latin-1")])
+@pytest.mark.parametrize(
+    "data", ["workers = 3".encode("utf-16"), "spool_dir = '/Größe'".encode("latin-1")], ids=["UTF-16", "Latin-1"]
+)
 def test_a_file_that_is_not_utf_8_is_refused_by_name(data: bytes) -> None:
     with pytest.raises(SettingError, match=r"^x\.toml: this is not UTF-8.*save it anew as UTF-8"):
         from_file(data, "x.toml")

@@ -97,7 +97,9 @@ def test_an_upload_is_accepted_without_a_final_slash(
         *("/login", "/streamed/api", "/streamed", "/static", "/photos"),
     ],
 )
-@pytest.mark.parametrize("arguments", [[], ["-H", "Transfer-Encoding: chunked"], ["-L"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["-H", "Transfer-Encoding: chunked"], ["-L"]], ids=["length", "chunked", "following redirects"]
+)
 def test_curl_fails_at_an_address_that_stores_nothing(
     stack: Stack, photo: Picture, tmp_path: Path, target: str, arguments: list[str]
 ) -> None:

@@ -178,7 +178,11 @@ def test_wsgiserver_enforces_the_limit_without_nginx(stack: Stack, photo: Pictur
             assert answer.status == 413
 
 
-@pytest.mark.parametrize("arguments", [["-H", "Transfer-Encoding: chunked"], [], ["-H", "Expect:"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["-H", "Transfer-Encoding: chunked"], [], ["-H", "Expect:"]],
+    ids=["chunked", "length", "without Expect"],
+)
 def test_curl_can_read_a_413(stack: Stack, photo: Picture, name: str, arguments: list[str], tmp_path: Path) -> None:
     file = tmp_path / name
     file.write_bytes(pictures.padded(photo, stack.limit + 1).content)

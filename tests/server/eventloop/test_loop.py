@@ -84,7 +84,9 @@ def test_new_connections_wait_while_all_connections_are_busy(capfd: pytest.Captu
         assert late.answer().body == b"/fast"
 
 
-@pytest.mark.parametrize(("trusted", "statuses"), [([], [200, 200, 429]), (["127.0.0.1"], [200] * 3)])
+@pytest.mark.parametrize(
+    ("trusted", "statuses"), [([], [200, 200, 429]), (["127.0.0.1"], [200] * 3)], ids=["untrusted", "trusted"]
+)
 def test_connections_from_one_address_are_limited_unless_it_is_trusted(trusted: list[str], statuses: list[int]) -> None:
     """A proxy that is trusted speaks for many."""
     with running(2, per_address=2) as server:

@@ -148,6 +148,7 @@ def test_the_encoder_reports_content_length_and_date(
         ["9" * 19],
         ["9" * 5000],
     ],
+    ids=lambda values: repr(values)[:30],
 )
 def test_a_content_length_that_is_not_one_number_is_refused(values: list[str]) -> None:
     check("200 OK", [("Content-Length", value) for value in values], None)

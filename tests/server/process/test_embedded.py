@@ -377,6 +377,7 @@ def test_every_setting_that_is_not_for_processes_only_is_accepted() -> None:
         ({"access_logfile": "/no/such/file"}, "--access-logfile: "),
         ({"access_logfile": "/x", "access_log": False}, "--no-access-log excludes --access-logfile"),
     ],
+    ids=str,
 )
 def test_unusable_settings_are_refused_by_name(settings: dict[str, Any], message: str) -> None:
     before = held()

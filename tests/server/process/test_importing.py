@@ -76,7 +76,7 @@ def calls(folder: Path) -> list[str]:
     return (folder / "calls").read_text().splitlines()
 
 
-@pytest.mark.parametrize(("flags", "times"), [((), 2), (("--preload",), 1)])
+@pytest.mark.parametrize(("flags", "times"), [((), 2), (("--preload",), 1)], ids=["in each worker", "with preload"])
 def test_a_factory_is_called_once_per_process_that_loads_the_application(
     serve: Serve, tmp_path: Path, flags: tuple[str, ...], times: int
 ) -> None:

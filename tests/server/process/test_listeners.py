@@ -175,7 +175,7 @@ V4, V6 = (Place("name:0", socket.AF_INET, ("127.0.0.1", 0)), Place("name:0", soc
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="no IPv6 on this machine")
-@pytest.mark.parametrize("found", [[V4, V6], [V6, V4]])
+@pytest.mark.parametrize("found", [[V4, V6], [V6, V4]], ids=["IPv4 first", "IPv6 first"])
 def test_a_host_name_listens_on_all_its_addresses_with_one_port(found: list[Place]) -> None:
     """As localhost, whose first address is not the one that every client takes."""
     with ExitStack() as opened:
@@ -187,7 +187,7 @@ def test_a_host_name_listens_on_all_its_addresses_with_one_port(found: list[Plac
 NOT_OURS = Place("name:0", socket.AF_INET6, ("2001:db8::1", 0, 0, 0))  # RFC 3849: nobody has it
 
 
-@pytest.mark.parametrize("found", [[V4, NOT_OURS], [NOT_OURS, V4]])
+@pytest.mark.parametrize("found", [[V4, NOT_OURS], [NOT_OURS, V4]], ids=["missing last", "missing first"])
 def test_an_address_of_a_host_name_that_this_machine_lacks_is_skipped(found: list[Place]) -> None:
     (listener,) = listeners.listen(found)
     with listener:
@@ -206,7 +206,9 @@ def test_a_host_name_with_a_port_in_use_at_one_address_listens_nowhere() -> None
 
 
 @pytest.mark.parametrize(
-    "binds", [["127.0.0.1:0", "127.0.0.1:0"], [":1", "[::]:1"], [":1", ":2"], ["unix:a", "unix:b"]]
+    "binds",
+    [["127.0.0.1:0", "127.0.0.1:0"], [":1", "[::]:1"], [":1", ":2"], ["unix:a", "unix:b"]],
+    ids=" and ".join,
 )
 def test_binds_that_do_not_overlap_are_accepted(binds: list[str]) -> None:
     refuse_overlaps(place for bind in binds for place in places(bind))

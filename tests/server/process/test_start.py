@@ -95,6 +95,7 @@ def test_preload_together_with_reload_is_refused(serve: Serve) -> None:
         ),
         (["tests.server.application", "--worker-init", "os:abort"], 0, ""),
     ],
+    ids=str,
 )
 def test_check_config_reports_errors_without_listening(arguments: list[str], code: int, said: str) -> None:
     """On a port that is taken, which does not matter, because it listens nowhere."""
@@ -110,7 +111,7 @@ def test_check_config_reports_errors_without_listening(arguments: list[str], cod
 # --- Sockets ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("flags", "mode"), [([], 0o660), (["--socket-mode", "600"], 0o600)])
+@pytest.mark.parametrize(("flags", "mode"), [([], 0o660), (["--socket-mode", "600"], 0o600)], ids=["default", "600"])
 def test_a_unix_socket_has_the_mode_of_the_setting(serve: Serve, tmp_path: Path, flags: list[str], mode: int) -> None:
     server = serve("-b", f"unix:{tmp_path}/s", *flags)
     assert server.get("/").body == b"hello"

@@ -62,7 +62,7 @@ def test_with_preload_the_hook_runs_after_the_fork(serve: Serve, folder: Path) -
     assert {process for what, process in notes(folder) if what == "hook"} == workers
 
 
-@pytest.mark.parametrize("flags", [[], ["--preload"]])
+@pytest.mark.parametrize("flags", [[], ["--preload"]], ids=["in a worker", "with preload"])
 def test_a_hook_that_fails_ends_the_server_and_is_logged(serve: Serve, folder: Path, flags: list[str]) -> None:
     server = serve(*flags, "--worker-init", "hooks:fail", application="served", cwd=folder)
     assert server.ended() == 3

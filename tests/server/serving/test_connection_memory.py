@@ -43,7 +43,7 @@ def test_the_memory_that_a_waiting_connection_holds_is_counted(
     assert link.context.heads.left == ENOUGH
 
 
-@pytest.mark.parametrize("data", [LARGE[:-1], LARGE_BODY[:-1]])
+@pytest.mark.parametrize("data", [LARGE[:-1], LARGE_BODY[:-1]], ids=["head", "body"])
 def test_a_connection_closed_to_free_memory_gets_503(link: Link, data: bytes) -> None:
     link.client.send(data)
     poll(lambda: (link.drive(), link.connection.held > 10_000)[1], "all of it")

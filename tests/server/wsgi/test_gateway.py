@@ -168,7 +168,7 @@ def test_a_response_to_head_has_no_body(application: Any, framing: str) -> None:
 
 
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
-@pytest.mark.parametrize("blocks", [(), (b"",), (b"body",), (b"a", b"b")])
+@pytest.mark.parametrize("blocks", [(), (b"",), (b"body",), (b"a", b"b")], ids=repr)
 def test_a_204_or_304_response_has_no_body(status: str, blocks: tuple[bytes, ...]) -> None:
     exchange = check(answering(*blocks, status=status), b"", "none")
     assert exchange.response.keep_alive

@@ -18,7 +18,7 @@ def test_a_body_shorter_than_its_content_length_is_an_error() -> None:
     fail(answering(length=5), "5 bytes shorter", b"")
 
 
-@pytest.mark.parametrize("blocks", [(b"abcdef",), (b"abc", b"def"), (b"ab", b"cd"), (b"aaa", b"", b"x")])
+@pytest.mark.parametrize("blocks", [(b"abcdef",), (b"abc", b"def"), (b"ab", b"cd"), (b"aaa", b"", b"x")], ids=repr)
 def test_a_body_longer_than_its_content_length_is_cut_off(blocks: tuple[bytes, ...]) -> None:
     exchange = fail(answering(*blocks, length=3), "longer", b"".join(blocks)[:3])
     assert exchange.response.phase is Phase.DONE  # complete, as far as the client can tell
@@ -126,7 +126,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("wrong", WRONG, ids=repr)
 def test_start_response_refuses_invalid_arguments_at_once(wrong: tuple[Any, Any]) -> None:
     """Not when the head goes out: then the application could not answer with something better (PEP 3333)."""
 
@@ -141,7 +141,7 @@ def test_start_response_refuses_invalid_arguments_at_once(wrong: tuple[Any, Any]
     assert (read(exchange)[0], read(exchange)[2]) == (500, b"sorry")
 
 
-@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("wrong", WRONG, ids=repr)
 def test_a_refused_call_of_start_response_changes_nothing(wrong: tuple[Any, Any]) -> None:
     """Neither the first time, nor when it is called again for an error: what was said before holds."""
 
