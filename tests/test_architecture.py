@@ -290,7 +290,7 @@ def test_benchmarks_and_tests_do_not_import_each_other() -> None:
 
 
 def test_the_wire_library_of_the_tests_imports_nothing_that_is_tested() -> None:
-    """Or a mistake in them could be one in what looks at them."""
+    """Otherwise one mistake could be in the code and in its check."""
     paths = [*ROOT.glob("tests/wire/*.py")]
     assert paths
     for path in paths:

@@ -215,7 +215,7 @@ def test_a_variable_that_differs_in_file_and_environment_is_refused(given: str, 
 
 
 def test_a_complaint_reveals_no_secret() -> None:
-    """Nor the first word of a line without a name."""
+    """Not even the first word of a line without a name."""
     said = complaints('SECRET_KEY="very-secret$word\nsecret too\nsecret: secret\n')
     assert len(said) == 3
     assert "secret" not in str(said)

@@ -70,7 +70,7 @@ KNOWN = {
 
 @pytest.mark.parametrize(("given", "name"), KNOWN)
 def test_settings_come_from_environment_then_file_then_example(tmp_path: Path, given: str, name: str) -> None:
-    """To Python and to bash alike."""
+    """In Python and in bash."""
     more = dict([given.split("=")]) if given else {}
     settings = with_lines(tmp_path, LINES, **more)
     assert settings[name] == KNOWN[given, name]

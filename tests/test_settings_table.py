@@ -215,7 +215,7 @@ def test_other_compose_files_are_found_in_the_folder_of_the_project(
 
 
 def test_an_invalid_line_is_reported_without_its_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The first may be a secret."""
+    """Its first word may be a secret."""
     env_file = tmp_path / "env"
     env_file.write_text("s3cret-1\ns3cret-2: x\n s3cret-3 s3cret\n")
     with pytest.raises(Failure):

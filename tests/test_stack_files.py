@@ -97,7 +97,7 @@ def test_a_health_check_asks_127_0_0_1_and_fails_on_http_errors(name: str) -> No
 
 
 def test_only_nginx_is_published_beyond_loopback() -> None:
-    """And of its ports not the one of gunicorn, which is there to compare with."""
+    """Its port for gunicorn, which is there to compare with, is on loopback."""
     publishing = {name for name, service in SERVICES.items() if "ports" in service}
     assert publishing == {"nginx", "runserver", *MONITORING}
     assert SERVICES["runserver"]["profiles"] == ["demo"]
@@ -141,7 +141,7 @@ MIGRATIONS = {
 
 @pytest.mark.parametrize("whose", MIGRATIONS)
 def test_a_project_needs_no_demo_user_command(tmp_path: Path, whose: str) -> None:
-    """One that has the command runs it, and fails with it."""
+    """A project that has the command runs it, and fails with it."""
     project, password, status, said = MIGRATIONS[whose]
     environment = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",

@@ -48,7 +48,7 @@ def test_metrics_of_web_are_not_reachable_through_nginx(stack: Stack) -> None:
 
 
 def test_the_status_page_of_nginx_is_not_published(stack: Stack) -> None:
-    """To itself, and to a container beside it; on the ports that are published there is no such address."""
+    """The page can be read by nginx itself and by a container beside it; the published ports have no such address."""
     own = stack.exec("nginx", "curl", "-fsS", "--noproxy", "*", "http://127.0.0.1:9000/nginx_status")
     with stack.relay("nginx", port=9000) as wire:
         answer = exchange(wire, Request("GET", "/nginx_status", {}), token=None)

@@ -103,7 +103,7 @@ def test_an_upload_is_accepted_without_a_final_slash(
 def test_curl_fails_at_an_address_that_stores_nothing(
     stack: Stack, photo: Picture, tmp_path: Path, target: str, arguments: list[str]
 ) -> None:
-    """It exits with 0 on a redirect, stored or not; behind a slash it puts the file's own name."""
+    """On a redirect curl exits with 0, stored or not; behind a slash it puts the file's own name."""
     file = tmp_path / "x"
     file.write_bytes(photo.content)
     curl = [

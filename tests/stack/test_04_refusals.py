@@ -78,7 +78,7 @@ OF_THEMSELVES = {
 
 @pytest.mark.parametrize("service", OF_THEMSELVES)
 def test_every_log_line_is_json(stack: Stack, name: str, service: str) -> None:
-    """Those of all the tests before this one, and one that would like to be two."""
+    """The lines of all earlier tests, and one that tries to become two."""
     request = Request("GET", f'/{name}?\\","status":201,"x":"', {"User-Agent": '\\","status":201,"x":"'})
     with stack.nginx("gunicorn" if service == "gunicorn" else "web") as wire:
         exchange(wire, request, stack.token)
@@ -88,8 +88,8 @@ def test_every_log_line_is_json(stack: Stack, name: str, service: str) -> None:
 
 
 def test_health_checks_are_not_logged(stack: Stack, name: str) -> None:
-    """It asks each container from within: gunicorn at the port that nginx asks, too; web at one of its own, which logs
-    nothing. Who asks web from outside is in its log, as with any other address.
+    """The engine asks each container from within: gunicorn at the port that nginx uses, web at a port of its own, which
+    logs nothing. A request to web from outside is logged, also one for /healthz.
     """
     for server in SERVERS:
         for target in ("/healthz", f"/{name}"):

@@ -76,7 +76,7 @@ def test_several_files_are_uploaded_at_once(
 def test_a_file_that_is_not_a_picture_is_explained(
     stack: Stack, visit: Callable[..., Visit], session: StorageState, photo: Picture, name: str
 ) -> None:
-    """And the one after it is stored all the same."""
+    """The file after it is stored."""
     visitor = visit("phone", session=session)
     files = [as_file("notes.jpg", text()), as_file(name, photo)]
     visitor.page.get_by_label("choose").set_input_files(files)

@@ -104,7 +104,7 @@ def test_all_failed_uploads_can_be_dismissed(page: Page) -> None:
 
 
 def test_an_upload_resumes_after_logging_in_again(stack: Stack, page: Page, photo: Picture, name: str) -> None:
-    """Without choosing the files again. It says nothing about tokens."""
+    """The files need not be chosen again, and the page does not mention tokens."""
     page.context.clear_cookies(name=f"sessionid_{stack.project}")
     names = [f"{number}-{name}" for number in range(2)]
     choose(page, *[as_file(each, photo) for each in names])
@@ -126,7 +126,7 @@ def test_an_upload_resumes_after_logging_in_again(stack: Stack, page: Page, phot
 def test_an_upload_works_after_another_login_in_another_tab(
     stack: Stack, page: Page, photo: Picture, name: str
 ) -> None:
-    """It makes the form's token of this page an old one."""
+    """The other login makes the CSRF token of this page an old one."""
     page.context.clear_cookies()
     Visit(page.context.new_page(), "").log_in(stack)
     choose(page, as_file(name, photo))

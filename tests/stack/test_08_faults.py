@@ -79,7 +79,7 @@ def test_a_kill_of_web_while_django_stores_leaves_no_partial_photo(stack: Stack,
 
 @pytest.mark.parametrize("server", ["web", "gunicorn"])
 def test_a_killed_worker_is_replaced(stack: Stack, server: str) -> None:
-    """Its parent does that; the container goes on. What it was receiving is lost, and nothing else."""
+    """Its parent replaces it; the container goes on. What it was receiving is lost, and nothing else."""
     started = stack.container(server)["State"]["StartedAt"]
     before = workers(stack, server)
     with trouble(stack, may_sweep=True) as uploads:
@@ -191,7 +191,7 @@ def check_all_stored(halves: list[Upload]) -> None:
 
 
 def test_a_missing_web_is_a_502_and_nginx_finds_a_new_one(stack: Stack) -> None:
-    """With another address, because something else took the old one. nginx goes on all the time, so does gunicorn."""
+    """The new web has another address, because something else took the old one. nginx and gunicorn go on."""
     nginx, old = stack.container("nginx"), stack.container("web")
     network = f"{stack.project}_inside"
     address = old["NetworkSettings"]["Networks"][network]["IPAddress"]

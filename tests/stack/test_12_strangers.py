@@ -87,7 +87,7 @@ def check_refused(answer: Answer | None, status: int, error: str) -> None:
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("case", REFUSED)
 def test_an_anonymous_client_gets_401_before_it_sends_a_body(edge_for_users: Edge, case: str, server: str) -> None:
-    """The first thing that is answered is that, and not "100 Continue"; and nobody else has heard of it."""
+    """The 401 comes first, and not "100 Continue"; the application does not see the request."""
     method, target, fields = REFUSED[case]
     key = uuid.uuid4().hex
     check_refused(
@@ -129,7 +129,7 @@ def test_the_connection_is_kept_after_a_refused_body_was_sent(edge_for_users: Ed
 
 @pytest.mark.parametrize("target", ["/elsewhere/x", "/api/elsewhere", "/"])
 def test_the_chunks_of_an_anonymous_client_are_counted(edge_for_users: Edge, target: str) -> None:
-    """Where they are taken at all. (A body of GET means nothing, and is received as any other.)"""
+    """Where chunks are accepted at all. (A body of GET means nothing, and is received as any other.)"""
     method = "GET" if target == "/" else "POST"
     few, many = (f"{size:x}\r\n{'x' * size}\r\n0\r\n\r\n".encode() for size in (LIMIT - 1, LIMIT))
     answer = ask(edge_for_users.wire("web"), request(target, CHUNKED, method=method) + few)
@@ -168,7 +168,7 @@ def edge_with_tls_for_users(backends: Backends) -> Iterator[Edge]:
 
 @pytest.mark.parametrize("case", HTTP_2)
 def test_anonymous_uploads_are_limited_over_http2(edge_with_tls_for_users: Edge, case: str, tmp_path: Path) -> None:
-    """Where a body needs no length."""
+    """In HTTP/2 a body needs no length."""
     target, size, fields, status = HTTP_2[case]
     (tmp_path / "body").write_bytes(b"x" * size)
     url = f"https://127.0.0.1:{edge_with_tls_for_users.ports['tls']}{target}"

@@ -114,7 +114,7 @@ def check_killing(site: Site, server: str, case: str, prefix: str) -> None:
 
 @pytest.mark.parametrize(("case", "status"), [("GET", 200), ("PUT, large", 200), ("DELETE", 200), ("POST, large", 502)])
 def test_only_an_idempotent_request_is_retried_after_its_server_died(stack: Stack, case: str, status: int) -> None:
-    """The process in the place of the one that died, here; a form that reached one is not sent to the next."""
+    """The process that replaces the dead one gets it; a form that reached a server is not sent to another."""
     method, fields, body = REQUESTS[case]
     data = request(f"/api/_kill_once/{uuid.uuid4().hex}", *fields, method=method) + body
     with Backends(stack) as backends, Edge(backends, {}) as edge:
@@ -148,7 +148,7 @@ def finishing(container: str) -> Iterator[None]:
 
 
 def test_a_server_that_is_stopping_costs_no_request(stack: Stack) -> None:
-    """Those that come at once all find the other one, though the one that refuses has least to do."""
+    """Requests at the same time all find the other server, although the one that refuses has least to do."""
     clients = 7
     with Backends(stack, replicas=2) as backends, Edge(backends, {}) as edge:
         with finishing(backends.containers["web-2"]), ThreadPoolExecutor(clients) as threads:

@@ -105,7 +105,7 @@ def test_headers_with_a_proxy_prefix_are_dropped_whatever_their_name(
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_django_uses_the_scheme_and_address_that_nginx_sets(stack: Stack, server: str) -> None:
-    """By its scheme, for cookies; and the logs by its address of the client."""
+    """The scheme decides whether cookies are secure; the address is logged as that of the client."""
     forged = {name: "https" if "Proto" in name else "192.0.2.7" for name in NAMES if name.startswith("X-Forwarded")}
     clients = []
     for fields in ({}, forged):

@@ -119,7 +119,7 @@ def test_a_browser_gets_an_error_page_outside_the_api(edge: Edge, target: str, i
 
 
 def test_a_body_that_does_not_fit_the_spool_is_a_507(edge_with_low_limits: Edge) -> None:
-    """Announced or not; and nothing of it stays."""
+    """Announced or not; nothing of it is left in the spool."""
     for field, body in (
         ("Content-Length: 1048576", b"x" * (1 << 20)),
         ("Transfer-Encoding: chunked", b"100000\r\n" + b"x" * (1 << 20)),
@@ -148,7 +148,7 @@ def test_an_application_that_does_not_respond_is_an_error_of_nginx(
 
 
 def test_too_many_connections_are_refused_with_429(edge_with_low_limits: Edge, edge_for_any_host: Edge) -> None:
-    """From one address, and in all; once there is room again, there is."""
+    """The limits per address and in total; requests are accepted again as soon as there is room."""
     for edge, setting in ((edge_with_low_limits, "CLIENT_CONNECTIONS"), (edge_for_any_host, "TOTAL_CONNECTIONS")):
         with contextlib.ExitStack() as wires:
             held = [wires.enter_context(hold(edge)) for _ in range(FEW)]

@@ -39,7 +39,7 @@ RECEIVED_IN = {"buffered": "nginx", "streamed": "web", "direct": "web"}
 
 @pytest.mark.parametrize("route", RECEIVED_IN)
 def test_an_incomplete_body_in_a_spool_is_found_by_the_check(stack: Stack, route: str) -> None:
-    """That none is left says something, here and elsewhere: one that is there is found, though it has no name."""
+    """So checks that nothing is left mean something: a spooled body is found, although it has no name."""
     with trouble(stack) as uploads:
         finished, given_up = (uploads.begin(route, framing, LARGE, IN_A_FILE) for framing in ("length", "chunked"))
         poll(lambda: len(stack.leftovers()) == 2, f"two bodies are in files: {stack.leftovers()}", 30)
@@ -89,7 +89,7 @@ def test_a_content_length_beyond_the_limit_is_refused_before_the_body(stack: Sta
 
 
 def test_a_chunked_body_beyond_the_limit_is_refused_at_its_last_byte(stack: Stack) -> None:
-    """Nobody can know before it comes, and then whoever sends it hears of it."""
+    """The size is not known before that byte; its client gets the error."""
     picture = pictures.padded(PHOTO, stack.limit + 1)
     with trouble(stack) as uploads:
         for route in ("buffered", "streamed", "direct"):

@@ -102,7 +102,7 @@ def locked(stack: Stack) -> Iterator[None]:
 
 
 def test_a_locked_database_is_a_503_and_photos_are_still_served(cramped: Stack) -> None:
-    """Who only reads does not mind."""
+    """Reading is not affected."""
     with trouble(cramped) as uploads:
         upload = uploads.uploads[0]
         with locked(cramped):

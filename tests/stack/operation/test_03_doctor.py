@@ -202,7 +202,7 @@ def test_make_spool_refuses_a_size_without_room_for_two_uploads(no_disks: Disks)
 
 @needs_root
 def test_make_spool_creates_disks_of_a_fixed_size(disks: Disks) -> None:
-    """They are in .env and in fstab, and doctor finds the room in them."""
+    """The spools are in .env and in fstab, and doctor finds the room in them."""
     assert f"NGINX_SPOOL={disks.folder}/nginx\nWEB_SPOOL={disks.web}\n" in disks.env_file.read_text()
     first, *others = disks.fstab.read_text().splitlines()
     assert first == BEFORE

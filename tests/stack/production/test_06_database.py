@@ -127,7 +127,7 @@ def test_the_role_in_a_database_of_an_earlier_version_is_repaired(old_database: 
 
 
 def test_a_killed_repair_of_the_role_is_repeated(old_database: Old) -> None:
-    """It leaves a superuser behind, without a password, whom the next one takes away."""
+    """The killed repair leaves a superuser without a password behind, which the next one removes."""
     old_database.psql("uploads", "CREATE ROLE uploads_mender SUPERUSER LOGIN")
     old_database.mend()
     assert old_database.psql("postgres", ROLES) == ["postgres|t|t", "uploads|f|f"]
