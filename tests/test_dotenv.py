@@ -82,7 +82,7 @@ def complaints(text: str | bytes, **more: str) -> list[tuple[int, str, str]]:
 
 
 @pytest.mark.parametrize("written", VALUES)
-def test_a_value_is_read_as_by_compose(written: str) -> None:
+def test_a_value_is_read_as_compose_reads_it(written: str) -> None:
     text = f"{BEFORE}VALUE={written}\n"
     assert value(text) == VALUES[written]
     assert complaints(text) == []

@@ -257,7 +257,7 @@ def test_passwords_are_printed_by_the_first_run_only(tmp_path: Path, what: str) 
 
 
 @pytest.mark.parametrize("before", [None, 0o666])
-def test_only_its_owner_may_write_to_the_lock_of_a_stack(tmp_path: Path, before: int | None) -> None:
+def test_the_lock_of_a_stack_is_writable_by_its_owner_only(tmp_path: Path, before: int | None) -> None:
     """Also one that an earlier version left for all to write to."""
     file = tmp_path / "var" / "one.lock"
     if before is not None:

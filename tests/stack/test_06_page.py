@@ -102,7 +102,7 @@ def test_a_file_that_is_too_large_is_explained_before_it_is_sent(
 
 
 @pytest.mark.parametrize("screen", SCREENS)
-def test_a_photo_is_deleted(
+def test_a_photo_can_be_deleted_on_the_page(
     stack: Stack, visit: Callable[..., Visit], session: StorageState, photo: Picture, name: str, screen: str
 ) -> None:
     visitor = visit(screen, session=session)

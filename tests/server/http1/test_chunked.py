@@ -229,7 +229,7 @@ def crumbs(chance: random.Random, count: int) -> tuple[bytes, bytes]:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_small_chunks_are_decoded_alike_together_and_byte_by_byte(seed: int) -> None:
+def test_small_chunks_are_decoded_identically_together_and_byte_by_byte(seed: int) -> None:
     chance = random.Random(seed)
     coded, payload = crumbs(chance, 1500)
     places = [chance.randrange(len(coded)) for _ in range(chance.randrange(30))]
@@ -294,7 +294,7 @@ def test_an_encoded_body_is_decoded_to_its_pieces(pieces: list[bytes], rest: byt
 
 
 @given(data=st.text('0123456789abfF;="\r\n\r\n gx:', max_size=60).map(str.encode), cut=st.integers(0, 60))
-def test_a_chunked_body_is_decoded_alike_at_any_split(data: bytes, cut: int) -> None:
+def test_a_chunked_body_is_decoded_identically_at_any_split(data: bytes, cut: int) -> None:
     assert outcome([data[:cut], data[cut:]]) == outcome([data])
 
 
@@ -307,7 +307,7 @@ def test_any_valid_spelling_in_any_pieces_is_decoded_to_the_payload(
 
 
 @given(st.data(), st.lists(st.integers(0, 2000), max_size=6))
-def test_a_flawed_chunked_body_is_read_alike_in_any_pieces(data: st.DataObject, places: list[int]) -> None:
+def test_a_flawed_chunked_body_is_read_identically_in_any_pieces(data: st.DataObject, places: list[int]) -> None:
     flaw = data.draw(flawed(data.draw(coded()).data))
     assert outcome(cut(flaw, places)) == outcome([flaw])
 

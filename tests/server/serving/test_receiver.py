@@ -206,7 +206,7 @@ def test_a_head_that_never_ends_is_refused() -> None:
 
 
 @given(st.data(), st.lists(st.integers(0, 3000), max_size=6))
-def test_a_flawed_request_is_refused_alike_in_any_pieces(data: st.DataObject, places: list[int]) -> None:
+def test_a_flawed_request_is_refused_identically_in_any_pieces(data: st.DataObject, places: list[int]) -> None:
     """Though what comes in pieces is refused before its end: the first mistake decides. Size is no mistake here: a body
     is measured piece by piece.
     """
@@ -222,7 +222,7 @@ def test_a_flawed_request_is_refused_alike_in_any_pieces(data: st.DataObject, pl
     bodies=st.lists(st.tuples(st.booleans(), st.binary(max_size=90)), min_size=1, max_size=4),
     cuts=st.lists(st.integers(0, 600), max_size=6),
 )
-def test_requests_are_received_alike_in_any_pieces(bodies: list[tuple[bool, bytes]], cuts: list[int]) -> None:
+def test_requests_are_received_identically_in_any_pieces(bodies: list[tuple[bool, bytes]], cuts: list[int]) -> None:
     data = b"".join(chunked(*filter(None, [body])) if coded else length(body) for coded, body in bodies)
     edges = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
     pieces = [data[a:b] for a, b in pairwise(edges)]
