@@ -92,13 +92,13 @@ def put(text: str, name: str) -> str:
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_a_table_says_what_the_code_says(name: str) -> None:
+def test_a_table_in_the_documentation_matches_the_code(name: str) -> None:
     text = SERVER.read_text()
     assert put(text, name) == text
 
 
 @pytest.mark.skipif(not shutil.which("jq"), reason="whoever reads logs has it")
-def test_the_line_that_tells_what_buffering_saves_reads_nginx_s_log() -> None:
+def test_the_jq_command_in_the_documentation_reads_the_log_of_nginx() -> None:
     """One server asked, two of which the first was not there, and none."""
     program = re.search(r"jq -r ('.*?') \|", (ROOT / "docs" / "edge.md").read_text())[1]  # type: ignore[index]  # a missing one fails
     log = "".join(
@@ -110,7 +110,7 @@ def test_the_line_that_tells_what_buffering_saves_reads_nginx_s_log() -> None:
 
 
 @pytest.mark.parametrize("page", sorted({*PAGES} - {"CHANGELOG.md"}))  # which tells of files that were renamed since
-def test_paths_and_tests_that_are_named_exist(page: str) -> None:
+def test_paths_and_tests_named_in_the_documentation_exist(page: str) -> None:
     for path, test in PATHS.findall((ROOT / page).read_text()):
         assert (ROOT / path).exists(), path
         assert not test or f"def {test}(" in (ROOT / path).read_text(), f"{path}::{test}"
@@ -137,7 +137,7 @@ def bounds() -> list[tuple[str, str, str]]:
     return re.findall(r"\| `(wsgiserver/\S+\.py)` \| `(\w+)` = (\d+) \|", page)
 
 
-def test_every_cache_has_the_bound_that_its_adr_says() -> None:
+def test_every_cache_has_the_bound_of_its_adr() -> None:
     sources = [(path.relative_to(ROOT).as_posix(), path.read_text()) for path in (ROOT / "wsgiserver").rglob("*.py")]
     named = r"(?m)^(MAX_(?:CACHED|SEEN|SLOW)_\w+|MAX_PENDING_RECORDS): Final = (\d+)"
     assert sorted(bounds()) == sorted((path, *found) for path, text in sources for found in re.findall(named, text))
@@ -153,12 +153,12 @@ def test_messages_that_the_operations_page_explains_are_printed_by_scripts() -> 
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "docs" / "adr").glob("*.md"), key=str), ids=lambda path: path.stem)
-def test_modules_that_decisions_name_exist(path: Path) -> None:
+def test_files_named_in_the_adrs_exist(path: Path) -> None:
     for named, _ in PATHS.findall(path.read_text()):
         assert (ROOT / named).exists(), named
 
 
-def test_code_for_uploading_is_that_of_the_programs_that_are_tested() -> None:
+def test_upload_code_in_the_documentation_is_the_code_of_tested_programs() -> None:
     page = (ROOT / "docs" / "uploading.md").read_text()
     shown = re.findall(r"(?s)`(tests/stack/clients/[\w.]+)`:\n\n```\n(.*?)```", page)
     assert len(shown) == 4
@@ -176,12 +176,12 @@ def explained() -> dict[str, str]:
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
-def test_every_refusal_is_explained() -> None:
+def test_every_refusal_is_documented() -> None:
     assert list(explained()) == list(REFUSALS), "docs/refusals.md has a section for each, in the order of errors.py"
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_an_explanation_tells_the_status_and_what_to_change(name: str) -> None:
+def test_the_documentation_of_a_refusal_has_its_status_and_a_remedy(name: str) -> None:
     text = explained()[name]
     assert text.startswith(f"\n\n{REFUSALS[name][0].value}. ")
     assert re.search(r"(?m)^\*Change\* ", text)
@@ -191,7 +191,7 @@ def test_an_explanation_tells_the_status_and_what_to_change(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in REFUSALS if name not in NOT_SHOWN])
-def test_what_is_shown_is_refused_by_that_name(name: str) -> None:
+def test_the_example_of_a_refusal_is_refused_by_its_name(name: str) -> None:
     """The command as it stands there is run, but for its `nc`."""
     command = explained()[name].split("```")[1].strip().rpartition(" | nc ")[0]
     data = subprocess.run(["bash", "-c", command], capture_output=True, check=True).stdout
@@ -219,7 +219,7 @@ if __name__ == "__main__":
     SERVER.write_text(page)
 
 
-def test_the_program_in_the_server_s_documentation_runs(tmp_path: Path) -> None:
+def test_the_program_in_the_documentation_of_the_server_runs(tmp_path: Path) -> None:
     (text,) = re.findall(r"(?s)```python\n(.*?)```", (ROOT / "docs" / "wsgiserver.md").read_text())
     program = tmp_path / "program.py"
     program.write_text(text)

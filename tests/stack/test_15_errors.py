@@ -69,12 +69,12 @@ ERRORS: dict[str, tuple[bytes, tuple[int, str, str]]] = {
 
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("case", ERRORS)
-def test_an_error_says_what_to_change(edge: Edge, case: str, server: str) -> None:
+def test_an_error_names_what_to_change(edge: Edge, case: str, server: str) -> None:
     data, expected = ERRORS[case]
     check_both(told_both(edge, server, data), *expected, has_page="streamed" not in case)  # the API has no pages
 
 
-def test_a_long_address_outside_the_api_gets_a_page_because_nothing_else_of_the_request_was_read(edge: Edge) -> None:
+def test_an_address_that_is_too_long_gets_an_error_page(edge: Edge) -> None:
     check_page(ask(edge.wire("web"), request(f"/{LONG}")), 414, "uri-too-long")
 
 
@@ -85,7 +85,7 @@ def test_an_error_about_a_range_has_each_header_once(edge: Edge) -> None:
     assert [name for name in set(answer.headers) if len(answer.headers.get_all(name, [])) > 1] == []
 
 
-def test_a_405_says_what_is_taken(edge: Edge) -> None:
+def test_a_405_names_the_allowed_methods(edge: Edge) -> None:
     for data, allowed in (
         (request("/static/photos/style.css", "Content-Length: 0", method="PUT"), "GET, HEAD"),
         (request("/", method="TRACE"), "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
@@ -95,7 +95,7 @@ def test_a_405_says_what_is_taken(edge: Edge) -> None:
         assert (answer.status, answer.headers["Allow"]) == (405, allowed)
 
 
-def test_what_whoever_runs_it_can_do_is_in_the_log(edge: Edge) -> None:
+def test_the_remedy_for_an_error_of_nginx_is_logged(edge: Edge) -> None:
     """An error that nginx made by its name, with the remedy; of what the application answered, nothing."""
     told = {}
     for data in (request("/api/", "Content-Length: 1048577"), request("/x")):
@@ -113,7 +113,7 @@ def test_what_whoever_runs_it_can_do_is_in_the_log(edge: Edge) -> None:
 @pytest.mark.parametrize(
     ("target", "is_page"), [("/x", True), ("/login/", True), ("/api/x", False), ("/streamed/api/x", False)]
 )
-def test_a_browser_gets_a_page_where_pages_are(edge: Edge, target: str, is_page: bool) -> None:
+def test_a_browser_gets_an_error_page_outside_the_api(edge: Edge, target: str, is_page: bool) -> None:
     answer = ask(edge.wire("web"), request(target, "Content-Length: 1048577", HTML))
     if is_page:
         check_page(answer, 413, "body-too-large")
@@ -121,8 +121,8 @@ def test_a_browser_gets_a_page_where_pages_are(edge: Edge, target: str, is_page:
         check_error(answer, 413, "body-too-large", "UPLOAD_MAX")
 
 
-def test_a_body_that_does_not_fit_the_spool(edge_with_low_limits: Edge) -> None:
-    """Announced or not; and nothing of it stays."""
+def test_a_body_that_does_not_fit_the_spool_is_a_507(edge_with_low_limits: Edge) -> None:
+    """Announced or not; nothing of it is left in the spool."""
     for field, body in (
         ("Content-Length: 1048576", b"x" * (1 << 20)),
         ("Transfer-Encoding: chunked", b"100000\r\n" + b"x" * (1 << 20)),
@@ -141,15 +141,17 @@ AWAY = {
 
 @pytest.mark.parametrize("prefix", ["", "/streamed"])
 @pytest.mark.parametrize("case", AWAY)
-def test_an_application_that_does_not_answer(edge_that_waits_a_second: Edge, case: str, prefix: str) -> None:
+def test_an_application_that_does_not_respond_is_an_error_of_nginx(
+    edge_that_waits_a_second: Edge, case: str, prefix: str
+) -> None:
     server, path, error = AWAY[case]
     check_both(
         told_both(edge_that_waits_a_second, server, request(f"{prefix}/api/{path}")), *error, has_page=not prefix
     )
 
 
-def test_too_many_requests_at_once(edge_with_low_limits: Edge, edge_for_any_host: Edge) -> None:
-    """From one address, and in all; once there is room again, there is."""
+def test_too_many_connections_are_refused_with_429(edge_with_low_limits: Edge, edge_for_any_host: Edge) -> None:
+    """The limits per address and in total; requests are accepted again as soon as there is room."""
     for edge, setting in ((edge_with_low_limits, "CLIENT_CONNECTIONS"), (edge_for_any_host, "TOTAL_CONNECTIONS")):
         with contextlib.ExitStack() as wires:
             held = [wires.enter_context(hold(edge)) for _ in range(FEW)]
@@ -177,7 +179,7 @@ def status_of(edge: Edge) -> int:
     return answer.status if answer else 0
 
 
-def test_too_many_attempts_to_log_in(edge_with_low_limits: Edge) -> None:
+def test_too_many_attempts_to_log_in_are_refused_with_429(edge_with_low_limits: Edge) -> None:
     """Five at once and one more; looking at the form is no attempt, and another spelling is the same address."""
     spellings = ["/login/", "/%6cogin/", "//login/", "/x/../login/", "/login/?next=/", "/login/"]
     post = [

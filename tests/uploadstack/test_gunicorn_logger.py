@@ -86,7 +86,7 @@ def ask(place: str, lines: str) -> None:
             pass
 
 
-def test_each_request_is_a_line_of_json_and_no_probe_is(tmp_path: Path) -> None:
+def test_requests_are_logged_in_json_and_health_checks_are_not(tmp_path: Path) -> None:
     with gunicorn(tmp_path) as (place, log):
         for request in REQUESTS:
             ask(place, request)

@@ -32,7 +32,7 @@ def check(board: Board, expected: dict[tuple[str, str], float]) -> None:
     assert {key: samples[key] for key in expected} == expected
 
 
-def test_all_of_it_fits_into_a_slot() -> None:
+def test_all_metrics_of_a_worker_fit_into_a_slot() -> None:
     assert 24 + 8 * (COUNTS + SUMS) <= SLOT_SIZE
 
 
@@ -75,7 +75,7 @@ def test_a_refusal_is_counted_by_its_name(board: Board, name: str) -> None:
 
 
 @pytest.mark.parametrize("bound", BOUNDS)
-def test_a_bound_belongs_to_its_bucket(board: Board, bound: float) -> None:
+def test_the_bound_of_a_bucket_is_inclusive(board: Board, bound: float) -> None:
     finish(board.worker(), RECORD._replace(send_seconds=bound), RECORD._replace(send_seconds=bound * 1.0001))
     samples = board.samples()
     below = [samples["send_seconds_bucket", str(each)] for each in BOUNDS]
@@ -84,7 +84,7 @@ def test_a_bound_belongs_to_its_bucket(board: Board, bound: float) -> None:
     assert samples["send_seconds_bucket", "+Inf"] == samples["send_seconds_count", ""] == 2
 
 
-def test_workers_are_summed_up(board: Board) -> None:
+def test_the_metrics_of_all_workers_are_summed_up(board: Board) -> None:
     phases = [Phase.READY, Phase.READY, Phase.RETIRING, Phase.STARTING, Phase.DRAINING]
     for phase in phases:
         slot = board.worker(phase)
@@ -120,7 +120,7 @@ def live(slot: Slot, connections: int) -> None:
     slot.publish()
 
 
-def test_a_thread_that_has_not_come_back_is_busy(board: Board) -> None:
+def test_a_thread_in_the_application_counts_as_busy(board: Board) -> None:
     """A worker of one thread cannot tell that it is in the application; that it is not waiting can be seen."""
     slot = board.worker()
     slot.heartbeats[0] = 5.0
@@ -130,7 +130,7 @@ def test_a_thread_that_has_not_come_back_is_busy(board: Board) -> None:
     check(board, {("threads_busy", ""): 0, ("requests_in_flight", ""): 0})
 
 
-def test_counters_outlive_their_worker_and_gauges_do_not(board: Board) -> None:
+def test_counters_outlive_their_worker_but_gauges_do_not(board: Board) -> None:
     slot = board.worker()
     live(slot, 5)
     board.scoreboard.release(slot)
