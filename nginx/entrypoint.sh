@@ -45,16 +45,19 @@ main() {
 
 BODIES=/var/spool/nginx/body
 
+# Names the setting as it stands in .env, its value, what is wrong with that, and what would be right.
 refuse() {
-    echo "nginx: $1=$2 $3" >&2
+    echo "nginx: $1: '$2' $3" >&2
     exit 1
 }
 
 check_settings() {
-    check TLS "$TLS" 'on|off' 'is neither on nor off'
-    check ANONYMOUS_UPLOADS "$ANONYMOUS_UPLOADS" 'on|off' 'is neither on nor off'
-    check UPLOAD_MAX "$UPLOAD_MAX" '[1-9][0-9]{0,14}|[1-9][0-9]{0,7}[kmgKMG]' 'is no size: digits and k, m or g, such as 100m'
-    check LOGIN_RATE "$LOGIN_RATE" '[1-9][0-9]*r/[sm]' 'is no rate: such as 10r/m or 1r/s'
+    check TLS "$TLS" 'on|off' 'is neither on nor off; use one of them'
+    check ANONYMOUS_UPLOADS "$ANONYMOUS_UPLOADS" 'on|off' 'is neither on nor off; use one of them'
+    check UPLOAD_MAX "$UPLOAD_MAX" '[1-9][0-9]{0,14}|[1-9][0-9]{0,7}[kmgKMG]' \
+        'is not a size; use digits followed by k, m or g, such as 100m'
+    check LOGIN_RATE "$LOGIN_RATE" '[1-9][0-9]*r/[sm]' \
+        'is not a rate; use a number of requests per minute or second, such as 10r/m or 1r/s'
     check_number HTTPS_PORT "$HTTPS_PORT" 65535
     check_number NGINX_WORKERS "$NGINX_WORKERS" 512
     check_processes
@@ -62,16 +65,19 @@ check_settings() {
     check_number TOTAL_CONNECTIONS "$TOTAL_CONNECTIONS" 20000
     for entry in $(list "$ALLOWED_HOSTS"); do
         check ALLOWED_HOSTS "$entry" '\*|\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]' \
-            'is no host name: such as example.com, .example.com (with all below it), 192.0.2.1 or [::1]'
+            'is not a host name; use names such as example.com, .example.com (with its subdomains), 192.0.2.1 or [::1]'
     done
-    [ -n "$(each "$ALLOWED_HOSTS" %s)" ] || refuse ALLOWED_HOSTS '' 'names no host; the site would answer nobody'
+    [ -n "$(each "$ALLOWED_HOSTS" %s)" ] ||
+        refuse ALLOWED_HOSTS "$ALLOWED_HOSTS" 'names no host; use the names under which people reach the site, such as example.com'
     for entry in $(list "${TRUSTED_PROXIES:-}"); do
-        check TRUSTED_PROXIES "$entry" "$ADDRESS" 'is no address or network, such as 192.0.2.1 or 10.1.0.0/16'
-        case $entry in */0) refuse TRUSTED_PROXIES "$entry" 'would believe everybody about who they are' ;; esac
+        check TRUSTED_PROXIES "$entry" "$ADDRESS" 'is not an address or a network; use one such as 192.0.2.1 or 10.1.0.0/16'
+        case $entry in
+            */0) refuse TRUSTED_PROXIES "$entry" 'would trust every client to name its own address; use the addresses of your proxies only' ;;
+        esac
     done
     for entry in $(list "${CORS_ALLOWED_ORIGINS:-}"); do
         check CORS_ALLOWED_ORIGINS "$entry" 'https?://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?' \
-            'is not an origin: scheme, host in small letters, and port if there is one, such as https://app.example.com'
+            'is not an origin; use scheme, host in lower case and the port if there is one, such as https://app.example.com'
     done
 }
 
@@ -80,7 +86,7 @@ check_processes() {
     limit=$(process_limit)
     [ "$limit" != max ] || return 0
     [ $((2 * NGINX_WORKERS + 8)) -le "$limit" ] || refuse NGINX_WORKERS "$NGINX_WORKERS" \
-        "is more than $(((limit - 8) / 2)): twice as many processes, and 8, have to fit in the $limit of this container (pids_limit in compose.yaml)"
+        "is more than $(((limit - 8) / 2)): two processes per worker and 8 others must fit in the $limit of this container (pids_limit in compose.yaml); use $(((limit - 8) / 2)) or fewer"
 }
 
 # Of this container's control group, version 2 or 1.
@@ -100,7 +106,7 @@ check_open_files() {
     # shellcheck disable=SC3045  # dash has -H
     limit=$(ulimit -H -n)
     [ "$limit" = unlimited ] || [ "$OPEN_FILES" -le "$limit" ] || refuse TOTAL_CONNECTIONS "$TOTAL_CONNECTIONS" \
-        "is more than $(((limit / 2 - 48) / 2)): four open files for each, and 192, have to fit in the $limit of this container (ulimit -n)"
+        "is more than $(((limit / 2 - 48) / 2)): four open files per request and 96 others must fit in the $limit of this container (ulimit -n); use $(((limit / 2 - 48) / 2)) or fewer"
 }
 
 # Of IPv6 not all of the grammar: eight groups, or a gap.
@@ -111,8 +117,8 @@ ADDRESS="$OCTET(\.$OCTET){3}(/(3[0-2]|[12]?[0-9]))?|($IPV6)(/(12[0-8]|1[01][0-9]
 check() { printf '%s\n' "$2" | grep -qxE "$3" || refuse "$1" "$2" "$4"; }
 
 check_number() {
-    check "$1" "$2" '[1-9][0-9]{0,4}' "is no number from 1 to $3"
-    [ "$2" -le "$3" ] || refuse "$1" "$2" "is more than $3"
+    check "$1" "$2" '[1-9][0-9]{0,4}' "is not a number from 1 to $3; use digits only"
+    [ "$2" -le "$3" ] || refuse "$1" "$2" "is more than $3; use a number from 1 to $3"
 }
 
 # Comma-separated to one in each word.

@@ -45,7 +45,7 @@ check_if_here() {
     if has "$1"; then
         check "$1" "$@"
     else
-        NOT_RUN+=("$1: it is not installed")
+        NOT_RUN+=("$1: not installed")
     fi
 }
 
@@ -110,7 +110,7 @@ verdict() {
         printf '  not run %s\n' "${NOT_RUN[@]}"
     fi
     if ((${#FAILED[@]} > 0)); then
-        printf '\n%d of the checks failed.\n' "${#FAILED[@]}"
+        printf '\nFailed checks: %d\n' "${#FAILED[@]}"
         exit 1
     fi
 }

@@ -26,7 +26,7 @@ def main() -> None:
         for number, (title, expression) in enumerate(queries(json.loads(Path(path).read_text())))
     ]
     if not rules:
-        sys.exit("there is no query in these files")
+        sys.exit("these files contain no query; name the files of dashboards")
     print(json.dumps({"groups": [{"name": "dashboards", "rules": rules}]}))  # which is YAML, too
 
 

@@ -4,7 +4,7 @@ set -euo pipefail
 
 # Whether it is new enough, scripts/run.py says.
 if ! command -v python3 >/dev/null 2>&1; then
-    echo "error: this takes Python 3.9 or newer, and there is no python3 here (Debian, Ubuntu: sudo apt-get install python3)" >&2
+    echo "error: python3 is not installed; this command needs Python 3.9 or newer (Debian, Ubuntu: sudo apt-get install python3)" >&2
     exit 1
 fi
 exec python3 -I -S -X utf8 "$(dirname "$0")/run.py" "$@"

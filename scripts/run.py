@@ -12,7 +12,7 @@ OLDEST = (3, 9)
 def main() -> int:
     if sys.version_info < OLDEST:
         found = "{}.{}".format(*sys.version_info[:2])
-        sys.stderr.write("error: this takes Python 3.9 or newer, and python3 is " + found + "\n")
+        sys.stderr.write("error: python3 is Python " + found + "; this command needs Python 3.9 or newer\n")
         return 1
     import importlib  # noqa: PLC0415  # older ones do not get here
     import os  # noqa: PLC0415

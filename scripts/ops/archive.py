@@ -54,7 +54,7 @@ def web_of(settings: Settings) -> engine.Container:
     """Return one of web's, whether it runs or not. Raises Failure where there is none."""
     found = engine.containers(settings.project, "web")
     if not found:
-        raise Failure("there is no container of web; run: make up")
+        raise Failure("web has no container; start the stack first: make up")
     return found[0]
 
 
@@ -62,7 +62,7 @@ def postgres(settings: Settings, *words: str) -> list[str]:
     """Return the command for a program of PostgreSQL."""
     db = engine.first(settings.project, "db")
     if not db:
-        raise Failure("the database does not run; run: make up")
+        raise Failure("the database does not run; start it first: make up")
     options = ["--env=PGOPTIONS=--client-min-messages=warning", f"--env=PGUSER={database.superuser(db)}"]
     return ["docker", "exec", "--interactive", *options, db, *words]
 
@@ -105,4 +105,4 @@ def _opened(source: Path | None, target: Path | None) -> Iterator[tuple[IO[bytes
 def _check(command: Sequence[str], status: int) -> None:
     if status:
         name = next((word for word in PROGRAMS if word in command), command[0])
-        raise Failure(f"{name} failed with exit code {status}: why is above")
+        raise Failure(f"{name} failed with exit code {status}: the reason is above")

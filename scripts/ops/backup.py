@@ -43,11 +43,11 @@ def main(_: Sequence[str]) -> None:
         _take_copies(settings, kind, columns, work)
         say("writing the archive")
         _pack(settings, kind, work)
-        say("checking it")
+        say("checking the archive")
         files = _check_archive(settings, kind, work)
         _finish(work / "archive", name)
     size = name.stat().st_size // MIB
-    say(f"{files} files and the database, {size} MiB; .env, with its secrets, is not in it: keep that apart")
+    say(f"saved the database and {files} files, {size} MiB. .env and its secrets are not included: save it separately")
     print(name)
 
 
@@ -55,11 +55,11 @@ def _check(settings: Settings) -> str:
     """Change nothing. Return the kind of database."""
     compose.need_engine(settings)
     if not (settings.has_file and engine.is_running(settings.project, "web")):
-        raise Failure("nothing runs that could be backed up; run: make up")
+        raise Failure("the stack does not run; start it first: make up")
     database.refuse_unless_in_use(settings)
     kind = database.kind(settings["DATABASE_URL"])
     if kind != "sqlite" and not engine.is_running(settings.project, "db"):
-        raise Failure("the database does not run; run: make up")
+        raise Failure("the database does not run; start it first: make up")
     lock.hold(settings, 900, "backup.sh")
     return kind
 
@@ -85,14 +85,13 @@ def _ask_for_columns(settings: Settings) -> str:
     asked = programs.attempt(["docker", "exec", web, *archive.if_there("media_columns")])
     if asked.returncode:
         raise Failure(
-            "the project could not be asked which files its rows name (manage.py media_columns): "
-            f"{asked.stderr.strip()[-500:]}"
+            f"manage.py media_columns, which lists the columns that name files, failed: {asked.stderr.strip()[-500:]}"
         )
     if columns := asked.stdout.strip():
         return columns.splitlines()[-1]
     warn(
-        'the project does not say which files its rows name, so that is not checked: it needs "uploadstack" in'
-        " INSTALLED_APPS, for the command media_columns"
+        "the backup does not check that the files of each row are in it, because the project has no command"
+        ' media_columns; to add that command, put "uploadstack" into INSTALLED_APPS'
     )
     return "[]"
 
@@ -104,12 +103,14 @@ def _take_copies(settings: Settings, kind: str, columns: str, work: Path) -> Non
     """Copy the database, and hold on to files, so that they belong together; `needed` has the files that rows name."""
     missing = ""
     for number in range(TRIES):
-        say("copying the database" + (", again: files were deleted meanwhile" if number else ""))
+        say("copying the database" + (" again, because files were deleted in the meantime" if number else ""))
         _copy_database(settings, kind, columns, work)
         missing = archive.answer(archive.step(settings, "missing"), work / "needed")
         if not missing:
             return
-    raise Failure(f"files that rows name are not there, whenever one looks, the first: {missing.splitlines()[0]}")
+    raise Failure(
+        f"files that rows name were missing in each of {TRIES} copies; the first of them: {missing.splitlines()[0]}"
+    )
 
 
 def _copy_database(settings: Settings, kind: str, columns: str, work: Path) -> None:
@@ -147,14 +148,14 @@ def _check_archive(settings: Settings, kind: str, work: Path) -> int:
     try:
         found, *files = archive.answer(archive.step(settings, "check"), work / "archive").splitlines()
     except Failure as failure:
-        raise Failure("the archive that was written is not sound; nothing was kept of it") from failure
+        raise Failure("the archive is damaged; it was deleted") from failure
     if found != kind:
-        raise Failure("the archive holds another kind of database than was put in")
+        raise Failure(f"the archive holds a database of {found} instead of {kind}; it was deleted")
     held = set(files)
     with (work / "needed").open(encoding="utf-8", errors="surrogateescape") as needed:
         lost = next((line for line in map(_without_end, needed) if line not in held), None)
     if lost is not None:
-        raise Failure(f"the archive lacks a file that a row names: {lost}; nothing was kept of it")
+        raise Failure(f"the archive lacks a file that a row names: {lost}; it was deleted")
     return len(held)
 
 
@@ -166,7 +167,7 @@ def _finish(unfinished: Path, name: Path) -> None:
     with unfinished.open("rb") as file:
         os.fsync(file.fileno())
     if name.exists():
-        raise Failure(f"{name} is there already")
+        raise Failure(f"{name} exists already; run make backup again")
     unfinished.rename(name)
     folder = os.open(name.parent, os.O_RDONLY)
     try:

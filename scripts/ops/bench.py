@@ -46,7 +46,7 @@ def _install(settings: Settings, folder: Path) -> None:
     say("installing the servers to compare with into bench/.venv")
     venv.create(folder, python.need(settings.environment, SYSTEM), "--clear")
     if not venv.install(folder, settings.root / "requirements" / "bench.txt", venv.BINARY):
-        raise Failure("requirements/bench.txt could not be installed: why is above")
+        raise Failure("requirements/bench.txt could not be installed: the reason is above")
 
 
 def _compile(settings: Settings, folder: Path) -> bool:
@@ -58,7 +58,7 @@ def _compile(settings: Settings, folder: Path) -> bool:
             requirements = Path(place) / "requirements.txt"
             requirements.write_text(locked_lines(text, package), encoding="utf-8")
             if not venv.install(folder, requirements):
-                warn(f"{package} could not be compiled, and is left out: why is above")
+                warn(f"{package} could not be compiled and is left out: the reason is above")
                 missing.append(package)
     return not missing
 

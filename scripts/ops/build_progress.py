@@ -78,7 +78,7 @@ class Buildkit:
             if is_last and self._took.get(stage, 0.0) >= 1:
                 yield f"stage {stage}: {self._took.pop(stage):.0f} s"
         elif found := NAMED.match(line):
-            yield f"{found[1].rpartition('/')[2]}: there"
+            yield f"{found[1].rpartition('/')[2]}: ready"
 
 
 def progress(lines: Iterable[str], clock: Callable[[], float]) -> Iterator[str]:

@@ -27,7 +27,7 @@ def build(settings: Settings) -> bool:
     The builder's own cache decides what that is: it knows better than any list of ours.
     """
     log = _log(settings)
-    say(f"building the images (only what changed); what the builder says is in {log}")
+    say(f"building the images (only what changed); the log is {log}")
     line, environment = compose.line(settings, "build")
     with (
         log.open("w", encoding="utf-8") as file,
@@ -47,7 +47,7 @@ def build(settings: Settings) -> bool:
             say(f"  {said}")
     if builder.returncode:
         sys.stderr.write(log.read_text(encoding="utf-8"))
-        warn(f"the images could not be built; what is above is in {log}")
+        warn(f"the images could not be built; the log above is also in {log}")
     return builder.returncode == 0
 
 
@@ -71,10 +71,10 @@ def try_out_new(settings: Settings) -> None:
 
     A new one of a service has its name, and so requests, as soon as it has started.
     """
-    _try_out(settings, "nginx does not take its new configuration", "nginx", "-t")
+    _try_out(settings, "nginx rejects its new configuration", "nginx", "-t")
     _try_out(settings, "the new application cannot be loaded", "-e", "WSGISERVER_CHECK_CONFIG=on", "web")
 
 
 def _try_out(settings: Settings, complaint: str, *arguments: str) -> None:
     if not compose.run(settings, "run", "--rm", "--no-deps", "-T", *arguments):
-        raise Failure(f"{complaint}; what runs goes on as it was")
+        raise Failure(f"{complaint}: the reason is above; the running stack was not changed")

@@ -59,17 +59,20 @@ def is_too_old(version: str) -> bool:
 def trouble(settings: Settings) -> str:
     """Return why containers cannot be used here, with the remedy, in one line; nothing if they can."""
     if not shutil.which("docker", path=settings.environment.get("PATH")):
-        return "Docker is not installed (to get it: https://docs.docker.com/engine/install/)"
+        return "Docker is not installed (how to install it: https://docs.docker.com/engine/install/)"
     asked = programs.attempt(["docker", "version", "--format", "{{.Server.Version}}"], timeout=ANSWERS_WITHIN)
     if "permission denied" in asked.stdout + asked.stderr and asked.returncode:
         user = getpass.getuser()
-        return f"you may not use Docker's socket (sudo usermod -aG docker {user}, then log in again)"
+        return f"the user {user} has no access to Docker's socket (sudo usermod -aG docker {user}, then log in again)"
     if asked.returncode:
         return (
-            "Docker is installed but its engine does not answer (sudo systemctl start docker, or open Docker Desktop)"
+            "Docker is installed, but its engine does not respond (sudo systemctl start docker, or open Docker Desktop)"
         )
     if not command(settings):
-        return "Docker is there but Compose is not (install docker-compose-plugin, docker-compose-v2 or docker-compose)"
+        return (
+            "Docker is installed, but Compose is not (install docker-compose-plugin, docker-compose-v2 or"
+            " docker-compose)"
+        )
     return ""
 
 
@@ -98,7 +101,7 @@ def hashes(settings: Settings) -> dict[str, str]:
     """
     done = programs.attempt(_command(settings, ["config", "--hash", "*"]), _environment(settings), settings.root)
     if done.returncode:
-        raise Failure(f"Compose cannot read the stack: {done.stderr.strip()}")
+        raise Failure(f"Compose cannot read compose.yaml: {done.stderr.strip()}")
     return dict(line.split() for line in done.stdout.splitlines())
 
 
@@ -114,7 +117,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
     settings = settings_.here()
     need_engine(settings)
     if not settings.has_file:
-        raise Failure(f"there is no {settings.file} yet; run: make env")
+        raise Failure(f"{settings.file} does not exist yet; write it first: make env")
     if arguments and "down" in arguments and {"-v", "--volumes"} & set(arguments[arguments.index("down") :]):
         ownership.forget_folder(settings)  # Compose does not know the note of whose they are
     words, environment = line(settings, *arguments)

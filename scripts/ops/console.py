@@ -62,7 +62,7 @@ def is_confirmed(environment: Mapping[str, str]) -> bool:
     if environment.get("YES") == "1":
         return True
     if sys.stdin.isatty():
-        print("Type yes to go on: ", end="", file=sys.stderr, flush=True)
+        print("Type yes to continue: ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip() == "yes"
 
 

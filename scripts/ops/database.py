@@ -52,15 +52,15 @@ def refuse_another(settings: Settings) -> None:
     if before in {"", now}:
         return
     explain(
-        "DATABASE_URL names another database than the one in use until now.\n"
+        "DATABASE_URL names another database than before.\n"
         f"  until now    {before}\n"
         f"  from now on  {now}\n"
-        "Photos, users and tokens do not move by themselves: the site begins with what is in the new one. The old"
-        " one, and"
-        ' the files,\nstay as they are. How to move rows first: docs/operations.md, "Another database".'
+        "Photos, users and tokens are not moved: the site shows what the new database holds. The old database and the"
+        " files\n"
+        'are not changed. To move the rows first: docs/operations.md, "Another database".'
     )
     if not is_confirmed(settings.environment):
-        raise Failure("nothing was changed; put the old DATABASE_URL back, or say that it is meant: YES=1")
+        raise Failure("nothing was changed; restore the old DATABASE_URL, or confirm the new one with YES=1")
 
 
 def remember(settings: Settings) -> None:
@@ -81,15 +81,15 @@ def refuse_unless_in_use(settings: Settings) -> None:
     now = settings["DATABASE_URL"]
     if not kind(now):
         raise Failure(
-            "DATABASE_URL names neither a SQLite database in /srv/data nor the one that this stack has (service db);"
-            " back it up, and restore it, where it is"
+            "DATABASE_URL names neither a SQLite database in /srv/data nor the database of this stack (service db); use"
+            " the backup and restore of the server that it is on"
         )
     web = next(iter(engine.containers(settings.project, "web")), None)
     used = web.environment.get("DATABASE_URL", "") if web else ""
     if _without_secrets(used) != _without_secrets(now):
         raise Failure(
-            f"web has the database {_without_secrets(used)}, and DATABASE_URL in {settings.file} names another one"
-            f" by now; run: make up"
+            f"web uses the database {_without_secrets(used)}, but DATABASE_URL in {settings.file} names another one;"
+            f" apply the settings first: make up"
         )
 
 

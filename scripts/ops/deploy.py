@@ -31,7 +31,7 @@ def main(_: Sequence[str]) -> None:
     _check(settings)
     _prepare(settings)
     is_changed = _replace(settings)
-    say("deployed" if is_changed else "nothing had changed: everything runs as before")
+    say("deployed" if is_changed else "nothing has changed: the stack keeps running")
 
 
 def _check(settings: Settings) -> None:
@@ -39,9 +39,9 @@ def _check(settings: Settings) -> None:
     compose.need_engine(settings)
     version = compose.version(settings)
     if compose.is_too_old(version):
-        raise Failure(f"Compose {version} is too old: it takes 2.22 or newer, or 1.29")
+        raise Failure(f"Compose {version} is too old; install 2.22 or newer, or 1.29")
     if not (settings.has_file and engine.is_running(settings.project, "web", "nginx")):
-        raise Failure("nothing runs that could be replaced; run: make up")
+        raise Failure("the stack does not run; start it first: make up")
     lock.hold(settings, 0, "deploy.sh")
     fit.refuse(settings)
     ports.refuse_taken(settings)
@@ -53,7 +53,7 @@ def _prepare(settings: Settings) -> None:
     services.let_containers_read(settings.root)
     images.provide(settings)
     if not building.build(settings):
-        raise Failure("what runs goes on as it was")
+        raise Failure("the running stack was not changed")
     building.try_out_new(settings)
 
 
@@ -62,11 +62,9 @@ def _replace(settings: Settings) -> bool:
     hashes = compose.hashes(settings)
     _start_database(settings)
     if not services.make_role_ordinary(settings):
-        raise Failure(
-            "the application's role in the database could not be made an ordinary one; what runs goes on as it was"
-        )
+        raise Failure("the database role of the application could not be fixed; the running stack was not changed")
     if not services.migrate(settings):
-        raise Failure("the database could not be migrated; what runs goes on as it was")
+        raise Failure("the database could not be migrated; the running stack was not changed")
     counts = {"web": int(settings["WEB_REPLICAS"]), "gunicorn": 1}
     changes = [rolling.roll(settings, hashes, name, counts[name], port) for name, port in ROLLED.items()]
     changes.append(_update_the_rest(settings, hashes))
@@ -81,7 +79,7 @@ def _start_database(settings: Settings) -> None:
     if "postgres" not in settings.profiles or engine.is_running(settings.project, "db"):
         return
     if not compose.run(settings, "up", "-d", "--no-deps", "db"):
-        raise Failure("the database could not be started; what runs goes on as it was")
+        raise Failure("the database could not be started; the running stack was not changed")
 
 
 def _update_the_rest(settings: Settings, hashes: dict[str, str]) -> bool:
@@ -94,9 +92,9 @@ def _update_the_rest(settings: Settings, hashes: dict[str, str]) -> bool:
     before = [container for service in rest for container in engine.containers(settings.project, service)]
     for container in before:
         if not services.is_current(container, hashes):
-            say(f"{container.service}: changed, and is replaced: it does not answer for a moment")
+            say(f"{container.service}: replacing it, because it changed; it does not respond for a moment")
     if not compose.run(settings, "up", "-d", "--no-deps", "--remove-orphans", *rest):
-        raise Failure("not all of it started: why is above; see also: make ps")
+        raise Failure("some services did not start: the reason is above; for their states: make ps")
     after = [container for service in rest for container in engine.ids(settings.project, service)]
     services.need_healthy(after, HEALTHY_WITHIN)
     return {container.id for container in before} != set(after)

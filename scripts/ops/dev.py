@@ -83,13 +83,14 @@ def main(arguments: Sequence[str]) -> int:
     settings = settings_.here()
     is_first = not (settings.root / "var" / "db.sqlite3").exists()
     if process(settings):
-        say("it runs already; to stop it: make down")
+        say("the server runs already; to stop it: make down")
         welcome.tell(settings, "dev", is_first=is_first)
         return 0
     port = settings["HTTP_PORT"]
     if ports.is_taken(port):
         raise Failure(
-            f"port {port} is taken by {ports.holder(port)}; stop that, or set another HTTP_PORT in {settings.file}"
+            f"port {port} is taken by {ports.holder(port)}; stop it, or set HTTP_PORT in {settings.file} to another"
+            " port"
         )
     env.write_if_missing(settings)
     settings = settings.reread()
@@ -101,7 +102,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _prepare(settings: Settings) -> None:
     if programs.run([str(settings.root / "scripts" / "venv.sh"), "app"], settings.environment):
-        raise Failure("its environment could not be made")
+        raise Failure("the environment .venv could not be made: the reason is above")
     for name in ("spool", "static", "media"):
         (settings.root / "var" / name).mkdir(parents=True, exist_ok=True)
     _manage(settings, "migrate", "--noinput")
@@ -130,7 +131,7 @@ def _python(settings: Settings) -> str:
 def _manage(settings: Settings, *arguments: str) -> None:
     command = ["sh", "-c", 'exec "$@" >&2', "sh", *manage(settings), *arguments]
     if subprocess.run(command, env=environment(settings), cwd=settings.root, check=False).returncode:
-        raise Failure(f"manage.py {arguments[0]} failed: why is above")
+        raise Failure(f"manage.py {arguments[0]} failed: the reason is above")
 
 
 def _serve(settings: Settings, output: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
@@ -156,7 +157,7 @@ def _in_background(settings: Settings, *, is_first: bool) -> int:
     with log.open("wb") as output:
         server = _serve(settings, output)
     _wait_until_it_answers(settings, server)
-    say(f"it runs in the background; log: {log.relative_to(settings.root)}; to stop it: make down")
+    say(f"the server runs in the background; its log is {log.relative_to(settings.root)}; to stop it: make down")
     welcome.tell(settings, "dev", is_first=is_first)
     server.returncode = 0  # it goes on, and is not waited for
     return 0
@@ -166,7 +167,7 @@ def _in_foreground(settings: Settings, *, is_first: bool) -> int:
     server = _serve(settings)
     try:
         _wait_until_it_answers(settings, server)
-        say("Ctrl-C stops it")
+        say("to stop the server: Ctrl-C")
         welcome.tell(settings, "dev", is_first=is_first)
         return server.wait()
     finally:
@@ -181,7 +182,7 @@ def _wait_until_it_answers(settings: Settings, server: subprocess.Popen[bytes]) 
         if server.poll() is not None:
             log = note(settings, "log")
             said = log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:] if log.exists() else []
-            raise Failure("\n".join(["the server ended at once:", *said]))
+            raise Failure("\n".join(["the server ended right after its start:", *said]))
         if time.monotonic() >= deadline:
-            raise Failure(f"the server does not answer on port {settings['HTTP_PORT']} after {ANSWERS_WITHIN} seconds")
+            raise Failure(f"the server does not respond on port {settings['HTTP_PORT']} after {ANSWERS_WITHIN} seconds")
         time.sleep(0.2)

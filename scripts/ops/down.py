@@ -33,16 +33,16 @@ def stop(settings: Settings) -> None:
             say(f"stopping {' '.join(services)}")
         # Every profile, or Compose leaves what it does not see.
         if not compose.run(settings, "down", "--remove-orphans", profiles=settings_.ALL_PROFILES):
-            raise Failure("not all of it was stopped: why is above")
+            raise Failure("some containers were not stopped: the reason is above")
 
 
 def _stop_server(settings: Settings, process: int) -> None:
     """It finishes the requests it has."""
-    say("stopping the server without containers")
+    say("stopping the server of make dev")
     os.kill(process, signal.SIGTERM)
     deadline = time.monotonic() + STOPPED_WITHIN
     while dev.is_alive(process):
         if time.monotonic() >= deadline:
-            raise Failure(f"process {process} does not end")
+            raise Failure(f"process {process} still runs after {STOPPED_WITHIN} seconds; to end it: kill -9 {process}")
         time.sleep(0.2)
     dev.note(settings, "pid").unlink()

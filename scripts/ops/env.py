@@ -45,7 +45,7 @@ def write_if_missing(settings: Settings, given: Mapping[str, str] | None = None)
     if settings.file.exists():
         _refuse_what_lacks_values(settings)
         _refuse_to_change(settings, given or {})
-        say(f"{settings.file} is there and stays as it is")
+        say(f"{settings.file} exists and is not changed")
         return
     _write(settings.file, render((settings.root / ".env.example").read_text(encoding="utf-8"), given or {}))
     say(f"wrote {settings.file}, with new secrets")
@@ -56,15 +56,15 @@ def _refuse_what_lacks_values(settings: Settings) -> None:
     names = [name for name in settings.example.without_default if settings.is_required(name)]
     if missing := [name for name in names if settings.in_file(name) in {"", PLACEHOLDER}]:
         raise Failure(
-            f"{settings.file} has no value for {' '.join(missing)}, or a placeholder: it needs a line NAME=value for"
-            f" each (.env.example says what they are; for a secret, take what this prints: openssl rand -hex 32)"
+            f"{settings.file} has no value, or only the placeholder, for: {' '.join(missing)}. Write a line NAME=value"
+            f" for each (.env.example explains them; this command prints a random secret: openssl rand -hex 32)"
         )
 
 
 def _refuse_to_change(settings: Settings, given: Mapping[str, str]) -> None:
     """What is there is the user's. What it lacks of these settings has to be written into it by hand."""
     if other := [f"{name}={value}" for name, value in given.items() if settings.in_file(name) != value]:
-        raise Failure(f"{settings.file} is there already, and stays as it is. Write into it: {' '.join(other)}")
+        raise Failure(f"{settings.file} exists and is not changed. Write into it: {' '.join(other)}")
 
 
 def _write(file: Path, text: str) -> None:
@@ -76,7 +76,7 @@ def _write(file: Path, text: str) -> None:
             output.write(text)
         os.link(draft, file)
     except FileExistsError:
-        raise Failure(f"{file} appeared meanwhile; it stays as it is") from None
+        raise Failure(f"another process wrote {file} in the meantime; it is not changed") from None
     finally:
         Path(draft).unlink()
 
@@ -109,4 +109,4 @@ def quoted(name: str, value: str) -> str:
         found = dotenv.read(f"{name}={written}\n".encode(errors="surrogateescape"), {})
         if not found.complaints and (found.values.get(name) == value or found.used):
             return written
-    raise Failure(f"{name} cannot have this value: no line of .env says it so that every Compose reads the same")
+    raise Failure(f"{name} cannot have this value: the generations of Compose would read it differently from .env")

@@ -65,7 +65,7 @@ def refuse(settings: Settings) -> None:
     for problem in found:
         print(f"error: {problem.wrong}\n       -> {problem.right}", file=sys.stderr, flush=True)
     if found:
-        raise Failure("these settings do not fit; nothing was touched")
+        raise Failure("these settings cannot work; nothing was changed")
 
 
 # --- the file itself --------------------------------------------------------------------------------------------------
@@ -74,7 +74,7 @@ def refuse(settings: Settings) -> None:
 def _lines(settings: Settings) -> Iterator[Problem]:
     """Find what the two generations of Compose read differently, or not at all."""
     if settings.has_file and b"\0" in settings.file.read_bytes():
-        yield Problem(f"{settings.file} has a NUL byte, which cannot be seen", "write the file again, as text")
+        yield Problem(f"{settings.file} contains a NUL byte, which editors do not show", "save the file again as text")
     for complaint in settings.read.complaints:
         yield Problem(f"line {complaint.number} of {settings.file}: {complaint.wrong}", complaint.right)
 
@@ -106,7 +106,7 @@ def _values(settings: Settings) -> Iterator[Problem]:
 def _nginx(settings: Settings, known: list[Problem]) -> Iterator[Problem]:
     """Ask the container's own check, with its limit of processes and not this machine's.
 
-    It tells one at a time, so it is asked again with that one's default.
+    It reports one problem at a time, so it runs again with the default of that setting.
     """
     given = {name: settings[name] for name in ["TLS", *OF_NGINX]}
     command = ["sh", str(settings.root / "nginx" / "entrypoint.sh"), "--check"]
@@ -115,21 +115,20 @@ def _nginx(settings: Settings, known: list[Problem]) -> Iterator[Problem]:
         environment = {**settings.environment, **given, "PIDS_MAX": str(NGINX_PIDS)}
         done = subprocess.run(command, env=environment, check=False, capture_output=True, encoding="utf-8")
         said = (done.stdout + done.stderr).strip().removeprefix("nginx: ")
-        name = said.partition("=")[0]
+        name = said.partition(":")[0]
         if done.returncode == 0 or name in asked:
             return
         asked.add(name)
-        if not any(problem.wrong.startswith(f"{name}=") for problem in known):
-            yield Problem(
-                f"nginx does not take its new configuration: {said}", f"set it in {settings.file} as .env.example says"
-            )
+        if not any(problem.wrong.startswith(f"{name}:") for problem in known):
+            wrong, separator, right = said.rpartition("; ")
+            yield Problem(wrong, right) if separator else Problem(said, f"{name} is explained in .env.example")
         given[name] = settings.example.defaults.get(name, "")
 
 
 def _profiles(settings: Settings) -> Iterator[Problem]:
     if database.kind(settings["DATABASE_URL"]) == "postgresql" and "postgres" not in settings.profiles:
         yield Problem(
-            "DATABASE_URL names the database of this stack, and the profile postgres, which starts it, is off",
+            "DATABASE_URL names the database of this stack, but the profile postgres, which starts it, is off",
             "set COMPOSE_PROFILES=postgres, or another DATABASE_URL",
         )
 
@@ -144,16 +143,16 @@ def _processes(settings: Settings) -> Iterator[Problem]:
     need = (workers + 1) * (threads + WORKER_PIDS) + CONTAINER_PIDS
     if need > WEB_PIDS:
         yield Problem(
-            f"WEB_WORKERS={workers} with WEB_THREADS={threads} may take {need} processes and threads, and web and"
-            f" gunicorn may have {WEB_PIDS}",
-            f"lower one of them: (WEB_WORKERS + 1) * (WEB_THREADS + {WORKER_PIDS}) has to be"
-            f" {WEB_PIDS - CONTAINER_PIDS} at most",
+            f"WEB_WORKERS={workers} with WEB_THREADS={threads} may need {need} processes and threads, but a container"
+            f" of web or gunicorn may have {WEB_PIDS}",
+            f"lower one of them: (WEB_WORKERS + 1) * (WEB_THREADS + {WORKER_PIDS}) must be at most"
+            f" {WEB_PIDS - CONTAINER_PIDS}",
         )
 
 
 def _memory(settings: Settings) -> Iterator[Problem]:
     if workers := settings.number("WEB_WORKERS", 1, MAX_PROCESSES):
-        what = f"{workers} processes (WEB_WORKERS) and pictures that are decoded"
+        what = f"{workers} workers (WEB_WORKERS) and the decoding of pictures"
         yield from _has_less(settings, "WEB_MEMORY", workers * WORKER_MIB + DECODING_MIB, what, "WEB_WORKERS")
     if total := settings.number("TOTAL_CONNECTIONS", 1, 99999):
         more = max(0, (settings.number("NGINX_WORKERS", 1, MAX_PROCESSES) or 0) - USUAL_NGINX_WORKERS)
@@ -168,8 +167,8 @@ def _has_less(settings: Settings, name: str, need: int, what: str, cause: str) -
     if has is not None and has < need:
         service = name.partition("_")[0].lower()
         yield Problem(
-            f"{what} may take {need} MiB of {service}, which has {name}={settings[name]}",
-            f"set {name}={need}m at least, or lower {cause}",
+            f"{what} may need {need} MiB in {service}, which has {name}={settings[name]}",
+            f"set {name}={need}m or more, or lower {cause}",
         )
 
 
@@ -184,7 +183,9 @@ def _ports(settings: Settings) -> Iterator[Problem]:
     for name in ports.published(settings):
         place = _interface(settings, name), settings[name]
         if place in seen:
-            yield Problem(f"{name} and {seen[place]} are the same port, {settings[name]}", f"set another {name}")
+            yield Problem(
+                f"{name} and {seen[place]} are the same port, {settings[name]}", f"set {name} to another port"
+            )
         seen[place] = name
 
 
@@ -201,10 +202,13 @@ def _places(settings: Settings) -> Iterator[Problem]:
         place = settings[name]
         if place.startswith(("/", "./", "../")) and not (settings.root / place).is_dir():
             place = place if place.startswith("/") else f"{settings.root}/{place}"
-            yield Problem(f"{name}={place} is not there", "make that folder, or name another (docs/operations.md)")
+            yield Problem(
+                f"{name}: the folder {place} does not exist",
+                "create that folder, or name another one (docs/operations.md)",
+            )
     if settings["NGINX_SPOOL"] == settings["WEB_SPOOL"]:
         yield Problem(
-            f"NGINX_SPOOL and WEB_SPOOL are the same place, {settings['WEB_SPOOL']}",
+            f"NGINX_SPOOL and WEB_SPOOL are the same folder or volume, {settings['WEB_SPOOL']}",
             "give each its own: they belong to different users",
         )
 
@@ -219,6 +223,6 @@ def _cpus(settings: Settings) -> Iterator[Problem]:
     for name in ["WEB_CPUS", "NGINX_CPUS", *(["DB_CPUS"] if "postgres" in settings.profiles else [])]:
         if re.fullmatch(r"[0-9]*\.?[0-9]+", settings[name]) and float(settings[name]) > there:
             yield Problem(
-                f"{name}={settings[name]} is more than this machine has: {there:g} CPUs",
-                f"set {name} to at most {there:g}",
+                f"{name}={settings[name]} is more than the {there:g} CPUs of this machine",
+                f"set {name} to {there:g} or less",
             )

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 NAMES = ("PYTHON_IMAGE", "NGINX_IMAGE", "POSTGRES_IMAGE", "PROMETHEUS_IMAGE", "GRAFANA_IMAGE")
 NONE = "none"
-RETRY = "to ask the registry again: scripts/images.sh --retry"
+RETRY = "to try the registry again: scripts/images.sh --retry"
 # Of what a registry says about an image that it does not have: it answers for others.
 REFUSALS = ("not found", "denied", "unknown")
 Line = tuple[str, str, str]  # NAME, IMAGE, IN_PLACE_OF
@@ -87,7 +87,7 @@ class _Choice:
         if not _is_needed(self._settings, name):
             self._now += [line for line in self._before if line[0] == name]  # another stack may need it
         elif engine.image_id(wanted):
-            say(f"{wanted}: here")
+            say(f"{wanted}: present")
         elif name == "GRAFANA_IMAGE":
             self._pull_or_do_without(name, wanted)
         else:
@@ -97,12 +97,12 @@ class _Choice:
         kind, version = _kind(name), version_of(wanted)
         standin = f"{kind}:standin-{version}"
         if not self._retry and build.is_fresh(standin):
-            say(f"{wanted}: its stand-in {standin}, from Debian packages ({RETRY})")
+            say(f"{wanted}: using its stand-in {standin}, built from Debian packages ({RETRY})")
         elif not (reason := self._pull(wanted)):
             say(f"{wanted}: pulled")
             return
         else:
-            say(f"{wanted}: its registry does not give it ({reason}); a stand-in takes its place")
+            say(f"{wanted}: cannot be pulled ({reason}); using a stand-in")
             if not build.is_fresh(standin):
                 self._build(name, standin)
             say(f"{wanted}: using {standin}, built from Debian packages")
@@ -116,8 +116,8 @@ class _Choice:
             say(f"{wanted}: pulled")
             return
         say(
-            f"{wanted}: its registry does not give it ({reason}), and nothing can stand in for it; the profile"
-            f" monitoring goes on without Grafana ({RETRY})"
+            f"{wanted}: cannot be pulled ({reason}), and has no stand-in; the profile monitoring runs without Grafana"
+            f" ({RETRY})"
         )
         self._now.append(known)
 
@@ -127,7 +127,7 @@ class _Choice:
         One registry that does not answer is not asked again for the next image.
         """
         if not self._registry_answers:
-            return "it did not answer for the image before"
+            return "the registry did not respond for the previous image"
         say(f"{image}: pulling")
         seconds = float(self._settings.environment.get("PULL_TIMEOUT") or 900)
         command = ["docker", "pull", image]
@@ -136,11 +136,11 @@ class _Choice:
                 command, timeout=seconds, check=False, stdout=sys.stderr, stderr=subprocess.PIPE, text=True
             )
         except subprocess.TimeoutExpired:
-            reason = f"no answer within {seconds:.0f} seconds"
+            reason = f"no response within {seconds:.0f} seconds"
         else:
             if done.returncode == 0:
                 return ""
-            reason = (done.stderr.strip().splitlines() or ["it gives no reason"])[-1]
+            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         self._registry_answers = any(word in reason for word in REFUSALS)
         return reason
 
@@ -148,7 +148,7 @@ class _Choice:
         wanted = self._settings[name]
         if not version_of(wanted):
             default = self._settings.example.defaults[name]
-            raise Failure(f"{name}={wanted} names no version that a stand-in could have; write one like: {default}")
+            raise Failure(f"{name}: '{wanted}' has no version for a stand-in; use a name with one, such as {default}")
         build.build(_kind(name), version_of(wanted), standin, self._settings.environment)
 
     def write(self) -> None:

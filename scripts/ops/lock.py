@@ -50,7 +50,7 @@ def prepare(settings: Settings) -> Path:
         for path in (file.parent, file):
             shutil.chown(path, owner.st_uid, owner.st_gid)
     if not os.access(file, os.R_OK):
-        raise Failure(f"{file} cannot be read, so nobody knows who else is at work; give it to the user {os.getuid()}")
+        raise Failure(f"user {os.getuid()} cannot read the lock {file}; make it readable for that user")
     return file
 
 
@@ -62,7 +62,7 @@ def take(descriptor: int, settings: Settings, wait: float, who: str) -> None:
         deadline = time.monotonic() + wait
         while not _is_taken(descriptor):
             if time.monotonic() >= deadline:
-                raise Failure(f"{_holder(file)} is at work on this stack; wait for it to end")
+                raise Failure(f"{_holder(file)} is working on this stack; wait until it ends")
             time.sleep(POLL)
     if os.access(file, os.W_OK):
         file.write_text(f"{who}\n", encoding="utf-8")
@@ -77,4 +77,4 @@ def _is_taken(descriptor: int) -> bool:
 
 
 def _holder(file: Path) -> str:
-    return file.read_text(encoding="utf-8", errors="replace").strip() or "somebody"
+    return file.read_text(encoding="utf-8", errors="replace").strip() or "another command"

@@ -35,11 +35,11 @@ def refuse_another_copy(settings: Settings) -> None:
 
 
 def belongs_to(settings: Settings, folder: str) -> str:
-    return f"the stack {settings.project} belongs to the folder {folder}, which is another copy of this one"
+    return f"the stack {settings.project} belongs to the folder {folder}, another copy of this one"
 
 
 def another_name(settings: Settings) -> str:
-    return f"set another COMPOSE_PROJECT_NAME in {settings.file} (and other ports)"
+    return f"set COMPOSE_PROJECT_NAME in {settings.file} to another name (and use other ports)"
 
 
 def _is_another(folder: str, settings: Settings) -> bool:
@@ -99,18 +99,17 @@ def take_over_volumes(settings: Settings) -> None:
     owner, name = owner_of_volumes(settings), settings.project
     if owner == UNKNOWN:
         warn(
-            f"the stack {name} has volumes that this folder did not make: their photos and rows are taken over. If"
-            f" they are another copy's, press Ctrl-C and {another_name(settings)}"
+            f"this folder did not make the volumes of the stack {name}, and takes over their photos and rows. If they"
+            f" belong to another copy, press Ctrl-C and {another_name(settings)}"
         )
     elif owner:
         explain(
-            f"The photos and rows of the stack {name} belong to the folder {owner}, which is another copy of this"
-            " one.\n"
-            "If this copy goes on it takes them over, and that one is refused its own stack from then on. For a"
-            f" stack of its own,\n{another_name(settings)}."
+            f"The photos and rows of the stack {name} belong to the folder {owner}, another copy of this one.\n"
+            "If you continue, this copy takes them over, and commands in the other folder refuse this stack from then"
+            f" on.\nTo give this copy a stack of its own, {another_name(settings)}."
         )
         if not is_confirmed(settings.environment):
-            raise Failure("nothing was changed; if this folder is to take them over: YES=1")
+            raise Failure("nothing was changed; to let this folder take them over: YES=1")
 
 
 def _note(settings: Settings) -> str:

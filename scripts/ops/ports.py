@@ -25,7 +25,7 @@ def refuse_taken(settings: Settings) -> None:
     for name in published(settings):
         if holder := other_holder(settings, settings[name]):
             raise Failure(
-                f"port {settings[name]} is taken by {holder}; stop that, or set another {name} in {settings.file}"
+                f"port {settings[name]} is taken by {holder}; stop it, or set {name} in {settings.file} to another port"
             )
 
 
@@ -60,4 +60,4 @@ def holder(port: str) -> str:
     if rows:
         command, process = rows[0].split()[:2]
         return f"process {process} ({command})"
-    return "something of another user"
+    return "a process of another user"

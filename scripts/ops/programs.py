@@ -36,7 +36,7 @@ def attempt(
     except OSError as error:
         return subprocess.CompletedProcess(command, 127, "", f"{command[0]}: {error.strerror}")
     except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, 124, "", f"no answer within {timeout:.0f} seconds")
+        return subprocess.CompletedProcess(command, 124, "", f"no response within {timeout:.0f} seconds")
 
 
 def output(command: Sequence[str], environment: Mapping[str, str] | None = None) -> str:

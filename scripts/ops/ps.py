@@ -33,7 +33,7 @@ def rows(settings: Settings) -> Iterator[str]:
         status, *ports = shown.get(container.id, [""])
         yield f"  {container.service:11} {container.state:11} {since(container, status):28} {''.join(ports)}"
         if not container.is_well and container.state != "running":
-            yield f"  {'':11} last said: {_last_words(container)}"
+            yield f"  {'':11} last log line: {_last_words(container)}"
 
 
 def since(container: Container, status: str) -> str:

@@ -25,7 +25,7 @@ def need(environment: Mapping[str, str], *preferred: str) -> str:
     found = find(environment, *preferred)
     if not found:
         raise Failure(
-            "no Python 3.11 or newer with venv was found. Install one (Debian, Ubuntu: sudo apt-get install"
-            " python3-venv), or name it: PYTHON=/path/to/python3"
+            "no Python 3.11 or newer with venv was found; install one (Debian, Ubuntu: sudo apt-get install"
+            " python3-venv), or name one with PYTHON=/path/to/python3"
         )
     return found

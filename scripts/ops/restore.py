@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> None:
     with _or_bring_back(settings, kind, users):
         _exchange(settings, kind, users)
     _forget(settings, kind)
-    say("restored, and all is well")
+    say("restored; the stack is healthy")
 
 
 # --- checks: nothing is changed ---------------------------------------------------------------------------------------
@@ -54,9 +54,9 @@ def _check(settings: Settings, name: str) -> str:
     """Return the kind of database."""
     compose.need_engine(settings)
     if not name:
-        raise Failure(f"which one? make restore FILE=backups/NAME.tar{_latest(settings)}")
+        raise Failure(f"FILE is missing; name a backup: make restore FILE=backups/NAME.tar{_latest(settings)}")
     if not (settings.has_file and engine.ids(settings.project, "web")):
-        raise Failure("there is no stack to restore into; run: make up")
+        raise Failure("there is no stack to restore into; start one first: make up")
     database.refuse_unless_in_use(settings)
     web = archive.web_of(settings)
     for place in (archive.MEDIA, archive.DATA):
@@ -73,7 +73,7 @@ def _latest(settings: Settings) -> str:
 def _refuse_shared(settings: Settings, volume: str) -> None:
     if others := engine.other_users(volume, settings.project):
         raise Failure(
-            f"{volume} is used by other stacks, too ({' '.join(others)}); what happens to it happens to them."
+            f"containers of other stacks use {volume} ({' '.join(others)}), and would get the restored files as well."
             " Nothing was changed"
         )
 
@@ -88,23 +88,23 @@ def _look_at(settings: Settings, kind: str, file: Path) -> None:
     try:
         held, *files = archive.answer(archive.step(settings, "check"), file).splitlines()
     except Failure as failure:
-        raise Failure(f"{file} is not restored; nothing was changed") from failure
+        raise Failure(f"{file} cannot be restored: the reason is above. Nothing was changed") from failure
     if held != kind:
         raise Failure(
-            f"{file} holds a database of {held}, and DATABASE_URL names one of {kind}; one cannot become the other."
-            " Nothing was changed"
+            f"{file} holds a database of {held}, but DATABASE_URL names one of {kind}; restore it into a stack whose"
+            f" DATABASE_URL names a database of {held}. Nothing was changed"
         )
     try:
         kept = archive.answer(archive.step(settings, "kept"))
     except Failure as failure:
-        raise Failure("whether an earlier restore was cut short cannot be seen; nothing was changed") from failure
+        raise Failure("the check for an interrupted restore failed; nothing was changed") from failure
     if kept:
-        raise Failure(f"an earlier restore was cut short; bring back what was there before it: {UNDO}")
+        raise Failure(f"an earlier restore was interrupted; first bring back the data from before it: {UNDO}")
     explain(
-        f'This replaces every row and every media file of "{settings.project}" by those of\n'
+        f'This replaces every row and every media file of "{settings.project}" with those of\n'
         f"  {file} ({len(files)} files)\n"
-        "What came after that backup is gone then, unless you have another (make backup). Uploads are refused for some"
-        " seconds."
+        "Data that is newer than this backup is lost, unless you save it first (make backup). Uploads are refused for"
+        " some seconds."
     )
     if not is_confirmed(settings.environment):
         raise Failure("nothing was changed")
@@ -117,7 +117,7 @@ def _restore_beside(settings: Settings, kind: str, file: Path) -> list[str]:
     """Unpack beside what is there. Return the containers that use it."""
     try:
         _forget(settings, kind)  # what a restore or a backup that was killed has left
-        say("unpacking beside what is there")
+        say("unpacking the archive next to the current data")
         if kind == "sqlite":
             archive.do(archive.step(settings, "unpack"), file)
         else:
@@ -129,32 +129,32 @@ def _restore_beside(settings: Settings, kind: str, file: Path) -> list[str]:
     except BaseException:
         with contextlib.suppress(Failure):
             _forget(settings, kind)
-        warn("what was there has not been touched, and runs")
+        warn("the current data was not changed, and the stack still runs")
         raise
 
 
 def _exchange(settings: Settings, kind: str, users: list[str]) -> None:
-    say("stopping what uses it (nginx goes on, and answers 502 in the meantime)")
+    say("stopping the services that use the data (nginx keeps running, and sends 502 in the meantime)")
     _stop(users)
-    say("exchanging")
+    say("replacing the current data")
     archive.do(archive.step(settings, "swap", database.path(settings["DATABASE_URL"])))
     if kind == "postgresql":
         _rename_database(settings, CURRENT, BEFORE)
         _rename_database(settings, RESTORED, CURRENT)
     if not services.migrate(settings):
-        raise Failure("the database of this backup could not be brought up to date")
+        raise Failure("the database of this backup could not be migrated")
     if not archive.answer(archive.step(settings, "library")):
         _adopt(settings)
-    _start(users, "the stack did not become healthy with what was restored")
+    _start(users, "the stack did not become healthy with the restored data")
 
 
 def _adopt(settings: Settings) -> None:
     """A backup from before there were ids does not say so itself; that they were saved together does."""
-    say("noting that these files are this database's")
+    say("marking the files as those of this database")
     if not compose.run(
         settings, "run", "--rm", "--no-deps", "-T", "migrate", *archive.if_there("adopt_media", "--yes")
     ):
-        warn("that did not work, so nothing is swept; make doctor says what to do")
+        warn("the files could not be marked, so leftover files are not deleted; for what to do: make doctor")
 
 
 def _users(settings: Settings) -> list[str]:
@@ -164,7 +164,7 @@ def _users(settings: Settings) -> list[str]:
 
 def _stop(users: list[str]) -> None:
     if not programs.run_silently(["docker", "stop", *users]):
-        raise Failure("not all that uses the data could be stopped: why is above")
+        raise Failure("some services that use the data could not be stopped: the reason is above")
 
 
 def _start(users: list[str], otherwise: str) -> None:
@@ -189,11 +189,11 @@ def _or_bring_back(settings: Settings, kind: str, users: list[str]) -> Iterator[
     try:
         yield
     except BaseException:
-        warn("it went wrong: what was there is brought back")
+        warn("the restore failed; bringing back the data from before it")
         try:
             _bring_back(settings, kind, users)
         except Failure as failure:
-            warn(f"that went wrong, too ({failure}); what was there is kept. Run: {UNDO}")
+            warn(f"that failed as well ({failure}); the data from before the restore is kept. To bring it back: {UNDO}")
         raise
 
 
@@ -202,7 +202,8 @@ def _undo(settings: Settings, kind: str) -> None:
         _bring_back(settings, kind, _users(settings))
     except Failure as failure:
         raise Failure(
-            f"it could not be brought back ({failure}); what was there is kept. Mend it, then again: {UNDO}"
+            f"the data from before the restore is kept, but could not be brought back ({failure}). Fix that, then run"
+            f" again: {UNDO}"
         ) from failure
 
 
@@ -214,8 +215,8 @@ def _bring_back(settings: Settings, kind: str, users: list[str]) -> None:
         if kind == "postgresql":
             _bring_back_database(settings)
     _forget(settings, kind)
-    _start(users, "the application did not become healthy with what was there before")
-    say("what was there is back, and runs")
+    _start(users, "the application did not become healthy with the data from before the restore")
+    say("the data from before the restore is back, and the stack runs")
 
 
 def _bring_back_database(settings: Settings) -> None:

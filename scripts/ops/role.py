@@ -32,9 +32,9 @@ def make_ordinary(settings: Settings) -> None:
     if not db:
         return
     if not wait_until("the database", ANSWERS_WITHIN, lambda: _answers(db)):
-        raise Failure("the database does not answer; see: make logs S=db")
+        raise Failure(f"the database does not respond after {ANSWERS_WITHIN} seconds; for its log: make logs S=db")
     if database.superuser(db) == database.APPLICATION:
-        say("the application's role becomes an ordinary one, which owns its database and no more")
+        say("changing the database role of the application: from superuser to owner of its database only")
         _run_as(
             settings,
             database.APPLICATION,

@@ -58,7 +58,7 @@ def roll(settings: Settings, hashes: Mapping[str, str], service: str, count: int
         return False
     new = list(current)
     if len(new) < count:
-        say(f"{service}: starting {count - len(new)} new, beside {len(before)}")
+        say(f"{service}: starting {count - len(new)} new next to {len(before)} that run")
     is_well = True
     while is_well and len(new) < count:
         started = _start_one_more(settings, service)
@@ -67,7 +67,7 @@ def roll(settings: Settings, hashes: Mapping[str, str], service: str, count: int
     if not is_well or not _take_over(settings, service, port, new):
         _abandon(service, before, new, has_old=bool(old))
     for container in old:
-        _stop(f"{service}: the old one finishes what it has", container)
+        _stop(f"{service}: stopping the old one, which finishes its requests first", container)
         _let_nginx_forget(settings)
     return True
 
@@ -81,7 +81,7 @@ def _start_one_more(settings: Settings, service: str) -> list[str]:
     before = engine.ids(settings.project, service)
     scale = f"{service}={len(before) + 1}"
     if not compose.run(settings, "up", "-d", "--no-deps", "--no-recreate", "--scale", scale, service):
-        warn(f"{service}: Compose could not start one more")
+        warn(f"{service}: Compose could not start another container")
     return [container for container in engine.ids(settings.project, service) if container not in before][:1]
 
 
@@ -158,10 +158,10 @@ def _abandon(service: str, before: Sequence[Container], new: Sequence[str], *, h
     were_there = {container.id for container in before}
     for container in engine.inspect(new):
         if container.id not in were_there or (has_old and container.progress is not Progress.DONE):
-            _stop(f"{service}: what was started goes again", container)  # some may be well, and have requests
+            _stop(f"{service}: stopping the new one", container)  # some may be healthy, and have requests
     raise Failure(
-        f"the new {service} did not become well: what it said is above. It is gone again, and the old one goes on."
-        " Mend it and deploy again; make up would start what is broken"
+        f"the new {service} did not become healthy: its log is above. It was removed, and the old one still runs."
+        " Fix it and deploy again; make up would start the broken one"
     )
 
 
@@ -170,7 +170,7 @@ def _stop(why: str, container: Container) -> None:
     say(f"{why} ({container.name})")
     # It keeps the lock of the stack, should this process be killed.
     with subprocess.Popen(["docker", "stop", container.id], stdout=subprocess.DEVNULL, close_fds=False) as stopping:
-        wait_until("its last requests", STOPPED_WITHIN, lambda: _has_ended(stopping))
+        wait_until("its last requests to finish", STOPPED_WITHIN, lambda: _has_ended(stopping))
         stopping.kill()
     programs.succeeds(["docker", "rm", "--force", container.id])
 

@@ -33,7 +33,7 @@ def stop_what_is_off(settings: Settings, services: Iterable[str]) -> int:
     """
     off = [container for container in engine.containers(settings.project) if container.service not in set(services)]
     for container in off:
-        say(f"{container.service}: it is not in COMPOSE_PROFILES any more, and is stopped (its volumes stay)")
+        say(f"{container.service}: stopping it, because COMPOSE_PROFILES no longer includes it (its volumes are kept)")
         programs.succeeds(["docker", "stop", container.id])
         programs.succeeds(["docker", "rm", "--force", container.id])
     return len(off)
@@ -55,7 +55,7 @@ def migrate(settings: Settings) -> bool:
     if not compose.run(settings, "up", "-d", "--no-deps", "migrate"):
         return False
     containers = engine.ids(settings.project, "migrate")
-    if wait_until("the migration", MIGRATION, lambda: _ended(containers)):
+    if wait_until("the migration to end", MIGRATION, lambda: _ended(containers)):
         return True
     engine.show_logs(containers)
     return False
@@ -83,6 +83,6 @@ def let_containers_read(root: Path) -> None:
 
 
 def need_healthy(containers: list[str], seconds: float) -> None:
-    if not wait_until("all to be healthy", seconds, lambda: engine.health(containers)):
+    if not wait_until("all services to become healthy", seconds, lambda: engine.health(containers)):
         engine.show_logs(containers)
-        raise Failure("not all of it became healthy; see: make ps")
+        raise Failure(f"some services are not healthy after {seconds:.0f} seconds; for their states: make ps")

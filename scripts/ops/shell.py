@@ -20,7 +20,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
     compose.need_engine(settings)
     container = engine.first(settings.project, service)
     if not container:
-        raise Failure(f"{service} does not run; see: make ps")
+        raise Failure(f"{service} does not run; to see which services do: make ps")
     terminal = ["--tty"] if sys.stdin.isatty() else []
     line = ["docker", "exec", "--interactive", *terminal, container, *(command or ["sh"])]
     os.execvp(line[0], line)  # noqa: S606  # it is what was asked for

@@ -61,31 +61,40 @@ class _Disks:
 
     def check(self, size: str) -> None:
         if not size:
-            raise Failure("how large? sudo make spool SIZE=20g (each of the two; SIZE=0 takes them away)")
+            raise Failure(
+                "SIZE is missing; set the size of each of the two disks: sudo make spool SIZE=20g"
+                " (SIZE=0 removes the disks)"
+            )
         if not self._settings.has_file:
-            raise Failure(f"there is no {self._settings.file} yet; run: make env")
+            raise Failure(f"{self._settings.file} does not exist yet; write it first: make env")
         if re.search(r"\s", str(self._folder)):
             raise Failure(
-                f"SPOOLS={self._folder} has a blank, at which a name ends in {self._fstab}; name another folder"
+                f"SPOOLS: '{self._folder}' has a blank, which ends a path in {self._fstab}; use another folder"
             )
         if platform.system() != "Linux" or os.getuid() != 0:
-            raise Failure(f"only root of a Linux machine can do that: sudo make spool SIZE={size}")
+            raise Failure(f"only root on a Linux machine can make disks; run: sudo make spool SIZE={size}")
 
     def check_room(self, size: str) -> None:
         wanted, upload = settings_.size(size), settings_.size(self._settings["UPLOAD_MAX"])
         if wanted is None:
-            raise Failure(f"{size} is not a size: use digits and k, m or g, such as 20g")
+            raise Failure(f"SIZE: '{size}' is not a size; use digits followed by k, m or g, such as 20g")
         for tool in TOOLS:
             if not shutil.which(tool):
-                raise Failure(f"{tool} is missing (Debian has it in e2fsprogs, util-linux and mount)")
+                raise Failure(f"{tool} is missing; install it (Debian has it in e2fsprogs, util-linux or mount)")
         if any((self._folder / name).exists() for name in USERS):
-            raise Failure(f"{self._folder} is there already; to begin again: sudo make spool SIZE=0")
+            raise Failure(f"{self._folder} already has disks; to remove them: sudo make spool SIZE=0")
         if wanted < 2 * (upload or 0):
-            raise Failure(f"in {size} there is no room for two uploads of UPLOAD_MAX={self._settings['UPLOAD_MAX']}")
+            raise Failure(
+                f"SIZE={size} has no room for two uploads of UPLOAD_MAX={self._settings['UPLOAD_MAX']}; use a larger"
+                " size"
+            )
         existing = next(folder for folder in [self._folder, *self._folder.parents] if folder.is_dir())
         free = shutil.disk_usage(existing).free
         if free <= 2 * wanted + GIB:
-            raise Failure(f"two of {size}, and a GB to spare, do not fit: {free // GIB} GB are free there")
+            raise Failure(
+                f"two disks of {size} and 1 GiB to spare do not fit under {existing}, which has {free // GIB} GiB free;"
+                " use a smaller size"
+            )
 
     def _check_unused(self, folder: Path) -> None:
         """Where that cannot be seen it is not taken away."""
@@ -97,10 +106,10 @@ class _Disks:
         if asked.returncode == 0 and containers:
             asked = programs.attempt(["docker", "inspect", "--format", template, *containers])
         if asked.returncode:
-            raise Failure("what the containers use cannot be seen: does Docker run? Nothing was taken away")
+            raise Failure("Docker does not report which folders its containers use; start Docker. Nothing was removed")
         if str(folder) in asked.stdout.splitlines():
             raise Failure(
-                f"a container uses {folder}; first: take NGINX_SPOOL and WEB_SPOOL out of {self._settings.file}, and"
+                f"a container uses {folder}; first remove NGINX_SPOOL and WEB_SPOOL from {self._settings.file} and run:"
                 " make deploy"
             )
 
@@ -113,11 +122,11 @@ class _Disks:
             self._make_disk(self._folder / name, size, user)
         for name, setting in NAMES.items():
             replace_line(self._settings.file, rf" *{setting} *=", f"{setting}={self._folder / name}")
-        say("to take them into use: make deploy")
+        say("to use the disks: make deploy")
 
     def _make_disk(self, folder: Path, size: str, user: int) -> None:
         """All of the room is taken now: a file that only seems to be large would be full too early."""
-        say(f"{folder}: {size}")
+        say(f"making {folder} ({size})")
         image = f"{folder}.img"
         _must("fallocate", "-l", str(settings_.size(size)), image)
         Path(image).chmod(0o600)
@@ -139,13 +148,13 @@ class _Disks:
             Path(f"{folder}.img").unlink(missing_ok=True)
             if folder.is_dir():
                 folder.rmdir()
-            say(f"{folder} is gone")
+            say(f"removed {folder}")
         drop_lines(self._settings.file, rf"(NGINX|WEB)_SPOOL={re.escape(str(self._folder))}/")
 
 
 def _must(*command: str) -> None:
     if not programs.run_silently(command):
-        raise Failure(f"{command[0]} failed: why is above")
+        raise Failure(f"{command[0]} failed: the reason is above")
 
 
 def replace_line(file: Path, pattern: str, line: str) -> None:

@@ -25,11 +25,11 @@ HEALTHY_WITHIN = 180  # seconds
 def main(_: Sequence[str]) -> None:
     settings = settings_.here()
     if trouble := compose.trouble(settings):
-        say(f"{trouble}. Until then, without containers: the same application on our server, SQLite, no nginx.")
+        say(f"{trouble}. Starting the same application without containers: on our server, with SQLite, without nginx.")
         dev.main(["--detach"])
         return
     if dev.process(settings):
-        raise Failure("the server without containers runs on these ports; run: make down")
+        raise Failure("the server of make dev uses these ports; stop it first: make down")
     is_first = not engine.has_volume(f"{settings.project}_media")
     env.write_if_missing(settings)
     settings = settings.reread()
@@ -52,13 +52,13 @@ def _change(settings: Settings) -> None:
     services.let_containers_read(settings.root)
     images.provide(settings)
     if not building.build(settings):
-        raise Failure("nothing else was changed")
+        raise Failure("the stack was not changed")
     ownership.note_folder(settings)
     hashes = compose.hashes(settings)
     if _is_as_it_should_be(settings, hashes):
-        say("nothing has changed: everything runs as before")
+        say("nothing has changed: the stack keeps running")
         if not services.make_role_ordinary(settings):
-            _give_up(settings, "the database could not be mended")
+            _give_up(settings, "the database role of the application could not be fixed")
     else:
         _start(settings, list(hashes))
     database.remember(settings)
@@ -82,11 +82,11 @@ def _start(settings: Settings, wanted: list[str]) -> None:
         building.try_out_new(settings)
         _mend_database(settings)
         if not services.migrate(settings):
-            raise Failure("the database could not be migrated; what runs goes on as it was")
+            raise Failure("the database could not be migrated; the running stack was not changed")
         options = ["--no-deps", *(service for service in wanted if service != "migrate")]
     else:
         _mend_database(settings)
-    say("starting")
+    say("starting the stack")
     if not compose.run(settings, "up", "-d", "--remove-orphans", *options):
         _give_up(settings, "the stack did not start")
     services.stop_what_is_off(settings, wanted)
@@ -100,7 +100,7 @@ def _mend_database(settings: Settings) -> None:
     if not compose.run(settings, "up", "-d", "--no-deps", "db"):
         _give_up(settings, "the database did not start")
     if not services.make_role_ordinary(settings):
-        _give_up(settings, "the database could not be mended")
+        _give_up(settings, "the database role of the application could not be fixed")
 
 
 def _wait_until_healthy(settings: Settings) -> None:
@@ -109,12 +109,12 @@ def _wait_until_healthy(settings: Settings) -> None:
     while waiting := _not_well(settings):
         names = " ".join(sorted(f"{container.service} ({container.state})" for container in waiting))
         if names != before:
-            say(f"waiting for: {names}")
+            say(f"waiting until healthy: {names}")
         before = names
         if any(container.state == "failed" or container.restarts >= engine.GIVEN_UP_AFTER for container in waiting):
-            _give_up(settings, "one of the services ends again and again")
+            _give_up(settings, "a service keeps ending")
         if time.monotonic() >= deadline:
-            _give_up(settings, "not healthy after three minutes")
+            _give_up(settings, f"the stack is not healthy after {HEALTHY_WITHIN} seconds")
         time.sleep(1)
 
 
@@ -126,4 +126,4 @@ def _give_up(settings: Settings, complaint: str) -> NoReturn:
     """With what those said that are to blame."""
     explain("\n".join(ps.rows(settings)))
     engine.show_logs(container.id for container in _not_well(settings))
-    raise Failure(f"{complaint}: what is above says why; for the usual troubles: make doctor")
+    raise Failure(f"{complaint}: the reason is above; to check for common problems: make doctor")

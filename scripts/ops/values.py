@@ -51,7 +51,7 @@ def number(lowest: int, highest: int) -> Rule:
     def fits(value: str) -> bool:
         return re.fullmatch(r"0|[1-9][0-9]{0,8}", value) is not None and lowest <= int(value) <= highest
 
-    return Rule(fits, f"is not a number from {lowest} to {highest}", "digits only")
+    return Rule(fits, f"is not a number from {lowest} to {highest}", "use digits only")
 
 
 def _is_amount(value: str) -> bool:
@@ -82,19 +82,27 @@ SLOWEST_HEALTH = 120  # seconds
 # The words that uploadstack/env.py refuses in SECRET_KEY, and how long it has to be.
 PLACEHOLDERS = ("change-me", "changeme", "change_me", "!!!", "placeholder", "insecure", "example")
 SECRET_LENGTH = 32
-RANDOM = "replace it in {file}, e.g. with what this prints: openssl rand -hex 32"
+RANDOM = "replace it in {file} with a random value; this command prints one: openssl rand -hex 32"
 
-PORT = Rule(number(1, 65535).fits, "is not a port", "a number from 1 to 65535")
-SIZE = pattern(r"[1-9][0-9]{0,14}|[1-9][0-9]{0,7}[kmgKMG]", "is not a size", "digits and k, m or g, e.g. {name}=100m")
-AMOUNT = Rule(_is_amount, "is not an amount of memory", "digits and m or g, 6m at least, e.g. {name}=768m")
-CPUS = pattern(r"(?!0*\.?0*$)[0-9]*\.?[0-9]+", "is not a number of CPUs", "more than 0, with a point, e.g. {name}=1.0")
-FLAG = pattern(r"(?i)true|1|yes|on|false|0|no|off", "is neither true nor false", "{name}=true or {name}=false")
-SWITCH = pattern(r"on|off", "is neither on nor off", "{name}=on or {name}=off")
+PORT = Rule(number(1, 65535).fits, "is not a port", "use a number from 1 to 65535")
+SIZE = pattern(
+    r"[1-9][0-9]{0,14}|[1-9][0-9]{0,7}[kmgKMG]",
+    "is not a size",
+    "use digits followed by k, m or g, such as {name}=100m",
+)
+AMOUNT = Rule(
+    _is_amount, "is not an amount of memory", "use digits followed by m or g, at least 6m, such as {name}=768m"
+)
+CPUS = pattern(
+    r"(?!0*\.?0*$)[0-9]*\.?[0-9]+", "is not a number of CPUs", "use a decimal number above 0, such as {name}=1.5"
+)
+FLAG = pattern(r"(?i)true|1|yes|on|false|0|no|off", "is neither true nor false", "use {name}=true or {name}=false")
+SWITCH = pattern(r"on|off", "is neither on nor off", "use {name}=on or {name}=off")
 NO_PLACEHOLDER = Rule(lambda value: value.strip().lower() != "change-me", "is still the placeholder", RANDOM)
 IMAGE = pattern(
     r"([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?",
     "is not the name of an image",
-    "name:tag, with a registry in front if it has one, e.g. registry.example.com/python:3.14",
+    "use name:tag, after the registry if the image has one, such as registry.example.com/python:3.14",
 )
 
 
@@ -103,7 +111,7 @@ def place(volume: str) -> Rule:
     return pattern(
         rf"{volume}|\.{{0,2}}/[^:]*",
         f"is neither a folder nor the volume {volume}",
-        f"a folder begins with / or ./ and has no colon; {{name}}={volume} is the default",
+        f"use a path that begins with / or ./ and has no colon, or the default: {{name}}={volume}",
     )
 
 
@@ -128,59 +136,71 @@ def _is_whole(address: str) -> bool:
 
 DATABASE = (
     pattern(
-        r"[a-z][a-z0-9+.-]*://.*", "is not the address of a database", "e.g. postgres://user:password@host:5432/name"
+        r"[a-z][a-z0-9+.-]*://.*",
+        "is not the address of a database",
+        "use an address such as postgres://user:password@host:5432/name",
     ),
     pattern(
         r"(sqlite|spatialite|postgres|postgresql|pgsql|postgis|mysql2?|mysql-connector|mysqlgis|mssql|mssqlms"
         r"|oracle|oraclegis|redshift|cockroach|timescale|timescalegis)://.*",
-        "names no kind of database that is known",
-        "it begins with postgres:// or sqlite:////",
+        "names an unknown kind of database",
+        "use an address that begins with postgres:// or sqlite:////",
     ),
     pattern(
         r"(?:sqlite|spatialite):///(/[^?]+)(\?.*)?|(?!sqlite|spatialite).*",
-        "is not a place that stays: the path has to begin with a slash, which makes four",
-        "e.g. sqlite:////srv/data/db.sqlite3",
+        "does not name an absolute path, so the database would not be kept",
+        "write four slashes, such as sqlite:////srv/data/db.sqlite3",
     ),
     pattern(
         r"(?:sqlite|spatialite)://.*|[^:]+://(?:.*@)?[^@/?]*/[^/?]+(\?.*)?",
-        "names no database of that server",
-        "its name comes last, e.g. postgres://user:password@host:5432/name",
+        "lacks the name of the database",
+        "write the name last, such as postgres://user:password@host:5432/name",
     ),
     Rule(
         _is_whole,
         "is not an address such as postgres://USER:PASSWORD@HOST:5432/NAME",
-        "take a password of letters and digits, or write / ? # [ ] % in it as %2F %3F %23 %5B %5D %25",
+        "use a password of letters and digits, or write / ? # [ ] % in it as %2F %3F %23 %5B %5D %25",
     ),
     pattern(
         r"(?!.*:change-me@).*",
-        "has the placeholder for its password",
-        "the password of that database's role",
+        "has the placeholder as its password",
+        "use the password of that database's role",
     ),
 )
 
 RULES: dict[str, tuple[Rule, ...]] = {
     "SECRET_KEY": (
         NO_PLACEHOLDER,
-        Rule(_is_safe_secret, "is still a placeholder, which everybody knows", RANDOM),
+        Rule(_is_safe_secret, "contains a well-known placeholder", RANDOM),
         Rule(lambda value: len(value) >= SECRET_LENGTH, f"has fewer than {SECRET_LENGTH} characters", RANDOM),
     ),
-    "DEMO_USER": (pattern(r"[^\x00-\x1f\x7f]{1,150}", "is not a name for a user", "150 characters at most"),),
+    "DEMO_USER": (
+        pattern(
+            r"[^\x00-\x1f\x7f]{1,150}",
+            "is not a name for a user",
+            "use at most 150 characters, without control characters",
+        ),
+    ),
     "DEMO_PASSWORD": (NO_PLACEHOLDER,),
     "POSTGRES_PASSWORD": (NO_PLACEHOLDER,),
     "GRAFANA_PASSWORD": (NO_PLACEHOLDER,),
     "COMPOSE_PROJECT_NAME": (
         pattern(
-            r"[a-z0-9]+((_{1,2}|-+)[a-z0-9]+)*",  # images are called so, too
+            r"[a-z0-9]+((_{1,2}|-+)[a-z0-9]+)*",  # the names of images begin with it
             "is not a name for a project",
-            "small letters and digits, - or _ between them, e.g. uploadstack",
+            "use lower-case letters and digits, with - or _ between them, such as uploadstack",
         ),
     ),
     "IMAGE_TAG": (
         pattern(
-            r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", "is not a tag", "letters, digits, ., - and _, 128 at most, e.g. local"
+            r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}",
+            "is not a tag",
+            "use at most 128 letters, digits, ., - and _, such as local",
         ),
     ),
-    "BIND_ADDRESS": (Rule(_is_address, "is not an address", "e.g. 127.0.0.1, 0.0.0.0 or [::]; names do not do"),),
+    "BIND_ADDRESS": (
+        Rule(_is_address, "is not an IP address", "use an address, not a name: 127.0.0.1, 0.0.0.0 or [::]"),
+    ),
     "HTTP_PORT": (PORT,),
     "GUNICORN_PORT": (PORT,),
     "RUNSERVER_PORT": (PORT,),
@@ -196,7 +216,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
             pattern(
                 r"https?://(\*\.)?[^/,*\s]+",
                 "is not an origin",
-                "https:// and a name, without a path, e.g. https://photos.example.com",
+                "use https:// and a host name without a path, such as https://photos.example.com",
             )
         ),
     ),
@@ -205,7 +225,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         pattern(
             r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*",
             "is not the name of a module",
-            "the settings of the project in app/, e.g. mysite.settings",
+            "use the settings module of the project in app/, such as mysite.settings",
         ),
     ),
     "UPLOAD_MAX": (SIZE,),
@@ -214,7 +234,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule(
             lambda value: value == "0" or SIZE.fits(value),
             "is neither 0 nor a size",
-            "0, or digits and k, m or g, e.g. {name}=10g",
+            "use 0 for no limit, or digits followed by k, m or g, such as {name}=10g",
         ),
     ),
     "GALLERY_PUBLIC": (FLAG,),
@@ -224,7 +244,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule(
             lambda value: {"", "demo", "postgres", "monitoring", "prometheus"} >= set(value.split(",")),
             "names something that is not a profile",
-            "there are demo, postgres, monitoring and prometheus; several with a comma and no blank between them",
+            "use demo, postgres, monitoring or prometheus; separate several by commas without blanks",
         ),
     ),
     "WEB_WORKERS": (number(1, 512),),
@@ -247,7 +267,11 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "DB_MEMORY": (AMOUNT,),
     "DB_CPUS": (CPUS,),
     "HEALTH_INTERVAL": (
-        Rule(_is_duration, f"is not a time from 1s to {SLOWEST_HEALTH}s", "digits and s or m, e.g. HEALTH_INTERVAL=5s"),
+        Rule(
+            _is_duration,
+            f"is not a time from 1s to {SLOWEST_HEALTH}s",
+            "use digits followed by s (seconds) or m (minutes), such as HEALTH_INTERVAL=5s",
+        ),
     ),
     "PYTHON_IMAGE": (IMAGE,),
     "NGINX_IMAGE": (IMAGE,),
@@ -288,8 +312,8 @@ def _two_passwords(values: Mapping[str, str]) -> Iterator[Problem]:
     password = values.get("POSTGRES_PASSWORD", "")
     if own and password and unquote(own[1]) != password:
         yield Problem(
-            "DATABASE_URL and POSTGRES_PASSWORD have two passwords for one role of this stack's database",
-            "write the same in both; in DATABASE_URL the characters / ? # [ ] % are %2F %3F %23 %5B %5D %25",
+            "DATABASE_URL and POSTGRES_PASSWORD have different passwords for one role of this stack's database",
+            "write the same password in both; in DATABASE_URL write / ? # [ ] % as %2F %3F %23 %5B %5D %25",
         )
 
 
@@ -297,7 +321,7 @@ def _shown(name: str, value: str) -> str:
     if name in SECRETS:
         return name
     line = " ".join(value.split()) if name != "DATABASE_URL" else re.sub(r"://.*@", "://...@", " ".join(value.split()))
-    return f"{name}={line}"
+    return f"{name}: '{line}'"
 
 
 # --- names ------------------------------------------------------------------------------------------------------------
@@ -310,6 +334,6 @@ def unread(names: Iterable[str], others: Iterable[str]) -> Iterator[Problem]:
         if name not in read and not FOREIGN.fullmatch(name):
             near = difflib.get_close_matches(name.upper(), RULES, 1, 0.66)
             yield Problem(
-                f"nothing reads {name}",
-                f"did you mean {near[0]}?" if near else "the names that are read are in .env.example",
+                f"{name} is not a known setting",
+                f"did you mean {near[0]}?" if near else ".env.example lists the settings",
             )

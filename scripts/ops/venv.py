@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> None:
         create(venv, python.need(settings.environment))
     say(f"installing requirements/{name}.txt into .venv (the first time takes a minute or two)")
     if not install(venv, requirements / f"{name}.txt", BINARY):
-        raise Failure(f"requirements/{name}.txt could not be installed: why is above")
+        raise Failure(f"requirements/{name}.txt could not be installed: the reason is above")
     for note in venv.glob(".holds-*"):
         note.unlink()
     _note(venv, name).write_text(f"{checksum(requirements / f'{name}.txt')}\n", encoding="utf-8")
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> None:
 def create(venv: Path, interpreter: str, *options: str) -> None:
     say(f"making {venv.name} with {programs.output([interpreter, '--version'])}")
     if programs.run([interpreter, "-m", "venv", *options, str(venv)]):
-        raise Failure(f"{interpreter} could not make {venv}: why is above")
+        raise Failure(f"{interpreter} could not make {venv}: the reason is above")
 
 
 def install(venv: Path, requirements: Path, *options: str) -> bool:

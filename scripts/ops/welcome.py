@@ -49,7 +49,7 @@ class _Welcome:
         if self._has_sample:
             yield from self._sample()
         elif not self._is_dev:
-            yield "  First user scripts/shell.sh web python manage.py createsuperuser"
+            yield "  To create the first user: scripts/shell.sh web python manage.py createsuperuser"
 
     @property
     def _is_elsewhere(self) -> bool:
@@ -59,13 +59,12 @@ class _Welcome:
     def _how_to_get_there(self) -> Iterator[str]:
         host = self._host
         yield (
-            f"  ALLOWED_HOSTS has no name of this machine, so nothing is reachable here until {host} leads to"
+            f"  ALLOWED_HOSTS has no name of this machine, so the site cannot be reached here until {host} resolves to"
             f" {self._bound_to}."
         )
         yield (
-            f'  (A line "{self._bound_to.strip("[]")} {host}" in /etc/hosts does that for you alone; or add'
-            " localhost to"
-            " ALLOWED_HOSTS.)"
+            f'  To make it so on this machine only, add the line "{self._bound_to.strip("[]")} {host}" to /etc/hosts;'
+            " or add localhost to ALLOWED_HOSTS."
         )
         yield ""
 
@@ -90,16 +89,16 @@ class _Welcome:
         if "monitoring" in left.split(","):
             password = self._password("GRAFANA_PASSWORD")
             address = f"http://127.0.0.1:{settings['GRAFANA_PORT']}/"
-            yield f"  Dashboard  {address}      (Grafana: admin, with the password {password})"
+            yield f"  Dashboard  {address}      (Grafana; log in as admin, with {password})"
         if settings.has_monitoring:
             yield f"  Alerts     http://127.0.0.1:{settings['PROMETHEUS_PORT']}/alerts      (Prometheus)"
 
     def _sample(self) -> Iterator[str]:
         settings = self._settings
-        yield f"  Login      {settings['DEMO_USER']}, with the password {self._password('DEMO_PASSWORD')}"
+        yield f"  Login      {settings['DEMO_USER']}, with {self._password('DEMO_PASSWORD')}"
         yield ""
         if self._curl_options.startswith(" --insecure"):
-            yield "# The certificate is self-signed: browsers warn, hence --insecure."
+            yield "# The certificate is self-signed: browsers warn about it, and curl needs --insecure."
             yield ""
         example = (settings.root / "app" / "upload-example.txt").read_text(encoding="utf-8")
         yield example.rstrip("\n").replace("{site}", self._site).replace("{options}", self._curl_options)
@@ -114,4 +113,6 @@ class _Welcome:
         return options
 
     def _password(self, name: str) -> str:
-        return self._settings[name] if self._is_first else f"that is in {self._settings.file}: {name}"
+        if self._is_first:
+            return f"the password {self._settings[name]}"
+        return f"the password from {self._settings.file}: {name}"

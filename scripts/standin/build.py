@@ -49,7 +49,7 @@ def build(kind: str, version: str, image: str, environment: Mapping[str, str]) -
     """`kind` is python, nginx, postgres or prometheus."""
     recipe = RECIPES[kind](version)
     _need_mmdebstrap(kind)
-    say(f"building {image} from Debian packages ({SUITE}); about half a minute")
+    say(f"building {image} from Debian packages ({SUITE}); this takes about half a minute")
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         shutil.copy(HERE / "postgres-entrypoint.sh", work)
@@ -57,7 +57,7 @@ def build(kind: str, version: str, image: str, environment: Mapping[str, str]) -
         labels = [f"ENV PATH={PATH}", f"LABEL {LABEL}={_number()}", *recipe.changes]
         changes = [f"--change={change}" for change in labels]
         if not programs.run_silently(["docker", "import", *changes, str(work / "root.tar"), image]):
-            raise Failure(f"the engine does not take {image}: why is above")
+            raise Failure(f"the engine cannot import {image}: the reason is above")
     _check_version(recipe, version, image)
 
 
@@ -72,12 +72,12 @@ def _need_mmdebstrap(kind: str) -> None:
         return
     if not shutil.which("apt-get"):
         raise Failure(
-            "no registry answers, and the stand-in needs mmdebstrap, a Debian package, which this system does not have."
-            f" Load the image (docker load), or name one from a mirror of yours in .env ({kind.upper()}_IMAGE). Without"
-            " containers: make dev"
+            "no registry responds, and the stand-in needs mmdebstrap, which is a Debian package; this system has no"
+            f" apt-get. Load the image (docker load), or set {kind.upper()}_IMAGE in .env to one from your own mirror."
+            " To run without containers: make dev"
         )
     if os.getuid() != 0:
-        raise Failure("no registry answers, and the stand-in needs mmdebstrap. Run: sudo apt-get install mmdebstrap")
+        raise Failure("no registry responds, and the stand-in needs mmdebstrap; run: sudo apt-get install mmdebstrap")
     say("installing mmdebstrap")
     programs.run_silently(["apt-get", "update", "-qq"])
     install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "mmdebstrap"]
@@ -91,9 +91,9 @@ def _unpack(recipe: Recipe, work: Path, environment: Mapping[str, str]) -> None:
     command = ["mmdebstrap", f"--include=ca-certificates,{recipe.packages}", *OPTIONS, *hooks, SUITE, "root.tar"]
     if subprocess.run(command, cwd=work, stdout=sys.stderr, check=False).returncode:
         raise Failure(
-            "mmdebstrap could not unpack Debian's packages (its last lines are above). Neither a registry nor a"
-            " Debian mirror"
-            " answers: load the images (docker load), name a mirror's in .env, or run without containers: make dev"
+            "mmdebstrap could not unpack Debian's packages: the reason is above. If neither a registry nor a Debian"
+            " mirror responds, load the images (docker load), or name images from your own mirror in .env. To run"
+            " without containers: make dev"
         )
 
 
@@ -113,4 +113,4 @@ def _check_version(recipe: Recipe, version: str, image: str) -> None:
     done = programs.attempt(["docker", "run", "--rm", "--network=none", "--entrypoint=", image, *recipe.ask])
     said = ((done.stdout + done.stderr).strip().splitlines() or ["nothing"])[-1]
     if not re.search(rf"[^0-9]{re.escape(version)}(\.|\s|$)", said):
-        warn(f"{image} holds {said}, not {version}: Debian's {SUITE} has moved on")
+        warn(f"{image} holds {said}, not {version}: Debian's {SUITE} has a newer version now")

@@ -132,7 +132,7 @@ def test_what_a_database_that_is_not_in_use_yet_would_be_restored_with_is_left_a
         attempt(stack, "restore.sh", str(archive), YES="1", **elsewhere),
         attempt(stack, "backup.sh", BACKUPS=str(tmp_path), **elsewhere),
     ):
-        assert (refused.returncode, "run: make up" in refused.stderr) == (1, True), refused.stderr
+        assert (refused.returncode, "apply the settings first: make up" in refused.stderr) == (1, True), refused.stderr
     assert stack.state() == before
 
 
@@ -148,7 +148,7 @@ def test_a_volume_that_another_stack_has_too_is_neither_restored_nor_deleted(
     stranger = run("docker", "create", label, f"--volume={volume}:/srv/media", web["Image"], "true").strip()
     try:
         for refused in (attempt(stack, "restore.sh", str(archive), YES="1"), attempt(stack, "clean.sh", YES="0")):
-            assert (refused.returncode, "used by other stacks" in refused.stderr) == (1, True), refused.stderr
+            assert (refused.returncode, "containers of other stacks use" in refused.stderr) == (1, True), refused.stderr
     finally:
         run("docker", "rm", stranger)
     assert stack.state() == before
@@ -173,7 +173,7 @@ def test_a_restore_that_fails_brings_back_what_was_there(
         {"about.json": b"{}", "database.sqlite3": b"not a database", "media/originals/00/x.jpg": b"x"},
     )
     with unharmed(stack, photo, name):
-        check_fails(stack, archive, "could not be brought up to date")
+        check_fails(stack, archive, "could not be migrated")
 
 
 def test_a_restore_that_is_killed_early_can_be_begun_again(
@@ -190,7 +190,7 @@ def test_a_restore_that_is_killed_early_can_be_begun_again(
     assert leftovers(stack) == ""
 
 
-@pytest.mark.parametrize("point", ["exchanging", "migrating"])
+@pytest.mark.parametrize("point", ["replacing", "migrating"])
 def test_a_restore_that_is_killed_can_be_undone(
     stack: Stack, sound: bytes, photo: Picture, name: str, tmp_path: Path, point: str
 ) -> None:

@@ -42,8 +42,8 @@ def test_what_somebody_has_stopped_is_started(stack: Stack, photo: Picture, name
 # Setting -> a value that only the program can refuse, and what is said.
 BROKEN = {
     "DATABASE_URL": ("mysql://db/uploads", "the new application cannot be loaded"),
-    "UPLOAD_MAX": ("100mb", "UPLOAD_MAX=100mb is not a size"),
-    "WEB_WORKERS": ("two", "WEB_WORKERS=two is not a number"),
+    "UPLOAD_MAX": ("100mb", "UPLOAD_MAX: '100mb' is not a size"),
+    "WEB_WORKERS": ("two", "WEB_WORKERS: 'two' is not a number"),
 }
 
 
@@ -72,7 +72,7 @@ def test_what_a_profile_had_started_goes_with_it_and_its_volume_stays(stack: Sta
     assert "db" in services(stack)
     try:
         done = attempt(stack, script)
-        assert (done.returncode, "db: it is not in COMPOSE_PROFILES any more" in done.stderr) == (0, True), done.stderr
+        assert (done.returncode, "db: stopping it, because COMPOSE_PROFILES" in done.stderr) == (0, True), done.stderr
         assert "db" not in services(stack)
         assert run("docker", "volume", "inspect", f"{stack.project}_postgres")
     finally:
@@ -88,7 +88,7 @@ def test_what_ends_again_and_again_is_restarting_and_its_last_words_are_told(sta
     restless = ["--restart=always", "--health-cmd=false", "--health-interval=1h", "--network=none", "--entrypoint="]
     container = run("docker", "run", "--detach", *labels, *restless, image, *command).strip()
     try:
-        row = r"x +restarting +restarted [1-9]\d* times.*\n +last said: the disk is full\n"
+        row = r"x +restarting +restarted [1-9]\d* times.*\n +last log line: the disk is full\n"
         poll(lambda: re.search(row, stack.script("ps.sh")), "ps.sh says that it restarts", 60)
         assert re.search(r"web +healthy +up ", stack.script("ps.sh"))
     finally:

@@ -39,7 +39,7 @@ def test_a_restore_that_fails_brings_back_what_was_there(
     dump = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
     archive = archive_of(tmp_path / "archive.tar", {"about.json": b"{}", "database.dump": dump, "media/x": b"x"})
     with unharmed(production, photo, name):
-        check_fails(production, archive, "could not be brought up to date")
+        check_fails(production, archive, "could not be migrated")
 
 
 def test_a_restore_that_is_killed_can_be_undone(production: Stack, photo: Picture, name: str, tmp_path: Path) -> None:
@@ -59,7 +59,9 @@ def test_it_is_not_taken_for_undone_while_the_database_does_not_answer(
         afterwards.callback(production.compose, "start", "db")  # whatever fails here, the next test finds one
         production.compose("stop", "db")
         failed = attempt(production, "restore.sh", "--undo")
-        assert (failed.returncode, "what was there is kept" in failed.stderr) == (1, True), failed.stderr
+        assert (failed.returncode, "the data from before the restore is kept" in failed.stderr) == (1, True), (
+            failed.stderr
+        )
         production.compose("start", "db")
         production.wait_until_healthy("db", within=120)
         undo(production)
@@ -86,7 +88,7 @@ def test_who_served_before_a_deploy_that_fails_serves_after_it(production: Stack
         for container in frozen:
             run("docker", "unpause", container)
     production.forget()
-    assert (deploy.returncode, "the new web did not become well" in said) == (1, True), said
+    assert (deploy.returncode, "the new web did not become healthy" in said) == (1, True), said
     assert ids(production) == before
     production.wait_until_healthy("web", within=120)
 
@@ -96,5 +98,5 @@ def test_a_backup_of_sqlite_is_refused(production: Stack, tmp_path: Path) -> Non
     archive = archive_of(tmp_path / "other.tar", {"about.json": b"{}", "database.sqlite3": b"SQLite format 3\0"})
     refused = attempt(production, "restore.sh", str(archive), YES="1")
     assert refused.returncode == 1
-    assert "holds a database of sqlite, and DATABASE_URL names one of postgresql" in refused.stderr
+    assert "holds a database of sqlite, but DATABASE_URL names one of postgresql" in refused.stderr
     assert production.state() == before
