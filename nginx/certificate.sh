@@ -1,7 +1,8 @@
 #!/bin/sh
-# Prints the files of certificate and key: fullchain.pem and privkey.pem in /srv/certificates, which somebody has put
-# there and which are never touched; or, where there are none, a self-signed one for ALLOWED_HOSTS, made on first use, and
-# anew 30 days before it ends or when those names change. That is one file, so that its halves always belong together.
+# Prints the paths of the certificate and its key. These are fullchain.pem and privkey.pem in /srv/certificates, if you put
+# them there; they are never changed. Otherwise it is a self-signed certificate for ALLOWED_HOSTS, which is made on first
+# use, and again 30 days before it expires or when ALLOWED_HOSTS changes. Certificate and key are in one file, so that they
+# always belong together.
 set -eu
 
 FOLDER=/srv/certificates
@@ -9,7 +10,7 @@ CHAIN=$FOLDER/fullchain.pem
 KEY=$FOLDER/privkey.pem
 SELF_SIGNED=$FOLDER/self-signed.pem
 DAYS=90
-RENEW_BEFORE=$((30 * 86400))  # seconds
+RENEW_BEFORE=$((30 * 86400))  # seconds before it expires
 
 main() {
     if [ -e "$CHAIN" ] || [ -e "$KEY" ]; then
@@ -21,7 +22,7 @@ main() {
     echo "$SELF_SIGNED $SELF_SIGNED"
 }
 
-# nginx would say most of this, too, in the words of OpenSSL. A key with a passphrase is one that cannot be read.
+# nginx would report most of this as well, in the words of OpenSSL. It cannot read a key with a passphrase.
 check_given() {
     if [ ! -r "$CHAIN" ] || [ ! -r "$KEY" ]; then refuse_unreadable; fi
     chain=$(openssl x509 -in "$CHAIN" -noout -pubkey 2>/dev/null) ||
@@ -44,7 +45,7 @@ refuse() {
     exit 1
 }
 
-# Text before the first block of a PEM file is for people, and for us: whom it was made for.
+# Text before the first block of a PEM file is a comment. Here it says for which names the certificate was made.
 is_current() {
     openssl x509 -in "$SELF_SIGNED" -noout -checkend "$RENEW_BEFORE" >/dev/null 2>&1 &&
         [ "$(head -n 1 "$SELF_SIGNED")" = "made for $ALLOWED_HOSTS" ]
@@ -70,7 +71,7 @@ make() {
     echo "nginx: made a self-signed certificate that is valid for $DAYS days; browsers warn about it (to use a real one, set TLS_FOLDER)" >&2
 }
 
-# A name that begins with a dot means all below it as well; the one that means all names cannot be in a certificate.
+# A name that begins with a dot includes its subdomains. *, which allows every name, cannot be in a certificate.
 alternative_names() {
     printf 'DNS:localhost'
     for entry in $(echo "$ALLOWED_HOSTS" | tr ',' ' '); do
@@ -84,5 +85,5 @@ alternative_names() {
     done
 }
 
-set -f  # a * in ALLOWED_HOSTS is a host
+set -f  # a * in ALLOWED_HOSTS is not a file name pattern
 main

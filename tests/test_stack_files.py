@@ -265,9 +265,9 @@ AGAIN = [
 ]
 
 
-@pytest.mark.parametrize(("method", "connected", "servers", "statuses", "given_up"), AGAIN)
+@pytest.mark.parametrize(("method", "connected", "servers", "statuses", "failed_with"), AGAIN)
 def test_who_is_asked_again_when_a_server_does_not_answer(
-    method: str, connected: str, servers: str, statuses: str, given_up: str
+    method: str, connected: str, servers: str, statuses: str, failed_with: str
 ) -> None:
     """The maps of upstreams.conf.template, read as nginx reads them; the real nginx does it in test_14_tries.py."""
     known = {
@@ -280,7 +280,7 @@ def test_who_is_asked_again_when_a_server_does_not_answer(
     for source, name, body in re.findall(r"(?ms)^map (\S+) (\$\w+) \{\n(.*?)^\}", text):
         value = re.sub(r"\$\w+", lambda variable: known.get(variable[0], ""), source)
         known[name] = mapped(value, re.findall(r'(?m)^ +("[^"]*"|\S+) +(\S+);', body))
-    assert known["$gave_up_after"] == given_up
+    assert known["$retry_failed_with"] == failed_with
 
 
 def mapped(value: str, entries: list[tuple[str, str]]) -> str:
