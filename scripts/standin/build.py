@@ -1,5 +1,5 @@
-"""Builds a stand-in: mmdebstrap (no container, no registry) unpacks Debian's packages into a tar file, Docker imports
-it.
+"""Builds a stand-in: mmdebstrap unpacks Debian's packages into a tar file, without a container or a registry, and Docker
+imports that file.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.c
 TIDY = '--customize-hook=rm -rf "$1"/var/cache/debconf/*-old "$1"/var/log/*.log "$1"/var/lib/apt/lists'
 OPTIONS = [
     "--variant=essential",
-    # A mirror may be a snapshot of an older day. Signatures are checked all the same.
+    # A mirror may be a snapshot of an earlier day. Signatures are still checked.
     '--aptopt=Acquire::Check-Valid-Until "false"',
     "--dpkgopt=path-exclude=/usr/share/doc/*",
     "--dpkgopt=path-exclude=/usr/share/man/*",
@@ -40,7 +40,7 @@ OPTIONS = [
 
 
 def is_fresh(image: str) -> bool:
-    """Whether it is there, built by the instructions as they are now."""
+    """Whether the image exists and was built by the current instructions."""
     label = ["docker", "image", "inspect", "--format", f'{{{{index .Config.Labels "{LABEL}"}}}}', image]
     return programs.output(label) == _number()
 
@@ -62,7 +62,7 @@ def build(kind: str, version: str, image: str, environment: Mapping[str, str]) -
 
 
 def _number() -> str:
-    """Return a number that changes when these instructions do. An image carries it as a label."""
+    """Return a number that changes when the files of this folder change. An image has it as a label."""
     files = sorted(path for path in HERE.iterdir() if path.suffix in {".py", ".sh"})
     return str(zlib.crc32(b"".join(path.read_bytes() for path in files)))
 
@@ -98,9 +98,9 @@ def _unpack(recipe: Recipe, work: Path, environment: Mapping[str, str]) -> None:
 
 
 def _certificates(work: Path, environment: Mapping[str, str]) -> list[str]:
-    """Return the hook that takes this machine's bundle along.
+    """Return the hook that copies this machine's certificates into the image.
 
-    Behind a proxy that inspects TLS, only that knows the proxy's authority, and pip will need it.
+    Behind a proxy that inspects TLS, only they include the proxy's authority, which pip needs.
     """
     for bundle in (environment.get("SSL_CERT_FILE", ""), *BUNDLES):
         if bundle and os.access(bundle, os.R_OK):
