@@ -11,7 +11,7 @@ from typing import Any
 
 
 def queries(dashboard: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield where each query is, and the query, Grafana's own variable replaced by what it may be."""
+    """Yield the title and the expression of each query, with a value in place of Grafana's own variable."""
     for annotation in dashboard["annotations"]["list"]:
         yield annotation["name"], annotation["expr"]
     for panel in dashboard["panels"]:
@@ -27,7 +27,7 @@ def main() -> None:
     ]
     if not rules:
         sys.exit("these files contain no query; name the files of dashboards")
-    print(json.dumps({"groups": [{"name": "dashboards", "rules": rules}]}))  # which is YAML, too
+    print(json.dumps({"groups": [{"name": "dashboards", "rules": rules}]}))  # JSON is valid YAML
 
 
 if __name__ == "__main__":

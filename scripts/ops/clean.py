@@ -1,4 +1,4 @@
-"""Deletes what running this project made. Says what, and asks first (YES=1: does not ask)."""
+"""`make clean`: deletes everything that running this project created. Lists it and asks first (YES=1: does not ask)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def main(_: Sequence[str]) -> None:
     settings = settings_.here()
     trouble = compose.trouble(settings)
     volumes = [] if trouble else ownership.volumes(settings)
-    _refuse_what_others_use(settings, volumes, has_engine=not trouble)
+    _refuse_shared(settings, volumes, has_engine=not trouble)
     explain(
         "This deletes permanently:\n"
         f'  - the containers and networks of "{settings.project}"\n'
@@ -47,17 +47,17 @@ def _confirm(settings: Settings) -> None:
         raise Failure("nothing was deleted")
 
 
-# --- what is not ours to delete ---------------------------------------------------------------------------------------
+# --- checks, which change nothing -------------------------------------------------------------------------------------
 
 
-def _refuse_what_others_use(settings: Settings, volumes: list[str], *, has_engine: bool) -> None:
+def _refuse_shared(settings: Settings, volumes: list[str], *, has_engine: bool) -> None:
     if has_engine:
         ownership.refuse_another_copy(settings)
         _refuse_photos_of_another_copy(settings, volumes)
     for volume in volumes:
         if users := engine.other_users(volume, settings.project):
             raise Failure(f"containers of other stacks use {volume} ({' '.join(users)}); nothing was deleted")
-    # var/ is shared by all servers without containers, whatever their ports are.
+    # All servers of make dev share var/, whatever their ports are.
     for file in dev.notes_of_others(settings):
         if process := dev.process_in(file):
             raise Failure(
@@ -68,7 +68,7 @@ def _refuse_what_others_use(settings: Settings, volumes: list[str], *, has_engin
 
 def _refuse_photos_of_another_copy(settings: Settings, volumes: list[str]) -> None:
     owner = ownership.owner_of_volumes(settings)
-    if owner == ownership.UNKNOWN:  # an earlier version did not note whose they are
+    if owner == ownership.UNKNOWN:  # an earlier version did not record the folder
         explain(
             f'This folder did not make the volumes of the stack "{settings.project}": they may hold the photos of'
             f" another copy of it,\nor of this one before it was moved here ({' '.join(volumes)})."
@@ -81,12 +81,12 @@ def _refuse_photos_of_another_copy(settings: Settings, volumes: list[str]) -> No
         )
 
 
-# --- what is ----------------------------------------------------------------------------------------------------------
+# --- changes ----------------------------------------------------------------------------------------------------------
 
 
 def _delete_stack(settings: Settings) -> None:
     ownership.forget_folder(settings)
-    # The containers have gone, so Compose would complain of each that is not there.
+    # Silent: the containers are already removed, and Compose would print a warning for each.
     if not compose.run(settings, "down", "--volumes", "--remove-orphans", profiles=settings_.ALL_PROFILES):
         raise Failure("some volumes or networks were not deleted: the reason is above")
     for kind in ("runtime", "edge", "test"):
@@ -96,7 +96,7 @@ def _delete_stack(settings: Settings) -> None:
 def _delete_files(settings: Settings) -> None:
     for name in CACHES:
         _delete(settings.root / name)
-    # The locks of other stacks have to stay: whoever holds one would no longer keep anybody out. So have their notes.
+    # Keep the locks of other stacks: a lock that is deleted while a command holds it keeps nobody out. Keep notes, too.
     for path in (settings.root / "var").glob("*"):
         if path.suffix not in {".lock", ".database"}:
             _delete(path)

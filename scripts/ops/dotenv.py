@@ -1,11 +1,11 @@
 r"""Reads .env as both generations of Compose do: 1.29 (python-dotenv) and 2 (compose-go). Nothing else reads it.
 
-A line that the two read differently, or not at all, is a complaint: its number, what is wrong, what would be right.
-It has no values, which may be secrets.
+A line that the two read differently, or not at all, leads to a complaint: its number, what is wrong, and what would be
+right. A complaint never contains values, which may be secrets.
 
-A value ends at a blank and a #, unless it is in quotes. In double quotes \n, \" and the like are escapes; in single
-quotes only \' is. ${NAME} and ${NAME:-default}, but not in single quotes, stand for a variable of the environment or a
-line further up. tests/test_dotenv.py asks both Compose commands the same questions.
+A value ends at a blank followed by #, unless it is in quotes. In double quotes \n, \" and others are escapes; in single
+quotes only \' is. ${NAME} and ${NAME:-default} stand for a variable of the environment or a previous line, except in
+single quotes. tests/test_dotenv.py compares this with both Compose commands.
 
 Bytes that are not UTF-8 are kept as surrogates, as in os.environ.
 """
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\", '"': '"'}
-# Blanks that are none to the shell. 1.29 drops all of them at the ends of a value, and 2 some.
+# Characters that look like blanks, but are not blanks to the shell. At the ends of a value, 1.29 drops all of them, and
+# 2 drops some.
 ODD_BLANK = "[\x0b\x0c\x1c-\x1f\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
 NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_.]*)[ \t]*=")
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(:-([^}]*))?\}")
@@ -38,7 +39,7 @@ class Complaint:
 
 @dataclass(frozen=True)
 class DotEnv:
-    """What a file sets: the last line of a name counts. `used` are the names in a ${NAME} of it."""
+    """The values that a file sets; the last line of a name counts. `used` has the names that appear as ${NAME}."""
 
     values: dict[str, str] = field(default_factory=dict)
     used: list[str] = field(default_factory=list)
@@ -47,7 +48,7 @@ class DotEnv:
 
 @dataclass(frozen=True)
 class Example:
-    """What .env.example shows: `#NAME=default`, and `NAME=...` of what has none."""
+    """The lines of .env.example: `#NAME=default`, or `NAME=...` for a setting without a default."""
 
     names: list[str]
     defaults: dict[str, str]
@@ -71,9 +72,9 @@ class _Reader:
         text = data.decode(errors="surrogateescape")
         self._lines = [line.removesuffix("\r") for line in text.split("\n")]
         self._environment = environment
-        self._at = 0  # which line
-        self._name = ""  # that it sets
-        self._wrong: tuple[str, str] | None = None  # with it: what is, and what would be right
+        self._at = 0  # index of the current line
+        self._name = ""  # the name that it sets
+        self._wrong: tuple[str, str] | None = None  # what is wrong with it, and what would be right
         self._found = DotEnv()
 
     def read(self) -> DotEnv:
@@ -100,7 +101,7 @@ class _Reader:
         self._found.values[self._name] = value.replace("\0", "")
 
     def _check_bytes(self, line: str) -> None:
-        """Find what no editor shows, anywhere in the line."""
+        """Find characters that editors do not show, anywhere in the line."""
         if self._at == 0 and line.startswith("\ufeff"):
             self._refuse(
                 "this begins with a byte order mark (BOM), which editors do not show",
@@ -117,7 +118,7 @@ class _Reader:
             self._refuse("this contains bytes that are not UTF-8", "save the file as UTF-8")
 
     def _refuse(self, wrong: str, right: str) -> None:
-        """Note the first that is wrong with a line."""
+        """Note the first problem of a line."""
         self._wrong = self._wrong or (wrong, right)
 
     def _refuse_value(self, wrong: str, right: str) -> None:
@@ -147,7 +148,7 @@ class _Reader:
         return self._expanded(text)
 
     def _double_quoted(self, text: str) -> str:
-        """Replace escapes first, then variables, as they do."""
+        """Replace escapes first, then variables, as Compose does."""
         result = ""
         place = 1
         while place < len(text):
@@ -209,7 +210,7 @@ class _Reader:
             )
 
     def _skip_to(self, quote: str) -> None:
-        """Lines that a value goes on with are no settings, if there is an end to it."""
+        """Skip the lines that belong to the value, up to its closing quote, if there is one."""
         self._refuse_value(
             "has no closing quote on its line",
             "write the closing quote at the end of the line; write a line break as \\n in double quotes",
@@ -231,7 +232,7 @@ class _Reader:
         return result + text
 
     def _variable(self, text: str) -> tuple[str, int]:
-        """Return what a text that begins with $ stands for, and how many of its characters that takes."""
+        """Return what a text that begins with $ stands for, and the number of characters that this replaces."""
         found = VARIABLE.match(text)
         if not found:
             if re.match(r"\$[A-Za-z_{$]", text):
@@ -253,7 +254,7 @@ class _Reader:
         return (value if value is not None else default or ""), found.end()
 
     def _refuse_two_values(self, other: str) -> None:
-        """1.29 takes the line, 2 the environment. What the environment sets itself has no need of either."""
+        """1.29 uses the line, 2 the environment. Neither matters for a name that the environment itself sets."""
         given, read = self._environment.get(other), self._found.values.get(other)
         if None not in (given, read) and given != read and self._name not in self._environment:
             self._refuse_value(

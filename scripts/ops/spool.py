@@ -1,14 +1,13 @@
-"""Disks of a fixed size for the bodies that are being received, so that these can never take the room of photos and
+"""Makes disks of a fixed size for bodies that are being received, so that they cannot fill the disk of photos and
 database.
 
     sudo make spool SIZE=20g
 
-Each (nginx has one, web another) is a file with a file system in it, mounted now and whenever this machine starts.
-NGINX_SPOOL and WEB_SPOOL in .env say where; make deploy takes them into use. SIZE=0 takes all of it away again.
-docs/operations.md
+nginx and web get one disk each: a file with a file system in it, which is mounted now and when this machine starts.
+Sets NGINX_SPOOL and WEB_SPOOL in .env; make deploy applies them. SIZE=0 removes the disks. docs/operations.md
 
-    SPOOLS    where they are; default /var/lib/uploadstack/PROJECT
-    FSTAB     what is mounted when this machine starts; default /etc/fstab
+    SPOOLS    the folder of the disks; default /var/lib/uploadstack/PROJECT
+    FSTAB     the list of file systems that this machine mounts when it starts; default /etc/fstab
 """
 
 from __future__ import annotations
@@ -42,14 +41,14 @@ def main(arguments: Sequence[str]) -> None:
     disks = _Disks(settings_.here())
     disks.check(size)
     if size == "0":
-        disks.take_away()
+        disks.remove()
     else:
         disks.check_room(size)
         disks.make(size)
 
 
 class _Disks:
-    """Where they are, and the two files that name them."""
+    """The folder of the disks, and the two files that refer to it."""
 
     def __init__(self, settings: Settings) -> None:
         default = f"/var/lib/uploadstack/{settings.project}"
@@ -97,17 +96,17 @@ class _Disks:
             )
 
     def _check_unused(self, folder: Path) -> None:
-        """Where that cannot be seen it is not taken away."""
+        """Refuse to remove a disk that a container uses, or if that is unknown."""
         if not shutil.which("docker"):
             return
-        asked = programs.attempt(["docker", "ps", "--all", "--quiet"])
+        done = programs.attempt(["docker", "ps", "--all", "--quiet"])
         template = "{{range .Mounts}}{{println .Source}}{{end}}"
-        containers = asked.stdout.split()
-        if asked.returncode == 0 and containers:
-            asked = programs.attempt(["docker", "inspect", "--format", template, *containers])
-        if asked.returncode:
+        containers = done.stdout.split()
+        if done.returncode == 0 and containers:
+            done = programs.attempt(["docker", "inspect", "--format", template, *containers])
+        if done.returncode:
             raise Failure("Docker does not report which folders its containers use; start Docker. Nothing was removed")
-        if str(folder) in asked.stdout.splitlines():
+        if str(folder) in done.stdout.splitlines():
             raise Failure(
                 f"a container uses {folder}; first remove NGINX_SPOOL and WEB_SPOOL from {self._settings.file} and run:"
                 " make deploy"
@@ -125,25 +124,25 @@ class _Disks:
         say("to use the disks: make deploy")
 
     def _make_disk(self, folder: Path, size: str, user: int) -> None:
-        """All of the room is taken now: a file that only seems to be large would be full too early."""
+        """Allocate all of its space now: a sparse file could fail to grow when the machine's disk is full."""
         say(f"making {folder} ({size})")
         image = f"{folder}.img"
-        _must("fallocate", "-l", str(settings_.size(size)), image)
+        _run("fallocate", "-l", str(settings_.size(size)), image)
         Path(image).chmod(0o600)
-        # -m 0 keeps nothing for root.
-        _must("mkfs.ext4", "-q", "-m", "0", "-E", f"root_owner={user}:{user}", image)
+        # -m 0 reserves nothing for root.
+        _run("mkfs.ext4", "-q", "-m", "0", "-E", f"root_owner={user}:{user}", image)
         folder.mkdir(exist_ok=True)
-        # nofail: a machine that cannot mount it starts all the same, and nginx says that it may not write there.
+        # nofail: a machine that cannot mount it starts nevertheless, and nginx reports that it cannot write there.
         replace_line(self._fstab, f"{re.escape(image)} ", f"{image} {folder} ext4 {OPTIONS},nofail 0 2")
-        _must("mount", "-o", OPTIONS, image, str(folder))
+        _run("mount", "-o", OPTIONS, image, str(folder))
 
-    def take_away(self) -> None:
+    def remove(self) -> None:
         folders = [self._folder / name for name in USERS]
         for folder in folders:
             self._check_unused(folder)
         for folder in folders:
             if folder.is_mount():
-                _must("umount", str(folder))
+                _run("umount", str(folder))
             drop_lines(self._fstab, f"{re.escape(str(folder))}\\.img ")
             Path(f"{folder}.img").unlink(missing_ok=True)
             if folder.is_dir():
@@ -152,13 +151,13 @@ class _Disks:
         drop_lines(self._settings.file, rf"(NGINX|WEB)_SPOOL={re.escape(str(self._folder))}/")
 
 
-def _must(*command: str) -> None:
+def _run(*command: str) -> None:
     if not programs.run_silently(command):
         raise Failure(f"{command[0]} failed: the reason is above")
 
 
 def replace_line(file: Path, pattern: str, line: str) -> None:
-    """Put the line at the end, in the place of those that begin as the pattern says."""
+    """Replace all lines that begin with the pattern by this line, at the end of the file."""
     _rewrite(file, [*_others(file, pattern), line])
 
 
@@ -172,7 +171,7 @@ def _others(file: Path, pattern: str) -> list[str]:
 
 
 def _rewrite(file: Path, lines: list[str]) -> None:
-    """Whole or not at all. It keeps owner and mode."""
+    """Write it atomically, with the same owner and mode."""
     file = file.resolve()
     before = file.stat()
     descriptor, draft = tempfile.mkstemp(prefix=f"{file.name}.", dir=file.parent)

@@ -1,4 +1,4 @@
-"""Prints a fresh API token of DEMO_USER, and nothing else, from whatever runs: the stack, or the server without one."""
+"""Prints a new API token of DEMO_USER and nothing else, from the stack or from the server of make dev."""
 
 from __future__ import annotations
 

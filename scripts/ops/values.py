@@ -1,8 +1,8 @@
-"""What the value of each setting may be, one by one, checked before anything is changed.
+"""Rules for the value of each setting on its own, checked before anything is changed.
 
-What has to fit together is in fit.py, and what nginx alone reads is checked by nginx/entrypoint.sh. A rule here is
-never looser than that of the program that reads the value (tests/test_settings_agree.py), so that nothing starts with
-a value that ends it. An empty value is the default. Values of secrets are not printed.
+fit.py checks settings against each other, and nginx/entrypoint.sh checks those that only nginx reads. A rule here is
+never looser than the program that reads the value (tests/test_settings_agree.py), so no program starts with a value
+that it then refuses. An empty value means the default. Values of secrets are not printed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True)
 class Rule:
-    """What a value has to be, what is wrong with one that is not, and what would be right."""
+    """A test for a value, what is wrong if it fails, and what would be right."""
 
     fits: Callable[[str], bool]
     wrong: str
@@ -39,7 +39,7 @@ def pattern(expression: str, wrong: str, right: str) -> Rule:
 
 
 def each(rule: Rule) -> Rule:
-    """The same of a list, separated by commas; empty entries count for nothing."""
+    """Apply a rule to each entry of a list that is separated by commas. Empty entries are ignored."""
     return Rule(
         lambda value: all(rule.fits(entry.strip()) for entry in value.split(",") if entry.strip()),
         rule.wrong,
@@ -55,13 +55,13 @@ def number(lowest: int, highest: int) -> Rule:
 
 
 def _is_amount(value: str) -> bool:
-    """As both generations of Compose read it: 768m, 1.5g, 512MB, 805306368. The engine gives no less than 6 MiB."""
+    """As both generations of Compose read it: 768m, 1.5g, 512MB, 805306368. The engine's minimum is 6 MiB."""
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([kmgt]?)b?", value.lower())
     return found is not None and float(found[1]) * 1024.0 ** " kmgt".index(found[2] or " ") >= 6 * 1024**2
 
 
 def _is_duration(value: str) -> bool:
-    """Until all is healthy `make up` waits for three minutes."""
+    """At most SLOWEST_HEALTH, because `make up` waits three minutes until all containers are healthy."""
     found = re.fullmatch(r"([1-9][0-9]{0,2})([sm])", value)
     return found is not None and int(found[1]) * {"s": 1, "m": 60}[found[2]] <= SLOWEST_HEALTH
 
@@ -79,7 +79,7 @@ def _is_safe_secret(value: str) -> bool:
 
 
 SLOWEST_HEALTH = 120  # seconds
-# The words that uploadstack/env.py refuses in SECRET_KEY, and how long it has to be.
+# As in uploadstack/env.py: words that it refuses in SECRET_KEY, and the minimum length.
 PLACEHOLDERS = ("change-me", "changeme", "change_me", "!!!", "placeholder", "insecure", "example")
 SECRET_LENGTH = 32
 RANDOM = "replace it in {file} with a random value; this command prints one: openssl rand -hex 32"
@@ -115,13 +115,13 @@ def place(volume: str) -> Rule:
     )
 
 
-# A password may hold what an address takes for its own, if it is written as %2F and the like (RFC 3986, section 2.1).
+# A password may contain delimiters of an address if they are percent-encoded, such as %2F (RFC 3986, section 2.1).
 _USER = r"([^\[\]/?#@:]*(:[^\[\]/?#]*)?@)?"
 _HOST = r"(\[[0-9A-Fa-f:]+\]|[^\[\]/?#@:]*)(:[1-9][0-9]*)?"
 
 
-def _is_whole(address: str) -> bool:
-    """Whether no character of it is taken for one of the address's own, or left out. As uploadstack/env.py has it."""
+def _is_unambiguous(address: str) -> bool:
+    """Whether no character can be mistaken for a delimiter of the address, or be dropped. As in uploadstack/env.py."""
     try:
         parts = urlsplit(address)
         is_port = parts.port is None or parts.port > 0
@@ -157,7 +157,7 @@ DATABASE = (
         "write the name last, such as postgres://user:password@host:5432/name",
     ),
     Rule(
-        _is_whole,
+        _is_unambiguous,
         "is not an address such as postgres://USER:PASSWORD@HOST:5432/NAME",
         "use a password of letters and digits, or write / ? # [ ] % in it as %2F %3F %23 %5B %5D %25",
     ),
@@ -280,17 +280,17 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "GRAFANA_IMAGE": (IMAGE,),
 }
 SECRETS = {"SECRET_KEY", "DEMO_PASSWORD", "POSTGRES_PASSWORD", "GRAFANA_PASSWORD"}
-# Read by Compose and by the engine's client.
+# Names that Compose and Docker's client read.
 FOREIGN = re.compile(r"(COMPOSE|DOCKER|BUILDKIT|BUILDX)_\w+|(?i:https?_proxy|no_proxy)")
 PLACES = {"TLS_FOLDER", "NGINX_SPOOL", "WEB_SPOOL"}
 
 
 def problems(values: Mapping[str, str], file: str) -> Iterator[Problem]:
-    """Yield of each value the first that is wrong. `file` is what .env is called."""
-    yield from _two_passwords(values)
+    """Yield the first problem of each value. `file` is the path of .env, for messages."""
+    yield from _different_passwords(values)
     for name, rules in RULES.items():
         value = values.get(name, "")
-        if not value or _is_of_no_concern(name, value, values):
+        if not value or _is_ignored(name, value, values):
             continue
         for rule in rules:
             if not rule.fits(value):
@@ -298,15 +298,15 @@ def problems(values: Mapping[str, str], file: str) -> Iterator[Problem]:
                 break
 
 
-def _is_of_no_concern(name: str, value: str, values: Mapping[str, str]) -> bool:
-    """A password that nobody reads; a volume that another file of Compose's may declare."""
+def _is_ignored(name: str, value: str, values: Mapping[str, str]) -> bool:
+    """Whether nothing reads the value, or another Compose file may declare the volume that it names."""
     if name == "GRAFANA_PASSWORD":
         return "monitoring" not in values.get("COMPOSE_PROFILES", "")
     return name in PLACES and "COMPOSE_FILE" in values and re.fullmatch(r"[\w.-]+", value) is not None
 
 
-def _two_passwords(values: Mapping[str, str]) -> Iterator[Problem]:
-    """What the role in this stack's own database is made with, and what the address has, in which %42 is B."""
+def _different_passwords(values: Mapping[str, str]) -> Iterator[Problem]:
+    """Compare the password of the role in this stack's own database with the address, in which %42 means B."""
     address = values.get("DATABASE_URL", "")
     own = re.match(r"(?:postgres|postgresql|pgsql|postgis)://uploads:(.*)@db(?::5432)?/", address)
     password = values.get("POSTGRES_PASSWORD", "")
@@ -328,7 +328,7 @@ def _shown(name: str, value: str) -> str:
 
 
 def unread(names: Iterable[str], others: Iterable[str]) -> Iterator[Problem]:
-    """Yield names that nothing reads, and what may have been meant. `others` are read by something else."""
+    """Yield unknown names, each with the most similar setting. `others` are names that something else reads."""
     read = {*RULES, *others}
     for name in dict.fromkeys(names):
         if name not in read and not FOREIGN.fullmatch(name):

@@ -1,10 +1,9 @@
-"""Prints where it runs, how to log in, and an upload to paste: what `make up` ends with.
+"""Prints the addresses, the login, and an upload command to paste, at the end of `make up`.
 
     scripts/welcome.sh stack|dev [first]
 
-Passwords are printed with `first`, when what runs is new, and never again: what is printed stays in terminals and in
-the logs of those who automate this. A project in the place of the sample has neither its user nor its API, so it is
-told how to make a user.
+Passwords are printed only with `first`, when the stack is new, because output stays in terminals and in logs of CI. A
+project of your own has neither the sample's user nor its API, so for it the command that creates a user is printed.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str]) -> None:
     kind = arguments[0] if arguments else "stack"
-    tell(settings_.here(), kind, is_first="first" in arguments[1:])
+    show(settings_.here(), kind, is_first="first" in arguments[1:])
 
 
-def tell(settings: Settings, kind: str, *, is_first: bool) -> None:
-    """`kind` is stack, or dev for the server without containers."""
+def show(settings: Settings, kind: str, *, is_first: bool) -> None:
+    """`kind` is stack, or dev for the server of make dev."""
     welcome = _Welcome(settings, is_dev=kind == "dev", is_first=is_first)
     print("\n".join(["", *welcome.lines(), ""]), flush=True)
 
@@ -36,7 +35,7 @@ class _Welcome:
         self._settings = settings
         self._is_dev = is_dev
         self._is_first = is_first
-        self._has_tls = settings["TLS"] == "on" and not is_dev  # without nginx there is nothing that does it
+        self._has_tls = settings["TLS"] == "on" and not is_dev  # only nginx does TLS
         self._has_sample = settings["DJANGO_SETTINGS_MODULE"] == "config.settings"
         self._site = addresses.of(settings, "HTTP_PORT", has_tls=self._has_tls)
         self._bound_to = addresses.bound_to(settings, "HTTP_PORT")
@@ -44,7 +43,7 @@ class _Welcome:
 
     def lines(self) -> Iterator[str]:
         if self._is_elsewhere:
-            yield from self._how_to_get_there()
+            yield from self._how_to_reach_it()
         yield from self._places()
         if self._has_sample:
             yield from self._sample()
@@ -56,7 +55,7 @@ class _Welcome:
         local = {("localhost", "127.0.0.1"), ("localhost", "[::1]")}
         return self._host != self._bound_to and (self._host, self._bound_to) not in local
 
-    def _how_to_get_there(self) -> Iterator[str]:
+    def _how_to_reach_it(self) -> Iterator[str]:
         host = self._host
         yield (
             f"  ALLOWED_HOSTS has no name of this machine, so the site cannot be reached here until {host} resolves to"
@@ -83,7 +82,7 @@ class _Welcome:
         return addresses.of(self._settings, port, has_tls=self._has_tls)
 
     def _monitoring(self) -> Iterator[str]:
-        """Only ever on 127.0.0.1. Without Grafana's image the profile is another one."""
+        """Published on 127.0.0.1 only. Without Grafana's image the profile is prometheus."""
         settings = self._settings
         left = images.chosen(settings).get("COMPOSE_PROFILES", settings["COMPOSE_PROFILES"])
         if "monitoring" in left.split(","):

@@ -1,4 +1,4 @@
-"""Builds a stand-in: mmdebstrap unpacks Debian's packages into a tar file, without a container or a registry, and Docker
+"""Builds a stand-in. mmdebstrap unpacks Debian's packages into a tar file, without a container or a registry; Docker
 imports that file.
 """
 
@@ -111,6 +111,6 @@ def _certificates(work: Path, environment: Mapping[str, str]) -> list[str]:
 
 def _check_version(recipe: Recipe, version: str, image: str) -> None:
     done = programs.attempt(["docker", "run", "--rm", "--network=none", "--entrypoint=", image, *recipe.ask])
-    said = ((done.stdout + done.stderr).strip().splitlines() or ["nothing"])[-1]
-    if not re.search(rf"[^0-9]{re.escape(version)}(\.|\s|$)", said):
-        warn(f"{image} holds {said}, not {version}: Debian's {SUITE} has a newer version now")
+    printed = ((done.stdout + done.stderr).strip().splitlines() or ["nothing"])[-1]
+    if not re.search(rf"[^0-9]{re.escape(version)}(\.|\s|$)", printed):
+        warn(f"{image} holds {printed}, not {version}: Debian's {SUITE} has a newer version now")
