@@ -62,7 +62,7 @@ check:  ## check lint, format, types, scripts and configuration
 	@scripts/check.sh
 bench:  ## measure our server next to others (ARGS="--only hello,upload --peers granian")
 	@scripts/bench.sh $(ARGS)
-lock:  ## update the locked requirements, for every supported Python
+lock:  ## lock the requirements of requirements/*.in, for every supported Python
 	@scripts/venv.sh dev
 	cd requirements && for set in app test dev bench bench-compiled; do ../.venv/bin/$(LOCK) $$set.in -o $$set.txt; done
 
