@@ -1,7 +1,8 @@
 #!/bin/sh
-# Prints the files of certificate and key: fullchain.pem and privkey.pem in /srv/certificates, which somebody has put
-# there and which are never touched; or, where there are none, a self-signed one for ALLOWED_HOSTS, made on first use, and
-# anew 30 days before it ends or when those names change. That is one file, so that its halves always belong together.
+# Prints the paths of the certificate and its key. These are fullchain.pem and privkey.pem in /srv/certificates, if you put
+# them there; they are never changed. Otherwise it is a self-signed certificate for ALLOWED_HOSTS, which is made on first
+# use, and again 30 days before it expires or when ALLOWED_HOSTS changes. Certificate and key are in one file, so that they
+# always belong together.
 set -eu
 
 FOLDER=/srv/certificates
@@ -9,7 +10,7 @@ CHAIN=$FOLDER/fullchain.pem
 KEY=$FOLDER/privkey.pem
 SELF_SIGNED=$FOLDER/self-signed.pem
 DAYS=90
-RENEW_BEFORE=$((30 * 86400))  # seconds
+RENEW_BEFORE=$((30 * 86400))  # seconds before it expires
 
 main() {
     if [ -e "$CHAIN" ] || [ -e "$KEY" ]; then
@@ -21,28 +22,30 @@ main() {
     echo "$SELF_SIGNED $SELF_SIGNED"
 }
 
-# nginx would say most of this, too, in the words of OpenSSL. A key with a passphrase is one that cannot be read.
+# nginx would report most of this as well, in the words of OpenSSL. It cannot read a key with a passphrase.
 check_given() {
-    if [ ! -r "$CHAIN" ] || [ ! -r "$KEY" ]; then refuse; fi
-    chain=$(openssl x509 -in "$CHAIN" -noout -pubkey 2>/dev/null) || wrong "fullchain.pem is no certificate in PEM"
-    key=$(openssl pkey -in "$KEY" -pubout -passin pass: 2>/dev/null) || wrong "privkey.pem is no key in PEM without a passphrase"
-    [ "$chain" = "$key" ] || wrong "fullchain.pem and privkey.pem do not belong together"
+    if [ ! -r "$CHAIN" ] || [ ! -r "$KEY" ]; then refuse_unreadable; fi
+    chain=$(openssl x509 -in "$CHAIN" -noout -pubkey 2>/dev/null) ||
+        refuse "fullchain.pem is not a certificate in PEM format; use the certificate followed by its intermediates"
+    key=$(openssl pkey -in "$KEY" -pubout -passin pass: 2>/dev/null) ||
+        refuse "privkey.pem is not a key in PEM format without a passphrase; use such a key"
+    [ "$chain" = "$key" ] || refuse "fullchain.pem and privkey.pem do not belong together; use the key that the certificate was made for"
     openssl x509 -in "$CHAIN" -noout -checkend 0 >/dev/null ||
-        echo "nginx: the certificate in TLS_FOLDER has expired: $(openssl x509 -in "$CHAIN" -noout -enddate)" >&2
+        echo "nginx: TLS_FOLDER: the certificate has expired: $(openssl x509 -in "$CHAIN" -noout -enddate)" >&2
 }
 
-refuse() {
-    echo "nginx: user $(id -u) has to be able to read both fullchain.pem and privkey.pem in TLS_FOLDER, and cannot:" >&2
+refuse_unreadable() {
+    echo "nginx: TLS_FOLDER: user $(id -u) cannot read both fullchain.pem and privkey.pem; make both files readable for that user:" >&2
     ls -ln "$FOLDER" >&2 || true
     exit 1
 }
 
-wrong() {
-    echo "nginx: in TLS_FOLDER, $1" >&2
+refuse() {
+    echo "nginx: TLS_FOLDER: $1" >&2
     exit 1
 }
 
-# Text before the first block of a PEM file is for people, and for us: whom it was made for.
+# Text before the first block of a PEM file is a comment. Here it says for which names the certificate was made.
 is_current() {
     openssl x509 -in "$SELF_SIGNED" -noout -checkend "$RENEW_BEFORE" >/dev/null 2>&1 &&
         [ "$(head -n 1 "$SELF_SIGNED")" = "made for $ALLOWED_HOSTS" ]
@@ -50,7 +53,7 @@ is_current() {
 
 make() {
     [ -w "$FOLDER" ] || {
-        echo "nginx: TLS=on, but TLS_FOLDER holds no fullchain.pem and privkey.pem, and user $(id -u) cannot write there" >&2
+        echo "nginx: TLS_FOLDER: TLS is on, there is no fullchain.pem and privkey.pem, and user $(id -u) cannot write a self-signed certificate; put both files there, or make the folder writable for that user" >&2
         exit 1
     }
     draft=$(mktemp -d)
@@ -65,10 +68,10 @@ make() {
     { echo "made for $ALLOWED_HOSTS" && cat "$draft/chain" "$draft/key"; } > "$SELF_SIGNED.new"
     mv "$SELF_SIGNED.new" "$SELF_SIGNED"
     rm -rf "$draft"
-    echo "nginx: made a self-signed certificate for $DAYS days; browsers will warn (TLS_FOLDER takes a real one)" >&2
+    echo "nginx: made a self-signed certificate that is valid for $DAYS days; browsers warn about it (to use a real one, set TLS_FOLDER)" >&2
 }
 
-# A name that begins with a dot means all below it as well; the one that means all names cannot be in a certificate.
+# A name that begins with a dot includes its subdomains. *, which allows every name, cannot be in a certificate.
 alternative_names() {
     printf 'DNS:localhost'
     for entry in $(echo "$ALLOWED_HOSTS" | tr ',' ' '); do
@@ -82,5 +85,5 @@ alternative_names() {
     done
 }
 
-set -f  # a * in ALLOWED_HOSTS is a host
+set -f  # a * in ALLOWED_HOSTS is not a file name pattern
 main

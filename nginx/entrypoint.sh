@@ -1,8 +1,8 @@
 #!/bin/sh
-# Looks at the settings, renders the templates into /tmp/nginx (the root is read-only) and becomes nginx. A setting that
-# cannot be is refused here, by its name, because what nginx would say of it names a line of a rendered file.
-# Arguments go to nginx: `docker run ... uploadstack-edge:local -t` tests the configuration. With --check it looks at the settings
-# and no more, on any machine (scripts/ops/fit.py); with --limits it prints what it makes of TOTAL_CONNECTIONS.
+# Checks the settings, renders the templates into /tmp/nginx (the root is read-only) and becomes nginx. An invalid setting
+# is refused here by its name, because nginx would report a line of a rendered file instead.
+# Arguments are passed to nginx: `docker run ... uploadstack-edge:local -t` tests the configuration. --check only checks the
+# settings, on any machine (scripts/ops/fit.py); --limits prints the limits that are computed from TOTAL_CONNECTIONS.
 set -eu
 
 main() {
@@ -17,44 +17,47 @@ main() {
     RESOLVERS=$(name_servers)
     SERVER_NAMES=$(server_names)
     REAL_IP_FROM=$(each "${TRUSTED_PROXIES:-}" 'set_real_ip_from %s;\n')
-    UPLOAD_MAX_TEXT=$(as_people_write "$UPLOAD_MAX")
+    UPLOAD_MAX_TEXT=$(readable_size "$UPLOAD_MAX")
     TRUSTED_PEERS=$(each "${TRUSTED_PROXIES:-}" '%s 1;\n')
     # shellcheck disable=SC2016  # nginx's variable
     CORS_ORIGINS=$(each "${CORS_ALLOWED_ORIGINS:-}" '"%s" $http_origin;\n')
-    ENTRANCE=plain
+    SCHEME=http
     HTTPS_SUFFIX=
     CERTIFICATE=
     CERTIFICATE_KEY=
     if [ "$TLS" = on ]; then
-        ENTRANCE=tls
+        SCHEME=https
         [ "$HTTPS_PORT" = 443 ] || HTTPS_SUFFIX=:$HTTPS_PORT
         files=$(/opt/edge/certificate.sh)
         CERTIFICATE=${files% *}
         CERTIFICATE_KEY=${files#* }
     fi
-    export COMPOSE_PROJECT_NAME RESOLVERS SERVER_NAMES REAL_IP_FROM TRUSTED_PEERS CORS_ORIGINS ENTRANCE HTTPS_SUFFIX CERTIFICATE CERTIFICATE_KEY \
+    export COMPOSE_PROJECT_NAME RESOLVERS SERVER_NAMES REAL_IP_FROM TRUSTED_PEERS CORS_ORIGINS SCHEME HTTPS_SUFFIX CERTIFICATE CERTIFICATE_KEY \
         WORKER_CONNECTIONS OPEN_FILES UPLOAD_MAX_TEXT
     render
-    # The file of a body loses its name as soon as it is open, so a nginx that is killed leaves none behind, but for one
-    # that it was killed in between. With arguments it is only asked something (-t), perhaps beside a nginx that is
-    # receiving. Not all of the spool, which may be a disk with a lost+found,
-    # and only what has a name as nginx gives it: a folder of this machine may hold other things.
+    # nginx unlinks the file of a body right after it has opened it, so it leaves a file behind only if it is killed in
+    # between. Such files are deleted here, but not if there are arguments (-t): then another nginx may be receiving. Only
+    # files that are named as nginx names them, and not the whole spool: it may be a disk with a lost+found, or a folder
+    # with other files.
     [ $# -gt 0 ] || [ ! -d "$BODIES" ] || find "$BODIES" -type f -name '[0-9]*' -delete
     exec nginx -e stderr -c /tmp/nginx/nginx.conf -g 'daemon off;' "$@"
 }
 
 BODIES=/var/spool/nginx/body
 
+# Names the setting as it stands in .env, its value, what is wrong with that, and what would be right.
 refuse() {
-    echo "nginx: $1=$2 $3" >&2
+    echo "nginx: $1: '$2' $3" >&2
     exit 1
 }
 
 check_settings() {
-    check TLS "$TLS" 'on|off' 'is neither on nor off'
-    check ANONYMOUS_UPLOADS "$ANONYMOUS_UPLOADS" 'on|off' 'is neither on nor off'
-    check UPLOAD_MAX "$UPLOAD_MAX" '[1-9][0-9]{0,14}|[1-9][0-9]{0,7}[kmgKMG]' 'is no size: digits and k, m or g, such as 100m'
-    check LOGIN_RATE "$LOGIN_RATE" '[1-9][0-9]*r/[sm]' 'is no rate: such as 10r/m or 1r/s'
+    check TLS "$TLS" 'on|off' 'is neither on nor off; use one of them'
+    check ANONYMOUS_UPLOADS "$ANONYMOUS_UPLOADS" 'on|off' 'is neither on nor off; use one of them'
+    check UPLOAD_MAX "$UPLOAD_MAX" '[1-9][0-9]{0,14}|[1-9][0-9]{0,7}[kmgKMG]' \
+        'is not a size; use digits followed by k, m or g, such as 100m'
+    check LOGIN_RATE "$LOGIN_RATE" '[1-9][0-9]*r/[sm]' \
+        'is not a rate; use a number of requests per minute or second, such as 10r/m or 1r/s'
     check_number HTTPS_PORT "$HTTPS_PORT" 65535
     check_number NGINX_WORKERS "$NGINX_WORKERS" 512
     check_processes
@@ -62,28 +65,31 @@ check_settings() {
     check_number TOTAL_CONNECTIONS "$TOTAL_CONNECTIONS" 20000
     for entry in $(list "$ALLOWED_HOSTS"); do
         check ALLOWED_HOSTS "$entry" '\*|\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]' \
-            'is no host name: such as example.com, .example.com (with all below it), 192.0.2.1 or [::1]'
+            'is not a host name; use names such as example.com, .example.com (with its subdomains), 192.0.2.1 or [::1]'
     done
-    [ -n "$(each "$ALLOWED_HOSTS" %s)" ] || refuse ALLOWED_HOSTS '' 'names no host; the site would answer nobody'
+    [ -n "$(each "$ALLOWED_HOSTS" %s)" ] ||
+        refuse ALLOWED_HOSTS "$ALLOWED_HOSTS" 'names no host; use the names under which people reach the site, such as example.com'
     for entry in $(list "${TRUSTED_PROXIES:-}"); do
-        check TRUSTED_PROXIES "$entry" "$ADDRESS" 'is no address or network, such as 192.0.2.1 or 10.1.0.0/16'
-        case $entry in */0) refuse TRUSTED_PROXIES "$entry" 'would believe everybody about who they are' ;; esac
+        check TRUSTED_PROXIES "$entry" "$ADDRESS" 'is not an address or a network; use one such as 192.0.2.1 or 10.1.0.0/16'
+        case $entry in
+            */0) refuse TRUSTED_PROXIES "$entry" 'would trust every client to name its own address; use the addresses of your proxies only' ;;
+        esac
     done
     for entry in $(list "${CORS_ALLOWED_ORIGINS:-}"); do
         check CORS_ALLOWED_ORIGINS "$entry" 'https?://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?' \
-            'is not an origin: scheme, host in small letters, and port if there is one, such as https://app.example.com'
+            'is not an origin; use scheme, host in lower case and the port if there is one, such as https://app.example.com'
     done
 }
 
-# A reload has old workers and new ones for a while; and there are the master, the init, and whoever looks in.
+# After a reload, old and new workers run for a while. The 8 others are the master, the init, and commands run by hand.
 check_processes() {
     limit=$(process_limit)
     [ "$limit" != max ] || return 0
     [ $((2 * NGINX_WORKERS + 8)) -le "$limit" ] || refuse NGINX_WORKERS "$NGINX_WORKERS" \
-        "is more than $(((limit - 8) / 2)): twice as many processes, and 8, have to fit in the $limit of this container (pids_limit in compose.yaml)"
+        "is more than $(((limit - 8) / 2)): two processes per worker and 8 others must fit in the $limit of this container (pids_limit in compose.yaml); use $(((limit - 8) / 2)) or fewer"
 }
 
-# Of this container's control group, version 2 or 1.
+# From the container's control group, version 2 or 1.
 process_limit() {
     if [ -n "${PIDS_MAX:-}" ]; then
         echo "$PIDS_MAX"
@@ -92,18 +98,18 @@ process_limit() {
     fi
 }
 
-# nginx would go on with fewer, and stop taking connections when they are used up.
+# With a lower limit nginx would start anyway, and stop accepting connections when all file descriptors are in use.
 check_open_files() {
-    # A request takes two connections, and all may come to one process. An upload has a file open as well.
+    # A request needs two connections, and one process may get all requests. An upload needs an open file as well.
     WORKER_CONNECTIONS=$((2 * TOTAL_CONNECTIONS + 48))
     OPEN_FILES=$((2 * WORKER_CONNECTIONS))
     # shellcheck disable=SC3045  # dash has -H
     limit=$(ulimit -H -n)
     [ "$limit" = unlimited ] || [ "$OPEN_FILES" -le "$limit" ] || refuse TOTAL_CONNECTIONS "$TOTAL_CONNECTIONS" \
-        "is more than $(((limit / 2 - 48) / 2)): four open files for each, and 192, have to fit in the $limit of this container (ulimit -n)"
+        "is more than $(((limit / 2 - 48) / 2)): four open files per request and 96 others must fit in the $limit of this container (ulimit -n); use $(((limit / 2 - 48) / 2)) or fewer"
 }
 
-# Of IPv6 not all of the grammar: eight groups, or a gap.
+# A simplified grammar of IPv6: eight groups, or a gap (::).
 OCTET='(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])'
 IPV6='([0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}|[0-9A-Fa-f:]*::[0-9A-Fa-f:]*'
 ADDRESS="$OCTET(\.$OCTET){3}(/(3[0-2]|[12]?[0-9]))?|($IPV6)(/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))?"
@@ -111,13 +117,14 @@ ADDRESS="$OCTET(\.$OCTET){3}(/(3[0-2]|[12]?[0-9]))?|($IPV6)(/(12[0-8]|1[01][0-9]
 check() { printf '%s\n' "$2" | grep -qxE "$3" || refuse "$1" "$2" "$4"; }
 
 check_number() {
-    check "$1" "$2" '[1-9][0-9]{0,4}' "is no number from 1 to $3"
-    [ "$2" -le "$3" ] || refuse "$1" "$2" "is more than $3"
+    check "$1" "$2" '[1-9][0-9]{0,4}' "is not a number from 1 to $3; use digits only"
+    [ "$2" -le "$3" ] || refuse "$1" "$2" "is more than $3; use a number from 1 to $3"
 }
 
-# Comma-separated to one in each word.
+# Turns a comma-separated list into words.
 list() { echo "$1" | tr ',' ' '; }
 
+# Prints each entry of a list in a format.
 each() {
     for entry in $(list "$1"); do
         # shellcheck disable=SC2059  # the format is this file's own
@@ -126,7 +133,7 @@ each() {
 }
 
 # 100m is 100 MB, 1g is 1 GB, 4096 is 4096 bytes.
-as_people_write() {
+readable_size() {
     case $1 in
         *[kK]) echo "${1%?} KB" ;;
         *[mM]) echo "${1%?} MB" ;;
@@ -135,14 +142,14 @@ as_people_write() {
     esac
 }
 
-# Django writes names as nginx does, but for the one that means all: "." fits any name, and nothing else.
+# Django and nginx write names in the same way, except *, which allows every name: the expression "." matches any of them.
 server_names() {
     for entry in $(list "$ALLOWED_HOSTS"); do
         if [ "$entry" = '*' ]; then printf '~. '; else printf '%s ' "$entry"; fi
     done
 }
 
-# The container's own name servers, whatever engine wrote them; an IPv6 address stands in brackets.
+# The name servers of the container, in nginx's format: an IPv6 address is in brackets.
 name_servers() {
     while read -r key address _; do
         [ "$key" = nameserver ] || continue
@@ -153,9 +160,9 @@ name_servers() {
     done < /etc/resolv.conf
 }
 
-# Only these names are replaced, so that nginx keeps its own $variables.
-# shellcheck disable=SC2016  # envsubst wants the names, not their values
-VARIABLES='$COMPOSE_PROJECT_NAME $RESOLVERS $UPLOAD_MAX $UPLOAD_MAX_TEXT $ANONYMOUS_UPLOADS $NGINX_WORKERS $CLIENT_CONNECTIONS $TOTAL_CONNECTIONS $LOGIN_RATE $SERVER_NAMES $REAL_IP_FROM $TRUSTED_PEERS $CORS_ORIGINS $ENTRANCE $HTTPS_SUFFIX $CERTIFICATE $CERTIFICATE_KEY $WORKER_CONNECTIONS $OPEN_FILES'
+# envsubst replaces only these names, so that nginx keeps its own $variables.
+# shellcheck disable=SC2016  # envsubst needs the names, not their values
+VARIABLES='$COMPOSE_PROJECT_NAME $RESOLVERS $UPLOAD_MAX $UPLOAD_MAX_TEXT $ANONYMOUS_UPLOADS $NGINX_WORKERS $CLIENT_CONNECTIONS $TOTAL_CONNECTIONS $LOGIN_RATE $SERVER_NAMES $REAL_IP_FROM $TRUSTED_PEERS $CORS_ORIGINS $SCHEME $HTTPS_SUFFIX $CERTIFICATE $CERTIFICATE_KEY $WORKER_CONNECTIONS $OPEN_FILES'
 
 render() {
     mkdir -p /tmp/nginx
@@ -167,8 +174,8 @@ render() {
     serve_media
 }
 
-# Files of MEDIA_ROOT go out to everybody if the project says so, by its MEDIA_URL, which the Dockerfile has asked it for.
-# (Django takes media/ for /media/. A variable says it for a test.)
+# Serves the files of MEDIA_ROOT to everyone if the project's MEDIA_URL is /media/; the Dockerfile saved it in media-url.
+# (To Django, media/ means the same. Tests set the variable MEDIA_URL instead.)
 serve_media() {
     case ${MEDIA_URL-$(cat media-url 2>/dev/null)} in
         /media/ | media/) cp media.conf /tmp/nginx/media.conf ;;
@@ -176,5 +183,5 @@ serve_media() {
     esac
 }
 
-set -f  # a * in ALLOWED_HOSTS is a host
+set -f  # a * in ALLOWED_HOSTS is not a file name pattern
 main "$@"

@@ -1,7 +1,7 @@
 #!/bin/sh
-# What PostgreSQL's image runs once, when it has made the database: gives that to the role that the application has. It
-# owns its database, and is nobody beyond that: no superuser, who could run programs and read files of this container.
-# Nobody can log in as superuser over the network: that role has no password. `scripts/shell.sh db psql -U postgres` is it.
+# PostgreSQL's image runs this once, after it has created the database. It creates the role of the application, which owns
+# the database and has no other rights. A superuser could run programs and read files in this container.
+# The superuser has no password, so it cannot log in over the network. To use it: scripts/shell.sh db psql -U postgres
 set -eu
 
 psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --username="$POSTGRES_USER" --dbname="$POSTGRES_DB" <<'SQL'

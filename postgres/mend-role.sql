@@ -1,7 +1,7 @@
--- For a database that an earlier version of this project made: there the application's role, uploads, is the superuser
--- that initdb made, which PostgreSQL lets nobody demote. So that one gets another name, and loses its password; and a new
--- role gets its name, its password and all that it owns. scripts/role.sh runs this, as a third one: who is logged in
--- cannot be renamed. All or nothing. Sessions that are open stay what they were.
+-- For a database that an earlier version of this project created. There the role of the application, uploads, is the
+-- superuser that initdb created, and PostgreSQL does not allow to demote that one. So it is renamed and loses its password,
+-- and a new role gets its old name, its password and everything that it owns. scripts/role.sh runs this as a third role,
+-- because a role cannot be renamed while it is logged in. All changes are one transaction. Open sessions keep their rights.
 \set ON_ERROR_STOP on
 BEGIN;
 SET LOCAL lock_timeout = '60s';
@@ -11,7 +11,7 @@ ALTER ROLE postgres PASSWORD NULL;
 CREATE ROLE uploads LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD :'verifier';
 ALTER DATABASE uploads OWNER TO uploads;
 
--- REASSIGN OWNED refuses to take from the superuser of initdb, who owns the system as well.
+-- REASSIGN OWNED refuses to work on the superuser of initdb, which also owns the system catalogs.
 DO $$
 DECLARE
     command text;
@@ -20,7 +20,7 @@ BEGIN
         WITH ours AS (
             SELECT oid, nspname FROM pg_namespace
             WHERE nspname <> 'information_schema' AND nspname !~ '^pg_'
-        ), of_something AS (  -- what an extension has, and sequences that go with their columns
+        ), of_something AS (  -- members of extensions, and sequences that belong to columns
             SELECT classid, objid FROM pg_depend
             WHERE deptype = 'e' OR (classid = 'pg_class'::regclass AND refclassid = 'pg_class'::regclass AND deptype IN ('a', 'i'))
         )

@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# Measures our server side by side with others: scripts/ops/bench.py
+# Measures our server next to others: scripts/ops/bench.py
 set -euo pipefail
 exec "$(dirname "$0")/python.sh" bench "$@"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything that can be checked without running the application; goes through all of it, and fails if anything did.
-# What is not installed here is named at the end.
+# Runs every check that does not need the running application, to the end, and fails if one of them failed.
+# Checks whose tool is not installed are listed at the end.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -29,7 +29,7 @@ main() {
     verdict
 }
 
-# Silent when all is well.
+# Runs one check. Prints its output only if it fails.
 check() {
     local name=$1 output
     shift
@@ -45,11 +45,11 @@ check_if_here() {
     if has "$1"; then
         check "$1" "$@"
     else
-        NOT_RUN+=("$1: it is not installed")
+        NOT_RUN+=("$1: not installed")
     fi
 }
 
-# With settings and a name of their own, so that they need no .env, find no stack, and leave its images alone.
+# With separate settings and a separate project name, so that the checks need no .env and do not touch a stack's images.
 check_stack() {
     FOLDER=$(mktemp -d)
     export ENV_FILE=$FOLDER/.env COMPOSE_PROJECT_NAME=uploadstack-check-$$
@@ -68,7 +68,7 @@ check_stack() {
     check "queries of the dashboard" check_dashboard
 }
 
-# The edge image by itself, its settings those of .env.example.
+# Runs the edge image alone, with the settings of .env.example.
 edge_with() {
     local tls=$1 name given=()
     shift
@@ -79,10 +79,10 @@ edge_with() {
         --tmpfs /srv/certificates:uid=10002 --env "TLS=$tls" --env MEDIA_URL=/media/ "${given[@]}" "$(image_called edge)" "$@"
 }
 
-# What is valid and a hole all the same, in the configuration as it is rendered.
+# Finds valid but insecure settings in the rendered configuration.
 gixy_on() { edge_with "$1" -T 2>/dev/null | gixy --format text -; }
 
-# Prometheus's own checker, out of the image that runs it.
+# Prometheus's own checker, from the image that the stack uses.
 promtool() {
     (
         load_images
@@ -91,12 +91,12 @@ promtool() {
     )
 }
 
-# It has a parser for rules, so each query becomes one.
+# promtool can parse rules only, so each query is written as a rule.
 check_dashboard() {
     python "$HERE/dashboard_rules.py" monitoring/grafana/dashboards/*.json | promtool check rules --lint-fatal
 }
 
-# In every generation that is here, with every profile.
+# With every installed generation of Compose, and every profile.
 compose_config() {
     local generation
     for generation in "docker compose" docker-compose; do
@@ -110,7 +110,7 @@ verdict() {
         printf '  not run %s\n' "${NOT_RUN[@]}"
     fi
     if ((${#FAILED[@]} > 0)); then
-        printf '\n%d of the checks failed.\n' "${#FAILED[@]}"
+        printf '\nFailed checks: %d\n' "${#FAILED[@]}"
         exit 1
     fi
 }

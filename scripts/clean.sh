@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# Deletes what running this project made: scripts/ops/clean.py
+# Deletes everything that running this project created: scripts/ops/clean.py
 set -euo pipefail
 exec "$(dirname "$0")/python.sh" clean "$@"

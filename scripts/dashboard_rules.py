@@ -11,7 +11,7 @@ from typing import Any
 
 
 def queries(dashboard: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield where each query is, and the query, Grafana's own variable replaced by what it may be."""
+    """Yield the title and the expression of each query, with a value in place of Grafana's own variable."""
     for annotation in dashboard["annotations"]["list"]:
         yield annotation["name"], annotation["expr"]
     for panel in dashboard["panels"]:
@@ -26,8 +26,8 @@ def main() -> None:
         for number, (title, expression) in enumerate(queries(json.loads(Path(path).read_text())))
     ]
     if not rules:
-        sys.exit("there is no query in these files")
-    print(json.dumps({"groups": [{"name": "dashboards", "rules": rules}]}))  # which is YAML, too
+        sys.exit("these files contain no query; name the files of dashboards")
+    print(json.dumps({"groups": [{"name": "dashboards", "rules": rules}]}))  # JSON is valid YAML
 
 
 if __name__ == "__main__":

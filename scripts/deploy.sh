@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# Replaces what runs by a new version, without a lost request: scripts/ops/deploy.py
+# Replaces the running version without losing a request to web: scripts/ops/deploy.py
 set -euo pipefail
 exec "$(dirname "$0")/python.sh" deploy "$@"

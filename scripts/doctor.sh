@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# Looks for the usual troubles, and says what to do: scripts/ops/doctor.py
+# Checks for common problems, and prints how to fix them: scripts/ops/doctor.py
 set -euo pipefail
 exec "$(dirname "$0")/python.sh" doctor "$@"

@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# Stops what runs; photos, rows and settings stay: scripts/ops/down.py
+# Stops the stack; keeps photos, rows and settings: scripts/ops/down.py
 set -euo pipefail
 exec "$(dirname "$0")/python.sh" down "$@"

@@ -1,12 +1,12 @@
 # shellcheck shell=bash
-# What the scripts share that are bash: sourced, not run. Written for bash 3.2 and later, because that is what macOS has.
+# Shared by the scripts that are bash: sourced, not run. For bash 3.2 and later, which is the version in macOS.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 ENV_FILE=${ENV_FILE:-$ROOT/.env}
 [[ $ENV_FILE == /* ]] || ENV_FILE=$PWD/$ENV_FILE
 export ENV_FILE
 
-# A question to scripts/ops/answers.py, in which everything is that has to be parsed.
+# Asks scripts/ops/answers.py, which does all parsing.
 ask() { "$ROOT/scripts/python.sh" answers "$@"; }
 
 # shellcheck source=scripts/lib/speak.sh

@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# What runs, and how it is: scripts/ops/ps.py
+# Lists the containers and their states: scripts/ops/ps.py
 set -euo pipefail
 exec "$(dirname "$0")/python.sh" ps "$@"

@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# Puts what a backup holds in the place of what is there: scripts/ops/restore.py
+# Replaces database and media files with a backup: scripts/ops/restore.py
 set -euo pipefail
 exec "$(dirname "$0")/python.sh" restore "$@"

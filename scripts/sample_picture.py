@@ -1,7 +1,7 @@
-"""Draws docs/sample.jpg, the picture that the printed curl uploads: mountains at dusk. Needs Pillow.
+"""Draws docs/sample.jpg, mountains at dusk: the picture that the printed curl command uploads. Needs Pillow.
 
-It is drawn from a fixed seed, so the same picture comes out each time. The grain is there on purpose: it keeps the
-file at some hundred kilobytes, and a chunked upload of a few bytes would hide the very bug this project is about.
+A fixed seed makes the same picture each time. The grain keeps the file at some hundred kilobytes: a chunked upload of a
+few bytes would hide the bug that this project is about.
 """
 
 import math

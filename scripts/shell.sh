@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# A shell in a container of a service, or one command: scripts/ops/shell.py
+# Opens a shell, or runs a command, in a container of a service: scripts/ops/shell.py
 set -euo pipefail
 exec "$(dirname "$0")/python.sh" shell "$@"

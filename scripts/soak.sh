@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# Traffic and trouble on a stack of its own, and then: was anything lost? scripts/ops/soak.py
+# Sends traffic to a separate stack, causes faults, and checks that nothing was lost: scripts/ops/soak.py
 set -euo pipefail
 exec "$(dirname "$0")/python.sh" soak "$@"

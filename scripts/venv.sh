@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# Makes .venv hold exactly what is locked: scripts/ops/venv.py
+# Installs exactly the locked packages into .venv: scripts/ops/venv.py
 set -euo pipefail
 exec "$(dirname "$0")/python.sh" venv "$@"

@@ -44,8 +44,8 @@ SAID = {
         CACHED.partition("\n")[2],
         ["uploadstack-edge:local: nothing changed (3 s)"],
     ),
-    "BuildKit": (BUILDKIT, ["stage web build: 42 s", "uploadstack-runtime:local: there"]),
-    "BuildKit, cached": (BUILDKIT.replace("DONE 41.3s", "CACHED"), ["uploadstack-runtime:local: there"]),
+    "BuildKit": (BUILDKIT, ["stage web build: 42 s", "uploadstack-runtime:local: ready"]),
+    "BuildKit, cached": (BUILDKIT.replace("DONE 41.3s", "CACHED"), ["uploadstack-runtime:local: ready"]),
     "nothing that is known": ("hello\n\n#12 hm\n", []),
 }
 

@@ -63,4 +63,4 @@ def test_scripts_work_in_a_folder_with_special_characters(tmp_path: Path, folder
     doctor = subprocess.run(
         [copy / "scripts" / "doctor.sh"], env=environment, check=False, capture_output=True, text=True
     )
-    assert "ok       settings: they fit together\n" in doctor.stdout, doctor.stderr
+    assert "ok       settings: valid, and consistent with each other\n" in doctor.stdout, doctor.stderr

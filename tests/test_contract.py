@@ -118,7 +118,7 @@ def test_nginx_and_the_server_call_the_same_condition_by_the_same_name(status: i
 
 def test_answers_log_and_metrics_have_an_error_under_the_same_key() -> None:
     sources = {
-        "nginx/error-pages.conf": '{"error":"$error_name"',
+        "nginx/error_pages.conf": '{"error":"$error_name"',
         "nginx/log.conf": '"error":"$logged_error"',
         "wsgiserver/http1/response.py": '{"error": name',
         "wsgiserver/telemetry/accesslog.py": '"error":"{error}"',

@@ -143,13 +143,13 @@ REFUSED = {
     "VALUE=${OTHER": "a $ that is not the $ of ${NAME}",
     "VALUE=${OTHER:?no}": "a $ that is not the $ of ${NAME}",
     "VALUE=${NONE:-$OTHER}": "a $ or a line break in the default of ${NONE:-...}",
-    "VALUE=${EMPTY:-a}": "EMPTY is set to nothing",
+    "VALUE=${EMPTY:-a}": "EMPTY is set but empty",
     "VALUE='${OTHER}'": "has ${ in single quotes",
     r"VALUE='a\\b'": r"has \\ in single quotes",
     r'VALUE="\${OTHER}"': r"has \$ in double quotes",
     'VALUE="a': "has no closing quote on its line",
     "VALUE='a": "has no closing quote on its line",
-    'VALUE="a" b': "goes on after its closing quote",
+    'VALUE="a" b': "continues after its closing quote",
     "VALUE=a\t# why": "a tab before a #",
     "VALUE": "neither NAME=value nor a comment",
     "VALUE: a": "neither NAME=value nor a comment",
@@ -169,9 +169,9 @@ REFUSED = {
     "VALUE=a\x1c # b": "ends with an unusual blank",
     "VALUE=a\u00a0#b": "has an unusual blank before a #",
     "VALUE=a\x0b #b": "ends with an unusual blank",
-    "VALUE=a\rOTHER=b": "has a carriage return",
-    "# a\rVALUE=b": "has a carriage return",
-    'VALUE="a\rb"': "has a carriage return",
+    "VALUE=a\rOTHER=b": "contains a carriage return",
+    "# a\rVALUE=b": "contains a carriage return",
+    'VALUE="a\rb"': "contains a carriage return",
 }
 
 
@@ -187,7 +187,7 @@ def test_an_ambiguous_line_is_refused(line: str) -> None:
 )
 def test_a_file_that_is_not_utf_8_is_refused(line: bytes) -> None:
     ((number, complaint, _),) = complaints(b"OTHER=a\n" + line + b"\n")
-    assert (number, complaint) == (2, "this has bytes that are not UTF-8")
+    assert (number, complaint) == (2, "this contains bytes that are not UTF-8")
 
 
 def test_a_byte_order_mark_is_refused() -> None:
@@ -210,7 +210,7 @@ def test_a_byte_order_mark_is_refused() -> None:
 def test_a_variable_that_differs_in_file_and_environment_is_refused(given: str, line: str, differs: bool) -> None:
     said = complaints(f"{BEFORE}{line}\n", OTHER=given)
     assert [
-        "OTHER is one thing in this file and another in the environment" in complaint for _, complaint, _ in said
+        "OTHER has one value in this file and another in the environment" in complaint for _, complaint, _ in said
     ] == [True] * differs
 
 

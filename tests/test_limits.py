@@ -138,7 +138,7 @@ CHAINS: dict[str, list[tuple[str, Callable[[], float]]]] = {
     ],
     "a deploy goes on when nginx has found the new containers": [
         ("valid, which is counted from any time in a second", lambda: names_are_valid() + 1),
-        ("LOOKED_UP_AFTER", lambda: rolling.LOOKED_UP_AFTER),
+        ("RESOLVED_AFTER", lambda: rolling.RESOLVED_AFTER),
     ],
     "a deploy goes on when no request waits any more at an address that nobody has": [
         (

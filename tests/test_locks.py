@@ -71,7 +71,7 @@ def test_the_error_about_a_held_lock_names_its_holder(copy: Path) -> None:
         with holder(copy) as second:
             out, complaint = second.communicate("")
         assert (second.returncode, out) == (1, "")
-        assert f"(process {first.pid}) is at work on this stack" in complaint
+        assert f"(process {first.pid}) is working on this stack" in complaint
         first.communicate("")
     with holder(copy) as third:
         assert said(third) == "held\n"

@@ -51,7 +51,7 @@ def metrics_of_web() -> str:
 
 
 def metrics_of_nginx() -> str:
-    return re.search(r"return 200 '(# HELP [^']*)'", (ROOT / "nginx" / "internal.conf.template").read_text())[1]  # type: ignore[index]  # a missing one fails
+    return re.search(r"return 200 '(# HELP [^']*)'", (ROOT / "nginx" / "status.conf.template").read_text())[1]  # type: ignore[index]  # a missing one fails
 
 
 def samples(exposition: str) -> Iterator[tuple[str, dict[str, str]]]:
@@ -120,7 +120,7 @@ def test_prometheus_scrapes_the_ports_of_the_stack() -> None:
     port = int(COMPOSE["services"]["web"]["environment"]["WSGISERVER_ADMIN_BIND"].rpartition(":")[2])
     # By the name's addresses: each of several replicas, and not whichever of them answers.
     assert jobs["web"]["dns_sd_configs"] == [{"names": ["web"], "type": "A", "port": port, "refresh_interval": "10s"}]
-    listening = re.search(r"listen (\d+);", (ROOT / "nginx" / "internal.conf.template").read_text())
+    listening = re.search(r"listen (\d+);", (ROOT / "nginx" / "status.conf.template").read_text())
     assert jobs["nginx"]["static_configs"] == [{"targets": [f"nginx:{listening[1] if listening else None}"]}]
 
 

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# What a setting is: its value in the environment, or else in .env; where that is empty, the default of .env.example.
+# Settings. A value comes from the environment, or else from .env; if it is empty, the default is in .env.example.
 
-# What the files set is in FROM_FILE_NAME and FROM_EXAMPLE_NAME, read once; to ask for one takes no process.
+# The values of both files are read once, into FROM_FILE_NAME and FROM_EXAMPLE_NAME, so that `setting` starts no process.
 FOUND=$(ask settings) || exit
 eval "$FOUND"
 
@@ -11,17 +11,17 @@ setting() {
     printf '%s\n' "${value:-${!in_example:-}}"
 }
 
-# An image that is built here: runtime, edge or test. Before there is a .env, a project has the name that compose.yaml gives.
+# The name of an image that is built here: runtime, edge or test. Without .env the project has its name from compose.yaml.
 image_called() {
     local project
     project=$(setting COMPOSE_PROJECT_NAME)
     echo "${project:-uploadstack}-$1:$(setting IMAGE_TAG)"
 }
 
-# For who runs Docker without Compose: the base images that scripts/images.sh found, and the classic builder where there is
-# no buildx to drive the other one.
+# For scripts that run Docker without Compose: the base images that scripts/images.sh chose, and the classic builder if
+# buildx is not installed.
 load_images() { eval "$(ask images)"; }
 choose_builder() { eval "$(ask builder)"; }
 
-# Why containers cannot be used here, with the remedy, in one line; nothing if they can.
+# Why containers cannot be used here, and what to do, in one line; nothing if they can.
 engine_trouble() { ask trouble; }

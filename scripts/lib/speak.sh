@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# How scripts speak. Progress and complaints go to stderr, so that stdout is the answer alone.
+# Messages. Progress and errors go to stderr, so that stdout has only the result.
 
 say() { printf '==> %s\n' "$*" >&2; }
 warn() { printf 'warning: %s\n' "$*" >&2; }

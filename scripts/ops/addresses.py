@@ -1,4 +1,4 @@
-"""Where the site is to be had on this machine: what a person would type for it."""
+"""The URLs of the site on this machine."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 LOOPBACK = "127.0.0.1"
-# There to compare with, and on loopback whatever BIND_ADDRESS says.
+# For comparison only, and on loopback whatever BIND_ADDRESS is.
 LOCAL = {"GUNICORN_PORT", "RUNSERVER_PORT"}
 USUAL = {("http", "80"), ("https", "443")}
 
 
 def bound_to(settings: Settings, port: str) -> str:
-    """Return the address that the setting `port` is published on, as it stands in a URL. 0.0.0.0 is not one."""
+    """Return the address that the setting `port` is published on, as it is written in a URL; 0.0.0.0 cannot be."""
     host = LOOPBACK if port in LOCAL else settings["BIND_ADDRESS"]
     if host == "0.0.0.0":
         return LOOPBACK
@@ -24,9 +24,9 @@ def bound_to(settings: Settings, port: str) -> str:
 
 
 def host_of(settings: Settings, address: str) -> str:
-    """Return the name by which ALLOWED_HOSTS lets one ask there.
+    """Return a host for that address that ALLOWED_HOSTS allows.
 
-    The address itself, localhost, or else the first that the site has.
+    The address itself, localhost, or else the first name in ALLOWED_HOSTS.
     """
     allowed = [name.strip() for name in settings["ALLOWED_HOSTS"].split(",") if name.strip()]
     names = [address, *(["localhost"] if address in {LOOPBACK, "[::1]"} else [])]
@@ -35,7 +35,7 @@ def host_of(settings: Settings, address: str) -> str:
 
 
 def of(settings: Settings, port: str, *, has_tls: bool) -> str:
-    """Return the URL of what listens on the setting `port`, without a slash at its end."""
+    """Return the URL of the service on the setting `port`, without a slash at its end."""
     scheme = "https" if has_tls and port != "RUNSERVER_PORT" else "http"
     if scheme == "https" and port == "HTTP_PORT":
         port = "HTTPS_PORT"
@@ -46,7 +46,7 @@ def of(settings: Settings, port: str, *, has_tls: bool) -> str:
 
 
 def _allows(entry: str, name: str) -> bool:
-    """As nginx and Django take a name: .example.org is that name and all below it."""
+    """As in nginx and Django, .example.org means that name and its subdomains."""
     if entry.startswith(".") and len(entry) > 1:
         return name == entry[1:] or name.endswith(entry)
     return entry in {"*", name}

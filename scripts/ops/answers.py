@@ -1,6 +1,6 @@
-"""Answers for the scripts that are still bash: scripts/lib/*.sh ask, one process for each question.
+"""Answers questions of the scripts that are bash (scripts/lib/*.sh), one process per question.
 
-scripts/python.sh answers settings    assignments for bash: what .env sets, and the defaults of .env.example
+scripts/python.sh answers settings    assignments for bash: the settings of .env, and the defaults of .env.example
 scripts/python.sh answers trouble     why containers cannot be used here; images, builder: see below
 """
 
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _settings(settings: Settings) -> None:
-    """FROM_FILE_NAME=value, FROM_EXAMPLE_NAME=value of #NAME=value there, and the names of .env.example."""
+    """Print FROM_FILE_NAME=value for each line of .env, and FROM_EXAMPLE_NAME=value for each default."""
     for prefix, values in (("FILE", settings.read.values), ("EXAMPLE", settings.example.defaults)):
         for name, value in values.items():
             if "." not in name:
@@ -37,7 +37,7 @@ def _assign(name: str, value: str) -> None:
 
 
 def _images(settings: Settings) -> None:
-    """What takes the place of settings, for those who run Docker themselves."""
+    """Print the settings that chosen images replace, for scripts that run Docker without Compose."""
     _export(images.chosen(settings))
 
 

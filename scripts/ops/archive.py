@@ -1,8 +1,8 @@
-"""Steps of a backup and of a restore that are done where the data is: each is a program in a container.
+"""Steps of backup and restore that run next to the data. Each is a program in a container.
 
-Those of uploadstack/archive.py run in one of what web runs, which has its volumes and nothing else. Those of PostgreSQL
-run beside the server, as its superuser: that role has no password, and is for this way alone. Data goes through stdin
-and stdout, so that no folder of this machine has to be shared with a container. What goes wrong they say on stderr.
+Steps of uploadstack/archive.py run in a container of web's image, with web's volumes and nothing else. Programs of
+PostgreSQL run in the container of the server, as its superuser, a role without a password that can log in only there.
+Data goes through stdin and stdout, so no folder of this machine is shared with a container. Errors go to stderr.
 """
 
 from __future__ import annotations
@@ -20,30 +20,32 @@ if TYPE_CHECKING:
 
     from .settings import Settings
 
-PROGRAMS = ("uploadstack.archive", "pg_dump", "pg_restore", "psql", "createdb", "dropdb")  # for messages
+PROGRAMS = ("uploadstack.archive", "pg_dump", "pg_restore", "psql", "createdb", "dropdb")  # named in messages
 MEDIA, DATA = "/srv/media", "/srv/data"
-# A command of manage.py with its arguments; of a project without that command, nothing.
-_IF_THERE = """
+# Runs a command of manage.py with its arguments; does nothing if the project has no such command.
+_IF_DEFINED = """
 commands=$(python manage.py help --commands) || exit
 ! echo "$commands" | grep -qx "$1" || exec python manage.py "$@"
 """
 
 
 def backups(settings: Settings) -> Path:
-    """Return the folder that archives are in: BACKUPS, or backups/."""
+    """Return the folder of the archives: BACKUPS, or backups/."""
     return Path(settings.environment.get("BACKUPS") or settings.root / "backups")
 
 
-def if_there(*command: str) -> list[str]:
-    """Return the words that run a command of the project in one of its containers; it may have none of that name."""
-    return ["sh", "-c", _IF_THERE, "sh", *command]
+def if_defined(*command: str) -> list[str]:
+    """Return the words that run a command of manage.py in a container, if the project has that command."""
+    return ["sh", "-c", _IF_DEFINED, "sh", *command]
 
 
 def step(settings: Settings, name: str, *arguments: str) -> list[str]:
     """Return the command for a step of uploadstack/archive.py."""
     web = web_of(settings)
     limits = ["--network=none", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--read-only"]
-    labels = [f"--label={engine.LABEL}.{label}=" for label in ("project", "service")]  # of the image: it is no service
+    labels = [
+        f"--label={engine.LABEL}.{label}=" for label in ("project", "service")
+    ]  # override the labels of the image
     volumes = [f"--volume={web.mounts[place]}:{place}" for place in (MEDIA, DATA)]
     its = ["--rm", "--interactive", "--log-driver=none", "--user=10001:10001", "--entrypoint=python"]
     options = [*its, *limits, *labels, *volumes]
@@ -51,10 +53,10 @@ def step(settings: Settings, name: str, *arguments: str) -> list[str]:
 
 
 def web_of(settings: Settings) -> engine.Container:
-    """Return one of web's, whether it runs or not. Raises Failure where there is none."""
+    """Return a container of web, whether it runs or not. Raises Failure if there is none."""
     found = engine.containers(settings.project, "web")
     if not found:
-        raise Failure("there is no container of web; run: make up")
+        raise Failure("web has no container; start the stack first: make up")
     return found[0]
 
 
@@ -62,20 +64,20 @@ def postgres(settings: Settings, *words: str) -> list[str]:
     """Return the command for a program of PostgreSQL."""
     db = engine.first(settings.project, "db")
     if not db:
-        raise Failure("the database does not run; run: make up")
+        raise Failure("the database does not run; start it first: make up")
     options = ["--env=PGOPTIONS=--client-min-messages=warning", f"--env=PGUSER={database.superuser(db)}"]
     return ["docker", "exec", "--interactive", *options, db, *words]
 
 
-def do(command: Sequence[str], source: Path | None = None, target: Path | None = None) -> None:
-    """Run it, from a file and into one where they are given. Raises Failure, after what it said itself."""
+def run(command: Sequence[str], source: Path | None = None, target: Path | None = None) -> None:
+    """Run it, with its input and output from and to files if they are given. Raises Failure, after its own message."""
     with _opened(source, target) as (stdin, stdout):
         done = subprocess.run(command, stdin=stdin, stdout=stdout, check=False, close_fds=False)
     _check(command, done.returncode)
 
 
 def pipe(first: Sequence[str], second: Sequence[str], source: Path, target: Path | None = None) -> None:
-    """Run both, the second on what the first one prints. Raises Failure when either fails."""
+    """Run both, with the output of the first as input of the second. Raises Failure if either fails."""
     with _opened(source, target) as (stdin, stdout):
         giving = subprocess.Popen(first, stdin=stdin, stdout=subprocess.PIPE, close_fds=False)
         with giving:
@@ -85,8 +87,8 @@ def pipe(first: Sequence[str], second: Sequence[str], source: Path, target: Path
     _check(first, giving.returncode)
 
 
-def answer(command: Sequence[str], source: Path | None = None) -> str:
-    """Return what it prints. Raises Failure, after what it said itself."""
+def output(command: Sequence[str], source: Path | None = None) -> str:
+    """Return its output. Raises Failure, after its own message."""
     with _opened(source, None) as (stdin, _):
         done = subprocess.run(command, stdin=stdin, stdout=subprocess.PIPE, check=False, close_fds=False)
     _check(command, done.returncode)
@@ -105,4 +107,4 @@ def _opened(source: Path | None, target: Path | None) -> Iterator[tuple[IO[bytes
 def _check(command: Sequence[str], status: int) -> None:
     if status:
         name = next((word for word in PROGRAMS if word in command), command[0])
-        raise Failure(f"{name} failed with exit code {status}: why is above")
+        raise Failure(f"{name} failed with exit code {status}: the reason is above")

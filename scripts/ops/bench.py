@@ -1,11 +1,11 @@
-"""Measures our server side by side with others, which it installs into bench/.venv: exactly what is locked, by hash.
+"""Measures our server next to others, which it installs into bench/.venv: exactly the locked packages, by hash.
 
     scripts/bench.sh --only hello,upload --peers granian,bjoern --seconds 3        scripts/bench.sh --help
 
-One that cannot be compiled here is left out, and it is said what is missing.
+A server that cannot be compiled here is left out, with a warning.
 
-    PYTHON    the interpreter for all of them. By default the system's, which is built with the help of a profile: what
-              version managers build is a third slower, and then everything that is not compiled looks worse.
+    PYTHON    the interpreter for all of them. Default: the system's, which is built with profile-guided optimization.
+              Those of version managers are a third slower, which would make every uncompiled server look worse.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ def main(arguments: Sequence[str]) -> NoReturn:
     locked = venv.checksum(*sorted((settings.root / "requirements").glob("bench*.txt")))
     if not note.exists() or note.read_text(encoding="utf-8").strip() != locked:
         _install(settings, folder)
-        if _compile(settings, folder):  # what is missing is tried again the next time
+        if _compile(settings, folder):  # otherwise the next run tries again
             note.write_text(f"{locked}\n", encoding="utf-8")
     os.chdir(settings.root)
     command = [str(folder / "bin" / "python"), "-m", "bench.run", *arguments]
-    os.execv(command[0], command)  # noqa: S606  # it is what was asked for
+    os.execv(command[0], command)  # noqa: S606  # the purpose of this command
 
 
 def _install(settings: Settings, folder: Path) -> None:
     say("installing the servers to compare with into bench/.venv")
     venv.create(folder, python.need(settings.environment, SYSTEM), "--clear")
     if not venv.install(folder, settings.root / "requirements" / "bench.txt", venv.BINARY):
-        raise Failure("requirements/bench.txt could not be installed: why is above")
+        raise Failure("requirements/bench.txt could not be installed: the reason is above")
 
 
 def _compile(settings: Settings, folder: Path) -> bool:
-    """Return whether all of them could be."""
+    """Return whether all of them could be compiled."""
     text = (settings.root / "requirements" / "bench-compiled.txt").read_text(encoding="utf-8")
     missing = []
     for package in COMPILED:
@@ -58,7 +58,7 @@ def _compile(settings: Settings, folder: Path) -> bool:
             requirements = Path(place) / "requirements.txt"
             requirements.write_text(locked_lines(text, package), encoding="utf-8")
             if not venv.install(folder, requirements):
-                warn(f"{package} could not be compiled, and is left out: why is above")
+                warn(f"{package} could not be compiled and is left out: the reason is above")
                 missing.append(package)
     return not missing
 

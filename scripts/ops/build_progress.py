@@ -1,10 +1,10 @@
-"""Says how far a build is, in a line for each stage that has work to do and for each image, with the seconds it took.
+"""Prints the progress of a build: a line for each stage that has work to do and for each image, with its seconds.
 
-    docker compose build 2>&1 | tee LOG | scripts/build_progress.py
+    docker compose build 2>&1 | tee LOG | python3 scripts/ops/build_progress.py
 
-Reads what either builder says: the classic one ("Step 3/9 : RUN ...", " ---> Using cache") and BuildKit in plain
-progress ("#7 [web build 2/6] RUN ...", "#7 CACHED"). What it does not know it leaves out; all of it is in the log.
-Standard library only, and Python 3.9, as all of scripts/ops.
+Reads the output of either builder: the classic one ("Step 3/9 : RUN ...", " ---> Using cache"), or BuildKit with plain
+progress ("#7 [web build 2/6] RUN ...", "#7 CACHED"). Skips unknown lines; the log has all of them. Standard library
+only, Python 3.9, as all of scripts/ops.
 """
 
 import re
@@ -19,7 +19,7 @@ TAGGED = re.compile(r"Successfully tagged (\S+)")
 VERTEX = re.compile(r"#(\d+) \[(?!internal)([^\]]*?) ?(\d+)/(\d+)\] (\w+)")
 ENDED = re.compile(r"#(\d+) (?:DONE ([0-9.]+)s|(CACHED))$")
 NAMED = re.compile(r"#\d+ naming to (\S+)")
-IDLE = {"ARG", "FROM"}  # steps that do nothing by themselves
+IDLE = {"ARG", "FROM"}  # steps without work of their own
 
 
 class Classic:
@@ -30,9 +30,9 @@ class Classic:
         self._image = self._stage = ""
         self._image_began = self._stage_began = clock()
         self._is_new = self._is_busy = False  # the image, the stage
-        self._step = ""  # the one that has not said yet whether the cache had it
+        self._step = ""  # a step of which the builder has not yet printed whether the cache had it
 
-    def hear(self, line: str) -> Iterator[str]:
+    def read(self, line: str) -> Iterator[str]:
         if found := BUILDING.match(line):
             self._image, self._is_new, self._image_began = found[1], False, self._clock()
         elif line.strip() == "---> Using cache":
@@ -62,13 +62,13 @@ class Classic:
 
 
 class Buildkit:
-    """The one that takes steps side by side and tells of each how long it took."""
+    """The builder that runs steps in parallel, and prints how long each one took."""
 
     def __init__(self) -> None:
         self._steps: dict[str, tuple[str, bool]] = {}  # number -> its stage, and whether it is the last one there
         self._took: dict[str, float] = {}
 
-    def hear(self, line: str) -> Iterator[str]:
+    def read(self, line: str) -> Iterator[str]:
         if found := VERTEX.match(line):
             self._steps[found[1]] = (found[2] or "image", found[3] == found[4])
         elif (found := ENDED.match(line)) and found[1] in self._steps:
@@ -78,24 +78,24 @@ class Buildkit:
             if is_last and self._took.get(stage, 0.0) >= 1:
                 yield f"stage {stage}: {self._took.pop(stage):.0f} s"
         elif found := NAMED.match(line):
-            yield f"{found[1].rpartition('/')[2]}: there"
+            yield f"{found[1].rpartition('/')[2]}: ready"
 
 
 def progress(lines: Iterable[str], clock: Callable[[], float]) -> Iterator[str]:
-    """Yield what there is to say, as soon as it can be said."""
+    """Yield lines of progress as soon as they are known."""
     builders = Classic(clock), Buildkit()
     before = ""
     for line in lines:
         for builder in builders:
-            for said in builder.hear(line.rstrip()):
-                if said != before:
-                    yield said
-                before = said
+            for message in builder.read(line.rstrip()):
+                if message != before:
+                    yield message
+                before = message
 
 
 def main() -> None:
-    for said in progress(sys.stdin, time.monotonic):
-        print(f"==>   {said}", file=sys.stderr, flush=True)
+    for message in progress(sys.stdin, time.monotonic):
+        print(f"==>   {message}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Builds all images that are made here, and tries out what is new before anything is replaced."""
+"""Builds the images of this project, and checks new ones before anything is replaced."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 def build(settings: Settings) -> bool:
     """Return whether it succeeds.
 
-    What the builder says is in a log, and on the screen if it fails; else a line for each stage that has work to do.
-    The builder's own cache decides what that is: it knows better than any list of ours.
+    The builder's output goes to a log, and to the terminal if the build fails. While it runs, a line is printed for
+    each stage that has work to do. The builder's own cache decides what is built again.
     """
     log = _log(settings)
-    say(f"building the images (only what changed); what the builder says is in {log}")
+    say(f"building the images (only what changed); the log is {log}")
     line, environment = compose.line(settings, "build")
     with (
         log.open("w", encoding="utf-8") as file,
@@ -43,16 +43,16 @@ def build(settings: Settings) -> bool:
             close_fds=False,
         ) as builder,
     ):
-        for said in build_progress.progress(_copied(builder.stdout, file), time.monotonic):
-            say(f"  {said}")
+        for message in build_progress.progress(_copied(builder.stdout, file), time.monotonic):
+            say(f"  {message}")
     if builder.returncode:
         sys.stderr.write(log.read_text(encoding="utf-8"))
-        warn(f"the images could not be built; what is above is in {log}")
+        warn(f"the images could not be built; the log above is also in {log}")
     return builder.returncode == 0
 
 
 def _log(settings: Settings) -> Path:
-    """Return one of our own where another user has made the usual one."""
+    """Return the path of the log; a temporary file if another user made the usual one."""
     log = settings.note("-build.log")
     log.parent.mkdir(exist_ok=True)
     if os.access(log if log.exists() else log.parent, os.W_OK):
@@ -66,15 +66,15 @@ def _copied(lines: IO[str] | None, file: IO[str]) -> Iterator[str]:
         yield line
 
 
-def try_out_new(settings: Settings) -> None:
-    """Before anything is changed, in containers that no request is led to.
+def check_new_images(settings: Settings) -> None:
+    """Check them before anything is changed, in containers that get no requests.
 
-    A new one of a service has its name, and so requests, as soon as it has started.
+    A new container of a service would get requests as soon as it has started, because it has the service's name.
     """
-    _try_out(settings, "nginx does not take its new configuration", "nginx", "-t")
-    _try_out(settings, "the new application cannot be loaded", "-e", "WSGISERVER_CHECK_CONFIG=on", "web")
+    _check(settings, "nginx rejects its new configuration", "nginx", "-t")
+    _check(settings, "the new application cannot be loaded", "-e", "WSGISERVER_CHECK_CONFIG=on", "web")
 
 
-def _try_out(settings: Settings, complaint: str, *arguments: str) -> None:
+def _check(settings: Settings, complaint: str, *arguments: str) -> None:
     if not compose.run(settings, "run", "--rm", "--no-deps", "-T", *arguments):
-        raise Failure(f"{complaint}; what runs goes on as it was")
+        raise Failure(f"{complaint}: the reason is above; the running stack was not changed")

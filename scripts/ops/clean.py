@@ -1,4 +1,4 @@
-"""Deletes what running this project made. Says what, and asks first (YES=1: does not ask)."""
+"""`make clean`: deletes everything that running this project created. Lists it and asks first (YES=1: does not ask)."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ def main(_: Sequence[str]) -> None:
     settings = settings_.here()
     trouble = compose.trouble(settings)
     volumes = [] if trouble else ownership.volumes(settings)
-    _refuse_what_others_use(settings, volumes, has_engine=not trouble)
+    _refuse_shared(settings, volumes, has_engine=not trouble)
     explain(
-        "This deletes, for good:\n"
+        "This deletes permanently:\n"
         f'  - the containers and networks of "{settings.project}"\n'
-        f"  - its volumes: every photo, every row, every user ({' '.join(volumes)})\n"
+        f"  - its volumes, with every photo, row and user ({' '.join(volumes)})\n"
         f"  - the images built here ({settings.image('*')})\n"
-        "  - var/ (photos and rows of make dev) and the tools' caches\n"
+        "  - var/ (photos and rows of make dev) and the caches of the tools\n"
         "It keeps .env, .venv and the base images."
     )
     _confirm(settings)
     down.stop(settings)
     if trouble or not settings.has_file:
-        warn(f"containers, volumes and images stay: {trouble or f'there is no {settings.file}'}")
+        warn(f"containers, volumes and images were not deleted: {trouble or f'there is no {settings.file}'}")
     else:
         _delete_stack(settings)
     _delete_files(settings)
-    say("clean")
+    say("deleted")
 
 
 def _confirm(settings: Settings) -> None:
@@ -47,49 +47,48 @@ def _confirm(settings: Settings) -> None:
         raise Failure("nothing was deleted")
 
 
-# --- what is not ours to delete ---------------------------------------------------------------------------------------
+# --- checks, which change nothing -------------------------------------------------------------------------------------
 
 
-def _refuse_what_others_use(settings: Settings, volumes: list[str], *, has_engine: bool) -> None:
+def _refuse_shared(settings: Settings, volumes: list[str], *, has_engine: bool) -> None:
     if has_engine:
         ownership.refuse_another_copy(settings)
         _refuse_photos_of_another_copy(settings, volumes)
     for volume in volumes:
         if users := engine.other_users(volume, settings.project):
-            raise Failure(f"{volume} is used by other stacks, too ({' '.join(users)}); nothing was deleted")
-    # var/ is shared by all servers without containers, whatever their ports are.
+            raise Failure(f"containers of other stacks use {volume} ({' '.join(users)}); nothing was deleted")
+    # All servers of make dev share var/, whatever their ports are.
     for file in dev.notes_of_others(settings):
         if process := dev.process_in(file):
             raise Failure(
-                f"another server without containers (process {process}) has its photos in var/; stop it."
+                f"another server of make dev (process {process}) has its photos in var/; stop it first."
                 " Nothing was deleted"
             )
 
 
 def _refuse_photos_of_another_copy(settings: Settings, volumes: list[str]) -> None:
     owner = ownership.owner_of_volumes(settings)
-    if owner == ownership.UNKNOWN:  # an earlier version did not note whose they are
+    if owner == ownership.UNKNOWN:  # an earlier version did not record the folder
         explain(
-            f'The stack "{settings.project}" has volumes that this folder did not make: they may hold the photos of'
-            " another"
-            f" copy, or\nof this one before it was moved here ({' '.join(volumes)})."
+            f'This folder did not make the volumes of the stack "{settings.project}": they may hold the photos of'
+            f" another copy of it,\nor of this one before it was moved here ({' '.join(volumes)})."
         )
         _confirm(settings)
     elif owner:
         raise Failure(
-            f"the photos of {settings.project} belong to the folder {owner}, which is another copy of this one;"
-            " make clean there deletes them. Nothing was deleted"
+            f"the photos of {settings.project} belong to the folder {owner}, another copy of this one; to delete"
+            " them, run make clean there. Nothing was deleted"
         )
 
 
-# --- what is ----------------------------------------------------------------------------------------------------------
+# --- changes ----------------------------------------------------------------------------------------------------------
 
 
 def _delete_stack(settings: Settings) -> None:
     ownership.forget_folder(settings)
-    # The containers have gone, so Compose would complain of each that is not there.
+    # Silent: the containers are already removed, and Compose would print a warning for each.
     if not compose.run(settings, "down", "--volumes", "--remove-orphans", profiles=settings_.ALL_PROFILES):
-        raise Failure("not all of it was deleted: why is above")
+        raise Failure("some volumes or networks were not deleted: the reason is above")
     for kind in ("runtime", "edge", "test"):
         programs.succeeds(["docker", "image", "rm", settings.image(kind)])
 
@@ -97,7 +96,7 @@ def _delete_stack(settings: Settings) -> None:
 def _delete_files(settings: Settings) -> None:
     for name in CACHES:
         _delete(settings.root / name)
-    # The locks of other stacks have to stay: whoever holds one would no longer keep anybody out. So have their notes.
+    # Keep the locks of other stacks: a lock that is deleted while a command holds it keeps nobody out. Keep notes, too.
     for path in (settings.root / "var").glob("*"):
         if path.suffix not in {".lock", ".database"}:
             _delete(path)

@@ -1,4 +1,4 @@
-"""How commands speak, ask and wait. Progress and complaints go to stderr, so that stdout is the answer alone."""
+"""Messages, questions and waiting. Progress and errors go to stderr, so that stdout has only the result."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-POLL = 0.5  # seconds between two checks
-PROGRESS = 10  # seconds between two lines that say what is waited for
+POLL_INTERVAL = 0.5  # seconds between two checks
+REPORT_INTERVAL = 10  # seconds between two lines of progress
 
 
 class Failure(Exception):
@@ -20,7 +20,7 @@ class Failure(Exception):
 
 
 class Progress(enum.Enum):
-    """What a check that is repeated has found."""
+    """The result of a repeated check."""
 
     DONE = enum.auto()
     WAITING = enum.auto()
@@ -34,7 +34,7 @@ def outcome(command: Callable[[Sequence[str]], int | None], arguments: Sequence[
     except Failure as failure:
         print(f"error: {failure}", file=sys.stderr, flush=True)
         return 1
-    except BrokenPipeError:  # `make ps | head`; what is left to flush has nowhere to go
+    except BrokenPipeError:  # as in `make ps | head`; the rest of the output is discarded
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
@@ -53,22 +53,22 @@ def warn(text: str) -> None:
 
 
 def explain(text: str) -> None:
-    """Print what has to be known before a question, or before `make up` goes on."""
+    """Print text that the user needs before a question, or before `make up` continues."""
     print(text, file=sys.stderr, flush=True)
 
 
 def is_confirmed(environment: Mapping[str, str]) -> bool:
-    """Ask whether to go on. YES=1 does not ask."""
+    """Ask whether to continue. With YES=1 the answer is yes, without a question."""
     if environment.get("YES") == "1":
         return True
     if sys.stdin.isatty():
-        print("Type yes to go on: ", end="", file=sys.stderr, flush=True)
+        print("Type yes to continue: ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip() == "yes"
 
 
 def wait_until(what: str, seconds: float, check: Callable[[], Progress]) -> bool:
-    """Repeat the check until it is done. Return False when that takes too long, or will never be."""
-    began = said = time.monotonic()
+    """Repeat the check until it is done. Return False after `seconds`, or when it is hopeless."""
+    began = reported = time.monotonic()
     while True:
         found = check()
         if found is Progress.DONE:
@@ -76,7 +76,7 @@ def wait_until(what: str, seconds: float, check: Callable[[], Progress]) -> bool
         now = time.monotonic()
         if found is Progress.HOPELESS or now >= began + seconds:
             return False
-        if now >= said + PROGRESS:
-            said = now
+        if now >= reported + REPORT_INTERVAL:
+            reported = now
             say(f"still waiting for {what} ({now - began:.0f} s)")
-        time.sleep(POLL)
+        time.sleep(POLL_INTERVAL)

@@ -1,6 +1,4 @@
-"""Which database DATABASE_URL names: its kind, whether it is the stack's own, and whether it is the one in use until
-now.
-"""
+"""The database that DATABASE_URL names: its kind, whether it belongs to the stack, and whether it is the one in use."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ OF_STACK = re.compile(r"postgres.*://.*@db(:5432)?/uploads")
 
 
 def identity(address: str) -> str:
-    """Return what tells one database from another in an address: no password, no options."""
+    """Return the part of an address that identifies the database, without password and options."""
     address = re.sub(r"\?[^@]*$", "", address)
     address = re.sub(r"^([a-z0-9+]*)://.*@", r"\1://", address)
     address = re.sub(r"^postgresql://", "postgres://", address)
@@ -27,9 +25,9 @@ def identity(address: str) -> str:
 
 
 def kind(address: str) -> str:
-    """Return what the stack has of its own: sqlite, postgresql, or nothing.
+    """Return the kind of a database that belongs to the stack, sqlite or postgresql; nothing for any other.
 
-    Another PostgreSQL may be named while the one of the stack still runs: that one's rows are not the ones in use.
+    The address counts, not what runs: the stack's own PostgreSQL may still run while another one is in use.
     """
     address = address.partition("?")[0]
     if address.startswith("sqlite:////srv/data/"):
@@ -38,33 +36,30 @@ def kind(address: str) -> str:
 
 
 def path(address: str) -> str:
-    """Return where SQLite's is; nothing for any other."""
+    """Return the path of a SQLite database; nothing for any other."""
     address = address.partition("?")[0]
     return address[len("sqlite:///") :] if address.startswith("sqlite:") else ""
 
 
 def refuse_another(settings: Settings) -> None:
-    """Photos are of the database that was there when they came.
-
-    Another one has none: the gallery would be empty, without a word.
-    """
+    """Ask before another database is used: it has no rows of the photos, so the gallery would silently be empty."""
     before, now = _before(settings), identity(settings["DATABASE_URL"])
     if before in {"", now}:
         return
     explain(
-        "DATABASE_URL names another database than the one in use until now.\n"
+        "DATABASE_URL names another database than before.\n"
         f"  until now    {before}\n"
         f"  from now on  {now}\n"
-        "Photos, users and tokens do not move by themselves: the site begins with what is in the new one. The old"
-        " one, and"
-        ' the files,\nstay as they are. How to move rows first: docs/operations.md, "Another database".'
+        "Photos, users and tokens are not moved: the site shows what the new database holds. The old database and the"
+        " files\n"
+        'are not changed. To move the rows first: docs/operations.md, "Another database".'
     )
     if not is_confirmed(settings.environment):
-        raise Failure("nothing was changed; put the old DATABASE_URL back, or say that it is meant: YES=1")
+        raise Failure("nothing was changed; restore the old DATABASE_URL, or confirm the new one with YES=1")
 
 
 def remember(settings: Settings) -> None:
-    """For the time when there are no containers."""
+    """Note the database, for a time when there are no containers to read it from."""
     try:
         note(settings).parent.mkdir(exist_ok=True)
         note(settings).write_text(f"{identity(settings['DATABASE_URL'])}\n", encoding="utf-8")
@@ -77,24 +72,24 @@ def note(settings: Settings) -> Path:
 
 
 def refuse_unless_in_use(settings: Settings) -> None:
-    """For backup and restore: photos of the one and rows of the other would be put together."""
+    """For backup and restore: with another database they would combine its rows with photos of the one in use."""
     now = settings["DATABASE_URL"]
     if not kind(now):
         raise Failure(
-            "DATABASE_URL names neither a SQLite database in /srv/data nor the one that this stack has (service db);"
-            " back it up, and restore it, where it is"
+            "DATABASE_URL names neither a SQLite database in /srv/data nor the database of this stack (service db); use"
+            " the backup and restore of the server that it is on"
         )
     web = next(iter(engine.containers(settings.project, "web")), None)
     used = web.environment.get("DATABASE_URL", "") if web else ""
     if _without_secrets(used) != _without_secrets(now):
         raise Failure(
-            f"web has the database {_without_secrets(used)}, and DATABASE_URL in {settings.file} names another one"
-            f" by now; run: make up"
+            f"web uses the database {_without_secrets(used)}, but DATABASE_URL in {settings.file} names another one;"
+            f" apply the settings first: make up"
         )
 
 
 def _before(settings: Settings) -> str:
-    """Return what web has, or had last; nothing where there are no photos yet, or nobody knows."""
+    """Return the database that web uses, or used last; nothing if there are no photos yet, or it is unknown."""
     if not engine.has_volume(f"{settings.project}_media"):
         return ""
     web = next(iter(engine.containers(settings.project, "web")), None)
@@ -116,9 +111,9 @@ APPLICATION = "uploads"  # the application's role, and its database
 
 
 def superuser(db: str) -> str:
-    """Return the role, in this container of the database, that may do everything.
+    """Return the superuser's role, in this container of the database.
 
-    In a database that an earlier version made, the application's role is it, until scripts/role.sh has mended that.
+    In a database that an earlier version created, it is the application's role until scripts/role.sh has changed that.
     """
     ask = ["docker", "exec", db, "psql", "--username=postgres", "--dbname=postgres", "--command="]
     return "postgres" if programs.succeeds(ask) else APPLICATION

@@ -1,11 +1,11 @@
-"""A new version in the place of the one that runs, and no request lost: what `make deploy` runs. docs/operations.md.
+"""`make deploy`: replaces the running version without losing a request to web. docs/operations.md.
 
-    build  ->  nginx takes its configuration, the application can be loaded  ->  migrate
-           ->  new containers of web beside the old ones  ->  healthy, and found by nginx
-           ->  the old ones are told to stop, finish what they have, and go  ->  gunicorn likewise  ->  the rest
+    build  ->  check that nginx accepts its configuration and the application can be loaded  ->  migrate
+           ->  start new containers of web next to the old ones  ->  wait until they are healthy and nginx knows them
+           ->  stop the old ones, which finish their requests first  ->  the same for gunicorn  ->  other services
 
-Only what changed is replaced. Cut short at any point, it goes on from there when it is run again. Should the new
-containers not become well, they go, and the old ones have never stopped.
+Only what changed is replaced. If it is interrupted, run it again: it continues. If the new containers do not become
+healthy, they are removed; the old ones have never stopped.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 HEALTHY_WITHIN = 180  # seconds
-# Replaced container by container, each with nginx's port for it.
-ROLLED = {"web": 8080, "gunicorn": 8081}
+# Services that are replaced container by container, and nginx's port for each.
+ROLLED_SERVICES = {"web": 8080, "gunicorn": 8081}
 
 
 def main(_: Sequence[str]) -> None:
@@ -31,17 +31,17 @@ def main(_: Sequence[str]) -> None:
     _check(settings)
     _prepare(settings)
     is_changed = _replace(settings)
-    say("deployed" if is_changed else "nothing had changed: everything runs as before")
+    say("deployed" if is_changed else "nothing has changed: the stack keeps running")
 
 
 def _check(settings: Settings) -> None:
-    """Changes nothing."""
+    """Check; change nothing."""
     compose.need_engine(settings)
     version = compose.version(settings)
     if compose.is_too_old(version):
-        raise Failure(f"Compose {version} is too old: it takes 2.22 or newer, or 1.29")
+        raise Failure(f"Compose {version} is too old; install 2.22 or newer, or 1.29")
     if not (settings.has_file and engine.is_running(settings.project, "web", "nginx")):
-        raise Failure("nothing runs that could be replaced; run: make up")
+        raise Failure("the stack does not run; start it first: make up")
     lock.hold(settings, 0, "deploy.sh")
     fit.refuse(settings)
     ports.refuse_taken(settings)
@@ -49,54 +49,52 @@ def _check(settings: Settings) -> None:
 
 
 def _prepare(settings: Settings) -> None:
-    """Build, and try out. What runs is not touched."""
-    services.let_containers_read(settings.root)
+    """Build and check the new images. The running stack is not changed."""
+    services.make_readable(settings.root)
     images.provide(settings)
     if not building.build(settings):
-        raise Failure("what runs goes on as it was")
-    building.try_out_new(settings)
+        raise Failure("the running stack was not changed")
+    building.check_new_images(settings)
 
 
 def _replace(settings: Settings) -> bool:
-    """Return whether anything changed."""
+    """Change the stack. Return whether anything changed."""
     hashes = compose.hashes(settings)
     _start_database(settings)
-    if not services.make_role_ordinary(settings):
-        raise Failure(
-            "the application's role in the database could not be made an ordinary one; what runs goes on as it was"
-        )
+    if not services.fix_role(settings):
+        raise Failure("the database role of the application could not be fixed; the running stack was not changed")
     if not services.migrate(settings):
-        raise Failure("the database could not be migrated; what runs goes on as it was")
+        raise Failure("the database could not be migrated; the running stack was not changed")
     counts = {"web": int(settings["WEB_REPLICAS"]), "gunicorn": 1}
-    changes = [rolling.roll(settings, hashes, name, counts[name], port) for name, port in ROLLED.items()]
-    changes.append(_update_the_rest(settings, hashes))
-    changes.append(services.stop_what_is_off(settings, hashes) > 0)
+    changes = [rolling.update(settings, hashes, name, counts[name], port) for name, port in ROLLED_SERVICES.items()]
+    changes.append(_update_other_services(settings, hashes))
+    changes.append(services.stop_disabled(settings, hashes) > 0)
     database.remember(settings)
     ownership.note_folder(settings)
     return any(changes)
 
 
 def _start_database(settings: Settings) -> None:
-    """A stack that had another one until now has none of its own yet."""
+    """A stack that used another database until now has no container of db yet."""
     if "postgres" not in settings.profiles or engine.is_running(settings.project, "db"):
         return
     if not compose.run(settings, "up", "-d", "--no-deps", "db"):
-        raise Failure("the database could not be started; what runs goes on as it was")
+        raise Failure("the database could not be started; the running stack was not changed")
 
 
-def _update_the_rest(settings: Settings, hashes: dict[str, str]) -> bool:
-    """Do what `make up` would do, so that it finds nothing left to do. Return whether anything changed.
+def _update_other_services(settings: Settings, hashes: dict[str, str]) -> bool:
+    """Apply to all other services what `make up` would apply. Return whether anything changed.
 
-    A port can only be published by one container: a nginx that changed is stopped, and the new one started. In
-    between, for a second or as long as the uploads in it take (at most stop_grace_period), clients are refused.
+    Only one container can publish a port: if nginx changed, the old one is stopped before the new one starts. In
+    between, for a second or as long as its uploads take (at most stop_grace_period), connections are refused.
     """
-    rest = [service for service in hashes if service not in {*ROLLED, "migrate"}]
+    rest = [service for service in hashes if service not in {*ROLLED_SERVICES, "migrate"}]
     before = [container for service in rest for container in engine.containers(settings.project, service)]
     for container in before:
         if not services.is_current(container, hashes):
-            say(f"{container.service}: changed, and is replaced: it does not answer for a moment")
+            say(f"{container.service}: replacing it, because it changed; it does not respond for a moment")
     if not compose.run(settings, "up", "-d", "--no-deps", "--remove-orphans", *rest):
-        raise Failure("not all of it started: why is above; see also: make ps")
+        raise Failure("some services did not start: the reason is above; for their states: make ps")
     after = [container for service in rest for container in engine.ids(settings.project, service)]
     services.need_healthy(after, HEALTHY_WITHIN)
     return {container.id for container in before} != set(after)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 ANSWERS_WITHIN = 30  # seconds
-# What compose.yaml hands to web, for the same names; paths and database are left to their defaults under var/.
-HANDED_ON = (
+# The settings that compose.yaml passes to web. Paths and database keep their defaults under var/.
+FORWARDED_SETTINGS = (
     "COMPOSE_PROJECT_NAME",
     "DJANGO_SETTINGS_MODULE",
     "SECRET_KEY",
@@ -42,11 +42,11 @@ HANDED_ON = (
 LEFT_OUT = {"DATABASE_URL", "MEDIA_ROOT", "STATIC_ROOT", "X_ACCEL_PREFIX"}
 
 
-# --- the process that runs --------------------------------------------------------------------------------------------
+# --- the running process ----------------------------------------------------------------------------------------------
 
 
 def note(settings: Settings, kind: str) -> Path:
-    """Return the file of its `pid` or its `log`: one for each port, so that two settings files are two servers."""
+    """Return the file of its `pid` or `log`, one for each port, so that each settings file has its own server."""
     return settings.root / "var" / f"dev-{settings['HTTP_PORT']}.{kind}"
 
 
@@ -60,7 +60,7 @@ def process_in(file: Path) -> int:
         number = int(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return 0
-    # It may have ended, and its number may be another's.
+    # It may have ended, and its number may belong to another process now.
     return number if "wsgiserver" in programs.output(["ps", "-o", "args=", "-p", str(number)]) else 0
 
 
@@ -76,20 +76,21 @@ def notes_of_others(settings: Settings) -> list[Path]:
     return [file for file in (settings.root / "var").glob("dev-*.pid") if file != note(settings, "pid")]
 
 
-# --- to start it ------------------------------------------------------------------------------------------------------
+# --- starting it ------------------------------------------------------------------------------------------------------
 
 
 def main(arguments: Sequence[str]) -> int:
     settings = settings_.here()
     is_first = not (settings.root / "var" / "db.sqlite3").exists()
     if process(settings):
-        say("it runs already; to stop it: make down")
-        welcome.tell(settings, "dev", is_first=is_first)
+        say("the server runs already; to stop it: make down")
+        welcome.show(settings, "dev", is_first=is_first)
         return 0
     port = settings["HTTP_PORT"]
     if ports.is_taken(port):
         raise Failure(
-            f"port {port} is taken by {ports.holder(port)}; stop that, or set another HTTP_PORT in {settings.file}"
+            f"port {port} is taken by {ports.holder(port)}; stop it, or set HTTP_PORT in {settings.file} to another"
+            " port"
         )
     env.write_if_missing(settings)
     settings = settings.reread()
@@ -101,22 +102,22 @@ def main(arguments: Sequence[str]) -> int:
 
 def _prepare(settings: Settings) -> None:
     if programs.run([str(settings.root / "scripts" / "venv.sh"), "app"], settings.environment):
-        raise Failure("its environment could not be made")
+        raise Failure("the environment .venv could not be made: the reason is above")
     for name in ("spool", "static", "media"):
         (settings.root / "var" / name).mkdir(parents=True, exist_ok=True)
     _manage(settings, "migrate", "--noinput")
-    # As in compose.yaml: of a project that has such a command.
+    # As in compose.yaml: only if the project has the command.
     commands = programs.output([*manage(settings), "help", "--commands"], environment(settings)).split()
     if "demo_user" in commands:
         _manage(settings, "demo_user")
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """Return what Django is started with. Another project's paths begin in the folder of this one."""
+    """Return the variables for Django. PYTHONPATH begins with app/, where a project of your own is as well."""
     kept = {name: value for name, value in settings.environment.items() if name not in LEFT_OUT}
-    handed_on = {name: settings[name] for name in HANDED_ON}
+    forwarded = {name: settings[name] for name in FORWARDED_SETTINGS}
     path = f"{settings.root / 'app'}:{settings.root}"
-    return {**kept, **handed_on, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**kept, **forwarded, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def manage(settings: Settings) -> list[str]:
@@ -130,7 +131,7 @@ def _python(settings: Settings) -> str:
 def _manage(settings: Settings, *arguments: str) -> None:
     command = ["sh", "-c", 'exec "$@" >&2', "sh", *manage(settings), *arguments]
     if subprocess.run(command, env=environment(settings), cwd=settings.root, check=False).returncode:
-        raise Failure(f"manage.py {arguments[0]} failed: why is above")
+        raise Failure(f"manage.py {arguments[0]} failed: the reason is above")
 
 
 def _serve(settings: Settings, output: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
@@ -155,19 +156,19 @@ def _in_background(settings: Settings, *, is_first: bool) -> int:
     log = note(settings, "log")
     with log.open("wb") as output:
         server = _serve(settings, output)
-    _wait_until_it_answers(settings, server)
-    say(f"it runs in the background; log: {log.relative_to(settings.root)}; to stop it: make down")
-    welcome.tell(settings, "dev", is_first=is_first)
-    server.returncode = 0  # it goes on, and is not waited for
+    _wait_until_listening(settings, server)
+    say(f"the server runs in the background; its log is {log.relative_to(settings.root)}; to stop it: make down")
+    welcome.show(settings, "dev", is_first=is_first)
+    server.returncode = 0  # it keeps running; Popen must not wait for it
     return 0
 
 
 def _in_foreground(settings: Settings, *, is_first: bool) -> int:
     server = _serve(settings)
     try:
-        _wait_until_it_answers(settings, server)
-        say("Ctrl-C stops it")
-        welcome.tell(settings, "dev", is_first=is_first)
+        _wait_until_listening(settings, server)
+        say("to stop the server: Ctrl-C")
+        welcome.show(settings, "dev", is_first=is_first)
         return server.wait()
     finally:
         server.terminate()
@@ -175,13 +176,13 @@ def _in_foreground(settings: Settings, *, is_first: bool) -> int:
         note(settings, "pid").unlink()
 
 
-def _wait_until_it_answers(settings: Settings, server: subprocess.Popen[bytes]) -> None:
+def _wait_until_listening(settings: Settings, server: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + ANSWERS_WITHIN
     while not ports.is_taken(settings["HTTP_PORT"]):
         if server.poll() is not None:
             log = note(settings, "log")
-            said = log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:] if log.exists() else []
-            raise Failure("\n".join(["the server ended at once:", *said]))
+            printed = log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:] if log.exists() else []
+            raise Failure("\n".join(["the server ended right after its start:", *printed]))
         if time.monotonic() >= deadline:
-            raise Failure(f"the server does not answer on port {settings['HTTP_PORT']} after {ANSWERS_WITHIN} seconds")
+            raise Failure(f"the server does not respond on port {settings['HTTP_PORT']} after {ANSWERS_WITHIN} seconds")
         time.sleep(0.2)

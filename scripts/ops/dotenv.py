@@ -1,11 +1,11 @@
 r"""Reads .env as both generations of Compose do: 1.29 (python-dotenv) and 2 (compose-go). Nothing else reads it.
 
-A line that the two read differently, or not at all, is a complaint: its number, what is wrong, what would be right.
-It has no values, which may be secrets.
+A line that the two read differently, or not at all, leads to a complaint: its number, what is wrong, and what would be
+right. A complaint never contains values, which may be secrets.
 
-A value ends at a blank and a #, unless it is in quotes. In double quotes \n, \" and the like are escapes; in single
-quotes only \' is. ${NAME} and ${NAME:-default}, but not in single quotes, stand for a variable of the environment or a
-line further up. tests/test_dotenv.py asks both Compose commands the same questions.
+A value ends at a blank followed by #, unless it is in quotes. In double quotes \n, \" and others are escapes; in single
+quotes only \' is. ${NAME} and ${NAME:-default} stand for a variable of the environment or a previous line, except in
+single quotes. tests/test_dotenv.py compares this with both Compose commands.
 
 Bytes that are not UTF-8 are kept as surrogates, as in os.environ.
 """
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\", '"': '"'}
-# Blanks that are none to the shell. 1.29 drops all of them at the ends of a value, and 2 some.
+# Characters that look like blanks, but are not blanks to the shell. At the ends of a value, 1.29 drops all of them, and
+# 2 drops some.
 ODD_BLANK = "[\x0b\x0c\x1c-\x1f\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
 NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_.]*)[ \t]*=")
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(:-([^}]*))?\}")
 EXAMPLE = re.compile(r"(?m)^(#?)([A-Z][A-Z0-9_]*)=(.*)$")
-BRACES = "write ${NAME} for the value of another line; for the character $ itself put the value in single quotes"
-QUOTES = "write the value again, or in quotes"
+BRACES = "write ${NAME} for the value of another line; put the value in single quotes for the character $ itself"
+QUOTES = "remove that blank, or put the value in quotes"
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Complaint:
 
 @dataclass(frozen=True)
 class DotEnv:
-    """What a file sets: the last line of a name counts. `used` are the names in a ${NAME} of it."""
+    """The values that a file sets; the last line of a name counts. `used` has the names that appear as ${NAME}."""
 
     values: dict[str, str] = field(default_factory=dict)
     used: list[str] = field(default_factory=list)
@@ -47,7 +48,7 @@ class DotEnv:
 
 @dataclass(frozen=True)
 class Example:
-    """What .env.example shows: `#NAME=default`, and `NAME=...` of what has none."""
+    """The lines of .env.example: `#NAME=default`, or `NAME=...` for a setting without a default."""
 
     names: list[str]
     defaults: dict[str, str]
@@ -71,9 +72,9 @@ class _Reader:
         text = data.decode(errors="surrogateescape")
         self._lines = [line.removesuffix("\r") for line in text.split("\n")]
         self._environment = environment
-        self._at = 0  # which line
-        self._name = ""  # that it sets
-        self._wrong: tuple[str, str] | None = None  # with it: what is, and what would be right
+        self._at = 0  # index of the current line
+        self._name = ""  # the name that it sets
+        self._wrong: tuple[str, str] | None = None  # what is wrong with it, and what would be right
         self._found = DotEnv()
 
     def read(self) -> DotEnv:
@@ -93,31 +94,31 @@ class _Reader:
         line = re.sub(r"^[ \t]*(export[ \t]+)?", "", line)
         found = NAME.match(line)
         if not found:
-            self._refuse("this is neither NAME=value nor a comment", "write NAME=value, or a # before the line")
+            self._refuse("this is neither NAME=value nor a comment", "write NAME=value, or put a # before the line")
             return
         self._name = found[1]
         value = self._value(line[found.end() :].strip(" \t"))
         self._found.values[self._name] = value.replace("\0", "")
 
     def _check_bytes(self, line: str) -> None:
-        """Find what no editor shows, anywhere in the line."""
+        """Find characters that editors do not show, anywhere in the line."""
         if self._at == 0 and line.startswith("\ufeff"):
             self._refuse(
-                "this begins with a byte order mark, which cannot be seen",
-                "save the file as UTF-8 without that mark (BOM)",
+                "this begins with a byte order mark (BOM), which editors do not show",
+                "save the file as UTF-8 without a BOM",
             )
         if "\r" in line:
             self._refuse(
-                "this has a carriage return, which cannot be seen, and 1.29 takes it for the end of the line",
+                "this contains a carriage return, which editors do not show and Compose 1.29 reads as a line end",
                 "write the line again",
             )
         if re.match(rf"[ \t]*{ODD_BLANK}", line):
-            self._refuse("this begins with an unusual blank", "write the line again, without it")
+            self._refuse("this begins with an unusual blank", "write the line again without that blank")
         if re.search("[\udc80-\udcff]", line):
-            self._refuse("this has bytes that are not UTF-8", "save the file as UTF-8")
+            self._refuse("this contains bytes that are not UTF-8", "save the file as UTF-8")
 
     def _refuse(self, wrong: str, right: str) -> None:
-        """Note the first that is wrong with a line."""
+        """Note the first problem of a line."""
         self._wrong = self._wrong or (wrong, right)
 
     def _refuse_value(self, wrong: str, right: str) -> None:
@@ -140,14 +141,14 @@ class _Reader:
             self._refuse_value("has an unusual blank before a #", QUOTES)
         if "\t#" in text:
             self._refuse_value(
-                "has a tab before a #", "write a blank before the # of a comment, or quotes around the value"
+                "has a tab before a #", "write a blank before the # of a comment, or put the value in quotes"
             )
         if "\\$" in text:
             self._refuse_value("has \\$", BRACES)
         return self._expanded(text)
 
     def _double_quoted(self, text: str) -> str:
-        """Replace escapes first, then variables, as they do."""
+        """Replace escapes first, then variables, as Compose does."""
         result = ""
         place = 1
         while place < len(text):
@@ -156,7 +157,7 @@ class _Reader:
                 if text[place - 1] == "\\":
                     self._refuse_value(
                         "ends with a backslash in double quotes",
-                        "write it in no quotes: there a backslash is one as it is",
+                        "write it without quotes, where a backslash is just a backslash",
                     )
                 self._check_end(text[place + 1 :])
                 return self._expanded(result)
@@ -172,10 +173,10 @@ class _Reader:
         if sign == "$":
             self._refuse_value("has \\$ in double quotes", BRACES)
         if sign == "'":
-            self._refuse_value("has \\' in double quotes", "write ' alone: in double quotes it is one as it is")
+            self._refuse_value("has \\' in double quotes", "write ' without the backslash")
         if sign == "0":
             self._refuse_value(
-                "has \\0 in double quotes", "write it in single quotes: there a backslash is one as it is"
+                "has \\0 in double quotes", "use single quotes, in which a backslash is just a backslash"
             )
         return ESCAPES.get(sign, f"\\{sign}")
 
@@ -183,7 +184,7 @@ class _Reader:
         if "${" in text:
             self._refuse_value(
                 "has ${ in single quotes",
-                "write double quotes if ${NAME} stands for the value of another line; else leave out the brace",
+                "use double quotes if ${NAME} stands for the value of another line; otherwise leave out the brace",
             )
         result = ""
         place = 1
@@ -193,7 +194,7 @@ class _Reader:
                 self._check_end(text[place + 1 :])
                 return result
             if sign == "\\" and after == "\\":
-                self._refuse_value("has \\\\ in single quotes", "write double quotes, in which \\\\ is one backslash")
+                self._refuse_value("has \\\\ in single quotes", "use double quotes, in which \\\\ is one backslash")
             if sign == "\\" and after == "'":
                 sign = after
                 place += 1
@@ -205,14 +206,14 @@ class _Reader:
     def _check_end(self, rest: str) -> None:
         if not re.fullmatch(r"[ \t]*(#.*)?", rest, re.DOTALL):
             self._refuse_value(
-                "goes on after its closing quote", "write the quotes around all of it, or \\ before a quote within"
+                "continues after its closing quote", "put all of it in quotes, and write \\ before a quote inside"
             )
 
     def _skip_to(self, quote: str) -> None:
-        """Lines that a value goes on with are no settings, if there is an end to it."""
+        """Skip the lines that belong to the value, up to its closing quote, if there is one."""
         self._refuse_value(
             "has no closing quote on its line",
-            "write the closing quote at the end; for a line break write \\n in double quotes",
+            "write the closing quote at the end of the line; write a line break as \\n in double quotes",
         )
         for at in range(self._at + 1, len(self._lines)):
             if quote in self._lines[at]:
@@ -231,7 +232,7 @@ class _Reader:
         return result + text
 
     def _variable(self, text: str) -> tuple[str, int]:
-        """Return what a text that begins with $ stands for, and how many of its characters that takes."""
+        """Return what a text that begins with $ stands for, and the number of characters that this replaces."""
         found = VARIABLE.match(text)
         if not found:
             if re.match(r"\$[A-Za-z_{$]", text):
@@ -240,23 +241,23 @@ class _Reader:
         other, default = found[1], found[3]
         if default and re.search(r"[$\n]", default):
             self._refuse_value(
-                f"has a $ or a line break in the default of ${{{other}:-...}}", "write the default as it is"
+                f"has a $ or a line break in the default of ${{{other}:-...}}", "use a default without either"
             )
         self._found.used.append(other)
         self._refuse_two_values(other)
         value = self._environment.get(other, self._found.values.get(other))
         if value == "" and default is not None:
             self._refuse_value(
-                f"has ${{{other}:-...}}, and {other} is set to nothing",
-                f"take the line of {other} out, or give it a value",
+                f"has ${{{other}:-...}}, and {other} is set but empty",
+                f"remove the line of {other}, or give it a value",
             )
         return (value if value is not None else default or ""), found.end()
 
     def _refuse_two_values(self, other: str) -> None:
-        """1.29 takes the line, 2 the environment. What the environment sets itself has no need of either."""
+        """1.29 uses the line, 2 the environment. Neither matters for a name that the environment itself sets."""
         given, read = self._environment.get(other), self._found.values.get(other)
         if None not in (given, read) and given != read and self._name not in self._environment:
             self._refuse_value(
-                f"has ${{{other}}}, and {other} is one thing in this file and another in the environment",
-                f"unset {other} in the environment, or write the same in both",
+                f"has ${{{other}}}, and {other} has one value in this file and another in the environment",
+                f"unset {other} in the environment, or use the same value in both",
             )

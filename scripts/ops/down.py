@@ -1,4 +1,4 @@
-"""Stops what runs, with an engine or without; photos, rows and settings stay."""
+"""`make down`: stops the stack, or the server of `make dev`. Photos, rows and settings are kept."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ def stop(settings: Settings) -> None:
         lock.hold(settings, 900, "down.sh")
         if services := sorted({container.service for container in engine.containers(settings.project)}):
             say(f"stopping {' '.join(services)}")
-        # Every profile, or Compose leaves what it does not see.
+        # With every profile: Compose does not stop services whose profile is off.
         if not compose.run(settings, "down", "--remove-orphans", profiles=settings_.ALL_PROFILES):
-            raise Failure("not all of it was stopped: why is above")
+            raise Failure("some containers were not stopped: the reason is above")
 
 
 def _stop_server(settings: Settings, process: int) -> None:
-    """It finishes the requests it has."""
-    say("stopping the server without containers")
+    """Stop it. It finishes its requests first."""
+    say("stopping the server of make dev")
     os.kill(process, signal.SIGTERM)
     deadline = time.monotonic() + STOPPED_WITHIN
     while dev.is_alive(process):
         if time.monotonic() >= deadline:
-            raise Failure(f"process {process} does not end")
+            raise Failure(f"process {process} still runs after {STOPPED_WITHIN} seconds; to end it: kill -9 {process}")
         time.sleep(0.2)
     dev.note(settings, "pid").unlink()

@@ -1,6 +1,6 @@
-"""What the engine knows: containers of a project, volumes, images. Asks `docker` for JSON; changes nothing by itself.
+"""Containers, volumes and images of a project, read from `docker` as JSON. Changes nothing.
 
-A container of `compose run` (one-off) is not its service's, and is left out everywhere.
+Containers of `compose run` (one-off) do not count as containers of their service, and are left out everywhere.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 LABEL = "com.docker.compose"
-GIVEN_UP_AFTER = 3  # restarts: what ends so often will not become healthy
+MAX_RESTARTS = 3  # a container that ended this often will not become healthy
 
 
 @dataclass(frozen=True)
 class Container:
-    """What `docker inspect` says of one, as far as it is used here."""
+    """The fields of `docker inspect` that are used here."""
 
     id: str
     name: str
     service: str
-    image: str  # as it was named when this was made
+    image: str  # the name it had when the container was created
     image_id: str
-    config_hash: str  # Compose's, of all settings
+    config_hash: str  # Compose's hash of all its settings
     status: str  # created, running, exited, ...
-    health: str  # starting, healthy or unhealthy; nothing for one without a check
+    health: str  # starting, healthy or unhealthy; empty without a health check
     exit_code: int
     restarts: int
     restart_policy: str
     environment: dict[str, str]
     addresses: dict[str, str]  # network -> IPv4
-    mounts: dict[str, str]  # place -> volume, or folder of this machine
+    mounts: dict[str, str]  # path in the container -> volume, or folder of this machine
 
     @property
     def state(self) -> str:
         """Return one word: healthy, running, starting, unhealthy, restarting, failed, done, stopped, created, ...
 
-        One that ends again and again is `restarting`, also while it tries once more. Only what is there to run once is
-        ever `done`; a service that has ended in order is `stopped`, by whoever stopped it.
+        A container that keeps ending is `restarting`, even while it is starting again. Only a container that is meant
+        to run once can be `done`; a service that ended with exit code 0 is `stopped`.
         """
         if self.status == "running":
             return "restarting" if self.health == "starting" and self.restarts else self.health or "running"
@@ -53,21 +53,22 @@ class Container:
         return self.status
 
     @property
-    def is_well(self) -> bool:
+    def is_healthy(self) -> bool:
+        """Whether it is healthy, or has done what it is meant to run once for."""
         return self.state in {"healthy", "done"}
 
     def address_in(self, network: str) -> str:
-        """Return its IPv4 address in a network of compose.yaml; nothing if it is not in there."""
+        """Return its IPv4 address in a network of compose.yaml; nothing if it is not in that network."""
         return next((address for name, address in self.addresses.items() if name.endswith(f"_{network}")), "")
 
     @property
     def progress(self) -> Progress:
-        """Whether it is healthy, may become so, or never will."""
+        """Whether it is healthy, may become healthy, or never will."""
         if self.status in {"created", "exited", "dead"}:
             return Progress.HOPELESS
         if self.status == "running" and self.health in {"", "healthy"}:
             return Progress.DONE
-        return Progress.HOPELESS if self.restarts >= GIVEN_UP_AFTER else Progress.WAITING
+        return Progress.HOPELESS if self.restarts >= MAX_RESTARTS else Progress.WAITING
 
 
 def container_of(known: dict[str, Any]) -> Container:
@@ -94,7 +95,7 @@ def container_of(known: dict[str, Any]) -> Container:
 
 
 def ids(project: str, service: str = "", *, states: Iterable[str] = ()) -> list[str]:
-    """Ask for the containers of a project, or of one of its services, in these states or in any; newest first."""
+    """Return the containers of a project, or of one of its services, in these states or in any; newest first."""
     labels = [f"project={project}", "oneoff=False", *([f"service={service}"] if service else [])]
     filters = [f"--filter=label={LABEL}.{label}" for label in labels] + [f"--filter=status={state}" for state in states]
     return programs.output(["docker", "ps", "--all", "--quiet", "--no-trunc", *filters]).split()
@@ -106,12 +107,12 @@ def is_running(project: str, *services: str) -> bool:
 
 
 def inspect(containers: Sequence[str]) -> list[Container]:
-    """Those that are gone meanwhile are left out."""
+    """Leave out containers that no longer exist."""
     if not containers:
         return []
-    # It fails when one of them is gone, and prints the others.
-    said = programs.attempt(["docker", "inspect", "--type=container", *containers]).stdout
-    return [container_of(known) for known in json.loads(said or "[]")]
+    # It fails if one of them does not exist, but prints the others.
+    printed = programs.attempt(["docker", "inspect", "--type=container", *containers]).stdout
+    return [container_of(known) for known in json.loads(printed or "[]")]
 
 
 def containers(project: str, service: str = "", *, states: Iterable[str] = ()) -> list[Container]:
@@ -121,13 +122,14 @@ def containers(project: str, service: str = "", *, states: Iterable[str] = ()) -
 def first(project: str, service: str) -> str:
     """Return the id of one that runs, or nothing.
 
-    Not by `compose exec`: 1.29 knows only the container with the number 1, which a deploy replaces by 2.
+    `compose exec` cannot be used instead: 1.29 knows only the container with the number 1, which a deploy replaces
+    with number 2.
     """
     return next(iter(ids(project, service, states=["running"])), "")
 
 
 def health(containers: Sequence[str]) -> Progress:
-    """Of all of them: never, should one have ended, be gone, or end again and again."""
+    """Return the progress of all of them together: HOPELESS if one has ended, does not exist, or keeps ending."""
     found = [container.progress for container in inspect(containers)]
     if len(found) < len(containers) or Progress.HOPELESS in found:
         return Progress.HOPELESS
@@ -135,7 +137,7 @@ def health(containers: Sequence[str]) -> Progress:
 
 
 def show_logs(containers: Iterable[str]) -> None:
-    """Print what they said last, on stderr."""
+    """Print their last log lines on stderr."""
     for container in containers:
         programs.run(["sh", "-c", 'exec docker logs --tail 30 "$1" >&2', "sh", container])
 
@@ -152,10 +154,10 @@ def has_volume(name: str) -> bool:
 
 
 def other_users(volume: str, project: str) -> list[str]:
-    """Name containers of other stacks that have a volume, or a folder, as well, running or not."""
+    """Return the names of containers of other stacks, running or not, that mount this volume or folder."""
     template = f'{{{{.Label "{LABEL}.project"}}}} {{{{.Names}}}}'
-    said = programs.output(["docker", "ps", "--all", f"--filter=volume={volume}", "--format", template])
-    rows = [line.split() for line in said.splitlines()]
+    printed = programs.output(["docker", "ps", "--all", f"--filter=volume={volume}", "--format", template])
+    rows = [line.split() for line in printed.splitlines()]
     return [row[1] for row in rows if len(row) == 2 and row[0] != project]  # noqa: PLR2004  # a project and a name
 
 
@@ -166,5 +168,5 @@ def image_id(name: str) -> str:
 
 def cpus() -> float | None:
     """Return None where no engine answers."""
-    said = programs.output(["docker", "info", "--format", "{{.NCPU}}"])
-    return float(said) if said.isdigit() else None
+    printed = programs.output(["docker", "info", "--format", "{{.NCPU}}"])
+    return float(printed) if printed.isdigit() else None

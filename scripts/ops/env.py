@@ -1,7 +1,7 @@
-"""Writes .env from .env.example, with random secrets: once, readable by you alone, never over an existing one.
+"""Writes .env from .env.example with random secrets, readable by you alone. Never overwrites an existing file.
 
-scripts/env.sh                                        what `make env` runs
-scripts/env.sh --output FILE NAME=value NAME=value    another file, with these settings
+scripts/env.sh                                        writes .env (`make env`)
+scripts/env.sh --output FILE NAME=value NAME=value    writes another file with these settings
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PLACEHOLDER = "change-me"
 SECRET_BYTES = 32
-PASSWORD_BYTES = 12  # people type them
+PASSWORD_BYTES = 12  # shorter, because people type them
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -43,32 +43,32 @@ def main(arguments: Sequence[str]) -> None:
 
 def write_if_missing(settings: Settings, given: Mapping[str, str] | None = None) -> None:
     if settings.file.exists():
-        _refuse_what_lacks_values(settings)
+        _refuse_missing_values(settings)
         _refuse_to_change(settings, given or {})
-        say(f"{settings.file} is there and stays as it is")
+        say(f"{settings.file} exists and is not changed")
         return
     _write(settings.file, render((settings.root / ".env.example").read_text(encoding="utf-8"), given or {}))
     say(f"wrote {settings.file}, with new secrets")
 
 
-def _refuse_what_lacks_values(settings: Settings) -> None:
-    """What the example leaves uncommented has no default. A file from an older version may lack some of it."""
+def _refuse_missing_values(settings: Settings) -> None:
+    """Settings without a # in the example have no default. A file from an earlier version may lack some of them."""
     names = [name for name in settings.example.without_default if settings.is_required(name)]
     if missing := [name for name in names if settings.in_file(name) in {"", PLACEHOLDER}]:
         raise Failure(
-            f"{settings.file} has no value for {' '.join(missing)}, or a placeholder: it needs a line NAME=value for"
-            f" each (.env.example says what they are; for a secret, take what this prints: openssl rand -hex 32)"
+            f"{settings.file} has no value, or only the placeholder, for: {' '.join(missing)}. Write a line NAME=value"
+            f" for each (.env.example explains them; this command prints a random secret: openssl rand -hex 32)"
         )
 
 
 def _refuse_to_change(settings: Settings, given: Mapping[str, str]) -> None:
-    """What is there is the user's. What it lacks of these settings has to be written into it by hand."""
+    """An existing file belongs to the user, who has to add these settings by hand."""
     if other := [f"{name}={value}" for name, value in given.items() if settings.in_file(name) != value]:
-        raise Failure(f"{settings.file} is there already, and stays as it is. Write into it: {' '.join(other)}")
+        raise Failure(f"{settings.file} exists and is not changed. Write into it: {' '.join(other)}")
 
 
 def _write(file: Path, text: str) -> None:
-    """Whole or not at all: written beside, then linked into place, which fails if somebody was faster."""
+    """Write it atomically: under another name, then link it, which fails if another process was faster."""
     file.parent.mkdir(parents=True, exist_ok=True)
     descriptor, draft = tempfile.mkstemp(prefix=f"{file.name}.", dir=file.parent)
     try:
@@ -76,13 +76,13 @@ def _write(file: Path, text: str) -> None:
             output.write(text)
         os.link(draft, file)
     except FileExistsError:
-        raise Failure(f"{file} appeared meanwhile; it stays as it is") from None
+        raise Failure(f"another process wrote {file} in the meantime; it is not changed") from None
     finally:
         Path(draft).unlink()
 
 
 def render(example: str, given: Mapping[str, str]) -> str:
-    """Fill the example in: with what is given, and with secrets for its placeholders."""
+    """Fill in the example: the given settings, and random secrets in place of placeholders."""
     return "".join(f"{_rendered(line, given)}\n" for line in example.splitlines())
 
 
@@ -95,18 +95,15 @@ def _rendered(line: str, given: Mapping[str, str]) -> str:
         return f"{name}={quoted(name, given[name])}"
     if default != PLACEHOLDER:
         return line
-    # Hexadecimal: means the same in .env, in a URL and in a shell.
+    # Hexadecimal, which needs no escapes in .env, in a URL and in a shell.
     return f"{name}={secrets.token_hex(PASSWORD_BYTES if name.endswith('_PASSWORD') else SECRET_BYTES)}"
 
 
 def quoted(name: str, value: str) -> str:
-    """Write a value so that it is read as it is given, in quotes if it has to be.
-
-    ${NAME} of another line stays what it is.
-    """
+    """Return the value as it has to be written, in quotes if necessary. ${NAME} of another line is not changed."""
     inside = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     for written in (value, f"'{value}'", f'"{inside}"'):
         found = dotenv.read(f"{name}={written}\n".encode(errors="surrogateescape"), {})
         if not found.complaints and (found.values.get(name) == value or found.used):
             return written
-    raise Failure(f"{name} cannot have this value: no line of .env says it so that every Compose reads the same")
+    raise Failure(f"{name} cannot have this value: the generations of Compose would read it differently from .env")

@@ -1,14 +1,14 @@
-"""Makes sure that the base images are here, and says where each came from: present, pulled, or a stand-in.
+"""Provides the base images, and prints where each came from: present, pulled, or a stand-in.
 
-What scripts/images.sh runs. A second run takes a second: it asks no registry while what it chose is still here.
+Run by scripts/images.sh. A second run takes a second, because it contacts no registry while the chosen images exist.
 
-    scripts/images.sh --retry    asks the registry again for what a stand-in holds the place of
+    scripts/images.sh --retry    tries the registry again for images that have a stand-in
 
     PULL_TIMEOUT   seconds that one pull may take, default 900
 
-Stand-ins are built of Debian's packages (scripts/standin/). What was chosen is in .images: `NAME IMAGE IN_PLACE_OF`
-in each line, good while that is still wanted. Where IMAGE is none, nothing can take its place: of the profile
-monitoring the part without Grafana is left.
+Stand-ins are built from Debian's packages (scripts/standin/). The choices are in .images, one per line: `NAME IMAGE
+IN_PLACE_OF`. A choice is valid while the setting NAME is still IN_PLACE_OF. If IMAGE is none, there is no stand-in: the
+profile monitoring then runs without Grafana.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 NAMES = ("PYTHON_IMAGE", "NGINX_IMAGE", "POSTGRES_IMAGE", "PROMETHEUS_IMAGE", "GRAFANA_IMAGE")
 NONE = "none"
-RETRY = "to ask the registry again: scripts/images.sh --retry"
-# Of what a registry says about an image that it does not have: it answers for others.
+RETRY = "to try the registry again: scripts/images.sh --retry"
+# In messages of a registry that lacks an image. It does respond, so it is tried for the next image.
 REFUSALS = ("not found", "denied", "unknown")
 Line = tuple[str, str, str]  # NAME, IMAGE, IN_PLACE_OF
 
 
 def chosen(settings: Settings) -> dict[str, str]:
-    """Return what takes the place of settings, by what was chosen before: images, or the profiles that are left."""
+    """Return the settings that the choices replace: images, or the profiles without Grafana."""
     found = {}
     for name, image, in_place_of in lines(settings):
         if settings[name] != in_place_of:
@@ -52,7 +52,7 @@ def chosen(settings: Settings) -> dict[str, str]:
 
 
 def name_of(settings: Settings, name: str) -> str:
-    """Return the image that is used for e.g. POSTGRES_IMAGE."""
+    """Return the image that is used for a setting such as POSTGRES_IMAGE."""
     return chosen(settings).get(name) or settings[name]
 
 
@@ -73,7 +73,7 @@ def provide(settings: Settings, *, retry: bool = False) -> None:
 
 
 class _Choice:
-    """One run: what was chosen before, what is chosen now, and whether the registry answers."""
+    """One run: the previous choices, the new ones, and whether the registry responds."""
 
     def __init__(self, settings: Settings, *, retry: bool) -> None:
         self._settings = settings
@@ -87,9 +87,9 @@ class _Choice:
         if not _is_needed(self._settings, name):
             self._now += [line for line in self._before if line[0] == name]  # another stack may need it
         elif engine.image_id(wanted):
-            say(f"{wanted}: here")
+            say(f"{wanted}: present")
         elif name == "GRAFANA_IMAGE":
-            self._pull_or_do_without(name, wanted)
+            self._pull_or_go_without(name, wanted)
         else:
             self._pull_or_stand_in(name, wanted)
 
@@ -97,37 +97,37 @@ class _Choice:
         kind, version = _kind(name), version_of(wanted)
         standin = f"{kind}:standin-{version}"
         if not self._retry and build.is_fresh(standin):
-            say(f"{wanted}: its stand-in {standin}, from Debian packages ({RETRY})")
+            say(f"{wanted}: using its stand-in {standin}, built from Debian packages ({RETRY})")
         elif not (reason := self._pull(wanted)):
             say(f"{wanted}: pulled")
             return
         else:
-            say(f"{wanted}: its registry does not give it ({reason}); a stand-in takes its place")
+            say(f"{wanted}: cannot be pulled ({reason}); using a stand-in")
             if not build.is_fresh(standin):
                 self._build(name, standin)
             say(f"{wanted}: using {standin}, built from Debian packages")
         self._now.append((name, standin, wanted))
 
-    def _pull_or_do_without(self, name: str, wanted: str) -> None:
-        """Debian has no Grafana that could stand in. What the registry said is remembered, as with a stand-in."""
+    def _pull_or_go_without(self, name: str, wanted: str) -> None:
+        """Debian has no Grafana for a stand-in. The result is remembered, as with a stand-in."""
         known = (name, NONE, wanted)
         reason = "as before" if not self._retry and known in self._before else self._pull(wanted)
         if not reason:
             say(f"{wanted}: pulled")
             return
         say(
-            f"{wanted}: its registry does not give it ({reason}), and nothing can stand in for it; the profile"
-            f" monitoring goes on without Grafana ({RETRY})"
+            f"{wanted}: cannot be pulled ({reason}), and has no stand-in; the profile monitoring runs without Grafana"
+            f" ({RETRY})"
         )
         self._now.append(known)
 
     def _pull(self, image: str) -> str:
-        """Return why it could not be had; nothing if it could.
+        """Return why the image could not be pulled; nothing if it was.
 
-        One registry that does not answer is not asked again for the next image.
+        A registry that does not respond is not tried again for the next image.
         """
         if not self._registry_answers:
-            return "it did not answer for the image before"
+            return "the registry did not respond for the previous image"
         say(f"{image}: pulling")
         seconds = float(self._settings.environment.get("PULL_TIMEOUT") or 900)
         command = ["docker", "pull", image]
@@ -136,11 +136,11 @@ class _Choice:
                 command, timeout=seconds, check=False, stdout=sys.stderr, stderr=subprocess.PIPE, text=True
             )
         except subprocess.TimeoutExpired:
-            reason = f"no answer within {seconds:.0f} seconds"
+            reason = f"no response within {seconds:.0f} seconds"
         else:
             if done.returncode == 0:
                 return ""
-            reason = (done.stderr.strip().splitlines() or ["it gives no reason"])[-1]
+            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         self._registry_answers = any(word in reason for word in REFUSALS)
         return reason
 
@@ -148,7 +148,7 @@ class _Choice:
         wanted = self._settings[name]
         if not version_of(wanted):
             default = self._settings.example.defaults[name]
-            raise Failure(f"{name}={wanted} names no version that a stand-in could have; write one like: {default}")
+            raise Failure(f"{name}: '{wanted}' has no version for a stand-in; use a name with one, such as {default}")
         build.build(_kind(name), version_of(wanted), standin, self._settings.environment)
 
     def write(self) -> None:
@@ -156,7 +156,7 @@ class _Choice:
         text = head + "".join(f"{' '.join(line)}\n" for line in self._now)
         draft = self._settings.root / f".images.{os.getpid()}"
         draft.write_text(text, encoding="utf-8")
-        draft.replace(self._settings.root / ".images")  # at once: another stack that starts may be reading it
+        draft.replace(self._settings.root / ".images")  # atomic, because another stack may be reading it
 
 
 def _is_needed(settings: Settings, name: str) -> bool:
@@ -175,8 +175,8 @@ def _kind(name: str) -> str:
 def version_of(image: str) -> str:
     """registry/python:3.14-slim-trixie -> 3.14.
 
-    Of Prometheus only the 3 of v3.13.2: monitoring/ needs no more, and Debian keeps to an older release with long
-    support.
+    For Prometheus only the major version, the 3 of v3.13.2: that is enough for monitoring/, and Debian has an older
+    release with long-term support.
     """
     found = re.search(r":v(\d+)[^/]*$|:([0-9][0-9.]*)[^/]*$", image)
     return (found[1] or found[2]) if found else ""

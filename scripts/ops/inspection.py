@@ -1,6 +1,4 @@
-"""A look into a volume, or a folder of this machine, with a throw-away container of an image that the stack has
-anyway.
-"""
+"""Inspects a volume, or a folder of this machine, in a temporary container of one of the stack's images."""
 
 from __future__ import annotations
 
@@ -15,17 +13,17 @@ if TYPE_CHECKING:
 
     from .settings import Settings
 
-ENGINE_FAILED = 125  # from this exit code on it is the engine that could not
+ENGINE_FAILED = 125  # this exit code and higher ones mean that the engine failed, not the program
 
 
 @dataclass(frozen=True)
 class Inspection:
     volume: str
-    place: str  # where containers have it
+    place: str  # its path in containers
     image: str
 
     def run(self, user: int, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a shell program, whose $1 is the place and $2 the first of `arguments`."""
+        """Run a shell program; $1 is the place, and $2 the first of `arguments`."""
         options = [
             "--rm",
             "--network=none",
@@ -36,7 +34,7 @@ class Inspection:
         return programs.attempt(["docker", "run", *options, self.image, "-c", program, "sh", self.place, *arguments])
 
     def permits(self, user: int, test: str) -> bool:
-        """Whether the test succeeds, or the engine fails: what it could not do is for others to find."""
+        """Whether the test succeeds. An engine that fails counts as success: other checks report that."""
         return self.run(user, test).returncode in {0, *range(ENGINE_FAILED, 256)}
 
     def free_bytes(self) -> int | None:
@@ -46,9 +44,7 @@ class Inspection:
 
 
 def of(settings: Settings, volume: str, place: str, kind: str) -> Inspection | None:
-    """Return None where there is no such volume, folder or image yet. `kind` is of an image: runtime, edge or
-    postgres.
-    """
+    """Return None if there is no such volume, folder or image yet. `kind` is an image: runtime, edge or postgres."""
     name, image = _existing(settings, volume), settings.image(kind)
     if kind == "postgres":
         image = images.name_of(settings, "POSTGRES_IMAGE")
@@ -56,7 +52,7 @@ def of(settings: Settings, volume: str, place: str, kind: str) -> Inspection | N
 
 
 def _existing(settings: Settings, volume: str) -> str:
-    """Return it as the engine knows it."""
+    """Return the name of the volume, or the path of the folder, that the engine knows; nothing if there is none."""
     if volume.startswith(("/", "./", "../")):
         folder = Path(volume) if volume.startswith("/") else Path(f"{settings.root}/{volume}")
         return str(folder) if folder.is_dir() else ""

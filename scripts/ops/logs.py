@@ -1,4 +1,4 @@
-"""Follows the logs of whatever runs: scripts/logs.sh [SERVICE ...]."""
+"""Follows the logs of the stack, or of the server of make dev: scripts/logs.sh [SERVICE ...]."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ def main(services: Sequence[str]) -> NoReturn:
         compose.main(["logs", "--follow", "--tail", "100", *services])
     log = dev.note(settings, "log")
     if not log.is_file():
-        raise Failure("the server of make dev writes to the terminal it was started in")
-    os.execvp("tail", ["tail", "-n", "100", "-F", str(log)])  # noqa: S606  # it is what was asked for
+        raise Failure("the server of make dev writes its log to the terminal in which it was started")
+    os.execvp("tail", ["tail", "-n", "100", "-F", str(log)])  # noqa: S606  # the purpose of this command

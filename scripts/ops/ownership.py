@@ -1,9 +1,9 @@
-"""Which copy of this folder a stack, and its photos, belong to.
+"""Which copy of this folder a stack and its photos belong to.
 
-Two folders with one COMPOSE_PROJECT_NAME would be one stack to the engine: the second would replace the containers of
-the first, and read and delete its photos. Compose notes the folder on each container. Photos and rows outlive
-containers, and the engine does not note which folder has made a volume. So beside them there is an empty one, whose
-label does: all copies of this folder can read it, and to change it touches no photo.
+To the engine, two folders with the same COMPOSE_PROJECT_NAME are one stack: the second one would replace the containers
+of the first, and read and delete its photos. Compose records the folder on each container. Volumes outlive containers,
+and the engine does not record which folder made them. So there is an additional, empty volume that has the folder as a
+label: every copy can read it, and changing it affects no photo.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ UNKNOWN = "unknown"
 
 
 def another_copy(settings: Settings) -> str:
-    """Return the folder of the copy that has made containers of this name; nothing if none has."""
+    """Return the folder of another copy that made containers of this project name; nothing if there is none."""
     template = f'{{{{.Label "{engine.LABEL}.project.working_dir"}}}}'
     project = f"--filter=label={engine.LABEL}.project={settings.project}"
     folders = programs.output(["docker", "ps", "--all", project, "--format", template]).splitlines()
@@ -35,15 +35,15 @@ def refuse_another_copy(settings: Settings) -> None:
 
 
 def belongs_to(settings: Settings, folder: str) -> str:
-    return f"the stack {settings.project} belongs to the folder {folder}, which is another copy of this one"
+    return f"the stack {settings.project} belongs to the folder {folder}, another copy of this one"
 
 
 def another_name(settings: Settings) -> str:
-    return f"set another COMPOSE_PROJECT_NAME in {settings.file} (and other ports)"
+    return f"set COMPOSE_PROJECT_NAME in {settings.file} to another name (and use other ports)"
 
 
 def _is_another(folder: str, settings: Settings) -> bool:
-    """One that is gone was moved here, or deleted."""
+    """Whether it is a different copy. A folder that no longer exists was moved here, or deleted."""
     return (Path(folder) / "compose.yaml").exists() and not Path(folder).samefile(settings.root)
 
 
@@ -51,7 +51,7 @@ def _is_another(folder: str, settings: Settings) -> bool:
 
 
 def volumes(settings: Settings) -> list[str]:
-    """Return all of the stack but the note."""
+    """Return the volumes of the stack, without the one that records the folder."""
     return [name for name in engine.volumes(settings.project) if name != _note(settings)]
 
 
@@ -80,37 +80,36 @@ def noted_folder(settings: Settings) -> str:
 
 
 def owner_of_volumes(settings: Settings) -> str:
-    """Return the other copy that the volumes belong to; nothing where they are this folder's, or there are none.
+    """Return the other copy that the volumes belong to; nothing if they are this folder's, or there are none.
 
-    UNKNOWN, if an earlier version made them and nothing here says that it was in this folder.
+    UNKNOWN if an earlier version made them, and nothing shows that it was in this folder.
     """
     if not volumes(settings):
         return ""
     folder = noted_folder(settings)
     if not folder:
-        # Containers would be those of this folder: see refuse_another_copy.
+        # If there are containers, they are this folder's: see refuse_another_copy.
         is_ours = database.note(settings).exists() or engine.ids(settings.project)
         return "" if is_ours else UNKNOWN
     return folder if _is_another(folder, settings) else ""
 
 
 def take_over_volumes(settings: Settings) -> None:
-    """Before the stack is started on them."""
+    """Ask or warn before the stack is started on volumes that this folder did not make."""
     owner, name = owner_of_volumes(settings), settings.project
     if owner == UNKNOWN:
         warn(
-            f"the stack {name} has volumes that this folder did not make: their photos and rows are taken over. If"
-            f" they are another copy's, press Ctrl-C and {another_name(settings)}"
+            f"this folder did not make the volumes of the stack {name}, and takes over their photos and rows. If they"
+            f" belong to another copy, press Ctrl-C and {another_name(settings)}"
         )
     elif owner:
         explain(
-            f"The photos and rows of the stack {name} belong to the folder {owner}, which is another copy of this"
-            " one.\n"
-            "If this copy goes on it takes them over, and that one is refused its own stack from then on. For a"
-            f" stack of its own,\n{another_name(settings)}."
+            f"The photos and rows of the stack {name} belong to the folder {owner}, another copy of this one.\n"
+            "If you continue, this copy takes them over, and commands in the other folder refuse this stack from then"
+            f" on.\nTo give this copy a stack of its own, {another_name(settings)}."
         )
         if not is_confirmed(settings.environment):
-            raise Failure("nothing was changed; if this folder is to take them over: YES=1")
+            raise Failure("nothing was changed; to let this folder take them over: YES=1")
 
 
 def _note(settings: Settings) -> str:

@@ -1,4 +1,4 @@
-"""Which ports of this machine the stack publishes, and who else has them."""
+"""The ports that the stack publishes on this machine, and which other process has them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def published(settings: Settings) -> list[str]:
-    """Return the names of their settings."""
+    """Return the names of the settings of all published ports."""
     names = ["HTTP_PORT", "HTTPS_PORT", "GUNICORN_PORT"]
     names += ["RUNSERVER_PORT"] * ("demo" in settings.profiles)
     names += ["PROMETHEUS_PORT"] * settings.has_monitoring
@@ -25,12 +25,12 @@ def refuse_taken(settings: Settings) -> None:
     for name in published(settings):
         if holder := other_holder(settings, settings[name]):
             raise Failure(
-                f"port {settings[name]} is taken by {holder}; stop that, or set another {name} in {settings.file}"
+                f"port {settings[name]} is taken by {holder}; stop it, or set {name} in {settings.file} to another port"
             )
 
 
 def other_holder(settings: Settings, port: str) -> str:
-    """Return who has it; nothing if nobody has, or a container of this stack."""
+    """Return what has the port; nothing if it is free, or a container of this stack has it."""
     if not is_taken(port):
         return ""
     ours = f"--filter=label={engine.LABEL}.project={settings.project}"
@@ -49,7 +49,7 @@ def is_taken(port: str) -> bool:
 
 
 def holder(port: str) -> str:
-    """Say who that is, as well as this user may know."""
+    """Describe what has the port, as far as this user may see it."""
     container = programs.output(["docker", "ps", f"--filter=publish={port}", "--format", "{{.Names}}"])
     if container:
         return f"container {container.splitlines()[0]}"
@@ -60,4 +60,4 @@ def holder(port: str) -> str:
     if rows:
         command, process = rows[0].split()[:2]
         return f"process {process} ({command})"
-    return "something of another user"
+    return "a process of another user"

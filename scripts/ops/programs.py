@@ -1,4 +1,4 @@
-"""Runs other programs: for their answer, for success or failure, or silently. They inherit the lock of the stack."""
+"""Runs other programs: for their output, for success or failure, or silently. They inherit the lock of the stack."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-TAIL = 40  # lines of what a program that failed has printed
+TAIL = 40  # lines of output that are shown of a program that failed
 
 
 def attempt(
@@ -19,7 +19,7 @@ def attempt(
     folder: Path | None = None,
     timeout: float | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run to the end. One that is not installed fails with exit code 127, one that takes too long with 124."""
+    """Run to the end. The exit code is 127 if the program is not installed, and 124 after `timeout` seconds."""
     try:
         return subprocess.run(
             command,
@@ -36,11 +36,11 @@ def attempt(
     except OSError as error:
         return subprocess.CompletedProcess(command, 127, "", f"{command[0]}: {error.strerror}")
     except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, 124, "", f"no answer within {timeout:.0f} seconds")
+        return subprocess.CompletedProcess(command, 124, "", f"no response within {timeout:.0f} seconds")
 
 
 def output(command: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
-    """Return what it prints, without blanks at the ends; nothing if it fails."""
+    """Return its output without blanks at the ends; nothing if it fails."""
     done = attempt(command, environment)
     return done.stdout.strip() if done.returncode == 0 else ""
 
@@ -52,7 +52,7 @@ def succeeds(command: Sequence[str], environment: Mapping[str, str] | None = Non
 def run_silently(
     command: Sequence[str], environment: Mapping[str, str] | None = None, folder: Path | None = None
 ) -> bool:
-    """Return whether it succeeds. Only of one that fails what it printed last is shown."""
+    """Return whether it succeeds. If it fails, show its last lines of output."""
     done = subprocess.run(
         command,
         env=environment,
@@ -64,12 +64,12 @@ def run_silently(
         close_fds=False,
     )
     if done.returncode != 0:
-        # Compose 1.29 prints the status of what failed, too, which is a number in a line by itself.
+        # Compose 1.29 also prints the exit code of a failed step, as a number alone in a line.
         lines = [line for line in done.stdout.decode(errors="replace").splitlines() if not line.strip().isdigit()]
         print("\n".join(lines[-TAIL:]), file=sys.stderr, flush=True)
     return done.returncode == 0
 
 
 def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> int:
-    """Run with our own terminal. Return its exit code."""
+    """Run it with the terminal of this process. Return its exit code."""
     return subprocess.run(command, env=environment, check=False, close_fds=False).returncode

@@ -1,4 +1,4 @@
-"""What runs, and how it is: a line for each container. Of one that is not well also what it said last."""
+"""`make ps`: a line for each container with its state, and the last log line of each that is not healthy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .engine import Container
     from .settings import Settings
 
-LONGEST = 200  # characters of what it said last
+LONGEST = 200  # characters of that log line
 
 
 def main(_: Sequence[str]) -> None:
@@ -27,19 +27,17 @@ def main(_: Sequence[str]) -> None:
 def rows(settings: Settings) -> Iterator[str]:
     project = f"--filter=label={engine.LABEL}.project={settings.project}"
     template = "{{.ID}}\t{{.Status}}\t{{.Ports}}"
-    said = programs.output(["docker", "ps", "--all", "--no-trunc", project, "--format", template])
-    shown = {line.split("\t")[0]: line.split("\t")[1:] for line in said.splitlines()}
+    printed = programs.output(["docker", "ps", "--all", "--no-trunc", project, "--format", template])
+    shown = {line.split("\t")[0]: line.split("\t")[1:] for line in printed.splitlines()}
     for container in sorted(engine.containers(settings.project), key=lambda each: each.service):
         status, *ports = shown.get(container.id, [""])
         yield f"  {container.service:11} {container.state:11} {since(container, status):28} {''.join(ports)}"
-        if not container.is_well and container.state != "running":
-            yield f"  {'':11} last said: {_last_words(container)}"
+        if not container.is_healthy and container.state != "running":
+            yield f"  {'':11} last log line: {_last_log_line(container)}"
 
 
 def since(container: Container, status: str) -> str:
-    """Return e.g. "up 3 minutes", or "restarted 4 times"; `status` is the engine's word for it: Up 3 minutes
-    (healthy).
-    """
+    """Return, for example, "up 3 minutes" or "restarted 4 times"; `status` is Docker's: Up 3 minutes (healthy)."""
     restarted = f"restarted {container.restarts} times"
     if container.state == "restarting" or (container.state == "failed" and container.restarts):
         return restarted
@@ -47,7 +45,7 @@ def since(container: Container, status: str) -> str:
     return f"{text}, {restarted}" if container.restarts else text
 
 
-def _last_words(container: Container) -> str:
+def _last_log_line(container: Container) -> str:
     done = programs.attempt(["docker", "logs", "--tail", "5", container.id])
     lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     return lines[-1][:LONGEST] if lines else ""

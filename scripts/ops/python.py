@@ -1,4 +1,4 @@
-"""Finds an interpreter to make an environment with: what PYTHON names, or else the first that will do."""
+"""Finds an interpreter to make an environment with: the one that PYTHON names, or else the first usable one."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CANDIDATES = ("python3", "python3.14", "python3.13", "python3.12", "python3.11")
-WILL_DO = "import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))"
+IS_USABLE = "import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))"
 
 
 def find(environment: Mapping[str, str], *preferred: str) -> str:
-    """Return nothing if none of them has venv and is new enough."""
+    """Return its name; nothing if no interpreter is new enough and has venv."""
     given = environment.get("PYTHON")
     candidates = [given] if given else [*preferred, *CANDIDATES]
-    return next((python for python in candidates if programs.succeeds([python, "-c", WILL_DO])), "")
+    return next((python for python in candidates if programs.succeeds([python, "-c", IS_USABLE])), "")
 
 
 def need(environment: Mapping[str, str], *preferred: str) -> str:
     found = find(environment, *preferred)
     if not found:
         raise Failure(
-            "no Python 3.11 or newer with venv was found. Install one (Debian, Ubuntu: sudo apt-get install"
-            " python3-venv), or name it: PYTHON=/path/to/python3"
+            "no Python 3.11 or newer with venv was found; install one (Debian, Ubuntu: sudo apt-get install"
+            " python3-venv), or name one with PYTHON=/path/to/python3"
         )
     return found

@@ -1,7 +1,7 @@
-"""Gives a PostgreSQL that an earlier version of this project made an ordinary role for the application.
+"""Makes the application's role in PostgreSQL an ordinary one, if an earlier version made it the superuser.
 
-It had the superuser there. Does nothing to any other. What `make up` and `make deploy` do before they start what uses
-it; the stack may run.
+Does nothing otherwise. `make up` and `make deploy` run it before they start the services that use the database. The
+stack may be running.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 ANSWERS_WITHIN = 120  # seconds
-HELPER = "uploads_mender"  # without a password, so that nobody is it over the network
+HELPER = "uploads_mender"  # has no password, so nobody can log in with it over the network
 
 
 def main(_: Sequence[str]) -> None:
-    make_ordinary(settings_.here())
+    fix_role(settings_.here())
 
 
-def make_ordinary(settings: Settings) -> None:
-    """Raises Failure, after what PostgreSQL said, if it cannot be done."""
+def fix_role(settings: Settings) -> None:
+    """Raises Failure, after PostgreSQL's own message, if it fails."""
     db = engine.first(settings.project, "db")
     if not db:
         return
     if not wait_until("the database", ANSWERS_WITHIN, lambda: _answers(db)):
-        raise Failure("the database does not answer; see: make logs S=db")
+        raise Failure(f"the database does not respond after {ANSWERS_WITHIN} seconds; for its log: make logs S=db")
     if database.superuser(db) == database.APPLICATION:
-        say("the application's role becomes an ordinary one, which owns its database and no more")
+        say("changing the database role of the application: from superuser to owner of its database only")
         _run_as(
             settings,
             database.APPLICATION,
@@ -42,7 +42,7 @@ def make_ordinary(settings: Settings) -> None:
             f"--command=CREATE ROLE {HELPER} SUPERUSER LOGIN",
         )
         _run_as(settings, HELPER, source=settings.root / "postgres" / "mend-role.sql")
-    # Also what one that was killed has left.
+    # Also if an earlier run that was killed left it.
     _run_as(settings, "postgres", f"--command=DROP ROLE IF EXISTS {HELPER}")
 
 
@@ -53,4 +53,4 @@ def _answers(db: str) -> Progress:
 
 def _run_as(settings: Settings, role: str, *options: str, source: Path | None = None) -> None:
     words = ("psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--username={role}")
-    archive.do(archive.postgres(settings, *words, f"--dbname={database.APPLICATION}", *options), source)
+    archive.run(archive.postgres(settings, *words, f"--dbname={database.APPLICATION}", *options), source)

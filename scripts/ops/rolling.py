@@ -1,7 +1,7 @@
-"""Replaces the containers of one service, without a lost request: new ones beside the old ones, then the old ones go.
+"""Rolling update of one service, without losing a request: start new containers, then stop the old ones.
 
-Two times are waited for and cannot be asked for: until nginx has looked a name up once more, and until it tries no
-address that it knew before (nginx/upstreams.conf.template, nginx/proxy.conf).
+Two waits are fixed times, because nginx does not report either event: until it has resolved a name again, and until it
+no longer tries an address that it knew before (nginx/upstreams.conf.template, nginx/proxy.conf).
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from .engine import Container
     from .settings import Settings
 
-LOOKED_UP_AFTER = 4  # seconds until nginx has looked each name up once more: twice `valid` of upstreams.conf.template
-FORGOTTEN_AFTER = 7  # and until it tries no address that it knew before: `proxy_connect_timeout` (proxy.conf) more
+RESOLVED_AFTER = 4  # seconds until nginx has resolved each name again: twice `valid` of upstreams.conf.template
+FORGOTTEN_AFTER = 7  # seconds until it no longer tries an old address: `proxy_connect_timeout` (proxy.conf) more
 HEALTHY_WITHIN = 180  # seconds
-FOUND_WITHIN = 60
-STOPPED_WITHIN = 120
+FOUND_WITHIN = 60  # seconds
+STOPPED_WITHIN = 120  # seconds
 APPLICATION_PORT = 8000
-# Run in nginx's container, by whose own settings it goes: the new ones may have another TLS, or other names. Several
-# requests, because they go to one container after the other, and others have some of them.
-ASK_NGINX = """
+# Run in nginx's container, with the settings of that container: in .env, TLS or the names may have changed since.
+# Several requests, because the containers get requests in turn, and other clients send some as well.
+SEND_REQUESTS = """
     host=${ALLOWED_HOSTS%%,*}
     [ "$host" != "*" ] || host=localhost
     case $TLS:$1 in
@@ -43,14 +43,14 @@ ASK_NGINX = """
 """
 
 
-def roll(settings: Settings, hashes: Mapping[str, str], service: str, count: int, port: int) -> bool:
-    """Make it `count` containers of what was built, and none of what was before. Return whether anything changed.
+def update(settings: Settings, hashes: Mapping[str, str], service: str, count: int, port: int) -> bool:
+    """Replace the containers of a service with `count` new ones. Return whether anything changed.
 
-    `port` is nginx's for it.
+    `port` is nginx's port for the service.
     """
     _remove_ended(settings, service)
     before = engine.containers(settings.project, service)
-    # Those above the count go as well.
+    # Containers above the count are stopped as well.
     current = [container.id for container in before if services.is_current(container, hashes)][:count]
     old = [container for container in before if container.id not in current]
     if len(current) == count and not old:
@@ -58,35 +58,35 @@ def roll(settings: Settings, hashes: Mapping[str, str], service: str, count: int
         return False
     new = list(current)
     if len(new) < count:
-        say(f"{service}: starting {count - len(new)} new, beside {len(before)}")
-    is_well = True
-    while is_well and len(new) < count:
+        say(f"{service}: starting {count - len(new)} new next to {len(before)} that run")
+    is_healthy = True
+    while is_healthy and len(new) < count:
         started = _start_one_more(settings, service)
         new += started
-        is_well = bool(started) and _await_healthy(service, started)
-    if not is_well or not _take_over(settings, service, port, new):
-        _abandon(service, before, new, has_old=bool(old))
+        is_healthy = bool(started) and _await_healthy(service, started)
+    if not is_healthy or not _await_nginx(settings, service, port, new):
+        _roll_back(service, before, new, has_old=bool(old))
     for container in old:
-        _stop(f"{service}: the old one finishes what it has", container)
+        _stop(f"{service}: stopping the old one, which finishes its requests first", container)
         _let_nginx_forget(settings)
     return True
 
 
 def _start_one_more(settings: Settings, service: str) -> list[str]:
-    """Return it, or nothing.
+    """Return its id, or nothing.
 
-    One after the other: its name leads to a container from the moment it is made, before anything listens there, and a
-    streamed upload is tried on two.
+    One at a time: the service's name resolves to a container as soon as it is created, before anything listens there,
+    and nginx tries a streamed upload on two addresses only.
     """
     before = engine.ids(settings.project, service)
     scale = f"{service}={len(before) + 1}"
     if not compose.run(settings, "up", "-d", "--no-deps", "--no-recreate", "--scale", scale, service):
-        warn(f"{service}: Compose could not start one more")
+        warn(f"{service}: Compose could not start another container")
     return [container for container in engine.ids(settings.project, service) if container not in before][:1]
 
 
 def _remove_ended(settings: Settings, service: str) -> None:
-    """Compose would count them, and start them again."""
+    """Remove containers that have ended: Compose would count them, and start them again."""
     for container in engine.ids(settings.project, service, states=["exited", "created", "dead"]):
         programs.succeeds(["docker", "rm", container])
 
@@ -95,7 +95,7 @@ def _await_healthy(service: str, containers: Sequence[str]) -> bool:
     return wait_until(f"{service} to become healthy", HEALTHY_WITHIN, lambda: engine.health(containers))
 
 
-def _take_over(settings: Settings, service: str, port: int, containers: Sequence[str]) -> bool:
+def _await_nginx(settings: Settings, service: str, port: int, containers: Sequence[str]) -> bool:
     if not _await_healthy(service, containers):
         return False
     nginx = engine.first(settings.project, "nginx")
@@ -103,18 +103,18 @@ def _take_over(settings: Settings, service: str, port: int, containers: Sequence
         return True
     if not wait_until(f"nginx to find the new {service}", FOUND_WITHIN, lambda: _are_found(nginx, port, containers)):
         return False
-    # It has a second list, for what is asked again, and looks its names up at another time.
-    time.sleep(LOOKED_UP_AFTER)
+    # nginx has a second group of servers for retries, and resolves its names at another time.
+    time.sleep(RESOLVED_AFTER)
     return True
 
 
 def _let_nginx_forget(settings: Settings) -> None:
-    """Wait until nginx does not turn to the address of a container that has gone.
+    """Wait until nginx no longer tries the address of a container that was removed.
 
-    It does so for two more seconds (upstreams.conf.template), and waits there for up to three (proxy.conf) before it
-    turns to the next one that it knew then. Until that is over the next must not go: a streamed upload is tried on
-    two addresses, of which one has to be there. And that address, which is free, must not become the one of a new
-    container of another service: it would get uploads of this one.
+    nginx keeps that address for two seconds (upstreams.conf.template), and a request waits there for up to three
+    (proxy.conf) before it goes to the next address. Until then no other container may stop: a streamed upload is tried
+    on two addresses, and one of them has to work. Nor may a new container of another service get the free address:
+    uploads for this service would reach it.
     """
     if engine.is_running(settings.project, "nginx"):
         time.sleep(FORGOTTEN_AFTER)
@@ -124,8 +124,8 @@ def _let_nginx_forget(settings: Settings) -> None:
 
 
 def _are_found(nginx: str, port: int, containers: Sequence[str]) -> Progress:
-    """Whether nginx has a connection to each: it keeps those it has used. A request of our own makes it use one."""
-    sockets = programs.output(["docker", "exec", nginx, "sh", "-c", ASK_NGINX, "sh", str(port)])
+    """Whether nginx has a connection to each. It keeps connections that it used; these requests make it use them."""
+    sockets = programs.output(["docker", "exec", nginx, "sh", "-c", SEND_REQUESTS, "sh", str(port)])
     known = peers(sockets, APPLICATION_PORT)
     addresses = [container.address_in("inside") for container in engine.inspect(containers)]
     is_found = len(addresses) == len(containers) and known.issuperset(addresses)
@@ -133,9 +133,9 @@ def _are_found(nginx: str, port: int, containers: Sequence[str]) -> Progress:
 
 
 def peers(sockets: str, port: int) -> set[str]:
-    """Return the IPv4 addresses that there is a connection to, on this port of theirs: of /proc/net/tcp.
+    """Return the IPv4 addresses of the peers on this port, from the content of /proc/net/tcp.
 
-    Its third column is the peer: the address as the kernel has it in memory, and the port, in hexadecimal
+    Its third column is the peer: the address as it is in the kernel's memory, and the port, both in hexadecimal
     (proc_pid_net(5)).
     """
     found = set()
@@ -146,31 +146,31 @@ def peers(sockets: str, port: int) -> set[str]:
     return found
 
 
-# --- those that go ----------------------------------------------------------------------------------------------------
+# --- stopping containers ----------------------------------------------------------------------------------------------
 
 
-def _abandon(service: str, before: Sequence[Container], new: Sequence[str], *, has_old: bool) -> NoReturn:
-    """Those that were there before go on.
+def _roll_back(service: str, before: Sequence[Container], new: Sequence[str], *, has_old: bool) -> NoReturn:
+    """Remove the new containers; those from before this deploy keep running.
 
-    But where old ones serve, one that an earlier deploy, cut short, has left need not, if it is not well either.
+    The exception: if old ones run, a container that an interrupted deploy left is removed as well if it is not healthy.
     """
     engine.show_logs(new)
     were_there = {container.id for container in before}
     for container in engine.inspect(new):
         if container.id not in were_there or (has_old and container.progress is not Progress.DONE):
-            _stop(f"{service}: what was started goes again", container)  # some may be well, and have requests
+            _stop(f"{service}: stopping the new one", container)  # some may be healthy, and have requests
     raise Failure(
-        f"the new {service} did not become well: what it said is above. It is gone again, and the old one goes on."
-        " Mend it and deploy again; make up would start what is broken"
+        f"the new {service} did not become healthy: its log is above. It was removed, and the old one still runs."
+        " Fix it and deploy again; make up would start the broken one"
     )
 
 
 def _stop(why: str, container: Container) -> None:
-    """It takes no more connections, finishes what it has, for up to stop_grace_period, and is gone."""
+    """Stop and remove it. It accepts no more connections, and has stop_grace_period to finish its requests."""
     say(f"{why} ({container.name})")
-    # It keeps the lock of the stack, should this process be killed.
+    # The child inherits the lock of the stack, and keeps it if this process is killed.
     with subprocess.Popen(["docker", "stop", container.id], stdout=subprocess.DEVNULL, close_fds=False) as stopping:
-        wait_until("its last requests", STOPPED_WITHIN, lambda: _has_ended(stopping))
+        wait_until("its last requests to finish", STOPPED_WITHIN, lambda: _has_ended(stopping))
         stopping.kill()
     programs.succeeds(["docker", "rm", "--force", container.id])
 

@@ -1,4 +1,4 @@
-"""What runs of the stack, what should by the settings, and the steps between the two that `up` and `deploy` share."""
+"""Steps that `up` and `deploy` share to bring the stack to the state that the settings describe."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ if TYPE_CHECKING:
     from .engine import Container
     from .settings import Settings
 
-MIGRATION = 600  # seconds
+MIGRATED_WITHIN = 600  # seconds
 
 
 def is_current(container: Container, hashes: Mapping[str, str]) -> bool:
-    """Whether it is what Compose would make now: with these settings, and of the image that has the name now."""
+    """Whether Compose would make the same container now: with the same settings, from the current image."""
     return (container.config_hash, container.image_id) == (
         hashes.get(container.service),
         engine.image_id(container.image),
     )
 
 
-def stop_what_is_off(settings: Settings, services: Iterable[str]) -> int:
-    """Stop what was started by a profile that is not in the settings any more. Return how many containers that were.
+def stop_disabled(settings: Settings, services: Iterable[str]) -> int:
+    """Stop the services of profiles that are no longer in the settings. Return the number of containers.
 
-    To Compose that is no orphan, and it would go on for ever.
+    Compose does not consider them orphans, and would let them run forever.
     """
     off = [container for container in engine.containers(settings.project) if container.service not in set(services)]
     for container in off:
-        say(f"{container.service}: it is not in COMPOSE_PROFILES any more, and is stopped (its volumes stay)")
+        say(f"{container.service}: stopping it, because COMPOSE_PROFILES no longer includes it (its volumes are kept)")
         programs.succeeds(["docker", "stop", container.id])
         programs.succeeds(["docker", "rm", "--force", container.id])
     return len(off)
 
 
-def make_role_ordinary(settings: Settings) -> bool:
-    """An earlier version gave the application the database's superuser. Return whether that could be mended."""
+def fix_role(settings: Settings) -> bool:
+    """Return whether the application has an ordinary role now; an earlier version made it the superuser."""
     try:
-        role.make_ordinary(settings)
+        role.fix_role(settings)
     except Failure as failure:
         warn(str(failure))
         return False
@@ -50,12 +50,12 @@ def make_role_ordinary(settings: Settings) -> bool:
 
 
 def migrate(settings: Settings) -> bool:
-    """Run the one-shot service to its end. What it said is shown if it fails."""
+    """Run the one-shot service migrate to its end. Show its log if it fails."""
     say("migrating the database")
     if not compose.run(settings, "up", "-d", "--no-deps", "migrate"):
         return False
     containers = engine.ids(settings.project, "migrate")
-    if wait_until("the migration", MIGRATION, lambda: _ended(containers)):
+    if wait_until("the migration to end", MIGRATED_WITHIN, lambda: _ended(containers)):
         return True
     engine.show_logs(containers)
     return False
@@ -68,10 +68,10 @@ def _ended(containers: list[str]) -> Progress:
     return Progress.DONE if all(container.status == "exited" for container in found) else Progress.WAITING
 
 
-def let_containers_read(root: Path) -> None:
-    """They are other users, and a checkout made with a strict umask is its owner's alone.
+def make_readable(root: Path) -> None:
+    """Let the users of containers read these folders: after a strict umask only the owner of the checkout can.
 
-    Nothing in there is secret.
+    They hold no secrets.
     """
     for top in (root / "postgres", root / "monitoring"):
         for path in [top, *top.rglob("*")]:
@@ -83,6 +83,6 @@ def let_containers_read(root: Path) -> None:
 
 
 def need_healthy(containers: list[str], seconds: float) -> None:
-    if not wait_until("all to be healthy", seconds, lambda: engine.health(containers)):
+    if not wait_until("all services to become healthy", seconds, lambda: engine.health(containers)):
         engine.show_logs(containers)
-        raise Failure("not all of it became healthy; see: make ps")
+        raise Failure(f"some services are not healthy after {seconds:.0f} seconds; for their states: make ps")

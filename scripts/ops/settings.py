@@ -1,6 +1,6 @@
-"""What a setting is: its value in the environment, or else in .env; where that is empty, the default of .env.example.
+"""Settings. A value comes from the environment, or else from .env; if it is empty, the default is in .env.example.
 
-ENV_FILE names another file than .env. Programs that are started get `environment`, with which they see the same.
+ENV_FILE names another file than .env. Child processes get `environment`, so that they read the same settings.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
-# For what has to reach every service: Compose does not see those whose profile is off.
+# For commands that apply to every service: Compose ignores services whose profile is off.
 ALL_PROFILES = "demo,postgres,monitoring"
-# What nginx/entrypoint.sh checks, but for TLS.
+# The settings that nginx/entrypoint.sh checks, except TLS.
 OF_NGINX = (
     "HTTPS_PORT",
     "UPLOAD_MAX",
@@ -75,30 +75,28 @@ class Settings:
         return bool({"monitoring", "prometheus"} & set(self.profiles))
 
     def is_required(self, name: str) -> bool:
-        """Whether a line of .env may not be missing: a file from an older version lacks what its profiles do not
-        need.
-        """
+        """Whether .env must set it: a file from an earlier version may lack what its profiles do not need."""
         return name != "GRAFANA_PASSWORD" or "monitoring" in self.profiles
 
     def image(self, kind: str) -> str:
-        """Name an image that is built here: runtime, edge or test.
+        """Return the name of an image that is built here: runtime, edge or test.
 
-        It has the stack's name, or copies of this project would run each other's code.
+        It begins with the project's name. Otherwise copies of this project would run each other's code.
         """
         return f"{self.project or 'uploadstack'}-{kind}:{self['IMAGE_TAG']}"
 
     def number(self, name: str, lowest: int, highest: int) -> int | None:
-        """Return None for what is not such a number: to say so is another rule's."""
+        """Return None if it is not such a number; values.py reports that."""
         value = self[name]
         is_number = re.fullmatch(r"0|[1-9][0-9]{0,8}", value) is not None
         return int(value) if is_number and lowest <= int(value) <= highest else None
 
     def note(self, name: str) -> Path:
-        """What is written down here about this stack, e.g. `lock`."""
+        """Return the path of a file with notes about this stack, such as `.lock`."""
         return self.root / "var" / f"{self.project}{name}"
 
     def reread(self) -> Settings:
-        """Return the same after the file has been written."""
+        """Return the settings again, after the file has been written."""
         return read(self.root, self.environment)
 
 
@@ -114,11 +112,11 @@ def read(root: Path, environment: Mapping[str, str]) -> Settings:
 
 
 def here() -> Settings:
-    """Read those of this copy of the project, and of this process."""
+    """Read the settings of this copy of the project and of this process."""
     return read(ROOT, os.environ)
 
 
 def size(text: str) -> int | None:
-    """Return the bytes of what nginx, the server and Django take for a size: 100m. None for what they do not."""
+    """Return the bytes of a size that nginx, the server and Django accept, such as 100m; None for any other text."""
     found = re.fullmatch(r"([1-9][0-9]{0,14})|([1-9][0-9]{0,7})([kmgKMG])", text)
     return int(found[1] or found[2]) * UNITS[(found[3] or "").lower()] if found else None

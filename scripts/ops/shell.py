@@ -1,4 +1,4 @@
-"""A shell in a container of a service, or one command: scripts/shell.sh [SERVICE [COMMAND ...]]."""
+"""Opens a shell, or runs a command, in a container of a service: scripts/shell.sh [SERVICE [COMMAND ...]]."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
     compose.need_engine(settings)
     container = engine.first(settings.project, service)
     if not container:
-        raise Failure(f"{service} does not run; see: make ps")
+        raise Failure(f"{service} does not run; to see which services do: make ps")
     terminal = ["--tty"] if sys.stdin.isatty() else []
     line = ["docker", "exec", "--interactive", *terminal, container, *(command or ["sh"])]
-    os.execvp(line[0], line)  # noqa: S606  # it is what was asked for
+    os.execvp(line[0], line)  # noqa: S606  # the purpose of this command

@@ -1,8 +1,8 @@
-"""Half an hour of traffic and trouble on a stack of its own, and then: is every upload that was answered 201 there?
+"""Sends traffic to a separate stack and causes faults, then checks that no upload with a 201 response was lost.
 
-tests/stack/soak.py is the program. It ends with `lost: 0`, and fails if it is another number.
+The program is tests/stack/soak.py. Its last line is `lost: 0`; any other number is a failure.
 
-    MINUTES=30         how long; 0.2 is a try
+    MINUTES=30         how long; use 0.2 to try it out
     WEB_REPLICAS=2     containers of web
 """
 
@@ -28,4 +28,4 @@ def main(_: Sequence[str]) -> NoReturn:
     python = str(settings.root / ".venv" / "bin" / "python")
     given = settings.environment
     options = ["--minutes", given.get("MINUTES") or "30", "--replicas", given.get("WEB_REPLICAS") or "2"]
-    os.execv(python, [python, "-m", "tests.stack.soak", *options])  # noqa: S606  # it is what was asked for
+    os.execv(python, [python, "-m", "tests.stack.soak", *options])  # noqa: S606  # the purpose of this command

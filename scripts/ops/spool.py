@@ -1,14 +1,13 @@
-"""Disks of a fixed size for the bodies that are being received, so that these can never take the room of photos and
+"""Makes disks of a fixed size for bodies that are being received, so that they cannot fill the disk of photos and
 database.
 
     sudo make spool SIZE=20g
 
-Each (nginx has one, web another) is a file with a file system in it, mounted now and whenever this machine starts.
-NGINX_SPOOL and WEB_SPOOL in .env say where; make deploy takes them into use. SIZE=0 takes all of it away again.
-docs/operations.md
+nginx and web get one disk each: a file with a file system in it, which is mounted now and when this machine starts.
+Sets NGINX_SPOOL and WEB_SPOOL in .env; make deploy applies them. SIZE=0 removes the disks. docs/operations.md
 
-    SPOOLS    where they are; default /var/lib/uploadstack/PROJECT
-    FSTAB     what is mounted when this machine starts; default /etc/fstab
+    SPOOLS    the folder of the disks; default /var/lib/uploadstack/PROJECT
+    FSTAB     the list of file systems that this machine mounts when it starts; default /etc/fstab
 """
 
 from __future__ import annotations
@@ -42,14 +41,14 @@ def main(arguments: Sequence[str]) -> None:
     disks = _Disks(settings_.here())
     disks.check(size)
     if size == "0":
-        disks.take_away()
+        disks.remove()
     else:
         disks.check_room(size)
         disks.make(size)
 
 
 class _Disks:
-    """Where they are, and the two files that name them."""
+    """The folder of the disks, and the two files that refer to it."""
 
     def __init__(self, settings: Settings) -> None:
         default = f"/var/lib/uploadstack/{settings.project}"
@@ -61,46 +60,55 @@ class _Disks:
 
     def check(self, size: str) -> None:
         if not size:
-            raise Failure("how large? sudo make spool SIZE=20g (each of the two; SIZE=0 takes them away)")
+            raise Failure(
+                "SIZE is missing; set the size of each of the two disks: sudo make spool SIZE=20g"
+                " (SIZE=0 removes the disks)"
+            )
         if not self._settings.has_file:
-            raise Failure(f"there is no {self._settings.file} yet; run: make env")
+            raise Failure(f"{self._settings.file} does not exist yet; write it first: make env")
         if re.search(r"\s", str(self._folder)):
             raise Failure(
-                f"SPOOLS={self._folder} has a blank, at which a name ends in {self._fstab}; name another folder"
+                f"SPOOLS: '{self._folder}' has a blank, which ends a path in {self._fstab}; use another folder"
             )
         if platform.system() != "Linux" or os.getuid() != 0:
-            raise Failure(f"only root of a Linux machine can do that: sudo make spool SIZE={size}")
+            raise Failure(f"only root on a Linux machine can make disks; run: sudo make spool SIZE={size}")
 
     def check_room(self, size: str) -> None:
         wanted, upload = settings_.size(size), settings_.size(self._settings["UPLOAD_MAX"])
         if wanted is None:
-            raise Failure(f"{size} is not a size: use digits and k, m or g, such as 20g")
+            raise Failure(f"SIZE: '{size}' is not a size; use digits followed by k, m or g, such as 20g")
         for tool in TOOLS:
             if not shutil.which(tool):
-                raise Failure(f"{tool} is missing (Debian has it in e2fsprogs, util-linux and mount)")
+                raise Failure(f"{tool} is missing; install it (Debian has it in e2fsprogs, util-linux or mount)")
         if any((self._folder / name).exists() for name in USERS):
-            raise Failure(f"{self._folder} is there already; to begin again: sudo make spool SIZE=0")
+            raise Failure(f"{self._folder} already has disks; to remove them: sudo make spool SIZE=0")
         if wanted < 2 * (upload or 0):
-            raise Failure(f"in {size} there is no room for two uploads of UPLOAD_MAX={self._settings['UPLOAD_MAX']}")
+            raise Failure(
+                f"SIZE={size} has no room for two uploads of UPLOAD_MAX={self._settings['UPLOAD_MAX']}; use a larger"
+                " size"
+            )
         existing = next(folder for folder in [self._folder, *self._folder.parents] if folder.is_dir())
         free = shutil.disk_usage(existing).free
         if free <= 2 * wanted + GIB:
-            raise Failure(f"two of {size}, and a GB to spare, do not fit: {free // GIB} GB are free there")
+            raise Failure(
+                f"two disks of {size} and 1 GiB to spare do not fit under {existing}, which has {free // GIB} GiB free;"
+                " use a smaller size"
+            )
 
     def _check_unused(self, folder: Path) -> None:
-        """Where that cannot be seen it is not taken away."""
+        """Refuse to remove a disk that a container uses, or if that is unknown."""
         if not shutil.which("docker"):
             return
-        asked = programs.attempt(["docker", "ps", "--all", "--quiet"])
+        done = programs.attempt(["docker", "ps", "--all", "--quiet"])
         template = "{{range .Mounts}}{{println .Source}}{{end}}"
-        containers = asked.stdout.split()
-        if asked.returncode == 0 and containers:
-            asked = programs.attempt(["docker", "inspect", "--format", template, *containers])
-        if asked.returncode:
-            raise Failure("what the containers use cannot be seen: does Docker run? Nothing was taken away")
-        if str(folder) in asked.stdout.splitlines():
+        containers = done.stdout.split()
+        if done.returncode == 0 and containers:
+            done = programs.attempt(["docker", "inspect", "--format", template, *containers])
+        if done.returncode:
+            raise Failure("Docker does not report which folders its containers use; start Docker. Nothing was removed")
+        if str(folder) in done.stdout.splitlines():
             raise Failure(
-                f"a container uses {folder}; first: take NGINX_SPOOL and WEB_SPOOL out of {self._settings.file}, and"
+                f"a container uses {folder}; first remove NGINX_SPOOL and WEB_SPOOL from {self._settings.file} and run:"
                 " make deploy"
             )
 
@@ -113,43 +121,43 @@ class _Disks:
             self._make_disk(self._folder / name, size, user)
         for name, setting in NAMES.items():
             replace_line(self._settings.file, rf" *{setting} *=", f"{setting}={self._folder / name}")
-        say("to take them into use: make deploy")
+        say("to use the disks: make deploy")
 
     def _make_disk(self, folder: Path, size: str, user: int) -> None:
-        """All of the room is taken now: a file that only seems to be large would be full too early."""
-        say(f"{folder}: {size}")
+        """Allocate all of its space now: a sparse file could fail to grow when the machine's disk is full."""
+        say(f"making {folder} ({size})")
         image = f"{folder}.img"
-        _must("fallocate", "-l", str(settings_.size(size)), image)
+        _run("fallocate", "-l", str(settings_.size(size)), image)
         Path(image).chmod(0o600)
-        # -m 0 keeps nothing for root.
-        _must("mkfs.ext4", "-q", "-m", "0", "-E", f"root_owner={user}:{user}", image)
+        # -m 0 reserves nothing for root.
+        _run("mkfs.ext4", "-q", "-m", "0", "-E", f"root_owner={user}:{user}", image)
         folder.mkdir(exist_ok=True)
-        # nofail: a machine that cannot mount it starts all the same, and nginx says that it may not write there.
+        # nofail: a machine that cannot mount it starts nevertheless, and nginx reports that it cannot write there.
         replace_line(self._fstab, f"{re.escape(image)} ", f"{image} {folder} ext4 {OPTIONS},nofail 0 2")
-        _must("mount", "-o", OPTIONS, image, str(folder))
+        _run("mount", "-o", OPTIONS, image, str(folder))
 
-    def take_away(self) -> None:
+    def remove(self) -> None:
         folders = [self._folder / name for name in USERS]
         for folder in folders:
             self._check_unused(folder)
         for folder in folders:
             if folder.is_mount():
-                _must("umount", str(folder))
+                _run("umount", str(folder))
             drop_lines(self._fstab, f"{re.escape(str(folder))}\\.img ")
             Path(f"{folder}.img").unlink(missing_ok=True)
             if folder.is_dir():
                 folder.rmdir()
-            say(f"{folder} is gone")
+            say(f"removed {folder}")
         drop_lines(self._settings.file, rf"(NGINX|WEB)_SPOOL={re.escape(str(self._folder))}/")
 
 
-def _must(*command: str) -> None:
+def _run(*command: str) -> None:
     if not programs.run_silently(command):
-        raise Failure(f"{command[0]} failed: why is above")
+        raise Failure(f"{command[0]} failed: the reason is above")
 
 
 def replace_line(file: Path, pattern: str, line: str) -> None:
-    """Put the line at the end, in the place of those that begin as the pattern says."""
+    """Replace all lines that begin with the pattern by this line, at the end of the file."""
     _rewrite(file, [*_others(file, pattern), line])
 
 
@@ -163,7 +171,7 @@ def _others(file: Path, pattern: str) -> list[str]:
 
 
 def _rewrite(file: Path, lines: list[str]) -> None:
-    """Whole or not at all. It keeps owner and mode."""
+    """Write it atomically, with the same owner and mode."""
     file = file.resolve()
     before = file.stat()
     descriptor, draft = tempfile.mkstemp(prefix=f"{file.name}.", dir=file.parent)

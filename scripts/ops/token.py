@@ -1,4 +1,4 @@
-"""Prints a fresh API token of DEMO_USER, and nothing else, from whatever runs: the stack, or the server without one."""
+"""Prints a new API token of DEMO_USER and nothing else, from the stack or from the server of make dev."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ def main(_: Sequence[str]) -> int:
         return programs.run([*dev.manage(settings), *command], environment)
     web = "" if compose.trouble(settings) else engine.first(settings.project, "web")
     if not web:
-        raise Failure("nothing runs that could make a token; run: make up")
+        raise Failure("nothing runs that could make a token; start the stack first: make up")
     ownership.refuse_another_copy(settings)
     return programs.run(["docker", "exec", web, "python", "manage.py", *command])

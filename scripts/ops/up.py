@@ -1,7 +1,6 @@
-"""From nothing to a running stack: what `make up` runs. Running it again applies what changed and leaves the rest
-alone.
+"""`make up`: starts the stack. Run again, it applies changes only.
 
-Without an engine it starts what `make dev` does, in the background.
+Without an engine it starts the server of `make dev` in the background.
 """
 
 from __future__ import annotations
@@ -25,21 +24,21 @@ HEALTHY_WITHIN = 180  # seconds
 def main(_: Sequence[str]) -> None:
     settings = settings_.here()
     if trouble := compose.trouble(settings):
-        say(f"{trouble}. Until then, without containers: the same application on our server, SQLite, no nginx.")
+        say(f"{trouble}. Starting the same application without containers: on our server, with SQLite, without nginx.")
         dev.main(["--detach"])
         return
     if dev.process(settings):
-        raise Failure("the server without containers runs on these ports; run: make down")
+        raise Failure("the server of make dev uses these ports; stop it first: make down")
     is_first = not engine.has_volume(f"{settings.project}_media")
     env.write_if_missing(settings)
     settings = settings.reread()
     _check(settings)
     _change(settings)
-    welcome.tell(settings, "stack", is_first=is_first)
+    welcome.show(settings, "stack", is_first=is_first)
 
 
 def _check(settings: Settings) -> None:
-    """Changes nothing."""
+    """Check; change nothing."""
     lock.hold(settings, 900, "up.sh")
     ownership.refuse_another_copy(settings)
     fit.refuse(settings)
@@ -49,81 +48,81 @@ def _check(settings: Settings) -> None:
 
 
 def _change(settings: Settings) -> None:
-    services.let_containers_read(settings.root)
+    services.make_readable(settings.root)
     images.provide(settings)
     if not building.build(settings):
-        raise Failure("nothing else was changed")
+        raise Failure("the stack was not changed")
     ownership.note_folder(settings)
     hashes = compose.hashes(settings)
-    if _is_as_it_should_be(settings, hashes):
-        say("nothing has changed: everything runs as before")
-        if not services.make_role_ordinary(settings):
-            _give_up(settings, "the database could not be mended")
+    if _is_up_to_date(settings, hashes):
+        say("nothing has changed: the stack keeps running")
+        if not services.fix_role(settings):
+            _fail(settings, "the database role of the application could not be fixed")
     else:
         _start(settings, list(hashes))
     database.remember(settings)
 
 
-def _is_as_it_should_be(settings: Settings, hashes: dict[str, str]) -> bool:
-    """As many containers as there should be, each what Compose would make now, and well; and no others."""
+def _is_up_to_date(settings: Settings, hashes: dict[str, str]) -> bool:
+    """Whether exactly the wanted containers run, each healthy and as Compose would make it now."""
     containers = engine.containers(settings.project)
     replicas = sum(container.service == "web" for container in containers)
     return (
         {container.service for container in containers} == set(hashes)
         and replicas == int(settings["WEB_REPLICAS"])
-        and all(container.is_well and services.is_current(container, hashes) for container in containers)
+        and all(container.is_healthy and services.is_current(container, hashes) for container in containers)
     )
 
 
 def _start(settings: Settings, wanted: list[str]) -> None:
     options = []
-    # What only they themselves can know, when there is something that a wrong setting would take away.
+    # If something runs that a wrong setting would break, let nginx and the application check the settings first.
     if engine.is_running(settings.project, "web", "nginx"):
-        building.try_out_new(settings)
-        _mend_database(settings)
+        building.check_new_images(settings)
+        _fix_database_role(settings)
         if not services.migrate(settings):
-            raise Failure("the database could not be migrated; what runs goes on as it was")
+            raise Failure("the database could not be migrated; the running stack was not changed")
         options = ["--no-deps", *(service for service in wanted if service != "migrate")]
     else:
-        _mend_database(settings)
-    say("starting")
+        _fix_database_role(settings)
+    say("starting the stack")
     if not compose.run(settings, "up", "-d", "--remove-orphans", *options):
-        _give_up(settings, "the stack did not start")
-    services.stop_what_is_off(settings, wanted)
+        _fail(settings, "the stack did not start")
+    services.stop_disabled(settings, wanted)
     _wait_until_healthy(settings)
 
 
-def _mend_database(settings: Settings) -> None:
-    """Before anything uses it: the database of an earlier version gave the application more than it needs."""
+def _fix_database_role(settings: Settings) -> None:
+    """Before anything uses the database: an earlier version made the application its superuser."""
     if "postgres" not in settings.profiles:
         return
     if not compose.run(settings, "up", "-d", "--no-deps", "db"):
-        _give_up(settings, "the database did not start")
-    if not services.make_role_ordinary(settings):
-        _give_up(settings, "the database could not be mended")
+        _fail(settings, "the database did not start")
+    if not services.fix_role(settings):
+        _fail(settings, "the database role of the application could not be fixed")
 
 
 def _wait_until_healthy(settings: Settings) -> None:
     deadline = time.monotonic() + HEALTHY_WITHIN
     before = ""
-    while waiting := _not_well(settings):
+    while waiting := _unhealthy(settings):
         names = " ".join(sorted(f"{container.service} ({container.state})" for container in waiting))
         if names != before:
-            say(f"waiting for: {names}")
+            say(f"waiting until healthy: {names}")
         before = names
-        if any(container.state == "failed" or container.restarts >= engine.GIVEN_UP_AFTER for container in waiting):
-            _give_up(settings, "one of the services ends again and again")
+        if any(container.state == "failed" or container.restarts >= engine.MAX_RESTARTS for container in waiting):
+            _fail(settings, "a service keeps ending")
         if time.monotonic() >= deadline:
-            _give_up(settings, "not healthy after three minutes")
+            _fail(settings, f"the stack is not healthy after {HEALTHY_WITHIN} seconds")
         time.sleep(1)
 
 
-def _not_well(settings: Settings) -> list[Container]:
-    return [container for container in engine.containers(settings.project) if not container.is_well]
+def _unhealthy(settings: Settings) -> list[Container]:
+    return [container for container in engine.containers(settings.project) if not container.is_healthy]
 
 
-def _give_up(settings: Settings, complaint: str) -> NoReturn:
-    """With what those said that are to blame."""
+def _fail(settings: Settings, complaint: str) -> NoReturn:
+    """Show the states of all containers, and the logs of those that are not healthy."""
     explain("\n".join(ps.rows(settings)))
-    engine.show_logs(container.id for container in _not_well(settings))
-    raise Failure(f"{complaint}: what is above says why; for the usual troubles: make doctor")
+    engine.show_logs(container.id for container in _unhealthy(settings))
+    raise Failure(f"{complaint}: the reason is above; to check for common problems: make doctor")

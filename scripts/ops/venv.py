@@ -1,8 +1,8 @@
-"""Makes .venv hold exactly what is locked, checked by hash; does nothing while that has not changed.
+"""Installs exactly the locked packages into .venv, checked by hash; does nothing if they are installed already.
 
-scripts/venv.sh app    what the application needs        scripts/venv.sh dev    and tests and checks
+scripts/venv.sh app    for the application        scripts/venv.sh dev    also for tests and checks
 
-PYTHON    the interpreter to make it with; by default the first on PATH that is new enough
+PYTHON    the interpreter that makes the environment; default: the first on PATH that is new enough
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BINARY = "--only-binary=:all:"
 
 def main(arguments: Sequence[str]) -> None:
     if list(arguments) not in (["app"], ["dev"]):
-        raise Failure("which environment? scripts/venv.sh app, or scripts/venv.sh dev")
+        raise Failure("the name of the environment is missing; run: scripts/venv.sh app, or scripts/venv.sh dev")
     settings = settings_.here()
     (name,) = arguments
     venv, requirements = settings.root / ".venv", settings.root / "requirements"
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> None:
         create(venv, python.need(settings.environment))
     say(f"installing requirements/{name}.txt into .venv (the first time takes a minute or two)")
     if not install(venv, requirements / f"{name}.txt", BINARY):
-        raise Failure(f"requirements/{name}.txt could not be installed: why is above")
+        raise Failure(f"requirements/{name}.txt could not be installed: the reason is above")
     for note in venv.glob(".holds-*"):
         note.unlink()
     _note(venv, name).write_text(f"{checksum(requirements / f'{name}.txt')}\n", encoding="utf-8")
@@ -43,16 +43,16 @@ def main(arguments: Sequence[str]) -> None:
 def create(venv: Path, interpreter: str, *options: str) -> None:
     say(f"making {venv.name} with {programs.output([interpreter, '--version'])}")
     if programs.run([interpreter, "-m", "venv", *options, str(venv)]):
-        raise Failure(f"{interpreter} could not make {venv}: why is above")
+        raise Failure(f"{interpreter} could not make {venv}: the reason is above")
 
 
 def install(venv: Path, requirements: Path, *options: str) -> bool:
-    """Return whether it succeeds. What pip says is shown if it does not."""
+    """Return whether it succeeds. pip's output is shown if it fails."""
     return programs.run_silently([str(venv / "bin" / "python"), *PIP, *options, "-r", str(requirements)])
 
 
 def checksum(*files: Path) -> str:
-    """Return a number and a length, of all of them in a row."""
+    """Return the checksum and the length of all files together."""
     return programs.output(["sh", "-c", 'cat "$@" | cksum', "sh", *map(str, files)])
 
 

@@ -1,10 +1,9 @@
-"""Prints where it runs, how to log in, and an upload to paste: what `make up` ends with.
+"""Prints the addresses, the login, and an upload command to paste, at the end of `make up`.
 
     scripts/welcome.sh stack|dev [first]
 
-Passwords are printed with `first`, when what runs is new, and never again: what is printed stays in terminals and in
-the logs of those who automate this. A project in the place of the sample has neither its user nor its API, so it is
-told how to make a user.
+Passwords are printed only with `first`, when the stack is new, because output stays in terminals and in logs of CI. A
+project of your own has neither the sample's user nor its API, so for it the command that creates a user is printed.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str]) -> None:
     kind = arguments[0] if arguments else "stack"
-    tell(settings_.here(), kind, is_first="first" in arguments[1:])
+    show(settings_.here(), kind, is_first="first" in arguments[1:])
 
 
-def tell(settings: Settings, kind: str, *, is_first: bool) -> None:
-    """`kind` is stack, or dev for the server without containers."""
+def show(settings: Settings, kind: str, *, is_first: bool) -> None:
+    """`kind` is stack, or dev for the server of make dev."""
     welcome = _Welcome(settings, is_dev=kind == "dev", is_first=is_first)
     print("\n".join(["", *welcome.lines(), ""]), flush=True)
 
@@ -36,7 +35,7 @@ class _Welcome:
         self._settings = settings
         self._is_dev = is_dev
         self._is_first = is_first
-        self._has_tls = settings["TLS"] == "on" and not is_dev  # without nginx there is nothing that does it
+        self._has_tls = settings["TLS"] == "on" and not is_dev  # only nginx does TLS
         self._has_sample = settings["DJANGO_SETTINGS_MODULE"] == "config.settings"
         self._site = addresses.of(settings, "HTTP_PORT", has_tls=self._has_tls)
         self._bound_to = addresses.bound_to(settings, "HTTP_PORT")
@@ -44,28 +43,27 @@ class _Welcome:
 
     def lines(self) -> Iterator[str]:
         if self._is_elsewhere:
-            yield from self._how_to_get_there()
+            yield from self._how_to_reach_it()
         yield from self._places()
         if self._has_sample:
             yield from self._sample()
         elif not self._is_dev:
-            yield "  First user scripts/shell.sh web python manage.py createsuperuser"
+            yield "  To create the first user: scripts/shell.sh web python manage.py createsuperuser"
 
     @property
     def _is_elsewhere(self) -> bool:
         local = {("localhost", "127.0.0.1"), ("localhost", "[::1]")}
         return self._host != self._bound_to and (self._host, self._bound_to) not in local
 
-    def _how_to_get_there(self) -> Iterator[str]:
+    def _how_to_reach_it(self) -> Iterator[str]:
         host = self._host
         yield (
-            f"  ALLOWED_HOSTS has no name of this machine, so nothing is reachable here until {host} leads to"
+            f"  ALLOWED_HOSTS has no name of this machine, so the site cannot be reached here until {host} resolves to"
             f" {self._bound_to}."
         )
         yield (
-            f'  (A line "{self._bound_to.strip("[]")} {host}" in /etc/hosts does that for you alone; or add'
-            " localhost to"
-            " ALLOWED_HOSTS.)"
+            f'  To make it so on this machine only, add the line "{self._bound_to.strip("[]")} {host}" to /etc/hosts;'
+            " or add localhost to ALLOWED_HOSTS."
         )
         yield ""
 
@@ -84,22 +82,22 @@ class _Welcome:
         return addresses.of(self._settings, port, has_tls=self._has_tls)
 
     def _monitoring(self) -> Iterator[str]:
-        """Only ever on 127.0.0.1. Without Grafana's image the profile is another one."""
+        """Published on 127.0.0.1 only. Without Grafana's image the profile is prometheus."""
         settings = self._settings
         left = images.chosen(settings).get("COMPOSE_PROFILES", settings["COMPOSE_PROFILES"])
         if "monitoring" in left.split(","):
             password = self._password("GRAFANA_PASSWORD")
             address = f"http://127.0.0.1:{settings['GRAFANA_PORT']}/"
-            yield f"  Dashboard  {address}      (Grafana: admin, with the password {password})"
+            yield f"  Dashboard  {address}      (Grafana; log in as admin, with {password})"
         if settings.has_monitoring:
             yield f"  Alerts     http://127.0.0.1:{settings['PROMETHEUS_PORT']}/alerts      (Prometheus)"
 
     def _sample(self) -> Iterator[str]:
         settings = self._settings
-        yield f"  Login      {settings['DEMO_USER']}, with the password {self._password('DEMO_PASSWORD')}"
+        yield f"  Login      {settings['DEMO_USER']}, with {self._password('DEMO_PASSWORD')}"
         yield ""
         if self._curl_options.startswith(" --insecure"):
-            yield "# The certificate is self-signed: browsers warn, hence --insecure."
+            yield "# The certificate is self-signed: browsers warn about it, and curl needs --insecure."
             yield ""
         example = (settings.root / "app" / "upload-example.txt").read_text(encoding="utf-8")
         yield example.rstrip("\n").replace("{site}", self._site).replace("{options}", self._curl_options)
@@ -114,4 +112,6 @@ class _Welcome:
         return options
 
     def _password(self, name: str) -> str:
-        return self._settings[name] if self._is_first else f"that is in {self._settings.file}: {name}"
+        if self._is_first:
+            return f"the password {self._settings[name]}"
+        return f"the password from {self._settings.file}: {name}"

@@ -1,5 +1,5 @@
-"""Images out of Debian's packages that stand in for official ones, on machines that no image registry answers.
+"""Stand-ins: images built from Debian's packages in place of official ones, on machines without an image registry.
 
-The same programs of the same versions: the Dockerfile and compose.yaml rely on nothing else. scripts/ops/images.py
-decides when, and calls `build`. Standard library only, and Python 3.9.
+They have the same programs in the same versions; the Dockerfile and compose.yaml rely on nothing else.
+scripts/ops/images.py decides when one is needed, and calls `build`. Standard library only, Python 3.9.
 """

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Entry point of the PostgreSQL stand-in: the part of the official image's that compose.yaml uses. Makes the database
-# on first start from POSTGRES_USER, POSTGRES_PASSWORD and POSTGRES_DB, runs what is in /docker-entrypoint-initdb.d,
-# then becomes the server.
+# The entry point of the PostgreSQL stand-in. It does what compose.yaml needs of the official image's entry point: on first
+# start it creates the database from POSTGRES_USER, POSTGRES_PASSWORD and POSTGRES_DB and runs the scripts in
+# /docker-entrypoint-initdb.d; then it becomes the server.
 set -eu
 
 create() {
@@ -10,7 +10,7 @@ create() {
     export POSTGRES_USER POSTGRES_DB
     umask 077
     echo "$POSTGRES_PASSWORD" > /tmp/password
-    # Built beside and renamed: a start that is cut short leaves nothing that looks finished.
+    # Made under another name and then renamed, so that an interrupted start leaves no folder that looks complete.
     rm -rf "$PGDATA.new"
     mkdir -p "$PGDATA.new"
     initdb --pgdata="$PGDATA.new" --username="$POSTGRES_USER" --pwfile=/tmp/password --auth=scram-sha-256 \
@@ -23,7 +23,7 @@ create() {
     mv "$PGDATA.new" "$PGDATA"
 }
 
-# With a server that nobody can reach over the network.
+# Runs the scripts with a server that cannot be reached over the network.
 prepare() {
     pg_ctl --pgdata="$PGDATA.new" --silent --wait --options="-c listen_addresses=''" start
     for script in /docker-entrypoint-initdb.d/*.sh; do

@@ -1,6 +1,6 @@
-"""What each stand-in is made of. Debian's testing release has the versions that the official images have.
+"""The recipe of each stand-in. Debian's testing release has the same versions as the official images.
 
-A hook is a line of shell that mmdebstrap runs, in which $1 is the folder where the image's files are.
+A hook is a line of shell that mmdebstrap runs; $1 is the folder with the files of the image.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ SUITE = "forky"
 @dataclass(frozen=True)
 class Recipe:
     packages: str
-    ask: list[str]  # what prints its version
+    ask: list[str]  # the command that prints its version
     hooks: list[str] = field(default_factory=list)  # options for mmdebstrap
     changes: list[str] = field(default_factory=list)  # options for `docker import`: the image's configuration
 
 
 def python(_: str) -> Recipe:
-    """With libstdc++6, as in the official image: Pillow and others take it for granted."""
+    """With libstdc++6, as in the official image, because Pillow and other packages need it."""
     return Recipe("python3,python3-venv,libstdc++6", ["python3", "--version"], changes=['CMD ["python3"]'])
 
 
@@ -28,9 +28,9 @@ def nginx(_: str) -> Recipe:
 
 
 def postgres(version: str) -> Recipe:
-    """With the official image's user id, paths and entry point; without the cluster that Debian would make at once.
+    """With the official image's user id, paths and entry point; without the cluster that Debian's package creates.
 
-    The file of the entry point lies where mmdebstrap is started: `upload` takes no path with a blank.
+    The file of the entry point is in mmdebstrap's working directory, because `upload` accepts no path with a blank.
     """
     return Recipe(
         f"postgresql-{version}",
@@ -54,7 +54,7 @@ def postgres(version: str) -> Recipe:
 
 
 def prometheus(_: str) -> Recipe:
-    """With the official image's user, paths and arguments. Debian's user and its own configuration are not used."""
+    """With the official image's user, paths and arguments, instead of Debian's user and configuration."""
     return Recipe(
         "prometheus",
         ["sh", "-c", 'prometheus --version | sed "s/+.*//;q"'],  # "prometheus, version 3.5.3+ds1 (branch: ..."

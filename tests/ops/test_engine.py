@@ -91,7 +91,7 @@ STATES = [
 @pytest.mark.parametrize(("known", "state", "progress"), STATES)
 def test_the_state_of_a_container_is_one_word(known: Container, state: str, progress: Progress) -> None:
     assert (known.state, known.progress) == (state, progress)
-    assert known.is_well == (state in {"healthy", "done"})
+    assert known.is_healthy == (state in {"healthy", "done"})
 
 
 # Container, the engine's words -> what make ps says.

@@ -37,7 +37,7 @@ def run(script: str, tools: Path) -> "subprocess.CompletedProcess[str]":
 def test_a_script_without_python_prints_one_error_line(tools: Path, script: str) -> None:
     done = run(script, tools)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("error: this takes Python 3.9 or newer, and there is no python3 here")
+    assert done.stderr.startswith("error: python3 is not installed; this command needs Python 3.9 or newer")
     assert done.stderr.count("\n") == 1
 
 
@@ -47,7 +47,7 @@ def test_a_script_with_an_old_python_prints_one_error_line(tools: Path, script: 
     (tools / "python3").chmod(0o755)
     done = run(script, tools)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "error: this takes Python 3.9 or newer, and python3 is 3.8\n"
+    assert done.stderr == "error: python3 is Python 3.8; this command needs Python 3.9 or newer\n"
 
 
 @pytest.mark.parametrize("python", ["python3.9", "python3.10", "python3.14"])

@@ -112,7 +112,7 @@ def check_deploy(stack: Stack, **settings: str) -> None:
         ):
             poll(lambda: _is_told(before["web"], deploy), "an old web is told to stop", PATIENCE)
             refused = attempt(stack, "deploy.sh", **settings)
-            assert (refused.returncode, "is at work" in refused.stderr) == (1, True), refused.stderr
+            assert (refused.returncode, "is working on this stack" in refused.stderr) == (1, True), refused.stderr
             for upload in halves:
                 upload.finish()
                 assert upload.status == 201, str(upload)
@@ -241,7 +241,7 @@ def unharmed(stack: Stack, photo: Picture, name: str) -> Iterator[None]:
 def check_fails(stack: Stack, archive: Path, reason: str) -> None:
     """What was there is brought back."""
     failed = attempt(stack, "restore.sh", str(archive), YES="1")
-    assert (failed.returncode, "what was there is back" in failed.stderr) == (1, True), failed.stderr
+    assert (failed.returncode, "the data from before the restore is back" in failed.stderr) == (1, True), failed.stderr
     assert reason in failed.stderr
 
 
@@ -263,7 +263,7 @@ def kill_restore(stack: Stack, archive: Path, point: str) -> None:
 
 def undo(stack: Stack) -> None:
     undone = attempt(stack, "restore.sh", "--undo")
-    assert (undone.returncode, "what was there is back" in undone.stderr) == (0, True), undone.stderr
+    assert (undone.returncode, "the data from before the restore is back" in undone.stderr) == (0, True), undone.stderr
 
 
 def sums(entries: dict[str, bytes]) -> bytes:

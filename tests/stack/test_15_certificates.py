@@ -59,7 +59,7 @@ FOLDERS: dict[str, tuple[str, str]] = {
         f"{SIGN} -subj /CN=own.example; openssl ecparam -genkey -name prime256v1 -noout -out $D/privkey.pem",
         "do not belong together",
     ),
-    "something that is no certificate": ("echo x > $D/fullchain.pem; echo x > $D/privkey.pem", "is no certificate"),
+    "something that is no certificate": ("echo x > $D/fullchain.pem; echo x > $D/privkey.pem", "is not a certificate"),
     "an empty folder that may not be written": ("chmod 500 $D", "cannot write"),
 }
 

@@ -172,7 +172,7 @@ def test_a_backup_reports_a_missing_file_that_a_row_names(
     aside = "/srv/media/private/gone.txt /srv/media/.aside"
     adopted.script("shell.sh", "web", "mv", *aside.split())
     try:
-        with pytest.raises(AssertionError, match=r"files that rows name are not there.*private/gone\.txt"):
+        with pytest.raises(AssertionError, match=r"files that rows name were missing.*private/gone\.txt"):
             adopted.script("backup.sh", BACKUPS=str(tmp_path))
     finally:
         adopted.script("shell.sh", "web", "mv", *reversed(aside.split()))

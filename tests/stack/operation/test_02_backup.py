@@ -132,7 +132,7 @@ def test_restore_refuses_a_database_that_web_does_not_use_yet(
         attempt(stack, "restore.sh", str(archive), YES="1", **elsewhere),
         attempt(stack, "backup.sh", BACKUPS=str(tmp_path), **elsewhere),
     ):
-        assert (refused.returncode, "run: make up" in refused.stderr) == (1, True), refused.stderr
+        assert (refused.returncode, "apply the settings first: make up" in refused.stderr) == (1, True), refused.stderr
     assert stack.state() == before
 
 
@@ -148,7 +148,7 @@ def test_a_volume_shared_with_another_stack_is_not_restored_or_deleted(
     stranger = run("docker", "create", label, f"--volume={volume}:/srv/media", web["Image"], "true").strip()
     try:
         for refused in (attempt(stack, "restore.sh", str(archive), YES="1"), attempt(stack, "clean.sh", YES="0")):
-            assert (refused.returncode, "used by other stacks" in refused.stderr) == (1, True), refused.stderr
+            assert (refused.returncode, "containers of other stacks use" in refused.stderr) == (1, True), refused.stderr
     finally:
         run("docker", "rm", stranger)
     assert stack.state() == before
@@ -171,7 +171,7 @@ def test_a_failed_restore_puts_the_previous_state_back(stack: Stack, photo: Pict
         {"about.json": b"{}", "database.sqlite3": b"not a database", "media/originals/00/x.jpg": b"x"},
     )
     with unharmed(stack, photo, name):
-        check_fails(stack, archive, "could not be brought up to date")
+        check_fails(stack, archive, "could not be migrated")
 
 
 def test_a_restore_killed_while_unpacking_can_be_repeated(
@@ -188,7 +188,7 @@ def test_a_restore_killed_while_unpacking_can_be_repeated(
     assert leftovers(stack) == ""
 
 
-@pytest.mark.parametrize("point", ["exchanging", "migrating"])
+@pytest.mark.parametrize("point", ["replacing", "migrating"])
 def test_a_killed_restore_can_be_undone(
     stack: Stack, backup_bytes: bytes, photo: Picture, name: str, tmp_path: Path, point: str
 ) -> None:

@@ -47,7 +47,7 @@ def test_every_script_refuses_the_stack_of_another_folder(
     refused = attempt(stack, script, project)
     assert refused.returncode == 1, refused.stderr
     assert f"belongs to the folder {folder}" in refused.stderr
-    assert "set another COMPOSE_PROJECT_NAME" in refused.stderr
+    assert "set COMPOSE_PROJECT_NAME" in refused.stderr
     assert run("docker", "ps", "--all", "--quiet", "--filter", f"label={COMPOSE}.project={project}").strip()
 
 
@@ -104,14 +104,14 @@ def test_clean_refuses_to_delete_the_photos_of_a_stopped_other_copy(settings: Pa
     belongs_to(settings, tmp_path / "another copy")
     refused = script(settings, str(SCRIPTS / "clean.sh"), yes="1")
     assert (refused.returncode, has_photos(settings)) == (1, True), refused.stderr
-    assert f"belong to the folder {tmp_path / 'another copy'}, which is another copy" in refused.stderr
+    assert f"belong to the folder {tmp_path / 'another copy'}, another copy" in refused.stderr
 
 
 def test_up_takes_over_the_photos_of_another_copy_only_with_confirmation(settings: Path, tmp_path: Path) -> None:
     belongs_to(settings, tmp_path / "another copy")
     refused = script(settings, str(SCRIPTS / "up.sh"))
     assert refused.returncode == 1, refused.stderr
-    assert f"belong to the folder {tmp_path / 'another copy'}, which is another copy" in refused.stderr
+    assert f"belong to the folder {tmp_path / 'another copy'}, another copy" in refused.stderr
     assert "YES=1" in refused.stderr
     agreed = read(settings, yes="1")
     ownership.take_over_volumes(agreed)
@@ -130,10 +130,10 @@ def test_photos_of_an_unknown_owner_are_taken_over_with_a_notice(
     settings: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ownership.take_over_volumes(read(settings))
-    assert "photos and rows are taken over" in capsys.readouterr().err
+    assert "takes over their photos and rows" in capsys.readouterr().err
     asked = script(settings, str(SCRIPTS / "clean.sh"))
     assert (asked.returncode, has_photos(settings)) == (1, True)
-    assert "volumes that this folder did not make" in asked.stderr
+    assert "This folder did not make the volumes" in asked.stderr
 
 
 def test_photos_of_an_earlier_version_belong_to_this_folder(settings: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -163,6 +163,6 @@ def test_doctor_reports_a_stack_of_another_copy(stack: Stack, other_copy: tuple[
     """And looks no further: what it would say of those containers is for the other copy."""
     project, folder = other_copy
     said = attempt(stack, "doctor.sh", project).stdout
-    assert f"PROBLEM  the stack {project} belongs to the folder {folder}, which is another copy of this one\n" in said
-    assert "-> set another COMPOSE_PROJECT_NAME" in said
+    assert f"PROBLEM  the stack {project} belongs to the folder {folder}, another copy of this one\n" in said
+    assert "-> set COMPOSE_PROJECT_NAME" in said
     assert "containers:" not in said

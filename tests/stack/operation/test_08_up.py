@@ -42,8 +42,8 @@ def test_make_up_starts_a_stopped_container(stack: Stack, photo: Picture, name: 
 # Setting -> a value that only the program can refuse, and what is said.
 BROKEN = {
     "DATABASE_URL": ("mysql://db/uploads", "the new application cannot be loaded"),
-    "UPLOAD_MAX": ("100mb", "UPLOAD_MAX=100mb is not a size"),
-    "WEB_WORKERS": ("two", "WEB_WORKERS=two is not a number"),
+    "UPLOAD_MAX": ("100mb", "UPLOAD_MAX: '100mb' is not a size"),
+    "WEB_WORKERS": ("two", "WEB_WORKERS: 'two' is not a number"),
 }
 
 
@@ -74,7 +74,7 @@ def test_removing_a_profile_removes_its_service_but_not_its_volume(stack: Stack,
     assert "db" in services(stack)
     try:
         done = attempt(stack, script)
-        assert (done.returncode, "db: it is not in COMPOSE_PROFILES any more" in done.stderr) == (0, True), done.stderr
+        assert (done.returncode, "db: stopping it, because COMPOSE_PROFILES" in done.stderr) == (0, True), done.stderr
         assert "db" not in services(stack)
         assert run("docker", "volume", "inspect", f"{stack.project}_postgres")
     finally:
@@ -90,7 +90,7 @@ def test_make_ps_shows_a_restarting_container_with_its_last_output(stack: Stack)
     restless = ["--restart=always", "--health-cmd=false", "--health-interval=1h", "--network=none", "--entrypoint="]
     container = run("docker", "run", "--detach", *labels, *restless, image, *command).strip()
     try:
-        row = r"x +restarting +restarted [1-9]\d* times.*\n +last said: the disk is full\n"
+        row = r"x +restarting +restarted [1-9]\d* times.*\n +last log line: the disk is full\n"
         poll(lambda: re.search(row, stack.script("ps.sh")), "ps.sh says that it restarts", 60)
         assert re.search(r"web +healthy +up ", stack.script("ps.sh"))
     finally:

@@ -39,7 +39,7 @@ def test_a_failed_restore_puts_the_previous_state_back(
     dump = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
     archive = archive_of(tmp_path / "archive.tar", {"about.json": b"{}", "database.dump": dump, "media/x": b"x"})
     with unharmed(production, photo, name):
-        check_fails(production, archive, "could not be brought up to date")
+        check_fails(production, archive, "could not be migrated")
 
 
 def test_a_killed_restore_can_be_undone(production: Stack, photo: Picture, name: str, tmp_path: Path) -> None:
@@ -59,7 +59,9 @@ def test_undo_fails_while_the_database_does_not_respond(
         afterwards.callback(production.compose, "start", "db")  # whatever fails here, the next test finds one
         production.compose("stop", "db")
         failed = attempt(production, "restore.sh", "--undo")
-        assert (failed.returncode, "what was there is kept" in failed.stderr) == (1, True), failed.stderr
+        assert (failed.returncode, "the data from before the restore is kept" in failed.stderr) == (1, True), (
+            failed.stderr
+        )
         production.compose("start", "db")
         production.wait_until_healthy("db", within=120)
         undo(production)
@@ -86,7 +88,7 @@ def test_a_failed_deploy_keeps_the_old_containers_serving(production: Stack) -> 
         for container in frozen:
             run("docker", "unpause", container)
     production.forget()
-    assert (deploy.returncode, "the new web did not become well" in said) == (1, True), said
+    assert (deploy.returncode, "the new web did not become healthy" in said) == (1, True), said
     assert ids(production) == before
     production.wait_until_healthy("web", within=120)
 
@@ -96,5 +98,5 @@ def test_restoring_a_backup_of_sqlite_to_postgresql_is_refused(production: Stack
     archive = archive_of(tmp_path / "other.tar", {"about.json": b"{}", "database.sqlite3": b"SQLite format 3\0"})
     refused = attempt(production, "restore.sh", str(archive), YES="1")
     assert refused.returncode == 1
-    assert "holds a database of sqlite, and DATABASE_URL names one of postgresql" in refused.stderr
+    assert "holds a database of sqlite, but DATABASE_URL names one of postgresql" in refused.stderr
     assert production.state() == before
