@@ -32,15 +32,21 @@ def several(text: str) -> tuple[str, ...]:
 class Options:
     """What holds for the connections of one listener."""
 
-    protocol: str = declare("http", one_of(*PROTOCOLS), "what is spoken there")
+    protocol: str = declare("http", one_of(*PROTOCOLS), "protocol that clients speak")
     scheme: str = declare(
-        "http", one_of("http", "https"), "http or https: `wsgi.url_scheme`, where no trusted proxy tells it"
+        "http", one_of("http", "https"), "`wsgi.url_scheme` where no trusted proxy sets it: http or https"
     )
     proxy_protocol: bool = declare(
-        default=False, parse=flag, meaning="on or off, as that setting", shown="`--proxy-protocol`"
+        default=False,
+        parse=flag,
+        meaning="whether this listener requires a PROXY protocol header: on or off",
+        shown="`--proxy-protocol`",
     )
     forwarded_allow_ips: tuple[str, ...] = declare(
-        (), several, "as that setting, with + between; empty for nobody", shown="`--forwarded-allow-ips`"
+        (),
+        several,
+        "proxies that this listener trusts, with + between them; empty for none",
+        shown="`--forwarded-allow-ips`",
     )
 
 

@@ -25,6 +25,16 @@ from wsgiserver.version import VERSION
 
 _ONE: Final = "there is one MODULE:APP"
 
+_EPILOG: Final = """\
+Each option is also a variable, and a key in the file of --config: --max-body is
+WSGISERVER_MAX_BODY and max_body. A size is a number of bytes, or digits
+followed by k, m or g (powers of 1024), such as 100m.
+
+examples:
+  wsgiserver config.wsgi:application -b 0.0.0.0:8000 -w 2 --max-body 200m
+  wsgiserver "shop:create_app('live')" -b unix:/run/web.sock --timeout 60
+"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     _fill_standard_streams()
@@ -83,23 +93,28 @@ def _refused(text: str) -> SettingError:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="wsgiserver",
-        usage="wsgiserver MODULE:APP [-b BIND] [-w WORKERS] [...]\n       wsgiserver healthcheck [--ready] [BIND]",
-        description="Serve a WSGI application. Every setting can also be given as WSGISERVER_NAME, or in a file.",
+        usage="wsgiserver MODULE:APP [-b ADDRESSES] [-w NUMBER] [...]\n       wsgiserver healthcheck [--ready] [BIND]",
+        description="Serve a WSGI application.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument(
+    parser.add_argument("--version", action="version", version=f"wsgiserver {VERSION}")
+    groups = {title: parser.add_argument_group(title) for title in given.GROUPS}
+    groups[given.GROUPS[0]].add_argument(
         "application",
         metavar="MODULE:APP",
-        help="what to serve: config.wsgi:application, or shop:create_app(debug=False) for what that returns",
+        help="application to serve: config.wsgi:application, or shop:create_app(debug=False) for what that returns",
     )
-    parser.add_argument("--version", action="version", version=f"wsgiserver {VERSION}")
     for setting in given.declared():
         meta, name = setting.metadata, given.flag_name(setting.name)
-        text = f"{meta['meaning']} ({meta['shown']})".replace("%", "%%")
+        text = f"{meta['meaning']} (default: {meta['shown']})".replace("%", "%%")
+        group = groups[meta["group"]]
         if meta["parse"] is flag:
-            parser.add_argument(name, dest=name, action=argparse.BooleanOptionalAction, help=text)
+            group.add_argument(name, dest=name, action=argparse.BooleanOptionalAction, help=text)
         else:
             action = "append" if isinstance(setting.default, tuple) else "store"
             names = filter(None, (meta["short"], name))
-            parser.add_argument(*names, dest=name, action=action, metavar=setting.name.upper(), help=text)
+            metavar = given.METAVARS[meta["parse"]]
+            group.add_argument(*names, dest=name, action=action, metavar=metavar, help=text)
     return parser

@@ -112,9 +112,13 @@ def declare(
     short: str = "",
     shown: str = "",
     table: Callable[[dict[str, Any], str], tuple[Any, ...]] | None = None,
+    *,
+    group: str = "",
 ) -> Any:
-    """Declare a field of a dataclass. `table` reads what a file has for one element, given where that was found."""
-    metadata = {"parse": parse, "meaning": meaning, "short": short, "shown": shown or str(default), "table": table}
+    """Declare a field of a dataclass. `table` reads a table of a file as one element, given where it was found."""
+    if not shown:  # a number with a fraction is a duration
+        shown = f"{default:g} seconds" if isinstance(default, float) else str(default)
+    metadata = {"parse": parse, "meaning": meaning, "short": short, "shown": shown, "table": table, "group": group}
     return field(default=default, metadata=metadata)
 
 

@@ -1,6 +1,9 @@
 """Every setting is declared once: flag, variable, default and help all come from there, and nothing else is taken."""
 
-from dataclasses import FrozenInstanceError
+import re
+import shlex
+from dataclasses import Field, FrozenInstanceError
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ from wsgiserver import cli
 from wsgiserver.binds import Bind
 from wsgiserver.other_servers import INSTEAD
 from wsgiserver.settings import (
+    GROUPS,
     VARIABLE_PREFIX,
     Settings,
     declared,
@@ -19,7 +23,7 @@ from wsgiserver.settings import (
     from_variables,
     settle,
 )
-from wsgiserver.values import SettingError, size
+from wsgiserver.values import SettingError, flag, positive_size, seconds, seconds_or_never, size
 
 # One good value of each setting, as text and as what it becomes, and some that will not do.
 VALUES: dict[str, tuple[str, Any, list[str]]] = {
@@ -77,8 +81,8 @@ def check(name: str, text: str, expected: Any) -> None:
             assert from_file(f"{name} = '{text}'".encode(), "x.toml") == {name: expected}
 
 
-def test_the_table_above_is_whole() -> None:
-    assert list(VALUES) == [setting.name for setting in declared()]
+def test_the_table_of_values_names_every_setting() -> None:
+    assert sorted(VALUES) == sorted(setting.name for setting in declared())
 
 
 @pytest.mark.parametrize("name", VALUES)
@@ -239,15 +243,87 @@ def test_short_flags() -> None:
     assert (settings.bind, settings.workers, settings.timeout) == ((Bind(":1"),), 7, 9.0)
 
 
-def test_every_setting_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+# --- What --help says ----------------------------------------------------------------------------------------------
+
+DURATIONS = (seconds, seconds_or_never)
+SIZES = (size, positive_size)
+# A meaning that begins with one of these cannot be read without the name of its setting.
+NOT_A_NOUN = {
+    "a",
+    "an",
+    "the",
+    "this",
+    "these",
+    "for",
+    "in",
+    "on",
+    "after",
+    "at",
+    "by",
+    "with",
+    "without",
+    "of",
+    "only",
+    "same",
+    "what",
+    "where",
+    "which",
+    "how",
+}
+VERBS = {"check", "load", "replace", "require", "write"}  # with which the switches begin
+
+
+def printed_help(capsys: pytest.CaptureFixture[str]) -> str:
     with pytest.raises(SystemExit) as ended:
         cli.main(["--help"])
     assert ended.value.code == 0
-    text = " ".join(capsys.readouterr().out.split())
+    return capsys.readouterr().out
+
+
+def test_help_has_each_setting_with_its_meaning_and_default(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
+    text = " ".join(printed_help(capsys).split())
     for setting in declared():
-        assert "--" + setting.name.replace("_", "-") in text
-        assert setting.metadata["meaning"] in text
-        assert f"({setting.metadata['shown']})" in text
+        assert re.search(rf"{flag_name(setting.name)}[, ]", text)
+        assert f"{setting.metadata['meaning']} (default: {setting.metadata['shown']})" in text
+
+
+def test_help_has_each_setting_in_a_group(capsys: pytest.CaptureFixture[str]) -> None:
+    """The groups stand in the order of their table, and the settings of one stand together."""
+    text = printed_help(capsys)
+    titles = [text.index(f"\n{title}:\n") for title in GROUPS]
+    assert titles == sorted(titles)
+    assert [name for name, _ in groupby(setting.metadata["group"] for setting in declared())] == list(GROUPS)
+    assert re.findall(r"(?m)^  (-.*?)(?:, --|  )", text[: titles[0]]) == ["-h", "--version"]
+
+
+@pytest.mark.parametrize("setting", declared(), ids=lambda setting: setting.name)
+def test_the_meaning_of_a_setting_can_be_read_alone(setting: Field[Any]) -> None:
+    meaning, shown, parse = (setting.metadata[key] for key in ("meaning", "shown", "parse"))
+    first = meaning.split()[0]
+    assert not meaning.endswith(".")
+    if parse is flag:
+        assert first in VERBS
+        return
+    assert first.islower() or first == "TOML"
+    assert first not in {*NOT_A_NOUN, *VERBS}
+    if parse in DURATIONS:
+        assert first == "seconds"
+        assert re.fullmatch(r"[0-9.]+ seconds", shown)
+    if parse in SIZES:
+        assert first == "bytes"
+        assert re.fullmatch(r"[0-9]+[kmg]|0", shown)
+
+
+def test_help_ends_with_two_examples_that_parse(capsys: pytest.CaptureFixture[str]) -> None:
+    examples = printed_help(capsys).partition("\nexamples:\n")[2].splitlines()
+    assert len(examples) == 2
+    for line in examples:
+        program, *arguments = shlex.split(line)
+        assert program == "wsgiserver"
+        assert cli._understood(arguments)[1] != Settings()  # noqa: SLF001 - what a command line comes to
 
 
 @pytest.mark.parametrize(
