@@ -10,9 +10,9 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from wsgiserver import appspec
 from wsgiserver import settings as given
@@ -22,8 +22,6 @@ from wsgiserver.process.supervisor import Supervisor
 from wsgiserver.settings import Settings
 from wsgiserver.values import SettingError, flag
 from wsgiserver.version import VERSION
-
-_ONE: Final = "there is one MODULE:APP"
 
 _EPILOG: Final = """\
 Each option is also a variable, and a key in the file of --config: --max-body is
@@ -47,20 +45,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0 if can_be_loaded(application, settings.worker_init) else CANNOT_IMPORT
         supervisor = Supervisor(application, settings)
     except (SettingError, OSError) as error:
-        print(f"wsgiserver: {error}", file=sys.stderr)  # noqa: T201 - the command line speaks to people
+        text = error.strerror if isinstance(error, OSError) and error.strerror else error
+        print(f"wsgiserver: {text}", file=sys.stderr)  # noqa: T201 - the command line speaks to people
         return 1 if isinstance(error, OSError) else 2
     return supervisor.run()
 
 
 def _fill_standard_streams() -> None:
-    """Where one was closed, a socket would get its number, and what is logged."""
+    """A socket would get the number of a stream that is closed, and with it what is logged."""
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004 - standard error
         pass
     os.close(fd)
 
 
 def _understood(arguments: Sequence[str]) -> tuple[str, Settings]:
-    """Return what to serve and how: a flag wins over a variable, a variable over the file, the file over a default."""
+    """Return what to serve and how. A flag overrides a variable, a variable the file, and the file a default."""
     known, unknown = _parser().parse_known_args(arguments)
     if unknown:
         raise _refused(unknown[0])
@@ -70,23 +69,30 @@ def _understood(arguments: Sequence[str]) -> tuple[str, Settings]:
         appspec.parse(application)
     except ValueError as error:
         raise SettingError(f"MODULE:APP: {error}") from error
-    stronger = given.from_variables(os.environ) | given.from_flags(flags)
-    return application, given.settle(_file(stronger.get("config")), stronger)
+    sources = given.from_variables(os.environ), given.from_flags(flags)
+    return application, given.settle(_file(*sources), *sources)
 
 
-def _file(path: str | None) -> dict[str, object]:
+def _file(*sources: given.Source) -> Mapping[str, Any]:
+    """Read the file that the last of the sources names, if one does."""
+    source = next((source for source in reversed(sources) if source.get("config")), None)
+    if source is None:
+        return {}
+    path: str = source["config"]
     try:
-        return given.from_file(Path(path).read_bytes(), path) if path else {}
+        return given.from_file(Path(path).read_bytes(), path)
     except OSError as error:
-        raise SettingError(f"--config: {error}") from error
+        name = source.spell("config")
+        raise SettingError(f"{name}: {path} cannot be read ({error.strerror}); name a TOML file") from error
 
 
 def _refused(text: str) -> SettingError:
-    """Say what to do in place of an argument that is none of ours."""
+    """Return the message about an argument that is neither the application nor a setting."""
     name = text.partition("=")[0]
     if not name.startswith("-"):
-        instead = f"if it is where to listen: --bind {text}" if re.fullmatch(r".*:[0-9]+|[0-9]+", text) else _ONE
-        return SettingError(f"{text} is one argument too many: {instead}")
+        is_address = re.fullmatch(r".*:[0-9]+|[0-9]+", text)
+        instead = f"to listen there, write --bind {text}" if is_address else "write only one MODULE:APP"
+        return SettingError(f"{text} is one argument too many; {instead}")
     return SettingError(given.not_a_setting(name, [given.flag_name(setting.name) for setting in given.declared()]))
 
 

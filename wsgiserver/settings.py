@@ -9,10 +9,11 @@ The meaning of a setting is read alone, one line among many. It begins with a no
 its unit ("seconds ...", "bytes ..."); that of a switch begins with a verb.
 """
 
+import re
 import tomllib
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import Field, dataclass, fields
+from dataclasses import Field, dataclass, field, fields
 from typing import Annotated, Any, Final
 
 from wsgiserver import binds
@@ -271,18 +272,48 @@ class Settings:
         group=_DEVELOPMENT,
     )
 
+    # Of each setting that was given, what spells its name as it was written there: for error messages.
+    spelling: Mapping[str, Callable[[str], str]] = field(default_factory=dict, compare=False, repr=False)
 
-# What makes no sense together, and the sentence that says so.
-CONTRADICTIONS: Final[tuple[tuple[Callable[[Settings], bool], str], ...]] = (
-    (lambda its: not its.access_log and its.access_logfile != "-", "--no-access-log excludes --access-logfile"),
-    (lambda its: its.max_requests_jitter > 0 and not its.max_requests, "--max-requests-jitter needs --max-requests"),
-    (lambda its: its.preload and its.reload, "--preload loads the application once, --reload again: only one of them"),
+    def spelled(self, name: str, beside: str = "") -> str:
+        """Return the name of a setting as the user wrote it, or would have written it beside another one."""
+        return (self.spelling.get(name) or self.spelling.get(beside) or flag_name)(name)
+
+
+# Settings that exclude or need each other: when they do, which two they are, and the message about their names.
+CONTRADICTIONS: Final[tuple[tuple[Callable[[Settings], bool], str, str, str], ...]] = (
+    (
+        lambda its: not its.access_log and its.access_logfile != "-",
+        "access_log",
+        "access_logfile",
+        "{} turns off the log that {} names a file for; leave one of them out",
+    ),
+    (
+        lambda its: its.max_requests_jitter > 0 and not its.max_requests,
+        "max_requests_jitter",
+        "max_requests",
+        "{} has no effect without {}; set both or neither",
+    ),
+    (
+        lambda its: its.preload and its.reload,
+        "preload",
+        "reload",
+        "{} loads the application once, but {} loads it again after each change; leave one of them out",
+    ),
 )
+
+
+class Source(dict[str, Any]):
+    """The values of settings from one place, and how that place spells the name of a setting."""
+
+    def __init__(self, values: Mapping[str, Any], spell: Callable[[str], str]) -> None:
+        super().__init__(values)
+        self.spell = spell
 
 
 def declared() -> tuple[Field[Any], ...]:
     """Return the settings in the order of their declaration."""
-    return fields(Settings)
+    return tuple(each for each in fields(Settings) if each.metadata)
 
 
 def flag_name(name: str) -> str:
@@ -290,44 +321,62 @@ def flag_name(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def from_flags(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Take flags, by their long names; where they can be repeated, a list of texts. Raises SettingError, as do all."""
-    return read(given, {flag_name(setting.name): setting for setting in declared()}, "", not_a_setting)
+def variable_name(name: str) -> str:
+    """`max_body` -> `WSGISERVER_MAX_BODY`."""
+    return VARIABLE_PREFIX + name.upper()
 
 
-def from_variables(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Read WSGISERVER_* variables. One that is not a setting is refused: a typing error loses data."""
+def from_flags(given: Mapping[str, Any]) -> Source:
+    """Read flags, by their long names; a repeated one is a list of texts. Raises SettingError, as all of these do."""
+    values = read(given, {flag_name(setting.name): setting for setting in declared()}, "", not_a_setting)
+    return Source(values, lambda name: flag_name(f"no_{name}" if values.get(name) is False else name))
+
+
+def from_variables(environment: Mapping[str, str]) -> Source:
+    """Read WSGISERVER_* variables. One that is not a setting is refused: a typing error could lose data."""
     given = {variable: text for variable, text in environment.items() if variable.startswith(VARIABLE_PREFIX)}
-    return read(given, {VARIABLE_PREFIX + setting.name.upper(): setting for setting in declared()}, "", not_a_setting)
+    known = {variable_name(setting.name): setting for setting in declared()}
+    return Source(read(given, known, "", not_a_setting), variable_name)
 
 
-def from_file(data: bytes, path: str) -> dict[str, Any]:
-    """Read what is in a TOML file; `path` is what to call it. Editors may have put a byte order mark in front."""
+def from_file(data: bytes, path: str) -> Source:
+    """Read a TOML file; messages name it by `path`. Editors may have put a byte order mark in front."""
     try:
         given = tomllib.loads(data.removeprefix(BOM_UTF8).decode())
     except UnicodeDecodeError as error:
-        raise SettingError(f"{path}: this is not UTF-8, which TOML has to be; save it anew as UTF-8") from error
+        raise SettingError(f"{path}: this file is not UTF-8, as TOML has to be; save it again as UTF-8") from error
     except tomllib.TOMLDecodeError as error:
-        raise SettingError(f"{path}: {error}; it has to be TOML, as in: workers = 2") from error
+        raise SettingError(f"{path}: {_toml_mistake(str(error))}") from error
     known = {setting.name: setting for setting in declared() if setting.name != "config"}
-    return read(given, known, f"{path}: ", not_a_setting)
+    return Source(read(given, known, f"{path}: ", not_a_setting), lambda name: f"{path}: {name}")
 
 
-def from_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Take arguments of a program: as in a file, with tuples for lists as well."""
+def _toml_mistake(text: str) -> str:
+    """Return our own message for that of tomllib, which ends with the place."""
+    place = re.search(r"line [0-9]+", text)
+    line = place[0] if place is not None else "the last line"
+    if "overwrite" in text:
+        return f"{line} sets a name that has a value already; leave one of them out"
+    return f"{line} is not TOML; write NAME = VALUE, such as workers = 2"
+
+
+def from_arguments(given: Mapping[str, Any]) -> Source:
+    """Read the arguments of a program: as in a file, and tuples are lists too."""
     values = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
-    return read(values, {setting.name: setting for setting in declared()}, "", not_a_setting)
+    return Source(read(values, {setting.name: setting for setting in declared()}, "", not_a_setting), str)
 
 
 def settle(*sources: Mapping[str, Any]) -> Settings:
-    """Put sources together, the strongest last."""
-    settings = Settings(**{name: value for source in sources for name, value in source.items()})
+    """Put sources together; a later one overrides those before it."""
+    values = {name: value for source in sources for name, value in source.items()}
+    spelling = {name: source.spell for source in sources if isinstance(source, Source) for name in source}
+    settings = Settings(**values, spelling=spelling)
     _refuse_contradictions(settings)
     return settings
 
 
 def options(settings: Settings, bind: Bind | None = None) -> Options:
-    """Return what holds for the listeners of `bind`, or for one that nothing was said of."""
+    """Return the options of the listeners of `bind`, or of one without options of its own."""
     general = {
         option.name: getattr(settings, option.name) for option in fields(Options) if hasattr(settings, option.name)
     }
@@ -335,7 +384,7 @@ def options(settings: Settings, bind: Bind | None = None) -> Options:
 
 
 def not_a_setting(name: str, known: Iterable[str]) -> str:
-    """Say what to write where `name` is none of those that are known."""
+    """Return the message about a name that is not among those that are known."""
     if instead := instead_of(name.removeprefix(VARIABLE_PREFIX)):
         return f"{name} is not a setting here: {instead}"
     other = nearest(name, known)
@@ -343,11 +392,14 @@ def not_a_setting(name: str, known: Iterable[str]) -> str:
 
 
 def _refuse_contradictions(settings: Settings) -> None:
-    for applies, sentence in CONTRADICTIONS:
+    for applies, name, other, message in CONTRADICTIONS:
         if applies(settings):
-            raise SettingError(sentence)
+            raise SettingError(message.format(settings.spelled(name), settings.spelled(other, name)))
     for bind in settings.bind:
-        for is_wrong, sentence in binds.CONTRADICTIONS:
-            if is_wrong(options(settings, bind)):
-                about = f"--bind {bind.address}: {sentence.replace('--', '')}"
-                raise SettingError(about if bind.given else sentence)
+        for is_wrong, name, other, message in binds.CONTRADICTIONS:
+            if not is_wrong(options(settings, bind)):
+                continue
+            if bind.given:
+                names = map(binds.option_name, (name, other))
+                raise SettingError(f"{settings.spelled('bind')} {bind.address}: {message.format(*names)}")
+            raise SettingError(message.format(settings.spelled(name), settings.spelled(other, name)))

@@ -78,7 +78,7 @@ def test_the_variable_is_that_of_the_setting() -> None:
 @pytest.mark.parametrize(
     ("bind", "said"),
     [
-        ("", "no WSGISERVER_ADMIN_BIND"),
+        ("", "neither BIND nor WSGISERVER_ADMIN_BIND is set; write BIND, such as 127.0.0.1:9000"),
         ("nowhere", "'nowhere' is not HOST:PORT"),
         ("127.0.0.1:1", "Connection refused"),
         ("unix:/no/such/socket", "No such file"),

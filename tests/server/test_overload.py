@@ -68,7 +68,7 @@ def test_too_few_descriptors_are_refused_by_name(serve: Serve) -> None:
     server = serve("--threads", "20", limits="-n 300")
     assert server.ended() == 2
     assert "--threads 20" in server.error_output
-    assert "300 descriptors (ulimit -n)" in server.error_output
+    assert "the limit of a process is 300 (ulimit -n)" in server.error_output
     assert f"at least {descriptors_needed(20, 20)}" in server.error_output
 
 

@@ -70,7 +70,7 @@ class Server:
 
     def __init__(self, application: Application, **given: Any) -> None:
         if not callable(application):
-            raise TypeError(f"{application!r} is not callable, and so no WSGI application")
+            raise TypeError(f"{application!r} cannot be called; pass a WSGI application")
         self._application = application
         self._settings = _settings(given)
         check_values(self._settings)
@@ -202,7 +202,7 @@ def _settings(given: Mapping[str, Any]) -> Settings:
     settings = settle({"access_log": "access_logfile" in values}, values)
     for name, reason in NOT_HERE.items():
         if getattr(settings, name) != getattr(Settings(), name):
-            raise SettingError(f"{name} is not for a server inside of a program: {reason}")
+            raise SettingError(f"{name} cannot be set for a server inside a program: {reason}")
     return settings
 
 

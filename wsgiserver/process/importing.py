@@ -18,6 +18,7 @@ from wsgiserver.telemetry.log import event
 from wsgiserver.wsgi.gateway import Application
 
 CANNOT_IMPORT: Final = 3  # the exit code that tells the supervisor not to try again
+_HOOK: Final = "function that each worker can call without arguments"
 Result = TypeVar("Result")
 ApplicationOrSpec = Application | str  # the callable itself, or the name of what is to be imported
 
@@ -39,7 +40,7 @@ def _found(text: str, what: str) -> Callable[..., Any]:
     if spec.arguments is not None:
         target = target(*spec.arguments.positional, **spec.arguments.named)
     if not callable(target):
-        raise TypeError(f"{text} is not callable: it is {target!r}, no {what}")
+        raise TypeError(f"{text} is {target!r}, which cannot be called; name a {what}")
     found: Callable[..., Any] = target
     return found
 
@@ -54,7 +55,7 @@ def prepared(application: ApplicationOrSpec, worker_init: str | None) -> Applica
 
     What goes wrong is logged, and returned. Without its hook a worker serves nothing.
     """
-    failure = None if worker_init is None else _hook(lambda spec: _found(spec, "hook")(), worker_init)
+    failure = None if worker_init is None else _hook(lambda spec: _found(spec, _HOOK)(), worker_init)
     if isinstance(failure, BaseException):
         return failure
     return loaded(application) if isinstance(application, str) else application
@@ -62,7 +63,7 @@ def prepared(application: ApplicationOrSpec, worker_init: str | None) -> Applica
 
 def can_be_loaded(spec: str, worker_init: str | None) -> bool:
     """Whether the application and the hook are there. The hook is not called; what is wrong is logged."""
-    hook = None if worker_init is None else _hook(lambda spec: _found(spec, "hook"), worker_init)
+    hook = None if worker_init is None else _hook(lambda spec: _found(spec, _HOOK), worker_init)
     return not isinstance(hook, BaseException) and not isinstance(loaded(spec), BaseException)
 
 

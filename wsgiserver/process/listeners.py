@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 BACKLOG: Final = 2048  # connections the kernel keeps for us; it takes the smaller of this and net.core.somaxconn
 
+MAX_PORT: Final = 65535
 FIRST_INHERITED: Final = 3  # descriptor, as sd_listen_fds(3) has it
 _ANY: Final = {"0.0.0.0", "::"}
 # An address that a name has and this machine has not, as ::1 in a container without IPv6.
@@ -55,9 +56,9 @@ def refuse_overlaps(wanted: Iterable[Place]) -> None:
     for one, other in combinations(wanted, 2):
         outer, inner = (one, other) if one.includes(other) else (other, one)
         if outer.includes(inner):
-            same = "is there twice" if one.bind == other.bind else f"is at the same place as {other.bind}"
+            same = "is given twice" if one.bind == other.bind else f"is the same address as {other.bind}"
             text = same if inner.includes(outer) else f"includes {inner.bind}"
-            raise ValueError(f"{outer.bind} {text}: leave one out")
+            raise ValueError(f"{outer.bind} {text}; leave one out")
 
 
 Found = Mapping[str, Sequence[Sequence[Place]]]  # flag -> binds -> places
@@ -147,17 +148,21 @@ def inherited(environment: MutableMapping[str, str], pid: int) -> list[socket.so
     """Return the listening sockets that systemd, or who does as it does, has opened for process `pid`.
 
     The variables that say so are removed: they are not meant for processes that this one starts (sd_listen_fds(3)).
-    Raises ValueError or OSError for what is no listening socket.
+    Raises ValueError or OSError for a descriptor that is not a listening socket.
     """
     count, owner, _ = (environment.pop(name, "") for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"))
-    return [_adopt(FIRST_INHERITED + n) for n in range(int(count))] if count and owner == str(pid) else []
+    if not count or owner != str(pid):
+        return []
+    if not (count.isascii() and count.isdigit()):
+        raise ValueError(f"{count!r} is not a number of descriptors; write digits")
+    return [_adopt(FIRST_INHERITED + n) for n in range(int(count))]
 
 
 def _adopt(fd: int) -> socket.socket:
     os.set_inheritable(fd, False)
     listener = socket.socket(fileno=fd)
     if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-        raise ValueError(f"descriptor {fd} is no listening socket")
+        raise ValueError(f"descriptor {fd} is not a listening socket; pass sockets that listen")
     if listener.family != socket.AF_UNIX:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.setblocking(False)
@@ -167,10 +172,12 @@ def _adopt(fd: int) -> socket.socket:
 def host_and_port(bind: str) -> tuple[str, int]:
     """Take `127.0.0.1:8000`, `[::1]:8000` or `:8000` apart."""
     host, colon, port = bind.rpartition(":")
-    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:  # noqa: PLR2004 - the last port
-        raise ValueError(f"{bind!r} is not HOST:PORT or unix:PATH")
+    if not colon or not (port.isascii() and port.isdigit()):
+        raise ValueError(f"{bind!r} is not HOST:PORT or unix:PATH; write one such as 127.0.0.1:8000")
+    if int(port) > MAX_PORT:
+        raise ValueError(f"{bind!r} has a port above {MAX_PORT}; write one such as 127.0.0.1:8000")
     if host == "*":
-        raise ValueError(f"{bind!r}: for every address, leave the star out: :{port}, or [::]:{port} with IPv6")
+        raise ValueError(f"{bind!r} has a star for the host; for every address write :{port}, or [::]:{port} with IPv6")
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 

@@ -78,12 +78,17 @@ class Supervisor:
         self._exit_code = 0
         self._served = False  # a worker has had the application loaded
         self._early_deaths = 0  # of workers in a row, none of them stable
-        given = made("LISTEN_FDS", lambda: listeners.inherited(os.environ, os.getpid()))
+        given = made(
+            "LISTEN_FDS",
+            lambda: listeners.inherited(os.environ, os.getpid()),
+            "a descriptor cannot be used",
+            "pass sockets that listen",
+        )
         found = places(replace(settings, bind=()) if given else settings)
         if given:
             refuse_options(settings)
         self._listeners = [Listener(each, options(settings)) for each in given] or listeners_for(found, settings)
-        opened = listeners.listen_all(found, "--admin-bind", settings.socket_mode)
+        opened = listeners.listen_all(found, settings.spelled("admin_bind", "bind"), settings.socket_mode)
         self._admin_listeners = [Listener(each, Options()) for of_bind in opened for each in of_bind]
         self._scoreboard = Scoreboard(metrics.COUNTS, metrics.SUMS)
         self._signals, self._signal_writer = pipe()

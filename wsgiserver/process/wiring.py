@@ -41,7 +41,7 @@ class Listener(NamedTuple):
 
 def listeners_for(found: Found, settings: Settings) -> list[Listener]:
     """Listen on all places of `--bind`. Raises OSError, which names the bind, if one is taken."""
-    opened = zip(settings.bind, listen_all(found, "--bind", settings.socket_mode), strict=True)
+    opened = zip(settings.bind, listen_all(found, settings.spelled("bind"), settings.socket_mode), strict=True)
     return [Listener(each, options(settings, bind)) for bind, of_bind in opened for each in of_bind]
 
 

@@ -36,8 +36,7 @@ class Trust:
     def __init__(self, allowed: Iterable[str]) -> None:
         names = [name.strip() for name in allowed if name.strip()]
         self.everyone = "*" in names
-        self.networks: list[Network] = [ipaddress.ip_network(name, strict=False) for name in names if name != "*"]
-
+        self.networks: list[Network] = [_network(name) for name in names if name != "*"]
         self.trusts = lru_cache(MAX_CACHED_ADDRESSES)(self._trusts)
         self.cached_client = lru_cache(MAX_CACHED_CHAINS)(self._client)
 
@@ -72,6 +71,14 @@ class Trust:
         peer = ipaddress.ip_address(address.partition("%")[0])
         mapped = peer.ipv4_mapped if isinstance(peer, ipaddress.IPv6Address) else None
         return any((mapped or peer) in network for network in self.networks)
+
+
+def _network(name: str) -> Network:
+    try:
+        return ipaddress.ip_network(name, strict=False)
+    except ValueError:
+        message = f"{name!r} is not an address or a network; write one such as 10.0.0.1 or 10.0.0.0/8"
+        raise ValueError(message) from None
 
 
 def is_from_proxy(name: str) -> bool:

@@ -351,7 +351,10 @@ ELSEWHERE = {
 @pytest.mark.parametrize("name", NOT_HERE)
 def test_a_setting_that_makes_no_sense_here_is_refused_by_name(name: str) -> None:
     settings = {name: ELSEWHERE[name]} | ({"max_requests": 5} if name == "max_requests_jitter" else {})
-    with pytest.raises(SettingError, match=r"^max_requests " if len(settings) > 1 else f"^{name} is not for a server"):
+    with pytest.raises(
+        SettingError,
+        match=r"^max_requests cannot be set" if len(settings) > 1 else f"^{name} cannot be set for a server inside",
+    ):
         wsgiserver.Server(Application(), **settings)
 
 
@@ -364,18 +367,21 @@ def test_every_other_setting_is_taken() -> None:
     ("settings", "message"),
     [
         ({"thread": 3}, "thread is not a setting; the nearest is threads"),
-        ({"port": 80}, "port is not a setting here: where to listen is --bind HOST:PORT"),
-        ({"threads": 0}, "threads: '0' will not do: at least 1"),
-        ({"threads": True}, "threads: True will not do: it is of type bool"),
-        ({"threads": None}, "threads: None will not do: it is of type NoneType"),
-        ({"bind": "127.0.0.1"}, "--bind: '127.0.0.1' is not HOST:PORT"),
-        ({"bind": ":1,scheme=ftp"}, "bind: ':1,scheme=ftp' will not do: scheme: 'ftp'"),
-        ({"bind": ()}, "bind: '' will not do: at least one"),
-        ({"proxy_protocol": True}, "--proxy-protocol needs --forwarded-allow-ips"),
-        ({"forwarded_allow_ips": ("nginx",)}, "--forwarded-allow-ips: 'nginx' does not appear to be"),
-        ({"spool_dir": "/no/such"}, "--spool-dir: no file can be made there"),
-        ({"access_logfile": "/no/such/file"}, "--access-logfile: "),
-        ({"access_logfile": "/x", "access_log": False}, "--no-access-log excludes --access-logfile"),
+        ({"port": 80}, "port is not a setting here: write the address as --bind HOST:PORT"),
+        ({"threads": 0}, "threads: '0' is not a whole number above 0; write one such as 4"),
+        ({"threads": True}, "threads: True is of type bool; write a whole number or a string"),
+        ({"threads": None}, "threads: None is of type NoneType; write a whole number or a string"),
+        ({"bind": "127.0.0.1"}, "bind: '127.0.0.1' is not HOST:PORT"),
+        ({"bind": ":1,scheme=ftp"}, "bind :1: scheme: 'ftp' is not known here; write http or https"),
+        ({"bind": ()}, "bind: '' has no address; write HOST:PORT"),
+        ({"proxy_protocol": True}, "proxy_protocol needs forwarded_allow_ips"),
+        ({"forwarded_allow_ips": ("nginx",)}, "forwarded_allow_ips: 'nginx' is not an address or a network"),
+        ({"spool_dir": "/no/such"}, "spool_dir: no file can be created in /no/such (No such file or directory)"),
+        ({"access_logfile": "/no/such/file"}, "access_logfile: /no/such/file cannot be opened ("),
+        (
+            {"access_logfile": "/x", "access_log": False},
+            "access_log turns off the log that access_logfile names a file for",
+        ),
     ],
 )
 def test_unusable_settings_are_refused_by_name(settings: dict[str, Any], message: str) -> None:
@@ -399,7 +405,7 @@ def test_there_is_nothing_else_to_be_imported() -> None:
 
 
 def test_what_is_no_application_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"'config\.wsgi:application' is not callable"):
+    with pytest.raises(TypeError, match=r"'config\.wsgi:application' cannot be called; pass a WSGI application"):
         wsgiserver.Server("config.wsgi:application")  # type: ignore[arg-type] # that it is refused is the test
 
 

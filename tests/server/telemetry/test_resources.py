@@ -155,7 +155,7 @@ def test_as_many_workers_fit_as_need_no_more_than_there_is(workers: int, threads
         (8, 8, 128, ""),
         (8, 16, 128, "163 processes and threads"),  # what the stack's limit was too low for
         (8, 16, 192, ""),
-        (1, 200, 128, "or have fewer threads"),
+        (1, 200, 128, "or use fewer threads"),
         (30, 4, 128, "at most 22 workers of 4 threads"),
     ],
 )
@@ -176,7 +176,7 @@ def test_what_does_not_fit_is_refused_by_name(
 def test_a_worker_more_that_does_not_fit_is_not_started(tmp_path: Path) -> None:
     """As TTIN asks for: what runs is counted already."""
     lay(tmp_path, V2 | tasks("", "40", "28"))
-    assert "have fewer threads" in preflight.too_many(1, 4, tmp_path)
+    assert "use fewer threads" in preflight.too_many(1, 4, tmp_path)
     lay(tmp_path, V2 | tasks("", "60", "28"))
     assert preflight.too_many(1, 4, tmp_path) == ""
 
