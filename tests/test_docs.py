@@ -184,7 +184,7 @@ def test_what_is_shown_is_refused_by_that_name(name: str) -> None:
     except Refusal as refusal:
         assert refusal.name == name  # noqa: PT017 - that nothing is refused has a meaning as well
     else:
-        assert (receiver.stage, name) == (Stage.BODY, "body-truncated")
+        assert (receiver.stage, name) == (Stage.IN_BODY, "body-truncated")
     receiver.release()
 
 

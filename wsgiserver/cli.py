@@ -73,7 +73,7 @@ def _understood(arguments: Sequence[str]) -> tuple[str, Settings]:
     return application, given.settle(_file(*sources), *sources)
 
 
-def _file(*sources: given.Source) -> Mapping[str, Any]:
+def _file(*sources: given.SettingsSource) -> Mapping[str, Any]:
     """Read the file that the last of the sources names, if one does."""
     source = next((source for source in reversed(sources) if source.get("config")), None)
     if source is None:

@@ -16,9 +16,9 @@ from typing import Final
 
 from wsgiserver.process.listeners import host_and_port
 
-VARIABLE: Final = "WSGISERVER_ADMIN_BIND"
-PATIENCE: Final = 5.0  # seconds
-_NO_BIND: Final = f"neither BIND nor {VARIABLE} is set; write BIND, such as 127.0.0.1:9000"
+BIND_VARIABLE: Final = "WSGISERVER_ADMIN_BIND"
+TIMEOUT: Final = 5.0  # seconds
+_NO_BIND: Final = f"neither BIND nor {BIND_VARIABLE} is set; write BIND, such as 127.0.0.1:9000"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -31,13 +31,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "bind",
         nargs="?",
-        default=os.environ.get(VARIABLE, ""),
-        help=f"address of its admin listener (default: {VARIABLE})",
+        default=os.environ.get(BIND_VARIABLE, ""),
+        help=f"address of its admin listener (default: {BIND_VARIABLE})",
     )
     given = parser.parse_args(arguments)
     bind = given.bind.partition(",")[0].strip()
     try:
-        status, text = ask(bind, "/readyz" if given.ready else "/healthz", PATIENCE) if bind else (0, _NO_BIND)
+        status, text = ask(bind, "/readyz" if given.ready else "/healthz", TIMEOUT) if bind else (0, _NO_BIND)
     except (OSError, ValueError) as error:
         status, text = 0, str(error.strerror or error) if isinstance(error, OSError) else str(error)
     if status != 200:  # noqa: PLR2004 - OK

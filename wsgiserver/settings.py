@@ -303,7 +303,7 @@ CONTRADICTIONS: Final[tuple[tuple[Callable[[Settings], bool], str, str, str], ..
 )
 
 
-class Source(dict[str, Any]):
+class SettingsSource(dict[str, Any]):
     """The values of settings from one place, and how that place spells the name of a setting."""
 
     def __init__(self, values: Mapping[str, Any], spell: Callable[[str], str]) -> None:
@@ -326,20 +326,20 @@ def variable_name(name: str) -> str:
     return VARIABLE_PREFIX + name.upper()
 
 
-def from_flags(given: Mapping[str, Any]) -> Source:
+def from_flags(given: Mapping[str, Any]) -> SettingsSource:
     """Read flags, by their long names; a repeated one is a list of texts. Raises SettingError, as all of these do."""
     values = read(given, {flag_name(setting.name): setting for setting in declared()}, "", not_a_setting)
-    return Source(values, lambda name: flag_name(f"no_{name}" if values.get(name) is False else name))
+    return SettingsSource(values, lambda name: flag_name(f"no_{name}" if values.get(name) is False else name))
 
 
-def from_variables(environment: Mapping[str, str]) -> Source:
+def from_variables(environment: Mapping[str, str]) -> SettingsSource:
     """Read WSGISERVER_* variables. One that is not a setting is refused: a typing error could lose data."""
     given = {variable: text for variable, text in environment.items() if variable.startswith(VARIABLE_PREFIX)}
     known = {variable_name(setting.name): setting for setting in declared()}
-    return Source(read(given, known, "", not_a_setting), variable_name)
+    return SettingsSource(read(given, known, "", not_a_setting), variable_name)
 
 
-def from_file(data: bytes, path: str) -> Source:
+def from_file(data: bytes, path: str) -> SettingsSource:
     """Read a TOML file; messages name it by `path`. Editors may have put a byte order mark in front."""
     try:
         given = tomllib.loads(data.removeprefix(BOM_UTF8).decode())
@@ -348,7 +348,7 @@ def from_file(data: bytes, path: str) -> Source:
     except tomllib.TOMLDecodeError as error:
         raise SettingError(f"{path}: {_toml_mistake(str(error))}") from error
     known = {setting.name: setting for setting in declared() if setting.name != "config"}
-    return Source(read(given, known, f"{path}: ", not_a_setting), lambda name: f"{path}: {name}")
+    return SettingsSource(read(given, known, f"{path}: ", not_a_setting), lambda name: f"{path}: {name}")
 
 
 def _toml_mistake(text: str) -> str:
@@ -360,16 +360,16 @@ def _toml_mistake(text: str) -> str:
     return f"{line} is not TOML; write NAME = VALUE, such as workers = 2"
 
 
-def from_arguments(given: Mapping[str, Any]) -> Source:
+def from_arguments(given: Mapping[str, Any]) -> SettingsSource:
     """Read the arguments of a program: as in a file, and tuples are lists too."""
     values = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
-    return Source(read(values, {setting.name: setting for setting in declared()}, "", not_a_setting), str)
+    return SettingsSource(read(values, {setting.name: setting for setting in declared()}, "", not_a_setting), str)
 
 
 def settle(*sources: Mapping[str, Any]) -> Settings:
     """Put sources together; a later one overrides those before it."""
     values = {name: value for source in sources for name, value in source.items()}
-    spelling = {name: source.spell for source in sources if isinstance(source, Source) for name in source}
+    spelling = {name: source.spell for source in sources if isinstance(source, SettingsSource) for name in source}
     settings = Settings(**values, spelling=spelling)
     _refuse_contradictions(settings)
     return settings

@@ -18,8 +18,10 @@ from typing import Any, Final, TypeVar
 from wsgiserver import appspec
 
 _SIZE = re.compile(r"([0-9]+)([kmg]?)", re.IGNORECASE)
-_FACTORS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-_TRUTH: Final = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
+_SIZE_FACTORS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_SWITCH_VALUES: Final = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(
+    ("0", "false", "no", "off"), False
+)
 # The types that a file or a program may use for a field, besides a string, and what a message asks for.
 _NATIVE: Final[dict[Any, tuple[set[type], str]]] = {
     int: ({int}, "a whole number or a string"),
@@ -43,7 +45,7 @@ def size(text: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not a size; use digits followed by k, m or g, such as 100m")
-    return int(match[1]) * _FACTORS[match[2].lower()]
+    return int(match[1]) * _SIZE_FACTORS[match[2].lower()]
 
 
 def positive_size(text: str) -> int:
@@ -112,7 +114,7 @@ def octal(text: str) -> int:
 def flag(text: str) -> bool:
     """Parse a yes or a no."""
     try:
-        return _TRUTH[text.strip().lower()]
+        return _SWITCH_VALUES[text.strip().lower()]
     except KeyError:
         raise ValueError(f"{text!r} is neither yes nor no; write yes or no, or on or off") from None
 

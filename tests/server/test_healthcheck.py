@@ -13,7 +13,7 @@ import pytest
 from tests.server.conftest import ROOT, Serve
 from tests.wire.building import sized
 from tests.wire.polling import PATIENCE, poll
-from wsgiserver.healthcheck import VARIABLE, ask, main
+from wsgiserver.healthcheck import BIND_VARIABLE, ask, main
 from wsgiserver.settings import VARIABLE_PREFIX
 
 
@@ -72,7 +72,7 @@ def test_asking_does_not_load_the_server() -> None:
 
 
 def test_the_variable_is_that_of_the_setting() -> None:
-    assert f"{VARIABLE_PREFIX}ADMIN_BIND" == VARIABLE
+    assert f"{VARIABLE_PREFIX}ADMIN_BIND" == BIND_VARIABLE
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from wsgiserver.process import listeners
 from wsgiserver.settings import Settings
 from wsgiserver.telemetry import resources
 from wsgiserver.telemetry.log import check_file, event
-from wsgiserver.telemetry.scoreboard import MOST_WORKERS
+from wsgiserver.telemetry.scoreboard import MAX_WORKERS
 from wsgiserver.values import SettingError
 from wsgiserver.wsgi.forwarded import Trust
 
@@ -26,7 +26,7 @@ def with_workers(settings: Settings) -> Settings:
     """Replace `--workers auto` by a number."""
     advice = resources.advise(resources.cpus(), threads=settings.threads)
     event("workers-chosen", workers=advice.workers, reason=advice.reason)
-    return replace(settings, workers=min(advice.workers, MOST_WORKERS))
+    return replace(settings, workers=min(advice.workers, MAX_WORKERS))
 
 
 def within_descriptors(settings: Settings) -> Settings:
@@ -46,9 +46,9 @@ def within_descriptors(settings: Settings) -> Settings:
 
 def check(settings: Settings, root: Path = Path("/")) -> None:
     """Fail now where an upload would fail later, or one worker after the other would end."""
-    if settings.workers > MOST_WORKERS:
+    if settings.workers > MAX_WORKERS:
         name = settings.spelled("workers")
-        raise SettingError(f"{name}: {settings.workers} workers are too many; use at most {MOST_WORKERS}")
+        raise SettingError(f"{name}: {settings.workers} workers are too many; use at most {MAX_WORKERS}")
     if reason := too_many(settings.workers, settings.threads, root):
         names = settings.spelled("workers"), settings.spelled("threads", "workers")
         raise SettingError(f"{names[0]} {settings.workers}, {names[1]} {settings.threads}: {reason}")

@@ -21,7 +21,7 @@ from tests.server.conftest import ROOT
 from tests.wire.building import chunked, request, sized
 from tests.wire.client import Client
 from tests.wire.polling import PATIENCE, poll
-from wsgiserver.process.embedded import NOT_HERE
+from wsgiserver.process.embedded import UNSUPPORTED_SETTINGS
 from wsgiserver.settings import Settings, declared
 from wsgiserver.values import SettingError
 
@@ -348,7 +348,7 @@ ELSEWHERE = {
 }
 
 
-@pytest.mark.parametrize("name", NOT_HERE)
+@pytest.mark.parametrize("name", UNSUPPORTED_SETTINGS)
 def test_a_setting_that_makes_no_sense_here_is_refused_by_name(name: str) -> None:
     settings = {name: ELSEWHERE[name]} | ({"max_requests": 5} if name == "max_requests_jitter" else {})
     with pytest.raises(
@@ -359,7 +359,7 @@ def test_a_setting_that_makes_no_sense_here_is_refused_by_name(name: str) -> Non
 
 
 def test_every_other_setting_is_taken() -> None:
-    left = {setting.name: setting.default for setting in declared() if setting.name not in NOT_HERE}
+    left = {setting.name: setting.default for setting in declared() if setting.name not in UNSUPPORTED_SETTINGS}
     assert {name: getattr(Settings(), name) for name in left} == left
 
 

@@ -8,7 +8,7 @@ import pytest
 from tests.server.serving.link import NOW, Answers, Link
 from tests.wire.building import chunked, request, sized
 from tests.wire.polling import poll
-from wsgiserver.serving.context import ENOUGH
+from wsgiserver.serving.context import DEFAULT_BUDGET
 from wsgiserver.serving.states import State, Verdict
 
 LARGE = request("GET", "/", "X: " + "x" * 10_000)
@@ -35,10 +35,10 @@ def test_what_waits_is_reckoned(link: Link, data: bytes, state: State, held: int
     poll(lambda: not data or len(receive.recv(1 << 20, socket.MSG_PEEK)) == len(data), "all of it")
     reckoned = poll(lambda: (link.drive(), link.connection.state is state)[1] and (link.connection.held,), str(state))
     assert reckoned == (held,)
-    assert link.context.heads.left == ENOUGH - held
+    assert link.context.heads.left == DEFAULT_BUDGET - held
     link.reset()
     poll(lambda: link.drive(NOW + 1) is Verdict.CLOSE or link.connection.state is State.LINGERING, "the end")
-    assert link.context.heads.left == ENOUGH
+    assert link.context.heads.left == DEFAULT_BUDGET
 
 
 @pytest.mark.parametrize("data", [LARGE[:-1], LARGE_BODY[:-1]])
@@ -47,7 +47,7 @@ def test_who_holds_memory_that_is_wanted_is_told(link: Link, data: bytes) -> Non
     poll(lambda: (link.drive(), link.connection.held > 10_000)[1], "all of it")
     link.verdict = link.connection.relieve(NOW)
     link.reach(State.LINGERING)
-    assert link.context.heads.left == ENOUGH
+    assert link.context.heads.left == DEFAULT_BUDGET
     answer = link.client.answer()
     assert (answer.status, answer.refused) == (503, "overloaded")
     assert link.client.rest() == b""

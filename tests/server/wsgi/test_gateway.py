@@ -34,7 +34,7 @@ from tests.server.wsgi.applications import (
     writing,
 )
 from wsgiserver.errors import ApplicationError, ClientGone
-from wsgiserver.wsgi.gateway import Phase, Response, run
+from wsgiserver.wsgi.gateway import Response, ResponsePhase, run
 
 
 @pytest.mark.parametrize(
@@ -334,7 +334,7 @@ def test_early_hints_are_checked_as_headers_are(hint: Any, match: str, minor: in
     exchange = Exchange(hinting(hint), minor=minor)
     assert isinstance(exchange.error, ApplicationError)
     assert match in str(exchange.error)
-    assert (exchange.wire, exchange.response.phase) == (b"", Phase.NEW)
+    assert (exchange.wire, exchange.response.phase) == (b"", ResponsePhase.UNSTARTED)
 
 
 def test_early_hints_are_early() -> None:
@@ -393,7 +393,7 @@ def test_the_server_answers_for_an_application_that_failed() -> None:
     response = Response(lambda _: None, no_file, method="GET", minor=1, keep_alive=True)
     response.start_response("200 OK", [])
     assert response.replace("500")
-    assert (response.status, response.keep_alive, response.phase) == ("500", False, Phase.SENDING)
+    assert (response.status, response.keep_alive, response.phase) == ("500", False, ResponsePhase.HEAD_SENT)
 
 
 def test_what_was_dropped_was_not_sent() -> None:

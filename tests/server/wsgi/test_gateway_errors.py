@@ -8,12 +8,12 @@ import pytest
 
 from tests.server.wsgi.applications import TEXT, Closing, Exchange, Start, answering, fail, read
 from wsgiserver.errors import ApplicationError
-from wsgiserver.wsgi.gateway import Phase
+from wsgiserver.wsgi.gateway import ResponsePhase
 
 
 def test_too_short_is_an_error_at_the_end() -> None:
     exchange = fail(answering(b"abc", length=5), "2 bytes shorter", b"abc")
-    assert exchange.response.phase is Phase.SENDING  # so the connection is cut: truncation must show
+    assert exchange.response.phase is ResponsePhase.HEAD_SENT  # so the connection is cut: truncation must show
     fail(answering(b"ab", b"c", length=5), "2 bytes shorter", b"abc")
     fail(answering(length=5), "5 bytes shorter", b"")
 
@@ -21,7 +21,7 @@ def test_too_short_is_an_error_at_the_end() -> None:
 @pytest.mark.parametrize("blocks", [(b"abcdef",), (b"abc", b"def"), (b"ab", b"cd"), (b"aaa", b"", b"x")])
 def test_too_long_is_cut_where_the_client_expects_the_end(blocks: tuple[bytes, ...]) -> None:
     exchange = fail(answering(*blocks, length=3), "longer", b"".join(blocks)[:3])
-    assert exchange.response.phase is Phase.DONE  # complete, as far as the client can tell
+    assert exchange.response.phase is ResponsePhase.FINISHED  # complete, as far as the client can tell
     assert exchange.response.sent == 3
 
 
@@ -75,7 +75,7 @@ NO_ERROR = (None, None, None)
 def test_nothing_goes_out_of_what_breaks_a_rule(application: Any, match: str, error: type[BaseException]) -> None:
     exchange = fail(application, match, error=error)
     assert exchange.wire == b""
-    assert exchange.response.phase in {Phase.NEW, Phase.STARTED}  # so there can still be a 500
+    assert exchange.response.phase in {ResponsePhase.UNSTARTED, ResponsePhase.STARTED}  # so there can still be a 500
 
 
 WRONG = [
@@ -164,7 +164,7 @@ def test_start_response_refuses_before_the_application_has_written() -> None:
         return [b"never"]
 
     exchange = fail(application, "cannot be sent")
-    assert (exchange.wire, exchange.response.phase) == (b"", Phase.NEW)
+    assert (exchange.wire, exchange.response.phase) == (b"", ResponsePhase.UNSTARTED)
 
 
 def test_start_response_refuses_in_a_generator_before_its_first_block() -> None:
@@ -256,7 +256,7 @@ def test_what_is_over_is_over() -> None:
         with pytest.raises(ApplicationError):
             call_again()
     assert exchange.wire == wire
-    assert exchange.response.phase is Phase.DONE
+    assert exchange.response.phase is ResponsePhase.FINISHED
 
 
 def test_an_error_before_anything_was_sent_leaves_room_for_a_500() -> None:
@@ -265,4 +265,4 @@ def test_an_error_before_anything_was_sent_leaves_room_for_a_500() -> None:
         raise ValueError("early")
 
     exchange = fail(application, "early", error=ValueError)
-    assert exchange.response.phase is Phase.STARTED
+    assert exchange.response.phase is ResponsePhase.STARTED
