@@ -204,7 +204,7 @@ class LeaderFollowers:
         inside = {call.thread for call in self._in_flight.copy().values()}
         return [thread for thread in self._started if thread.is_alive() and thread.ident not in inside]
 
-    def let_go(self) -> set[Connection]:
+    def interrupt_calls(self) -> set[Connection]:
         """Interrupt the calls under way after `join`; returns their connections: each thread closes its own."""
         alive = {thread.ident for thread in self._started if thread.is_alive()}
         with self._returning:

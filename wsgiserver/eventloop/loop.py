@@ -178,7 +178,7 @@ class Loop:
         self._bell.ring()
         self.team.join()
         requests = sum(connection.is_under_way for connection in self.connections.values())
-        theirs = self.team.let_go()
+        theirs = self.team.interrupt_calls()
         for connection in self.connections.values():
             if connection not in theirs:
                 connection.cut_off()

@@ -33,9 +33,9 @@ from wsgiserver.wsgi.gateway import Application
 
 SIGNAL_INTERVAL: Final = 0.5  # seconds after which the main thread notices a signal that came just before it waited
 MAX_WAIT: Final = 86400.0  # seconds that other threads wait at once; poll(2) cannot take much more
-_REPLACED: Final = "there is no worker here that could be replaced"
+_REPLACED: Final = "there is no worker process to replace"
 _LOADED: Final = "the application is loaded already"
-# Settings that make no sense here, and why.
+# Settings that have no meaning here, and why.
 UNSUPPORTED_SETTINGS: Final = {
     "workers": "there is one process; threads is how many requests it runs at once",
     "max_requests": _REPLACED,
@@ -45,9 +45,9 @@ UNSUPPORTED_SETTINGS: Final = {
     "worker_init": f"{_LOADED}; call it before serve()",
     "reload": _LOADED,
     "check_config": "settings are checked when the server is made",
-    "admin_bind": "it is answered by a process of its own, and there is none",
-    "drain_delay": "call stop() so much later",
-    "config": "settings are arguments; read the file, and hand them over",
+    "admin_bind": "it needs a second process, and there is only this one",
+    "drain_delay": "call stop() that much later",
+    "config": "settings are arguments; read the file and pass them",
 }
 
 

@@ -213,7 +213,7 @@ def _unix(path: Path, mode: int) -> socket.socket:
         os.fchmod(listener.fileno(), mode)
     try:
         listener.bind(str(path))
-        path.chmod(mode)  # before anybody can connect; a umask would be that of all threads
+        path.chmod(mode)  # before a client can connect; a umask would apply to all threads
         listener.listen(BACKLOG)
     except OSError:
         listener.close()

@@ -76,7 +76,7 @@ class Supervisor:
         settings = settings if settings.workers else with_workers(settings)
         check(settings)
         self._settings = within_descriptors(settings)
-        self._wish = settings  # before values were lowered to what this machine allows
+        self._wanted_settings = settings  # before values were lowered to what this machine allows
         self._roster: dict[int, WorkerRecord] = {}  # by process id; the admin listener's process is one of them
         self._wanted = settings.workers
         self._pause = FIRST_PAUSE
@@ -125,7 +125,7 @@ class Supervisor:
             if monotonic() >= self._stop_at:
                 self._drain(0.0)
             self._reap()
-            self._judge()
+            self._report_failing()
             self._kill_late()
             self._check_hung()
         event("stopped", code=self._exit_code)
@@ -135,7 +135,7 @@ class Supervisor:
 
     def _report_shortages(self) -> None:
         """Log what was wanted and does not fit on this machine, or only at a risk."""
-        asked, fits = self._wish.max_connections, self._settings.max_connections
+        asked, fits = self._wanted_settings.max_connections, self._settings.max_connections
         if fits < asked:
             limit = resources.descriptor_limit()
             event("max-connections-lowered", wanted=asked, fits=fits, descriptors=limit)
@@ -164,7 +164,7 @@ class Supervisor:
             self._adjust_roster(now)
         except OSError as error:  # no memory, or no process ids, for now
             event("start-failed", error=str(error))
-            self._be_patient()
+            self._delay_next_start()
 
     def _adjust_roster(self, now: float) -> None:
         while True:
@@ -183,7 +183,7 @@ class Supervisor:
         try:
             pid = os.fork()
             if pid == 0:
-                self._be_a_worker(slot)
+                self._run_worker(slot)
         except OSError:
             slot.vacate()
             raise
@@ -192,7 +192,7 @@ class Supervisor:
         slot.take(pid)
         self._roster[pid] = WorkerRecord(pid, slot, monotonic())
 
-    def _be_a_worker(self, slot: Slot) -> NoReturn:
+    def _run_worker(self, slot: Slot) -> NoReturn:
         code = 1
         try:
             os.close(self._alive_writer)
@@ -275,9 +275,9 @@ class Supervisor:
             self._early_deaths = 0
         elif gone.slot is not self._scoreboard.admin:
             self._early_deaths += 1
-        self._be_patient()
+        self._delay_next_start()
 
-    def _judge(self) -> None:
+    def _report_failing(self) -> None:
         """Tell the admin process whether workers end again and again. One stable worker proves otherwise."""
         now = monotonic()
         stable = (record for record in self._workers() if now - record.started > STABLE_AFTER)
@@ -297,7 +297,7 @@ class Supervisor:
         for record in self._roster.values():
             record.keep()
 
-    def _be_patient(self) -> None:
+    def _delay_next_start(self) -> None:
         """Wait before the next start, longer each time."""
         self._next_start = monotonic() + self._pause
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
@@ -313,7 +313,7 @@ class Supervisor:
             phases = {record.slot.phase for record in self._workers()}
             self._served = self._served or bool(phases & SERVING_PHASES)
         if self._signals in readable:
-            self._obey(os.read(self._signals, 4096))
+            self._handle_signals(os.read(self._signals, 4096))
 
     def _patience(self) -> float | None:
         """Return the seconds until there is something to do without an event; None for never."""
@@ -326,7 +326,7 @@ class Supervisor:
         first = min(deadlines)
         return max(0.0, first - now) if first < inf else None
 
-    def _obey(self, numbers: bytes) -> None:
+    def _handle_signals(self, numbers: bytes) -> None:
         if signal.SIGINT in numbers or signal.SIGQUIT in numbers:
             self._stop(signal.SIGINT, 1.0)
         elif signal.SIGTERM in numbers:
@@ -366,7 +366,7 @@ class Supervisor:
     def _stop(self, number: int, patience: float) -> None:
         event("stopping", signal=signal.Signals(number).name, patience=patience)
         self._stopping, self._stop_at = True, inf
-        self._scoreboard.past.advance(WorkerPhase.DRAINING)  # before a worker is told
+        self._scoreboard.past.advance(WorkerPhase.DRAINING)  # before the workers drain
         for listener in (*self._listeners, *self._admin_listeners):
             listener.socket.close()
         self._listeners = self._admin_listeners = []

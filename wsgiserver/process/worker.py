@@ -150,7 +150,7 @@ def run(application: ApplicationOrSpec, settings: Settings, listeners: list[List
     context = context_for(result, settings, Metrics(link.slot) if settings.admin_bind else None)
     status = WorkerStatus(link, context, settings)
     loop = loop_for(context, within_open_descriptors(settings), listeners, status.hooks())
-    loop.add_source(signals, lambda: _obey(os.read(signals, 64), context, loop, status))
+    loop.add_source(signals, lambda: _handle_signals(os.read(signals, 64), context, loop, status))
     loop.add_source(link.parent, lambda: _orphaned(link.parent, context, loop, status, settings.graceful_timeout))
     try:
         loop.start()
@@ -196,7 +196,7 @@ def _forget_signals() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
 
 
-def _obey(numbers: bytes, context: ServerContext, loop: Loop, status: WorkerStatus) -> None:
+def _handle_signals(numbers: bytes, context: ServerContext, loop: Loop, status: WorkerStatus) -> None:
     if signal.SIGINT in numbers or signal.SIGQUIT in numbers:
         context.log.flush()
         os._exit(0)

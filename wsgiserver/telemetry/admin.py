@@ -1,9 +1,9 @@
-"""What the admin listener answers: /healthz, /readyz and /metrics, from the scoreboard that all processes share.
+"""The responses of the admin listener: /healthz, /readyz and /metrics, from the scoreboard that all processes share.
 
-It is a WSGI application, served by a process of its own (docs/adr/0003), and knows neither sockets nor threads.
+It is a WSGI application, served by a separate process (docs/adr/0003), and knows neither sockets nor threads.
 
-A counter is the sum over living workers and those that are gone; a gauge the sum over living workers. A worker that is
-just being replaced may be missed by a snapshot (never counted twice: see `_Totals`), so no counter is let fall.
+A counter is the sum over all workers, those that are gone included; a gauge is the sum over living workers. A snapshot
+may miss a worker that is just being replaced (it never counts one twice: see `_Totals`), so counters are never lowered.
 """
 
 import os
@@ -95,7 +95,7 @@ def application(scoreboard: Scoreboard) -> AdminApplication:
 
 
 def _readiness(scoreboard: Scoreboard) -> tuple[str, str]:
-    """A worker that asks to be replaced still serves; one that was asked to end will not for long."""
+    """A worker that asks to be replaced still serves; one that was asked to end will stop soon."""
     if scoreboard.past.phase is WorkerPhase.DRAINING:
         return "503 Service Unavailable", "stopping\n"
     if scoreboard.is_failing:
