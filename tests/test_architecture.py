@@ -5,7 +5,7 @@ Reads the source as text (ast), so that nothing has to be importable for the rul
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -225,6 +225,48 @@ def test_attributes_are_set_only_through_self(module: str) -> None:
     """Who wants an object to change asks it to: then what can become of it is in its class."""
     targets = [target for target in assigned(parsed(module)) if isinstance(target, ast.Attribute)]
     assert [ast.unparse(target) for target in targets if ast.unparse(target.value) != "self"] == []
+
+
+def classes() -> list[tuple[str, ast.ClassDef]]:
+    return [
+        (module, node) for module in modules() for node in ast.walk(parsed(module)) if isinstance(node, ast.ClassDef)
+    ]
+
+
+def members(enum: ast.ClassDef) -> set[str]:
+    targets = (target for node in enum.body if isinstance(node, ast.Assign) for target in node.targets)
+    return {target.id for target in targets if isinstance(target, ast.Name) and not target.id.startswith("_")}
+
+
+def repeated(names: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Return the names that several places use, and these places, given name and place of each."""
+    places: dict[str, list[str]] = {}
+    for name, place in names:
+        places.setdefault(name, []).append(place)
+    return {name: of_name for name, of_name in places.items() if len(of_name) > 1}
+
+
+def test_no_two_classes_or_types_of_the_server_share_a_name() -> None:
+    """A leading underscore makes no other name: readers drop it."""
+    named = [(node.name.lstrip("_"), module) for module, node in classes()]
+    for module in modules():
+        targets = [target for target in assigned_at_the_top(parsed(module)) if re.fullmatch(r"[A-Z]+[a-z]\w*", target)]
+        named += [(target, module) for target in targets]
+    assert repeated(named) == {}
+
+
+def test_no_two_enums_of_the_server_share_a_member() -> None:
+    enums = [(module, node) for module, node in classes() if any("Enum" in ast.unparse(base) for base in node.bases)]
+    assert len(enums) > 5
+    assert repeated((name, f"{module}.{node.name}") for module, node in enums for name in members(node)) == {}
+
+
+def assigned_at_the_top(tree: ast.Module) -> Iterator[str]:
+    """Yield the names of a module's own variables."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from (target.id for target in targets if isinstance(target, ast.Name))
 
 
 def _names(node: ast.expr) -> set[str]:

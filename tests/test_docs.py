@@ -201,7 +201,7 @@ def test_the_example_of_a_refusal_is_refused_by_its_name(name: str) -> None:
     except Refusal as refusal:
         assert refusal.name == name  # noqa: PT017 - that nothing is refused has a meaning as well
     else:
-        assert (receiver.stage, name) == (Stage.BODY, "body-incomplete")
+        assert (receiver.stage, name) == (Stage.IN_BODY, "body-incomplete")
     receiver.release()
 
 

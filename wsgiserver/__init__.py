@@ -1,7 +1,7 @@
 """A WSGI server (PEP 3333) that hands every request body to the application whole, chunked ones too.
 
 Start reading at `cli.py` for the way in, or at `serving/connection.py` for what happens to one request.
-`ARCHITECTURE.md` has the map. `Server` is the server for programs that want one inside (`process/embedded.py`).
+`ARCHITECTURE.md` has the map. `Server` is the server inside another program (`process/embedded.py`).
 """
 
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        """Import it where it is asked for: `wsgiserver healthcheck`, every few seconds, needs next to nothing."""
+        """Import it on first use: `wsgiserver healthcheck` runs every few seconds, and must not load the server."""
         if name == "Server":
             from wsgiserver.process.embedded import Server  # noqa: PLC0415
 

@@ -4,7 +4,7 @@ import sys
 
 
 def main() -> int:
-    """Imports what the command needs: a container asks for its health every few seconds, all day long."""
+    """Import only what the command needs: a container runs its health check every few seconds."""
     if sys.argv[1:2] == ["healthcheck"]:
         from wsgiserver import healthcheck  # noqa: PLC0415 - a quarter of what the whole server takes
 

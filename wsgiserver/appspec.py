@@ -1,22 +1,22 @@
 """What to serve, as the command line names it: `MODULE`, `MODULE:NAME` or `MODULE:FACTORY(...)` -> AppSpec.
 
-    config.wsgi                             its attribute `application`
-    config.wsgi:app.wsgi                    an attribute, and one of that
-    shop:create_app("live", debug=False)    what that returns; called once in each process that loads it
+    config.wsgi                             the attribute `application` of the module
+    config.wsgi:app.wsgi                    an attribute of an attribute
+    shop:create_app("live", debug=False)    what the call returns; called once in each process that loads it
 
-Nothing is imported here, and only literals may be arguments, so that reading them runs no code. (The same as in
-gunicorn.) `process/importing.py` does the rest.
+Nothing is imported here. Arguments have to be literals, so that reading them runs no code, as in gunicorn.
+`process/importing.py` does the rest.
 """
 
 import ast
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-EXAMPLES = "config.wsgi:application, or shop:create_app('live', debug=False)"
+_WRITE = "write one such as config.wsgi:application or shop:create_app(debug=False)"
 
 
 class AppSpec(NamedTuple):
-    """A module, the name in it, and whether that is to be called, and with what."""
+    """A module, the name in it, and the arguments where that is to be called."""
 
     module: str
     names: tuple[str, ...]
@@ -24,26 +24,26 @@ class AppSpec(NamedTuple):
 
 
 class Arguments(NamedTuple):
-    """Of a call: literals."""
+    """The arguments of a call, which are literals."""
 
     positional: tuple[Any, ...]
     named: Mapping[str, Any]
 
 
 def parse(text: str) -> AppSpec:
-    """Take `MODULE:NAME` or `MODULE:FACTORY(...)` apart. Raises ValueError, which says what would do."""
+    """Take `MODULE:NAME` or `MODULE:FACTORY(...)` apart. Raises ValueError, which says what to write."""
     module, colon, rest = text.partition(":")
     if not module or set(module) & set("/\\() "):
-        raise ValueError(f"{module!r} is not the name of a module, as in {EXAMPLES}")
+        raise ValueError(f"{text!r} does not begin with the name of a module; {_WRITE}")
     if not colon or not rest:
         return AppSpec(module, ("application",))
     try:
         expression = ast.parse(rest, mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
-        raise ValueError(f"{rest!r} is neither a name nor a call, as in {EXAMPLES}") from None
+        raise _not_a_name(text) from None
     if isinstance(expression, ast.Call):
-        return AppSpec(module, _names(expression.func, rest), _arguments(expression, rest))
-    return AppSpec(module, _names(expression, rest))
+        return AppSpec(module, _names(expression.func, text), _arguments(expression, text))
+    return AppSpec(module, _names(expression, text))
 
 
 def _arguments(call: ast.Call, text: str) -> Arguments:
@@ -53,7 +53,10 @@ def _arguments(call: ast.Call, text: str) -> Arguments:
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):  # as literal_eval's documentation has it
         positional, named = (), {None: None}
     if None in named:  # or **arguments
-        raise ValueError(f"{text!r}: arguments have to be literals: strings, numbers, True, None, lists of them")
+        raise ValueError(
+            f"{text!r} has an argument that is not a literal;"
+            " use strings, numbers, True, False, None, and lists, tuples and dictionaries of them"
+        )
     return Arguments(positional, {str(name): value for name, value in named.items()})
 
 
@@ -63,4 +66,8 @@ def _names(expression: ast.expr, text: str) -> tuple[str, ...]:
         return (expression.id,)
     if isinstance(expression, ast.Attribute):
         return (*_names(expression.value, text), expression.attr)
-    raise ValueError(f"{text!r} is neither a name nor a call, as in {EXAMPLES}")
+    raise _not_a_name(text)
+
+
+def _not_a_name(text: str) -> ValueError:
+    return ValueError(f"{text!r} has neither a name nor a call after the colon; {_WRITE}")

@@ -1,14 +1,15 @@
-"""Where to listen, and what holds for whoever connects there: a text, as in `--bind`, or a table `[[bind]]` of a file.
+"""Where to listen, with which options: as a text, such as that of `--bind`, or as a table `[[bind]]` in a file.
 
     127.0.0.1:8000                              an address alone
     unix:/run/web.sock,scheme=https             an address with an option
     [::1]:8000,proxy-protocol=on,forwarded-allow-ips=10.0.0.0/8+fd00::/8,127.0.0.1:8001     one with two, and another
 
-A comma stands before each option and each further address. NAME=VALUE is an option of the address before it; no address
-is of that form: what has an equals sign (`unix:a=b`) has a colon before it. `+` stands between the elements of a list.
+A comma stands before each option and before each further address. NAME=VALUE is an option of the address before it. An
+address never looks like that: one that contains an equals sign (`unix:a=b`) has a colon before it. `+` stands between
+the elements of a list.
 
-To add an option, add a line to `Options`. Where there is a setting of that name, it is the default. Whether an address
-is one is found out in `process/listeners.py`.
+To add an option, add a line to `Options`. A setting of the same name is its default. Addresses themselves are checked
+in `process/listeners.py`.
 """
 
 import re
@@ -20,42 +21,50 @@ from wsgiserver.values import SettingError, declare, flag, names, nearest, one_o
 
 PROTOCOLS: Final = ("http",)
 _OPTION: Final = re.compile(r"([A-Za-z][\w-]*)=(.*)", re.DOTALL)
-_ADDRESS: Final = "an address: HOST:PORT or unix:PATH"
+_WRITE_ADDRESS: Final = "write HOST:PORT or unix:PATH, such as 127.0.0.1:8000"
 
 
 def several(text: str) -> tuple[str, ...]:
-    """Parse a list with `+`, or commas where there can be some, between its elements."""
+    """Parse a list whose elements are separated by `+`, or by commas where the text may contain them."""
     return names(text.replace("+", ","))
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What holds for the connections of one listener."""
+    """What applies to the connections of one listener."""
 
-    protocol: str = declare("http", one_of(*PROTOCOLS), "what is spoken there")
+    protocol: str = declare("http", one_of(*PROTOCOLS), "protocol that clients speak")
     scheme: str = declare(
-        "http", one_of("http", "https"), "http or https: `wsgi.url_scheme`, where no trusted proxy tells it"
+        "http", one_of("http", "https"), "`wsgi.url_scheme` where no trusted proxy sets it: http or https"
     )
     proxy_protocol: bool = declare(
-        default=False, parse=flag, meaning="on or off, as that setting", shown="`--proxy-protocol`"
+        default=False,
+        parse=flag,
+        meaning="whether this listener requires a PROXY protocol header: on or off",
+        shown="`--proxy-protocol`",
     )
     forwarded_allow_ips: tuple[str, ...] = declare(
-        (), several, "as that setting, with + between; empty for nobody", shown="`--forwarded-allow-ips`"
+        (),
+        several,
+        "proxies that this listener trusts, with + between them; empty for none",
+        shown="`--forwarded-allow-ips`",
     )
 
 
-# What makes no sense together, and the sentence that says so.
-CONTRADICTIONS: Final[tuple[tuple[Callable[[Options], bool], str], ...]] = (
+# Options that exclude or need each other: when they do, which two they are, and the message about their names.
+CONTRADICTIONS: Final[tuple[tuple[Callable[[Options], bool], str, str, str], ...]] = (
     (
         lambda its: its.proxy_protocol and not its.forwarded_allow_ips,
-        "--proxy-protocol needs --forwarded-allow-ips: the proxies that are believed",
+        "proxy_protocol",
+        "forwarded_allow_ips",
+        "{} needs {}, the proxies that are trusted; set both",
     ),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Bind:
-    """An address, and those options that were given with it, by the names of `Options`."""
+    """An address, and the options that were given with it, by the names of `Options`."""
 
     address: str
     given: Mapping[str, Any] = field(default_factory=dict)
@@ -72,47 +81,49 @@ def options_in_text() -> dict[str, Field[Any]]:
 
 
 def addresses(text: str) -> tuple[str, ...]:
-    """Parse a list of addresses: a server that listens nowhere is a mistake."""
+    """Parse a list of at least one address."""
     parts = names(text)
     if not parts:
-        raise ValueError("at least one HOST:PORT or unix:PATH")
+        raise ValueError(f"{text!r} has no address; {_WRITE_ADDRESS}")
     for part in parts:
         if _OPTION.fullmatch(part):
-            raise ValueError(f"{part} is an option, which only --bind takes")
+            raise ValueError(f"{text!r} has the option {part}, which only --bind takes; leave it out")
     return parts
 
 
 def binds(text: str) -> tuple[Bind, ...]:
-    """Parse addresses with their options. Raises ValueError, which names the option, for what is not one."""
+    """Parse addresses with their options. Raises ValueError for a text that has no address, or a wrong option."""
     found: list[tuple[str, dict[str, str]]] = []
     for part in names(text):
         option = _OPTION.fullmatch(part)
         if option is None:
-            _refuse_option_alone(part)
+            if part in options_in_text():
+                raise ValueError(f"{text!r} has {part} without a value; write {part}=VALUE")
             found.append((part, {}))
             continue
         if not found:
-            raise ValueError(f"before {part} comes {_ADDRESS}")
+            raise ValueError(f"{text!r} has {part} before any address; {_WRITE_ADDRESS}")
         if option[1] in found[-1][1]:
-            raise ValueError(f"{option[1]} is given twice for {found[-1][0]}")
+            raise ValueError(f"{text!r} has {option[1]} twice for {found[-1][0]}; leave one out")
         found[-1][1][option[1]] = option[2]
     if not found:
-        raise ValueError("at least one HOST:PORT or unix:PATH")
-    return tuple(Bind(address, read(given, options_in_text(), "", _not_an_option)) for address, given in found)
+        raise ValueError(f"{text!r} has no address; {_WRITE_ADDRESS}")
+    known = options_in_text()
+    return tuple(Bind(address, read(given, known, f"{address}: ", _not_an_option)) for address, given in found)
 
 
 def bind_of_table(table: dict[str, Any], source: str) -> tuple[Bind]:
-    """Read an address, and its options beside it, as a file has them. Raises SettingError."""
+    """Read the table of a file: an address, and its options beside it. Raises SettingError."""
     given = dict(table)
     address = given.pop("address", None)
     if not isinstance(address, str) or "," in address or not address.strip():
-        raise SettingError(f"{source}: address = {address!r} will not do: it has to be {_ADDRESS}, in quotes")
+        raise SettingError(f"{source}: address = {address!r} is not one address; {_WRITE_ADDRESS}, in quotes")
     known = {option.name: option for option in fields(Options)}
     return (Bind(address.strip(), read(given, known, f"{source} {address}: ", _not_an_option)),)
 
 
 def describe(address: str, options: Options) -> str:
-    """Return the text for an address and those of its options that are not as they are by default."""
+    """Return an address as a text, with those of its options that differ from the default."""
     values = [(option, getattr(options, option.name)) for option in fields(Options)]
     return ",".join(
         [address, *(f"{option_name(of.name)}={_text(value)}" for of, value in values if value != of.default)]
@@ -125,13 +136,8 @@ def _text(value: str | bool | tuple[str, ...]) -> str:  # noqa: FBT001 - a value
     return value if isinstance(value, str) else "+".join(value)
 
 
-def _refuse_option_alone(part: str) -> None:
-    if part in options_in_text():
-        raise ValueError(f"{part} is an option, and wants a value: {part}=VALUE")
-
-
 def _not_an_option(name: str, known: Iterable[str]) -> str:
     other = nearest(name, known)
     return f"{name} is not an option of a listener; " + (
-        f"the nearest is {other}" if other else f"known are {', '.join(known)}"
+        f"the nearest is {other}" if other else f"use one of {', '.join(known)}"
     )

@@ -10,9 +10,9 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from wsgiserver import appspec
 from wsgiserver import settings as given
@@ -23,7 +23,15 @@ from wsgiserver.settings import Settings
 from wsgiserver.values import SettingError, flag
 from wsgiserver.version import VERSION
 
-_ONE: Final = "there is one MODULE:APP"
+_EPILOG: Final = """\
+Each option is also a variable, and a key in the file of --config: --max-body is
+WSGISERVER_MAX_BODY and max_body. A size is a number of bytes, or digits
+followed by k, m or g (powers of 1024), such as 100m.
+
+examples:
+  wsgiserver config.wsgi:application -b 0.0.0.0:8000 -w 2 --max-body 200m
+  wsgiserver "shop:create_app('live')" -b unix:/run/web.sock --timeout 60
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,20 +45,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0 if can_be_loaded(application, settings.worker_init) else CANNOT_IMPORT
         supervisor = Supervisor(application, settings)
     except (SettingError, OSError) as error:
-        print(f"wsgiserver: {error}", file=sys.stderr)  # noqa: T201 - the command line speaks to people
+        text = error.strerror if isinstance(error, OSError) and error.strerror else error
+        print(f"wsgiserver: {text}", file=sys.stderr)  # noqa: T201 - the command line speaks to people
         return 1 if isinstance(error, OSError) else 2
     return supervisor.run()
 
 
 def _fill_standard_streams() -> None:
-    """Where one was closed, a socket would get its number, and what is logged."""
+    """A socket would get the number of a stream that is closed, and with it what is logged."""
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004 - standard error
         pass
     os.close(fd)
 
 
 def _understood(arguments: Sequence[str]) -> tuple[str, Settings]:
-    """Return what to serve and how: a flag wins over a variable, a variable over the file, the file over a default."""
+    """Return what to serve and how. A flag overrides a variable, a variable the file, and the file a default."""
     known, unknown = _parser().parse_known_args(arguments)
     if unknown:
         raise _refused(unknown[0])
@@ -60,46 +69,58 @@ def _understood(arguments: Sequence[str]) -> tuple[str, Settings]:
         appspec.parse(application)
     except ValueError as error:
         raise SettingError(f"MODULE:APP: {error}") from error
-    stronger = given.from_variables(os.environ) | given.from_flags(flags)
-    return application, given.settle(_file(stronger.get("config")), stronger)
+    sources = given.from_variables(os.environ), given.from_flags(flags)
+    return application, given.settle(_file(*sources), *sources)
 
 
-def _file(path: str | None) -> dict[str, object]:
+def _file(*sources: given.SettingsSource) -> Mapping[str, Any]:
+    """Read the file that the last of the sources names, if one does."""
+    source = next((source for source in reversed(sources) if source.get("config")), None)
+    if source is None:
+        return {}
+    path: str = source["config"]
     try:
-        return given.from_file(Path(path).read_bytes(), path) if path else {}
+        return given.from_file(Path(path).read_bytes(), path)
     except OSError as error:
-        raise SettingError(f"--config: {error}") from error
+        name = source.spell("config")
+        raise SettingError(f"{name}: {path} cannot be read ({error.strerror}); name a TOML file") from error
 
 
 def _refused(text: str) -> SettingError:
-    """Say what to do in place of an argument that is none of ours."""
+    """Return the message about an argument that is neither the application nor a setting."""
     name = text.partition("=")[0]
     if not name.startswith("-"):
-        instead = f"if it is where to listen: --bind {text}" if re.fullmatch(r".*:[0-9]+|[0-9]+", text) else _ONE
-        return SettingError(f"{text} is one argument too many: {instead}")
+        is_address = re.fullmatch(r".*:[0-9]+|[0-9]+", text)
+        instead = f"to listen there, write --bind {text}" if is_address else "write only one MODULE:APP"
+        return SettingError(f"{text} is one argument too many; {instead}")
     return SettingError(given.not_a_setting(name, [given.flag_name(setting.name) for setting in given.declared()]))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="wsgiserver",
-        usage="wsgiserver MODULE:APP [-b BIND] [-w WORKERS] [...]\n       wsgiserver healthcheck [--ready] [BIND]",
-        description="Serve a WSGI application. Every setting can also be given as WSGISERVER_NAME, or in a file.",
+        usage="wsgiserver MODULE:APP [-b ADDRESSES] [-w NUMBER] [...]\n       wsgiserver healthcheck [--ready] [BIND]",
+        description="Serve a WSGI application.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument(
+    parser.add_argument("--version", action="version", version=f"wsgiserver {VERSION}")
+    groups = {title: parser.add_argument_group(title) for title in given.GROUPS}
+    groups[given.GROUPS[0]].add_argument(
         "application",
         metavar="MODULE:APP",
-        help="what to serve: config.wsgi:application, or shop:create_app(debug=False) for what that returns",
+        help="application to serve: config.wsgi:application, or shop:create_app(debug=False) for what that returns",
     )
-    parser.add_argument("--version", action="version", version=f"wsgiserver {VERSION}")
     for setting in given.declared():
         meta, name = setting.metadata, given.flag_name(setting.name)
-        text = f"{meta['meaning']} ({meta['shown']})".replace("%", "%%")
+        text = f"{meta['meaning']} (default: {meta['shown']})".replace("%", "%%")
+        group = groups[meta["group"]]
         if meta["parse"] is flag:
-            parser.add_argument(name, dest=name, action=argparse.BooleanOptionalAction, help=text)
+            group.add_argument(name, dest=name, action=argparse.BooleanOptionalAction, help=text)
         else:
             action = "append" if isinstance(setting.default, tuple) else "store"
             names = filter(None, (meta["short"], name))
-            parser.add_argument(*names, dest=name, action=action, metavar=setting.name.upper(), help=text)
+            metavar = given.METAVARS[meta["parse"]]
+            group.add_argument(*names, dest=name, action=action, metavar=metavar, help=text)
     return parser

@@ -1,7 +1,8 @@
-"""`wsgiserver healthcheck [--ready] [BIND]`: asks the admin listener of a server on this machine, for containers.
+"""`wsgiserver healthcheck [--ready] [BIND]`: queries the admin listener of a server on this machine, for containers.
 
-Exit code 0 for "yes", 1 for anything else, with one line that says what; it takes no longer than `PATIENCE`. An image
-needs no other program for it. It knows nothing of the server but where it listens, so it starts in no time.
+It exits with 0 for "yes", and with 1 and one line of explanation for anything else, after `PATIENCE` at most. An image
+needs no other program for its health check. Only the address of the server is known here, so that the command starts
+fast.
 """
 
 import argparse
@@ -15,20 +16,30 @@ from typing import Final
 
 from wsgiserver.process.listeners import host_and_port
 
-VARIABLE: Final = "WSGISERVER_ADMIN_BIND"
-PATIENCE: Final = 5.0  # seconds
+BIND_VARIABLE: Final = "WSGISERVER_ADMIN_BIND"
+TIMEOUT: Final = 5.0  # seconds
+_NO_BIND: Final = f"neither BIND nor {BIND_VARIABLE} is set; write BIND, such as 127.0.0.1:9000"
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="wsgiserver healthcheck", description="Ask a running server how it is.")
-    parser.add_argument("--ready", action="store_true", help="whether it takes requests, not only whether it lives")
-    parser.add_argument("bind", nargs="?", default=os.environ.get(VARIABLE, ""), help=f"its --admin-bind ({VARIABLE})")
+    parser = argparse.ArgumentParser(prog="wsgiserver healthcheck", description="Query the health of a running server.")
+    parser.add_argument(
+        "--ready",
+        action="store_true",
+        help="query whether it takes requests (/readyz), not only whether it lives (/healthz)",
+    )
+    parser.add_argument(
+        "bind",
+        nargs="?",
+        default=os.environ.get(BIND_VARIABLE, ""),
+        help=f"address of its admin listener (default: {BIND_VARIABLE})",
+    )
     given = parser.parse_args(arguments)
     bind = given.bind.partition(",")[0].strip()
     try:
-        status, text = ask(bind, "/readyz" if given.ready else "/healthz", PATIENCE) if bind else (0, f"no {VARIABLE}")
+        status, text = ask(bind, "/readyz" if given.ready else "/healthz", TIMEOUT) if bind else (0, _NO_BIND)
     except (OSError, ValueError) as error:
-        status, text = 0, str(error)
+        status, text = 0, str(error.strerror or error) if isinstance(error, OSError) else str(error)
     if status != 200:  # noqa: PLR2004 - OK
         print(f"wsgiserver healthcheck: {text.strip()}", file=sys.stderr)  # noqa: T201 - the command line speaks
         return 1
@@ -36,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def ask(bind: str, path: str, patience: float) -> tuple[int, str]:
-    """Return status and body of an answer. Raises OSError where there is none, ValueError for what makes no sense."""
+    """Return status and body of the response. Raises OSError where there is none, ValueError for another server's."""
     deadline = monotonic() + patience
     answer = b""
     with _connected(bind, patience) as sock:
@@ -47,7 +58,7 @@ def ask(bind: str, path: str, patience: float) -> tuple[int, str]:
     head, _, body = answer.decode("latin-1").partition("\r\n\r\n")
     match = re.match(r"HTTP/1\.1 ([0-9]{3}) ", head)
     if match is None or not body:
-        raise ValueError(f"no answer of a wsgiserver from {bind}")
+        raise ValueError(f"{bind} does not answer as a wsgiserver does; BIND has to be the --admin-bind of one")
     return int(match[1]), body
 
 

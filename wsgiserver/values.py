@@ -2,85 +2,121 @@
 
 Settings (`settings.py`) and the options of a listener (`binds.py`) are fields of a dataclass, each declared with the
 parser of its text, what it means, and how its default is shown. Nothing is opened, bound, imported or logged here.
+
+A message names the setting as the user wrote it, then the value, then what to write instead:
+
+    --keep-alive: 'abc' is not a number of seconds above 0; write one such as 30 or 0.5
 """
 
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, field
 from difflib import get_close_matches
-from typing import Any, Final
+from math import inf
+from typing import Any, Final, TypeVar
 
 from wsgiserver import appspec
 
 _SIZE = re.compile(r"([0-9]+)([kmg]?)", re.IGNORECASE)
-_FACTORS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-_TRUTH: Final = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
-# What may stand in a file, or be an argument, beside a string: as for a flag.
-_NATIVE: Final[dict[Any, set[type]]] = {int: {int}, float: {int, float}, bool: {bool}}
+_SIZE_FACTORS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_SWITCH_VALUES: Final = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(
+    ("0", "false", "no", "off"), False
+)
+# The types that a file or a program may use for a field, besides a string, and what a message asks for.
+_NATIVE: Final[dict[Any, tuple[set[type], str]]] = {
+    int: ({int}, "a whole number or a string"),
+    float: ({int, float}, "a number or a string"),
+    bool: ({bool}, "true or false, or a string"),
+}
 
-Unknown = Callable[[str, Iterable[str]], str]  # what to say of a name, given those that are known
+Number = TypeVar("Number", int, float)
+Unknown = Callable[[str, Iterable[str]], str]  # an unknown name, and those that are known -> the message
 
 
 class SettingError(ValueError):
-    """A setting that cannot be used; the message names it and says what would do."""
+    """A setting that cannot be used. The message names it, says what is wrong, and what to write."""
+
+
+# --- Parsers: each raises ValueError, which begins with the text that it could not use ---------------------------
 
 
 def size(text: str) -> int:
     """Parse `512k`, `100m`, `1g` or plain bytes."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
-        raise ValueError("a size is a number with k, m, g or nothing behind it, like 100m")
-    return int(match[1]) * _FACTORS[match[2].lower()]
+        raise ValueError(f"{text!r} is not a size; use digits followed by k, m or g, such as 100m")
+    return int(match[1]) * _SIZE_FACTORS[match[2].lower()]
+
+
+def positive_size(text: str) -> int:
+    """Parse a size of at least one byte."""
+    value = size(text)
+    if not value:
+        raise ValueError(f"{text!r} is not above 0; use digits followed by k, m or g, such as 100m")
+    return value
 
 
 def seconds(text: str) -> float:
-    """Parse a positive number of seconds."""
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise ValueError("a duration is a positive number of seconds")
+    """Parse a number of seconds above 0."""
+    value = _number(text, float)
+    if value is None or not 0 < value < inf:
+        raise ValueError(f"{text!r} is not a number of seconds above 0; write one such as 30 or 0.5")
     return value
 
 
 def seconds_or_never(text: str) -> float:
     """Parse a number of seconds, 0 being never."""
-    return 0.0 if text.strip() in {"0", "0.0"} else seconds(text)
+    value = _number(text, float)
+    if value is None or not 0 <= value < inf:
+        raise ValueError(f"{text!r} is not a number of seconds; write one such as 30 or 0.5, or 0 to disable it")
+    return value
 
 
-def at_least(least: int, parse: Callable[[str], int] = int) -> Callable[[str], int]:
-    """Return a parser of whole numbers, or sizes, from `least` on."""
-
-    def parse_whole(text: str) -> int:
-        value = parse(text)
-        if value < least:
-            raise ValueError(f"at least {least}")
-        return value
-
-    return parse_whole
+def count(text: str) -> int:
+    """Parse a whole number from 1 on."""
+    value = _number(text, int)
+    if value is None or value < 1:
+        raise ValueError(f"{text!r} is not a whole number above 0; write one such as 4")
+    return value
 
 
-count: Final = at_least(1)
-whole: Final = at_least(0)
-positive_size: Final = at_least(1, size)
+def whole(text: str) -> int:
+    """Parse a whole number from 0 on."""
+    value = _number(text, int)
+    if value is None or value < 0:
+        raise ValueError(f"{text!r} is not a whole number; write 0, or one such as 1000")
+    return value
 
 
 def count_or_auto(text: str) -> int:
     """Parse a whole number from 1 on, or `auto`, which is 0."""
-    return 0 if text == "auto" else count(text)
+    value = _number(text, int) if text != "auto" else 0
+    if value is None or (value < 1 and text != "auto"):
+        raise ValueError(f"{text!r} is not a whole number above 0; write one such as 4, or auto")
+    return value
+
+
+def _number(text: str, convert: Callable[[str], Number]) -> Number | None:
+    """Return None for what is not a number, in place of Python's own message."""
+    try:
+        return convert(text)
+    except ValueError:
+        return None
 
 
 def octal(text: str) -> int:
     """Parse permissions as `chmod` takes them."""
     if not re.fullmatch("[0-7]{1,4}", text) or int(text, 8) > 0o777:  # noqa: PLR2004 - all permissions there are
-        raise ValueError("permissions are octal digits, like 660")
+        raise ValueError(f"{text!r} is not a set of permissions; write octal digits such as 660")
     return int(text, 8)
 
 
 def flag(text: str) -> bool:
     """Parse a yes or a no."""
     try:
-        return _TRUTH[text.strip().lower()]
+        return _SWITCH_VALUES[text.strip().lower()]
     except KeyError:
-        raise ValueError("yes or no") from None
+        raise ValueError(f"{text!r} is neither yes nor no; write yes or no, or on or off") from None
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -99,7 +135,7 @@ def one_of(*known: str) -> Callable[[str], str]:
 
     def parse_one(text: str) -> str:
         if text not in known:
-            raise ValueError(f"what is known is {', '.join(known)}")
+            raise ValueError(f"{text!r} is not known here; write {' or '.join(known)}")
         return text
 
     return parse_one
@@ -112,9 +148,13 @@ def declare(
     short: str = "",
     shown: str = "",
     table: Callable[[dict[str, Any], str], tuple[Any, ...]] | None = None,
+    *,
+    group: str = "",
 ) -> Any:
-    """Declare a field of a dataclass. `table` reads what a file has for one element, given where that was found."""
-    metadata = {"parse": parse, "meaning": meaning, "short": short, "shown": shown or str(default), "table": table}
+    """Declare a field of a dataclass. `table` reads a table of a file as one element, given where it was found."""
+    if not shown:  # a number with a fraction is a duration
+        shown = f"{default:g} seconds" if isinstance(default, float) else str(default)
+    metadata = {"parse": parse, "meaning": meaning, "short": short, "shown": shown, "table": table, "group": group}
     return field(default=default, metadata=metadata)
 
 
@@ -124,9 +164,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def read(given: Mapping[str, Any], known: Mapping[str, Field[Any]], place: str, unknown: Unknown) -> dict[str, Any]:
-    """Return the values of fields by their names. `known` has the fields by what they are called here.
+    """Return the values of fields by their names. `known` maps the names that are used in this place to the fields.
 
-    Raises SettingError, which begins with `place`, for a name that is not known, and for what cannot be used.
+    Raises SettingError, which begins with `place`, for an unknown name and for a value that cannot be used.
     """
     values = {}
     for name, value in given.items():
@@ -137,19 +177,22 @@ def read(given: Mapping[str, Any], known: Mapping[str, Field[Any]], place: str, 
 
 
 def _read_one(declared: Field[Any], value: Any, source: str) -> Any:
-    """Read a value, or a list of them where there can be several; `source` is where it was found."""
+    """Read a value, or a list of values where there can be several; `source` is where it was found."""
     if isinstance(value, list) and isinstance(declared.default, tuple):
         return tuple(element for item in value or [""] for element in _read_element(declared, item, source))
     return _read_element(declared, value, source)
 
 
 def _read_element(declared: Field[Any], value: Any, source: str) -> Any:
-    """Parse a text, or what a file or a flag has in its place."""
+    """Parse a text, or what a file or a program has in its place."""
     if isinstance(value, dict) and declared.metadata["table"] is not None:
         return declared.metadata["table"](value, source)
-    if type(value) not in {str, *_NATIVE.get(declared.type, ())}:  # and a boolean is no number
-        raise SettingError(f"{source}: {value!r} will not do: it is of type {type(value).__name__}; a string would do")
+    native, instead = _NATIVE.get(declared.type, (set(), "a string"))
+    if type(value) not in {str, *native}:  # and a boolean is not a number
+        raise SettingError(f"{source}: {value!r} is of type {type(value).__name__}; write {instead}")
     try:
         return declared.metadata["parse"](str(value))
+    except SettingError as error:  # it names a part of the text
+        raise SettingError(f"{source} {error}") from error
     except ValueError as error:
-        raise SettingError(f"{source}: {str(value)!r} will not do: {error}") from error
+        raise SettingError(f"{source}: {error}") from error

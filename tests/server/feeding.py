@@ -12,4 +12,4 @@ def completed(receiver: Receiver, pieces: Iterable[bytes]) -> Iterator[Receiver]
         while stage is Stage.COMPLETE:
             yield receiver
             receiver.release()
-            stage = Stage.HEAD if receiver.is_idle else receiver.feed(b"")
+            stage = Stage.IN_HEAD if receiver.is_idle else receiver.feed(b"")

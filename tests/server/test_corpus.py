@@ -32,7 +32,7 @@ def received(pieces: Iterable[bytes]) -> tuple[list[Request], str]:
     except Refusal as refusal:
         return requests, refusal.name
     else:
-        return requests, "body-incomplete" if receiver.stage is Stage.BODY else ""  # as the connection has it
+        return requests, "body-incomplete" if receiver.stage is Stage.IN_BODY else ""  # as the connection has it
     finally:
         receiver.release()
 

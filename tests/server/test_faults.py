@@ -26,7 +26,7 @@ from tests.wire.answers import read_answer
 from tests.wire.building import chunked, request, sized
 from tests.wire.client import Client
 from tests.wire.polling import poll
-from wsgiserver.serving.context import ENOUGH
+from wsgiserver.serving.context import DEFAULT_BUDGET
 from wsgiserver.serving.states import State, Verdict
 
 
@@ -184,7 +184,7 @@ def ran(
     assert given == scenario.given[: len(given)]
     assert answers == scenario.answers[: len(answers)]
     link.close()
-    assert link.context.heads.left == link.context.answers.left == ENOUGH, "all memory is given back"
+    assert link.context.heads.left == link.context.answers.left == DEFAULT_BUDGET, "all memory is given back"
     is_clean = not faulty.has_fired and isinstance(trouble, nullcontext)
     if fault in HARMLESS or is_clean:
         assert (given, answers) == (scenario.given, scenario.answers)

@@ -13,7 +13,7 @@ import pytest
 from tests.server.conftest import ROOT, Serve
 from tests.wire.building import sized
 from tests.wire.polling import PATIENCE, poll
-from wsgiserver.healthcheck import VARIABLE, ask, main
+from wsgiserver.healthcheck import BIND_VARIABLE, ask, main
 from wsgiserver.settings import VARIABLE_PREFIX
 
 
@@ -72,13 +72,13 @@ def test_healthcheck_does_not_import_the_server() -> None:
 
 
 def test_healthcheck_reads_the_variable_of_the_admin_bind_setting() -> None:
-    assert f"{VARIABLE_PREFIX}ADMIN_BIND" == VARIABLE
+    assert f"{VARIABLE_PREFIX}ADMIN_BIND" == BIND_VARIABLE
 
 
 @pytest.mark.parametrize(
     ("bind", "said"),
     [
-        ("", "no WSGISERVER_ADMIN_BIND"),
+        ("", "neither BIND nor WSGISERVER_ADMIN_BIND is set; write BIND, such as 127.0.0.1:9000"),
         ("nowhere", "'nowhere' is not HOST:PORT"),
         ("127.0.0.1:1", "Connection refused"),
         ("unix:/no/such/socket", "No such file"),

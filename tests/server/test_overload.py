@@ -18,7 +18,12 @@ from tests.wire.building import chunked, request, sized
 from tests.wire.client import Client
 from tests.wire.polling import poll
 from wsgiserver.settings import Settings
-from wsgiserver.telemetry.resources import REST, THREAD, connections_within, descriptors_needed
+from wsgiserver.telemetry.resources import (
+    DESCRIPTORS_PER_THREAD,
+    OTHER_DESCRIPTORS,
+    connections_within,
+    descriptors_needed,
+)
 
 LIMIT = 256  # descriptors
 THREADS = 2
@@ -67,9 +72,9 @@ def test_a_max_connections_lowered_to_fit_is_logged_once(serve: Serve) -> None:
 def test_too_few_descriptors_are_refused_by_name(serve: Serve) -> None:
     server = serve("--threads", "20", limits="-n 300")
     assert server.ended() == 2
-    assert "--threads 20" in server.error_output
-    assert "300 descriptors (ulimit -n)" in server.error_output
-    assert f"at least {descriptors_needed(20, 20)}" in server.error_output
+    assert "--threads: " in server.error_output
+    assert "the limit of a process is 300 (ulimit -n)" in server.error_output
+    assert f"20 threads need {descriptors_needed(20, 20)} descriptors" in server.error_output
 
 
 def test_descriptors_that_the_application_keeps_open_lower_max_connections(serve: Serve, tmp_path: Path) -> None:
@@ -80,8 +85,8 @@ def test_descriptors_that_the_application_keeps_open_lower_max_connections(serve
     assert server.get("/").body == b"hello"
     of_the_server, of_the_worker = server.events("max-connections-lowered")
     assert of_the_server["fits"] == FITS
-    assert of_the_worker["open"] > 100 + THREAD
-    assert of_the_worker["fits"] < FITS - (100 - REST) // 2
+    assert of_the_worker["open"] > 100 + DESCRIPTORS_PER_THREAD
+    assert of_the_worker["fits"] < FITS - (100 - OTHER_DESCRIPTORS) // 2
 
 
 Make = Callable[[Server], Client]
@@ -104,7 +109,7 @@ def test_requests_are_served_beside_three_times_as_many_stalled_clients(
 ) -> None:
     """Three times as many as fit. One request runs and has yet to open its files, one is half there."""
     server = serve("--threads", str(THREADS), "--spool-memory", "1k", limits=f"-n {LIMIT}")
-    under_way = server.client().send(request("GET", f"/files-{THREAD - 1}"))
+    under_way = server.client().send(request("GET", f"/files-{DESCRIPTORS_PER_THREAD - 1}"))
     server.waiting(1)
     upload = sized("/upload", BODY)
     half = server.client().send(upload[:-1])
@@ -249,7 +254,7 @@ def test_spooled_uploads_leave_enough_descriptors_for_requests(serve: Serve) -> 
     pid = worker(server)
     halves = [server.client().send(upload[:-1]) for _ in range(FITS - 2)]
     poll(lambda: descriptors(pid) > 2 * (FITS - 2), "all to be received")
-    under_way = server.client().send(request("GET", f"/files-{THREAD - 1}"))
+    under_way = server.client().send(request("GET", f"/files-{DESCRIPTORS_PER_THREAD - 1}"))
     server.waiting(1)
     with server.client() as client:
         assert b'"size": 300000' in client.send(upload).answer().body
@@ -266,7 +271,7 @@ def test_slow_readers_leave_enough_descriptors_for_requests(serve: Serve) -> Non
     pid = worker(server)
     slow = [server.client().send(sized("/big-6000000", BODY)) for _ in range(FITS - 2)]
     poll(lambda: len(server.requests()) == 1 and descriptors(pid) > 2 * (FITS - 2), "all answers to be kept")
-    assert descriptors(pid) < LIMIT - THREADS * THREAD
+    assert descriptors(pid) < LIMIT - THREADS * DESCRIPTORS_PER_THREAD
     assert server.get("/").body == b"hello"
     assert [len(client.answer().body) for client in slow] == [6_000_000] * len(slow)
     assert not server.events("application-error")

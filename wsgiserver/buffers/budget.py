@@ -26,7 +26,7 @@ class Budget:
 
 
 class SharedBudget(Budget):
-    """A budget that threads share: an application's adds to what is kept while the loop sends from it."""
+    """A budget that threads share: the application's adds pending bytes while the loop sends them."""
 
     __slots__ = ("_lock",)
 

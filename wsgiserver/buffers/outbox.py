@@ -1,8 +1,18 @@
-"""What goes to the client: at once if the socket takes it, kept (memory, then a file) if not.
+"""What goes to the client: sent at once if the socket takes it, or else pending in memory, and then in a file.
 
-A slow reader so costs bytes, not a thread. Only an application that goes on producing far beyond what its client
-takes has to wait. What is a file already is kept as a descriptor, and sent by the kernel: it costs not even bytes.
-It knows a socket and a patience in seconds, and not HTTP.
+It exists so that a slow client costs bytes and not a thread. `send` never waits as long as the rest can be stored: the
+application returns, its thread is free, and the loop sends the rest with `flush` whenever the socket is writable.
+
+The rules. Bytes leave in the order in which they came: pending bytes first, then a file. A part of a regular file
+(`send_file`) is never copied; a duplicate of its descriptor is pending, and the kernel sends it. Up to
+`MAX_PENDING_IN_MEMORY` bytes wait in memory, within the budget that all outboxes of a process share, and then in an
+unlinked temporary file. Before bytes go to a file, `send` waits a few milliseconds, because many clients only need a
+moment. Beyond `MAX_PENDING` bytes, or where there is no room on disk, the application's thread has to wait for its
+client. This is back-pressure, and the only long wait; it ends after `patience` seconds without progress.
+
+Once ClientGone was raised, nothing is sent any more: bytes after a gap would be a corrupt response.
+
+It knows a socket and a patience in seconds. It must not know HTTP, nor who owns the connection.
 """
 
 import os
@@ -14,17 +24,17 @@ from wsgiserver.buffers.budget import Budget
 from wsgiserver.buffers.spool import Spool
 from wsgiserver.errors import ApplicationError, ClientGone, Refusal
 
-LIMIT: Final = 64 * 1024 * 1024  # bytes kept before the producer has to wait
-MEMORY: Final = 256 * 1024
-HEAD: Final = 4 * 1024  # bytes before a file that are in memory, however little the budget has left
-MOMENT: Final = 0.005  # seconds for a client to take something, before it counts as slow
-MOMENTS: Final = 8
-FLUSH: Final = 256 * 1024  # bytes offered to the socket at once
-FILE_FLUSH: Final = 1024 * 1024  # bytes of a file: then others have their turn, however fast this client is
+MAX_PENDING: Final = 64 * 1024 * 1024  # bytes; beyond them the producer has to wait
+MAX_PENDING_IN_MEMORY: Final = 256 * 1024  # bytes; beyond them a file is used
+MAX_HEAD_IN_MEMORY: Final = 4 * 1024  # bytes before a file, which stay in memory whatever the budget
+CATCH_UP_WAIT: Final = 0.005  # seconds for a client to take something before it counts as slow
+CATCH_UP_TRIES: Final = 8  # waits of that length
+FLUSH_SIZE: Final = 256 * 1024  # bytes offered to the socket at once
+FILE_FLUSH_SIZE: Final = 1024 * 1024  # bytes of a file at once; then other connections get their turn
 
 
 class _File:
-    """What is left to send of a file; the descriptor is its own."""
+    """The part of a file that is still to be sent, with a descriptor of its own."""
 
     __slots__ = ("descriptor", "offset", "size")
 
@@ -39,48 +49,46 @@ class _File:
 
 
 class Outbox:
-    """Bytes on their way to one socket, in order: what is kept, then a file. `budget` is what all outboxes of a process
-    may keep in memory; beyond, it goes to a file, or the producer waits.
-    """
+    """See above. `budget` is the memory that all outboxes of a process share; `patience` is in seconds."""
 
-    __slots__ = ("_budget", "_file", "_folder", "_gone", "_kept", "_patience", "_socket", "_taken", "is_full")
+    __slots__ = ("_budget", "_file", "_folder", "_gone", "_patience", "_pending", "_socket", "_taken", "is_full")
 
     def __init__(self, sock: socket.socket, folder: str | None, patience: float, budget: Budget | None = None) -> None:
         self._socket = sock
         self._budget = budget
         self._folder = folder
         self._patience = patience
-        self._kept: Spool | None = None
+        self._pending: Spool | None = None
         self._file: _File | None = None
-        self._taken = 0  # how many bytes of what is kept the socket has by now
-        self.is_full = False  # the producer is waiting for its client
-        self._gone = False  # ClientGone was raised: with a gap in it, nothing more may be sent
+        self._taken = 0  # bytes of the pending ones that the socket has taken
+        self.is_full = False  # the producer waits for its client
+        self._gone = False  # ClientGone was raised: after a gap nothing may be sent
 
     @property
     def is_empty(self) -> bool:
-        return self._kept is None and self._file is None
+        return self._pending is None and self._file is None
 
     @property
-    def kept(self) -> int:
-        """Bytes that were kept since it was last empty. Other threads may ask."""
-        kept = self._kept
-        return kept.size if kept is not None else 0
+    def pending(self) -> int:
+        """The bytes that have become pending since it was last empty. Other threads may read this."""
+        pending = self._pending
+        return pending.size if pending is not None else 0
 
     def send(self, data: bytes) -> None:
-        """Send what the socket takes now, and keep the rest. Raises ClientGone."""
-        if self._file is not None:  # nothing is kept behind a file, since nothing follows one in an answer
+        """Send what the socket takes now, and store the rest. Raises ClientGone."""
+        if self._file is not None:  # nothing is stored behind a file, since nothing follows one in a response
             self._wait_until_empty()
-        sent = self._offer(data) if self._kept is None else 0
+        sent = self._offer(data) if self._pending is None else 0
         if sent == len(data):
             return
         rest = memoryview(data)[sent:]
         while rest:
-            piece = rest[:MEMORY]
+            piece = rest[:MAX_PENDING_IN_MEMORY]
             if self._is_memory_full(len(piece)) and self._catches_up():
                 rest = rest[self._offer(rest) :]
             else:
-                self._keep(piece)
-                rest = rest[MEMORY:]
+                self._store(piece)
+                rest = rest[MAX_PENDING_IN_MEMORY:]
 
     def send_file(self, descriptor: int, offset: int, size: int) -> None:
         """Send a part of a regular file, which may be closed when this returns. Raises as `flush` does."""
@@ -88,29 +96,29 @@ class Outbox:
             self._wait_until_empty()
         if self._gone:
             raise ClientGone
-        if self._kept is not None and not self._kept.in_memory:
-            self._bring_back(self._kept)
+        if self._pending is not None and not self._pending.in_memory:
+            self._bring_back(self._pending)
         self._file = _File(descriptor, offset, size)
         self.flush()
 
-    def _bring_back(self, kept: Spool) -> None:
-        """The head of an answer, the rest of which is a file: one descriptor is enough for a connection."""
-        if kept.size - self._taken <= HEAD:
-            head = kept.peek(self._taken, HEAD)
-            kept.close()
-            self._kept, self._taken = Spool(LIMIT, MEMORY, self._folder), 0
-            self._kept.write(head)
+    def _bring_back(self, pending: Spool) -> None:
+        """Move the head of a response back into memory: with a file behind it, one descriptor is enough."""
+        if pending.size - self._taken <= MAX_HEAD_IN_MEMORY:
+            head = pending.peek(self._taken, MAX_HEAD_IN_MEMORY)
+            pending.close()
+            self._pending, self._taken = Spool(MAX_PENDING, MAX_PENDING_IN_MEMORY, self._folder), 0
+            self._pending.write(head)
 
     def flush(self) -> bool:
-        """Send what the socket takes of what is kept; True when nothing is left.
+        """Send what the socket takes of the pending bytes; True when nothing is left.
 
         Raises ClientGone, and ApplicationError for a file that has become shorter or cannot be read.
         """
-        while self._kept is not None:
-            piece = self._kept.peek(self._taken, FLUSH)
+        while self._pending is not None:
+            piece = self._pending.peek(self._taken, FLUSH_SIZE)
             if not piece:
-                self._kept.close()
-                self._kept = None
+                self._pending.close()
+                self._pending = None
                 break
             sent = self._offer(piece)
             if not sent:
@@ -119,57 +127,59 @@ class Outbox:
         return self._file is None or self._flush_file(self._file)
 
     def drop(self) -> int:
-        """Forget what is kept; returns how many bytes that was."""
+        """Drop the pending bytes; returns how many they were."""
         dropped = 0
         if self._file is not None:
             dropped += self._file.size
             os.close(self._file.descriptor)
             self._file = None
-        if self._kept is not None:
-            dropped += self._kept.size - self._taken
-            self._kept.close()
-            self._kept = None
+        if self._pending is not None:
+            dropped += self._pending.size - self._taken
+            self._pending.close()
+            self._pending = None
         return dropped
 
     def _is_memory_full(self, more: int) -> bool:
-        return self._kept is not None and self._kept.in_memory and self._kept.size + more > MEMORY
+        return (
+            self._pending is not None and self._pending.in_memory and self._pending.size + more > MAX_PENDING_IN_MEMORY
+        )
 
     def _catches_up(self) -> bool:
-        """Before anything goes to a file: is it that the client has just not had time to read what there is?"""
+        """Give the client a moment before bytes go to a file; returns whether it has taken all that was pending."""
         room = self._room()
-        for _ in range(MOMENTS):
-            if not room.poll(MOMENT * 1000):
+        for _ in range(CATCH_UP_TRIES):
+            if not room.poll(CATCH_UP_WAIT * 1000):
                 return False
             if self.flush():
                 return True
         return False
 
     def _room(self) -> select.poll:
-        """Return what waits until the socket takes something."""
+        """Return a poll object that waits until the socket is writable."""
         room = select.poll()  # not select.select, which takes no descriptor above 1023
         room.register(self._socket, select.POLLOUT)
         return room
 
-    def _keep(self, piece: memoryview) -> None:
-        """Keep a piece; where that cannot be, wait until what is kept has gone, and if need be until this has."""
-        if self._is_kept(piece):
+    def _store(self, piece: memoryview) -> None:
+        """Store a piece. If there is no room, wait until the pending bytes are sent, and then this piece too."""
+        if self._is_stored(piece):
             return
         self._wait_until_empty()  # over the limit, or the disk is full
-        if not self._is_kept(piece):
-            self._push(piece)  # others have all the memory there is for answers
+        if not self._is_stored(piece):
+            self._push(piece)  # other connections have all the memory
 
-    def _is_kept(self, piece: memoryview) -> bool:
-        if self._kept is None:
-            self._kept = Spool(LIMIT, MEMORY, self._folder, self._budget)
+    def _is_stored(self, piece: memoryview) -> bool:
+        if self._pending is None:
+            self._pending = Spool(MAX_PENDING, MAX_PENDING_IN_MEMORY, self._folder, self._budget)
             self._taken = 0
         try:
-            self._kept.write(bytes(piece))  # a view would keep all of the application's block
+            self._pending.write(bytes(piece))  # a view would keep all of the application's block
         except Refusal:
             return False
         return True
 
     def _push(self, piece: memoryview) -> None:
-        """Send a piece to the end, with nothing kept before it."""
+        """Send a whole piece, waiting for the client, with nothing pending before it."""
         room = self._room()
         self.is_full = True
         while piece := piece[self._offer(piece) :]:
@@ -191,7 +201,7 @@ class Outbox:
         if self._gone:
             raise ClientGone
         try:
-            sent = os.sendfile(self._socket.fileno(), file.descriptor, file.offset, min(file.size, FILE_FLUSH))
+            sent = os.sendfile(self._socket.fileno(), file.descriptor, file.offset, min(file.size, FILE_FLUSH_SIZE))
         except BlockingIOError:
             return False
         except OSError as error:

@@ -1,7 +1,7 @@
-"""A body on its way through: in memory while it is small, in an unlinked temporary file from then on.
+"""A body on its way through: in memory while it is small, then in an unlinked temporary file.
 
-Used for what a client sends and for what a slow client has not yet taken. It knows its limits and its file,
-and neither sockets nor HTTP. The file has no name, so nothing is left behind however the process ends.
+It holds what a client sends, and what a slow client has not read yet. It knows its limits and its file, and neither
+sockets nor HTTP. The file has no name, so nothing is left behind however the process ends.
 """
 
 import contextlib
@@ -13,17 +13,16 @@ from typing import BinaryIO, Final
 from wsgiserver.buffers.budget import Budget
 from wsgiserver.errors import Refusal
 
-PIECES: Final = 64  # kept as they came; more of them only while they are
-PIECE: Final = 4 * 1024  # bytes each, or larger, on average
+MAX_PIECES: Final = 64  # that stay as they came; more of them only if they are large enough on average
+MIN_PIECE_SIZE: Final = 4 * 1024  # bytes
 
 
 class Spool:
     """Bytes in at the end, and out from the start.
 
-    `limit` and `memory` are in bytes: beyond `limit` a write raises Refusal("body-too-large"); beyond `memory`, or
-    what is left of `budget`, the bytes go to a file in `folder`, and a write raises Refusal("spool-full") where that
-    cannot be, the OSError being its cause. A write that is refused leaves nothing behind: what was there before is
-    still all there is.
+    `limit` and `memory` are in bytes. Beyond `limit` a write raises Refusal("body-too-large"). Beyond `memory`, or what
+    is left of `budget`, the bytes go to a file in `folder`; if that fails, a write raises Refusal("spool-full"), with
+    the OSError as its cause. A refused write changes nothing.
     """
 
     __slots__ = ("_budget", "_file", "_folder", "_limit", "_memory", "_pieces", "_reader", "_taken", "size")
@@ -44,7 +43,7 @@ class Spool:
         return self._file is None
 
     def write(self, *pieces: bytes | memoryview) -> None:
-        """Add pieces, which must not change any more: while in memory they are kept as they are."""
+        """Add pieces, which must not change any more: in memory they are stored as they are."""
         more = sum(map(len, pieces))
         size = self.size + more
         if size > self._limit:
@@ -73,7 +72,7 @@ class Spool:
         return data
 
     def rewind(self) -> BinaryIO:
-        """Return the whole as a file at its start: seekable, and at its end where the body ends."""
+        """Return the whole body as a seekable file, at its start."""
         if self._reader is None:
             self._reader = io.BytesIO(self._joined()) if self._file is None else io.BufferedReader(self._file)
         self._reader.seek(0)
@@ -82,7 +81,7 @@ class Spool:
     def close(self) -> None:
         self._give_back()
         self._pieces = []
-        with contextlib.suppress(OSError):  # what could not be written is not wanted any more
+        with contextlib.suppress(OSError):  # the data is not needed any more
             for file in (self._reader, self._file):
                 if file is not None:
                     file.close()
@@ -90,7 +89,8 @@ class Spool:
     def _keep(self, pieces: tuple[bytes | memoryview, ...]) -> None:
         self._reader = None
         self._pieces.extend(pieces)
-        if len(self._pieces) > PIECES and len(self._pieces) * PIECE > self.size:  # from a client that sends crumbs
+        # Many small pieces would take more memory than the bytes in them.
+        if len(self._pieces) > MAX_PIECES and len(self._pieces) * MIN_PIECE_SIZE > self.size:
             self._joined()
 
     def _joined(self) -> bytes:
@@ -128,7 +128,7 @@ def _write_all(file: io.FileIO, data: bytes | memoryview) -> None:
 
 
 def check_folder(folder: str | None) -> str:
-    """Return where bodies will be spooled; raises OSError where no file can be made there."""
+    """Return where bodies will be spooled; raises OSError if no file can be created there."""
     with tempfile.TemporaryFile(dir=folder) as probe:
         probe.write(b"\0")
     return os.path.realpath(folder or tempfile.gettempdir())

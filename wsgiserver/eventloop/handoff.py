@@ -1,16 +1,25 @@
-"""Which thread leads: it goes on with the loop, and hands it off when it stays too long in the application.
+"""Which thread runs the event loop, and how it passes to another one while the application takes long.
 
-This is the Leader/Followers pattern with a watchdog that hands off, as Go's runtime does (`sysmon`, `handoffp`).
+This is the Leader/Followers pattern with a watchdog that hands off, as Go's scheduler does it (`sysmon`, `handoffp`).
 
-Exactly one thread leads, and only the leader polls, receives, accepts and expires (`loop.py`). It also runs the
-application itself, with no queue and no wake-up in between, which is what makes a fast view fast. Before it does, it
-puts the connection into the hand-off slot, a list of one; afterwards it takes it out. Should the call last longer
-than `handoff`, the watchdog (`watchdog.py`) takes it out first and promotes an idle thread, and the loop goes on
-without the one before, which finishes its response, returns the connection, and queues up as idle. Both take it out
-with `list.remove`, which is atomic: one of them succeeds, and for the other it raises.
+The problem: an event loop with a pool of threads pays two hand-overs for each request, to the pool and back, and in
+Python these cost more than a small request itself. A loop without threads is fast until one view takes long, and then
+every client waits.
 
-A kind of request that was handed off while it waited for something is remembered as slow: next time the leader hands
-the loop off first. One that was computing is not: two threads that compute take turns, and gain nothing by it.
+The rule: exactly one thread leads. Only the leader polls, accepts, receives and expires (`loop.py`), and it runs the
+application itself, without a queue and without waking another thread. The others are idle, or in the application.
+
+The hand-off: before the leader calls the application, it puts the connection into the hand-off slot, a list of one.
+When the call returns, it takes the connection out and goes on leading. If the call lasts longer than `handoff`, the
+watchdog (`watchdog.py`) takes the connection out first and promotes an idle thread, which leads from then on. The old
+leader finishes its response, gives the connection back through `return_connection`, and becomes idle. Both sides use
+`list.remove`, which is atomic: it succeeds for one of them and raises for the other, so the call has one owner.
+
+A hand-off by the watchdog comes `handoff` seconds late. So the kinds of requests that were handed off while they waited
+are remembered as slow, and the leader hands off before it calls them, until they have been quick for a while. A call
+that was computing is not remembered: the interpreter runs one thread at a time, and a second one would gain nothing.
+
+This module must not know what a request is, or what the loop waits for. No locks are taken on the fast path.
 """
 
 import contextlib
@@ -26,9 +35,9 @@ from wsgiserver.eventloop.thread_clock import own_clock
 from wsgiserver.serving.connection import Connection
 from wsgiserver.telemetry.log import event
 
-SUSPICION: Final = 16  # halved by each quick call of a kind that is thought to be slow, until it is forgotten
-MAX_SLOW_KINDS: Final = 256  # that are remembered
-JOIN_INTERVAL: Final = 0.01  # seconds between looks at which threads are still to be waited for
+INITIAL_SUSPICION: Final = 16  # of a slow kind; each quick call halves it, and at 0 the kind is forgotten
+MAX_SLOW_KINDS: Final = 256  # kinds that are remembered
+JOIN_INTERVAL: Final = 0.01  # seconds between checks which threads have not ended yet
 
 
 @dataclass(slots=True)
@@ -37,12 +46,12 @@ class InFlightCall:
 
     thread: int
     timed_out: bool = False
-    response: object = None  # what tells it from the next call of the same connection
+    response: object = None  # distinguishes it from the next call of the same connection
     _idle_for: float = 0.0  # seconds without progress
     _progress: object = None
 
     def is_idle_for(self, timeout: float, elapsed: float, response: object, progress: object) -> bool:
-        """Note how things stand `elapsed` seconds after the last time; returns whether `timeout` is over."""
+        """Note the progress, `elapsed` seconds after the last check; returns whether the call has timed out."""
         if self.response is None:
             self.response = response
         self._idle_for = self._idle_for + elapsed if progress == self._progress else 0.0
@@ -54,10 +63,10 @@ class InFlightCall:
 
 
 class SlowKinds(dict[str, int]):
-    """The kinds of requests whose calls were slow -> how many quick ones it takes until they are forgotten."""
+    """The kinds of requests whose calls were slow -> their suspicion, which quick calls halve."""
 
     def judge(self, kind: str, *, slow: bool) -> None:
-        suspicion = SUSPICION if slow else self.get(kind, 0) // 2
+        suspicion = INITIAL_SUSPICION if slow else self.get(kind, 0) // 2
         if not suspicion:
             self.pop(kind, None)
         elif kind in self or len(self) < MAX_SLOW_KINDS:
@@ -65,7 +74,7 @@ class SlowKinds(dict[str, int]):
 
 
 class _Follower:
-    """An idle thread, which waits until it is promoted: with the connection whose call goes on without the loop."""
+    """An idle thread, until it is promoted. It then receives the connection whose call goes on outside the loop."""
 
     __slots__ = ("_handed_off", "_lock")
 
@@ -88,15 +97,17 @@ OnThreadEnd = Callable[[BaseException | None], None]
 
 
 def end_process(error: BaseException | None) -> None:
-    """What becomes of a worker one of whose threads has failed: it ends, and is replaced."""
+    """End the worker if one of its threads has failed; the supervisor starts another."""
     if error is not None:
         os._exit(1)
 
 
 class LeaderFollowers:
-    """`lead` goes on with the loop until another thread leads or all is over; it is called with the connection that was
-    handed off, no longer the loop's to watch, or None. `return_connection` takes that of a call that ended outside the
-    loop. Durations are seconds.
+    """The threads of one loop, and which of them leads. Durations are seconds.
+
+    `lead` runs the loop until another thread leads or the server ends. Its argument is the connection that was just
+    handed off, which the loop must no longer watch, or None. `return_connection` gives a connection back to the loop
+    when its call has ended outside.
     """
 
     def __init__(
@@ -111,7 +122,7 @@ class LeaderFollowers:
         self.handoff = handoff
         self.finished = False
         self.calls = 0  # of the application, so far
-        self.handoffs = 0  # how often another thread came to lead
+        self.handoffs = 0  # so far
         self.leader = 0  # its thread id
         self.leader_clock = 0  # of its processor time
         self._lead = lead
@@ -123,12 +134,12 @@ class LeaderFollowers:
         self._slot: list[Connection] = []  # the connection of the leader's call, while the loop may be handed off
         self._idle: list[_Follower] = []
         self._in_flight: dict[Connection, InFlightCall] = {}
-        self._slow_kinds = SlowKinds()  # hand off before they are called
+        self._slow_kinds = SlowKinds()  # the leader hands off before it calls them
         self._called = threading.Event()
 
     @property
     def busy(self) -> int:
-        """How many threads run the application, the leader not counted."""
+        """The number of threads in the application, without the leader."""
         return len(self._in_flight)
 
     @property
@@ -136,10 +147,10 @@ class LeaderFollowers:
         return sum(call.timed_out for call in self._in_flight.copy().values())
 
     def start(self, watchdog: Callable[[], None], on_thread_end: OnThreadEnd | None = None) -> None:
-        """Start the threads beside the one that will call `run`. Raises RuntimeError where that cannot be.
+        """Start all threads but the one that will call `run`. Raises RuntimeError if the system refuses one.
 
-        With `on_thread_end` that one is started as well, as the last; and each calls it as the last thing it does, with
-        what made it fail, if that is why.
+        With `on_thread_end` the thread that calls `run` is started here too, as the last. Each thread then calls
+        `on_thread_end` when it ends, with the exception that ended it, or None.
         """
         works = [*[("follower", self._follow)] * (self.threads - 1), ("watchdog", watchdog)]
         if on_thread_end is not None:
@@ -151,12 +162,12 @@ class LeaderFollowers:
             thread.start()
 
     def run(self) -> None:
-        """Lead, and then follow, until finished: this thread is one of `threads`, the others are those of `start`."""
+        """Lead, and then follow, until finished. The calling thread is one of the `threads`."""
         self._lead_with(None)
         self._follow()
 
     def finish(self) -> None:
-        """All is over: let the idle threads and the watchdog find out."""
+        """End: wake the idle threads and the watchdog, which then return."""
         self.finished = True
         self._called.set()
         while self._idle:
@@ -164,7 +175,7 @@ class LeaderFollowers:
                 self._idle.pop().promote(None)
 
     def call(self, connection: Connection) -> bool:
-        """Run the application. Returns False when another thread leads by now, and this one has lost the connection."""
+        """Run the application. Returns False if another thread leads now; then the connection is no longer owned."""
         self.calls += 1
         if self._slow_kinds and connection.exchange.kind in self._slow_kinds and self._promote(connection):
             self._call_outside(connection)
@@ -180,10 +191,10 @@ class LeaderFollowers:
             return False
         return True
 
-    # --- The end, from a thread that is none of these ----------------------------------------------------------
+    # --- The end, called by a thread that is not one of these -------------------------------------------------
 
     def join(self) -> None:
-        """Wait until each thread of `start` has ended, or is in the application; `finish` was called, or will be."""
+        """Wait until each thread of `start` has ended or is in the application. `finish` has to be called too."""
         while staying := self._staying():
             for connection in self._slot.copy():
                 self._detach(connection)
@@ -193,7 +204,7 @@ class LeaderFollowers:
         inside = {call.thread for call in self._in_flight.copy().values()}
         return [thread for thread in self._started if thread.is_alive() and thread.ident not in inside]
 
-    def let_go(self) -> set[Connection]:
+    def interrupt_calls(self) -> set[Connection]:
         """Interrupt the calls under way after `join`; returns their connections: each thread closes its own."""
         alive = {thread.ident for thread in self._started if thread.is_alive()}
         with self._returning:
@@ -204,7 +215,7 @@ class LeaderFollowers:
         return theirs
 
     def left(self, patience: float) -> int:
-        """Return how many threads are still in the application after so many seconds."""
+        """Return how many threads are still in the application after `patience` seconds."""
         deadline = monotonic() + patience
         alive = [thread for thread in self._started if thread.is_alive()]
         for thread in alive:
@@ -214,7 +225,7 @@ class LeaderFollowers:
     # --- The threads -----------------------------------------------------------------------------------------
 
     def _live(self, work: Callable[[], None]) -> None:
-        """Do a helper's work. It might have been leading when it failed, and then nothing would ever go on."""
+        """Run a thread, and report its end. If the leader failed unnoticed, the loop would stand still for ever."""
         failure = None
         try:
             work()
@@ -224,11 +235,11 @@ class LeaderFollowers:
         self._on_thread_end(failure)
 
     def _follow(self) -> None:
-        """A thread's life: idle, then leading, until all is over."""
+        """Be idle, then lead, in turns, until the server ends."""
         follower = _Follower()
         while True:
             self._idle.append(follower)
-            if self.finished:  # looked at after it is in the list: whoever finishes promotes it, or this sees it
+            if self.finished:  # checked after the append: either `finish` promotes this follower, or it sees this
                 return
             handed_off = follower.wait()
             if self.finished:
@@ -251,7 +262,7 @@ class LeaderFollowers:
         return True
 
     def _call_outside(self, connection: Connection) -> None:
-        """Run the application while another thread leads, and learn whether that was needed."""
+        """Run the application while another thread leads, and note whether the call was slow."""
         began = monotonic()
         self._in_flight[connection] = InFlightCall(threading.get_ident())
         connection.exchange.respond()
@@ -267,7 +278,7 @@ class LeaderFollowers:
                 self._return_connection(connection)
 
     def _detach(self, connection: Connection) -> bool:
-        """Have the leader's call go on outside the loop. Returns False where it has just ended."""
+        """Let the leader's call go on outside the loop. Returns False if it has just ended."""
         self._in_flight[connection] = InFlightCall(self.leader)  # first: the thread, once it notices, removes it
         try:
             self._slot.remove(connection)
@@ -290,15 +301,15 @@ class LeaderFollowers:
         return list(self._in_flight.copy().items())
 
     def sleep_until_called(self, seen: int) -> None:
-        """Wait for a call after the `seen` ones, or for the end."""
+        """Wait until there were more than `seen` calls, or for the end."""
         self._called.clear()
         if self.calls == seen and not self.finished:  # what came before the line above found the event still set
             self._called.wait()
 
     def hand_off(self, *, is_slow: bool) -> bool:
-        """Have an idle thread lead while the leader is in a call; `is_slow`: next time before others of this kind.
+        """Promote an idle thread while the leader is in a call. `is_slow`: remember this kind of request as slow.
 
-        Returns False where no thread is idle.
+        Returns False if no thread is idle.
         """
         try:
             connection = self._slot[0]

@@ -1,14 +1,23 @@
-"""Readiness and deadlines: what can be done now, and what has taken too long.
+"""The event loop: which connections are ready, which are too late, and which come and go.
 
     poll --> ready events --> connection.receive / flush --> verdict --> settle: watch for READ or WRITE,
      ^                                                         |         or forget
      +------ returned <-- another thread, when it is done      +-- RUN: call the application, here and now
 
-Deadlines are looked at when all that was ready has been handled, as of when it was: what came in time counts, however
-late a busy process gets to it.
+One thread at a time runs the loop, the leader (`handoff.py`). So nothing here needs a lock, except what other threads
+call: `_wake`, which appends to a queue and rings a bell.
 
-All of this is done by one thread at a time, the one that leads (`handoff.py`).
-It knows nothing of HTTP: a connection is what has the methods of `Connection` below.
+A connection answers each event with a verdict, and the loop acts on it: it waits until the socket is readable or
+writable, calls the application, or forgets the connection. It does not know why. A connection is watched exactly while
+the loop owns it; a connection in the application of another thread is neither polled nor expired.
+
+Deadlines are checked in sweeps, about once a second, after everything that was ready has been handled, and as of the
+moment of the poll. So data that arrived in time counts, however late a busy process comes to read it.
+
+When there is no room for another connection, or memory is short, the loop closes the connections that have waited
+longest without a request. If it cannot, it stops accepting for a moment and leaves clients in the listen backlog.
+
+The loop must not know HTTP: a connection is anything that has the methods of `Connection`.
 """
 
 import contextlib
@@ -32,16 +41,16 @@ from wsgiserver.telemetry.log import event
 RETURNED: Final = 0  # another thread is done with the connection
 POSTPONED: Final = -1  # its next request is complete, but others come first
 TIMED_OUT: Final = -2  # its client was answered while another thread has it
-MAX_EVENTS: Final = 256  # taken from one poll; the rest comes with the next
-MAX_ACCEPTS: Final = 16  # connections taken at once, so that siblings get their share
-SWEEP_INTERVAL: Final = 1.0  # seconds between checks of deadlines: they are met to within that
-DRAIN_SWEEP_INTERVAL: Final = 0.1
-MAX_SWEEP_DELAY: Final = 10.0  # seconds that more events than one poll can tell may put a sweep off
-IDLE_PATIENCE: Final = 1.0  # seconds a connection is kept for a request, or the rest of its head, when room is wanted
-STALL_PATIENCE: Final = 5.0  # the same for the rest of a body, or for a client to take more of its answer
-LAST_PATIENCE: Final = 1.0  # seconds for calls that were interrupted to come back
-ACCEPT_PAUSE: Final = 0.2  # seconds without looking for new connections, when there is no room for one
-MAX_HELD_ANYHOW: Final = 4 * 1024  # bytes that a connection may hold while it waits, however many do: an ordinary head
+MAX_EVENTS: Final = 256  # of one poll; the others come with the next
+MAX_ACCEPTS: Final = 16  # connections accepted at once, so that other workers get their share
+SWEEP_INTERVAL: Final = 1.0  # seconds between checks of deadlines: the accuracy of time limits
+DRAIN_SWEEP_INTERVAL: Final = 0.1  # seconds; the same while the loop drains
+MAX_SWEEP_DELAY: Final = 10.0  # seconds for which a sweep may be put off while each poll returns MAX_EVENTS
+IDLE_PATIENCE: Final = 1.0  # seconds without a request, or the rest of a head, before a connection may make room
+STALL_PATIENCE: Final = 5.0  # seconds without progress of a body or a response before a connection may make room
+LAST_PATIENCE: Final = 1.0  # seconds for interrupted calls to return at the end
+ACCEPT_PAUSE: Final = 0.2  # seconds without accepting, when there is no room for a connection
+MIN_HELD_TO_RELIEVE: Final = 4 * 1024  # bytes; an ordinary head is smaller, and may always wait
 
 _NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -49,7 +58,7 @@ Accept = Callable[[socket.socket, Any, socket.socket, float], Connection]
 
 
 class Capacity(NamedTuple):
-    """How much at once, and how long. Durations are seconds."""
+    """How much the loop takes on at once, and for how long. Durations are seconds."""
 
     threads: int
     handoff: float  # in one call until the loop goes on without its thread
@@ -59,28 +68,30 @@ class Capacity(NamedTuple):
 
 
 class Hooks(NamedTuple):
-    """What the loop reports to its process: that it is about to wait, that it goes on, that there is no room for
-    another connection, or is again; and, from the watchdog's thread, that too many threads are stuck, and that the
-    application blocks the loop. And what it asks: whether memory is short.
+    """What the loop reports to its process, and what it queries.
+
+    `on_idle`: it is about to wait. `on_wakeup`: it goes on, at this time. `on_full`: there is no room for another
+    connection, or there is again. From the watchdog's thread, `on_too_many_stuck` and `on_blocked`: the application
+    blocks the loop, at this time. `is_memory_short`: what waiting connections hold is too much.
     """
 
     on_idle: Callable[["Loop"], None]
     on_wakeup: Callable[[float], None]
     on_too_many_stuck: Callable[[], None]
     on_blocked: Callable[[float], None] = lambda _: None
-    is_memory_short: Callable[[], bool] = lambda: False  # what connections hold while they wait is too much
+    is_memory_short: Callable[[], bool] = lambda: False
     on_full: Callable[[bool], None] = lambda _: None
 
 
 class CutOff(NamedTuple):
-    """What was not finished at the end: requests, and threads that are in the application for good."""
+    """What was not finished at the end: requests, and threads that still hang in the application."""
 
     requests: int
     threads: int
 
 
 class Loop:
-    """Runs until drained. `accept` makes a connection of (socket, address, listener, now)."""
+    """Runs until drained. `accept` makes a connection from socket, address, listener and time."""
 
     def __init__(self, listeners: list[socket.socket], accept: Accept, capacity: Capacity, hooks: Hooks) -> None:
         self._accept = accept
@@ -102,15 +113,15 @@ class Loop:
         self._watched: dict[int, int] = {}  # descriptors of connections that are this thread's -> events waited for
         self._by_address: Counter[str] = Counter()  # connections of each address, where there is a limit
         self.ready: deque[tuple[int, int]] = deque()
-        self.postponed: list[tuple[int, int]] = []  # their turn comes after the next poll
+        self.postponed: list[tuple[int, int]] = []  # handled after the next poll
         self._woken: deque[tuple[int, int]] = deque()  # by other threads
         self._sources: dict[int, Callable[[], None]] = {}
         self._next_sweep = 0.0
         self._next_complaint = 0.0
-        self._polled = 0.0  # when the poll last reported all that was there: who is late as of then is late
+        self._polled = 0.0  # when a poll last reported everything that was ready: deadlines are compared with it
         self.accepted = 0
         self.draining = False
-        self._bell = Bell()  # other threads have something to say
+        self._bell = Bell()  # rung by other threads
         self.add_source(self._bell.reader, self._take_woken)
         for fd in self._listeners:
             self._watch_listener(fd)
@@ -127,13 +138,14 @@ class Loop:
         self._poll.unregister(fd)
 
     def start(self, on_thread_end: OnThreadEnd | None = None) -> None:
-        """Start the threads beside the one that will call `run`; or, where somebody wants to know of their end, all of
-        them, which serve. Raises RuntimeError where there cannot be so many.
+        """Start all threads but the one that will call `run`; with `on_thread_end`, start that one too.
+
+        Raises RuntimeError if the system refuses one.
         """
         self.team.start(self._watchdog.run, on_thread_end)
 
     def run(self) -> None:
-        """Serve until drained, this thread being one of those that do."""
+        """Serve until drained; the calling thread is one of those that serve."""
         self.team.run()
 
     def drain(self) -> None:
@@ -156,23 +168,23 @@ class Loop:
         self._next_sweep = now
 
     def close(self) -> CutOff:
-        """End whatever is under way, and let go of every descriptor. For a thread that is none of the loop's, where all
-        of those were started.
+        """End everything that is under way, and close every descriptor.
 
-        A thread that is in the application cannot be ended. Its client sees that there will be no answer, and once it
-        comes back it closes its connection, and ends.
+        Called by a thread outside the loop, after `start` with `on_thread_end`. A thread in the application cannot be
+        ended. Its client sees that no response will come; when the call returns, the thread closes the connection and
+        ends.
         """
         self.team.finish()
         self._bell.ring()
         self.team.join()
         requests = sum(connection.is_under_way for connection in self.connections.values())
-        theirs = self.team.let_go()
+        theirs = self.team.interrupt_calls()
         for connection in self.connections.values():
             if connection not in theirs:
                 connection.cut_off()
         for listener in self._listeners.values():
             listener.close()
-        with contextlib.suppress(OSError):  # somebody else has closed what was not theirs
+        with contextlib.suppress(OSError):  # other code has closed a descriptor of ours
             self._poll.close()
         self._bell.close()
         return CutOff(requests, self.team.left(LAST_PATIENCE))
@@ -180,7 +192,7 @@ class Loop:
     # --- Leading ---------------------------------------------------------------------------------------------
 
     def _lead(self, handed_off: Connection | None) -> None:
-        """Do what is ready, and wait for more; return when another thread leads, or all is over."""
+        """Handle what is ready, and wait for more; return when another thread leads, or the server ends."""
         if handed_off is not None:
             self._unwatch(handed_off.socket.fileno())
         team, ready = self.team, self.ready
@@ -194,7 +206,7 @@ class Loop:
                 self._wait()
 
     def _wait(self) -> None:
-        """Wait for more to do, having reported so; where there is more already, report it once in a while."""
+        """Wait for events, and report that before. A loop that is never idle reports with each sweep."""
         if self._hooks.is_memory_short():
             self._relieve(monotonic())
         events = self._poll.poll(0, MAX_EVENTS)
@@ -219,7 +231,7 @@ class Loop:
         return SWEEP_INTERVAL if self.connections else None
 
     def _handle(self, fd: int, events: int) -> bool:
-        """Act on one event. Returns False when another thread leads by now."""
+        """Handle one event. Returns False if another thread leads now."""
         connection = self.connections.get(fd)
         now = monotonic()
         if connection is None:
@@ -227,7 +239,7 @@ class Loop:
             return True
         if events > 0:
             watched = self._watched.get(fd)
-            if watched is None:  # another thread's by now
+            if watched is None:  # another thread owns it now
                 return True
             go_on = connection.flush if watched == WRITABLE else connection.receive
             return self._settle(connection, fd, go_on(now), now)
@@ -239,8 +251,10 @@ class Loop:
         return self._settle(connection, fd, RUN, now)
 
     def _settle(self, connection: Connection, fd: int, verdict: Verdict, began: float) -> bool:
-        """Do what the verdict says. Pipelined requests run one after the other, but not for longer than `handoff`
-        since `began`: then others have their turn. Returns False when another thread leads by now.
+        """Act on a verdict. Returns False if another thread leads now.
+
+        Pipelined requests run one after the other until `handoff` seconds after `began`; then other connections get
+        their turn.
         """
         while verdict is RUN:
             if not self.team.call(connection):
@@ -271,11 +285,11 @@ class Loop:
     # --- Connections that come and go --------------------------------------------------------------------------
 
     def _accept_some(self, listener: socket.socket, now: float) -> int:
-        """Accept what is waiting, and look at once for a request: it is usually there. Returns how many."""
+        """Accept connections, and receive at once: the request is usually there. Returns how many were accepted."""
         for count in range(MAX_ACCEPTS):
             if len(self.connections) >= self._capacity.connections:
                 if count:
-                    return count  # whether there is another one, for which room has to be made, the poll will tell
+                    return count  # the next poll reports whether there is another one to make room for
                 if not self._make_room(now):
                     self._pause(listener, "connections-exhausted", now)
                     return 0
@@ -301,8 +315,8 @@ class Loop:
         self.ready.append((fd, READABLE))
 
     def _make_room(self, now: float) -> bool:
-        """Close those connections that have kept their place for longest without a request, if there are any; else that
-        on which there was no progress for longest.
+        """Close the connections that have been without a request for longest. If there are none, close the one that has
+        made no progress for longest.
         """
         watched = [(fd, self.connections[fd]) for fd in self._watched]
         idle = [(seconds, fd) for fd, item in watched if (seconds := item.idle_for(now)) > IDLE_PATIENCE]
@@ -316,12 +330,12 @@ class Loop:
         return len(self.connections) < before
 
     def _relieve(self, now: float) -> None:
-        """What connections hold while they wait has become too much: those that hold most let go of it."""
+        """Waiting connections hold too much memory: those that hold most give theirs up."""
         postponed = {fd for fd, _ in self.postponed}
         held = [
             (item.held, fd)
             for fd, item in self.connections.items()
-            if item.held > MAX_HELD_ANYHOW and (fd in self._watched or fd in postponed)
+            if item.held > MIN_HELD_TO_RELIEVE and (fd in self._watched or fd in postponed)
         ]
         for _, fd in sorted(held, reverse=True):
             if not self._hooks.is_memory_short():
@@ -332,7 +346,7 @@ class Loop:
                 self._settle(connection, fd, verdict, now)
 
     def _pause(self, listener: socket.socket, why: str, now: float) -> None:
-        """Accept no more for a moment, rather than spin."""
+        """Stop accepting for a moment: otherwise the poll would report the listener again and again."""
         if listener in self._paused:
             return
         if now >= self._next_complaint:
@@ -347,7 +361,7 @@ class Loop:
         self._poll.register(fd, READABLE | EXCLUSIVE)
 
     def _watch(self, fd: int, events: int) -> None:
-        """Wait for something of a connection that is this thread's."""
+        """Poll a connection that this thread owns."""
         if fd in self._watched:
             self._poll.modify(fd, events)
         else:
@@ -355,12 +369,12 @@ class Loop:
         self._watched[fd] = events
 
     def _unwatch(self, fd: int) -> None:
-        """Let go of a connection that another thread owns now."""
+        """Stop polling a connection that another thread owns now."""
         if self._watched.pop(fd, None) is not None:
             self._poll.unregister(fd)
 
     def _forget(self, connection: Connection, fd: int) -> None:
-        self._unwatch(fd)  # before it is closed: a child of the application's may have a copy of it
+        self._unwatch(fd)  # before it is closed: a child process of the application may have a copy
         connection.socket.close()
         del self.connections[fd]
         if self._by_address and (address := connection.limited_address):
@@ -369,7 +383,7 @@ class Loop:
                 del self._by_address[address]
 
     def _sweep(self, now: float) -> None:
-        """Expire what is due. A connection that is not watched is another thread's, and has no deadline here."""
+        """Expire what is due. A connection that is not watched belongs to another thread, and has no deadline here."""
         self._next_sweep = now + (DRAIN_SWEEP_INTERVAL if self.draining else SWEEP_INTERVAL)
         due = [(fd, item) for fd in self._watched if (item := self.connections[fd]).deadline <= now]
         for fd, connection in due:
@@ -378,16 +392,16 @@ class Loop:
             self._hooks.on_full(False)
         while self._paused:
             self._watch_listener(self._paused.pop().fileno())
-        if self.draining and not self.ready and self._is_everybody_gone():
+        if self.draining and not self.ready and self._is_all_closed():
             self.team.finish()
 
-    def _is_everybody_gone(self) -> bool:
+    def _is_all_closed(self) -> bool:
         return all(connection.state is ABANDONED for connection in self.connections.values())
 
     # --- Called by other threads -------------------------------------------------------------------------------
 
     def _wake(self, why: int, connection: Connection) -> None:
-        """Tell whoever leads of a connection."""
+        """Queue an event about a connection for the leader."""
         self._woken.append((connection.socket.fileno(), why))
         self._bell.ring()
 

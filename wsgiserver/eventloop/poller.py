@@ -1,7 +1,7 @@
 """Which descriptors are ready: epoll where there is one, poll elsewhere (macOS, for development).
 
-Both look the same from outside: `register`, `modify`, `unregister`, `poll(seconds, most)`, `close`. And a pipe, to wake
-either from another thread or a signal.
+Both have the same interface: `register`, `modify`, `unregister`, `poll(seconds, most)`, `close`. `Bell` is a pipe that
+wakes either of them from another thread or a signal handler.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ WRITABLE: Final = select.POLLOUT
 
 
 class Poll:
-    """`select.poll` with the face of `select.epoll`."""
+    """`select.poll` with the interface of `select.epoll`."""
 
     def __init__(self) -> None:
         self._poll = select.poll()
@@ -27,7 +27,7 @@ class Poll:
         return self._poll.poll(None if timeout is None else timeout * 1000)[:maxevents]
 
     def close(self) -> None:
-        """Nothing is kept open."""
+        """Do nothing: there is no descriptor to close."""
 
 
 Poller = getattr(select, "epoll", Poll)
@@ -43,21 +43,21 @@ def pipe() -> tuple[int, int]:
 
 
 class Bell:
-    """A pipe that can be read from once it was rung. Once it is closed, nobody is there to hear it."""
+    """A pipe that becomes readable when it is rung. Ringing it after it was closed does nothing."""
 
     def __init__(self) -> None:
         self.reader, self._writer = pipe()
         self._lock = threading.RLock()  # a signal handler may ring while its own thread does so, or closes it
 
     def ring(self) -> None:
-        """From any thread or signal handler."""
+        """Wake the poll. May be called from any thread or signal handler."""
         with self._lock:
             if self._writer >= 0:
-                with contextlib.suppress(BlockingIOError):  # it was rung more often than it can tell
+                with contextlib.suppress(BlockingIOError):  # the pipe is full, and so readable
                     os.write(self._writer, b"\0")
 
     def silence(self) -> None:
-        """It was heard."""
+        """Empty the pipe: it is readable again at the next ring."""
         os.read(self.reader, 4096)
 
     def close(self) -> None:

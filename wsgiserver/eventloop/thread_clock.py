@@ -1,4 +1,4 @@
-"""How much processor time a thread has used: told apart, a thread that computes and one that waits."""
+"""How much processor time a thread has used: the difference between a thread that computes and one that waits."""
 
 import threading
 import time
@@ -10,9 +10,10 @@ def own_clock() -> int:
 
 
 def processor_time(clock: int) -> float:
-    """Seconds of processor time that a thread has used; 0 where the system does not tell, or the thread has ended.
+    """Return the seconds of processor time of a thread; 0 if the system has none, or the thread has ended.
 
-    By its clock, which the system looks up: to ask for the clock of a thread that has ended follows a stale pointer.
+    The argument is a clock from `own_clock`: to request the clock of a thread that has ended would follow a stale
+    pointer.
     """
     try:
         return time.clock_gettime(clock) if clock else 0.0

@@ -1,13 +1,21 @@
-"""The watchdog: takes the loop away from a thread that is too long in one call, and times out calls that hang.
+"""Watches the calls of the application: hands the loop off when one is slow, and times out one that hangs.
 
-Every `handoff` seconds it checks whether the leader is still in the call that it was in before. If so, an idle thread
-leads from then on (`handoff.py`); if no thread is idle, the call blocks the loop, and `blocked` is called with the
-time. A worker that reports neither that it waits nor that it is blocked is hung, for instance in C code that never
-releases the interpreter. Calls outside the loop are checked less often. One that shows no progress for `timeout` is
-timed out: its client is answered, and the stack of its thread logged. The thread itself cannot be ended. Once half of
-the threads are stuck like that, `too_many_stuck` is called, and the worker asks to be replaced.
+It runs in a thread of its own, which wakes every `handoff` seconds while there are calls, and sleeps when there were
+none for a while.
 
-The watchdog sleeps while nothing is called.
+The leader's call: if the leader is still in the call that it was in at the last tick, the watchdog promotes an idle
+thread (`handoff.py`). It compares the processor time of the leader with the time that has passed. A call that mostly
+waited is remembered as slow; a call that computed is not. If no thread is idle, the call blocks the loop, and `blocked`
+is called with the time. So a healthy worker reports either that it waits or that it is blocked. One that reports
+neither is hung, for instance in C code that never releases the interpreter, and the supervisor replaces it.
+
+Calls outside the loop, and a call that blocks it, are checked every `CHECK_INTERVAL`. One that has made no progress for
+`timeout` seconds is timed out: its client gets a 504 or a reset, and the stack of its thread is logged. Progress is any
+change of the response, or a client that is slow to read. Python cannot end the thread itself. Once half of the threads
+are stuck like that, `too_many_stuck` is called, and the worker asks to be replaced.
+
+A gap between two checks longer than `MAX_GAP` means that the whole process was suspended; it does not count against a
+call. The watchdog must not change a connection in any other way than by `Exchange.time_out`.
 """
 
 import sys
@@ -22,9 +30,9 @@ from wsgiserver.serving.connection import Connection
 from wsgiserver.telemetry.log import event
 
 MAX_GAP: Final = 1.0  # seconds; a longer gap between checks means that the process was suspended: not the call's fault
-CHECK_INTERVAL: Final = 0.1  # seconds between checks of calls that take long: they are timed out to within that
+CHECK_INTERVAL: Final = 0.1  # seconds between checks of long calls: the accuracy of `timeout`
 IDLE_TICKS: Final = 200  # ticks without a call until the watchdog sleeps for good
-COMPUTING_SHARE: Final = 0.2  # of the time a thread had a processor: less, and it was waiting for something else
+COMPUTING_SHARE: Final = 0.2  # of the time; a thread that had a processor for less was waiting for something
 
 
 class Watchdog:
@@ -47,8 +55,8 @@ class Watchdog:
         self._tick = team.handoff if team.threads > 1 else CHECK_INTERVAL
         self._checked = monotonic()
         self._idle_ticks = 0
-        # Of the leader's call: its number, when it was first seen, the leader's processor time then, and what is known
-        # of it if nobody else can lead.
+        # The leader's call: its number, when it was first seen, the leader's processor time then, and the record of it
+        # if no other thread can lead.
         self._seen = 0
         self._since = self._computed = 0.0
         self._blocking: InFlightCall | None = None
@@ -60,7 +68,7 @@ class Watchdog:
             if now - self._checked >= CHECK_INTERVAL and self._timeout:
                 self._check_calls(min(now - self._checked, MAX_GAP))
                 self._checked = now
-        self._team.finish()  # with a thread that hand_off may have had in hand when the others were let go
+        self._team.finish()  # again: `hand_off` may have held one idle thread while the others were woken
 
     def _is_over_after_a_tick(self) -> bool:
         sleep(self._tick)
@@ -80,7 +88,7 @@ class Watchdog:
             team.sleep_until_called(self._seen)
 
     def _relieve_leader(self, now: float) -> bool:
-        """Have an idle thread lead; returns whether the call no longer blocks the loop."""
+        """Promote an idle thread; returns whether the call no longer blocks the loop."""
         computed = processor_time(self._team.leader_clock) - self._computed
         return self._team.hand_off(is_slow=computed < COMPUTING_SHARE * (now - self._since))
 
@@ -97,7 +105,7 @@ class Watchdog:
             self._too_many_stuck()
 
     def _is_stuck(self, connection: Connection, call: InFlightCall, elapsed: float) -> bool:
-        """Say whether the call had to be timed out, now."""
+        """Time the call out if it has made no progress for too long; returns whether it did so."""
         exchange = connection.exchange
         if not call.is_idle_for(self._timeout, elapsed, exchange.response, exchange.progress):
             return False

@@ -1,9 +1,9 @@
-"""The chunked transfer coding (RFC 9112, section 7.1), as a machine that is fed bytes and gives payload.
+"""The chunked transfer coding (RFC 9112, section 7.1), as a state machine: bytes in, payload out.
 
-    SIZE -> DATA -> DATA_END -> SIZE ... -> TRAILER -> DONE
+    SIZE -> DATA -> DATA_END -> SIZE ... -> TRAILER -> END
 
-It never looks ahead: what follows the body stays in `rest`. It keeps at most one unfinished line, and what can no
-longer become one is refused before its end.
+It never reads beyond the body: what follows stays in `rest`. It holds at most one unfinished line, and refuses a line
+as soon as it cannot become valid.
 """
 
 import re
@@ -16,23 +16,24 @@ from wsgiserver.http1.grammar import CHUNK_SIZE_LINE, CHUNK_SIZE_LINE_BEGUN, FIE
 
 MAX_SIZE_LINE: Final = 1024  # bytes, extensions included
 MAX_TRAILER: Final = 8 * 1024  # bytes
-# Bytes of framing a body may have beyond twice its payload and 16 a chunk: a client that sends one byte a chunk
-# passes, one that sends a kilobyte of extension with each byte does not (the idea is that of Go's net/http).
+# Bytes of framing that a body may have beyond twice its payload and 16 for each chunk. A client that sends one byte in
+# each chunk passes; one that sends a kilobyte of extension with each byte does not (as in Go's net/http).
 MAX_OVERHEAD: Final = 16 * 1024
-_EXTENDED: Final = 64  # bytes an extension counts beyond its own: with next to no payload it is only work
+_EXTENSION_OVERHEAD: Final = 64  # bytes that an extension counts beyond its length, because it costs work
 
 # Small chunks are taken many at a time: one by one they cost up to seven times as much CPU (bench/chunks.py).
-_SMALL: Final = 32  # bytes
-_PADDED: Final = 8  # digits, with zeros before
+_SMALL_CHUNK: Final = 32  # bytes of payload
+_MAX_SIZE_DIGITS: Final = 8  # digits, with zeros before
 _SIZES: Final = {
     spelled.zfill(width).encode("ascii"): size
-    for size in range(1, _SMALL + 1)
+    for size in range(1, _SMALL_CHUNK + 1)
     for spelled in (f"{size:x}", f"{size:X}")
-    for width in range(1, _PADDED + 1)
+    for width in range(1, _MAX_SIZE_DIGITS + 1)
 }
-_WINDOW: Final = 1024  # bytes looked at together
-_FEW: Final = 8  # chunks: fewer are taken one by one
-_ONE_BY_ONE: Final = 256  # chunks, before it is tried again: so an attempt in vain adds little to what these cost
+_SPLIT_SIZE: Final = 1024  # bytes that are split at once
+_FEW_CHUNKS: Final = 8  # chunks: fewer are taken one by one
+# Chunks that are taken one by one before many are tried again: a failed attempt adds little to what these cost.
+_CHUNKS_ONE_BY_ONE: Final = 256
 
 _SIZE_LINE = re.compile(CHUNK_SIZE_LINE.encode("ascii"))
 _SIZE_LINE_BEGUN = re.compile(CHUNK_SIZE_LINE_BEGUN.encode("ascii"))
@@ -40,24 +41,24 @@ _FIELD_LINES = re.compile(f"(?:{FIELD_LINE})+".encode("ascii"))
 _FIELD_LINE_BEGUN = re.compile(FIELD_LINE_BEGUN.encode("ascii"))
 
 
-class State(Enum):
+class ChunkState(Enum):
     """What the next byte belongs to."""
 
     SIZE = auto()
     DATA = auto()
     DATA_END = auto()
     TRAILER = auto()
-    DONE = auto()
+    END = auto()
 
 
 class ChunkedDecoder:
-    """Takes a body apart as it arrives. `trailers` and `rest` (bytes after the body) are true once DONE."""
+    """Decodes a body as it arrives. `trailers` and `rest` (bytes after the body) are final once the state is END."""
 
     __slots__ = ("_overhead", "_remaining", "_trailer_lines", "rest", "state", "trailers")
 
     def __init__(self) -> None:
-        self.state = State.SIZE
-        self.rest = b""  # not yet understood; after DONE, the start of the next request
+        self.state = ChunkState.SIZE
+        self.rest = b""  # not decoded yet; after END, the start of the next request
         self.trailers: dict[str, str] = {}
         self._trailer_lines = ""  # those that are complete
         self._remaining = 0  # bytes of the current chunk still to come
@@ -65,7 +66,7 @@ class ChunkedDecoder:
 
     @property
     def held(self) -> int:
-        """Bytes kept: of a line that has begun, and of trailer lines."""
+        """The bytes held in memory: of an unfinished line, and of trailer lines."""
         return len(self.rest) + len(self._trailer_lines)
 
     def feed(self, data: bytes) -> list[bytes | memoryview]:
@@ -77,20 +78,20 @@ class ChunkedDecoder:
         position = 0
         while True:
             state = self.state
-            if state is State.DATA:
+            if state is ChunkState.DATA:
                 taken = min(self._remaining, len(data) - position)
                 pieces.append(view[position : position + taken])
                 self._remaining -= taken
                 moved = position + taken
                 if not self._remaining:
-                    self.state = State.DATA_END
-            elif state is State.SIZE:
+                    self.state = ChunkState.DATA_END
+            elif state is ChunkState.SIZE:
                 moved = self._small_chunks(data, position, pieces)
                 if moved == position:
                     moved = self._whole_chunks(data, position, pieces, view) or self._size(data, position)
-            elif state is State.DATA_END:
+            elif state is ChunkState.DATA_END:
                 moved = self._data_end(data, position)
-            elif state is State.TRAILER:
+            elif state is ChunkState.TRAILER:
                 moved = self._trailer(data, position)
             else:
                 moved = position
@@ -101,11 +102,11 @@ class ChunkedDecoder:
         return pieces
 
     def _small_chunks(self, data: bytes, position: int, pieces: list[bytes | memoryview]) -> int:
-        """Take small chunks that are there as a whole; returns where they end."""
-        if data[position : position + _PADDED + 2].partition(b"\r\n")[0] not in _SIZES:
+        """Take small chunks that are complete; returns where they end."""
+        if data[position : position + _MAX_SIZE_DIGITS + 2].partition(b"\r\n")[0] not in _SIZES:
             return position
         payloads, end = _cut_together(data, position)
-        if len(payloads) < _FEW:
+        if len(payloads) < _FEW_CHUNKS:
             payloads, end = _cut_one_by_one(data, position)
         if payloads:
             payload = b"".join(payloads)
@@ -115,9 +116,9 @@ class ChunkedDecoder:
         return end
 
     def _whole_chunks(self, data: bytes, position: int, pieces: list[bytes | memoryview], view: memoryview) -> int:
-        """Take chunks that are there as a whole, which most are; returns where they end, or 0."""
+        """Take chunks that are complete, as most are; returns where they end, or 0."""
         taken, line, size, is_extended = 0, b"", 0, False
-        for _ in range(_ONE_BY_ONE):
+        for _ in range(_CHUNKS_ONE_BY_ONE):
             if not (size and data.startswith(line, position)):  # chunks of one client are of one size, but the last
                 match = _SIZE_LINE.match(data, position, position + MAX_SIZE_LINE)
                 if match is None:
@@ -126,7 +127,7 @@ class ChunkedDecoder:
                 is_extended = len(line) > len(match[1]) + 2
             start = position + len(line)
             end = start + size
-            if not size or not data.startswith(b"\r\n", end):  # the last one, or not all there, or wrong
+            if not size or not data.startswith(b"\r\n", end):  # the last one, or incomplete, or wrong
                 break
             if self._overhead or is_extended or len(line) > size:
                 self._count_overhead(len(line), size, is_extended=is_extended)
@@ -136,7 +137,7 @@ class ChunkedDecoder:
 
     def _count_overhead(self, line: int, size: int, *, is_extended: bool) -> None:
         """Refuse a body that is mostly framing: `line` bytes of it came with `size` of payload."""
-        self._overhead = max(0, self._overhead + line + (_EXTENDED if is_extended else 0) - 16 - 2 * size)
+        self._overhead = max(0, self._overhead + line + (_EXTENSION_OVERHEAD if is_extended else 0) - 16 - 2 * size)
         if self._overhead > MAX_OVERHEAD:
             raise Refusal("chunk-overhead-too-large")
 
@@ -147,7 +148,7 @@ class ChunkedDecoder:
                 raise Refusal("chunk-size-invalid")
             return position
         self._remaining = int(match[1], 16)
-        self.state = State.DATA if self._remaining else State.TRAILER
+        self.state = ChunkState.DATA if self._remaining else ChunkState.TRAILER
         line = match.end() - position
         self._count_overhead(line, self._remaining, is_extended=line > len(match[1]) + 2)
         return match.end()
@@ -155,7 +156,7 @@ class ChunkedDecoder:
     def _data_end(self, data: bytes, position: int) -> int:
         end = data[position : position + 2]
         if end == b"\r\n":
-            self.state = State.SIZE
+            self.state = ChunkState.SIZE
             return position + 2
         if not b"\r\n".startswith(end):
             raise Refusal("chunk-end-invalid")
@@ -164,12 +165,12 @@ class ChunkedDecoder:
     def _trailer(self, data: bytes, position: int) -> int:
         limit = position + MAX_TRAILER - len(self._trailer_lines)
         lines = _FIELD_LINES.match(data, position, limit)
-        if lines:  # taken as they come: the first that is wrong decides, however they are cut
+        if lines:  # the first wrong line decides, however the bytes were cut
             self._trailer_lines += lines[0].decode("latin-1")
             self.trailers = parse_trailers(self._trailer_lines)
             return lines.end()
         if data.startswith(b"\r\n", position) and position + 2 <= limit:
-            self.state = State.DONE
+            self.state = ChunkState.END
             return position + 2
         if not _FIELD_LINE_BEGUN.fullmatch(data, position, limit):
             raise Refusal("trailer-invalid")
@@ -181,10 +182,9 @@ class ChunkedDecoder:
 def _cut_together(data: bytes, position: int) -> tuple[list[bytes], int]:
     """Return the payloads of small chunks without a CRLF in them, and where these end.
 
-    What lies between one CRLF and the next is sizes and payloads in turns, as long as each payload is as long as its
-    size says.
+    Between one CRLF and the next stand sizes and payloads in turns, as long as each payload has its announced size.
     """
-    parts = data[position : position + _WINDOW].split(b"\r\n")
+    parts = data[position : position + _SPLIT_SIZE].split(b"\r\n")
     payloads = parts[1:-1:2]  # the last part has no CRLF behind it, or none yet
     sizes, lengths = list(map(_SIZES.get, parts[: 2 * len(payloads) : 2])), list(map(len, payloads))
     count = len(sizes)
@@ -196,8 +196,8 @@ def _cut_together(data: bytes, position: int) -> tuple[list[bytes], int]:
 def _cut_one_by_one(data: bytes, position: int) -> tuple[list[bytes], int]:
     """Return the same, whatever is in them."""
     payloads: list[bytes] = []
-    for _ in range(_ONE_BY_ONE):
-        line = data.find(b"\r\n", position, position + _PADDED + 2)
+    for _ in range(_CHUNKS_ONE_BY_ONE):
+        line = data.find(b"\r\n", position, position + _MAX_SIZE_DIGITS + 2)
         size = _SIZES.get(data[position:line]) if line >= 0 else None
         if size is None:
             break

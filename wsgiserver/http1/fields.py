@@ -1,8 +1,8 @@
 """A field section: header or trailer lines become a dictionary, or are refused (section 5 of RFC 9110 and of RFC 9112).
 
-One strict pattern checks all lines in one pass of C code; a section that was found right before, and came again, is
-not looked at again. Nothing is repaired: bare LF, folded lines, spaces before a colon and control characters are how
-requests are smuggled past a proxy that reads them otherwise. It knows no request line.
+One strict pattern checks all lines in one pass of C code. A section that was valid before and comes again is not
+checked again. Nothing is repaired: bare LF, folded lines, spaces before a colon and control characters are used to
+smuggle requests past a proxy that reads them differently. It knows no request line.
 """
 
 import re
@@ -14,7 +14,7 @@ from wsgiserver.errors import Refusal
 from wsgiserver.http1.grammar import FIELD_LINE, FIELDS_BEGUN, HOST, NAME_BEGUN, VALUE_BEGUN
 
 MAX_FIELDS: Final = 100  # what gunicorn and Apache take as well
-# The bounds of what is remembered (docs/adr/0007)
+# The bounds of the caches (docs/adr/0007)
 MAX_CACHED_NAMES: Final = 1024  # enough for every client there is, bounded for those that invent names
 MAX_CACHED_NAME: Final = 64  # characters
 MAX_CACHED_SECTIONS: Final = 256
@@ -33,7 +33,7 @@ _HOST = re.compile(HOST)
 # A second one is an attack or a bug, even if equal: these have one value by definition (RFC 9110, section 5.3), decide
 # whose request it is, what it holds or whether it counts, and would reach the application as one value with a comma in
 # it. Not among them: lists, what clients are known to repeat (User-Agent), and what decides nothing (Date, From).
-_ONCE: Final = frozenset(
+_SINGLE_FIELDS: Final = frozenset(
     {
         "authorization",
         "content-disposition",
@@ -57,7 +57,7 @@ _NOT_IN_TRAILERS: Final = re.compile(
 
 
 class NameCache(dict[str, str]):
-    """Field name as spelled -> what `derive` makes of it, remembered within bounds. `known` is so from the start."""
+    """Cache: field name as spelled -> result of `derive`, within bounds. `known` has the results that are fixed."""
 
     def __init__(self, derive: Callable[[str], str], known: Mapping[str, str] | None = None) -> None:
         super().__init__(known or {})
@@ -71,32 +71,36 @@ class NameCache(dict[str, str]):
 
 
 class Fields(dict[str, str]):
-    """Lower-case names to values, repeated ones joined (RFC 9110, section 5.2). Never changed once it is made: a client
-    repeats its field section with most of its requests, and they share what was worked out of the first.
+    """Lower-case names -> values, repeated fields joined (RFC 9110, section 5.2).
+
+    The fields never change once they are parsed, because requests with the same field section share one object, with
+    what was derived from it.
     """
 
-    derived: dict[object, dict[str, str]] | None = None  # what others have made of it, if it is kept
-    is_plain = False  # it is known to ask for nothing of `framing.py`: no body, and no end after the answer
+    derived: dict[object, dict[str, str]] | None = None  # what other modules have made of it, if it is cached
+    is_plain = False  # nothing in it concerns `framing.py`: no body, and the connection stays open
 
     def settle(self) -> None:
-        """All fields are there."""
-        self.is_plain = _FRAMING.isdisjoint(self) and self.get("connection", "keep-alive").lower() == "keep-alive"
+        """All fields are parsed."""
+        self.is_plain = (
+            _FRAMING_FIELDS.isdisjoint(self) and self.get("connection", "keep-alive").lower() == "keep-alive"
+        )
 
     def keep(self) -> None:
-        """It will be used again, and so will what is worked out of it."""
+        """It is cached, so cache what is derived from it too."""
         self.derived = {}
 
     def remember(self, key: object, derived: dict[str, str]) -> None:
-        """Keep what was worked out of it, for as long as it is kept itself."""
+        """Cache what was derived from it, as long as it is cached itself."""
         if self.derived is not None:
             if len(self.derived) >= MAX_CACHED_DERIVED:
                 self.derived.clear()
             self.derived[key] = derived
 
 
-SECTIONS: Final[dict[str, Fields]] = {}  # field sections that were found right, and came again
-_SEEN: Final[set[int]] = set()  # hashes of those that came once: most of them will not come again
-_FRAMING: Final = frozenset({"content-length", "transfer-encoding", "expect"})
+SECTIONS: Final[dict[str, Fields]] = {}  # valid field sections that came at least twice
+_SEEN_HASHES: Final[set[int]] = set()  # hashes of those that came once: most never come again
+_FRAMING_FIELDS: Final = frozenset({"content-length", "transfer-encoding", "expect"})
 
 
 def parse_section(section: str) -> Fields:
@@ -104,13 +108,13 @@ def parse_section(section: str) -> Fields:
     try:
         fields = _parsed(section)
     except Refusal as refusal:
-        raise first_mistake(section[:-2]) or refusal from None  # as if it had come in pieces
-    if hash(section) in _SEEN:
+        raise first_mistake(section[:-2]) or refusal from None  # the same refusal as if it had come in pieces
+    if hash(section) in _SEEN_HASHES:
         _keep(section, fields)
     elif len(section) <= MAX_CACHED_SECTION:
-        if len(_SEEN) >= MAX_SEEN_SECTIONS:
-            _SEEN.clear()
-        _SEEN.add(hash(section))
+        if len(_SEEN_HASHES) >= MAX_SEEN_SECTIONS:
+            _SEEN_HASHES.clear()
+        _SEEN_HASHES.add(hash(section))
     return fields
 
 
@@ -166,16 +170,16 @@ def parse_trailers(section: str) -> Fields:
 
 
 def first_mistake(section: str) -> Refusal | None:
-    """Find the first of some field lines that is wrong, as it is when it comes: what follows it does not count."""
+    """Return the refusal for the first wrong line of some field lines; what follows that line does not count."""
     seen: set[str] = set()
-    for count, line in enumerate(section.split("\r\n")[:-1]):  # what is behind the last line end is no line yet
+    for count, line in enumerate(section.split("\r\n")[:-1]):  # what follows the last line end is not a line yet
         spelled, _, value = line.partition(":")
         name = spelled.lower()
         if not _FIELD.fullmatch(line):
             return Refusal("head-malformed")
         if count == MAX_FIELDS:
             return Refusal("headers-too-large")
-        if name in seen and name in _ONCE:
+        if name in seen and name in _SINGLE_FIELDS:
             return Refusal("field-repeated")
         if name == "host" and not is_host(value.strip(" \t")):
             return Refusal("host-invalid")
@@ -184,7 +188,7 @@ def first_mistake(section: str) -> Refusal | None:
 
 
 def can_become_fields(data: bytes, first: int, start: int, end: int) -> bool:
-    """Look at the field lines from `first` on, those that are known to be right up to `start` not again."""
+    """Return whether the field lines from `first` on can still become valid; up to `start` they were checked before."""
     line = data.rfind(b"\n", first, start + 1) + 1 or first
     if line >= start:
         return _FIELDS_BEGUN.fullmatch(data, line, end) is not None
@@ -193,7 +197,7 @@ def can_become_fields(data: bytes, first: int, start: int, end: int) -> bool:
 
 
 def is_host(text: str) -> bool:
-    """Say whether it is a host, perhaps with a port (RFC 9110, section 7.2)."""
+    """Return whether it is a host, with or without a port (RFC 9110, section 7.2)."""
     match = _HOST.fullmatch(text)
     if match is None or int(match[2] or 0) >= 1 << 16:
         return False
@@ -204,6 +208,6 @@ def is_host(text: str) -> bool:
 
 
 def _joined(name: str, first: str, second: str) -> str:
-    if name in _ONCE:
+    if name in _SINGLE_FIELDS:
         raise Refusal("field-repeated")
     return f"{first}; {second}" if name == "cookie" else f"{first}, {second}"

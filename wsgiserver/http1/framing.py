@@ -1,7 +1,7 @@
 """Where a request ends, and whether another may follow: every rule against smuggling, in one place.
 
 Two parties that disagree on the length of a message can be made to disagree on whose request comes next
-(RFC 9112, section 11.2). So what the RFC lets a server tolerate is refused here: a length beside a transfer
+(RFC 9112, section 11.2). So this module refuses what the RFC allows a server to tolerate: a length beside a transfer
 coding, a repeated length, a coding in HTTP/1.0.
 """
 
@@ -10,12 +10,12 @@ from typing import Final
 from wsgiserver.errors import Refusal
 from wsgiserver.http1.head import Head
 
-CHUNKED: Final = -1  # body_length()'s answer for a body that says its length as it goes
+CHUNKED: Final = -1  # what body_length() returns for a body in the chunked coding
 _MAX_LENGTH_DIGITS: Final = 18  # below 2**63, what files and sockets count with
 
 
 def body_length(head: Head) -> int:
-    """Say how many bytes of body follow the head, or CHUNKED (RFC 9112, section 6.3). Raises Refusal."""
+    """Return how many bytes of body follow the head, or CHUNKED (RFC 9112, section 6.3). Raises Refusal."""
     coding = head.fields.get("transfer-encoding")
     length = head.fields.get("content-length")
     if coding is not None:
@@ -41,7 +41,7 @@ def _chunked(head: Head, coding: str, length: str | None) -> int:
 
 
 def keeps_alive(head: Head) -> bool:
-    """Say whether the client wants the connection to stay (RFC 9112, section 9.3)."""
+    """Return whether the client wants the connection to stay open (RFC 9112, section 9.3)."""
     connection = head.fields.get("connection")
     if connection is None:
         return head.minor > 0
@@ -52,7 +52,7 @@ def keeps_alive(head: Head) -> bool:
 
 
 def expects_continue(head: Head) -> bool:
-    """Say whether the client waits for 100 Continue (RFC 9110, section 10.1.1). Raises Refusal."""
+    """Return whether the client waits for 100 Continue (RFC 9110, section 10.1.1). Raises Refusal."""
     expectation = head.fields.get("expect")
     if expectation is None or not head.minor:
         return False

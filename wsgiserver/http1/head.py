@@ -1,7 +1,7 @@
 """The request head: a strict pattern for the request line, with `fields.py` for the rest (RFC 9112, sections 2 to 5).
 
-What matches is right, in one pass of C code. Nothing is repaired. A head may come in pieces: `find_end` refuses one
-that is wrong as soon as nothing that follows can make it right.
+A head that matches is valid, in one pass of C code. Nothing is repaired. A head may arrive in pieces: `find_end`
+refuses one as soon as nothing that follows can make it valid.
 """
 
 import re
@@ -13,7 +13,7 @@ from wsgiserver.http1.grammar import METHOD, REQUEST_LINE_BEGUN, TARGET, TOKEN
 
 MAX_LINE: Final = 8 * 1024  # bytes of request line; RFC 9112, section 3 asks for at least 8,000
 MAX_HEAD: Final = 64 * 1024  # bytes
-END: Final = b"\r\n\r\n"
+HEAD_END: Final = b"\r\n\r\n"
 
 _LINE = re.compile(rf"({METHOD}) ({TARGET}) HTTP/1\.([0-9])")
 _REQUEST_LINE = re.compile(rf"{TOKEN} {TARGET} HTTP/([0-9])\.[0-9]".encode("ascii"))
@@ -36,14 +36,14 @@ _new = tuple.__new__  # half the time of NamedTuple's own, which is written in P
 
 
 def find_end(data: bytes, start: int = 0) -> int:
-    """Say where the head ends, just after its empty line; 0 while it is not complete.
+    """Return where the head ends, just after its empty line; 0 while it is not complete.
 
-    What lies before `start` was looked at before, but for the last three bytes.
-    Raises Refusal for a head that is too large, or that is wrong whatever may follow.
+    The bytes before `start` were searched before. Raises Refusal for a head that is too large, or that is wrong
+    whatever may follow.
     """
-    end = data.find(END, start, MAX_HEAD)
+    end = data.find(HEAD_END, start, MAX_HEAD)
     if end >= 0:
-        return end + len(END)
+        return end + len(HEAD_END)
     line = data.find(b"\r\n", 0, MAX_LINE + 2)
     if line < 0:
         _check_line_begun(data)
@@ -78,12 +78,12 @@ def parse_head(data: bytes) -> Head:
 
 
 def begins_with_head(data: bytes) -> bool:
-    """Say whether a request that begins so has the method HEAD, whatever is wrong with the rest of it."""
+    """Return whether a request that begins like this has the method HEAD, even if the rest is wrong."""
     return _BEGINS_WITH_HEAD.match(data) is not None
 
 
 def _parse_other_form(line: re.Match[str], section: str) -> Head:
-    """Do the same for a target that does not begin with a slash: what its line is comes before its fields are."""
+    """Parse a head whose target does not begin with a slash: a mistake in the line comes before one in the fields."""
     method, target, minor = line.groups()
     target, authority = _resolve_target(method, target)
     fields = SECTIONS.get(section) or parse_section(section)
@@ -110,7 +110,7 @@ def _resolve_target(method: str, target: str) -> tuple[str, str]:
 
 
 def _check_line(line: bytes) -> None:
-    """Refuse a request line whose fields have not come yet, as it would be with them."""
+    """Refuse a request line before its fields have arrived, with the same refusal as with them."""
     match = _LINE.fullmatch(line.decode("latin-1"))
     if match is None:
         raise _refusal_for_line(line)
@@ -124,7 +124,7 @@ def _check_line_begun(data: bytes) -> None:
 
 
 def _refusal_for_line(line: bytes) -> Refusal:
-    """Say it of a request line, or of the beginning of one."""
+    """Return the refusal for a wrong request line, or the beginning of one."""
     if _METHOD_TOO_LONG.match(line):
         return Refusal("method-unsupported")
     if len(line) > MAX_LINE and _LINE_BEGUN.fullmatch(line, 0, MAX_LINE + 1):  # its first mistake is its length

@@ -1,8 +1,8 @@
 """The way back: status line, fields and chunks as bytes (RFC 9110, section 6; RFC 9112, sections 4 to 7).
 
-What an application gives is checked here, once, as the bytes that would go out: a value with a line break
-in it would otherwise become a header of its own. Most answers have a head that another one had before them, but
-for date and length: those that were found right are remembered.
+What an application passes is checked here, once, as the bytes that would be sent: a value with a line break would
+otherwise become another header. Most responses have the head of an earlier one, apart from date and length, so valid
+heads are cached.
 """
 
 import json
@@ -36,15 +36,15 @@ _HOP_BY_HOP: Final = frozenset(
     }
 )
 
-_MOST_DIGITS: Final = 18  # below 2**63, as for requests
-# The bounds of what is remembered (docs/adr/0007)
+_MAX_LENGTH_DIGITS: Final = 18  # below 2**63, as for requests
+# The bounds of the caches (docs/adr/0007)
 MAX_CACHED_HEADS: Final = 256
 MAX_CACHED_HEAD: Final = 2048  # bytes
 MAX_CACHED_DATES: Final = 2
 
 Headers = Sequence[tuple[str, str]]
 # Status line and field lines without the empty line; the declared length in bytes; whether there is a Date.
-Head = tuple[bytes, int | None, bool]
+EncodedHead = tuple[bytes, int | None, bool]
 
 
 def _lower_case(name: str) -> str:
@@ -58,7 +58,7 @@ def _lower_case(name: str) -> str:
 
 
 _NAMES: Final = NameCache(_lower_case)
-_HEADS: Final[dict[object, Head]] = {}
+_HEADS: Final[dict[object, EncodedHead]] = {}
 
 
 @lru_cache(MAX_CACHED_DATES)
@@ -67,8 +67,8 @@ def date_line(second: int) -> bytes:
     return f"Date: {formatdate(second, usegmt=True)}\r\n".encode("ascii")
 
 
-def encode_head(status: str, headers: Headers) -> Head:
-    """Raises ApplicationError where status or headers would not be the lines they are meant to be."""
+def encode_head(status: str, headers: Headers) -> EncodedHead:
+    """Encode status and headers. Raises ApplicationError if they would not be valid lines."""
     key = (status, *headers)
     try:
         head = _HEADS.get(key)
@@ -83,7 +83,7 @@ def encode_head(status: str, headers: Headers) -> Head:
     return head
 
 
-def _encode_head(status: str, headers: Headers) -> Head:
+def _encode_head(status: str, headers: Headers) -> EncodedHead:
     names = field_names(headers)
     try:
         text = "HTTP/1.1 " + status + "\r\n" + "".join([name + ": " + value + "\r\n" for name, value in headers])
@@ -101,7 +101,7 @@ def _encode_head(status: str, headers: Headers) -> Head:
 
 def _declared(headers: Headers) -> int:
     values = [value for name, value in headers if name.lower() == "content-length"]
-    if len(values) != 1 or not (values[0].isascii() and values[0].isdigit() and len(values[0]) <= _MOST_DIGITS):
+    if len(values) != 1 or not (values[0].isascii() and values[0].isdigit() and len(values[0]) <= _MAX_LENGTH_DIGITS):
         raise ApplicationError(f"Content-Length in the response is not one number: {values}")
     return int(values[0])
 
@@ -130,9 +130,9 @@ def encode_chunk(data: bytes) -> bytes:
 
 
 def own_answer(status: HTTPStatus, name: str, detail: str, request_id: str, second: int, method: str = "") -> bytes:
-    """Return a whole answer of the server's own to a request by `method`, after which the connection closes.
+    """Return a complete response of the server itself to a request by `method`; the connection closes after it.
 
-    JSON, as programs read it: a stable name, a sentence for people, and what to look for in the logs.
+    The body is JSON: a stable name for programs, a sentence for people, and the request id to search the logs for.
     """
     sentence = f"{detail[:1].upper()}{detail[1:]}."
     body = json.dumps({"error": name, "detail": sentence, "request_id": request_id}).encode() + b"\n"
@@ -144,5 +144,5 @@ def own_answer(status: HTTPStatus, name: str, detail: str, request_id: str, seco
 
 
 def refusal_answer(refusal: Refusal, request_id: str, second: int, method: str = "") -> bytes:
-    """Return what tells a client that, and why, its request was not taken."""
+    """Return the response to a request that was refused."""
     return own_answer(refusal.status, refusal.name, refusal.detail, request_id, second, method)

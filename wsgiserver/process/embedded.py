@@ -1,13 +1,13 @@
-"""A server inside a program that is somebody else's: one process, threads, no fork.
+"""A server inside another program: one process, threads, no fork.
 
     server = wsgiserver.Server(application, bind="127.0.0.1:0", threads=4)
     server.bound        # ("127.0.0.1:43210",)
     server.serve()      # in any thread, until server.stop() is called in another one, or in a signal handler
 
-Nothing that belongs to the whole process is touched: no signal, exit handler, umask or limit; no variable is read.
-The application runs on threads of the server's own, never on the one that calls `serve`, so that `serve` can return
-while a call hangs. That one waits on two pipes: to be asked to stop, and to be told that a thread has ended. The first
-is a source of the loop as well, which then drains.
+Nothing that belongs to the whole process is touched: no signal, exit handler, umask or limit, and no variable is read.
+The application runs on the server's threads, never on the thread that calls `serve`, so that `serve` can return while a
+call hangs. The calling thread waits on two pipes: one is rung to stop, the other when a thread has ended. The first is
+a source of the loop too, which then drains.
 """
 
 import select
@@ -32,11 +32,11 @@ from wsgiserver.values import SettingError
 from wsgiserver.wsgi.gateway import Application
 
 SIGNAL_INTERVAL: Final = 0.5  # seconds after which the main thread notices a signal that came just before it waited
-LONGEST: Final = 86400.0  # seconds that other threads wait at once: what poll(2) takes is not much longer
-_REPLACED: Final = "there is no worker here that could be replaced"
+MAX_WAIT: Final = 86400.0  # seconds that other threads wait at once; poll(2) cannot take much more
+_REPLACED: Final = "there is no worker process to replace"
 _LOADED: Final = "the application is loaded already"
-# Settings that make no sense here, and why.
-NOT_HERE: Final = {
+# Settings that have no meaning here, and why.
+UNSUPPORTED_SETTINGS: Final = {
     "workers": "there is one process; threads is how many requests it runs at once",
     "max_requests": _REPLACED,
     "max_requests_jitter": _REPLACED,
@@ -45,14 +45,14 @@ NOT_HERE: Final = {
     "worker_init": f"{_LOADED}; call it before serve()",
     "reload": _LOADED,
     "check_config": "settings are checked when the server is made",
-    "admin_bind": "it is answered by a process of its own, and there is none",
-    "drain_delay": "call stop() so much later",
-    "config": "settings are arguments; read the file, and hand them over",
+    "admin_bind": "it needs a second process, and there is only this one",
+    "drain_delay": "call stop() that much later",
+    "config": "settings are arguments; read the file and pass them",
 }
 
 
-class _Phase(Enum):
-    """Of a server; each stands in a sentence."""
+class _ServerState(Enum):
+    """The state of a server; the values complete the sentence "this server ..."."""
 
     NEW = "has not served yet"
     SERVING = "serves already"
@@ -60,24 +60,24 @@ class _Phase(Enum):
 
 
 class Server:
-    """See above. It listens as soon as it is made; who connects then is served by `serve`.
+    """See above. It listens as soon as it is made; `serve` then serves the clients that connect.
 
-    `given` are settings by the names in `Settings`, as a file has them: texts as for a flag, numbers, True and False,
-    lists or tuples of texts, and for `bind` tables as well. The access log is off unless it is asked for.
+    `given` are settings by the names in `Settings`, with values as in a file: texts as for a flag, numbers, True and
+    False, lists or tuples of texts, and for `bind` tables too. The access log is off unless a setting turns it on.
 
-    Raises SettingError, which is a ValueError, where a setting cannot be used, and OSError where a bind is taken.
+    Raises SettingError, which is a ValueError, for a setting that cannot be used, and OSError for a bind that is taken.
     """
 
     def __init__(self, application: Application, **given: Any) -> None:
         if not callable(application):
-            raise TypeError(f"{application!r} is not callable, and so no WSGI application")
+            raise TypeError(f"{application!r} cannot be called; pass a WSGI application")
         self._application = application
         self._settings = _settings(given)
         check_values(self._settings)
         self._listeners = listeners_for(places(self._settings), self._settings)
         self.bound: tuple[str, ...] = tuple(describe(listener.socket) for listener in self._listeners)
         self._asked, self._thread_ended = Bell(), Bell()
-        self._phase, self._moving = _Phase.NEW, threading.Lock()
+        self._state, self._moving = _ServerState.NEW, threading.Lock()
         self._failure: BaseException | None = None  # of a thread of the loop
         self._is_short_of_threads = False
         self._thread: threading.Thread | None = None  # of `start`
@@ -91,7 +91,7 @@ class Server:
         has served before, if threads cannot be started, or from what made one of them fail. What a signal handler
         raises in this thread, KeyboardInterrupt for one, ends it at once, and is passed on.
         """
-        self._move(_Phase.SERVING)
+        self._move(_ServerState.SERVING)
         with ExitStack() as ending:
             ending.callback(self._close)
             context = context_for(self._application, self._settings)
@@ -111,18 +111,18 @@ class Server:
         self._asked.ring()
 
     def close(self) -> None:
-        """Let go of the listeners of a server that has not served, and will not. Raises RuntimeError if it has."""
-        self._move(_Phase.OVER)
+        """Close the listeners of a server that will not serve. Raises RuntimeError if it has served."""
+        self._move(_ServerState.OVER)
         self._close()
 
-    def _move(self, phase: _Phase) -> None:
+    def _move(self, state: _ServerState) -> None:
         with self._moving:
-            if self._phase is not _Phase.NEW:
-                raise RuntimeError(f"this server {self._phase.value}: make another one")
-            self._phase = phase
+            if self._state is not _ServerState.NEW:
+                raise RuntimeError(f"this server {self._state.value}: make another one")
+            self._state = state
 
     def _close(self) -> None:
-        self._phase = _Phase.OVER
+        self._state = _ServerState.OVER
         for listener in self._listeners:
             listener.socket.close()
         self._asked.close()
@@ -131,7 +131,7 @@ class Server:
     # --- In a thread of its own --------------------------------------------------------------------------------
 
     def start(self) -> Self:
-        """Serve in a background thread, until `stop`; `wait` tells how it ended."""
+        """Serve in a background thread until `stop`; `wait` returns how it ended."""
         if self._thread is not None:
             raise RuntimeError("this server was started before")
         self._thread = threading.Thread(target=self._run, name="wsgiserver", daemon=True)
@@ -174,7 +174,7 @@ class Server:
         return cut_off
 
     def _wait_for_the_end(self) -> None:
-        """Wait until a thread of the loop ends, as all do when it is over; once asked to stop, not for ever."""
+        """Wait until a thread of the loop ends, as all do at the end; after `stop`, `graceful_timeout` at most."""
         if self._thread_ended.reader not in _rung(inf, self._asked, self._thread_ended):
             _rung(self._settings.graceful_timeout, self._thread_ended)
 
@@ -186,7 +186,7 @@ class Server:
         )
 
     def _report_stuck_threads(self) -> None:
-        """Half of the threads are in calls that have timed out. Here nobody replaces the process; say it once."""
+        """Half of the threads are in calls that have timed out. Nothing replaces this process, so log it once."""
         if not self._is_short_of_threads:
             self._is_short_of_threads = True
             event("too-many-threads-stuck", threads=self._settings.threads)
@@ -197,12 +197,12 @@ class Server:
 
 
 def _settings(given: Mapping[str, Any]) -> Settings:
-    """Take arguments for settings. Raises SettingError."""
+    """Return the settings that the arguments name. Raises SettingError."""
     values = from_arguments(given)
     settings = settle({"access_log": "access_logfile" in values}, values)
-    for name, reason in NOT_HERE.items():
+    for name, reason in UNSUPPORTED_SETTINGS.items():
         if getattr(settings, name) != getattr(Settings(), name):
-            raise SettingError(f"{name} is not for a server inside of a program: {reason}")
+            raise SettingError(f"{name} cannot be set for a server inside a program: {reason}")
     return settings
 
 
@@ -213,7 +213,7 @@ def _drain(asked: int, loop: Loop, context: ServerContext) -> None:
 
 
 def _rung(patience: float, *bells: Bell) -> set[int]:
-    """Wait until some of the bells were rung, or so many seconds are over; returns their descriptors.
+    """Wait until some of the bells were rung, for `patience` seconds at most; returns their descriptors.
 
     Python runs the handler of a signal between two of its instructions. One that comes after the last of them, and
     before the system call that waits, does not end the wait, so the main thread does not wait for long.
@@ -221,7 +221,7 @@ def _rung(patience: float, *bells: Bell) -> set[int]:
     waiting = select.poll()
     for bell in bells:
         waiting.register(bell.reader, select.POLLIN)
-    longest = SIGNAL_INTERVAL if threading.current_thread() is threading.main_thread() else LONGEST
+    longest = SIGNAL_INTERVAL if threading.current_thread() is threading.main_thread() else MAX_WAIT
     deadline = monotonic() + patience
     while True:
         left = deadline - monotonic()

@@ -1,7 +1,7 @@
-"""The application: from its name to a callable, and what goes wrong on the way.
+"""The application: from its name to a callable, and what can go wrong on the way.
 
-`load` raises whatever an import raises; `loaded` is the boundary that logs it. `preload` does the same in the process
-that will be the parent of all workers. Nothing here knows how the application is served.
+`load` raises whatever an import raises; `loaded` is the boundary that logs it. `preload` does the same in the parent
+of all workers. Nothing here knows how the application is served.
 """
 
 import gc
@@ -17,13 +17,14 @@ from wsgiserver.appspec import parse
 from wsgiserver.telemetry.log import event
 from wsgiserver.wsgi.gateway import Application
 
-CANNOT_IMPORT: Final = 3  # the exit code that tells the supervisor not to try again
+CANNOT_IMPORT: Final = 3  # the exit code after which the supervisor does not try again
+_HOOK: Final = "function that each worker can call without arguments"
 Result = TypeVar("Result")
 ApplicationOrSpec = Application | str  # the callable itself, or the name of what is to be imported
 
 
 def load(text: str) -> Application:
-    """Import it, and call the factory. Raises ValueError, TypeError if it cannot be called, or whatever that raises."""
+    """Import the application, and call a factory. Raises ValueError, TypeError, or whatever the import raises."""
     application: Application = _found(text, "WSGI application")
     return application
 
@@ -31,7 +32,7 @@ def load(text: str) -> Application:
 def _found(text: str, what: str) -> Callable[..., Any]:
     spec = parse(text)
     here = os.getcwd()  # noqa: PTH109 - a string, as sys.path has them
-    if "" not in sys.path and here not in sys.path:  # as `python -m` would have it
+    if "" not in sys.path and here not in sys.path:  # as with `python -m`
         sys.path.insert(0, here)
     target: Any = importlib.import_module(spec.module)
     for name in spec.names:
@@ -39,30 +40,30 @@ def _found(text: str, what: str) -> Callable[..., Any]:
     if spec.arguments is not None:
         target = target(*spec.arguments.positional, **spec.arguments.named)
     if not callable(target):
-        raise TypeError(f"{text} is not callable: it is {target!r}, no {what}")
+        raise TypeError(f"{text} is {target!r}, which cannot be called; name a {what}")
     found: Callable[..., Any] = target
     return found
 
 
 def loaded(spec: str) -> Application | BaseException:
-    """As `load`, but what goes wrong is logged, and returned."""
+    """As `load`, but a failure is logged and returned."""
     return _attempt(load, spec, "application-not-loaded", application=spec)
 
 
 def prepared(application: ApplicationOrSpec, worker_init: str | None) -> Application | BaseException:
-    """In a new worker: call the hook, if there is one, then load the application, unless that was done before the fork.
+    """In a new worker: call the hook, if there is one, then load the application unless it was loaded before the fork.
 
-    What goes wrong is logged, and returned. Without its hook a worker serves nothing.
+    A failure is logged and returned. If the hook fails, the worker serves nothing.
     """
-    failure = None if worker_init is None else _hook(lambda spec: _found(spec, "hook")(), worker_init)
+    failure = None if worker_init is None else _hook(lambda spec: _found(spec, _HOOK)(), worker_init)
     if isinstance(failure, BaseException):
         return failure
     return loaded(application) if isinstance(application, str) else application
 
 
 def can_be_loaded(spec: str, worker_init: str | None) -> bool:
-    """Whether the application and the hook are there. The hook is not called; what is wrong is logged."""
-    hook = None if worker_init is None else _hook(lambda spec: _found(spec, "hook"), worker_init)
+    """Return whether application and hook can be imported. The hook is not called; a failure is logged."""
+    hook = None if worker_init is None else _hook(lambda spec: _found(spec, _HOOK), worker_init)
     return not isinstance(hook, BaseException) and not isinstance(loaded(spec), BaseException)
 
 
@@ -79,7 +80,7 @@ def _attempt(action: Callable[[str], Result], spec: str, failure: str, **about: 
 
 
 def preload(spec: str) -> Application | None:
-    """Load the application in the process that will be the parent of all workers; None where that fails."""
+    """Load the application in the parent of all workers; None if that fails."""
     application = loaded(spec)
     if isinstance(application, BaseException):
         return None
@@ -91,6 +92,6 @@ def preload(spec: str) -> Application | None:
 
 
 def freeze() -> None:
-    """What is loaded stays: later collections need not look at it, and its pages stay shared by processes."""
+    """Exclude what is loaded from later collections, so that processes go on sharing its memory pages."""
     gc.collect()
     gc.freeze()

@@ -1,7 +1,7 @@
-"""Where to listen: `HOST:PORT`, `[IPV6]:PORT`, `unix:PATH` -> places -> listening sockets; or what systemd has opened.
+"""Where to listen: `HOST:PORT`, `[IPV6]:PORT`, `unix:PATH` -> places -> listening sockets; or the sockets of systemd.
 
-A host may have several addresses, as localhost mostly has: each is a place. All places of a server are known before the
-first is opened, because `[::]:PORT` takes IPv4 connections, too, unless a place of IPv4 has the same port.
+A host may have several addresses, as localhost usually has; each is a place. All places of a server are determined
+before the first is opened, because `[::]:PORT` takes IPv4 connections too, unless an IPv4 place has the same port.
 """
 
 import contextlib
@@ -16,10 +16,11 @@ from typing import Any, Final, NamedTuple
 
 BACKLOG: Final = 2048  # connections the kernel keeps for us; it takes the smaller of this and net.core.somaxconn
 
+MAX_PORT: Final = 65535
 FIRST_INHERITED: Final = 3  # descriptor, as sd_listen_fds(3) has it
-_ANY: Final = {"0.0.0.0", "::"}
+_ANY_HOST: Final = {"0.0.0.0", "::"}
 # An address that a name has and this machine has not, as ::1 in a container without IPv6.
-_NOT_HERE: Final = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
+_UNAVAILABLE_ERRORS: Final = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
 
 class Place(NamedTuple):
@@ -30,18 +31,18 @@ class Place(NamedTuple):
     address: Any  # as socket.bind() takes it: host, port, and more for IPv6; or the path of a unix socket
 
     def includes(self, other: "Place") -> bool:
-        """Say whether who listens here takes all connections to `other`. Port 0 is another one each time."""
+        """Return whether a listener here takes all connections to `other`. Port 0 is a different one each time."""
         if self.family != other.family:
             return False
         if self.family == socket.AF_UNIX:
             return bool(os.path.realpath(self.address) == os.path.realpath(other.address))
         port: int = self.address[1]
         is_same: bool = self.address == other.address
-        return port != 0 and (is_same or (self.address[0] in _ANY and port == other.address[1]))
+        return port != 0 and (is_same or (self.address[0] in _ANY_HOST and port == other.address[1]))
 
 
 def places(bind: str) -> list[Place]:
-    """Return every address of a bind. Raises ValueError for a bind that is none, OSError for an unknown host."""
+    """Return every address of a bind. Raises ValueError for a malformed bind, OSError for an unknown host."""
     path = bind.removeprefix("unix:")
     if path != bind:
         return [Place(bind, socket.AF_UNIX, path)]
@@ -51,13 +52,13 @@ def places(bind: str) -> list[Place]:
 
 
 def refuse_overlaps(wanted: Iterable[Place]) -> None:
-    """Raise ValueError for two places of which one includes the other: only one of them could be opened."""
+    """Raise ValueError for two places of which one includes the other; only one of them could be opened."""
     for one, other in combinations(wanted, 2):
         outer, inner = (one, other) if one.includes(other) else (other, one)
         if outer.includes(inner):
-            same = "is there twice" if one.bind == other.bind else f"is at the same place as {other.bind}"
+            same = "is given twice" if one.bind == other.bind else f"is the same address as {other.bind}"
             text = same if inner.includes(outer) else f"includes {inner.bind}"
-            raise ValueError(f"{outer.bind} {text}: leave one out")
+            raise ValueError(f"{outer.bind} {text}; leave one out")
 
 
 Found = Mapping[str, Sequence[Sequence[Place]]]  # flag -> binds -> places
@@ -119,7 +120,7 @@ def listen(wanted: Sequence[Place], mode: int = 0o660, ipv4_ports: Iterable[int]
             listeners.append(_open(_with_port_of(listeners, place), mode, ipv4_ports))
         except OSError as error:
             is_last = place is wanted[-1]
-            if error.errno not in _NOT_HERE or (is_last and not listeners):
+            if error.errno not in _UNAVAILABLE_ERRORS or (is_last and not listeners):
                 for listener in listeners:
                     listener.close()
                 raise
@@ -127,7 +128,7 @@ def listen(wanted: Sequence[Place], mode: int = 0o660, ipv4_ports: Iterable[int]
 
 
 def _with_port_of(listeners: list[socket.socket], place: Place) -> Place:
-    """Where the kernel chose a port for the first address of a name, the others get that one."""
+    """The other addresses of a name get the port that the kernel chose for the first one."""
     if not listeners or place.address[1]:
         return place
     host, _, *more = place.address
@@ -144,20 +145,24 @@ def _open(place: Place, mode: int, ipv4_ports: Iterable[int]) -> socket.socket:
 
 
 def inherited(environment: MutableMapping[str, str], pid: int) -> list[socket.socket]:
-    """Return the listening sockets that systemd, or who does as it does, has opened for process `pid`.
+    """Return the listening sockets that systemd, or a program like it, has opened for process `pid`.
 
-    The variables that say so are removed: they are not meant for processes that this one starts (sd_listen_fds(3)).
-    Raises ValueError or OSError for what is no listening socket.
+    The variables that name them are removed: they are not meant for processes that this one starts (sd_listen_fds(3)).
+    Raises ValueError or OSError for a descriptor that is not a listening socket.
     """
     count, owner, _ = (environment.pop(name, "") for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"))
-    return [_adopt(FIRST_INHERITED + n) for n in range(int(count))] if count and owner == str(pid) else []
+    if not count or owner != str(pid):
+        return []
+    if not (count.isascii() and count.isdigit()):
+        raise ValueError(f"{count!r} is not a number of descriptors; write digits")
+    return [_adopt(FIRST_INHERITED + n) for n in range(int(count))]
 
 
 def _adopt(fd: int) -> socket.socket:
     os.set_inheritable(fd, False)
     listener = socket.socket(fileno=fd)
     if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-        raise ValueError(f"descriptor {fd} is no listening socket")
+        raise ValueError(f"descriptor {fd} is not a listening socket; pass sockets that listen")
     if listener.family != socket.AF_UNIX:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.setblocking(False)
@@ -167,15 +172,17 @@ def _adopt(fd: int) -> socket.socket:
 def host_and_port(bind: str) -> tuple[str, int]:
     """Take `127.0.0.1:8000`, `[::1]:8000` or `:8000` apart."""
     host, colon, port = bind.rpartition(":")
-    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:  # noqa: PLR2004 - the last port
-        raise ValueError(f"{bind!r} is not HOST:PORT or unix:PATH")
+    if not colon or not (port.isascii() and port.isdigit()):
+        raise ValueError(f"{bind!r} is not HOST:PORT or unix:PATH; write one such as 127.0.0.1:8000")
+    if int(port) > MAX_PORT:
+        raise ValueError(f"{bind!r} has a port above {MAX_PORT}; write one such as 127.0.0.1:8000")
     if host == "*":
-        raise ValueError(f"{bind!r}: for every address, leave the star out: :{port}, or [::]:{port} with IPv6")
+        raise ValueError(f"{bind!r} has a star for the host; for every address write :{port}, or [::]:{port} with IPv6")
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def describe(listener: socket.socket) -> str:
-    """Return a socket's own name as a bind: the real port where 0 was asked for."""
+    """Return the address of a socket as a bind, with the real port instead of 0."""
     name = listener.getsockname()
     if isinstance(name, str):
         return f"unix:{name}"
@@ -199,14 +206,14 @@ def _tcp(place: Place, *, is_ipv6_only: bool) -> socket.socket:
 
 def _unix(path: Path, mode: int) -> socket.socket:
     with contextlib.suppress(FileNotFoundError):
-        if stat.S_ISSOCK(path.stat().st_mode) and not _is_alive(path):  # anything else is not ours to remove
+        if stat.S_ISSOCK(path.stat().st_mode) and not _is_alive(path):  # nothing else is removed
             path.unlink()  # left by an earlier run
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with contextlib.suppress(OSError):  # Linux: the file is then born with no more than this, whatever the umask
         os.fchmod(listener.fileno(), mode)
     try:
         listener.bind(str(path))
-        path.chmod(mode)  # before anybody can connect; a umask would be that of all threads
+        path.chmod(mode)  # before a client can connect; a umask would apply to all threads
         listener.listen(BACKLOG)
     except OSError:
         listener.close()
@@ -215,9 +222,9 @@ def _unix(path: Path, mode: int) -> socket.socket:
 
 
 def _is_alive(path: Path) -> bool:
-    """Whether somebody listens there: a path can be bound over, and the one who had it would never know."""
+    """Return whether a process listens there. A path can be bound again, which that process would not notice."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1.0)  # seconds; a full backlog is somebody, too
+        probe.settimeout(1.0)  # seconds; a full backlog means a listener too
         try:
             probe.connect(str(path))
         except TimeoutError:

@@ -1,8 +1,8 @@
-"""The workers there are, and which of them comes or goes next.
+"""The workers there are, and which of them is started or stopped next.
 
     too few            start one
-    one has to go      start its replacement; when that is ready, ask the old one to end; when it has ended, the next
-    too many           ask one to end
+    one is outdated    start its replacement; when that is ready, stop the old one; when it has ended, the next
+    too many           stop one
 
 A rule and its data: nothing is forked, signalled or logged here, and clocks are arguments.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from math import inf
 
-from wsgiserver.telemetry.scoreboard import Phase, Slot
+from wsgiserver.telemetry.scoreboard import Slot, WorkerPhase
 
 
 @dataclass(slots=True, eq=False)
@@ -22,19 +22,19 @@ class WorkerRecord:
     pid: int
     slot: Slot
     started: float
-    outdated: bool = False  # it runs code from before the reload that is under way
+    outdated: bool = False  # it runs code from before the current reload
     kill_at: float = inf  # it was asked to end, and is killed then
-    suspected: float = 0.0  # the `silent_since` that was found to be too long ago
+    suspected: float = 0.0  # the `silent_since` that an earlier check found too old
 
     def kill_by(self, deadline: float) -> None:
-        """It was asked to end; asking again gains it no time."""
+        """It was asked to end by then; a later deadline does not extend an earlier one."""
         self.kill_at = min(self.kill_at, deadline)
 
     def kill_again_at(self, deadline: float) -> None:
         self.kill_at = deadline
 
     def suspect(self, since: float) -> bool:
-        """It has been silent since then, which is too long; returns whether that was found before."""
+        """Note that it has been silent since then, for too long; returns whether an earlier check found the same."""
         was_suspected, self.suspected = self.suspected == since, since
         return was_suspected
 
@@ -42,20 +42,20 @@ class WorkerRecord:
         self.outdated = True
 
     def keep(self) -> None:
-        """The reload is off: it stays with the code that it runs."""
+        """The reload has failed: it stays with the code that it runs."""
         self.outdated = False
 
     @property
     def is_leaving(self) -> bool:
-        return self.kill_at < inf or self.slot.phase is Phase.DRAINING
+        return self.kill_at < inf or self.slot.phase is WorkerPhase.DRAINING
 
     @property
     def has_to_go(self) -> bool:
-        return self.outdated or self.slot.phase is Phase.RETIRING
+        return self.outdated or self.slot.phase is WorkerPhase.RETIRING
 
     @property
     def is_starting(self) -> bool:
-        return self.slot.phase is Phase.STARTING
+        return self.slot.phase is WorkerPhase.STARTING
 
 
 class Move(Enum):
@@ -67,10 +67,10 @@ class Move(Enum):
 
 
 def next_move(workers: Collection[WorkerRecord], wanted: int) -> tuple[Move, WorkerRecord | None]:
-    """Return what to do next, and with whom. Called again once that is done, until there is nothing to do.
+    """Return what to do next, and with which worker. The caller does it and calls again, until nothing is left to do.
 
-    Whoever is leaving is no longer counted, but nobody is replaced until the one before has ended: so there is never
-    more than one process above what is wanted, but for those that a smaller `wanted` sends away.
+    A worker that is leaving is not counted, but none is replaced until the one before has ended. So there is never more
+    than one process above `wanted`, except for those that leave because `wanted` was lowered.
     """
     staying = [worker for worker in workers if not worker.is_leaving]
     if len(staying) < wanted:
@@ -82,8 +82,8 @@ def next_move(workers: Collection[WorkerRecord], wanted: int) -> tuple[Move, Wor
 
 
 def _surplus(staying: Collection[WorkerRecord]) -> tuple[Move, WorkerRecord | None]:
-    """Return who is one too many, if it may be asked to end now."""
-    # Who serves nobody yet is missed least; then who has been there longest.
+    """Return the worker that is one too many, if it may be stopped now."""
+    # One that still starts is missed least; then the oldest.
     first = min(staying, key=lambda worker: (not worker.has_to_go, not worker.is_starting, worker.started))
     is_replaced = not any(worker.is_starting and not worker.has_to_go for worker in staying)
     if first.has_to_go and not first.is_starting and not is_replaced:

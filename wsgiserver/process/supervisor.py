@@ -1,15 +1,25 @@
-"""The parent: binds, forks, watches, restarts, and ends when asked to.
+"""The parent process: it listens, forks the workers, watches and restarts them, and ends when it is asked to.
 
-It has one thread, never imports the application (but with `--preload`) and knows no HTTP. Signals become bytes in a
-pipe; the main loop waits on that pipe, and on one by which workers say that there is something new to be seen on the
-scoreboard. Who comes and goes is decided in `roster.py`. As PID 1 of a container it also reaps orphans.
-
-    TERM        stop accepting, finish what is under way, within `graceful_timeout`; with `drain_delay` that begins so
-                many seconds later, or at the second TERM, and until then only readiness says so
+    TERM        stop: accept no more, and finish what is under way within `graceful_timeout`. With `drain_delay`, only
+                readiness fails at first; the stop begins that many seconds later, or at a second TERM
     INT, QUIT   stop at once
-    HUP         replace all workers, one at a time, by such with the application as it is now
-    TTIN, TTOU  one worker more, one less
-    USR1        tell workers to open their log files anew
+    HUP         replace the workers one at a time with new ones that load the current application code
+    TTIN, TTOU  one worker more, one worker less
+    USR1        have all processes reopen their log files
+
+It has to stay alive whatever the application does, so it does as little as possible. It has one thread, because a
+process with several threads cannot fork safely. It never imports the application, except with `--preload`, and it never
+reads what a client sends.
+
+One loop does everything: start or stop workers until there are as many as wanted (`roster.py` decides which), wait,
+then act on what has happened. It waits on two pipes. Signal handlers write into the first one, so that no code runs
+inside a handler. Workers write a byte into the second one when the scoreboard has something new. While all workers are
+idle it sleeps without a timeout.
+
+A worker that dies is replaced after a pause, which doubles each time one dies young. A worker whose loop and watchdog
+are both silent is hung: it is told to write the stacks of its threads (ABRT) and is killed soon after. If workers keep
+dying, `/readyz` says so. The process of the admin listener is supervised in the same way; it stops last, so that it can
+report until the end. As PID 1 of a container the parent also reaps orphans.
 """
 
 import contextlib
@@ -43,22 +53,22 @@ from wsgiserver.process.wiring import Listener, bound_to, listeners_for
 from wsgiserver.settings import Settings, options
 from wsgiserver.telemetry import admin, metrics, resources
 from wsgiserver.telemetry.log import event
-from wsgiserver.telemetry.scoreboard import MOST_WORKERS, Phase, Scoreboard, Slot
+from wsgiserver.telemetry.scoreboard import MAX_WORKERS, Scoreboard, Slot, WorkerPhase
 
-FIRST_PAUSE: Final = 0.1  # seconds before a worker that died is replaced; doubled each time it dies young
-LONGEST_PAUSE: Final = 5.0
+FIRST_PAUSE: Final = 0.1  # seconds before a worker that died is replaced; doubled each time one dies young
+LONGEST_PAUSE: Final = 5.0  # seconds
 STABLE_AFTER: Final = 10.0  # seconds; a worker that lived this long resets the restart back-off
-FAILING: Final = 3  # early deaths of workers in a row until the server counts as not ready
+FAILING_AFTER: Final = 3  # early deaths of workers in a row before the server counts as not ready
 CHECK_INTERVAL: Final = 1.0  # seconds between checks for hung workers
-IDLE_CHECKS: Final = 3  # that find no worker busy, until the checks stop: a busy one reports each second
+IDLE_CHECKS: Final = 3  # without a busy worker before the checks stop; a busy worker reports every second
 HUNG_AFTER: Final = 5.0  # seconds without a heartbeat, beyond the time that the application may take
 ABORT_GRACE: Final = 5.0  # seconds for the stacks of its threads to be written
-SERVING: Final = {Phase.READY, Phase.RETIRING}
-_OBEYED: Final = (*worker.OBEYED, signal.SIGCHLD)
+SERVING_PHASES: Final = {WorkerPhase.READY, WorkerPhase.RETIRING}
+_HANDLED_SIGNALS: Final = (*worker.HANDLED_SIGNALS, signal.SIGCHLD)
 
 
 class Supervisor:
-    """Everything is bound and checked when this is made: SettingError or OSError say what is wrong."""
+    """See above. The constructor checks and binds everything; it raises SettingError or OSError."""
 
     def __init__(self, application: str, settings: Settings) -> None:
         self._name = application
@@ -66,7 +76,7 @@ class Supervisor:
         settings = settings if settings.workers else with_workers(settings)
         check(settings)
         self._settings = within_descriptors(settings)
-        self._wish = settings  # as it was before it had to fit
+        self._wanted_settings = settings  # before values were lowered to what this machine allows
         self._roster: dict[int, WorkerRecord] = {}  # by process id; the admin listener's process is one of them
         self._wanted = settings.workers
         self._pause = FIRST_PAUSE
@@ -74,20 +84,25 @@ class Supervisor:
         self._next_check = inf
         self._next_start = 0.0  # no worker is started before this
         self._stopping = False
-        self._stop_at = inf  # asked to stop, and goes on until then
+        self._stop_at = inf  # the time at which a delayed stop begins
         self._exit_code = 0
-        self._served = False  # a worker has had the application loaded
+        self._served = False  # at least one worker has loaded the application
         self._early_deaths = 0  # of workers in a row, none of them stable
-        given = made("LISTEN_FDS", lambda: listeners.inherited(os.environ, os.getpid()))
+        given = made(
+            "LISTEN_FDS",
+            lambda: listeners.inherited(os.environ, os.getpid()),
+            "a descriptor cannot be used",
+            "pass sockets that listen",
+        )
         found = places(replace(settings, bind=()) if given else settings)
         if given:
             refuse_options(settings)
         self._listeners = [Listener(each, options(settings)) for each in given] or listeners_for(found, settings)
-        opened = listeners.listen_all(found, "--admin-bind", settings.socket_mode)
+        opened = listeners.listen_all(found, settings.spelled("admin_bind", "bind"), settings.socket_mode)
         self._admin_listeners = [Listener(each, Options()) for of_bind in opened for each in of_bind]
         self._scoreboard = Scoreboard(metrics.COUNTS, metrics.SUMS)
         self._signals, self._signal_writer = pipe()
-        self._alive_reader, self._alive_writer = os.pipe()  # ends in the children when this process does
+        self._alive_reader, self._alive_writer = os.pipe()  # the children read the end of it when this process is gone
         self._reports, self._report_writer = pipe()
 
     def run(self) -> int:
@@ -99,7 +114,7 @@ class Supervisor:
                 return CANNOT_IMPORT
             self._application = preloaded
         signal.set_wakeup_fd(self._signal_writer, warn_on_full_buffer=False)
-        for number in _OBEYED:
+        for number in _HANDLED_SIGNALS:
             signal.signal(number, lambda *_: None)
         self._report_shortages()
         bound = bound_to("bind", self._listeners) | bound_to("admin_bind", self._admin_listeners)
@@ -110,17 +125,17 @@ class Supervisor:
             if monotonic() >= self._stop_at:
                 self._drain(0.0)
             self._reap()
-            self._judge()
+            self._report_failing()
             self._kill_late()
             self._check_hung()
         event("stopped", code=self._exit_code)
-        for number in _OBEYED:
-            signal.signal(number, signal.SIG_IGN)  # there is nothing left to stop, and an exit code to be told
+        for number in _HANDLED_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)  # a signal now would replace the exit code
         return self._exit_code
 
     def _report_shortages(self) -> None:
-        """Say what was asked for, and is not to be had, or only at a risk."""
-        asked, fits = self._wish.max_connections, self._settings.max_connections
+        """Log what was wanted and does not fit on this machine, or only at a risk."""
+        asked, fits = self._wanted_settings.max_connections, self._settings.max_connections
         if fits < asked:
             limit = resources.descriptor_limit()
             event("max-connections-lowered", wanted=asked, fits=fits, descriptors=limit)
@@ -131,17 +146,17 @@ class Supervisor:
     def _workers(self) -> list[WorkerRecord]:
         return [record for record in self._roster.values() if record.slot is not self._scoreboard.admin]
 
-    # --- Coming and going ------------------------------------------------------------------------------------
+    # --- Starting and stopping workers -----------------------------------------------------------------------
 
     def _adjust(self) -> None:
-        """Start workers, or ask some to end, until there are as many workers as there should be."""
+        """Start or stop workers until there are as many as wanted."""
         now = monotonic()
         if self._stopping:
-            if not self._workers():  # the admin listener goes last: until now it said that the server is not ready
+            if not self._workers():  # the admin process stops last: until now it reported that the server is not ready
                 self._stop_workers(self._roster.values(), signal.SIGTERM, 1.0)
             return
         for record in self._roster.values():
-            if record.is_leaving and record.kill_at == inf:  # somebody else asked it to
+            if record.is_leaving and record.kill_at == inf:  # another process asked it to
                 record.kill_by(now + self._settings.graceful_timeout)
         try:
             if self._admin_listeners and len(self._workers()) == len(self._roster) and now >= self._next_start:
@@ -149,7 +164,7 @@ class Supervisor:
             self._adjust_roster(now)
         except OSError as error:  # no memory, or no process ids, for now
             event("start-failed", error=str(error))
-            self._be_patient()
+            self._delay_next_start()
 
     def _adjust_roster(self, now: float) -> None:
         while True:
@@ -162,13 +177,13 @@ class Supervisor:
                 return
 
     def _start(self, slot: Slot) -> None:
-        """Fork. Signals are held back until the child can take its own: one that came before would be lost."""
+        """Fork a worker. Signals are blocked until the child can handle them, or one could be lost."""
         slot.claim()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _OBEYED)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED_SIGNALS)
         try:
             pid = os.fork()
             if pid == 0:
-                self._be_a_worker(slot)
+                self._run_worker(slot)
         except OSError:
             slot.vacate()
             raise
@@ -177,7 +192,7 @@ class Supervisor:
         slot.take(pid)
         self._roster[pid] = WorkerRecord(pid, slot, monotonic())
 
-    def _be_a_worker(self, slot: Slot) -> NoReturn:
+    def _run_worker(self, slot: Slot) -> NoReturn:
         code = 1
         try:
             os.close(self._alive_writer)
@@ -195,17 +210,17 @@ class Supervisor:
             for listener in others:
                 listener.socket.close()
             code = worker.run(application, settings, mine, link)
-        except BaseException:  # noqa: BLE001 - the boundary of the child: nothing may escape into the parent's code
+        except BaseException:  # noqa: BLE001 - the boundary of the child, which must never return into the code of the parent
             event("worker-failed", error=traceback.format_exc())
-        sys.exit(code)  # with the application's exit handlers, which send what was gathered; nothing here catches this
+        sys.exit(code)  # runs the application's exit handlers, which may send what was gathered
 
     def _stop_workers(self, records: Iterable[WorkerRecord], number: int, patience: float) -> None:
-        """Ask them to end; asking again gains them no time."""
+        """Ask workers to end by a deadline; asking again does not extend it."""
         kill_at = monotonic() + patience
         for record in records:
             record.kill_by(kill_at)
-            record.slot.advance(Phase.DRAINING)
-            os.kill(record.pid, number)  # not yet reaped, so the id is still its own
+            record.slot.advance(WorkerPhase.DRAINING)
+            os.kill(record.pid, number)  # it is not reaped yet, so the id is still its own
 
     def _kill_late(self) -> None:
         now = monotonic()
@@ -217,7 +232,7 @@ class Supervisor:
             event("cut-off", workers=len(late))
 
     def _check_hung(self) -> None:
-        """Find workers whose loop and watchdog have both been silent for too long."""
+        """Stop workers whose loop and watchdog have both been silent for too long."""
         now = monotonic()
         if now < self._next_check:
             return
@@ -228,7 +243,7 @@ class Supervisor:
             since = record.slot.silent_since
             if not since or now - since < self._settings.timeout + HUNG_AFTER:
                 continue
-            if record.suspect(since):  # twice: it may be the whole machine that was stopped
+            if record.suspect(since):  # in two checks: the whole machine may have been suspended before the first
                 event("worker-hung", worker=record.pid, silent_seconds=round(now - since, 1))
                 self._stop_workers([record], signal.SIGABRT, ABORT_GRACE)
 
@@ -239,7 +254,7 @@ class Supervisor:
                     self._on_worker_exit(gone, os.waitstatus_to_exitcode(reaped[1]))
 
     def _on_worker_exit(self, gone: WorkerRecord, code: int) -> None:
-        """A worker has ended: decide when, and whether, there will be another."""
+        """A worker has ended: decide whether and when to start another."""
         was_starting, was_leaving = gone.is_starting, gone.is_leaving
         self._scoreboard.past.count(metrics.RESTARTS, int(not self._stopping))
         self._scoreboard.release(gone.slot)
@@ -260,15 +275,15 @@ class Supervisor:
             self._early_deaths = 0
         elif gone.slot is not self._scoreboard.admin:
             self._early_deaths += 1
-        self._be_patient()
+        self._delay_next_start()
 
-    def _judge(self) -> None:
-        """Let the admin listener know whether workers end again and again. A stable one proves otherwise."""
+    def _report_failing(self) -> None:
+        """Tell the admin process whether workers end again and again. One stable worker proves otherwise."""
         now = monotonic()
         stable = (record for record in self._workers() if now - record.started > STABLE_AFTER)
-        if self._early_deaths and any(record.slot.phase in SERVING for record in stable):
+        if self._early_deaths and any(record.slot.phase in SERVING_PHASES for record in stable):
             self._early_deaths = 0
-        is_failing = self._early_deaths >= FAILING
+        is_failing = self._early_deaths >= FAILING_AFTER
         if is_failing != self._scoreboard.is_failing:
             event("workers-keep-ending" if is_failing else "workers-stay")
             self._scoreboard.set_failing(is_failing)
@@ -277,17 +292,17 @@ class Supervisor:
         return any(record.outdated for record in self._roster.values())
 
     def _give_up_reload(self) -> None:
-        """The application as it is now does not start: those who serve it as it was go on."""
+        """The current application code does not start: the workers with the old code stay."""
         event("reload-failed", application=self._name, kept=len(self._workers()))
         for record in self._roster.values():
             record.keep()
 
-    def _be_patient(self) -> None:
+    def _delay_next_start(self) -> None:
         """Wait before the next start, longer each time."""
         self._next_start = monotonic() + self._pause
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
 
-    # --- Being told ------------------------------------------------------------------------------------------
+    # --- Waiting and signals ---------------------------------------------------------------------------------
 
     def _wait(self) -> None:
         readable, _, _ = select.select([self._signals, self._reports], [], [], self._patience())
@@ -296,12 +311,12 @@ class Supervisor:
             if self._settings.timeout:
                 self._checks_left, self._next_check = IDLE_CHECKS, min(self._next_check, monotonic() + CHECK_INTERVAL)
             phases = {record.slot.phase for record in self._workers()}
-            self._served = self._served or bool(phases & SERVING)
+            self._served = self._served or bool(phases & SERVING_PHASES)
         if self._signals in readable:
-            self._obey(os.read(self._signals, 4096))
+            self._handle_signals(os.read(self._signals, 4096))
 
     def _patience(self) -> float | None:
-        """Seconds until there is something to do without being told; None for never."""
+        """Return the seconds until there is something to do without an event; None for never."""
         now = monotonic()
         deadlines = [self._next_check, self._stop_at, *(record.kill_at for record in self._roster.values())]
         if self._next_start > now:
@@ -311,7 +326,7 @@ class Supervisor:
         first = min(deadlines)
         return max(0.0, first - now) if first < inf else None
 
-    def _obey(self, numbers: bytes) -> None:
+    def _handle_signals(self, numbers: bytes) -> None:
         if signal.SIGINT in numbers or signal.SIGQUIT in numbers:
             self._stop(signal.SIGINT, 1.0)
         elif signal.SIGTERM in numbers:
@@ -331,7 +346,7 @@ class Supervisor:
             record.mark_outdated()
 
     def _resize(self, change: int) -> None:
-        wanted = min(max(self._wanted + change, 1), MOST_WORKERS)
+        wanted = min(max(self._wanted + change, 1), MAX_WORKERS)
         if wanted > self._wanted and (reason := too_many(wanted - len(self._workers()), self._settings.threads)):
             event("not-resized", workers=self._wanted, reason=reason)
             return
@@ -340,18 +355,18 @@ class Supervisor:
             event("resized", workers=wanted)
 
     def _drain(self, delay: float) -> None:
-        """Stop; where load balancers learn of it late, serve on until they have."""
+        """Stop, or with a delay first only fail readiness, so that load balancers notice."""
         if not delay or self._stopping or self._stop_at < inf:
             self._stop(signal.SIGTERM, self._settings.graceful_timeout)
             return
         event("draining", delay_seconds=delay)
-        self._scoreboard.past.advance(Phase.DRAINING)
+        self._scoreboard.past.advance(WorkerPhase.DRAINING)
         self._stop_at = monotonic() + delay
 
     def _stop(self, number: int, patience: float) -> None:
         event("stopping", signal=signal.Signals(number).name, timeout_seconds=patience)
         self._stopping, self._stop_at = True, inf
-        self._scoreboard.past.advance(Phase.DRAINING)  # before a worker is told
+        self._scoreboard.past.advance(WorkerPhase.DRAINING)  # before the workers drain
         for listener in (*self._listeners, *self._admin_listeners):
             listener.socket.close()
         self._listeners = self._admin_listeners = []

@@ -1,7 +1,7 @@
 """How the parts of a server are put together: settings and listening sockets -> what connections share -> the loop.
 
-What holds for one listener alone (`binds.Options`) is worked out here, once for each, so that a request asks nobody. It
-knows neither processes nor signals: a worker (`worker.py`) runs what is made here, and so may any other thread.
+The options of one listener (`binds.Options`) are evaluated here, once, so that a request costs nothing for them. This
+module knows neither processes nor signals: a worker (`worker.py`) runs what is made here, and so may any other thread.
 """
 
 import socket
@@ -33,7 +33,7 @@ KINDS: Final = {("http", False): Connection, ("http", True): ProxiedConnection}
 
 
 class Listener(NamedTuple):
-    """A listening socket, and what holds for its connections."""
+    """A listening socket, and the options of its connections."""
 
     socket: socket.socket
     options: Options
@@ -41,21 +41,21 @@ class Listener(NamedTuple):
 
 def listeners_for(found: Found, settings: Settings) -> list[Listener]:
     """Listen on all places of `--bind`. Raises OSError, which names the bind, if one is taken."""
-    opened = zip(settings.bind, listen_all(found, "--bind", settings.socket_mode), strict=True)
+    opened = zip(settings.bind, listen_all(found, settings.spelled("bind"), settings.socket_mode), strict=True)
     return [Listener(each, options(settings, bind)) for bind, of_bind in opened for each in of_bind]
 
 
 def bound_to(name: str, listeners: Sequence[Listener]) -> dict[str, str]:
-    """Say where they listen, by `name`, and, as `--bind` has it, what holds for those that are not as by default."""
+    """Return the fields of an event: the addresses as `name`, and listeners whose options differ from the default."""
     special = [describe(name_of(sock), its) for sock, its in listeners if its != Options()]
     found = {name: [name_of(listener.socket) for listener in listeners], "options": special}
     return {key: ", ".join(texts) for key, texts in found.items() if texts}
 
 
 def within_open_descriptors(settings: Settings) -> Settings:
-    """Now that it is loaded, look what the application keeps open: it may be more than was reckoned with."""
-    limit, rest = resources.descriptor_limit(), resources.descriptors_open() + resources.THREAD
-    fits = max(1, resources.connections_within(limit, settings.threads, max(rest, resources.REST)))
+    """Count what the loaded application holds open: it may be more than was calculated before."""
+    limit, rest = resources.descriptor_limit(), resources.descriptors_open() + resources.DESCRIPTORS_PER_THREAD
+    fits = max(1, resources.connections_within(limit, settings.threads, max(rest, resources.OTHER_DESCRIPTORS)))
     if fits >= settings.max_connections:
         return settings
     event("max-connections-lowered", wanted=settings.max_connections, fits=fits, descriptors=limit, open=rest)
@@ -80,7 +80,7 @@ def context_for(application: Application, settings: Settings, metrics: Metrics |
 
 
 def loop_for(context: ServerContext, settings: Settings, listeners: Sequence[Listener], hooks: Hooks) -> Loop:
-    """Return a loop that serves what connects to `listeners`; of `hooks`, those that ask the context are added here."""
+    """Return a loop that serves the connections of `listeners`. The hooks that concern the context are added here."""
     accept = _accept(context, settings, listeners)
     capacity = Capacity(
         settings.threads,
@@ -94,8 +94,8 @@ def loop_for(context: ServerContext, settings: Settings, listeners: Sequence[Lis
 
 
 def _accept(context: ServerContext, settings: Settings, listeners: Sequence[Listener]) -> Accept:
-    """Return what makes a connection of an accepted socket."""
-    trusts: dict[tuple[str, ...], Trust] = {}  # listeners that trust alike share what is remembered of their peers
+    """Return the function that makes a connection of an accepted socket."""
+    trusts: dict[tuple[str, ...], Trust] = {}  # listeners with the same trusted proxies share one cache
     by_descriptor: dict[int, tuple[type[Connection], ListenerContext]] = {}
     for sock, its in listeners:
         environ = template(
@@ -116,7 +116,7 @@ def _accept(context: ServerContext, settings: Settings, listeners: Sequence[List
 
 
 def _server_name(listener: socket.socket) -> tuple[str, int]:
-    """The address as a URL has it: of IPv6, in brackets (RFC 3875, section 4.1.14), without the zone."""
+    """Return the address as in a URL: IPv6 in brackets (RFC 3875, section 4.1.14), without the zone."""
     name = listener.getsockname()
     if not isinstance(name, tuple):
         return ("localhost", 80)

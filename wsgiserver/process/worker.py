@@ -1,8 +1,20 @@
-"""One worker process: the application, its threads, and the way out.
+"""One worker process: it loads the application, starts the threads, serves, and ends in an orderly way.
 
-It runs until its supervisor asks it to stop (TERM: drain; INT, QUIT: at once) or is gone. Signals arrive as bytes
-in a pipe that the loop watches, so nothing happens inside a signal handler, and it does not matter which thread
-the kernel chose.
+`run` is the whole life of a worker, called right after the fork. It imports the application (which may take long, so
+that the worker counts as ready only afterwards), has the parts put together by `wiring.py`, starts the threads, and
+leads the loop until that is drained.
+
+Signals become bytes in a pipe that the loop watches. No code runs inside a signal handler, and it does not matter
+which thread the kernel chose. TERM drains: the listeners are closed, what is under way is finished, and the loop ends.
+INT and QUIT end the process at once. USR1 reopens the logs. The other signals of the supervisor are ignored. Processes
+that the application forks get the default handlers again.
+
+A worker and its supervisor share three things (`ParentLink`): a slot of the scoreboard, a pipe in which a byte means
+"read the scoreboard", and a pipe that ends when the supervisor is gone; then the worker drains on its own. The worker
+decides on its own when it should be replaced: after `max_requests`, beyond `max_memory`, or when too many threads are
+stuck. It only reports that. It goes on serving until the supervisor has started another one and sends TERM.
+
+It knows nothing of HTTP and of connections.
 """
 
 import contextlib
@@ -23,9 +35,9 @@ from wsgiserver.settings import Settings
 from wsgiserver.telemetry import resources
 from wsgiserver.telemetry.log import event
 from wsgiserver.telemetry.metrics import Metrics
-from wsgiserver.telemetry.scoreboard import Phase, Slot
+from wsgiserver.telemetry.scoreboard import Slot, WorkerPhase
 
-OBEYED: Final = (
+HANDLED_SIGNALS: Final = (
     *(signal.SIGTERM, signal.SIGINT, signal.SIGQUIT),
     *(signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1),
 )
@@ -35,13 +47,13 @@ REPORT_INTERVAL: Final = 1.0  # seconds between a busy worker's reports, and che
 class ParentLink(NamedTuple):
     """What ties a worker to its supervisor."""
 
-    parent: int  # descriptor: reads as ended when the supervisor is gone
-    reports: int  # descriptor: a byte written to it makes the supervisor look at the scoreboard
+    parent: int  # descriptor: at its end when the supervisor is gone
+    reports: int  # descriptor: a byte written to it makes the supervisor read the scoreboard
     slot: Slot
 
 
 class WorkerStatus:
-    """What the supervisor gets to see of a worker, through its slot. What begins with `on_` is a hook of the loop."""
+    """What a worker reports to the supervisor through its slot. Methods that begin with `on_` are hooks of the loop."""
 
     def __init__(self, link: ParentLink, context: ServerContext, settings: Settings) -> None:
         self._slot = link.slot
@@ -53,7 +65,7 @@ class WorkerStatus:
         jitter = randint(0, settings.max_requests_jitter)  # noqa: S311 - so that workers do not all retire at once
         self._max_requests = settings.max_requests and settings.max_requests + jitter
         self._max_memory = settings.max_memory
-        if self._max_memory and resources.resident() >= self._max_memory:  # each would be replaced at once, for ever
+        if self._max_memory and resources.resident() >= self._max_memory:  # it would never end
             event("max-memory-ignored", resident_bytes=resources.resident(), max_memory_bytes=self._max_memory)
             self._max_memory = 0
 
@@ -87,7 +99,7 @@ class WorkerStatus:
         self._slot.publish()
 
     def on_wakeup(self, now: float) -> None:
-        """The loop waits no more. Now and then the supervisor is told, which sleeps while all workers do."""
+        """The loop has events. Once in a while, wake the supervisor, which sleeps while all workers are idle."""
         self._heartbeats[0] = now
         if now >= self._next_report:
             self._next_report = now + REPORT_INTERVAL
@@ -95,11 +107,11 @@ class WorkerStatus:
             self._report()
 
     def on_blocked(self, now: float) -> None:
-        """The loop has to wait for the application; called from the watchdog's thread."""
+        """The application blocks the loop; called from the watchdog's thread."""
         self._heartbeats[1] = now
 
-    def become(self, phase: Phase) -> None:
-        """Go on to `phase`, and let the supervisor know. From any thread."""
+    def become(self, phase: WorkerPhase) -> None:
+        """Move on to `phase`, and wake the supervisor. May be called from any thread."""
         if self._slot.advance(phase):
             self._report()
 
@@ -111,21 +123,21 @@ class WorkerStatus:
 
     def retire(self, reason: str) -> None:
         """Ask to be replaced."""
-        if self._slot.phase is Phase.READY:
+        if self._slot.phase is WorkerPhase.READY:
             event("worker-retires", reason=reason)
-            self.become(Phase.RETIRING)
+            self.become(WorkerPhase.RETIRING)
 
     def _report(self) -> None:
-        with contextlib.suppress(OSError):  # the pipe is full of reports already, or nobody is left to read them
+        with contextlib.suppress(OSError):  # the pipe is full, or the supervisor is gone
             os.write(self._reports, b"\0")
 
 
 def run(application: ApplicationOrSpec, settings: Settings, listeners: list[Listener], link: ParentLink) -> int:
-    """Serve an application, or the one to be imported by that name, until told to stop; returns the exit code.
+    """Serve an application, or the one to import by that name, until asked to stop; returns the exit code.
 
-    It is the first in a new process to be called, with the signals it obeys blocked.
+    It is called first in a new process, with the handled signals blocked.
     """
-    faulthandler.enable(file=2)  # SIGABRT, from a supervisor that has lost patience, shows the stack of every thread
+    faulthandler.enable(file=2)  # on SIGABRT, which the supervisor sends to a hung worker, it writes all stacks
     signals = _signals_as_bytes()
     reloader = Reloader() if settings.reload else None
     failure = None
@@ -138,15 +150,15 @@ def run(application: ApplicationOrSpec, settings: Settings, listeners: list[List
     context = context_for(result, settings, Metrics(link.slot) if settings.admin_bind else None)
     status = WorkerStatus(link, context, settings)
     loop = loop_for(context, within_open_descriptors(settings), listeners, status.hooks())
-    loop.add_source(signals, lambda: _obey(os.read(signals, 64), context, loop, status))
+    loop.add_source(signals, lambda: _handle_signals(os.read(signals, 64), context, loop, status))
     loop.add_source(link.parent, lambda: _orphaned(link.parent, context, loop, status, settings.graceful_timeout))
     try:
         loop.start()
-    except RuntimeError as error:  # no more threads: with fewer than it should have it would look well, and be slow
+    except RuntimeError as error:  # with fewer threads than set the worker would look healthy, and be slow
         event("threads-not-started", threads=settings.threads, error=str(error), reason="pids.max, or no memory")
         return 1
     event("worker-ready")
-    status.become(Phase.READY)
+    status.become(WorkerPhase.READY)
     if reloader is not None:
         reloader.start(partial(_renew, status), failure)
     loop.run()
@@ -155,34 +167,36 @@ def run(application: ApplicationOrSpec, settings: Settings, listeners: list[List
 
 
 def _renew(status: WorkerStatus, file: str) -> None:
-    """A file has changed: have another worker at once, which clients wait for, and end."""
+    """A file has changed: have another worker started at once, and end. Clients wait in the backlog meanwhile."""
     event("file-changed", file=file)
-    status.become(Phase.DRAINING)
+    status.become(WorkerPhase.DRAINING)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _signals_as_bytes() -> int:
-    """Have signals written to a pipe, and let them come; returns the end to read."""
+    """Have signals written to a pipe, and unblock them; returns the end to read."""
     reading, writing = pipe()
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    for number in OBEYED:
+    for number in HANDLED_SIGNALS:
         signal.signal(number, lambda *_: None)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    block, unblock = (partial(signal.pthread_sigmask, how, OBEYED) for how in (signal.SIG_BLOCK, signal.SIG_UNBLOCK))
+    block, unblock = (
+        partial(signal.pthread_sigmask, how, HANDLED_SIGNALS) for how in (signal.SIG_BLOCK, signal.SIG_UNBLOCK)
+    )
     os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=_forget_signals)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     return reading
 
 
 def _forget_signals() -> None:
-    """In a process that the application forks: its signals are its own, and nothing that this one should see."""
+    """Restore the defaults in a process that the application forks: its signals do not concern this one."""
     signal.set_wakeup_fd(-1)
-    for number in OBEYED:
+    for number in HANDLED_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, OBEYED)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
 
 
-def _obey(numbers: bytes, context: ServerContext, loop: Loop, status: WorkerStatus) -> None:
+def _handle_signals(numbers: bytes, context: ServerContext, loop: Loop, status: WorkerStatus) -> None:
     if signal.SIGINT in numbers or signal.SIGQUIT in numbers:
         context.log.flush()
         os._exit(0)
@@ -193,15 +207,15 @@ def _obey(numbers: bytes, context: ServerContext, loop: Loop, status: WorkerStat
 
 
 def _orphaned(parent: int, context: ServerContext, loop: Loop, status: WorkerStatus, patience: float) -> None:
-    """The supervisor is gone, and nobody will ask this process to stop: it stops by itself."""
+    """The supervisor is gone and cannot ask this process to stop: it stops on its own."""
     os.read(parent, 1)
     loop.remove_source(parent)
     event("supervisor-gone")
-    signal.setitimer(signal.ITIMER_REAL, patience)  # nobody else will cut off what takes too long
+    signal.setitimer(signal.ITIMER_REAL, patience)  # the supervisor would have cut off what takes too long
     _drain(context, loop, status)
 
 
 def _drain(context: ServerContext, loop: Loop, status: WorkerStatus) -> None:
-    status.become(Phase.DRAINING)
+    status.become(WorkerPhase.DRAINING)
     context.drain()
     loop.drain()

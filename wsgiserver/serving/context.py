@@ -1,5 +1,5 @@
-"""What connections share: all of a server the application, the logs, how much and how long they wait; and those of one
-listener what stands in their environs, and which proxies are believed.
+"""What connections share. All connections of a server share the application, the logs, sizes and time limits. Those of
+one listener share the fixed part of their environs, and the trusted proxies.
 """
 
 from collections.abc import Callable
@@ -14,45 +14,45 @@ from wsgiserver.wsgi.environ import RequestIds
 from wsgiserver.wsgi.forwarded import Trust
 from wsgiserver.wsgi.gateway import Application
 
-ENOUGH: Final = 16 << 20  # bytes
+DEFAULT_BUDGET: Final = 16 << 20  # bytes
 
 
 class ListenerContext(NamedTuple):
-    """What holds for whoever connects to one listener."""
+    """What the connections of one listener share."""
 
-    environ: dict[str, Any]  # what is the same in all of their requests
+    environ: dict[str, Any]  # what is the same in all requests
     trust: Trust
 
 
 @dataclass(slots=True)
 class ServerContext:
-    """Sizes are bytes, durations seconds."""
+    """What all connections of a server share. Sizes are bytes, durations seconds."""
 
     application: Application
     log: AccessLog | NoAccessLog
     limits: Limits
     head_timeout: float
     body_idle_timeout: float
-    body_timeout: float  # for the whole body, and a second more for every `body_rate` bytes of it
+    body_timeout: float  # for the whole body, plus one second for every `body_rate` bytes of it
     body_rate: int
     keep_alive: float
     send_timeout: float
-    # Memory that all connections share, beside that of bodies (`limits`): for answers that clients have not taken yet,
-    # and for heads, and requests that wait. That of heads may be overdrawn: then the loop makes room.
-    answers: Budget = field(default_factory=lambda: SharedBudget(ENOUGH))
-    heads: Budget = field(default_factory=lambda: Budget(ENOUGH))
-    metrics: Metrics | None = None  # None where nobody asks for them
+    # Memory that all connections share, besides that of bodies (`limits`): for responses that clients have not read
+    # yet, and for heads and requests that wait. That of heads may be overdrawn; then the loop makes room.
+    answers: Budget = field(default_factory=lambda: SharedBudget(DEFAULT_BUDGET))
+    heads: Budget = field(default_factory=lambda: Budget(DEFAULT_BUDGET))
+    metrics: Metrics | None = None  # None without an admin listener
     ids: RequestIds = field(default_factory=RequestIds)
-    # Every answer now says Connection: close, for good
+    # Every response has Connection: close, until the end
     draining: bool = False
-    # or for as long as others wait for the place: who asks and asks again is never idle, and would keep them out.
+    # or while clients wait for a free connection: one that sends request after request is never idle.
     is_full: bool = False
 
     def drain(self) -> None:
         self.draining = True
 
     def cut_off(self) -> None:
-        """The server ends: the application is called no more."""
+        """The server ends: the application is not called any more."""
         self.application = _ended
 
     def set_full(self, is_full: bool) -> None:  # noqa: FBT001 - a hook of the loop, whose only argument it is
@@ -60,6 +60,6 @@ class ServerContext:
 
 
 def _ended(_: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-    """An application for requests that come too late, and whose clients get no answer."""
+    """The application for requests that come too late; their clients get no response."""
     start_response("503 Service Unavailable", [])
     return []

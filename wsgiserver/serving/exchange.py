@@ -1,7 +1,19 @@
-"""Everything that the thread which runs the application does for a request: call it, send its response, log it.
+"""Everything that the application's thread does for a request: call the application, send the response, log it.
 
-One for each connection, used again for each of its requests. It knows the socket, and not what the connection waits for
-(`states.py`). `time_out` and `interrupt` alone are called by other threads.
+There is one Exchange for each connection, used again for each of its requests. `respond` calls the application through
+`wsgi/gateway.py`, which sends into the outbox. What the socket does not take at once stays there, and the loop sends it
+later with `flush`. `finish` logs the request when the response is over; `refuse` answers and logs one that never
+reaches the application.
+
+If the application fails, the client gets a 500 as long as nothing was sent. After that the response cannot be taken
+back, so the connection is cut off: the client has to see that the response is not complete. Where the end of the
+connection marks the end of the body, a plain close would look like completeness, so a reset is sent.
+
+`time_out` and `interrupt` are the only methods that other threads call, while the application's thread is still in the
+call. `Response.time_out` decides who answers, so a client never gets two responses. The watchdog then closes the socket
+in a way that keeps its descriptor number taken, because the thread may still use the number when it returns.
+
+An Exchange knows the socket. It must not know the state of the connection (`states.py`), nor wait for events.
 """
 
 import contextlib
@@ -26,10 +38,10 @@ from wsgiserver.telemetry.accesslog import Record, path_of
 from wsgiserver.telemetry.log import event
 from wsgiserver.wsgi import gateway
 from wsgiserver.wsgi.environ import add_body, build
-from wsgiserver.wsgi.gateway import DONE, SENDING
+from wsgiserver.wsgi.gateway import FINISHED, HEAD_SENT
 
 _new = tuple.__new__  # half the time of NamedTuple's own, which is written in Python
-RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: on, no time
+RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # SO_LINGER: on, no time
 
 
 class Exchange:
@@ -68,33 +80,32 @@ class Exchange:
         self._environ = listener.environ
         self._trust = listener.trust
         self._context = context
-        # The request's
+        # Of the request
         self._request_id = ""
-        self._asked_by = ""  # the client, as far as trusted proxies know
-        # The answer's
+        self._asked_by = ""  # the client, as trusted proxies name it
+        # Of the response
         self.response: gateway.Response | None = None
-        self.is_cut_off = False  # the answer was begun and cannot be finished
+        self.is_cut_off = False  # the response was begun and cannot be finished
         self._error = ""  # what the log calls it when the application fails
-        self._ended = 0.0  # when the application was done
+        self._ended = 0.0  # when the application returned
 
     def introduce(self, client: tuple[str, int] | None, *, tls: bool) -> None:
-        """A trusted proxy has told whose connection this is: address and port, None for its own."""
+        """Take the client that a trusted proxy has named: address and port, or None for the proxy itself."""
         if client is not None:
             self.client = client
-            self.trusted = (
-                self._trust.trusts(client[0]) and not self._trust.everyone
-            )  # "*" is for peers, and this is none
+            # "*" trusts every peer; this address is not that of a peer.
+            self.trusted = self._trust.trusts(client[0]) and not self._trust.everyone
         if tls:
             self._environ = self._environ | {"wsgi.url_scheme": "https"}
 
     @property
     def kind(self) -> str:
-        """What requests that take alike long have in common: the method, and the path to its second segment."""
+        """The kind of the request, by which slow ones are remembered: method, and path to its second segment."""
         head = self._receiver.head
         return f"{head.method} {'/'.join(head.target.partition('?')[0].split('/', 3)[:3])}" if head is not None else ""
 
     def respond(self) -> None:
-        """Run the application, and send what the socket takes of its answer."""
+        """Run the application, and send what the socket takes of its response."""
         context, head = self._context, self._receiver.head
         assert head is not None  # noqa: S101 - a request is complete
         response = self.response = gateway.Response(
@@ -118,30 +129,30 @@ class Exchange:
         self._ended = monotonic()
 
     def flush(self) -> bool:
-        """Send what the socket takes of what is left of the answer; True when it is over, one way or another."""
+        """Send more of the response; True when it is over, completely or not."""
         try:
             return self.outbox.flush()
         except ClientGone:
             self.gone()
-        except ApplicationError as error:  # a file that is not what it was when its length was told
+        except ApplicationError as error:  # the file has changed since its length was sent
             event("application-error", client=self.client[0], error=str(error))
             self.is_cut_off = True
             self.gone()
         return True
 
     def gone(self) -> None:
-        """Nobody reads the rest of the answer."""
+        """The client does not read the rest of the response: drop it."""
         dropped = self.outbox.drop()
         if self.response is not None:
             self.response.cut_short(dropped)
 
     def cut_off(self) -> None:
-        """The client takes no more, or too slowly. A reset tells it so, where the end would mark completeness."""
+        """End a response that the client reads too slowly, or not at all, with a reset when the connection closes."""
         self.is_cut_off = True
         self.gone()
 
     def finish(self, began: float, complete: float, now: float) -> bool:
-        """The answer is over: log it. Returns whether another request may follow.
+        """The response is over: log it. Returns whether another request may follow.
 
         The request `began` with its first byte, and was `complete` with its last.
         """
@@ -154,8 +165,8 @@ class Exchange:
         return response.keep_alive
 
     def refuse(self, refusal: Refusal, began: float, now: float, method: str) -> None:
-        """Log, and answer, what is not handed to the application. To HEAD there is no content (RFC 9110, 9.3.2)."""
-        if refusal.__cause__ is not None:  # the disk's fault, or the administrator's, and not the client's
+        """Log and answer a request that is not handed to the application. HEAD gets no content (RFC 9110, 9.3.2)."""
+        if refusal.__cause__ is not None:  # the cause is on this machine, such as a full disk
             event("spool-failed", error=str(refusal.__cause__))
         head = self._receiver.head
         self._request_id = self._context.ids.of(head)
@@ -165,12 +176,12 @@ class Exchange:
         self.send_at_once(refusal_answer(refusal, self._request_id, int(time()), method))
 
     def send_at_once(self, data: bytes) -> None:
-        """Send a few bytes of the server's own; a socket that has no room for them is as good as gone."""
+        """Send a few bytes that do not come from the application; a socket without room for them is given up."""
         with contextlib.suppress(OSError):
             self._socket.send(data)
 
     def release(self) -> None:
-        """Let go of the request."""
+        """Forget the request."""
         self._receiver.release()
         self.response = None
 
@@ -178,14 +189,14 @@ class Exchange:
 
     @property
     def progress(self) -> object:
-        """Something that differs from before if the application has done anything, or waits for its client."""
+        """A value that changes whenever the application makes progress, and always while it waits for its client."""
         response, outbox = self.response, self.outbox
-        return object() if response is None or outbox.is_full else (response.phase, response.sent, outbox.kept)
+        return object() if response is None or outbox.is_full else (response.phase, response.sent, outbox.pending)
 
     def time_out(self, response: object, after: float, stack: str) -> bool:
-        """Answer in the place of the application, or cut its answer off.
+        """Answer instead of the application, or cut its response off; called by another thread.
 
-        Returns False if the call, known by its `response`, has just ended.
+        Returns False if the call that made `response` has just ended.
         """
         current, head = self.response, self._receiver.head
         if current is None or current is not response or head is None or not current.time_out():
@@ -197,7 +208,7 @@ class Exchange:
             after_seconds=after,
             stack=stack,
         )
-        if current.phase is SENDING:
+        if current.phase is HEAD_SENT:
             self.is_cut_off = True
             self._reset()
         else:
@@ -209,16 +220,16 @@ class Exchange:
         return True
 
     def interrupt(self) -> None:
-        """The server ends while a thread runs the application: let the client see it, and that thread, if it sends."""
+        """The server ends while the application runs: the client sees it, and the thread too when it sends."""
         current = self.response
         with contextlib.suppress(OSError):  # there may be no connection any more
-            if current is not None and current.phase is SENDING and not self.outbox.is_full:
+            if current is not None and current.phase is HEAD_SENT and not self.outbox.is_full:
                 self._reset()
-            else:  # who waits for room to send is not woken by a reset
+            else:  # a reset would not wake a thread that waits for room to send
                 self._socket.shutdown(socket.SHUT_RDWR)
 
     def _reset(self) -> None:
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
         with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - closes the socket, and keeps its number taken
             os.dup2(nothing.fileno(), self._socket.fileno(), inheritable=False)
 
@@ -227,7 +238,7 @@ class Exchange:
         return self.response is not None and self.response.timed_out
 
     def note_time_out(self, began: float, complete: float, now: float) -> None:
-        """Log what `time_out` has done."""
+        """Log the request that was timed out."""
         assert self.response is not None  # noqa: S101 - is_timed_out
         status = int(self.response.status[:3]) if self.is_cut_off else 504
         self._log(status, self.response.sent, (complete - began, now - complete, 0.0), "application-timeout")
@@ -248,11 +259,11 @@ class Exchange:
         return environ
 
     def _fail(self, response: gateway.Response, method: str) -> None:
-        """The application failed: say so if nothing was said yet; else cut the answer off, so that it shows."""
-        if response.phase is DONE:  # the client has a whole answer, and may have sent its next request
+        """The application failed: send a 500 if nothing was sent yet, or else cut the response off."""
+        if response.phase is FINISHED:  # the client has a complete response
             return
         self._error = INTERNAL_ERROR
-        if response.phase is SENDING:
+        if response.phase is HEAD_SENT:
             response.cut_short(0)
             self.is_cut_off = True
             return

@@ -1,9 +1,9 @@
-"""A connection that begins with a PROXY protocol header: whose it is, is known once that is there.
+"""A connection that begins with a PROXY protocol header, which names the client.
 
-    PROXY -> HEAD ...    and then it is as any other
+    PROXY -> HEAD ...    and then as any other connection
 
-Only a trusted proxy may say so; anybody else is refused. What the client then says of itself in X-Forwarded-* counts
-only if its own address is a trusted one: a proxy that speaks this protocol passes on what it gets.
+Only a trusted proxy may send the header; any other peer is refused. What the client then claims in X-Forwarded-* counts
+only if its own address is trusted, because such a proxy passes on the bytes as they are.
 """
 
 import socket
@@ -32,7 +32,7 @@ class ProxiedConnection(Connection):
 
     @property
     def limited_address(self) -> str:
-        """As it was when the connection was counted, whoever is behind it."""
+        """The address by which the connection was counted, whatever the header said later."""
         return self._peer
 
     def _received(self, data: bytes, now: float) -> Verdict:
@@ -55,7 +55,7 @@ class ProxiedConnection(Connection):
         return super()._received(rest, now) if rest else READ
 
     def _method(self) -> str:
-        """That of the request behind the header, or in its place."""
+        """The method of the request behind the header, or in place of a header."""
         if self.state is not PROXY:
             return super()._method()
         beginning = self._header or self._unread(PEEK_SIZE)

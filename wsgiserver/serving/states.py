@@ -1,10 +1,10 @@
-"""The states of a connection, the moves between them, and what its owner is told to do next.
+"""The states of a connection, the moves between them, and the verdicts for its owner.
 
-    PROXY -> HEAD                                         only where a PROXY protocol header comes first
+    PROXY -> HEAD                                         only with --proxy-protocol
     HEAD -> BODY -> APPLICATION -> SENDING -> HEAD ...    a request, and the next on the same connection
      |       |           |            |
-     +-------+-----------+------------+---> LINGERING -> CLOSED    read on, so that the last answer is not destroyed
-                         +---> ABANDONED -> CLOSED                 answered in the place of an application that hangs
+     +-------+-----------+------------+---> LINGERING -> CLOSED    read on, so that the last response is not destroyed
+                         +---> ABANDONED -> CLOSED                 answered instead of an application that hangs
 
 Rules only: what happens in a state is in `connection.py`.
 """
@@ -19,13 +19,13 @@ class State(Enum):
     HEAD = auto()  # a request, or the rest of its head
     BODY = auto()
     APPLICATION = auto()  # a thread to run it, or that thread
-    SENDING = auto()  # the client to take the answer
+    SENDING = auto()  # the client to read the response
     ABANDONED = auto()  # its thread to come back from the application; the client has been answered
-    LINGERING = auto()  # the client to stop sending what nobody will answer
+    LINGERING = auto()  # the client to stop sending; nothing more is answered
     CLOSED = auto()
     PROXY = auto()  # the PROXY protocol header, where one has to come first
 
-    __hash__ = object.__hash__  # Enum's own is Python code, and every move looks in two tables
+    __hash__ = object.__hash__  # Enum's own is Python code, and every move reads two tables
 
 
 # The legal moves; a move that is not here is a bug, and raises.
@@ -42,7 +42,7 @@ MOVES: Final[dict[State, frozenset[State]]] = {
 
 
 class Verdict(Enum):
-    """What the owner has to do next."""
+    """What the owner of a connection has to do next."""
 
     READ = auto()  # wait until there is something to receive
     WRITE = auto()  # wait until there is room to send

@@ -1,9 +1,9 @@
-"""What the admin listener answers: /healthz, /readyz and /metrics, from the scoreboard that all processes share.
+"""The responses of the admin listener: /healthz, /readyz and /metrics, from the scoreboard that all processes share.
 
-It is a WSGI application, served by a process of its own (docs/adr/0003), and knows neither sockets nor threads.
+It is a WSGI application, served by a separate process (docs/adr/0003), and knows neither sockets nor threads.
 
-A counter is the sum over living workers and those that are gone; a gauge the sum over living workers. A worker that is
-just being replaced may be missed by a snapshot (never counted twice: see `_Totals`), so no counter is let fall.
+A counter is the sum over all workers, those that are gone included; a gauge is the sum over living workers. A snapshot
+may miss a worker that is just being replaced (it never counts one twice: see `_Totals`), so counters are never lowered.
 """
 
 import os
@@ -38,10 +38,10 @@ from wsgiserver.telemetry.metrics import (
     SUMS,
 )
 from wsgiserver.telemetry.resources import memory_limit
-from wsgiserver.telemetry.scoreboard import Phase, Scoreboard, Slot
+from wsgiserver.telemetry.scoreboard import Scoreboard, Slot, WorkerPhase
 from wsgiserver.version import VERSION
 
-TIMEOUTS: Final = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.GATEWAY_TIMEOUT}
+TIMEOUT_STATUSES: Final = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.GATEWAY_TIMEOUT}
 _COUNTERS: Final = {
     "received_bytes": (RECEIVED, "Bytes of request bodies, chunk framing not counted."),
     "sent_bytes": (SENT, "Bytes of response bodies."),
@@ -95,12 +95,12 @@ def application(scoreboard: Scoreboard) -> AdminApplication:
 
 
 def _readiness(scoreboard: Scoreboard) -> tuple[str, str]:
-    """A worker that asks to be replaced still serves; one that was asked to end will not for long."""
-    if scoreboard.past.phase is Phase.DRAINING:
+    """A worker that asks to be replaced still serves; one that was asked to end will stop soon."""
+    if scoreboard.past.phase is WorkerPhase.DRAINING:
         return "503 Service Unavailable", "stopping\n"
     if scoreboard.is_failing:
         return "503 Service Unavailable", "workers end again and again\n"
-    if any(slot.phase in {Phase.READY, Phase.RETIRING} for slot in scoreboard.workers()):
+    if any(slot.phase in {WorkerPhase.READY, WorkerPhase.RETIRING} for slot in scoreboard.workers()):
         return "200 OK", "ready\n"
     return "503 Service Unavailable", "no worker is ready\n"
 
@@ -148,7 +148,9 @@ def _labelled_counters(counts: list[int]) -> Iterator[str]:
     yield from _family("requests_total", "counter", "Requests answered or refused, by class of status.", classes)
     refused = {f'error="{name}"': counts[index] for name, index in REFUSED.items()}
     yield from _family("refused_total", "counter", "Requests that were refused, by the name of the refusal.", refused)
-    late = {f'error="{name}"': counts[index] for name, index in REFUSED.items() if REFUSALS[name][0] in TIMEOUTS}
+    late = {
+        f'error="{name}"': counts[index] for name, index in REFUSED.items() if REFUSALS[name][0] in TIMEOUT_STATUSES
+    }
     yield from _family("timeouts_total", "counter", "Requests that were refused because a time limit passed.", late)
 
 
@@ -160,7 +162,9 @@ def _processes(workers: list[Slot]) -> Iterator[str]:
     limit = memory_limit(Path("/")) or 0
     yield from _family("memory_limit_bytes", "gauge", "Memory that may be used: 0 where no limit is seen.", {"": limit})
     phases = [slot.phase for slot in workers]
-    living = {f'phase="{phase.name.lower()}"': phases.count(phase) for phase in Phase if phase is not Phase.NONE}
+    living = {
+        f'phase="{phase.name.lower()}"': phases.count(phase) for phase in WorkerPhase if phase is not WorkerPhase.VACANT
+    }
     yield from _family("workers", "gauge", "Worker processes, by phase.", living)
 
 

@@ -1,8 +1,9 @@
 """Lines of JSON, written without ever waiting: the server's own events, and the sink that every log is written to.
 
-Strings are escaped by json's own encoder: nobody can forge a line or a field. Writing neither raises nor waits: a full
-disk, a closed pipe or a reader that stalls must not cost a request. What cannot be written now is pending, and what is
-too much is lost, counted, and reported as soon as there is room again. Nothing here knows what a request is.
+Strings are escaped by json's own encoder, so that no client can forge a line or a field. Writing neither raises nor
+waits: a full disk, a closed pipe or a stalled reader must not cost a request. What cannot be written now is pending.
+Beyond a limit lines are lost, counted, and reported as soon as there is room again. Nothing here knows what a request
+is.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ from threading import RLock
 from time import gmtime, strftime, time
 from typing import Final
 
-MAX_PENDING: Final = 1 << 20  # bytes of lines that wait to be written while nobody reads them
+MAX_PENDING: Final = 1 << 20  # bytes of lines that wait for a reader
 MAX_CACHED_SECONDS: Final = 2  # that timestamps are formatted for (docs/adr/0007)
 _OURS: Final = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
@@ -25,13 +26,13 @@ _OURS: Final = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC | os.O_N
 class Sink:
     """A descriptor that lines are written to without ever waiting for it.
 
-    It gets what fits, in pieces of at most PIPE_BUF bytes, which the kernel takes whole: lines of several processes do
-    not mix. What does not fit is pending, and beyond `MAX_PENDING` bytes lost, and counted. `never_blocks` says that
-    room need not be looked for: it is a regular file, or nobody shares its flags with us.
+    Lines are written in pieces of at most PIPE_BUF bytes, which the kernel takes as a whole, so that lines of several
+    processes do not mix. What does not fit is pending; beyond `MAX_PENDING` bytes it is lost and counted. With
+    `never_blocks` there is no check for room: it is a regular file, or no other process shares its flags.
     """
 
     def __init__(self, name: str, fd: int, *, never_blocks: bool = False) -> None:
-        self.lost = 0  # lines, all in all
+        self.lost = 0  # lines, in total
         self._reported = 0  # of these, how many an event has reported
         self._name = name
         self._fd = fd
@@ -41,7 +42,7 @@ class Sink:
         self._lock = RLock()  # any thread may have an event; and reporting lost ones is one
 
     def write(self, lines: list[str]) -> None:
-        """Write ASCII lines, or have them pending, or lose them. From any thread."""
+        """Write ASCII lines now or later, or lose them. May be called from any thread."""
         with self._lock:
             if self._pending:
                 self.push()
@@ -54,7 +55,7 @@ class Sink:
             self.push()
 
     def push(self, patience: float = 0.0) -> None:
-        """Write what is pending, waiting at most so many seconds before each piece."""
+        """Write what is pending, waiting at most `patience` seconds before each piece."""
         with self._lock:
             while self._pending:
                 if (patience or not self._never_blocks) and not _has_room(self._fd, patience):
@@ -74,7 +75,7 @@ class Sink:
             self._report_lost()
 
     def forked(self) -> None:
-        """Be the sink of a child process: what is pending is not its own to write, and the lock nobody's to release."""
+        """Reset in a child process: the pending lines are the parent's, and no thread would release the lock."""
         self._lock = RLock()
         self.lost = self._reported = 0
         self._drop()
@@ -84,7 +85,7 @@ class Sink:
         self._pending_size = 0
 
     def _report_lost(self) -> None:
-        """Writing works again: say what was lost."""
+        """Writing works again: report what was lost."""
         if self.lost != self._reported:
             lines, self._reported = self.lost - self._reported, self.lost
             event("log-lines-lost", log=self._name, lines=lines)
@@ -97,7 +98,7 @@ def check_file(path: str) -> None:
 
 
 def event(name: str, **fields: str | float) -> None:
-    """Log what happens to the server itself, on standard error, whatever an application has put in its place."""
+    """Log an event of the server on descriptor 2, even if the application has replaced `sys.stderr`."""
     parts = [f'"time":"{stamp(int(time() * 1000))}"', f'"event":{quoted(name)}', f'"pid":{os.getpid()}']
     parts += [f"{quoted(key)}:{quoted(value) if isinstance(value, str) else value}" for key, value in fields.items()]
     EVENTS.write(["{" + ",".join(parts) + "}\n"])
@@ -115,12 +116,12 @@ def _second(now: int) -> str:
 def open_log(file: str | int) -> tuple[int, bool]:
     """Return a descriptor to log to, and whether it never blocks.
 
-    One that we were given may be shared with others, to whom its flags belong, too: where that matters, and can be
-    done, it is opened once more, for a pipe that has room when it is looked at may be filled by a sibling right after.
+    An inherited descriptor may be shared with other processes, and so are its flags. If possible it is opened once more
+    as non-blocking: a pipe that had room a moment ago may have been filled by another worker.
     """
     if isinstance(file, str):
         return os.open(file, _OURS | os.O_CREAT, 0o666), True
-    with contextlib.suppress(OSError):  # closed; or not Linux, or a socket, or somebody else's terminal
+    with contextlib.suppress(OSError):  # closed; or not Linux, or a socket, or the terminal of another user
         if stat.S_ISREG(os.fstat(file).st_mode):
             return file, True
         return os.open(f"/proc/self/fd/{file}", _OURS), True
@@ -128,14 +129,14 @@ def open_log(file: str | int) -> tuple[int, bool]:
 
 
 def _has_room(fd: int, patience: float) -> bool:
-    """Whether PIPE_BUF bytes can be written at once, or become possible within so many seconds."""
+    """Return whether PIPE_BUF bytes can be written now, or within `patience` seconds."""
     poll = select.poll()
     poll.register(fd, select.POLLOUT)
     return bool(poll.poll(patience * 1000))
 
 
 def _pieces(data: bytes) -> Iterator[bytes]:
-    """Take lines apart into pieces of at most PIPE_BUF bytes: whole lines, but for those that are longer."""
+    """Split lines into pieces of at most PIPE_BUF bytes, at the ends of lines where possible."""
     while len(data) > select.PIPE_BUF:
         end = data.rfind(b"\n", 0, select.PIPE_BUF) + 1 or select.PIPE_BUF
         yield data[:end]

@@ -1,11 +1,11 @@
-"""What this process may use of the machine, what it does use, and what a server of some size needs.
+"""What this process may use of the machine, what it uses now, and what a server of a given size needs.
 
     root/proc/self/cgroup       which control groups it is in: of version 2 ("0::/path") or 1 ("4:cpu,cpuacct:/path")
     root/sys/fs/cgroup/...      their limits; those of every group above count as well
     root/proc/meminfo           the machine's memory
     getrlimit(RLIMIT_NOFILE)    how many descriptors a process may have
 
-Linux tells this in files, whose folder `root` is an argument. Elsewhere there is no limit to be seen. (`cgroups(7)`,
+Linux has this in files; the folder `root` is an argument. Other systems show no limits. (`cgroups(7)`,
 and Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst of the kernel.)
 """
 
@@ -21,17 +21,17 @@ from typing import Final, NamedTuple
 
 WORKER_MEMORY: Final = 128 << 20  # bytes to count on for a worker: what a Django project takes, and its spools
 
-# Descriptors: what a connection takes at most, what a thread takes in the application (a database, files, pipes of a
-# child), and the rest (listeners, pipes, logs, what the application keeps open: a worker counts whether that is more).
-CONNECTION: Final = 2  # its socket, and a file for what comes in or for what goes out
-THREAD: Final = 16
-REST: Final = 64
-NO_LIMIT: Final = 1 << 30
+# Descriptors: the most that a connection takes, what a thread takes in the application (a database, files, pipes to a
+# child), and the others (listeners, pipes, logs, what the application holds open, which a worker counts again).
+DESCRIPTORS_PER_CONNECTION: Final = 2  # its socket, and a file for what comes in or for what goes out
+DESCRIPTORS_PER_THREAD: Final = 16
+OTHER_DESCRIPTORS: Final = 64
+UNLIMITED_DESCRIPTORS: Final = 1 << 30
 
-# Tasks, as the control group counts them, which are threads: a process has those that are asked for, and its watchdog.
-WATCHDOG: Final = 1
-ADMIN: Final = 2  # the admin listener's process
-OTHERS: Final = 8  # health checks, a shell, what the application starts
+# Tasks, as the control group counts them, are threads: each worker has `threads` of them, and its watchdog.
+WATCHDOG_TASKS: Final = 1
+ADMIN_TASKS: Final = 2  # the admin listener's process
+OTHER_TASKS: Final = 8  # health checks, a shell, what the application starts
 
 
 class Advice(NamedTuple):
@@ -106,28 +106,28 @@ def spare_tasks(root: Path = Path("/")) -> Tasks | None:
 
 def tasks_needed(workers: int, threads: int) -> int:
     """Return how many tasks there are besides this process: one worker more than usual, while one is replaced."""
-    return (workers + 1) * (threads + WATCHDOG) + ADMIN + OTHERS
+    return (workers + 1) * (threads + WATCHDOG_TASKS) + ADMIN_TASKS + OTHER_TASKS
 
 
 def workers_within(tasks: int, threads: int) -> int:
     """Return how many workers need no more tasks than that."""
-    return max(0, (tasks - ADMIN - OTHERS) // (threads + WATCHDOG) - 1)
+    return max(0, (tasks - ADMIN_TASKS - OTHER_TASKS) // (threads + WATCHDOG_TASKS) - 1)
 
 
-def descriptors_needed(connections: int, threads: int, rest: int = REST) -> int:
-    """Return how many descriptors a process needs for so many connections, whatever each of them does."""
-    return connections * CONNECTION + threads * THREAD + rest
+def descriptors_needed(connections: int, threads: int, rest: int = OTHER_DESCRIPTORS) -> int:
+    """Return how many descriptors a process needs for that many connections, whatever each of them does."""
+    return connections * DESCRIPTORS_PER_CONNECTION + threads * DESCRIPTORS_PER_THREAD + rest
 
 
-def connections_within(descriptors: int, threads: int, rest: int = REST) -> int:
+def connections_within(descriptors: int, threads: int, rest: int = OTHER_DESCRIPTORS) -> int:
     """Return how many connections need no more descriptors than that."""
-    return max(0, (descriptors - threads * THREAD - rest) // CONNECTION)
+    return max(0, (descriptors - threads * DESCRIPTORS_PER_THREAD - rest) // DESCRIPTORS_PER_CONNECTION)
 
 
 def descriptor_limit() -> int:
     """Return how many descriptors this process may have."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return soft if soft != resource.RLIM_INFINITY else NO_LIMIT
+    return soft if soft != resource.RLIM_INFINITY else UNLIMITED_DESCRIPTORS
 
 
 def raise_descriptor_limit(wanted: int) -> None:

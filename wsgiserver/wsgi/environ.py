@@ -1,8 +1,8 @@
 """A request as the `environ` of PEP 3333.
 
-Nothing of the process's own environment gets in: it holds secrets. Names with an underscore are dropped,
-since CGI could not tell `X_Forwarded_For` from `X-Forwarded-For`, and so is `Proxy`, which CGI programs take
-for HTTP_PROXY (httpoxy, CVE-2016-5385). Which proxies are believed about a client is decided in `forwarded.py`.
+Nothing of the process's own environment gets in, because it holds secrets. Names with an underscore are dropped: CGI
+could not distinguish `X_Forwarded_For` from `X-Forwarded-For`. `Proxy` is dropped because CGI programs take it for
+HTTP_PROXY (httpoxy, CVE-2016-5385). Which proxies are trusted is decided in `forwarded.py`.
 """
 
 import itertools
@@ -26,21 +26,21 @@ def _cgi_key(name: str, *, trusted: bool) -> str:
     return "" if dropped else "HTTP_" + name.upper().replace("-", "_")
 
 
-_SPECIAL: Final = {
+_SPECIAL_KEYS: Final = {
     "content-type": "CONTENT_TYPE",
-    "content-length": "",  # set from what was received, not from what was said
-    "transfer-encoding": "",  # undone: the application sees a body with a length
-    "trailer": "",  # its fields are offered apart
-    "expect": "",  # answered
+    "content-length": "",  # set from what was received, not from what the client announced
+    "transfer-encoding": "",  # decoded: the application sees a body with a length
+    "trailer": "",  # its fields are in wsgiserver.trailers
+    "expect": "",  # answered already
     "proxy": "",
 }
-_FROM_PROXY: Final = NameCache(partial(_cgi_key, trusted=True), _SPECIAL)
-_FROM_CLIENT: Final = NameCache(partial(_cgi_key, trusted=False), _SPECIAL)
+_FROM_PROXY: Final = NameCache(partial(_cgi_key, trusted=True), _SPECIAL_KEYS)
+_FROM_CLIENT: Final = NameCache(partial(_cgi_key, trusted=False), _SPECIAL_KEYS)
 
 
 class RequestIds:
-    """What a request is called in every log: what the client or the proxy called it, where that is fit to be
-    repeated, else a name of our own, different in every process.
+    """The id of a request in every log: that of the client or the proxy if it is safe to repeat, else a new one, which
+    is different in every process.
     """
 
     def __init__(self) -> None:
@@ -73,8 +73,8 @@ def template(
 
 
 def build(base: dict[str, Any], head: Head, client: tuple[str, int], trust: Trust | None) -> dict[str, Any]:
-    """Return the environ of one request but for its body. `client` is the peer's address and port; there is `trust`
-    only if it covers that peer.
+    """Return the environ of one request without its body. `client` is the peer's address and port; `trust` is None if
+    the peer is not trusted.
     """
     method, target, minor, fields = head
     path, _, query = target.partition("?")
@@ -95,7 +95,7 @@ def build(base: dict[str, Any], head: Head, client: tuple[str, int], trust: Trus
 
 
 def _derive(fields: Fields, trust: Trust | None) -> dict[str, str]:
-    """Translate a field section; kept with it, if it is kept."""
+    """Translate a field section; the result is cached with it."""
     keys = _FROM_PROXY if trust else _FROM_CLIENT
     derived = {key: value for name, value in fields.items() if (key := keys[name])}
     if trust:

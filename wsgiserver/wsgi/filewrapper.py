@@ -1,8 +1,8 @@
-"""`wsgi.file_wrapper` (PEP 3333, "Optional Platform-Specific File Handling"): a file as the body of an answer.
+"""`wsgi.file_wrapper` (PEP 3333, "Optional Platform-Specific File Handling"): a file as the body of a response.
 
-It can be read in blocks, as any iterable. If reading it gives the bytes of a regular file as they are on disk, it
-also tells which part of which descriptor that is, so that the kernel can send it. It knows files, and neither
-sockets nor HTTP.
+It can be read in blocks, as any iterable. If reading it gives the bytes of a regular file as they are on disk, it also
+returns which part of which descriptor that is, so that the kernel can send it. It knows files, and neither sockets nor
+HTTP.
 """
 
 import io
@@ -11,8 +11,8 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
-_FILES: Final = (io.BufferedReader, io.BufferedRandom, io.FileIO)
-_PASSED_ON: Final = ("close", "seek", "seekable", "tell")  # by the last three werkzeug finds the start of a range
+_FILE_TYPES: Final = (io.BufferedReader, io.BufferedRandom, io.FileIO)
+_DELEGATED_METHODS: Final = ("close", "seek", "seekable", "tell")  # with the last three Werkzeug sends ranges
 
 
 class Segment(NamedTuple):
@@ -24,8 +24,8 @@ class Segment(NamedTuple):
 
 
 class FileWrapper:
-    """Iterates a file-like object in blocks of `blksize` bytes; `close`, `seek`, `seekable` and `tell` are the file's,
-    as far as it has them.
+    """Iterates a file-like object in blocks of `blksize` bytes. It has `close`, `seek`, `seekable` and `tell` if the
+    file has them.
     """
 
     close: Callable[[], None]
@@ -36,7 +36,7 @@ class FileWrapper:
     def __init__(self, filelike: Any, blksize: int = 64 * 1024) -> None:
         self.filelike = filelike
         self.blksize = blksize
-        for name in _PASSED_ON:
+        for name in _DELEGATED_METHODS:
             if hasattr(filelike, name):
                 setattr(self, name, getattr(filelike, name))
 
@@ -50,26 +50,24 @@ class FileWrapper:
         return data
 
     def up_to(self, size: int | None) -> Iterator[bytes]:
-        """Yield `size` bytes in blocks, or all there are. No more is read: a pipe that has no more to give would keep
-        its reader waiting.
-        """
+        """Yield `size` bytes in blocks, or all of them. No more is read: an empty pipe would block."""
         while size is None or size > 0:
             block: bytes = self.filelike.read(self.blksize if size is None else min(self.blksize, size))
             if not block:
                 return
             if size is not None:
-                block = block[:size]  # where `read` gives more than it was asked for
+                block = block[:size]  # `read` may return more than requested
                 size -= len(block)
             yield block
 
     def segment(self) -> Segment | None:
-        """Say what reading to the end would give, from the logical position on; None where only reading can tell.
+        """Return the part of a file that reading to the end would give; None if only reading shows that.
 
-        A descriptor proves nothing: gzip, text and decrypting files have one, of what they are made from. So it
-        is asked who does the reading, which also finds the file within a proxy such as Django's `File`.
+        A descriptor proves nothing: gzip, text and decrypting files have that of the file below them. So the object
+        that owns `read` decides, which also finds the file within a wrapper such as Django's `File`.
         """
         file: Any = getattr(self.filelike.read, "__self__", None)
-        if type(file) not in _FILES or type(getattr(file, "raw", file)) is not io.FileIO:
+        if type(file) not in _FILE_TYPES or type(getattr(file, "raw", file)) is not io.FileIO:
             return None
         try:
             file.flush()  # what was written to it and is still in its buffer

@@ -1,11 +1,11 @@
-"""PEP 3333 to the letter: one call of the application, and its answer as bytes.
+"""PEP 3333 to the letter: one call of the application, and its response as bytes.
 
-It knows no socket: it is given `send`, which takes bytes, and `send_file`, which takes a part of a file
-(descriptor, offset, size in bytes). Both raise ClientGone where nobody reads what they are given.
-How the end of the answer is marked is decided once, when the head goes out: by the length the application
-declared or that its single block shows, else by chunks (HTTP/1.1), else by closing.
+It knows no socket. It gets `send`, which takes bytes, and `send_file`, which takes a part of a file (descriptor,
+offset, size in bytes). Both raise ClientGone if the client no longer reads. How the end of the response is marked is
+decided once, when the head is sent: by the length that the application has declared or that its only block shows, else
+by chunks (HTTP/1.1), else by closing the connection.
 
-    NEW --start_response--> STARTED --first bytes, or the end--> SENDING --> DONE
+    UNSTARTED --start_response--> STARTED --first bytes, or the end--> HEAD_SENT --> FINISHED
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +17,7 @@ from typing import Any, Final, NoReturn
 from wsgiserver.errors import ApplicationError, ClientGone
 from wsgiserver.http1.response import (
     LAST_CHUNK,
-    Head,
+    EncodedHead,
     Headers,
     date_line,
     encode_chunk,
@@ -31,35 +31,35 @@ Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 SendFile = Callable[[int, int, int], None]
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 
-_BODILESS: Final = ("204", "304")  # RFC 9110, sections 15.3.5 and 15.4.5; 1xx is not an application's to send
-_JOINED: Final = 64 * 1024  # bytes: below, head and first block go out in one piece; above, copying costs more
+_BODILESS_STATUSES: Final = ("204", "304")  # RFC 9110, sections 15.3.5 and 15.4.5; 1xx is not an application's to send
+_MAX_JOINED_SIZE: Final = 64 * 1024  # bytes: smaller blocks are joined with the head; copying larger ones costs more
 
 
-class Phase(Enum):
-    """How far an answer has come."""
+class ResponsePhase(Enum):
+    """How far a response has come."""
 
-    NEW = auto()
+    UNSTARTED = auto()
     STARTED = auto()
-    SENDING = auto()
-    DONE = auto()
+    HEAD_SENT = auto()
+    FINISHED = auto()
 
 
 class Ending(Enum):
-    """What tells the client that the answer is complete (RFC 9112, section 6)."""
+    """What shows the client that the response is complete (RFC 9112, section 6)."""
 
     LENGTH = auto()
     CHUNKS = auto()
-    CLOSE = auto()
-    NO_BODY = auto()  # HEAD, 204, 304: whatever the application gives is left out
+    UNTIL_CLOSE = auto()
+    NO_BODY = auto()  # HEAD, 204, 304: the application's body is dropped
 
 
 # A global name is found in a third of the time that an attribute of an Enum takes.
-NEW, STARTED, SENDING, DONE = Phase
-LENGTH, CHUNKS, CLOSE, NO_BODY = Ending
+UNSTARTED, STARTED, HEAD_SENT, FINISHED = ResponsePhase
+LENGTH, CHUNKS, UNTIL_CLOSE, NO_BODY = Ending
 
 
 class Response:
-    """The answer to one request. `keep_alive` says, when DONE, whether another request may follow."""
+    """The response to one request. `keep_alive` says, when FINISHED, whether another request may follow."""
 
     __slots__ = (
         "_ending",
@@ -79,30 +79,30 @@ class Response:
     def __init__(
         self, send: Callable[[bytes], None], send_file: SendFile, *, method: str, minor: int, keep_alive: bool
     ) -> None:
-        self.phase: Phase = NEW
+        self.phase: ResponsePhase = UNSTARTED
         self.status = ""  # as the application gave it: "200 OK"
         self.sent = 0  # bytes of body
         self.keep_alive = keep_alive
-        self.timed_out = False  # another thread has answered, or cut the answer off, without the application
+        self.timed_out = False  # another thread has answered, or cut the response off
         self._send = send
         self._send_file = send_file
         self._head_only = method == "HEAD"
         self._minor = minor
-        self._head: Head = (b"", None, False)
+        self._head: EncodedHead = (b"", None, False)
         self._ending: Ending = LENGTH
         self._remaining = 0  # bytes of a declared length still to come
 
     def start_response(self, status: str, headers: Headers, exc_info: ExcInfo | None = None) -> Callable[[bytes], None]:
         """Take status and headers, as PEP 3333 describes; returns `write`."""
-        if exc_info and exc_info[1] is not None and self.phase not in (NEW, STARTED):
+        if exc_info and exc_info[1] is not None and self.phase not in (UNSTARTED, STARTED):
             try:
                 raise exc_info[1].with_traceback(exc_info[2])
             finally:
                 exc_info = None  # the traceback holds this frame
-        if self.phase is not NEW and not (exc_info and self.phase is STARTED):
+        if self.phase is not UNSTARTED and not (exc_info and self.phase is STARTED):
             raise ApplicationError("start_response was called again, without exc_info or too late")
-        # Not when it goes out: here the application can still react (PEP 3333, "The start_response() Callable"). What
-        # is refused changes nothing, so it may be called again with something better.
+        # Checked here and not when it is sent, so that the application can still react (PEP 3333, "The
+        # start_response() Callable"). A refused call changes nothing, so the application may call again.
         self._head = encode_head(status, list(headers))
         self.phase = STARTED
         self.status = status
@@ -110,7 +110,7 @@ class Response:
 
     def early_hints(self, headers: Headers) -> None:
         """Send 103 (RFC 8297) at once, as often as wanted before the head; nothing to clients of HTTP/1.0."""
-        if self.phase not in (NEW, STARTED):
+        if self.phase not in (UNSTARTED, STARTED):
             raise ApplicationError("early hints after the head of the response")
         hints = encode_hints(headers)
         if self._minor and headers:
@@ -122,13 +122,13 @@ class Response:
             raise ApplicationError(f"a block of the body is not bytes: {type(block)}")
         if not block:
             return
-        if self.phase is SENDING:
+        if self.phase is HEAD_SENT:
             self._send_body(block)
         else:
             self._begin(block, None)
 
     def write_all(self, blocks: Iterable[bytes]) -> None:
-        """Send what the application returned, and tell its length where that can be known before its end."""
+        """Send what the application has returned, with its length if that is known in advance."""
         kind = type(blocks)
         if self.phase is STARTED and (kind is list or kind is tuple):
             block = blocks[0] if len(blocks) == 1 else _joined(blocks)  # type: ignore[arg-type,index] # is one
@@ -145,19 +145,20 @@ class Response:
             self.write(block)
 
     def _write_only(self, block: bytes) -> None:
-        """Send a block that is said to be all there is (PEP 3333, "Handling the Content-Length Header")."""
+        """Send the only block of the body (PEP 3333, "Handling the Content-Length Header")."""
         if self.phase is STARTED and isinstance(block, bytes):
             self._begin(block, len(block))
         else:
             self.write(block)
 
     def _write_file(self, wrapper: FileWrapper) -> None:
-        """Send a file from where it is to its end, "or until Content-Length bytes have been written" (PEP 3333): what
-        is beyond them is no mistake, as in an answer with a range, or of a file that has grown since.
+        """Send a file from its position to its end, "or until Content-Length bytes have been written" (PEP 3333).
+
+        Bytes beyond that are not a mistake: the response may be a range, or the file may have grown.
         """
         if self.phase is STARTED and self._has_no_body:
             self._begin(b"", None)
-        if self.phase is SENDING and self._ending is NO_BODY:
+        if self.phase is HEAD_SENT and self._ending is NO_BODY:
             return
         wanted = self._wanted()
         segment = wrapper.segment() if self.phase is STARTED else None
@@ -166,7 +167,7 @@ class Response:
                 self.write(block)
             return
         size = segment.size if wanted is None else min(segment.size, wanted)
-        if size < _JOINED:
+        if size < _MAX_JOINED_SIZE:
             block = b"".join(wrapper.up_to(size))
             self._begin(block, len(block))
             return
@@ -176,46 +177,46 @@ class Response:
         self._send_file(segment.descriptor, segment.offset, size)
 
     def _wanted(self) -> int | None:
-        """Say how many bytes are still to come, as far as that was declared."""
-        if self.phase is SENDING:
+        """Return how many bytes are still to come, if a length was declared."""
+        if self.phase is HEAD_SENT:
             return self._remaining if self._ending is LENGTH else None
         return self._head[1]
 
     def finish(self) -> None:
-        """End the answer. Raises ApplicationError where it is shorter than declared: then it must be cut off."""
-        if self.phase in (NEW, STARTED):
+        """End the response. Raises ApplicationError if it is shorter than declared: then it must be cut off."""
+        if self.phase in (UNSTARTED, STARTED):
             self._begin(b"", 0)
         if self._ending is CHUNKS:
             self._send(LAST_CHUNK)
         elif self._ending is LENGTH and self._remaining:
             raise ApplicationError(f"the body is {self._remaining} bytes shorter than its Content-Length")
-        self.phase = DONE
+        self.phase = FINISHED
 
-    # --- An answer that does not come to its end ----------------------------------------------------------------
+    # --- A response that is not completed -----------------------------------------------------------------------
 
     def cut_short(self, dropped: int) -> None:
-        """No request may follow; of the body, so many bytes that seemed sent will never be."""
+        """No request may follow, and `dropped` bytes of the body that were counted as sent are not sent."""
         self.keep_alive = False
         self.sent = max(0, self.sent - dropped)
 
     def time_out(self) -> bool:
-        """Take the answer away from the application, from another thread: it sends no head any more.
+        """Keep the application from sending a head; called by another thread.
 
-        Returns False if the answer was complete. The flag is set before the phase is looked at, and where the
-        application sends it is the other way round: so at most one of the two answers.
+        Returns False if the response was complete. Here the flag is set before the phase is read; where the application
+        sends, the phase is set before the flag is read. So at most one of the two answers.
         """
-        if self.phase is DONE:
+        if self.phase is FINISHED:
             return False
         self.timed_out = True
-        if self.phase is DONE:
+        if self.phase is FINISHED:
             self.timed_out = False
             return False
         return True
 
     def replace(self, status: str) -> bool:
-        """The server answers in the application's place; returns False where another thread has done so."""
+        """The server answers instead of the application; returns False if another thread has done so already."""
         self.keep_alive = False
-        self.phase = SENDING
+        self.phase = HEAD_SENT
         if self.timed_out:
             return False
         self.status = status
@@ -225,16 +226,16 @@ class Response:
 
     @property
     def _has_no_body(self) -> bool:
-        return self._head_only or self.status[:3] in _BODILESS
+        return self._head_only or self.status[:3] in _BODILESS_STATUSES
 
     def _begin(self, block: bytes, known: int | None) -> None:
         if self.phase is not STARTED:
             raise ApplicationError("the body came before start_response was called, or after its end")
         head = self._encode_head(known)
-        self.phase = SENDING
-        if self.timed_out:  # looked at after the phase is set: `time_out` does it the other way round
+        self.phase = HEAD_SENT
+        if self.timed_out:  # read after the phase is set; `time_out` does it in the other order
             raise ClientGone
-        if self._ending is LENGTH and 0 < len(block) <= self._remaining and len(block) < _JOINED:
+        if self._ending is LENGTH and 0 < len(block) <= self._remaining and len(block) < _MAX_JOINED_SIZE:
             self._remaining -= len(block)
             self.sent += len(block)
             self._send(head + block)
@@ -244,7 +245,7 @@ class Response:
             self._send_body(block)
 
     def _encode_head(self, known: int | None) -> bytes:
-        """Decide how the answer ends, once, and say so. `known` is the body's size, where it is all there."""
+        """Decide once how the response ends, and encode it. `known` is the size of a body that is complete already."""
         lines, declared, has_date = self._head
         extra = b"" if has_date else date_line(int(time()))
         if declared is not None:
@@ -267,7 +268,7 @@ class Response:
         if self._minor:
             self._ending = CHUNKS
             return b"Transfer-Encoding: chunked\r\n"
-        self._ending = CLOSE
+        self._ending = UNTIL_CLOSE
         self.keep_alive = False
         return b""
 
@@ -283,7 +284,7 @@ class Response:
         self._send(encode_chunk(block) if ending is CHUNKS else block)
 
     def _send_body_up_to_length(self, block: bytes) -> None:
-        """Send what still fits, which ends the answer, and refuse the rest: it would be read as the next one."""
+        """Send what fits, and refuse the rest, which the client would read as the next response."""
         fits = block[: self._remaining]
         self._remaining = 0
         self.sent += len(fits)
@@ -292,19 +293,19 @@ class Response:
         self._refuse_the_rest()
 
     def _refuse_the_rest(self) -> NoReturn:
-        self.phase = DONE
+        self.phase = FINISHED
         raise ApplicationError("the body is longer than its Content-Length")
 
 
 def _joined(blocks: Sequence[bytes]) -> bytes | None:
-    """Join a small body that is all there: in one piece it costs less, and its length is known."""
-    if set(map(type, blocks)) == {bytes} and sum(map(len, blocks)) < _JOINED:
+    """Join a small, complete body: in one piece it costs less, and its length is known."""
+    if set(map(type, blocks)) == {bytes} and sum(map(len, blocks)) < _MAX_JOINED_SIZE:
         return b"".join(blocks)
     return None
 
 
 def run(application: Application, environ: Environ, response: Response) -> None:
-    """Call the application and send its whole answer; `close` is called whatever happens (PEP 3333)."""
+    """Call the application and send its whole response; `close` is called whatever happens (PEP 3333)."""
     environ["wsgi.early_hints"] = response.early_hints
     blocks = application(environ, response.start_response)
     try:

@@ -17,7 +17,7 @@ import pytest
 from tests.server.harness import limited
 from tests.wire.polling import PATIENCE
 from wsgiserver.buffers.budget import SharedBudget
-from wsgiserver.buffers.outbox import FILE_FLUSH, LIMIT, MEMORY, Outbox
+from wsgiserver.buffers.outbox import FILE_FLUSH_SIZE, MAX_PENDING, MAX_PENDING_IN_MEMORY, Outbox
 from wsgiserver.errors import ApplicationError, ClientGone
 
 Pair = tuple[socket.socket, socket.socket]
@@ -100,10 +100,10 @@ def check(pair: Pair, outbox: Outbox, pieces: list[bytes]) -> None:
         [100_000],
         [100_000] * 5,
         [1] * 20_000,
-        [MEMORY, 1],
-        [MEMORY + 1],
+        [MAX_PENDING_IN_MEMORY, 1],
+        [MAX_PENDING_IN_MEMORY + 1],
         [10_000] * 100,
-        [MEMORY * 10, 1, MEMORY * 3],
+        [MAX_PENDING_IN_MEMORY * 10, 1, MAX_PENDING_IN_MEMORY * 3],
     ],
 )
 def test_data_is_sent_in_order(pair: Pair, make: Make, sizes: list[int]) -> None:
@@ -132,7 +132,7 @@ def test_flush_reports_whether_the_outbox_is_empty(pair: Pair, make: Make) -> No
     assert outbox.is_empty
 
 
-@pytest.mark.parametrize("block", [LIMIT * 2, 1 << 20])
+@pytest.mark.parametrize("block", [MAX_PENDING * 2, 1 << 20])
 def test_a_producer_far_ahead_waits_for_its_client(pair: Pair, make: Make, block: int) -> None:
     """One block that is beyond the limit, or many that add up to it: the same."""
     server, client = pair
@@ -141,7 +141,7 @@ def test_a_producer_far_ahead_waits_for_its_client(pair: Pair, make: Make, block
     data = random.Random(3).randbytes(1 << 20) * (block >> 20)
     expected = hashlib.sha256()
     reader = Reader(client)
-    for _ in range(LIMIT * 2 // block):
+    for _ in range(MAX_PENDING * 2 // block):
         outbox.send(data)
         expected.update(data)
     flush_all(outbox, server)
@@ -151,7 +151,7 @@ def test_a_producer_far_ahead_waits_for_its_client(pair: Pair, make: Make, block
 
 def test_the_buffer_for_a_client_that_reads_nothing_is_limited(pair: Pair, make: Make) -> None:
     with pytest.raises(ClientGone):
-        make(0.1).send(b"x" * (LIMIT * 2))
+        make(0.1).send(b"x" * (MAX_PENDING * 2))
     assert pair[1].recv(1) == b"x"
 
 
@@ -160,7 +160,7 @@ def test_nothing_is_sent_after_a_client_has_timed_out(pair: Pair, make: Make) ->
     client = pair[1]
     outbox = make(0.1)
     with pytest.raises(ClientGone):
-        outbox.send(b"x" * (LIMIT * 2))
+        outbox.send(b"x" * (MAX_PENDING * 2))
     while select.select([client], [], [], 0)[0]:
         client.recv(1 << 20)
     for attempt in (lambda: outbox.send(b"y"), outbox.flush):
@@ -169,7 +169,7 @@ def test_nothing_is_sent_after_a_client_has_timed_out(pair: Pair, make: Make) ->
     assert not select.select([client], [], [], 0)[0]
 
 
-@pytest.mark.parametrize("room", [0, 10_000, MEMORY, MEMORY + 10_000, 1_000_001])
+@pytest.mark.parametrize("room", [0, 10_000, MAX_PENDING_IN_MEMORY, MAX_PENDING_IN_MEMORY + 10_000, 1_000_001])
 def test_a_full_disk_slows_down_and_loses_nothing(pair: Pair, make: Make, tmp_path: Path, room: int) -> None:
     server, client = pair
     pieces = [random.Random(n).randbytes(50_001) for n in range(40)] + [random.Random(1).randbytes(900_000)]
@@ -202,7 +202,7 @@ def test_a_client_that_disconnects_ends_the_wait_of_the_producer(pair: Pair, mak
     leaving = threading.Timer(0.2, client.close)
     leaving.start()
     with pytest.raises(ClientGone):
-        outbox.send(b"x" * (LIMIT * 2))
+        outbox.send(b"x" * (MAX_PENDING * 2))
     leaving.join()
 
 
@@ -212,7 +212,7 @@ def test_waiting_for_a_client_works_with_descriptors_above_1023(pair: Pair, make
     with limited(resource.RLIMIT_NOFILE, max(soft, min(hard, 2048))):
         server = socket.socket(fileno=fcntl.fcntl(pair[0].fileno(), fcntl.F_DUPFD_CLOEXEC, 1100))
         with server, pytest.raises(ClientGone):
-            make(0.1, sock=server).send(b"x" * (LIMIT * 2))
+            make(0.1, sock=server).send(b"x" * (MAX_PENDING * 2))
 
 
 # --- Memory that all share ---------------------------------------------------------------------------------------
@@ -238,7 +238,7 @@ class Many:
                 sock.close()
 
 
-SIZES = [1, 100_000, MEMORY, 10, MEMORY + 1, 200_000, 50_000, 1 << 20]
+SIZES = [1, 100_000, MAX_PENDING_IN_MEMORY, 10, MAX_PENDING_IN_MEMORY + 1, 200_000, 50_000, 1 << 20]
 SHARED = 400_000  # bytes, for all of them
 
 
@@ -249,9 +249,9 @@ def test_the_memory_of_all_outboxes_together_is_bounded() -> None:
     for outbox, each in zip(many.outboxes, data, strict=True):
         outbox.send(each)
         assert many.budget.left >= 0
-    in_memory = [outbox._kept.size for outbox in many.outboxes if outbox._kept and outbox._kept.in_memory]  # noqa: SLF001
+    in_memory = [outbox._pending.size for outbox in many.outboxes if outbox._pending and outbox._pending.in_memory]  # noqa: SLF001
     assert sum(in_memory) == SHARED - many.budget.left
-    assert many.budget.left < MEMORY, "it is made use of"
+    assert many.budget.left < MAX_PENDING_IN_MEMORY, "it is made use of"
     for outbox, (server, client), each in zip(many.outboxes, many.pairs, data, strict=True):
         reader = Reader(client)
         flush_all(outbox, server)
@@ -297,14 +297,14 @@ def test_a_spooled_head_moves_to_memory_when_a_file_follows(content: Path) -> No
     (outbox,), ((server, client),) = many.outboxes, many.pairs
     filling = outbox._offer(bytes(1 << 20))  # noqa: SLF001 - until the socket is full
     outbox.send(b"head")
-    assert not outbox._kept.in_memory  # type: ignore[union-attr]  # noqa: SLF001 - it is there
+    assert not outbox._pending.in_memory  # type: ignore[union-attr]  # noqa: SLF001 - it is there
     with content.open("rb") as file:
-        outbox.send_file(file.fileno(), 0, FILE_FLUSH)
-    assert outbox._kept.in_memory  # type: ignore[union-attr]  # noqa: SLF001
+        outbox.send_file(file.fileno(), 0, FILE_FLUSH_SIZE)
+    assert outbox._pending.in_memory  # type: ignore[union-attr]  # noqa: SLF001
     reader = Reader(client)
     flush_all(outbox, server)
     server.shutdown(socket.SHUT_WR)
-    expected = bytes(filling) + b"head" + content.read_bytes()[:FILE_FLUSH]
+    expected = bytes(filling) + b"head" + content.read_bytes()[:FILE_FLUSH_SIZE]
     assert reader.digest() == hashlib.sha256(expected).hexdigest()
     many.close()
 
@@ -316,7 +316,7 @@ def test_a_spooled_head_moves_to_memory_when_a_file_follows(content: Path) -> No
 def content(tmp_path: Path) -> Path:
     """Return a file of three flushes and a bit."""
     path = tmp_path / "content"
-    path.write_bytes(random.Random(5).randbytes(3 * FILE_FLUSH + 12_345))
+    path.write_bytes(random.Random(5).randbytes(3 * FILE_FLUSH_SIZE + 12_345))
     return path
 
 
@@ -328,10 +328,10 @@ def descriptors() -> list[str]:
     ("before", "offset", "size"),
     [
         (b"", 0, 1),
-        (b"head", 0, 3 * FILE_FLUSH),
-        (b"head", 77, 2 * FILE_FLUSH + 1),
-        (b"x" * 500_000, 1, FILE_FLUSH),  # the socket is full before the file's turn
-        (b"x" * MEMORY * 3, 0, 10),
+        (b"head", 0, 3 * FILE_FLUSH_SIZE),
+        (b"head", 77, 2 * FILE_FLUSH_SIZE + 1),
+        (b"x" * 500_000, 1, FILE_FLUSH_SIZE),  # the socket is full before the file's turn
+        (b"x" * MAX_PENDING_IN_MEMORY * 3, 0, 10),
     ],
 )
 def test_a_file_is_sent_after_the_data_before_it(
@@ -356,11 +356,11 @@ def test_data_after_a_file_is_sent_after_the_file(pair: Pair, make: Make, conten
     reader = Reader(client)
     with content.open("rb") as file:
         for _ in range(2):
-            outbox.send_file(file.fileno(), 0, 2 * FILE_FLUSH)
+            outbox.send_file(file.fileno(), 0, 2 * FILE_FLUSH_SIZE)
             outbox.send(b"between")
     flush_all(outbox, server)
     server.shutdown(socket.SHUT_WR)
-    expected = (content.read_bytes()[: 2 * FILE_FLUSH] + b"between") * 2
+    expected = (content.read_bytes()[: 2 * FILE_FLUSH_SIZE] + b"between") * 2
     assert reader.digest() == hashlib.sha256(expected).hexdigest()
 
 
@@ -369,47 +369,47 @@ def test_two_files_in_a_row_are_sent_in_order(pair: Pair, make: Make, content: P
     outbox = make()
     reader = Reader(client)
     with content.open("rb") as file:
-        outbox.send_file(file.fileno(), 0, FILE_FLUSH)
-        outbox.send_file(file.fileno(), FILE_FLUSH, 1000)
+        outbox.send_file(file.fileno(), 0, FILE_FLUSH_SIZE)
+        outbox.send_file(file.fileno(), FILE_FLUSH_SIZE, 1000)
     flush_all(outbox, server)
     server.shutdown(socket.SHUT_WR)
-    assert reader.digest() == hashlib.sha256(content.read_bytes()[: FILE_FLUSH + 1000]).hexdigest()
+    assert reader.digest() == hashlib.sha256(content.read_bytes()[: FILE_FLUSH_SIZE + 1000]).hexdigest()
 
 
 def test_a_flush_to_a_fast_client_sends_a_bounded_part_of_a_file(pair: Pair, make: Make, content: Path) -> None:
-    """Others have their turn: a flush sends no more than FILE_FLUSH, however much the socket would take."""
+    """Others have their turn: a flush sends no more than FILE_FLUSH_SIZE, however much the socket would take."""
     server, client = pair
     for sock in pair:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 24)
     outbox = make()
     with content.open("rb") as file:
-        outbox.send_file(file.fileno(), 0, 2 * FILE_FLUSH)
+        outbox.send_file(file.fileno(), 0, 2 * FILE_FLUSH_SIZE)
     assert not outbox.is_empty
     reader = Reader(client)
     flush_all(outbox, server)
     server.shutdown(socket.SHUT_WR)
     reader.digest()
-    assert reader.size == 2 * FILE_FLUSH
+    assert reader.size == 2 * FILE_FLUSH_SIZE
 
 
 def test_a_file_that_shrinks_is_reported_and_closed(pair: Pair, make: Make, content: Path) -> None:
     server, client = pair
     outbox = make()
     with content.open("rb") as file:
-        outbox.send_file(file.fileno(), 0, 2 * FILE_FLUSH)
+        outbox.send_file(file.fileno(), 0, 2 * FILE_FLUSH_SIZE)
     os.truncate(content, 0)
     reader = Reader(client)
     with pytest.raises(ApplicationError, match="shorter"):
         flush_all(outbox, server)
     with pytest.raises(ClientGone):
         outbox.flush()
-    assert 0 < outbox.drop() < 2 * FILE_FLUSH
+    assert 0 < outbox.drop() < 2 * FILE_FLUSH_SIZE
     assert str(content) not in descriptors()
     with pytest.raises(ClientGone):
         outbox.send(b"x")
     server.shutdown(socket.SHUT_WR)
     reader.digest()
-    assert reader.size < 2 * FILE_FLUSH
+    assert reader.size < 2 * FILE_FLUSH_SIZE
 
 
 def test_a_file_that_cannot_be_read_is_reported_and_closed(pair: Pair, make: Make, content: Path) -> None:
@@ -427,7 +427,7 @@ def test_the_descriptor_of_a_file_is_closed_however_sending_ends(
     server, client = pair
     outbox = make(0.1)
     with content.open("rb") as file:
-        outbox.send_file(file.fileno(), 0, 3 * FILE_FLUSH)
+        outbox.send_file(file.fileno(), 0, 3 * FILE_FLUSH_SIZE)
     assert str(content) in descriptors()
     if way == "client":
         client.close()
@@ -444,7 +444,7 @@ def test_the_descriptor_of_a_file_is_closed_however_sending_ends(
 def test_no_file_is_sent_after_a_client_has_timed_out(pair: Pair, make: Make, content: Path) -> None:
     outbox = make(0.1)
     with pytest.raises(ClientGone):
-        outbox.send(b"x" * (LIMIT * 2))
+        outbox.send(b"x" * (MAX_PENDING * 2))
     outbox.drop()
     with content.open("rb") as file, pytest.raises(ClientGone):
         outbox.send_file(file.fileno(), 0, 10)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.server.messages import Coded, coded, cut, flawed
 from wsgiserver.errors import Refusal
-from wsgiserver.http1.chunked import MAX_OVERHEAD, MAX_SIZE_LINE, MAX_TRAILER, ChunkedDecoder, State
+from wsgiserver.http1.chunked import MAX_OVERHEAD, MAX_SIZE_LINE, MAX_TRAILER, ChunkedDecoder, ChunkState
 
 
 class Body(NamedTuple):
@@ -25,13 +25,13 @@ def outcome(pieces: Iterable[bytes]) -> Body | str:
     payload, rest = b"", b""
     try:
         for piece in pieces:
-            if decoder.state is State.DONE:
+            if decoder.state is ChunkState.END:
                 rest += piece
             else:
                 payload += b"".join(decoder.feed(piece))
     except Refusal as refusal:
         return refusal.name
-    if decoder.state is not State.DONE:
+    if decoder.state is not ChunkState.END:
         return "incomplete"
     return Body(payload, decoder.rest + rest, tuple(decoder.trailers.items()))
 

@@ -21,7 +21,7 @@ from tests.server.conftest import ROOT
 from tests.wire.building import chunked, request, sized
 from tests.wire.client import Client
 from tests.wire.polling import PATIENCE, poll
-from wsgiserver.process.embedded import NOT_HERE
+from wsgiserver.process.embedded import UNSUPPORTED_SETTINGS
 from wsgiserver.settings import Settings, declared
 from wsgiserver.values import SettingError
 
@@ -348,15 +348,18 @@ ELSEWHERE = {
 }
 
 
-@pytest.mark.parametrize("name", NOT_HERE)
+@pytest.mark.parametrize("name", UNSUPPORTED_SETTINGS)
 def test_a_setting_for_processes_only_is_refused_by_name(name: str) -> None:
     settings = {name: ELSEWHERE[name]} | ({"max_requests": 5} if name == "max_requests_jitter" else {})
-    with pytest.raises(SettingError, match=r"^max_requests " if len(settings) > 1 else f"^{name} is not for a server"):
+    with pytest.raises(
+        SettingError,
+        match=r"^max_requests cannot be set" if len(settings) > 1 else f"^{name} cannot be set for a server inside",
+    ):
         wsgiserver.Server(Application(), **settings)
 
 
 def test_every_setting_that_is_not_for_processes_only_is_accepted() -> None:
-    left = {setting.name: setting.default for setting in declared() if setting.name not in NOT_HERE}
+    left = {setting.name: setting.default for setting in declared() if setting.name not in UNSUPPORTED_SETTINGS}
     assert {name: getattr(Settings(), name) for name in left} == left
 
 
@@ -364,18 +367,21 @@ def test_every_setting_that_is_not_for_processes_only_is_accepted() -> None:
     ("settings", "message"),
     [
         ({"thread": 3}, "thread is not a setting; the nearest is threads"),
-        ({"port": 80}, "port is not a setting here: where to listen is --bind HOST:PORT"),
-        ({"threads": 0}, "threads: '0' will not do: at least 1"),
-        ({"threads": True}, "threads: True will not do: it is of type bool"),
-        ({"threads": None}, "threads: None will not do: it is of type NoneType"),
-        ({"bind": "127.0.0.1"}, "--bind: '127.0.0.1' is not HOST:PORT"),
-        ({"bind": ":1,scheme=ftp"}, "bind: ':1,scheme=ftp' will not do: scheme: 'ftp'"),
-        ({"bind": ()}, "bind: '' will not do: at least one"),
-        ({"proxy_protocol": True}, "--proxy-protocol needs --forwarded-allow-ips"),
-        ({"forwarded_allow_ips": ("nginx",)}, "--forwarded-allow-ips: 'nginx' does not appear to be"),
-        ({"spool_dir": "/no/such"}, "--spool-dir: no file can be made there"),
-        ({"access_logfile": "/no/such/file"}, "--access-logfile: "),
-        ({"access_logfile": "/x", "access_log": False}, "--no-access-log excludes --access-logfile"),
+        ({"port": 80}, "port is not a setting here: write the address as --bind HOST:PORT"),
+        ({"threads": 0}, "threads: '0' is not a whole number above 0; write one such as 4"),
+        ({"threads": True}, "threads: True is of type bool; write a whole number or a string"),
+        ({"threads": None}, "threads: None is of type NoneType; write a whole number or a string"),
+        ({"bind": "127.0.0.1"}, "bind: '127.0.0.1' is not HOST:PORT"),
+        ({"bind": ":1,scheme=ftp"}, "bind :1: scheme: 'ftp' is not known here; write http or https"),
+        ({"bind": ()}, "bind: '' has no address; write HOST:PORT"),
+        ({"proxy_protocol": True}, "proxy_protocol needs forwarded_allow_ips"),
+        ({"forwarded_allow_ips": ("nginx",)}, "forwarded_allow_ips: 'nginx' is not an address or a network"),
+        ({"spool_dir": "/no/such"}, "spool_dir: no file can be created in /no/such (No such file or directory)"),
+        ({"access_logfile": "/no/such/file"}, "access_logfile: /no/such/file cannot be opened ("),
+        (
+            {"access_logfile": "/x", "access_log": False},
+            "access_log turns off the log that access_logfile names a file for",
+        ),
     ],
     ids=str,
 )
@@ -400,7 +406,7 @@ def test_an_unknown_attribute_of_the_package_raises_attribute_error() -> None:
 
 
 def test_an_application_that_is_not_callable_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"'config\.wsgi:application' is not callable"):
+    with pytest.raises(TypeError, match=r"'config\.wsgi:application' cannot be called; pass a WSGI application"):
         wsgiserver.Server("config.wsgi:application")  # type: ignore[arg-type] # that it is refused is the test
 
 

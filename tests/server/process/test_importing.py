@@ -58,7 +58,7 @@ def test_a_factory_is_called_with_the_arguments_in_its_parentheses(shop: Path, t
         (
             "shop:create_nothing()",
             TypeError,
-            r"shop:create_nothing\(\) is not callable: it is None, no WSGI application",
+            r"^shop:create_nothing\(\) is None, which cannot be called; name a WSGI application$",
         ),
         ("shop:create_app(size=1)", TypeError, "unexpected keyword argument 'size'"),
         ("shop:make()", AttributeError, "has no attribute 'make'"),

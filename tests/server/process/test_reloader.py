@@ -33,7 +33,7 @@ def test_the_first_check_finds_files_changed_since_the_start(tmp_path: Path, mod
     file.touch()
     os.utime(file, (modified, modified))
     clock.now = 1001.0
-    assert reloader.look([str(file)]) == (str(file) if changed else None)
+    assert reloader.scan([str(file)]) == (str(file) if changed else None)
 
 
 def test_later_checks_find_files_with_a_changed_modification_time(tmp_path: Path) -> None:
@@ -46,14 +46,14 @@ def test_later_checks_find_files_with_a_changed_modification_time(tmp_path: Path
         file.touch()
         os.utime(file, (modified, modified))
         clock.now += 1
-        assert reloader.look([missing, str(file)]) == (str(file) if changed else None)
+        assert reloader.scan([missing, str(file)]) == (str(file) if changed else None)
 
     check(900.0, changed=False)
     check(900.0, changed=False)
     check(800.0, changed=True)  # an older version was put back
     check(900.0, changed=False)
     file.unlink()
-    assert reloader.look([str(file)]) is None, "an editor is replacing it"
+    assert reloader.scan([str(file)]) is None, "an editor is replacing it"
     check(901.0, changed=True)
 
 

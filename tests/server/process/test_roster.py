@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from wsgiserver.process.roster import Move, WorkerRecord, next_move
-from wsgiserver.telemetry.scoreboard import Phase, Scoreboard
+from wsgiserver.telemetry.scoreboard import Scoreboard, WorkerPhase
 
-PHASES = {"s": Phase.STARTING, "r": Phase.READY, "t": Phase.RETIRING}
+PHASES = {"s": WorkerPhase.STARTING, "r": WorkerPhase.READY, "t": WorkerPhase.RETIRING}
 
 
 def roster(text: str) -> list[WorkerRecord]:
@@ -83,7 +83,7 @@ def followed(workers: list[WorkerRecord], wanted: int) -> Iterator[list[WorkerRe
                 return
             workers = [worker for worker in workers if not worker.is_leaving]
             for worker in workers:
-                worker.slot.advance(Phase.READY)
+                worker.slot.advance(WorkerPhase.READY)
         yield workers
 
 

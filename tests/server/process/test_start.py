@@ -29,7 +29,7 @@ def test_workers_auto_starts_as_many_workers_as_fit(serve: Serve) -> None:
 def test_too_many_workers_are_refused(serve: Serve) -> None:
     server = serve("-w", "201")
     assert server.ended() == 2
-    assert "--workers: at most 200" in server.error_output
+    assert "--workers: 201 workers are too many; use at most 200" in server.error_output
 
 
 # --- Loading before forking -------------------------------------------------------------------------------------
@@ -75,7 +75,7 @@ def test_preload_of_an_application_that_cannot_be_imported_ends_with_code_3(serv
 def test_preload_together_with_reload_is_refused(serve: Serve) -> None:
     server = serve("--preload", "--reload")
     assert server.ended() == 2
-    assert "only one of them" in server.error_output
+    assert "leave one of them out" in server.error_output
 
 
 # --- Only looking -----------------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ def test_preload_together_with_reload_is_refused(serve: Serve) -> None:
         (
             ["tests.server.application", "--worker-init", "os:name"],
             3,
-            "os:name is not callable: it is 'posix', no hook",
+            "os:name is 'posix', which cannot be called; name a function",
         ),
         (["tests.server.application", "--worker-init", "os:abort"], 0, ""),
     ],
@@ -169,7 +169,7 @@ def test_an_inherited_socket_that_does_not_listen_is_refused(tmp_path: Path) -> 
     with socket.socket() as given:
         process = activated(given, tmp_path / "err")
         assert process.wait(PATIENCE) == 2
-        assert "LISTEN_FDS: descriptor 3 is no listening socket" in (tmp_path / "err").read_text()
+        assert "LISTEN_FDS: descriptor 3 is not a listening socket" in (tmp_path / "err").read_text()
 
 
 def test_settings_apply_to_sockets_that_systemd_has_opened(tmp_path: Path) -> None:
@@ -188,4 +188,7 @@ def test_bind_options_are_refused_when_systemd_has_opened_the_sockets(tmp_path: 
     with socket.create_server(("127.0.0.1", 0)) as given:
         process = activated(given, tmp_path / "err", "-b", ":9,scheme=https")
         assert process.wait(PATIENCE) == 2
-        assert "--bind :9: scheme would hold for no listener" in (tmp_path / "err").read_text()
+        assert (
+            "--bind :9: scheme would have no effect, because the sockets of LISTEN_FDS are used"
+            in (tmp_path / "err").read_text()
+        )

@@ -220,7 +220,7 @@ def test_the_supervisor_has_only_one_thread(serve: Serve) -> None:
     [
         ("no.such.module", "ModuleNotFoundError: No module named 'no'"),
         ("tests.server.application:nothing", "has no attribute 'nothing'"),
-        ("tests.server.application:ROUTES", "is not callable"),
+        ("tests.server.application:ROUTES", "which cannot be called; name a WSGI application"),
         ("tests.server.application:digests.x", "has no attribute 'x'"),
     ],
 )

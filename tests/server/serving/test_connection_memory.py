@@ -8,7 +8,7 @@ import pytest
 from tests.server.serving.link import NOW, Answers, Link
 from tests.wire.building import chunked, request, sized
 from tests.wire.polling import poll
-from wsgiserver.serving.context import ENOUGH
+from wsgiserver.serving.context import DEFAULT_BUDGET
 from wsgiserver.serving.states import State, Verdict
 
 LARGE = request("GET", "/", "X: " + "x" * 10_000)
@@ -37,10 +37,10 @@ def test_the_memory_that_a_waiting_connection_holds_is_counted(
     poll(lambda: not data or len(receive.recv(1 << 20, socket.MSG_PEEK)) == len(data), "all of it")
     reckoned = poll(lambda: (link.drive(), link.connection.state is state)[1] and (link.connection.held,), str(state))
     assert reckoned == (held,)
-    assert link.context.heads.left == ENOUGH - held
+    assert link.context.heads.left == DEFAULT_BUDGET - held
     link.reset()
     poll(lambda: link.drive(NOW + 1) is Verdict.CLOSE or link.connection.state is State.LINGERING, "the end")
-    assert link.context.heads.left == ENOUGH
+    assert link.context.heads.left == DEFAULT_BUDGET
 
 
 @pytest.mark.parametrize("data", [LARGE[:-1], LARGE_BODY[:-1]], ids=["head", "body"])
@@ -49,7 +49,7 @@ def test_a_connection_closed_to_free_memory_gets_503(link: Link, data: bytes) ->
     poll(lambda: (link.drive(), link.connection.held > 10_000)[1], "all of it")
     link.verdict = link.connection.relieve(NOW)
     link.reach(State.LINGERING)
-    assert link.context.heads.left == ENOUGH
+    assert link.context.heads.left == DEFAULT_BUDGET
     answer = link.client.answer()
     assert (answer.status, answer.refused) == (503, "overloaded")
     assert link.client.rest() == b""

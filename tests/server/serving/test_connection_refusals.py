@@ -11,7 +11,7 @@ from tests.server.harness import limited
 from tests.server.serving.link import NOW, Events, Link, hang
 from tests.wire.building import chunked, request, sized
 from tests.wire.polling import PATIENCE, poll
-from wsgiserver.serving.connection import LINGER
+from wsgiserver.serving.connection import LINGER_TIME
 from wsgiserver.serving.states import State, Verdict
 
 
@@ -188,7 +188,7 @@ def test_a_client_that_sends_more_can_still_read_the_last_response(link: Link) -
 def test_lingering_is_bounded(link: Link) -> None:
     link.say(b"GARBAGE\r\n\r\n", State.LINGERING)
     link.say(b"more", State.LINGERING, NOW + 5)
-    assert link.connection.deadline == NOW + LINGER
+    assert link.connection.deadline == NOW + LINGER_TIME
 
 
 def test_a_truncated_body_is_logged_and_never_reaches_the_application(link: Link, events: Events) -> None:

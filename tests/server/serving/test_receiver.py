@@ -97,14 +97,14 @@ def p(body: bytes | None, *trailers: tuple[str, str]) -> Request:
         (chunked(b"hello") + GET, [p(b"hello"), G, "idle"]),
         (chunked(b"hello", trailer=b"T: v\r\n") + chunked(b"x"), [p(b"hello", ("t", "v")), p(b"x"), "idle"]),
         (GET + length(LONG) + chunked(LONG) + GET, [G, p(LONG), p(LONG), G, "idle"]),
-        (GET + b"GET /a", [G, "HEAD"]),
-        (GET + length(b"hello")[:-1], [G, "BODY"]),
+        (GET + b"GET /a", [G, "IN_HEAD"]),
+        (GET + length(b"hello")[:-1], [G, "IN_BODY"]),
         # empty lines before a request (RFC 9112, section 2.2)
         (b"\r\n" + GET, [G, "idle"]),
         (b"\r\n\r\n\r\n" + GET, [G, "idle"]),
         (length(b"hello") + b"\r\n" + GET, [p(b"hello"), G, "idle"]),
         (GET + b"\r\n", [G, "idle"]),
-        (GET + b"\r", [G, "HEAD"]),
+        (GET + b"\r", [G, "IN_HEAD"]),
         (b"\r\n" * 8 + GET + b"\r\n" * 8 + GET, [G, G, "idle"]),
         (b"\r\n" * 9, ["head-malformed"]),
         (b"\r\n" * 9 + GET, ["head-malformed"]),
@@ -112,14 +112,14 @@ def p(body: bytes | None, *trailers: tuple[str, str]) -> Request:
         (b"\n" + GET, ["head-malformed"]),
         (b"\r\r\n" + GET, ["head-malformed"]),
         # cut short: never complete
-        (GET[:-1], ["HEAD"]),
-        (length(b"hello")[:-1], ["BODY"]),
-        (length(LONG)[:-1], ["BODY"]),
-        (chunked(b"hello")[:-1], ["BODY"]),
-        (chunked(b"hello")[:-2], ["BODY"]),
-        (chunked(b"hello")[:-5], ["BODY"]),
-        (chunked(b"hello")[:-6], ["BODY"]),
-        (chunked(b"hello", trailer=b"T: v\r\n")[:-2], ["BODY"]),
+        (GET[:-1], ["IN_HEAD"]),
+        (length(b"hello")[:-1], ["IN_BODY"]),
+        (length(LONG)[:-1], ["IN_BODY"]),
+        (chunked(b"hello")[:-1], ["IN_BODY"]),
+        (chunked(b"hello")[:-2], ["IN_BODY"]),
+        (chunked(b"hello")[:-5], ["IN_BODY"]),
+        (chunked(b"hello")[:-6], ["IN_BODY"]),
+        (chunked(b"hello", trailer=b"T: v\r\n")[:-2], ["IN_BODY"]),
         # too large
         (post(b"", "Content-Length: 101"), ["body-too-large"]),
         (post(b"", "Content-Length: 999999999999999999"), ["body-too-large"]),
@@ -167,7 +167,7 @@ def test_the_next_request_does_not_wait_for_100_continue() -> None:
     receiver.feed(post(b"", "Expect: 100-continue", "Content-Length: 5"))
     assert receiver.feed(b"hello" + length(b"hello")[:-1]) is Stage.COMPLETE
     receiver.release()
-    assert receiver.feed(b"") is Stage.BODY
+    assert receiver.feed(b"") is Stage.IN_BODY
     assert not receiver.awaits_continue
     receiver.release()
 
@@ -180,7 +180,7 @@ def test_a_chunked_body_is_refused_as_soon_as_it_exceeds_the_limit() -> None:
     """Not one byte beyond the limit is kept, and the end is not waited for."""
     receiver = Receiver(LIMITS)
     receiver.feed(post(b"fff\r\n" + b"x" * 99, "Transfer-Encoding: chunked"))
-    assert receiver.feed(b"x") is Stage.BODY
+    assert receiver.feed(b"x") is Stage.IN_BODY
     with pytest.raises(Refusal, match="body-too-large"):
         receiver.feed(b"x")
     assert receiver.spool is not None

@@ -14,7 +14,7 @@ from wsgiserver.errors import REFUSALS
 from wsgiserver.telemetry.admin import application
 from wsgiserver.telemetry.metrics import COUNTS, SUMS
 from wsgiserver.telemetry.resources import memory_limit
-from wsgiserver.telemetry.scoreboard import Phase, Scoreboard, Slot
+from wsgiserver.telemetry.scoreboard import Scoreboard, Slot, WorkerPhase
 
 PREFIX = "wsgiserver_"
 Samples = dict[tuple[str, str], float]
@@ -27,7 +27,7 @@ class Board:
         self.scoreboard = Scoreboard(COUNTS, SUMS)
         self.application = application(self.scoreboard)
 
-    def worker(self, phase: Phase = Phase.READY, pid: int = 0) -> Slot:
+    def worker(self, phase: WorkerPhase = WorkerPhase.READY, pid: int = 0) -> Slot:
         slot = self.scoreboard.claim()
         assert slot is not None
         slot.take(pid)
@@ -110,17 +110,17 @@ def test_the_memory_metric_sums_up_the_workers(board: Board) -> None:
 @pytest.mark.parametrize(
     ("phases", "server", "status"),
     [
-        ([], Phase.NONE, 503),
-        ([Phase.STARTING], Phase.NONE, 503),
-        ([Phase.DRAINING], Phase.NONE, 503),
-        ([Phase.STARTING, Phase.READY], Phase.NONE, 200),
-        ([Phase.RETIRING], Phase.NONE, 200),
-        ([Phase.READY], Phase.READY, 200),
-        ([Phase.READY], Phase.DRAINING, 503),
+        ([], WorkerPhase.VACANT, 503),
+        ([WorkerPhase.STARTING], WorkerPhase.VACANT, 503),
+        ([WorkerPhase.DRAINING], WorkerPhase.VACANT, 503),
+        ([WorkerPhase.STARTING, WorkerPhase.READY], WorkerPhase.VACANT, 200),
+        ([WorkerPhase.RETIRING], WorkerPhase.VACANT, 200),
+        ([WorkerPhase.READY], WorkerPhase.READY, 200),
+        ([WorkerPhase.READY], WorkerPhase.DRAINING, 503),
     ],
 )
 def test_readyz_reports_whether_a_worker_is_ready(
-    board: Board, phases: list[Phase], server: Phase, status: int
+    board: Board, phases: list[WorkerPhase], server: WorkerPhase, status: int
 ) -> None:
     for phase in phases:
         board.worker(phase)
@@ -128,7 +128,7 @@ def test_readyz_reports_whether_a_worker_is_ready(
     said, headers, text = board.ask("/readyz")
     assert (said, text) == (
         f"{status} {HTTPStatus(status).phrase}",
-        "ready\n" if status == 200 else "stopping\n" if server is Phase.DRAINING else "no worker is ready\n",
+        "ready\n" if status == 200 else "stopping\n" if server is WorkerPhase.DRAINING else "no worker is ready\n",
     )
     assert headers["Cache-Control"] == "no-store"
     assert board.ask("/healthz")[::2] == ("200 OK", "alive\n")

@@ -9,7 +9,7 @@ from tests.server.telemetry.test_admin import Board
 from wsgiserver.errors import REFUSALS
 from wsgiserver.telemetry.accesslog import Record
 from wsgiserver.telemetry.metrics import BOUNDS, COUNTS, SUMS, Metrics
-from wsgiserver.telemetry.scoreboard import SLOT_SIZE, Phase, Slot
+from wsgiserver.telemetry.scoreboard import SLOT_SIZE, Slot, WorkerPhase
 
 RECORD = Record("192.0.2.1", "id", "GET", "/", 200, 0, 5, "none", "none", 0.0001, 1.5, 0.00000001, "")
 
@@ -85,7 +85,7 @@ def test_the_bound_of_a_bucket_is_inclusive(board: Board, bound: float) -> None:
 
 
 def test_the_metrics_of_all_workers_are_summed_up(board: Board) -> None:
-    phases = [Phase.READY, Phase.READY, Phase.RETIRING, Phase.STARTING, Phase.DRAINING]
+    phases = [WorkerPhase.READY, WorkerPhase.READY, WorkerPhase.RETIRING, WorkerPhase.STARTING, WorkerPhase.DRAINING]
     for phase in phases:
         slot = board.worker(phase)
         metrics = finish(slot, RECORD)

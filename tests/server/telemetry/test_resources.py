@@ -161,7 +161,7 @@ def test_the_largest_number_of_workers_that_fits_the_tasks_is_found(workers: int
         (8, 8, 128, ""),
         (8, 16, 128, "163 processes and threads"),  # what the stack's limit was too low for
         (8, 16, 192, ""),
-        (1, 200, 128, "or have fewer threads"),
+        (1, 200, 128, "or use fewer threads"),
         (30, 4, 128, "at most 22 workers of 4 threads"),
     ],
 )
@@ -182,7 +182,7 @@ def test_too_many_workers_and_threads_are_refused_by_name(
 def test_an_additional_worker_that_does_not_fit_is_not_started(tmp_path: Path) -> None:
     """As TTIN asks for: what runs is counted already."""
     lay(tmp_path, V2 | tasks("", "40", "28"))
-    assert "have fewer threads" in preflight.too_many(1, 4, tmp_path)
+    assert "use fewer threads" in preflight.too_many(1, 4, tmp_path)
     lay(tmp_path, V2 | tasks("", "60", "28"))
     assert preflight.too_many(1, 4, tmp_path) == ""
 

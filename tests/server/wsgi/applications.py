@@ -17,7 +17,7 @@ import pytest
 from wsgiserver.errors import ApplicationError
 from wsgiserver.http1.head import parse_head
 from wsgiserver.wsgi.environ import build, template
-from wsgiserver.wsgi.gateway import Phase, Response, run
+from wsgiserver.wsgi.gateway import Response, ResponsePhase, run
 
 Start = Callable[..., Callable[[bytes], None]]
 TEXT = [("Content-Type", "text/plain")]
@@ -82,7 +82,7 @@ def check(application: Any, body: bytes, framing: str, *, method: str = "GET", m
     for each in (validator(application), application):
         exchange = Exchange(each, method=method, minor=minor)
         assert exchange.error is None
-        assert exchange.response.phase is Phase.DONE
+        assert exchange.response.phase is ResponsePhase.FINISHED
         assert read(exchange)[2] == body
         assert exchange.response.sent == len(body)
     assert exchange.framing == framing

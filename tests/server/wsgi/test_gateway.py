@@ -34,7 +34,7 @@ from tests.server.wsgi.applications import (
     writing,
 )
 from wsgiserver.errors import ApplicationError, ClientGone
-from wsgiserver.wsgi.gateway import Phase, Response, run
+from wsgiserver.wsgi.gateway import Response, ResponsePhase, run
 
 
 @pytest.mark.parametrize(
@@ -338,7 +338,7 @@ def test_invalid_early_hints_are_refused(hint: Any, match: str, minor: int) -> N
     exchange = Exchange(hinting(hint), minor=minor)
     assert isinstance(exchange.error, ApplicationError)
     assert match in str(exchange.error)
-    assert (exchange.wire, exchange.response.phase) == (b"", Phase.NEW)
+    assert (exchange.wire, exchange.response.phase) == (b"", ResponsePhase.UNSTARTED)
 
 
 def test_early_hints_after_the_head_are_refused() -> None:
@@ -397,7 +397,7 @@ def test_an_unsent_response_can_be_replaced_after_a_failure() -> None:
     response = Response(lambda _: None, no_file, method="GET", minor=1, keep_alive=True)
     response.start_response("200 OK", [])
     assert response.replace("500")
-    assert (response.status, response.keep_alive, response.phase) == ("500", False, Phase.SENDING)
+    assert (response.status, response.keep_alive, response.phase) == ("500", False, ResponsePhase.HEAD_SENT)
 
 
 def test_dropped_bytes_do_not_count_as_sent() -> None:

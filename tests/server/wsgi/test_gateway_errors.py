@@ -8,12 +8,12 @@ import pytest
 
 from tests.server.wsgi.applications import TEXT, Closing, Exchange, Start, answering, fail, read
 from wsgiserver.errors import ApplicationError
-from wsgiserver.wsgi.gateway import Phase
+from wsgiserver.wsgi.gateway import ResponsePhase
 
 
 def test_a_body_shorter_than_its_content_length_is_an_error() -> None:
     exchange = fail(answering(b"abc", length=5), "2 bytes shorter", b"abc")
-    assert exchange.response.phase is Phase.SENDING  # so the connection is cut: truncation must show
+    assert exchange.response.phase is ResponsePhase.HEAD_SENT  # so the connection is cut: truncation must show
     fail(answering(b"ab", b"c", length=5), "2 bytes shorter", b"abc")
     fail(answering(length=5), "5 bytes shorter", b"")
 
@@ -21,7 +21,7 @@ def test_a_body_shorter_than_its_content_length_is_an_error() -> None:
 @pytest.mark.parametrize("blocks", [(b"abcdef",), (b"abc", b"def"), (b"ab", b"cd"), (b"aaa", b"", b"x")], ids=repr)
 def test_a_body_longer_than_its_content_length_is_cut_off(blocks: tuple[bytes, ...]) -> None:
     exchange = fail(answering(*blocks, length=3), "longer", b"".join(blocks)[:3])
-    assert exchange.response.phase is Phase.DONE  # complete, as far as the client can tell
+    assert exchange.response.phase is ResponsePhase.FINISHED  # complete, as far as the client can tell
     assert exchange.response.sent == 3
 
 
@@ -77,7 +77,7 @@ def test_an_application_that_breaks_a_rule_sends_nothing(
 ) -> None:
     exchange = fail(application, match, error=error)
     assert exchange.wire == b""
-    assert exchange.response.phase in {Phase.NEW, Phase.STARTED}  # so there can still be a 500
+    assert exchange.response.phase in {ResponsePhase.UNSTARTED, ResponsePhase.STARTED}  # so there can still be a 500
 
 
 WRONG = [
@@ -166,7 +166,7 @@ def test_start_response_refuses_an_invalid_header_before_anything_is_written() -
         return [b"never"]
 
     exchange = fail(application, "cannot be sent")
-    assert (exchange.wire, exchange.response.phase) == (b"", Phase.NEW)
+    assert (exchange.wire, exchange.response.phase) == (b"", ResponsePhase.UNSTARTED)
 
 
 def test_start_response_refuses_hop_by_hop_headers_in_a_generator() -> None:
@@ -258,7 +258,7 @@ def test_start_response_and_write_after_the_end_send_nothing() -> None:
         with pytest.raises(ApplicationError):
             call_again()
     assert exchange.wire == wire
-    assert exchange.response.phase is Phase.DONE
+    assert exchange.response.phase is ResponsePhase.FINISHED
 
 
 def test_an_error_before_the_head_is_sent_permits_a_500() -> None:
@@ -267,4 +267,4 @@ def test_an_error_before_the_head_is_sent_permits_a_500() -> None:
         raise ValueError("early")
 
     exchange = fail(application, "early", error=ValueError)
-    assert exchange.response.phase is Phase.STARTED
+    assert exchange.response.phase is ResponsePhase.STARTED

@@ -17,7 +17,7 @@ from tests.server.wsgi.applications import (
     read,
 )
 from wsgiserver.wsgi.filewrapper import FileWrapper
-from wsgiserver.wsgi.gateway import Phase
+from wsgiserver.wsgi.gateway import ResponsePhase
 
 SIZE = 100_000  # bytes: too many to be copied into the head's send
 
@@ -73,7 +73,7 @@ def test_a_large_file_is_sent_without_reading_it(
     assert (read(exchange)[2], exchange.framing) == (body, framing)
     assert (exchange.files, len(exchange.sends)) == (1 if body else 0, sends)
     assert (exchange.response.sent, exchange.response.keep_alive) == (len(body), True)
-    assert exchange.response.phase is Phase.DONE
+    assert exchange.response.phase is ResponsePhase.FINISHED
     assert large.closed
 
 
@@ -117,7 +117,7 @@ def test_no_more_of_a_file_is_sent_than_was_declared(
     assert exchange.error is None
     assert (read(exchange)[2], exchange.framing) == (data[:length], str(length))
     assert (exchange.response.sent, exchange.response.keep_alive) == (length, True)
-    assert exchange.response.phase is Phase.DONE
+    assert exchange.response.phase is ResponsePhase.FINISHED
 
 
 def test_a_small_part_of_a_file_is_sent_together_with_the_head(large: io.BufferedReader) -> None:
@@ -163,7 +163,7 @@ def test_a_file_shorter_than_declared_is_cut_off(large: io.BufferedReader, kind:
     large.seek(0)
     file = large if kind == "regular" else io.BytesIO(data)
     exchange = fail(wrapped(file, length=SIZE + 1), "1 bytes shorter", data)
-    assert exchange.response.phase is Phase.SENDING
+    assert exchange.response.phase is ResponsePhase.HEAD_SENT
     assert exchange.response.sent == SIZE
     assert file.closed
 
