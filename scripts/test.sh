@@ -2,12 +2,13 @@
 # All tests: on this machine's Python, again in the image (its Python, its Django, read-only, no rights), and on running
 # stacks. Arguments go to pytest: scripts/test.sh -k chunked
 #
-#   scripts/test.sh --quick    what one runs after each change: no containers, and nothing that takes long by its nature
+#   scripts/test.sh --quick    after each change: no containers, and no test that is marked slow
 #
-# Most parts wait most of the time, so they run in lanes side by side, the parts of a lane one after another. The stack
-# with the browser comes last, beside one that leaves the processors to it. What a part said is printed when it is over, in one piece.
+# Most tests wait most of the time, so lanes run side by side, and the parts of a lane one after another. The browser runs
+# last and alone: Chromium interrupts requests when networks of containers come and go. The output of a part is shown in
+# one piece when the part ends.
 #
-# Without an engine it runs what needs none, and ends by saying what it did not run.
+# Without a container engine it runs the tests that need none, and says at the end which it did not run.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/lib.sh"
@@ -28,8 +29,8 @@ main() {
     trouble=$(engine_trouble)
     if [[ -z $trouble ]]; then
         build_images_once
-        side_by_side of_the_server of_the_application operated in_production -- "$@"
-        side_by_side with_a_browser without_one -- "$@"
+        side_by_side of_the_server of_the_application deployed operated in_production -- "$@"
+        side_by_side in_a_browser -- "$@"
     else
         side_by_side server application the_rest -- "$@"
     fi
@@ -49,7 +50,7 @@ quick() {
 
 # --- lanes ----------------------------------------------------------------------------------------------------
 
-# These wait for workers to start, end and drain.
+# Tests that wait for workers to start, end and drain.
 WAITING=(tests/server/process tests/server/telemetry tests/server/test_overload.py)
 
 processes_of_the_server() { part "server: processes" "$PYTEST" "${WAITING[@]}" "$@"; }
@@ -74,7 +75,21 @@ of_the_application() {
     part "application, in the image" in_image pytest -p no:cacheprovider tests/uploadstack tests/app "$@"
 }
 
-operated() { part "stack that is operated" "$PYTEST" tests/stack/operation "$@"; }
+OPERATION=$ROOT/tests/stack/operation
+DEPLOYING=("$OPERATION"/test_0[158]_*.py)
+WAITING_FOR_LIMITS=("$ROOT"/tests/stack/test_1[346789]_*.py)
+BROWSING=("$ROOT"/tests/stack/test_06_*.py)
+
+deployed() {
+    part "stack that is deployed" "$PYTEST" "${DEPLOYING[@]}" "$@"
+    part "stack at its limits" "$PYTEST" "${WAITING_FOR_LIMITS[@]}" "$@"
+}
+
+operated() {
+    part "stack that is operated" "$PYTEST" "$OPERATION" "${DEPLOYING[@]/#/--ignore=}" "$@"
+    part "stack" "$PYTEST" tests/stack --ignore-glob='tests/stack/*/*' "${WAITING_FOR_LIMITS[@]/#/--ignore=}" \
+        "${BROWSING[@]/#/--ignore=}" "$@"
+}
 
 in_production() {
     part "stack as in production" "$PYTEST" tests/stack/production "$@"
@@ -82,16 +97,9 @@ in_production() {
     part "stack with another project" "$PYTEST" tests/stack/adopted "$@"
 }
 
-# These wait for limits to be reached, and start no browser.
-BROWSERLESS=("$ROOT"/tests/stack/test_1[346789]_*.py)
+in_a_browser() { part "stack in a browser" "$PYTEST" "${BROWSING[@]}" "$@"; }
 
-with_a_browser() {
-    part "stack with a browser" "$PYTEST" tests/stack --ignore-glob='tests/stack/*/*' "${BROWSERLESS[@]/#/--ignore=}" "$@"
-}
-
-without_one() { part "stack without a browser" "$PYTEST" "${BROWSERLESS[@]}" "$@"; }
-
-# Runs lanes until all of them are over: side_by_side LANE... -- ARGUMENTS-OF-PYTEST
+# Runs lanes side by side until all have ended: side_by_side LANE... -- ARGUMENTS-OF-PYTEST
 side_by_side() {
     local lanes=()
     LANES=()
@@ -115,7 +123,7 @@ side_by_side() {
     LANES=()
 }
 
-# Runs one part, whatever becomes of it: what it says, its status and its seconds are files of OUTPUT.
+# Runs one part; a failure does not end the lane. Its output, status and seconds are files in OUTPUT.
 part() {
     local name=$1 status=0 began=$SECONDS
     shift
@@ -137,7 +145,7 @@ show_what_is_over() {
     done
 }
 
-# A line each half minute: how far pytest says it is.
+# Every half minute, a line with the progress that pytest reports.
 show_progress() {
     local log line=''
     ((SECONDS % 30 == 0)) || return 0
@@ -161,7 +169,7 @@ summary() {
     total
 }
 
-# pytest's last: "=== 12 passed, 1 skipped in 3.21s ===", or with -q the same without the frame.
+# The last line of pytest: "=== 12 passed, 1 skipped in 3.21s ===", or with -q the same without the frame.
 closing_line() { grep -E '^(=+ )?[0-9]+ [a-z]+.* in [0-9.]+s' "$1" | tail -n 1 | sed -e 's/=//g' -e 's/ in .*//' -e 's/^ *//'; }
 
 total() {
@@ -181,14 +189,14 @@ is_all_well() {
     done
 }
 
-# 5: with these arguments it has no test.
+# 5: no test matches the arguments.
 is_well() { (($1 == 0 || $1 == 5)); }
 
 # --- images ---------------------------------------------------------------------------------------------------
 
-# Here, and not by each stack: of two builds of the same sources at once the classic builder makes two images, and the
-# next build finds the other one's, so that a deploy of nothing new would replace containers. A second build of the same
-# finds all of it made, and a stack of any name gets the same images.
+# Once, before the lanes: when the classic builder builds the same sources twice at the same time, it makes two images.
+# The next build may find the other one, and then a deploy without changes would replace containers. After this build,
+# every stack finds its images made, whatever its name.
 build_images_once() {
     COMPOSE_PROFILES=$ALL_PROFILES "$HERE/images.sh"
     TEST_IMAGE=$(image_called test)
@@ -215,19 +223,19 @@ build_stack_images() {
     ENV_FILE=$OUTPUT/env "$HERE/compose.sh" build
 }
 
-# Their names alone: what the next build takes from them stays.
+# Removes the names only; the next build still uses the layers.
 forget_stack_images() {
     docker image ls --filter "reference=$STACK_IMAGES-*" --format '{{.Repository}}:{{.Tag}}' |
         xargs -r docker image rm --force --no-prune >/dev/null
 }
 
-# As compose.yaml runs the application, and with no network but loopback.
+# Restricted as compose.yaml restricts the application, and without a network but loopback.
 in_image() {
     docker run --rm --init --read-only --tmpfs /tmp:size=512m,mode=1777 --tmpfs /tests/.hypothesis:mode=1777 --network none \
         --cap-drop ALL --security-opt no-new-privileges --user 10001:10001 "$TEST_IMAGE" "$@"
 }
 
-# Interrupted: pytest ends its stack first.
+# After an interrupt, pytest first removes its stack.
 end() {
     local lane
     for lane in "${LANES[@]+"${LANES[@]}"}"; do

@@ -150,11 +150,11 @@ def may_import(module: str, other: str) -> bool:
 
 
 @pytest.mark.parametrize("module", modules())
-def test_a_module_imports_only_what_lies_below_it(module: str) -> None:
+def test_a_module_imports_only_modules_below_it(module: str) -> None:
     assert [other for other in sorted(own_imports(parsed(module), modules())) if not may_import(module, other)] == []
 
 
-def test_the_tables_name_every_module_and_no_other() -> None:
+def test_the_tables_name_exactly_the_existing_modules() -> None:
     packages = [f"{name}.__init__" for name in ORDER]
     named = [name for name in MAY_IMPORT if name not in ORDER]
     named += [f"{name}.{module}" for name, order in ORDER.items() for module in order.split()]
@@ -162,7 +162,7 @@ def test_the_tables_name_every_module_and_no_other() -> None:
     assert NO_MORE_THAN.keys() <= set(named)
 
 
-def test_the_tables_allow_no_more_than_is_used() -> None:
+def test_every_import_that_the_tables_allow_is_used() -> None:
     used = {package(module): set[str]() for module in modules()}
     for module in modules():
         imports = own_imports(parsed(module), modules())
@@ -171,7 +171,7 @@ def test_the_tables_allow_no_more_than_is_used() -> None:
     assert {name: {package(other) for other in below} for name, below in MAY_IMPORT.items()} == used
 
 
-def test_no_arrow_closes_a_circle() -> None:
+def test_the_allowed_imports_have_no_cycle() -> None:
     left = {name: {package(other) for other in below} for name, below in MAY_IMPORT.items()}
     while left:
         bottom = [name for name, below in left.items() if not below & left.keys()]
@@ -181,7 +181,7 @@ def test_no_arrow_closes_a_circle() -> None:
 
 
 @pytest.mark.parametrize("module", modules())
-def test_a_module_keeps_away_from_what_would_break_its_promise(module: str) -> None:
+def test_a_module_does_not_import_what_it_must_never_use(module: str) -> None:
     used = {name.split(".")[0] for name in imported(parsed(module))}
     forbidden = MUST_NEVER.get(module, set()) | MUST_NEVER.get(module.split(".", maxsplit=1)[0], set())
     assert not used & forbidden
@@ -221,7 +221,7 @@ def assigned(tree: ast.Module) -> Iterator[ast.expr]:
 
 
 @pytest.mark.parametrize("module", modules())
-def test_no_attribute_is_set_from_outside(module: str) -> None:
+def test_attributes_are_set_only_through_self(module: str) -> None:
     """Who wants an object to change asks it to: then what can become of it is in its class."""
     targets = [target for target in assigned(parsed(module)) if isinstance(target, ast.Attribute)]
     assert [ast.unparse(target) for target in targets if ast.unparse(target.value) != "self"] == []
@@ -232,14 +232,14 @@ def _names(node: ast.expr) -> set[str]:
 
 
 @pytest.mark.parametrize("module", modules())
-def test_a_file_opens_by_saying_what_it_is_for(module: str) -> None:
+def test_every_module_has_a_docstring(module: str) -> None:
     assert ast.get_docstring(parsed(module))
 
 
 # Who is beside whom -> what it must not import: the server, what projects need of the stack, and the sample project.
 STRANGERS = {SERVER: "config photos django uploadstack", GLUE: "config photos wsgiserver", APP: "wsgiserver"}
 # Modules of uploadstack that run where Django is not set up, or is not there.
-WITHOUT_DJANGO = ("__init__", "archive", "boundary", "gunicorn_logger", "media")
+WITHOUT_DJANGO = ("__init__", "archive", "boundary", "gunicorn_logger", "media", "timestamp")
 
 
 def used(path: Path) -> set[str]:
@@ -248,13 +248,13 @@ def used(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("folder", STRANGERS, ids=lambda folder: folder.name)
-def test_server_stack_and_project_meet_in_names_only(folder: Path) -> None:
+def test_server_stack_and_project_do_not_import_each_other(folder: Path) -> None:
     for path in folder.rglob("*.py"):
         assert not used(path) & set(STRANGERS[folder].split()), path
 
 
 @pytest.mark.parametrize("module", WITHOUT_DJANGO)
-def test_what_runs_without_django_does_not_import_it(module: str) -> None:
+def test_modules_for_use_without_django_do_not_import_django(module: str) -> None:
     tree = ast.parse((GLUE / f"{module}.py").read_text())
     assert not {name.split(".")[0] for name in imported(tree)} & {"django", "dj_database_url", "rest_framework"}
     ours = {name.split(".")[1] for name in imported(tree) if name.startswith("uploadstack.")}
@@ -271,7 +271,7 @@ SAID = {
 }
 
 
-def test_nothing_outside_the_sample_knows_its_tables_and_folders() -> None:
+def test_only_the_sample_names_its_tables_and_folders() -> None:
     found = set()
     for top in OUTSIDE:
         for path in [ROOT / top, *(ROOT / top).rglob("*")]:
@@ -280,7 +280,7 @@ def test_nothing_outside_the_sample_knows_its_tables_and_folders() -> None:
     assert found == SAID.keys()
 
 
-def test_measurements_and_tests_do_not_import_each_other() -> None:
+def test_benchmarks_and_tests_do_not_import_each_other() -> None:
     """But for tests/bench, which is about bench/."""
     for path in [*ROOT.glob("bench/*.py"), *ROOT.glob("tests/**/*.py")]:
         if "bench" in path.parent.relative_to(ROOT).parts[1:]:
@@ -289,8 +289,8 @@ def test_measurements_and_tests_do_not_import_each_other() -> None:
         assert other not in used(path), path
 
 
-def test_the_wire_library_of_the_tests_knows_neither_server_nor_application() -> None:
-    """Or a mistake in them could be one in what looks at them."""
+def test_the_wire_library_of_the_tests_imports_nothing_that_is_tested() -> None:
+    """Otherwise one mistake could be in the code and in its check."""
     paths = [*ROOT.glob("tests/wire/*.py")]
     assert paths
     for path in paths:

@@ -22,7 +22,7 @@ ALL = {"bomb", *ORDINARY_STATUSES}
     ],
     ids=["as it should be", "an ordinary request failed", "a picture is missing", "no form was sent"],
 )
-def test_faults_and_what_was_never_tried_are_told(
+def test_faults_and_untried_requests_are_reported(
     capsys: pytest.CaptureFixture[str], faults: list[str], never: str, said: str
 ) -> None:
     tried = ALL - {never}

@@ -51,7 +51,7 @@ SAID = {
 
 
 @pytest.mark.parametrize("builder", SAID)
-def test_a_build_is_told_in_a_line_for_each_stage_and_image(builder: str) -> None:
+def test_a_build_prints_one_line_for_each_stage_and_image(builder: str) -> None:
     """The clock moves by a second each time that it is looked at."""
     text, said = SAID[builder]
     clock = map(float, itertools.count())

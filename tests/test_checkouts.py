@@ -49,7 +49,7 @@ FOLDERS = ["with a blank", "it's", "ümlaut", "two  blanks and (more)", "a&b;c",
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_scripts_work_in_a_folder_with_such_a_name(tmp_path: Path, folder: str) -> None:
+def test_scripts_work_in_a_folder_with_special_characters(tmp_path: Path, folder: str) -> None:
     copy = tmp_path / folder
     shutil.copytree(ROOT / "scripts", copy / "scripts")
     shutil.copytree(ROOT / "nginx", copy / "nginx")

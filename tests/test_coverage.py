@@ -42,7 +42,7 @@ def run(command: list[str], environment: dict[str, str]) -> tuple[int, str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)  # seconds: many tests in one
-def test_every_branch_of_what_decides_about_bytes(tmp_path: Path) -> None:
+def test_every_branch_of_the_parsing_code_is_covered(tmp_path: Path) -> None:
     code, report = measured(tmp_path)
     assert code == 0, report
 

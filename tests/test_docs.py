@@ -35,7 +35,13 @@ NOT_SHOWN = {
     "overloaded",
     "application-timeout",
 }
-PATHS = re.compile(r"`((?:tests|docs|app|wsgiserver|scripts|nginx|bench)/[\w./-]*)(?:::(\w+))?`")
+PAGES = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+]
+PATHS = re.compile(r"`((?:tests|docs|app|wsgiserver|uploadstack|scripts|nginx|monitoring|bench)/[\w./-]*)(?:::(\w+))?`")
 
 
 def settings_table() -> str:
@@ -86,41 +92,43 @@ def put(text: str, name: str) -> str:
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_a_table_says_what_the_code_says(name: str) -> None:
+def test_a_table_in_the_documentation_matches_the_code(name: str) -> None:
     text = SERVER.read_text()
     assert put(text, name) == text
 
 
 @pytest.mark.skipif(not shutil.which("jq"), reason="whoever reads logs has it")
-def test_the_line_that_tells_what_buffering_saves_reads_nginx_s_log() -> None:
+def test_the_jq_command_in_the_documentation_reads_the_log_of_nginx() -> None:
     """One server asked, two of which the first was not there, and none."""
     program = re.search(r"jq -r ('.*?') \|", (ROOT / "docs" / "edge.md").read_text())[1]  # type: ignore[index]  # a missing one fails
     log = "".join(
-        f'{{"request_time":{took},"upstream_response_time":"{of_server}","path":"/{took}"}}\n'
+        f'{{"total_seconds":{took},"upstream_response_seconds":"{of_server}","path":"/{took}"}}\n'
         for took, of_server in [(2.5, "0.5"), (0.75, "-, 0.25"), (0.125, "")]
     )
     done = subprocess.run(["bash", "-c", f"jq -r {program}"], input=log, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["2 /2.5", "0.5 /0.75", "0.125 /0.125"]
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        "README.md",
-        "ARCHITECTURE.md",
-        "docs/wsgiserver.md",
-        "docs/refusals.md",
-        "docs/performance.md",
-        "docs/uploading.md",
-        "docs/monitoring.md",
-        "docs/operations.md",
-        "docs/edge.md",
-    ],
-)
-def test_paths_and_tests_that_are_named_exist(page: str) -> None:
+@pytest.mark.parametrize("page", sorted({*PAGES} - {"CHANGELOG.md"}))  # which tells of files that were renamed since
+def test_paths_and_tests_named_in_the_documentation_exist(page: str) -> None:
     for path, test in PATHS.findall((ROOT / page).read_text()):
         assert (ROOT / path).exists(), path
         assert not test or f"def {test}(" in (ROOT / path).read_text(), f"{path}::{test}"
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the names by which a link reaches the headings of a page, as GitHub makes them."""
+    headings = re.findall(r"(?m)^#+ (.*)$", re.sub(r"(?ms)^```.*?^```$", "", page.read_text()))
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_links_to_other_pages_and_headings_lead_somewhere(page: str) -> None:
+    for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", (ROOT / page).read_text()):
+        name, _, heading = link.partition("#")
+        target = (ROOT / page).parent / name if name else ROOT / page
+        assert target.exists(), link
+        assert not heading or heading in anchors(target), link
 
 
 def bounds() -> list[tuple[str, str, str]]:
@@ -129,19 +137,28 @@ def bounds() -> list[tuple[str, str, str]]:
     return re.findall(r"\| `(wsgiserver/\S+\.py)` \| `(\w+)` = (\d+) \|", page)
 
 
-def test_every_cache_has_the_bound_that_its_adr_says() -> None:
+def test_every_cache_has_the_bound_of_its_adr() -> None:
     sources = [(path.relative_to(ROOT).as_posix(), path.read_text()) for path in (ROOT / "wsgiserver").rglob("*.py")]
     named = r"(?m)^(MAX_(?:CACHED|SEEN|SLOW)_\w+|MAX_PENDING_RECORDS): Final = (\d+)"
     assert sorted(bounds()) == sorted((path, *found) for path, text in sources for found in re.findall(named, text))
 
 
+def test_messages_that_the_operations_page_explains_are_printed_by_scripts() -> None:
+    sources = "".join(path.read_text() for path in sorted((ROOT / "scripts" / "ops").glob("*.py")))
+    table = (ROOT / "docs" / "operations.md").read_text().partition("## Messages, and what to do")[2]
+    messages = [message for message in re.findall(r"(?m)^\| `(.*?)`", table) if message != "507"]
+    assert messages
+    parts = [part.strip() for message in messages for part in message.split("...")]
+    assert [part for part in parts if part not in sources] == []
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "docs" / "adr").glob("*.md"), key=str), ids=lambda path: path.stem)
-def test_modules_that_decisions_name_exist(path: Path) -> None:
+def test_files_named_in_the_adrs_exist(path: Path) -> None:
     for named, _ in PATHS.findall(path.read_text()):
         assert (ROOT / named).exists(), named
 
 
-def test_code_for_uploading_is_that_of_the_programs_that_are_tested() -> None:
+def test_upload_code_in_the_documentation_is_the_code_of_tested_programs() -> None:
     page = (ROOT / "docs" / "uploading.md").read_text()
     shown = re.findall(r"(?s)`(tests/stack/clients/[\w.]+)`:\n\n```\n(.*?)```", page)
     assert len(shown) == 4
@@ -159,12 +176,12 @@ def explained() -> dict[str, str]:
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
-def test_every_refusal_is_explained() -> None:
+def test_every_refusal_is_documented() -> None:
     assert list(explained()) == list(REFUSALS), "docs/refusals.md has a section for each, in the order of errors.py"
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_an_explanation_tells_the_status_and_what_to_change(name: str) -> None:
+def test_the_documentation_of_a_refusal_has_its_status_and_a_remedy(name: str) -> None:
     text = explained()[name]
     assert text.startswith(f"\n\n{REFUSALS[name][0].value}. ")
     assert re.search(r"(?m)^\*Change\* ", text)
@@ -174,7 +191,7 @@ def test_an_explanation_tells_the_status_and_what_to_change(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in REFUSALS if name not in NOT_SHOWN])
-def test_what_is_shown_is_refused_by_that_name(name: str) -> None:
+def test_the_example_of_a_refusal_is_refused_by_its_name(name: str) -> None:
     """The command as it stands there is run, but for its `nc`."""
     command = explained()[name].split("```")[1].strip().rpartition(" | nc ")[0]
     data = subprocess.run(["bash", "-c", command], capture_output=True, check=True).stdout
@@ -184,15 +201,15 @@ def test_what_is_shown_is_refused_by_that_name(name: str) -> None:
     except Refusal as refusal:
         assert refusal.name == name  # noqa: PT017 - that nothing is refused has a meaning as well
     else:
-        assert (receiver.stage, name) == (Stage.BODY, "body-truncated")
+        assert (receiver.stage, name) == (Stage.BODY, "body-incomplete")
     receiver.release()
 
 
-def test_the_readme_names_every_variable() -> None:
+def test_the_page_of_settings_names_every_variable_and_no_other() -> None:
     variables = re.findall(r"(?m)^#?([A-Z][A-Z_]+)=", (ROOT / ".env.example").read_text())
-    table = (ROOT / "README.md").read_text()
+    rows = re.findall(r"(?m)^\| (`[A-Z].*?) \|", (ROOT / "docs" / "settings.md").read_text())
     assert variables
-    assert [name for name in variables if f"`{name}`" not in table] == []
+    assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(variables)
 
 
 if __name__ == "__main__":
@@ -202,7 +219,7 @@ if __name__ == "__main__":
     SERVER.write_text(page)
 
 
-def test_the_program_in_the_server_s_documentation_runs(tmp_path: Path) -> None:
+def test_the_program_in_the_documentation_of_the_server_runs(tmp_path: Path) -> None:
     (text,) = re.findall(r"(?s)```python\n(.*?)```", (ROOT / "docs" / "wsgiserver.md").read_text())
     program = tmp_path / "program.py"
     program.write_text(text)

@@ -82,7 +82,7 @@ def complaints(text: str | bytes, **more: str) -> list[tuple[int, str, str]]:
 
 
 @pytest.mark.parametrize("written", VALUES)
-def test_a_value_is_read(written: str) -> None:
+def test_a_value_is_read_as_compose_reads_it(written: str) -> None:
     text = f"{BEFORE}VALUE={written}\n"
     assert value(text) == VALUES[written]
     assert complaints(text) == []
@@ -100,16 +100,16 @@ def test_a_value_is_read(written: str) -> None:
         ("VALUE=${LATER}\nLATER=a", ""),
     ],
 )
-def test_the_line_of_a_name_is_found(text: str, expected: str) -> None:
+def test_the_last_assignment_of_a_name_is_found(text: str, expected: str) -> None:
     assert value(text) == expected
 
 
-def test_the_example_shows_defaults_and_names() -> None:
+def test_the_example_file_is_parsed_into_names_defaults_and_secrets() -> None:
     example = dotenv.read_example("# VALUE=a sentence\n#VALUE=it's\nSECRET=change-me\n")
     assert example == dotenv.Example(["VALUE", "SECRET"], {"VALUE": "it's"}, ["SECRET"])
 
 
-def test_names_and_what_they_use_are_told() -> None:
+def test_names_and_the_variables_they_use_are_found() -> None:
     found = read("OTHER=${SECRET}\nVALUE=b\n")
     assert (found.values, found.used) == ({"OTHER": "", "VALUE": "b"}, ["SECRET"])
 
@@ -126,13 +126,13 @@ def test_bash_gets_the_same_value(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("quote", ['"', "'"])
-def test_what_a_quoted_value_goes_on_with_sets_nothing(quote: str) -> None:
+def test_lines_inside_a_quoted_value_set_nothing(quote: str) -> None:
     text = f"VALUE={quote}a\nINSIDE=b\nc{quote}\nAFTER=d\n"
     assert list(read(text).values) == ["VALUE", "AFTER"]
     assert [number for number, *_ in complaints(text)] == [1]
 
 
-def test_a_quote_that_nothing_closes_takes_no_other_line_away() -> None:
+def test_an_unclosed_quote_does_not_hide_other_lines() -> None:
     assert value('OTHER="a\nVALUE=b\n') == "b"
 
 
@@ -176,7 +176,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("line", REFUSED)
-def test_a_line_that_can_be_read_in_two_ways_is_refused(line: str) -> None:
+def test_an_ambiguous_line_is_refused(line: str) -> None:
     ((number, complaint, remedy),) = complaints(f"{BEFORE}{line}\n")
     assert (number, REFUSED[line] in complaint) == (3, True), complaint
     assert remedy
@@ -207,22 +207,22 @@ def test_a_byte_order_mark_is_refused() -> None:
         ("new", "HOME=${OTHER}", False),  # is set in the environment itself
     ],
 )
-def test_a_variable_of_file_and_environment_is_refused_if_they_differ(given: str, line: str, differs: bool) -> None:
+def test_a_variable_that_differs_in_file_and_environment_is_refused(given: str, line: str, differs: bool) -> None:
     said = complaints(f"{BEFORE}{line}\n", OTHER=given)
     assert [
         "OTHER has one value in this file and another in the environment" in complaint for _, complaint, _ in said
     ] == [True] * differs
 
 
-def test_a_complaint_tells_no_secret() -> None:
-    """Nor the first word of a line without a name."""
+def test_a_complaint_reveals_no_secret() -> None:
+    """Not even the first word of a line without a name."""
     said = complaints('SECRET_KEY="very-secret$word\nsecret too\nsecret: secret\n')
     assert len(said) == 3
     assert "secret" not in str(said)
 
 
 @pytest.mark.parametrize("compose", ["docker-compose", "docker compose"])
-def test_compose_reads_the_same(tmp_path: Path, compose: str) -> None:
+def test_compose_reads_the_same_values(tmp_path: Path, compose: str) -> None:
     if not is_here(compose):
         pytest.skip(f"there is no {compose} here")
     names = {f"V{number}": written for number, written in enumerate(VALUES)}

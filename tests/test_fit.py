@@ -69,8 +69,8 @@ KNOWN = {
 
 
 @pytest.mark.parametrize(("given", "name"), KNOWN)
-def test_a_setting_is_that_of_the_environment_or_the_file_or_the_example(tmp_path: Path, given: str, name: str) -> None:
-    """To Python and to bash alike."""
+def test_settings_come_from_environment_then_file_then_example(tmp_path: Path, given: str, name: str) -> None:
+    """In Python and in bash."""
     more = dict([given.split("=")]) if given else {}
     settings = with_lines(tmp_path, LINES, **more)
     assert settings[name] == KNOWN[given, name]
@@ -78,14 +78,14 @@ def test_a_setting_is_that_of_the_environment_or_the_file_or_the_example(tmp_pat
     assert (done.stdout, done.stderr) == (f"{KNOWN[given, name]}\n", "")
 
 
-def test_a_file_that_is_not_there_sets_nothing(tmp_path: Path) -> None:
+def test_a_missing_file_sets_nothing(tmp_path: Path) -> None:
     settings = settings_.read(ROOT, environment(tmp_path / "none"))
     assert (settings["HTTP_PORT"], settings.in_file("HTTP_PORT"), settings.has_file) == ("8080", "", False)
     (tmp_path / "none").write_text("HTTP_PORT=1003\n")
     assert settings.reread()["HTTP_PORT"] == "1003"
 
 
-def test_to_ask_for_a_setting_takes_no_process(tmp_path: Path) -> None:
+def test_reading_a_setting_in_bash_starts_no_process(tmp_path: Path) -> None:
     (tmp_path / "env").write_text("HTTP_PORT=1001\n")
     done = bash("PATH=/nowhere; setting HTTP_PORT; setting UPLOAD_MAX", environment(tmp_path / "env"))
     assert (done.stdout, done.stderr) == ("1001\n100m\n", "")
@@ -188,17 +188,17 @@ DATABASES = [
 
 
 @pytest.mark.parametrize("address", DATABASES)
-def test_addresses_of_databases_that_fit(tmp_path: Path, address: str) -> None:
+def test_valid_database_addresses_are_accepted(tmp_path: Path, address: str) -> None:
     assert complaints(tmp_path, f"DATABASE_URL={address}") == []
 
 
 @pytest.mark.parametrize("lines", FIT)
-def test_settings_that_fit(tmp_path: Path, lines: str) -> None:
+def test_compatible_settings_are_accepted(tmp_path: Path, lines: str) -> None:
     assert complaints(tmp_path, lines) == []
 
 
 @pytest.mark.parametrize("lines", UNFIT)
-def test_settings_that_do_not_fit_are_refused_by_name_with_a_remedy(tmp_path: Path, lines: str) -> None:
+def test_incompatible_settings_are_refused_by_name_with_a_remedy(tmp_path: Path, lines: str) -> None:
     said = complaints(tmp_path, lines)
     assert said
     complaint, remedy = said[0]
@@ -206,7 +206,7 @@ def test_settings_that_do_not_fit_are_refused_by_name_with_a_remedy(tmp_path: Pa
     assert remedy
 
 
-def test_two_passwords_are_told_without_either(tmp_path: Path) -> None:
+def test_two_different_passwords_are_reported_without_printing_them(tmp_path: Path) -> None:
     (said,) = complaints(
         tmp_path, "COMPOSE_PROFILES=postgres POSTGRES_PASSWORD=5ecre7 DATABASE_URL=postgres://uploads:s3cret@db/uploads"
     )
@@ -214,7 +214,7 @@ def test_two_passwords_are_told_without_either(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lines", ["WEB_WORKERS=8", "TOTAL_CONNECTIONS=2000", "NGINX_WORKERS=28"])
-def test_what_the_remedy_says_fits(tmp_path: Path, lines: str) -> None:
+def test_the_settings_of_the_remedy_are_accepted(tmp_path: Path, lines: str) -> None:
     (said,) = complaints(tmp_path, lines)
     setting = re.search(r"set (\w+=\w+) or more", said[1])
     assert setting, said
@@ -222,12 +222,12 @@ def test_what_the_remedy_says_fits(tmp_path: Path, lines: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["up", "deploy"])
-def test_whatever_starts_the_stack_refuses_what_does_not_fit_before_it_takes_ports(command: str) -> None:
+def test_up_and_deploy_refuse_incompatible_settings_before_they_take_ports(command: str) -> None:
     text = (SCRIPTS / "ops" / f"{command}.py").read_text()
     assert text.index(" fit.refuse(") < text.index(" ports.refuse_taken(") < text.index(" images.provide(")
 
 
-def test_doctor_says_what_make_up_would_refuse(tmp_path: Path) -> None:
+def test_doctor_reports_what_make_up_would_refuse(tmp_path: Path) -> None:
     env_file = tmp_path / "env"
     env_file.write_text("NGINX_WORKERS=100\nGUNICORN_PORT=8080\n")
     env = environment(env_file, **NOWHERE)
@@ -243,7 +243,7 @@ def test_doctor_says_what_make_up_would_refuse(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["stack", "dev"])
-def test_passwords_are_told_by_the_first_run_only(tmp_path: Path, what: str) -> None:
+def test_passwords_are_printed_by_the_first_run_only(tmp_path: Path, what: str) -> None:
     env_file = tmp_path / "env"
     env_file.write_text("DEMO_PASSWORD=5ecre7\nGRAFANA_PASSWORD=m0n170r\nCOMPOSE_PROFILES=monitoring\n")
     env = environment(env_file, GRAFANA_IMAGE="one/that:is-not-asked-for")
@@ -260,7 +260,7 @@ def test_passwords_are_told_by_the_first_run_only(tmp_path: Path, what: str) -> 
 
 
 @pytest.mark.parametrize("before", [None, 0o666])
-def test_only_its_owner_may_write_to_the_lock_of_a_stack(tmp_path: Path, before: int | None) -> None:
+def test_the_lock_of_a_stack_is_writable_by_its_owner_only(tmp_path: Path, before: int | None) -> None:
     """Also one that an earlier version left for all to write to."""
     file = tmp_path / "var" / "one.lock"
     if before is not None:
@@ -291,7 +291,7 @@ ADDRESSES = {
 
 
 @pytest.mark.parametrize("lines", ADDRESSES)
-def test_the_address_that_is_printed_is_one_that_the_site_answers(tmp_path: Path, lines: str) -> None:
+def test_the_printed_address_is_one_that_the_site_accepts(tmp_path: Path, lines: str) -> None:
     address, is_elsewhere = ADDRESSES[lines]
     env_file = tmp_path / "env"
     env_file.write_text(lines.replace(" ", "\n") + "\n")
@@ -320,7 +320,7 @@ PHOTOS = "#!/bin/sh\n[ $1 = volume ] || exit 0\n"
 
 @pytest.mark.parametrize(("before", "now"), CHANGES)
 @pytest.mark.parametrize("yes", ["", "1"])
-def test_another_database_is_said_and_refused_unless_it_is_meant(
+def test_another_database_is_reported_and_refused_without_confirmation(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -353,7 +353,7 @@ def test_another_database_is_said_and_refused_unless_it_is_meant(
 
 
 @pytest.mark.parametrize("command", ["up", "deploy"])
-def test_whatever_starts_the_stack_looks_whose_database_it_is_before_it_builds(command: str) -> None:
+def test_up_and_deploy_check_the_database_before_they_build(command: str) -> None:
     text = (SCRIPTS / "ops" / f"{command}.py").read_text()
     assert text.index(" fit.refuse(") < text.index(" database.refuse_another(") < text.index(" building.build(")
     assert text.index("building.build(") < text.index(" database.remember(")
@@ -373,7 +373,7 @@ esac
 
 
 @pytest.mark.parametrize("script", ["down.sh", "token.sh", "shell.sh"])
-def test_what_is_another_copy_s_is_refused_before_anything_is_said_or_done(tmp_path: Path, script: str) -> None:
+def test_a_stack_of_another_copy_is_refused_before_any_action(tmp_path: Path, script: str) -> None:
     (tmp_path / "env").write_text("COMPOSE_PROJECT_NAME=anothers\nHTTP_PORT=1\n")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "compose.yaml").touch()
@@ -397,7 +397,7 @@ case "$*" in *version*) echo 5.0.0 ;; esac
 """
 
 
-def test_checks_build_an_image_of_their_own_and_remove_it(tmp_path: Path) -> None:
+def test_make_check_builds_its_own_image_and_removes_it(tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(SCRIPTS, copy / "scripts")
     shutil.copy2(ROOT / ".env.example", copy)
@@ -420,7 +420,7 @@ def test_checks_build_an_image_of_their_own_and_remove_it(tmp_path: Path) -> Non
 # --- blanks in paths --------------------------------------------------------------------------------------------------
 
 
-def test_the_python_that_is_named_may_have_a_blank_in_its_path(tmp_path: Path) -> None:
+def test_the_path_of_the_python_setting_can_contain_a_blank(tmp_path: Path) -> None:
     named = tmp_path / "with a blank" / "python"
     named.parent.mkdir()
     named.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
@@ -428,7 +428,7 @@ def test_the_python_that_is_named_may_have_a_blank_in_its_path(tmp_path: Path) -
     assert python.find({"PYTHON": str(named)}) == str(named)
 
 
-def test_what_doctor_gives_to_paste_is_quoted(tmp_path: Path) -> None:
+def test_commands_printed_by_doctor_are_quoted(tmp_path: Path) -> None:
     env_file = tmp_path / "with a blank; and more" / "env"
     env_file.parent.mkdir()
     env_file.touch(mode=0o644)

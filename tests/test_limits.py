@@ -190,7 +190,7 @@ def test_each_limit_is_below_the_next(name: str) -> None:
         assert before < after, f"{lower} ({before:g}) has to be below {higher} ({after:g})"
 
 
-def test_the_memory_of_a_request_is_reckoned_from_the_buffers_that_nginx_has() -> None:
+def test_the_memory_per_request_is_the_sum_of_the_buffers_of_nginx() -> None:
     """In KiB. Those of answers are as nginx has them by default: one of a page, and eight more."""
     limits = (ROOT / "nginx" / "limits.conf.template").read_text()
     body = int(re.search(r"(?m)^client_body_buffer_size (\d+)k;$", limits)[1])  # type: ignore[index]  # a missing one fails
@@ -200,13 +200,13 @@ def test_the_memory_of_a_request_is_reckoned_from_the_buffers_that_nginx_has() -
     assert body + int(count) * int(size) + answer + rest == fit.REQUEST_KIB
 
 
-def test_the_limits_of_processes_are_those_that_compose_sets() -> None:
+def test_the_process_limits_of_the_scripts_match_compose() -> None:
     services = compose()["services"]
     assert [services[name]["pids_limit"] for name in ("web", "gunicorn")] == [fit.WEB_PIDS] * 2
     assert services["nginx"]["pids_limit"] == fit.NGINX_PIDS
 
 
-def test_both_servers_get_the_same_workers_threads_and_grace() -> None:
+def test_both_servers_get_the_same_workers_threads_and_timeouts() -> None:
     web = compose()["services"]["web"]
     command = " ".join(compose()["services"]["gunicorn"]["command"])
     for flag in ("workers", "threads", "timeout", "graceful-timeout"):

@@ -52,8 +52,8 @@ def said(process: subprocess.Popen[str]) -> str:
 
 @pytest.mark.parametrize("umask", ["0", "022", "077"])
 @pytest.mark.parametrize("before", [None, 0o666, 0o644])
-def test_a_lock_is_not_writable_by_all(copy: Path, umask: str, before: int | None) -> None:
-    """One of an older version was."""
+def test_a_lock_is_not_world_writable(copy: Path, umask: str, before: int | None) -> None:
+    """A lock of an older version was."""
     lock = copy / "var" / "tested.lock"
     if before is not None:
         lock.parent.mkdir()
@@ -65,7 +65,7 @@ def test_a_lock_is_not_writable_by_all(copy: Path, umask: str, before: int | Non
     assert stat.S_IMODE(lock.stat().st_mode) == 0o644
 
 
-def test_one_holds_the_lock_and_the_next_is_told_who(copy: Path) -> None:
+def test_the_error_about_a_held_lock_names_its_holder(copy: Path) -> None:
     with holder(copy) as first:
         assert said(first) == "held\n"
         with holder(copy) as second:
@@ -79,7 +79,7 @@ def test_one_holds_the_lock_and_the_next_is_told_who(copy: Path) -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be two users")
-def test_root_and_whose_folder_it_is_keep_each_other_out() -> None:
+def test_root_and_the_owner_of_the_folder_share_one_lock() -> None:
     """Root's nightly backup, and a person's deploy. The lock is the person's, whoever has made it."""
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         root = Path(folder)

@@ -80,13 +80,13 @@ def metrics_in(expression: str) -> set[str]:
     return {word[0] for word in WORD.finditer(rest) if not re.match(r"\s*\(", rest[word.end() :])} - OPERATORS
 
 
-def test_names_are_found_in_an_expression() -> None:
+def test_metric_names_are_found_in_an_expression() -> None:
     expression = 'sum by (le) (rate(a_total{b="c"}[5m])) / (d:e > 0) or 0 * max_over_time(f[6h] offset 10m) and up'
     assert metrics_in(expression) == {"a_total", "d:e", "f", "up"}
 
 
 @pytest.mark.parametrize(("where", "expression"), EXPRESSIONS)
-def test_what_is_asked_for_exists(where: str, expression: str) -> None:
+def test_every_metric_in_an_expression_exists(where: str, expression: str) -> None:
     names = metrics_in(expression)
     assert names, where
     assert names <= KNOWN.keys(), where
@@ -98,14 +98,14 @@ def test_what_is_asked_for_exists(where: str, expression: str) -> None:
                 assert set(value.split("|") if operator == "=~" else [value]) <= KNOWN[name][label], where
 
 
-def test_jobs_are_those_of_prometheus_yml() -> None:
+def test_every_job_in_an_expression_exists_in_prometheus_yml() -> None:
     jobs = {job["job_name"] for job in PROMETHEUS["scrape_configs"]}
     asked = {value for _, expression in EXPRESSIONS for value in re.findall(r'job="(\w+)"', expression)}
     assert asked <= jobs
     assert {"web", "nginx"} <= jobs
 
 
-def test_every_metric_of_web_is_shown_somewhere() -> None:
+def test_every_metric_of_web_is_used_in_a_panel_or_alert() -> None:
     shown = {name for _, expression in EXPRESSIONS for name in metrics_in(expression)}
     families = {re.sub(r"_(bucket|sum|count)$", "", name) for name in shown}
     of_web = set(re.findall(r"(?m)^# TYPE (\w+)", metrics_of_web()))
@@ -115,7 +115,7 @@ def test_every_metric_of_web_is_shown_somewhere() -> None:
 # --- who is asked, and where ----------------------------------------------------------------------------------------
 
 
-def test_prometheus_asks_where_the_stack_answers() -> None:
+def test_prometheus_scrapes_the_ports_of_the_stack() -> None:
     jobs = {job["job_name"]: job for job in PROMETHEUS["scrape_configs"]}
     port = int(COMPOSE["services"]["web"]["environment"]["WSGISERVER_ADMIN_BIND"].rpartition(":")[2])
     # By the name's addresses: each of several replicas, and not whichever of them answers.
@@ -141,7 +141,7 @@ def test_grafana_finds_prometheus_and_the_dashboards() -> None:
 
 
 @pytest.mark.parametrize("name", ALERTS)
-def test_an_alert_says_how_urgent_it_is_and_what_to_do(name: str) -> None:
+def test_an_alert_has_a_severity_and_a_documented_remedy(name: str) -> None:
     alert = ALERTS[name]
     assert alert["labels"]["severity"] in {"critical", "warning"}
     assert alert["annotations"].keys() == {"summary", "runbook"}
@@ -152,12 +152,12 @@ def test_an_alert_says_how_urgent_it_is_and_what_to_do(name: str) -> None:
     assert "*Do*" in section[1]
 
 
-def test_the_page_explains_no_alert_that_is_gone() -> None:
+def test_the_documentation_has_exactly_the_existing_alerts() -> None:
     assert re.findall(r"(?m)^### (\w+)$", RUNBOOK) == list(ALERTS)
 
 
 @pytest.mark.parametrize("name", ALERTS)
-def test_an_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not(name: str) -> None:
+def test_an_alert_has_a_firing_and_a_quiet_test_case(name: str) -> None:
     expected = [
         bool(case["exp_alerts"])
         for part in CASES
@@ -176,7 +176,7 @@ def dashboard(request: pytest.FixtureRequest) -> dict[str, Any]:
     return dict(DASHBOARDS[request.param])
 
 
-def test_a_dashboard_is_one_that_grafana_can_load(dashboard: dict[str, Any]) -> None:
+def test_a_dashboard_can_be_loaded_by_grafana(dashboard: dict[str, Any]) -> None:
     assert isinstance(dashboard["uid"], str)
     assert "id" not in dashboard  # Grafana's own number: in a file it belongs to another Grafana
     assert dashboard["schemaVersion"] >= 39
@@ -186,7 +186,7 @@ def test_a_dashboard_is_one_that_grafana_can_load(dashboard: dict[str, Any]) -> 
     assert len(titles) > 1
 
 
-def test_a_panel_asks_the_data_source_that_is_set_up(dashboard: dict[str, Any]) -> None:
+def test_a_panel_uses_the_configured_data_source(dashboard: dict[str, Any]) -> None:
     source = {"type": "prometheus", "uid": SOURCES[0]["uid"]}
     assert all(annotation["datasource"] == source for annotation in dashboard["annotations"]["list"])
     for panel in dashboard["panels"]:
@@ -197,7 +197,7 @@ def test_a_panel_asks_the_data_source_that_is_set_up(dashboard: dict[str, Any]) 
             assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
 
 
-def test_a_panel_says_what_it_shows_and_in_which_unit(dashboard: dict[str, Any]) -> None:
+def test_a_panel_has_a_description_and_a_unit(dashboard: dict[str, Any]) -> None:
     for panel in dashboard["panels"]:
         if panel["type"] != "row":
             assert panel["description"].endswith(".")

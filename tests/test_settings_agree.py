@@ -153,7 +153,7 @@ STRICTER: dict[str, tuple[list[str], list[Callable[[str], bool]]]] = {
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_the_scripts_take_what_all_readers_take_and_nothing_else(name: str) -> None:
+def test_scripts_accept_exactly_the_values_that_all_readers_accept(name: str) -> None:
     words, readers = READERS[name]
     taken = {word: all(takes(word) for takes in readers) for word in words}
     assert {word: scripts(name)(word) for word in words} == taken
@@ -161,14 +161,14 @@ def test_the_scripts_take_what_all_readers_take_and_nothing_else(name: str) -> N
 
 
 @pytest.mark.parametrize("name", STRICTER)
-def test_what_the_scripts_take_no_reader_refuses(name: str) -> None:
+def test_no_reader_refuses_a_value_that_the_scripts_accept(name: str) -> None:
     words, readers = STRICTER[name]
     taken = [word for word in words if scripts(name)(word)]
     assert taken
     assert [word for word in taken if not all(takes(word) for takes in readers)] == []
 
 
-def test_scripts_and_django_know_the_same_databases() -> None:
+def test_scripts_and_django_accept_the_same_databases() -> None:
     def reads(address: str) -> bool:
         try:
             env.database(address)
@@ -182,14 +182,14 @@ def test_scripts_and_django_know_the_same_databases() -> None:
 
 
 @pytest.mark.parametrize("address", ["postgres://u:1/x@db/n", "mysql://u:1/x@db/n", "postgres://u:p\tp@db/n"])
-def test_an_address_that_can_be_cut_in_two_ways_is_refused(address: str) -> None:
+def test_an_ambiguous_database_address_is_refused(address: str) -> None:
     """Python would take `u` for the host, and the rest for the name of a database; or leave the tab out."""
     with pytest.raises(ImproperlyConfigured, match="DATABASE_URL is not an address"):
         env.database(address)
     assert not scripts("DATABASE_URL")(address)
 
 
-def test_nginx_and_django_know_the_same_sizes() -> None:
+def test_nginx_and_django_accept_the_same_sizes() -> None:
     """Whoever of them took one alone would refuse uploads that the other lets through, or start without the other."""
     of_nginx, of_django = READERS["UPLOAD_MAX"][1][:2]
     assert [word for word in SIZES if of_nginx(word) != of_django(word)] == []

@@ -124,12 +124,12 @@ def complaints(name: str, value: str) -> list[tuple[str, str]]:
     return list(values.problems({"COMPOSE_PROFILES": "monitoring", name: value}, ".env"))
 
 
-def test_every_line_of_the_example_is_here_and_has_a_rule() -> None:
+def test_every_setting_of_the_example_has_a_rule_and_a_test() -> None:
     assert sorted(WRONG) == sorted(values.RULES) == sorted(NAMES)
 
 
 @pytest.mark.parametrize(("name", "value"), TABLE)
-def test_a_wrong_value_is_refused_by_the_name_that_was_written(name: str, value: str) -> None:
+def test_an_invalid_value_is_refused_by_the_name_of_its_setting(name: str, value: str) -> None:
     expected = WRONG[name][value]
     if expected is None:
         assert not values.RULES[name]
@@ -151,11 +151,11 @@ def nginx_says(name: str, value: str) -> str:
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in RIGHT.items() for value in values])
-def test_a_right_value_passes(name: str, value: str) -> None:
+def test_a_valid_value_is_accepted(name: str, value: str) -> None:
     assert complaints(name, value) == []
 
 
-def test_the_defaults_pass() -> None:
+def test_the_defaults_are_accepted() -> None:
     defaults = dict(re.findall(r"(?m)^#([A-Z_]+)=(.*)$", EXAMPLE))
     assert list(values.problems(defaults, ".env")) == []
 
@@ -169,7 +169,7 @@ def test_no_secret_and_no_password_is_printed() -> None:
     assert "hunter2" not in str(said)
 
 
-def test_the_password_of_grafana_is_of_no_concern_where_grafana_does_not_run() -> None:
+def test_the_grafana_password_is_not_checked_without_grafana() -> None:
     assert list(values.problems({"GRAFANA_PASSWORD": "change-me"}, ".env")) == []
 
 
@@ -197,7 +197,7 @@ NAMED = {
 
 
 @pytest.mark.parametrize("text", NAMED)
-def test_a_name_that_nothing_reads_is_told_with_the_nearest_that_is(tmp_path: Path, text: str) -> None:
+def test_an_unknown_name_is_reported_with_the_nearest_known_one(tmp_path: Path, text: str) -> None:
     env_file, other = tmp_path / "env", tmp_path / "compose.other.yaml"
     env_file.write_text(f"{text}\n", newline="")
     other.write_text("services: {one: {image: '${OTHER}'}}")
@@ -205,7 +205,7 @@ def test_a_name_that_nothing_reads_is_told_with_the_nearest_that_is(tmp_path: Pa
     assert list(fit.unread_names(settings_.read(ROOT, environment))) == NAMED[text]
 
 
-def test_other_files_of_compose_are_looked_for_in_the_folder_of_the_project(
+def test_other_compose_files_are_found_in_the_folder_of_the_project(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As Compose does: the scripts run it there, from wherever they are called."""
@@ -218,10 +218,8 @@ def test_other_files_of_compose_are_looked_for_in_the_folder_of_the_project(
     assert list(fit.unread_names(found)) == []
 
 
-def test_a_line_that_is_no_setting_is_told_without_its_words(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The first may be a secret."""
+def test_an_invalid_line_is_reported_without_its_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its first word may be a secret."""
     env_file = tmp_path / "env"
     env_file.write_text("s3cret-1\ns3cret-2: x\n s3cret-3 s3cret\n")
     with pytest.raises(Failure):
@@ -261,7 +259,7 @@ esac
 
 
 @pytest.mark.parametrize("script", STARTERS)
-def test_every_wrong_value_is_told_before_anything_is_touched(tmp_path: Path, script: str) -> None:
+def test_all_invalid_values_are_reported_before_any_change(tmp_path: Path, script: str) -> None:
     env_file = tmp_path / "env"
     secrets = "".join(f"{name}={LONG}\n" for name in sorted(values.SECRETS))
     env_file.write_text(f"COMPOSE_PROJECT_NAME=tested-{os.getpid()}\nDEMO_USER=demo\n{secrets}{LINES}")

@@ -34,8 +34,19 @@ def warmed_up(memory: float = 187, descriptors: float = 60) -> Looks:
         # nginx, which holds little.
         ([(8 + look / 5, 20) for look in range(180)], ["web_1: from 11 to 43 MiB of memory"]),
     ],
+    ids=[
+        "steady",
+        "more descriptors from the start",
+        "just within the limits",
+        "too much memory",
+        "too many descriptors",
+        "a peak at the end",
+        "a megabyte per minute",
+        "a descriptor per minute",
+        "a small container",
+    ],
 )
-def test_growth_after_warming_up(looks: Looks, said: list[str]) -> None:
+def test_growth_is_reported_only_after_warming_up(looks: Looks, said: list[str]) -> None:
     assert growing({"web_1": looks}) == said
 
 
@@ -48,12 +59,14 @@ def test_growth_after_warming_up(looks: Looks, said: list[str]) -> None:
     ],
     ids=["warming up", "with each request", "too few looks"],
 )
-def test_growth_in_a_short_run(looks: Looks, said: list[str]) -> None:
+def test_growth_in_a_short_run_is_reported_if_it_is_steady(looks: Looks, said: list[str]) -> None:
     assert growing({"web_1": looks}) == said
 
 
 @pytest.mark.parametrize("troubled", [set(), {"web_1"}])
-def test_what_was_killed_now_and_then_is_not_judged(capsys: pytest.CaptureFixture[str], troubled: set[str]) -> None:
+def test_the_growth_of_a_container_that_was_killed_is_not_reported(
+    capsys: pytest.CaptureFixture[str], troubled: set[str]
+) -> None:
     held = {"web_1": list(chain(warmed_up()[:-20], repeat((500.0, 60.0), 20)))}
     assert report(Tally(counts=Counter(OFTEN), held=held, troubled=troubled)) == bool(troubled)
     assert ("GROWS web_1" in capsys.readouterr().out) == (not troubled)

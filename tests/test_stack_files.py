@@ -32,7 +32,7 @@ COMPOSE_OWN = {"COMPOSE_PROJECT_NAME", "COMPOSE_PROFILES"}
 # --- .env.example and who reads it ----------------------------------------------------------------------------------
 
 
-def test_every_setting_is_read_and_every_variable_is_explained() -> None:
+def test_every_setting_is_used_and_every_variable_is_documented() -> None:
     explained = {name for _, name, _ in SETTING.findall(EXAMPLE)}
     read = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", COMPOSE))
     assert explained - COMPOSE_OWN == read - COMPOSE_OWN
@@ -70,12 +70,12 @@ def test_grafana_does_not_start_without_a_password(password: str, status: int) -
 # --- compose.yaml ---------------------------------------------------------------------------------------------------
 
 
-def test_services_come_in_the_order_a_request_meets_them() -> None:
+def test_services_are_listed_in_the_order_of_a_request() -> None:
     assert list(SERVICES) == ["nginx", "web", "gunicorn", "runserver", "migrate", "db", "prometheus", "grafana"]
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_is_locked_down_and_limited(name: str) -> None:
+def test_a_service_is_hardened_and_has_limits(name: str) -> None:
     service = SERVICES[name]
     assert service["init"] is True
     assert service["read_only"] is True
@@ -96,8 +96,8 @@ def test_a_health_check_asks_127_0_0_1_and_fails_on_http_errors(name: str) -> No
     assert "curl" not in test or "-f" in test
 
 
-def test_only_nginx_is_published_for_others() -> None:
-    """And of its ports not the one of gunicorn, which is there to compare with."""
+def test_only_nginx_is_published_beyond_loopback() -> None:
+    """Its port for gunicorn, which is there to compare with, is on loopback."""
     publishing = {name for name, service in SERVICES.items() if "ports" in service}
     assert publishing == {"nginx", "runserver", *MONITORING}
     assert SERVICES["runserver"]["profiles"] == ["demo"]
@@ -110,7 +110,7 @@ def test_only_nginx_is_published_for_others() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(MONITORING))
-def test_monitoring_is_a_profile_published_on_loopback_whatever_the_settings_say(name: str) -> None:
+def test_monitoring_is_always_published_on_loopback_only(name: str) -> None:
     """Prometheus asks nobody who they are, and Grafana's password would travel in the clear."""
     assert "monitoring" in SERVICES[name]["profiles"]
     assert [port.partition("${")[0] for port in SERVICES[name]["ports"]] == ["127.0.0.1:"]
@@ -120,7 +120,7 @@ def test_grafana_cannot_reach_the_application_or_the_database() -> None:
     assert SERVICES["grafana"]["networks"] == ["edge"]
 
 
-def test_what_runs_behind_nginx_has_no_way_out() -> None:
+def test_services_behind_nginx_have_no_access_to_the_internet() -> None:
     assert LOADED["networks"]["inside"] == {"internal": True}
     for name in ("web", "gunicorn", "migrate", "db"):
         assert SERVICES[name]["networks"] == ["inside"]
@@ -140,8 +140,8 @@ MIGRATIONS = {
 
 
 @pytest.mark.parametrize("whose", MIGRATIONS)
-def test_a_project_needs_no_sample_user(tmp_path: Path, whose: str) -> None:
-    """One that has the command runs it, and fails with it."""
+def test_a_project_needs_no_demo_user_command(tmp_path: Path, whose: str) -> None:
+    """A project that has the command runs it, and fails with it."""
     project, password, status, said = MIGRATIONS[whose]
     environment = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -169,7 +169,7 @@ MEDIA_URLS = {
 
 
 @pytest.mark.parametrize("settings", MEDIA_URLS)
-def test_the_edge_image_asks_a_project_for_its_media_url(tmp_path: Path, settings: str) -> None:
+def test_the_nginx_image_takes_the_media_url_from_the_project(tmp_path: Path, settings: str) -> None:
     script = re.search(r"(?m)^RUN (SECRET_KEY.*? diffsettings (?:.*\\\n)*.*)$", (ROOT / "Dockerfile").read_text())[1]  # type: ignore[index]  # a missing one fails
     script = script.replace("/tmp/settings", str(tmp_path / "settings")).replace(
         "/srv/media-url", str(tmp_path / "url")
@@ -182,18 +182,18 @@ def test_the_edge_image_asks_a_project_for_its_media_url(tmp_path: Path, setting
     assert (tmp_path / "url").read_text() == MEDIA_URLS[settings]
 
 
-def test_nginx_only_reads_the_photos() -> None:
+def test_nginx_mounts_the_photos_read_only() -> None:
     assert "media:/srv/media:ro" in SERVICES["nginx"]["volumes"]
 
 
-def test_django_gets_the_same_settings_whoever_serves_it() -> None:
+def test_django_gets_the_same_settings_in_every_server() -> None:
     django = LOADED["x-app-environment"]
     for name in ("web", "gunicorn", "runserver", "migrate"):
         got = {key: SERVICES[name]["environment"][key] for key in django}
         assert got | {"X_ACCEL_PREFIX": ""} == django
 
 
-def test_gunicorn_s_log_has_the_keys_of_wsgiserver_s() -> None:
+def test_the_log_of_gunicorn_has_the_keys_of_the_log_of_wsgiserver() -> None:
     """The same programs read both; what gunicorn does not know is missing."""
     assert "--logger-class=uploadstack.gunicorn_logger.AccessLog" in SERVICES["gunicorn"]["command"]
     gunicorn, wsgiserver = (
@@ -207,7 +207,7 @@ def test_gunicorn_s_log_has_the_keys_of_wsgiserver_s() -> None:
 # --- nginx ----------------------------------------------------------------------------------------------------------
 
 
-def test_no_header_of_the_trust_boundary_passes_a_client_s_value_on() -> None:
+def test_nginx_passes_no_proxy_header_of_a_client_on() -> None:
     boundary = (ROOT / "nginx" / "proxy.conf").read_text()
     values = dict(re.findall(r"(?m)^proxy_set_header (\S+) (\S+);", boundary))
     assert values["X-Forwarded-For"] == "$remote_addr"
@@ -216,14 +216,14 @@ def test_no_header_of_the_trust_boundary_passes_a_client_s_value_on() -> None:
     assert {"X-Accel-Redirect", "X-Body-File", "Proxy", "Forwarded"} <= {k for k, v in values.items() if v == '""'}
 
 
-def test_the_application_believes_those_headers_that_nginx_sets_and_drops_others_that_begin_so() -> None:
+def test_the_application_keeps_exactly_the_proxy_headers_that_nginx_sets() -> None:
     boundary = (ROOT / "nginx" / "proxy.conf").read_text()
     said = re.findall(r'(?m)^proxy_set_header (X-(?:Forwarded|Accel)-\S+) (?!"")', boundary)
     kept = re.findall(r'"(HTTP_X_\w*[A-Z])"', (ROOT / "uploadstack" / "boundary.py").read_text())
     assert sorted(kept) == sorted(f"HTTP_{name.upper().replace('-', '_')}" for name in said)
 
 
-def test_every_pass_to_the_application_goes_through_the_trust_boundary() -> None:
+def test_every_proxy_pass_is_in_the_file_of_the_trust_boundary() -> None:
     files = sorted([*(ROOT / "nginx").iterdir(), *(ROOT / "app" / "nginx").iterdir()])
     passing = [path.name for path in files if "proxy_pass " in path.read_text()]
     assert passing == ["proxy.conf"]
@@ -266,7 +266,7 @@ AGAIN = [
 
 
 @pytest.mark.parametrize(("method", "connected", "servers", "statuses", "failed_with"), AGAIN)
-def test_who_is_asked_again_when_a_server_does_not_answer(
+def test_a_request_is_retried_only_if_that_is_safe(
     method: str, connected: str, servers: str, statuses: str, failed_with: str
 ) -> None:
     """The maps of upstreams.conf.template, read as nginx reads them; the real nginx does it in test_14_tries.py."""
@@ -293,7 +293,7 @@ def mapped(value: str, entries: list[tuple[str, str]]) -> str:
 
 @pytest.mark.skipif(not shutil.which("dpkg"), reason="it compares versions, in Debian's images")
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_edge_image_refuses_an_nginx_with_a_known_hole(version: str) -> None:
+def test_the_nginx_image_refuses_a_vulnerable_nginx(version: str) -> None:
     edge = (ROOT / "Dockerfile").read_text().partition("AS edge\n")[2]
     check = re.search(r"(?s)\nRUN (said=.*?[^\\])\n", edge)[1]  # type: ignore[index]  # a missing one fails
     script = f"nginx() {{ echo 'nginx version: nginx/{version}' >&2; }}\n{check}"
@@ -303,7 +303,7 @@ def test_the_edge_image_refuses_an_nginx_with_a_known_hole(version: str) -> None
     assert VERSIONS[version] or f"holds nginx {version}," in done.stderr
 
 
-def test_the_entrypoint_replaces_every_variable_of_the_templates_and_no_other() -> None:
+def test_the_entrypoint_replaces_exactly_the_variables_of_the_templates() -> None:
     entrypoint = (ROOT / "nginx" / "entrypoint.sh").read_text()
     replaced = set(re.findall(r"\$([A-Z_]+)", re.search(r"(?m)^VARIABLES='(.*)'$", entrypoint)[1]))  # type: ignore[index]  # a missing one fails
     used = {
@@ -331,7 +331,7 @@ def test_every_target_is_in_help_and_its_script_exists() -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "scripts").rglob("*.sh")), ids=lambda path: path.name)
-def test_a_script_stops_at_the_first_failure_and_says_what_it_is_for(path: Path) -> None:
+def test_a_script_stops_at_the_first_failure_and_states_its_purpose(path: Path) -> None:
     text = path.read_text()
     assert re.search(r"(?m)^set -eu", text) or path.name == "lib.sh" or path.parent.name == "lib"  # sourced
     assert re.match(r"#[^\n]*\n# \w", text), "the second line says what it is for"
@@ -342,7 +342,7 @@ def env_sh(path: Path, *pairs: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_env_sh_writes_random_secrets_for_its_owner_alone(tmp_path: Path) -> None:
+def test_env_sh_writes_random_secrets_readable_by_the_owner_only(tmp_path: Path) -> None:
     secrets = []
     for path in (tmp_path / "one", tmp_path / "two"):
         assert env_sh(path, "HTTP_PORT=9080").returncode == 0
@@ -353,7 +353,7 @@ def test_env_sh_writes_random_secrets_for_its_owner_alone(tmp_path: Path) -> Non
     assert len(set(secrets)) == 8
 
 
-def test_env_sh_leaves_a_file_as_it_is_and_names_what_it_lacks(tmp_path: Path) -> None:
+def test_env_sh_keeps_an_existing_file_and_names_missing_settings(tmp_path: Path) -> None:
     path = tmp_path / "env"
     env_sh(path)
     before = path.read_text()
@@ -382,7 +382,7 @@ WRITTEN = {
 
 
 @pytest.mark.parametrize("value", WRITTEN)
-def test_a_value_that_is_given_is_written_in_the_quotes_that_it_needs(value: str) -> None:
+def test_env_sh_quotes_a_given_value_as_needed(value: str) -> None:
     text = env.render("#DEMO_USER=demo\n", {"DEMO_USER": value})
     assert text == f"DEMO_USER={WRITTEN[value]}\n"
     read = dotenv.read(text.encode(), {})
@@ -391,7 +391,7 @@ def test_a_value_that_is_given_is_written_in_the_quotes_that_it_needs(value: str
 
 
 @pytest.mark.parametrize(("profiles", "status"), [("", 0), ("postgres,demo", 0), ("prometheus", 0), ("monitoring", 1)])
-def test_env_sh_misses_grafana_s_password_only_with_its_profile(
+def test_env_sh_requires_the_grafana_password_only_with_its_profile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profiles: str, status: int
 ) -> None:
     path = tmp_path / "env"
@@ -411,7 +411,7 @@ def test_env_sh_misses_grafana_s_password_only_with_its_profile(
         ("PYTHON_IMAGE python:standin python:3", "postgres,monitoring"),
     ],
 )
-def test_without_grafana_s_image_the_profile_goes_on_with_prometheus(tmp_path: Path, line: str, left: str) -> None:
+def test_a_missing_grafana_image_reduces_monitoring_to_prometheus(tmp_path: Path, line: str, left: str) -> None:
     (tmp_path / ".env.example").write_text(EXAMPLE)
     (tmp_path / ".images").write_text(f"# A comment\n{line}\n")
     environment = {"GRAFANA_IMAGE": "grafana/grafana:1", "COMPOSE_PROFILES": "postgres,monitoring"}
@@ -425,7 +425,7 @@ PROFILES = {"": [], "demo": ["runserver"], "postgres,prometheus": ["db", "promet
 
 @pytest.mark.parametrize("profiles", PROFILES)
 @pytest.mark.parametrize("compose", ["docker-compose", "docker compose"])
-def test_services_that_are_on_are_those_that_have_a_hash(tmp_path: Path, compose: str, profiles: str) -> None:
+def test_the_enabled_services_are_those_with_a_config_hash(tmp_path: Path, compose: str, profiles: str) -> None:
     """In both generations; what else 1.29 can be asked lists those, too, that are off."""
     words = [*compose.split(), "version"]
     if not shutil.which("docker") or subprocess.run(words, capture_output=True, check=False).returncode:
@@ -439,12 +439,12 @@ def test_services_that_are_on_are_those_that_have_a_hash(tmp_path: Path, compose
 
 
 @pytest.mark.parametrize("version", ["1.29.2", "2.22.0", "v2.22.0", "2.40.3", "2.100.1", "5.0.0"])
-def test_compose_that_will_do(version: str) -> None:
+def test_a_recent_compose_version_is_accepted(version: str) -> None:
     assert not compose_.is_too_old(version)
 
 
 @pytest.mark.parametrize("version", ["1.9.0", "1.28.6", "2.0.0", "2.9.0", "v2.19.1", "2.21.0-desktop.1"])
-def test_compose_that_is_too_old(version: str) -> None:
+def test_an_old_compose_version_is_refused(version: str) -> None:
     assert compose_.is_too_old(version)
 
 
@@ -464,13 +464,13 @@ KINDS = {
 
 
 @pytest.mark.parametrize("url", KINDS)
-def test_only_the_stack_s_own_database_is_backed_up(tmp_path: Path, url: str) -> None:
+def test_only_a_database_of_the_stack_itself_is_backed_up(tmp_path: Path, url: str) -> None:
     (tmp_path / "env").write_text(f"DATABASE_URL={url}\n")
     found = settings.read(ROOT, {"ENV_FILE": str(tmp_path / "env")})
     assert database.kind(found["DATABASE_URL"]) == KINDS[url]
 
 
-def test_env_sh_refuses_a_setting_that_does_not_exist(tmp_path: Path) -> None:
+def test_env_sh_refuses_an_unknown_setting(tmp_path: Path) -> None:
     assert env_sh(tmp_path / "env", "NO_SUCH=1").returncode == 1
     assert not (tmp_path / "env").exists()
 

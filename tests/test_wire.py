@@ -37,30 +37,30 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize("data", ANSWERS)
-def test_an_answer_is_read_and_not_a_byte_more(data: bytes) -> None:
+def test_a_response_is_read_to_its_last_byte_and_no_further(data: bytes) -> None:
     source = io.BytesIO(data)
     assert (read_answer(source).body, source.read()) == ANSWERS[data]
 
 
 @pytest.mark.parametrize("data", UNFINISHED)
-def test_an_answer_that_is_cut_short_is_not_taken(data: bytes) -> None:
+def test_a_truncated_response_is_an_error(data: bytes) -> None:
     with pytest.raises(ConnectionError):
         read_answer(io.BytesIO(data))
 
 
 @pytest.mark.parametrize("data", MALFORMED)
-def test_an_answer_that_is_malformed_is_not_taken(data: bytes) -> None:
+def test_a_malformed_response_is_an_error(data: bytes) -> None:
     with pytest.raises((AssertionError, ValueError)):
         read_answer(io.BytesIO(data))
 
 
-def test_the_answer_to_head_has_no_body() -> None:
+def test_a_response_to_head_has_no_body() -> None:
     source = io.BytesIO(HEAD + b"Content-Length: 5\r\n\r\n")
     answer = read_answer(source, method="HEAD")
     assert (answer.status, answer.headers["x-name"], answer.body) == (200, "value", b"")
 
 
-def test_requests_stand_on_the_wire_as_they_are_asked_for() -> None:
+def test_request_builders_produce_the_expected_bytes() -> None:
     assert request("GET", "/", "X: y") == b"GET / HTTP/1.1\r\nHost: test\r\nX: y\r\n\r\n"
     assert sized("/", b"abc").endswith(b"Content-Length: 3\r\n\r\nabc")
     assert chunked("/", b"abcde", size=3).endswith(
@@ -69,6 +69,6 @@ def test_requests_stand_on_the_wire_as_they_are_asked_for() -> None:
     assert chunk(b"abc", b";x") == b"3;x\r\nabc\r\n"
 
 
-def test_what_never_comes_is_named() -> None:
+def test_a_poll_that_times_out_names_what_it_waited_for() -> None:
     with pytest.raises(AssertionError, match="waited 0 seconds for Godot"):
         poll(lambda: False, "Godot", within=0)

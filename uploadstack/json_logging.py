@@ -6,16 +6,16 @@ a traceback is one string in `exception`. Standard library only.
 
 import json
 import logging
-from datetime import UTC, datetime
 from typing import Any
 
 from uploadstack import request_id
+from uploadstack.timestamp import utc
 
 
 class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": utc(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),

@@ -125,7 +125,7 @@ def _answer(request: HttpRequest, status: HTTPStatus, code: str, detail: str, pa
     response: HttpResponse
     if "text/html" in request.headers.get("Accept", "").lower():
         if page.text != detail:
-            _log.warning("%s: %s", code, detail)
+            _log.warning("%s: %s", code, detail, extra={"fields": {"error": code}})
         response = HttpResponse(format_html(_PAGE, *page, code, identifier), status=status)
         response.headers["Content-Security-Policy"] = "default-src 'none'; base-uri 'none'; frame-ancestors 'none'"
     else:

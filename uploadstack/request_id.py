@@ -11,7 +11,7 @@ from contextvars import ContextVar
 
 from django.http import HttpRequest, HttpResponseBase
 
-_SANE = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")  # the server takes the same (wsgiserver/wsgi/environ.py)
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")  # of a client that is taken over, by the server, too
 _current: ContextVar[str] = ContextVar("request_id", default="")
 
 
@@ -33,7 +33,7 @@ class RequestId:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         given = request.headers.get("X-Request-ID", "")
-        request_id = given if _SANE.fullmatch(given) else uuid.uuid4().hex
+        request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         request.request_id = request_id  # type: ignore[attr-defined]  # a request takes what middleware adds to it
         token = _current.set(request_id)
         try:

@@ -12,6 +12,8 @@ answer looks; `http1/response.py` does.
 from http import HTTPStatus
 from typing import Final
 
+INTERNAL_ERROR: Final = "internal-error"  # an answer of 500: the application failed, which is no refusal
+
 REFUSALS: Final[dict[str, tuple[HTTPStatus, str]]] = {
     # Before the head (PROXY protocol)
     "proxy-header-invalid": (HTTPStatus.BAD_REQUEST, "the connection does not begin with a PROXY protocol header"),
@@ -33,8 +35,8 @@ REFUSALS: Final[dict[str, tuple[HTTPStatus, str]]] = {
         HTTPStatus.NOT_IMPLEMENTED,
         "the method is CONNECT, which is for proxies, or no method at all: it is too long",
     ),
-    "line-too-long": (HTTPStatus.REQUEST_URI_TOO_LONG, "the request line is too long"),
-    "head-too-large": (
+    "uri-too-long": (HTTPStatus.REQUEST_URI_TOO_LONG, "the request line is too long"),
+    "headers-too-large": (
         HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
         "the header fields are too large or too many",
     ),
@@ -60,7 +62,7 @@ REFUSALS: Final[dict[str, tuple[HTTPStatus, str]]] = {
         "the trailer section is not made of header lines, or has some that do not belong there",
     ),
     "trailer-too-large": (HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the trailer section is too large"),
-    "body-truncated": (HTTPStatus.BAD_REQUEST, "the connection ended before the body did"),
+    "body-incomplete": (HTTPStatus.BAD_REQUEST, "the connection ended before the body did"),
     "body-timeout": (HTTPStatus.REQUEST_TIMEOUT, "the rest of the body did not arrive in time"),
     "body-too-large": (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is larger than this server takes"),
     "body-too-slow": (HTTPStatus.REQUEST_TIMEOUT, "the body came more slowly than this server waits for"),

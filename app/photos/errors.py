@@ -23,7 +23,7 @@ class Problem(Exception):
     """Base class, and itself the problem that nobody knows more about."""
 
     status = 500
-    code = "server-error"
+    code = "internal-error"
     retry_after: int | None = None  # seconds, for what may pass by itself
     people = ""  # the text for visitors, of all problems of a class; empty: the exception's text is for them, too
     file: FileOfForm | None = None
@@ -181,7 +181,7 @@ class PreconditionFailed(Problem):
 
 class TooLarge(Problem):
     status = 413
-    code = "too-large"
+    code = "body-too-large"
 
 
 class QuotaExceeded(Problem):

@@ -341,5 +341,5 @@ def _insert(owner: "User", free: Sequence[str], shelved: Sequence[_Shelved]) -> 
 
 
 def _log_stored(photo: Photo) -> None:
-    fields = {"photo": photo.name, "size": photo.size, "sha256": photo.sha256}
+    fields = {"photo": photo.name, "size_bytes": photo.size, "sha256": photo.sha256}
     _log.info("photo stored", extra={"fields": fields})

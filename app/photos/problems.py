@@ -41,9 +41,9 @@ _CODES = {  # of what the framework refuses by itself
     403: "forbidden",
     404: "not-found",
     405: "method-not-allowed",
-    413: "too-large",
+    413: "body-too-large",
     415: "unsupported-media-type",
-    500: "server-error",
+    500: "internal-error",
 }
 _NOT_FOUND = "There is nothing at this address. Check the name; GET /api/photos/ lists what there is."
 _SERVER_ERROR = "Something broke on the server. Try again; if it stays, give the request id to whoever runs it."
@@ -99,9 +99,14 @@ def about_files(problem: Problem) -> str:
 def note(problem: Problem) -> None:
     """Write down what a visitor is not told. Errors of the server come with their traceback."""
     if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        _log.error(problem.code, exc_info=problem)
+        _log.error(problem.code, exc_info=problem, extra=_logged(problem))
     elif problem.people:
-        _log.warning("%s: %s", problem.code, problem)
+        _log.warning("%s: %s", problem.code, problem, extra=_logged(problem))
+
+
+def _logged(problem: Problem) -> dict[str, dict[str, str]]:
+    """The log has the name under the same key as the answer."""
+    return {"fields": {"error": problem.code}}
 
 
 def _body(code: str, detail: str) -> dict[str, str]:
@@ -138,7 +143,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     if as_problem(error):
         set_rollback()
     if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:  # ours, not the client's
-        _log.error(problem.code, exc_info=error)
+        _log.error(problem.code, exc_info=error, extra=_logged(problem))
     elif is_for_people(request):
         note(problem)
     headers = {**problem.headers, **_mark(request)}

@@ -41,7 +41,7 @@ def check_error(response: Any, status: int, code: str, *parts: str) -> None:
         assert part in answer["detail"]
 
 
-def test_put_then_get_then_put_again_then_delete(api: Client, media: Path) -> None:
+def test_a_photo_can_be_put_fetched_replaced_and_deleted(api: Client, media: Path) -> None:
     response = put(api, "a.jpg")
     assert response.status_code == 201
     assert response.headers["Location"] == "/api/photos/a.jpg"
@@ -79,17 +79,17 @@ def test_put_then_get_then_put_again_then_delete(api: Client, media: Path) -> No
         (b"Dear server, this is no picture.", 400, "not-an-image"),
         (JPEG[:1000], 400, "image-truncated"),
         (bomb(10_000, 10_000), 400, "image-too-many-pixels"),
-        (JPEG + bytes(20 * 1024**2), 413, "too-large"),
+        (JPEG + bytes(20 * 1024**2), 413, "body-too-large"),
     ],
 )
-def test_a_refused_body(api: Client, media: Path, data: bytes, status: int, code: str) -> None:
+def test_a_refused_body_stores_nothing(api: Client, media: Path, data: bytes, status: int, code: str) -> None:
     check_error(put(api, "a.jpg", data), status, code)
     if data:
         check_error(post(api, ("good.jpg", JPEG), ("a.jpg", data)), status, code)
     state.check(media, set())
 
 
-def test_a_refused_body_does_not_replace(api: Client, media: Path) -> None:
+def test_a_refused_body_does_not_replace_a_photo(api: Client, media: Path) -> None:
     put(api, "a.jpg")
     check_error(put(api, "a.jpg", JPEG[:-500]), 400, "image-truncated")
     assert api.get("/api/photos/a.jpg").json()["size"] == len(JPEG)
@@ -117,7 +117,7 @@ def test_a_refused_body_does_not_replace(api: Client, media: Path) -> None:
         ("%F0%9F%93%B7.jpg", 201),
     ],
 )
-def test_names(api: Client, media: Path, name: str, status: int) -> None:
+def test_valid_names_are_accepted_and_invalid_names_refused(api: Client, media: Path, name: str, status: int) -> None:
     response = put(api, name)
     if status == 400:
         check_error(response, 400, "bad-name")
@@ -139,7 +139,7 @@ def test_the_content_type_of_a_put_does_not_matter(api: Client, content_type: st
     assert put(api, "a.jpg", content_type=content_type).status_code == 201
 
 
-def test_a_form_is_no_picture(api: Client, media: Path) -> None:
+def test_a_put_of_a_form_or_a_partial_body_is_refused(api: Client, media: Path) -> None:
     check_error(
         put(api, "a.jpg", content_type="multipart/form-data; boundary=x"), 415, "unsupported-media-type", "POST"
     )
@@ -147,7 +147,7 @@ def test_a_form_is_no_picture(api: Client, media: Path) -> None:
     state.check(media, set())
 
 
-def test_post(api: Client, media: Path) -> None:
+def test_a_post_stores_several_files_under_free_names(api: Client, media: Path) -> None:
     put(api, "a.jpg")
     response = post(api, ("a.jpg", JPEG), ("b.png", picture(8, 8, "PNG")), ("C:\\x\\\u202ec.gif", picture(8, 8, "GIF")))
     assert response.status_code == 201
@@ -181,20 +181,24 @@ PART = 'Content-Disposition: form-data; name="file"; filename="a.jpg"'
         (form("--b", 'Content-Disposition: form-data; name="x"', "", "y" * 2_000_000, "--b--"), "", 400, "bad-request"),
     ],
 )
-def test_odd_forms(api: Client, media: Path, body: bytes, content_type: str, status: int, code: str) -> None:
+def test_a_malformed_form_is_refused_and_stores_nothing(
+    api: Client, media: Path, body: bytes, content_type: str, status: int, code: str
+) -> None:
     content_type = content_type or "multipart/form-data; boundary=b"
     check_error(api.generic("POST", "/api/photos/", body, content_type), status, code)
     state.check(media, set())
 
 
-def test_a_form_whose_files_are_cut_off_stores_nothing(api: Client, media: Path) -> None:
+def test_a_form_with_a_truncated_file_stores_nothing(api: Client, media: Path) -> None:
     """The first file is whole, the second one is not: nothing may be stored of either."""
     body = form("--b", PART, "", "") + JPEG + b"\r\n" + form("--b", PART, "", "") + JPEG[:100]
     check_error(api.generic("POST", "/api/photos/", body, "multipart/form-data; boundary=b"), 400, "body-incomplete")
     state.check(media, set())
 
 
-def test_who_may_do_what(client: Client, api: Client, api_of_bob: Client, media: Path) -> None:
+def test_everyone_may_read_but_only_the_owner_may_write(
+    client: Client, api: Client, api_of_bob: Client, media: Path
+) -> None:
     put(api, "a.jpg")
     assert client.get("/api/photos/").status_code == 200
     assert client.get("/api/photos/a.jpg").status_code == 200
@@ -209,7 +213,7 @@ def test_who_may_do_what(client: Client, api: Client, api_of_bob: Client, media:
     state.check(media, {"a.jpg"})
 
 
-def test_a_private_gallery(client: Client, api: Client, settings: Settings) -> None:
+def test_a_private_gallery_needs_a_login_for_reading(client: Client, api: Client, settings: Settings) -> None:
     put(api, "a.jpg")
     settings.GALLERY_PUBLIC = False
     check_error(client.get("/api/photos/"), 401, "login-needed")
@@ -232,7 +236,7 @@ def test_tokens_are_hashed_at_rest(ada: User) -> None:
         assert token not in repr(cursor.fetchall())
 
 
-def test_pages(api: Client) -> None:
+def test_the_list_of_photos_has_pages_linked_in_both_directions(api: Client) -> None:
     for number in range(5):
         put(api, f"{number}.jpg", picture(8, 8))
     first = api.get("/api/photos/?page_size=2").json()
@@ -267,7 +271,7 @@ def test_pages(api: Client) -> None:
         ("page_size=", 400),
     ],
 )
-def test_odd_pages(api: Client, query: str, status: int) -> None:
+def test_an_invalid_page_is_refused_in_json(api: Client, query: str, status: int) -> None:
     response = api.get(f"/api/photos/?{query}")
     assert response.status_code == status
     if status != 200:
@@ -287,25 +291,25 @@ def test_odd_pages(api: Client, query: str, status: int) -> None:
         ("TRACE", "/api/photos/", 405, "method-not-allowed"),
     ],
 )
-def test_where_there_is_nothing(api: Client, method: str, path: str, status: int, code: str) -> None:
+def test_an_unknown_address_is_404_or_405_in_json(api: Client, method: str, path: str, status: int, code: str) -> None:
     check_error(api.generic(method, path), status, code)
 
 
-def test_json_whatever_the_client_accepts(api: Client) -> None:
+def test_responses_are_json_whatever_the_accept_header(api: Client) -> None:
     response = put(api, "a.jpg", headers={"Accept": "image/png"})
     assert (response.status_code, response.headers["Content-Type"]) == (201, "application/json")
 
 
-def test_a_broken_server_says_so_in_json(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_internal_error_is_a_500_in_json(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_: object) -> None:
         raise RuntimeError("a bug")
 
     api.raise_request_exception = False
     monkeypatch.setattr(images, "inspect", broken)
-    check_error(put(api, "a.jpg"), 500, "server-error", "request id")
+    check_error(put(api, "a.jpg"), 500, "internal-error", "request id")
 
 
-def test_a_database_that_is_away_is_told_from_a_bug(api: Client) -> None:
+def test_an_unavailable_database_is_a_503_and_not_a_500(api: Client) -> None:
     def away(*_: object) -> None:
         raise OperationalError("the database is locked")
 
@@ -315,7 +319,7 @@ def test_a_database_that_is_away_is_told_from_a_bug(api: Client) -> None:
     assert response.headers["Retry-After"] == "5"
 
 
-def test_the_owner_goes_and_the_rows_with_him(api: Client, ada: User) -> None:
+def test_deleting_a_user_deletes_the_rows_of_the_photos(api: Client, ada: User) -> None:
     put(api, "a.jpg")
     ada.delete()
     assert not Photo.objects.exists()

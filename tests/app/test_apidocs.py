@@ -16,7 +16,7 @@ def page(client: Client) -> Any:
     return response
 
 
-def test_it_has_every_operation_with_what_may_come_back(client: Client, page: Any) -> None:
+def test_the_page_shows_every_operation_with_its_responses(client: Client, page: Any) -> None:
     text = page.content.decode()
     for path, methods in client.get("/api/schema/").json()["paths"].items():
         for method, operation in methods.items():
@@ -32,7 +32,7 @@ def test_it_has_every_operation_with_what_may_come_back(client: Client, page: An
                 assert media_type in section
 
 
-def test_it_says_how_to_log_in_and_what_the_objects_are(client: Client, page: Any) -> None:
+def test_the_page_explains_the_login_and_the_fields_of_each_object(client: Client, page: Any) -> None:
     text = page.content.decode()
     assert "Authorization: Token" in text
     for name, schema in client.get("/api/schema/").json()["components"]["schemas"].items():
@@ -41,7 +41,7 @@ def test_it_says_how_to_log_in_and_what_the_objects_are(client: Client, page: An
             assert f"<code>{field}</code>" in text
 
 
-def test_it_needs_nothing_from_elsewhere_and_no_script(page: Any) -> None:
+def test_the_page_loads_no_script_and_nothing_from_other_sites(page: Any) -> None:
     text = page.content.decode()
     assert "<script" not in text
     assert not re.search(r'\sstyle="|\son[a-z]+="', text)
@@ -51,14 +51,14 @@ def test_it_needs_nothing_from_elsewhere_and_no_script(page: Any) -> None:
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
 
 
-def test_its_links_lead_somewhere(client: Client, page: Any) -> None:
+def test_the_links_of_the_page_have_targets(client: Client, page: Any) -> None:
     text = page.content.decode()
     anchors = set(re.findall(r'href="#([^"]+)"', text))
     assert anchors <= set(re.findall(r'id="([^"]+)"', text))
     assert reverse("api-schema") in text
 
 
-def test_strangers_may_read_it_and_nobody_writes(client: Client, settings: Settings) -> None:
+def test_the_page_is_public_and_read_only(client: Client, settings: Settings) -> None:
     settings.GALLERY_PUBLIC = False
     assert client.get("/api/docs/").status_code == 200
     assert client.head("/api/docs/").status_code == 200

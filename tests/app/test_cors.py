@@ -15,7 +15,7 @@ APP = "https://app.example.com"
 
 
 @pytest.fixture(autouse=True)
-def named(settings: Settings) -> None:
+def allowed_origin(settings: Settings) -> None:
     """As config/settings.py does with the variable."""
     settings.CORS_ALLOWED_ORIGINS = [APP]
     first, *others = settings.MIDDLEWARE
@@ -29,7 +29,7 @@ def preflight(address: str, method: str, origin: str, headers: str = "authorizat
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
 @pytest.mark.parametrize("address", ["/api/photos/", "/api/photos", "/api/photos/a.jpg", "/api/token", "/photos/a.jpg"])
-def test_a_page_that_is_named_may_ask(transactional_db: None, address: str, method: str) -> None:
+def test_an_allowed_origin_may_use_the_api(transactional_db: None, address: str, method: str) -> None:
     response = preflight(address, method, APP, "authorization,content-type,if-none-match,range")
     assert response.status_code == 200
     assert response.headers["Access-Control-Allow-Origin"] == APP
@@ -40,18 +40,18 @@ def test_a_page_that_is_named_may_ask(transactional_db: None, address: str, meth
 
 
 @pytest.mark.parametrize("origin", ["https://other.example", "http://app.example.com", f"{APP}.evil.example", "null"])
-def test_no_other_page_may(api: Client, origin: str) -> None:
+def test_another_origin_may_not_use_the_api(api: Client, origin: str) -> None:
     assert "Access-Control-Allow-Origin" not in preflight("/api/photos/a.jpg", "PUT", origin).headers
     assert "Access-Control-Allow-Origin" not in api.get("/api/photos/", headers={"Origin": origin}).headers
 
 
-def test_nobody_may_by_default(api: Client, settings: Settings) -> None:
+def test_no_origin_is_allowed_by_default(api: Client, settings: Settings) -> None:
     settings.CORS_ALLOWED_ORIGINS = []
     assert "Access-Control-Allow-Origin" not in preflight("/api/photos/a.jpg", "PUT", APP).headers
     assert env.origins("CORS_ALLOWED_ORIGINS", {}) == []
 
 
-def test_a_page_reads_answers_and_errors(api: Client, client: Client) -> None:
+def test_an_allowed_origin_may_read_responses_and_errors(api: Client, client: Client) -> None:
     put = api.put("/api/photos/a.jpg", picture(), content_type="image/jpeg", headers={"Origin": APP})
     with closing(api.get("/photos/a.jpg", headers={"Origin": APP})) as original:
         answers = [
@@ -71,12 +71,12 @@ def test_a_page_reads_answers_and_errors(api: Client, client: Client) -> None:
             )
 
 
-def test_pages_for_people_are_none_of_their_business(client: Client, transactional_db: None) -> None:
+def test_html_pages_have_no_cors_headers(client: Client, transactional_db: None) -> None:
     for address in ("/", "/login/"):
         assert "Access-Control-Allow-Origin" not in client.get(address, headers={"Origin": APP}).headers
 
 
-def test_a_session_counts_for_nothing_without_its_csrf_token(browser: Client) -> None:
+def test_a_session_without_its_csrf_token_is_refused(browser: Client) -> None:
     response = browser.put("/api/photos/a.jpg", picture(), content_type="image/jpeg", headers={"Origin": APP})
     assert response.status_code == 403
 
@@ -94,12 +94,12 @@ def test_a_session_counts_for_nothing_without_its_csrf_token(browser: Client) ->
         "ftp://a",
     ],
 )
-def test_a_setting_that_names_no_origin_is_refused(value: str) -> None:
+def test_an_invalid_origin_in_the_setting_is_refused(value: str) -> None:
     with pytest.raises(ImproperlyConfigured, match="CORS_ALLOWED_ORIGINS"):
         env.origins("CORS_ALLOWED_ORIGINS", {"CORS_ALLOWED_ORIGINS": value})
 
 
-def test_a_setting_that_names_some() -> None:
+def test_valid_origins_in_the_setting_are_accepted() -> None:
     value = f"{APP}, http://localhost:5173,http://[::1]:8000"
     found = env.origins("CORS_ALLOWED_ORIGINS", {"CORS_ALLOWED_ORIGINS": value})
     assert found == [APP, "http://localhost:5173", "http://[::1]:8000"]

@@ -100,7 +100,9 @@ def client(api: Client, settings: Settings) -> Client:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_any_step_may_fail(case: str, client: Client, media: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_at_any_step_loses_no_photo_and_leaves_no_file(
+    case: str, client: Client, media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     action, before, after = CASES[case]
     calls = ("open", "mkdir", "rename", "fsync")
     for nth in count(1):
@@ -115,7 +117,7 @@ def test_any_step_may_fail(case: str, client: Client, media: Path, monkeypatch: 
     assert nth > 4
 
 
-def test_a_file_that_cannot_be_removed_is_left_to_the_sweep(
+def test_a_file_that_cannot_be_removed_is_removed_by_the_sweep(
     client: Client, media: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare(client, media, {"a.jpg"})
@@ -138,7 +140,7 @@ def sweep_until_swept(media: Path) -> None:
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="uses SQLite's authorizer")
 @pytest.mark.parametrize("case", CASES)
-def test_the_commit_may_fail(case: str, client: Client, media: Path) -> None:
+def test_a_failed_commit_changes_nothing(case: str, client: Client, media: Path) -> None:
     action, before, _ = CASES[case]
     prepare(client, media, before)
     sqlite_deny, sqlite_transaction = 1, 22  # sqlite3.SQLITE_DENY, sqlite3.SQLITE_TRANSACTION
@@ -157,7 +159,7 @@ def test_the_commit_may_fail(case: str, client: Client, media: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("is_after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("case", CASES)
-def test_the_process_may_die_at_any_step(
+def test_a_crash_at_any_step_loses_no_photo(
     case: str, is_after: bool, client: Client, media: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     action, before, after = CASES[case]
@@ -180,7 +182,7 @@ def test_the_process_may_die_at_any_step(
     assert nth > 5
 
 
-def test_a_disk_without_space(client: Client, media: Path) -> None:
+def test_a_full_disk_is_a_507_and_leaves_no_file(client: Client, media: Path) -> None:
     """The kernel refuses to let a file grow: a real failure of a real write, in the middle of the body."""
 
     def request() -> int:
@@ -216,6 +218,6 @@ def in_a_child(request: Callable[[], int], expected: int = 0) -> int:
     return in_fork(ask)
 
 
-def test_the_harness_sees_the_steps(ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_test_harness_intercepts_the_steps(ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
     with Steps(1, raising).at_work(monkeypatch), pytest.raises(OperationalError):
         ada.refresh_from_db()

@@ -33,7 +33,9 @@ def post(client: Client) -> Any:
 
 @pytest.mark.parametrize("action", [put, post])
 @pytest.mark.parametrize("before", [set(), {"a.jpg"}], ids=["new", "there is one"])
-def test_no_time_is_left_at_all(action: Any, before: set[str], api: Client, media: Path, settings: Settings) -> None:
+def test_an_upload_without_time_left_is_refused_and_changes_nothing(
+    action: Any, before: set[str], api: Client, media: Path, settings: Settings
+) -> None:
     for name in before:
         api.put(f"/api/photos/{name}", OLD, content_type="image/jpeg")
     settings.UPLOAD_SECONDS = 0
@@ -46,7 +48,7 @@ def test_no_time_is_left_at_all(action: Any, before: set[str], api: Client, medi
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="takes SQLite's one write lock")
 @pytest.mark.parametrize("action", [put, post])
-def test_the_time_is_over_when_the_database_is_free_again(
+def test_an_upload_that_waited_too_long_for_the_database_is_not_stored(
     action: Any, api: Client, media: Path, settings: Settings
 ) -> None:
     images.inspect(BytesIO(NEW))  # the decoding process is there
@@ -76,7 +78,7 @@ def database_locked_for(seconds: float) -> Iterator[None]:
     thread.join()
 
 
-def test_the_clock_waits_for_a_body_that_comes_slowly(settings: Settings) -> None:
+def test_the_time_for_receiving_a_streamed_body_does_not_count(settings: Settings) -> None:
     """Where the server hands out a body while it comes (gunicorn, runserver), its time is the client's."""
     settings.UPLOAD_SECONDS = 1_000_000
     request = RequestFactory().put("/")
@@ -94,7 +96,7 @@ def test_the_clock_waits_for_a_body_that_comes_slowly(settings: Settings) -> Non
     assert late["coming"] > 900_000
 
 
-def test_without_a_request_there_is_no_limit(ada: User, settings: Settings) -> None:
+def test_the_whole_time_is_left_outside_of_a_request(ada: User, settings: Settings) -> None:
     settings.UPLOAD_SECONDS = 5
     deadline.check()
     assert deadline.left() == 5

@@ -106,9 +106,7 @@ def one_that_waits(server: int) -> Iterator[tuple[int, list[object]]]:
         (signal.SIGXCPU, errors.ImageTooComplex),
     ],
 )
-def test_a_child_that_is_killed_is_a_problem_of_one_picture(
-    number: signal.Signals, expected: type[errors.Problem]
-) -> None:
+def test_a_killed_child_fails_only_its_own_picture(number: signal.Signals, expected: type[errors.Problem]) -> None:
     server = decoding_process()
     with one_that_waits(server) as (child, outcomes):
         os.kill(child, number)
@@ -125,14 +123,14 @@ def test_a_child_that_is_killed_is_a_problem_of_one_picture(
         (signal.SIGTERM, errors.DecoderBusy),
     ],
 )
-def test_only_a_picture_that_takes_too_much_cpu_time_takes_too_long(
+def test_each_signal_that_ends_a_child_has_its_own_error(
     number: signal.Signals, expected: type[errors.Problem]
 ) -> None:
     with pytest.raises(expected):
         images.picture_of(images.KINDS[0], decoding.Answer({"ended": -number}, b""), size=0)
 
 
-def test_a_decoding_process_that_is_killed_is_replaced_and_the_picture_tried_again() -> None:
+def test_a_killed_decoding_process_is_replaced_and_its_picture_retried() -> None:
     server = decoding_process()
     with one_that_waits(server) as (child, outcomes):
         os.kill(server, signal.SIGKILL)
@@ -141,14 +139,14 @@ def test_a_decoding_process_that_is_killed_is_replaced_and_the_picture_tried_aga
     assert not Path(f"/proc/{server}").exists()
 
 
-def test_a_decoding_process_that_was_killed_between_pictures_is_not_missed() -> None:
+def test_an_idle_decoding_process_that_is_killed_is_replaced() -> None:
     server = decoding_process()
     os.kill(server, signal.SIGKILL)
     assert outcome(SMALL) == 64
     assert decoding_process() != server
 
 
-def test_waiting_is_bounded() -> None:
+def test_waiting_for_the_lane_of_large_pictures_is_bounded() -> None:
     decoding_process()
     with large_lane_taken():
         assert outcome(LARGE, 2) in {errors.DecoderBusy, errors.OutOfTime}
@@ -156,14 +154,14 @@ def test_waiting_is_bounded() -> None:
     assert outcome(LARGE) == 4000
 
 
-def test_no_time_left_is_not_the_fault_of_the_picture() -> None:
+def test_a_lack_of_time_is_not_reported_as_a_bad_picture() -> None:
     decoding_process()
     assert outcome(hostile.flat_png(9000, 9000), 0.1) in {errors.DecoderBusy, errors.OutOfTime}
     assert outcome(SMALL, 0) is errors.OutOfTime
     assert outcome(SMALL, -1) is errors.OutOfTime
 
 
-def test_an_upload_that_waits_too_long_is_told_to_try_again(api: Client, media: Path, settings: Settings) -> None:
+def test_an_upload_that_waits_too_long_gets_503_with_retry_after(api: Client, media: Path, settings: Settings) -> None:
     decoding_process()
     settings.UPLOAD_SECONDS = 3
     with large_lane_taken():
@@ -177,7 +175,7 @@ def descriptors(process: int | str) -> int:
     return len(list(Path(f"/proc/{process}/fd").iterdir()))
 
 
-def test_many_threads_at_once() -> None:
+def test_many_threads_can_decode_at_the_same_time() -> None:
     server = decoding_process()
     pictures = [picture(40 + number, 30) for number in range(24)]
     before = descriptors(server), descriptors("self")
@@ -188,7 +186,7 @@ def test_many_threads_at_once() -> None:
     until(lambda: not children_of(server) and descriptors(server) <= before[0] and descriptors("self") <= before[1])
 
 
-def test_a_fork_decodes_and_so_does_its_parent() -> None:
+def test_a_forked_process_and_its_parent_can_both_decode() -> None:
     server = decoding_process()
     child = fork(decodes)
     assert outcome(SMALL) == 64
@@ -201,7 +199,7 @@ def decodes() -> None:
     decoding.end()
 
 
-def test_a_fork_survives_that_the_process_it_got_is_killed() -> None:
+def test_a_forked_process_replaces_a_killed_decoding_process() -> None:
     os.kill(decoding_process(), signal.SIGKILL)
     assert in_fork(decodes) == 0
     assert outcome(SMALL) == 64
@@ -241,14 +239,14 @@ def is_gone(process: int) -> bool:
         return True
 
 
-def test_the_decoding_process_ends_with_the_one_it_works_for(tmp_path: Path) -> None:
+def test_the_decoding_process_ends_with_its_parent(tmp_path: Path) -> None:
     with a_web_process(tmp_path) as (process, server):
         assert process.wait(60) == 0
         assert is_gone(server)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_nothing_is_left_of_a_process_that_is_killed_in_the_middle(number: signal.Signals, tmp_path: Path) -> None:
+def test_a_killed_web_process_leaves_no_decoder_behind(number: signal.Signals, tmp_path: Path) -> None:
     with large_lane_taken(), a_web_process(tmp_path, LARGE) as (process, server):
         child = one_at_the_lane(server)
         process.send_signal(number)
@@ -256,7 +254,7 @@ def test_nothing_is_left_of_a_process_that_is_killed_in_the_middle(number: signa
         until(lambda: is_gone(server) and is_gone(child))
 
 
-def test_a_terminals_interrupt_is_for_web_alone(tmp_path: Path) -> None:
+def test_the_decoding_process_ignores_signals_of_the_terminal(tmp_path: Path) -> None:
     with large_lane_taken(), a_web_process(tmp_path, LARGE) as (process, server):
         assert os.getsid(server) == server != os.getsid(process.pid)
         for signal_to_all in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
@@ -265,7 +263,7 @@ def test_a_terminals_interrupt_is_for_web_alone(tmp_path: Path) -> None:
         process.kill()
 
 
-def test_it_is_given_no_secrets_and_imports_no_framework(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_decoding_process_gets_no_secrets_and_imports_no_framework(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_KEY", "5ecre7")
     os.kill(decoding_process(), signal.SIGKILL)
     until(lambda: outcome(SMALL) == 64)  # by one that was started now
@@ -276,7 +274,7 @@ def test_it_is_given_no_secrets_and_imports_no_framework(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("without", [[], ["without-proc"]], ids=["", "without proc"])
-def test_the_limits_of_a_child(without: list[str], tmp_path: Path) -> None:
+def test_a_child_cannot_exceed_its_limits(without: list[str], tmp_path: Path) -> None:
     command = [sys.executable, str(Path(__file__).with_name("unlimited.py")), str(APP), str(tmp_path), *without]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -292,7 +290,7 @@ TIGHT = {
 
 
 @pytest.mark.parametrize("case", TIGHT)
-def test_a_server_with_little_takes_pictures_all_the_same(case: str, tmp_path: Path) -> None:
+def test_a_server_with_low_limits_decodes_pictures(case: str, tmp_path: Path) -> None:
     """Its own limits are lower than those for a picture; or Python is a library of it."""
     (tmp_path / "0").write_bytes(SMALL)
     program = f"import resource, sys\n{TIGHT[case]}\n{PROGRAM}"
@@ -301,7 +299,7 @@ def test_a_server_with_little_takes_pictures_all_the_same(case: str, tmp_path: P
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_child_that_cannot_be_limited_decodes_nothing_and_blames_no_picture(
+def test_a_child_without_limits_decodes_nothing_and_reports_no_bad_picture(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ours, theirs = socket.socketpair()
@@ -320,7 +318,7 @@ def _refused(*_: object) -> None:
     raise ValueError("not allowed to raise maximum limit")
 
 
-def test_why_there_is_no_decoding_process_is_in_the_log(
+def test_a_decoding_process_that_cannot_start_is_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     decoding.end()
@@ -331,7 +329,7 @@ def test_why_there_is_no_decoding_process_is_in_the_log(
     assert (record.levelname, "/bin/false" in record.getMessage()) == ("ERROR", True)
 
 
-def test_processor_time_is_bounded() -> None:
+def test_the_cpu_time_of_a_child_is_bounded() -> None:
     def compute() -> None:
         decoder.limit({"wall": 600})
         assert resource.getrlimit(resource.RLIMIT_CPU) == (CPU_MAX, CPU_MAX + 1)
@@ -342,7 +340,7 @@ def test_processor_time_is_bounded() -> None:
     assert in_fork(compute) == -signal.SIGXCPU
 
 
-def test_time_is_bounded_as_well() -> None:
+def test_the_wall_clock_time_of_a_child_is_bounded() -> None:
     def wait() -> None:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)  # as in a child; pytest has it for itself
         decoder.limit({"wall": 0.1})
@@ -366,7 +364,7 @@ def test_time_is_bounded_as_well() -> None:
         FRAME.pack(40, 18) + b'{"width": 1, "height": 1, "patches": 14}RIFF' + b"\xff" * 14,
     ],
 )
-def test_an_answer_that_makes_no_sense_is_not_believed(answer: bytes) -> None:
+def test_an_invalid_response_of_the_decoder_is_an_error(answer: bytes) -> None:
 
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -375,7 +373,7 @@ def test_an_answer_that_makes_no_sense_is_not_believed(answer: bytes) -> None:
             images.picture_of(images.KINDS[0], decoding.received(ours, time.monotonic() + 60), len(SMALL))
 
 
-def test_the_position_of_the_file_stays(tmp_path: Path) -> None:
+def test_decoding_does_not_move_the_position_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(SMALL)
     with path.open("r+b") as file:

@@ -37,7 +37,7 @@ def get(client: Client, url: str, **headers: str) -> tuple[Any, bytes]:
         return response, response.getvalue()
 
 
-def test_an_original_is_sent_as_it_came_and_can_do_no_harm(client: Client, photo: Photo) -> None:
+def test_an_original_is_sent_unchanged_and_sandboxed(client: Client, photo: Photo) -> None:
     response, data = get(client, urls(photo)[0])
     assert (response.status_code, data) == (200, JPEG)
     assert response.headers["Content-Type"] == "image/jpeg"
@@ -50,7 +50,7 @@ def test_an_original_is_sent_as_it_came_and_can_do_no_harm(client: Client, photo
     assert (again.status_code, data) == (304, b"")
 
 
-def test_a_thumbnail_may_be_kept_for_ever(client: Client, photo: Photo) -> None:
+def test_a_thumbnail_is_immutable_for_caches(client: Client, photo: Photo) -> None:
     response, data = get(client, urls(photo)[1])
     assert (response.status_code, response.headers["Content-Type"], data[8:12]) == (200, "image/webp", b"WEBP")
     assert response.headers["Cache-Control"] == "public, max-age=31536000, immutable"
@@ -75,7 +75,9 @@ def test_a_thumbnail_may_be_kept_for_ever(client: Client, photo: Photo) -> None:
         ("bytes=" + "9" * 5000 + "-", 200, (0, SIZE)),
     ],
 )
-def test_ranges(client: Client, photo: Photo, asked: str, status: int, window: tuple[int, int] | None) -> None:
+def test_ranges_of_an_original_are_served_or_refused(
+    client: Client, photo: Photo, asked: str, status: int, window: tuple[int, int] | None
+) -> None:
     response, data = get(client, urls(photo)[0], Range=asked)
     assert response.status_code == status
     if window is None:
@@ -88,7 +90,7 @@ def test_ranges(client: Client, photo: Photo, asked: str, status: int, window: t
         assert response.headers["Content-Range"] == f"bytes {first}-{end - 1}/{SIZE}"
 
 
-def test_a_range_of_what_it_was_is_not_mixed_with_what_it_is(client: Client, photo: Photo) -> None:
+def test_a_range_of_an_outdated_version_gets_the_whole_photo(client: Client, photo: Photo) -> None:
     response, data = get(client, urls(photo)[0], Range="bytes=0-9", If_Range='"another"')
     assert (response.status_code, data) == (200, JPEG)
 
@@ -118,7 +120,7 @@ CONDITIONS: list[tuple[dict[str, str], int, int | None]] = [
 
 
 @pytest.mark.parametrize(("asked", "alone", "behind"), CONDITIONS, ids=str)
-def test_conditions_are_judged_by_the_content_and_not_by_nginx(
+def test_conditional_requests_are_decided_by_the_application(
     client: Client, photo: Photo, settings: Settings, asked: dict[str, str], alone: int, behind: int | None
 ) -> None:
     for prefix, status in (("", alone), ("/_originals/", behind)):
@@ -133,9 +135,7 @@ def test_conditions_are_judged_by_the_content_and_not_by_nginx(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("prefix", ["", "/_originals/"])
-def test_a_photo_is_there_all_the_time_while_it_is_replaced(
-    ada: User, media: Path, settings: Settings, prefix: str
-) -> None:
+def test_a_photo_is_available_while_it_is_replaced(ada: User, media: Path, settings: Settings, prefix: str) -> None:
     """What nginx is told to open is there, or was a moment ago and is where nginx looks next."""
     settings.X_ACCEL_PREFIX = prefix
     versions = {f'"{hashlib.sha256(data).hexdigest()}"': data for data in (picture(size, 9) for size in range(20, 26))}
@@ -180,7 +180,7 @@ def test_a_photo_is_there_all_the_time_while_it_is_replaced(
     state.check(media, {"a.jpg"})
 
 
-def test_the_thumbnail_of_a_photo_just_replaced_is_there_for_a_while(api: Client, photo: Photo, media: Path) -> None:
+def test_the_old_thumbnail_of_a_replaced_photo_is_available_for_a_while(api: Client, photo: Photo, media: Path) -> None:
     """A page that was loaded a moment before names it."""
     before = urls(photo)[1]
     assert api.put(f"/api/photos/{photo.name}", picture(9, 9), content_type="image/jpeg").status_code == 200
@@ -190,7 +190,7 @@ def test_the_thumbnail_of_a_photo_just_replaced_is_there_for_a_while(api: Client
     state.check(media)
 
 
-def test_what_was_replaced_goes_by_itself(api: Client, photo: Photo, media: Path) -> None:
+def test_the_files_of_a_replaced_photo_are_removed_later(api: Client, photo: Photo, media: Path) -> None:
     """After two minutes, with the next upload that replaces one or the next sweep."""
     assert api.put(f"/api/photos/{photo.name}", picture(9, 9), content_type="image/jpeg").status_code == 200
     assert len(list((media / ".outdated").iterdir())) == 2
@@ -201,7 +201,7 @@ def test_what_was_replaced_goes_by_itself(api: Client, photo: Photo, media: Path
     assert list((media / ".outdated").iterdir()) == []
 
 
-def test_nginx_sends_the_file_if_there_is_one(client: Client, photo: Photo, settings: Settings) -> None:
+def test_the_file_is_sent_by_nginx_if_a_prefix_is_set(client: Client, photo: Photo, settings: Settings) -> None:
     settings.X_ACCEL_PREFIX = "/_originals/"
     for url, place in zip(urls(photo), (photo.original, photo.thumbnail), strict=True):
         response, data = get(client, url)
@@ -211,7 +211,7 @@ def test_nginx_sends_the_file_if_there_is_one(client: Client, photo: Photo, sett
 
 
 @pytest.mark.parametrize("prefix", ["", "/_originals/"])
-def test_a_private_gallery(
+def test_a_private_gallery_sends_no_file_without_a_login(
     client: Client, browser: Client, api: Client, photo: Photo, settings: Settings, prefix: str
 ) -> None:
     settings.GALLERY_PUBLIC = False
@@ -240,18 +240,18 @@ def test_a_private_gallery(
         "/thumbs/%00",
     ],
 )
-def test_where_there_is_nothing(client: Client, transactional_db: None, url: str) -> None:
+def test_an_unknown_file_is_404(client: Client, transactional_db: None, url: str) -> None:
     response, _ = get(client, url)
     assert response.status_code == 404
 
 
-def test_a_head_has_the_length(client: Client, photo: Photo) -> None:
-    """Of the whole, whatever part it asks for."""
+def test_a_head_response_has_the_length_of_the_whole_file(client: Client, photo: Photo) -> None:
+    """Also if the request has a Range header."""
     with closing(client.head(urls(photo)[0], headers={"Range": "bytes=0-9"})) as response:
         assert response.status_code == 200
         assert response.headers["Content-Length"] == str(SIZE)
 
 
-def test_a_missing_file_is_not_found(client: Client, photo: Photo, ada: User) -> None:
+def test_a_photo_whose_file_is_missing_is_404(client: Client, photo: Photo, ada: User) -> None:
     Photo.objects.update(original="originals/00/gone.jpg")
     assert get(client, urls(photo)[0])[0].status_code == 404

@@ -34,20 +34,20 @@ def left() -> list[int]:
     return [model.objects.count() for model in (Session, AuthToken, TokenBinding, LoginAttempts)]
 
 
-def test_what_is_over_goes_and_what_is_not_stays(ada: User) -> None:
+def test_only_expired_rows_are_removed(ada: User) -> None:
     rows(ada, HOUR, count=2)
     rows(ada, -HOUR / 2)
     assert expired.remove() == 6
     assert left() == [1, 1, 1, 1]
 
 
-def test_a_token_without_an_end_stays(ada: User) -> None:
+def test_a_token_without_an_expiry_is_kept(ada: User) -> None:
     AuthToken.objects.create(user=ada, expiry=None)
     assert expired.remove() == 0
     assert AuthToken.objects.count() == 1
 
 
-def test_a_turn_is_bounded_and_takes_the_oldest(ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_removes_a_bounded_number_of_rows_oldest_first(ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(expired, "BATCH", 2)
     rows(ada, HOUR, count=2)
     rows(ada, 2 * HOUR)
@@ -56,7 +56,7 @@ def test_a_turn_is_bounded_and_takes_the_oldest(ada: User, monkeypatch: pytest.M
     assert Session.objects.get().session_key.startswith("3600-")
 
 
-def test_an_upload_does_it_on_the_side(api: Client, ada: User, settings: Settings) -> None:
+def test_an_upload_removes_expired_rows(api: Client, ada: User, settings: Settings) -> None:
     settings.SWEEP_INTERVAL = 0
     rows(ada, HOUR)
     answer = api.put("/api/photos/a.jpg", picture(), content_type="image/jpeg")
@@ -64,14 +64,14 @@ def test_an_upload_does_it_on_the_side(api: Client, ada: User, settings: Setting
     assert [Session.objects.count(), LoginAttempts.objects.count()] == [0, 0]
 
 
-def test_a_sweep_whose_turn_has_not_come_removes_nothing(ada: User) -> None:
+def test_a_sweep_that_is_not_due_removes_no_rows(ada: User) -> None:
     sweep.sweep_if_due()
     rows(ada, HOUR)
     sweep.sweep_if_due()
     assert left() == [1, 1, 1, 1]
 
 
-def test_the_command_does_it_as_well(ada: User, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_sweep_command_removes_expired_rows(ada: User, capsys: pytest.CaptureFixture[str]) -> None:
     rows(ada, HOUR)
     call_command("sweep")
     assert left() == [0, 0, 0, 0]

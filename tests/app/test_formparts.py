@@ -93,7 +93,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize("parameters", NAMES)
-def test_whatever_a_part_is_called_it_is_there(parameters: bytes) -> None:
+def test_a_part_is_found_whatever_its_parameters(parameters: bytes) -> None:
     name, filename = NAMES[parameters]
     check(form(part(b"form-data; " + parameters)), [(name, filename, b"\xff\xd8")])
 
@@ -148,7 +148,7 @@ TAKEN: dict[str, tuple[bytes, Parts]] = {
 
 
 @pytest.mark.parametrize("case", TAKEN)
-def test_a_form_that_is_taken(case: str) -> None:
+def test_a_valid_form_is_parsed_into_its_parts(case: str) -> None:
     check(*TAKEN[case])
 
 
@@ -237,7 +237,7 @@ REFUSED: dict[str, tuple[bytes, str, str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_form_that_is_refused(case: str) -> None:
+def test_a_malformed_form_is_refused(case: str) -> None:
     check(*REFUSED[case])
 
 
@@ -245,14 +245,14 @@ def test_a_form_that_is_refused(case: str) -> None:
     st.lists(st.tuples(st.text("ab", min_size=1), st.binary() | st.text("\r\n-b").map(str.encode))),
     st.integers(1, 100),
 )
-def test_what_goes_in_comes_out(files: list[tuple[str, bytes]], size: int) -> None:
+def test_files_in_a_form_are_parsed_unchanged(files: list[tuple[str, bytes]], size: int) -> None:
     files = [(name, content) for name, content in files if b"\r\n--b" not in b"\r\n" + content + b"\r\n"]
     body = form(*(part(f'form-data; name="f"; filename="{name}"'.encode(), content) for name, content in files))
     assert parts_of(body, size) == [("f", name, content) for name, content in files]
 
 
 @given(st.binary(max_size=300), st.integers(1, 100))
-def test_base64_in_any_pieces(content: bytes, size: int) -> None:
+def test_a_base64_part_is_decoded_in_pieces_of_any_size(content: bytes, size: int) -> None:
     body = form(
         part(b'form-data; name="f"; filename="a"', base64.encodebytes(content), b"Content-Transfer-Encoding: base64")
     )
@@ -260,7 +260,7 @@ def test_base64_in_any_pieces(content: bytes, size: int) -> None:
 
 
 @given(st.integers(0, 200))
-def test_a_form_cut_anywhere_is_refused(place: int) -> None:
+def test_a_form_truncated_anywhere_is_refused(place: int) -> None:
     whole = form(A, A)
     cut = whole[: place % (len(whole) - 2)]  # but for the last line break, which need not be there
     with pytest.raises(Problem):

@@ -77,7 +77,7 @@ def test_every_part_with_content_becomes_a_photo(api: Client, media: Path, param
     check(api, media, form(GOOD, part(parameters)), names)
 
 
-def test_a_made_name_tells_the_format(api: Client, media: Path) -> None:
+def test_a_generated_name_has_the_extension_of_the_format(api: Client, media: Path) -> None:
     nameless = part(b'name="file"; filename=""', PNG)
     check(api, media, form(nameless, GOOD, nameless), ["photo.png", "good.jpg", "photo-2.png"])
 
@@ -125,7 +125,7 @@ REFUSED: dict[str, tuple[bytes, list[str]]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_or_the_form_is_refused_and_the_part_named(api: Client, media: Path, case: str) -> None:
+def test_a_form_with_an_invalid_part_is_refused_and_the_part_named(api: Client, media: Path, case: str) -> None:
     body, said = REFUSED[case]
     check(api, media, body, None, *said)
 
@@ -133,35 +133,35 @@ def test_or_the_form_is_refused_and_the_part_named(api: Client, media: Path, cas
 @pytest.mark.parametrize(
     "nothing", [b'name="file"; filename=""', b'name="file2"; filename=""', b'name="title"', b'name="file"']
 )
-def test_a_part_without_content_is_no_photo(api: Client, media: Path, nothing: bytes) -> None:
+def test_a_part_without_content_is_ignored(api: Client, media: Path, nothing: bytes) -> None:
     check(api, media, form(part(nothing, b""), GOOD, part(nothing, b"")), ["good.jpg"])
 
 
-def test_text_beside_the_files_is_let_be(api: Client, media: Path) -> None:
+def test_text_fields_beside_the_files_are_ignored(api: Client, media: Path) -> None:
     check(api, media, form(part(b'name="title"', b"By the sea, caf\xe9, 1997.\n"), GOOD), ["good.jpg"])
 
 
 @pytest.mark.parametrize("boundary", ["b" * 70, "b" * 200, '"b c"', "'()+_,-./:=?"[:1] + "b"])
-def test_boundaries(api: Client, media: Path, boundary: str) -> None:
+def test_unusual_boundaries_are_accepted(api: Client, media: Path, boundary: str) -> None:
     body = form(GOOD).replace(b"--b", b"--" + boundary.strip('"').encode())
     assert post(api, body, boundary).status_code == 201
     state.check(media, {"good.jpg"})
 
 
-def test_a_hundred_files(api: Client, media: Path) -> None:
+def test_a_form_of_a_hundred_files_is_stored(api: Client, media: Path) -> None:
     response = post(api, form(*[part(b'name="file"; filename="image.png"', PNG)] * 100))
     assert (response.status_code, len(response.json())) == (201, 100)
     assert Photo.objects.count() == 100
 
 
 @pytest.mark.parametrize("content_type", ["image/jpeg", "application/octet-stream", "", "multipart/mixed; boundary=b"])
-def test_what_is_no_form_is_told_so(api: Client, media: Path, content_type: str) -> None:
+def test_a_post_that_is_not_a_form_is_a_415(api: Client, media: Path, content_type: str) -> None:
     response = api.generic("POST", "/api/photos/", form(GOOD), content_type)
     assert (response.status_code, response.json()["error"]) == (415, "unsupported-media-type")
     state.check(media, set())
 
 
-def test_the_page_s_form_is_read_alike(browser: Client, media: Path) -> None:
+def test_the_form_of_the_page_follows_the_same_rules_as_the_api(browser: Client, media: Path) -> None:
     token = str(browser.get("/").context["csrf_token"]).encode()
     csrf = part(b'name="csrfmiddlewaretoken"', token)
     response = post(browser, form(csrf, part(b'name="x"; filename=""'), GOOD), path="/")
@@ -174,7 +174,7 @@ def test_the_page_s_form_is_read_alike(browser: Client, media: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/login/", "/logout/", "/delete/a.jpg"])
-def test_nobody_fills_the_disk_where_no_file_belongs(browser: Client, media: Path, path: str) -> None:
+def test_pages_without_uploads_refuse_files(browser: Client, media: Path, path: str) -> None:
     client = Client(enforce_csrf_checks=True) if path == "/login/" else browser
     token = str(client.get("/login/" if path == "/login/" else "/").context["csrf_token"]).encode()
     response = post(client, form(part(b'name="csrfmiddlewaretoken"', token), GOOD), path=path)

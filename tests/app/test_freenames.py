@@ -54,14 +54,14 @@ LONG = "x" * names.MAX_LENGTH
         (row(LONG, 2000), [LONG], ["x" * (names.MAX_LENGTH - 5) + "-2001"]),
     ],
 )
-def test_the_next_free_ones(there: list[str], wanted: list[str], expected: list[str]) -> None:
+def test_the_next_free_names_are_found_in_few_queries(there: list[str], wanted: list[str], expected: list[str]) -> None:
     asked = Asked(there)
     assert freenames.free(wanted, asked) == expected
     assert asked.times <= 7
 
 
 @given(st.sets(st.integers(1, 300)), st.lists(st.sampled_from(["a.jpg", "a-2.jpg", "b"]), max_size=30))
-def test_they_are_free_and_no_two_alike(taken: set[int], wanted: list[str]) -> None:
+def test_free_names_are_unused_and_distinct(taken: set[int], wanted: list[str]) -> None:
     there = {names.variant("a.jpg", number) for number in taken}
     found = freenames.free(wanted, Asked(there))
     assert len(set(found)) == len(wanted)
@@ -77,7 +77,9 @@ def store(owner: User, called: list[str]) -> None:
 
 @pytest.mark.parametrize("count", [1, 100])
 @pytest.mark.parametrize("name", ["image.jpg", "Größe 100%_.jpg", LONG])
-def test_two_thousand_photos_called_alike_are_no_burden(api: Client, ada: User, count: int, name: str) -> None:
+def test_an_upload_beside_two_thousand_photos_of_its_name_takes_few_queries(
+    api: Client, ada: User, count: int, name: str
+) -> None:
     """Few queries, none of them within the transaction but those that write: others wait for it."""
     store(ada, row(name, 2000))
     assert post(api, form(part(b'name="file"; filename="first.png"', PNG))).status_code == 201  # what is done once
@@ -95,7 +97,7 @@ def test_two_thousand_photos_called_alike_are_no_burden(api: Client, ada: User, 
     assert len(statements) < 20
 
 
-def test_a_hundred_names_that_are_all_taken_take_few_queries_too(api: Client, ada: User) -> None:
+def test_a_hundred_used_names_take_few_queries(api: Client, ada: User) -> None:
     wanted = [f"{number}.jpg" for number in range(100)]
     store(ada, wanted)
     with CaptureQueriesContext(connection) as queries:
@@ -104,7 +106,7 @@ def test_a_hundred_names_that_are_all_taken_take_few_queries_too(api: Client, ad
     assert len(queries) < 30
 
 
-def test_forms_with_the_same_names_at_the_same_moment(api: Client, ada: User) -> None:
+def test_concurrent_forms_with_the_same_names_get_distinct_names(api: Client, ada: User) -> None:
     store(ada, row("image.jpg", 1500))
     body = form(*(part(f'name="file"; filename="{name}"'.encode(), PNG) for name in ["image.jpg"] * 10 + ["b.jpg"]))
     backwards = form(

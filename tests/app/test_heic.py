@@ -89,7 +89,7 @@ def exif_alone(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("case", PORTRAITS)
-def test_a_portrait_is_upright(case: str) -> None:
+def test_a_heic_portrait_is_upright(case: str) -> None:
     found = found_in(PORTRAITS[case]())
     assert (found.width, found.height) == (1200, 1600)
     for rendition, size in ((found.thumbnail, 480), (found.thumbnail_2x, 960), (found.preview, 1600)):
@@ -99,7 +99,7 @@ def test_a_portrait_is_upright(case: str) -> None:
 
 
 @pytest.mark.parametrize("number", range(1, 9))
-def test_all_orientations_are_turned_once(number: int) -> None:
+def test_each_orientation_is_applied_exactly_once(number: int) -> None:
     turn = pixels._TURNS.get(number)  # noqa: SLF001 - the table of EXIF
     as_seen = corners(640, 480)
     back = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}.get(number, turn)
@@ -109,7 +109,7 @@ def test_all_orientations_are_turned_once(number: int) -> None:
 
 
 @pytest.mark.parametrize("case", PORTRAITS)
-def test_a_portrait_is_stored_by_put_and_by_the_form(case: str, api: Client, media: object) -> None:
+def test_a_heic_portrait_is_stored_by_put_and_by_the_form(case: str, api: Client, media: object) -> None:
     data = PORTRAITS[case]()
     answer = api.put("/api/photos/IMG_0001.HEIC", data, content_type="image/heic")
     assert answer.status_code == 201, answer.content
@@ -198,7 +198,7 @@ def shifted(rest: bytes, by: int) -> bytes:
 
 
 @pytest.mark.parametrize("case", SOUND)
-def test_a_sound_heic(case: str) -> None:
+def test_a_valid_heic_is_decoded(case: str) -> None:
     found = found_in(SOUND[case]())
     assert found.kind.content_type == "image/heic"
     assert (found.width, found.height) in {(320, 240), (319, 241)}
@@ -206,7 +206,7 @@ def test_a_sound_heic(case: str) -> None:
     assert found.thumbnail_2x == b""
 
 
-def test_a_grey_heic() -> None:
+def test_a_grey_heic_is_decoded() -> None:
     found = found_in(heic(Image.linear_gradient("L")))
     with Image.open(BytesIO(found.preview)) as image:
         grey = image.convert("L")
@@ -214,7 +214,7 @@ def test_a_grey_heic() -> None:
         assert grey.getpixel((128, 248)) > 200  # type: ignore[operator]
 
 
-def test_transparency_stays() -> None:
+def test_the_preview_keeps_the_transparency() -> None:
     image = corners(320, 240).convert("RGBA")
     image.putalpha(Image.linear_gradient("L").resize(image.size))
     with Image.open(BytesIO(found_in(heic(image)).preview)) as preview:
@@ -223,7 +223,7 @@ def test_transparency_stays() -> None:
         assert preview.getpixel((160, 236))[3] > 200  # type: ignore[index]
 
 
-def test_a_preview_has_no_colour_profile_and_the_colours_that_it_says() -> None:
+def test_a_preview_has_converted_colours_and_no_profile() -> None:
     """Swapped red and green: only who reads the profile sees the true colours."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     swapped = bytes(profile).replace(b"rXYZ", b"xxxx").replace(b"gXYZ", b"rXYZ").replace(b"xxxx", b"gXYZ")
@@ -237,11 +237,11 @@ def test_a_preview_has_no_colour_profile_and_the_colours_that_it_says() -> None:
 
 
 @pytest.mark.parametrize("profile", [b"no profile", bytes(4000)])
-def test_a_profile_that_nobody_can_read_does_no_harm(profile: bytes) -> None:
+def test_an_unreadable_colour_profile_is_ignored(profile: bytes) -> None:
     assert colours(found_in(heic(corners(320, 240), icc_profile=profile)).preview)[0] == "red"
 
 
-def test_a_preview_is_as_large_as_a_screen() -> None:
+def test_a_preview_is_limited_to_the_size_of_a_screen() -> None:
     found = found_in(heic(Image.new("RGB", (4032, 3024), RED), tile_size=512))
     with Image.open(BytesIO(found.preview)) as preview:
         assert preview.size == (PREVIEW_MAX, PREVIEW_MAX * 3 // 4)
@@ -254,7 +254,7 @@ AVIFS = {
 
 
 @pytest.mark.parametrize("case", AVIFS)
-def test_an_avif_whose_major_brand_is_that_of_its_container(case: str) -> None:
+def test_an_avif_is_recognized_by_its_compatible_brands(case: str) -> None:
     data = picture(64, 48, "AVIF")
     size = int.from_bytes(data[:4])
     head = AVIFS[case]
@@ -267,13 +267,13 @@ CUT = {"ftyp alone": 32, "in its description": 200, "in its pixels": -40}
 
 
 @pytest.mark.parametrize("case", CUT)
-def test_a_heic_cut_short_is_damaged(case: str) -> None:
+def test_a_truncated_heic_is_refused_as_truncated(case: str) -> None:
     data = heic(Image.effect_noise((320, 240), 90).convert("RGB"))
     with pytest.raises(errors.ImageTruncated):
         found_in(data[: CUT[case]])
 
 
-def test_a_film_without_a_still_picture_is_named_as_such() -> None:
+def test_a_film_without_a_still_picture_is_refused_with_that_reason() -> None:
     data = box(b"ftyp", b"hevc\0\0\0\0msf1hevc") + box(b"moov", bytes(64)) + box(b"mdat", bytes(99))
     with pytest.raises(errors.NotAnImage, match="no still picture"):
         found_in(data)
@@ -310,7 +310,7 @@ HEADS: dict[str, tuple[bytes, type[errors.Problem] | tuple[int, int]]] = {
 
 
 @pytest.mark.parametrize("case", HEADS)
-def test_what_a_header_says(case: str) -> None:
+def test_the_memory_for_decoding_is_estimated_from_the_header(case: str) -> None:
     data, expected = HEADS[case]
     if isinstance(expected, tuple):
         assert expected[0] <= reckoning.reckon(BytesIO(data), HEIC).memory / 1_000_000 <= expected[1]
@@ -333,7 +333,7 @@ LARGE: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("case", LARGE)
-def test_decoding_takes_no_more_than_was_reckoned(case: str) -> None:
+def test_decoding_takes_no_more_memory_than_estimated(case: str) -> None:
     data = LARGE[case]()
     reckoned = reckoning.reckon(BytesIO(data), HEIC)
     assert reckoned.memory <= MEMORY_MAX
@@ -342,7 +342,7 @@ def test_decoding_takes_no_more_than_was_reckoned(case: str) -> None:
     assert found_in(data).width in {4032, 3024, 3000, 2000}
 
 
-def test_a_header_that_lies_about_its_pixels_costs_nobody_anything() -> None:
+def test_a_header_with_a_false_size_is_harmless() -> None:
     """It says 64 x 64; its pixels are 3072 x 2048, or the other way round."""
     large, small = heic(Image.new("RGB", (3072, 2048), RED)), heic(Image.new("RGB", (64, 64), RED))
     for data, size, other in ((large, (3072, 2048), (64, 64)), (small, (64, 64), (6000, 4000))):
@@ -355,7 +355,7 @@ def test_a_header_that_lies_about_its_pixels_costs_nobody_anything() -> None:
         assert (found.width, found.height) in {size, other}
 
 
-def test_mutated_heics_are_taken_or_refused_and_nothing_else() -> None:
+def test_mutated_heics_are_decoded_or_refused() -> None:
     server = None
     sound = [heic(corners(96, 64), exif=orientation(6)), heic(corners(96, 64).convert("RGBA"), tile_size=64)]
     chance = random.Random(11)

@@ -60,7 +60,9 @@ PICTURES: dict[str, tuple[Callable[[], bytes], str]] = {
 
 
 @pytest.mark.parametrize("case", PICTURES)
-def test_a_picture_made_to_hurt(case: str, api: Client, media: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_hostile_picture_is_refused_or_stored_at_no_cost(
+    case: str, api: Client, media: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     make, expected = PICTURES[case]
     assert put(api, "first", picture()) == ""  # what is loaded once is loaded
     data = make()
@@ -80,7 +82,7 @@ def put(api: Client, name: str, data: bytes) -> str:
     return "" if response.status_code == 201 else str(response.json()["error"])
 
 
-def test_large_pictures_one_after_the_other(ada: User) -> None:
+def test_large_pictures_in_a_row_do_not_accumulate_memory(ada: User) -> None:
     """Memory is given back after each: 88 megapixels of RGBA take 350 MB."""
     api, data = client_of(ada), hostile.flat_png(9380, 9380)
     assert put(api, "first", data) == ""

@@ -41,7 +41,7 @@ SOUND = {
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF:UserWarning")
 @pytest.mark.parametrize("case", SOUND)
-def test_a_sound_picture(case: str) -> None:
+def test_a_valid_picture_is_decoded(case: str) -> None:
     data, content_type, size = SOUND[case]
     found = images.inspect(BytesIO(data))
     assert (found.kind.content_type, (found.width, found.height)) == (content_type, size)
@@ -53,7 +53,7 @@ def test_a_sound_picture(case: str) -> None:
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF:UserWarning")
 @pytest.mark.parametrize("case", SOUND)
-def test_what_follows_a_picture_does_not_matter(case: str) -> None:
+def test_bytes_after_a_picture_are_ignored(case: str) -> None:
     data, content_type, size = SOUND[case]
     found = images.inspect(BytesIO(data + bytes(1_000_000)))
     assert (found.kind.content_type, (found.width, found.height)) == (content_type, size)
@@ -88,7 +88,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("case", HOSTILE)
-def test_a_hostile_file(case: str) -> None:
+def test_a_hostile_file_is_refused_with_its_error(case: str) -> None:
     data, expected = HOSTILE[case]
     with pytest.raises(expected) as refusal:
         images.inspect(BytesIO(data))
@@ -97,14 +97,14 @@ def test_a_hostile_file(case: str) -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "AVIF"])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_a_file_cut_short(kind: str, share: float) -> None:
+def test_a_truncated_picture_is_refused_as_truncated(kind: str, share: float) -> None:
     data = picture(200, 150, kind, "L" if kind == "GIF" else "RGB")
     with pytest.raises(errors.ImageTruncated):
         images.inspect(BytesIO(data[: int(len(data) * share)]))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "AVIF"])
-def test_what_lies_behind_a_picture_is_not_kept_in_memory(kind: str, tmp_path: Path) -> None:
+def test_bytes_after_a_picture_are_not_read_into_memory(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "padded"
     path.write_bytes(picture(64, 48, kind, "L" if kind == "GIF" else "RGB"))
     os.truncate(path, 320 * 1024**2)  # a hole: takes no space on the disk
@@ -139,16 +139,16 @@ LARGE_FILES: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("case", LARGE_FILES)
-def test_a_sound_file_that_is_large_is_not_damaged(case: str) -> None:
+def test_a_large_file_of_a_valid_picture_is_accepted(case: str) -> None:
     assert images.inspect(BytesIO(LARGE_FILES[case]())).width in {64, 1200}
 
 
-def test_more_text_than_pixels_need_is_not_called_damaged() -> None:
+def test_a_picture_with_too_much_text_is_refused_as_too_complex() -> None:
     with pytest.raises(errors.ImageTooComplex):
         images.inspect(BytesIO(with_text(25_000_000)))
 
 
-def test_large_pictures_wait_for_each_other() -> None:
+def test_large_pictures_are_decoded_one_at_a_time() -> None:
     large, small = encoded(Image.new("RGB", (4000, 3000)), "PNG"), picture()
     found: list[images.Picture] = []
     waiting = threading.Thread(target=lambda: found.append(images.inspect(BytesIO(large))))
@@ -195,7 +195,7 @@ def peak_of(action: Callable[[], object]) -> int:
         (8, (40, 80), "bottom"),
     ],
 )
-def test_a_photo_is_shown_upright(orientation: int, shown: tuple[int, int], red_side: str) -> None:
+def test_the_thumbnail_of_a_rotated_photo_is_upright(orientation: int, shown: tuple[int, int], red_side: str) -> None:
     found = images.inspect(BytesIO(lying_photo(80, 40, orientation)))
     assert (found.width, found.height) == shown
     with Image.open(BytesIO(found.thumbnail)) as small:
@@ -207,7 +207,7 @@ def test_a_photo_is_shown_upright(orientation: int, shown: tuple[int, int], red_
     assert (red > 200, blue < 100) == (True, True)
 
 
-def test_a_png_may_say_behind_its_pixels_which_way_it_is_turned() -> None:
+def test_the_orientation_of_a_png_may_follow_its_pixels() -> None:
     """PNG (third edition), 5.6: eXIf may come before or after IDAT."""
     turned = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0"
     data = png(ihdr(8, 1), (b"IDAT", zlib.compress(b"\0\0")), (b"eXIf", turned), (b"IEND", b""))
@@ -215,7 +215,7 @@ def test_a_png_may_say_behind_its_pixels_which_way_it_is_turned() -> None:
     assert (found.width, found.height) == (1, 8)
 
 
-def test_a_thumbnail_does_not_tell_where_the_photo_was_taken() -> None:
+def test_a_thumbnail_has_no_metadata() -> None:
     data = lying_photo(80, 40, 1)
     assert b"N-of-home" in data
     thumbnail = images.inspect(BytesIO(data)).thumbnail

@@ -21,7 +21,7 @@ def put(owner: User, name: str, data: bytes) -> tuple[Photo, bool]:
         return library.put(owner, name, incoming)
 
 
-def test_new_then_replaced(ada: User, media: Path) -> None:
+def test_a_put_of_an_existing_name_replaces_the_photo(ada: User, media: Path) -> None:
     first, is_new = put(ada, "a.jpg", picture(20, 10))
     assert is_new
     second, is_new = put(ada, "a.jpg", picture(30, 10, "PNG"))
@@ -33,7 +33,7 @@ def test_new_then_replaced(ada: User, media: Path) -> None:
     state.check(media, {"a.jpg"})
 
 
-def test_somebody_elses_photo_is_left_alone(ada: User, bob: User, media: Path) -> None:
+def test_a_photo_of_another_user_cannot_be_replaced_or_deleted(ada: User, bob: User, media: Path) -> None:
     put(ada, "a.jpg", picture())
     with pytest.raises(NotOwner):
         put(bob, "a.jpg", picture(5, 5))
@@ -46,13 +46,15 @@ def test_somebody_elses_photo_is_left_alone(ada: User, bob: User, media: Path) -
 @pytest.mark.parametrize(
     ("data", "error"), [(b"", EmptyBody), (b"no picture", NotAnImage), (picture()[:500], ImageTruncated)]
 )
-def test_a_refused_upload_leaves_nothing(ada: User, media: Path, data: bytes, error: type[Exception]) -> None:
+def test_a_refused_upload_leaves_no_file_and_no_row(
+    ada: User, media: Path, data: bytes, error: type[Exception]
+) -> None:
     with pytest.raises(error):
         put(ada, "a.jpg", data)
     state.check(media, set())
 
 
-def test_several_at_once_get_free_names(ada: User, media: Path) -> None:
+def test_files_with_the_same_name_get_free_names(ada: User, media: Path) -> None:
     put(ada, "a.jpg", picture())
     with storage.Incoming() as one, storage.Incoming() as two, storage.Incoming() as three:
         for incoming in (one, two, three):
@@ -62,7 +64,7 @@ def test_several_at_once_get_free_names(ada: User, media: Path) -> None:
     state.check(media, {"a.jpg", "a-2.jpg", "a-3.jpg", "b.jpg"})
 
 
-def test_all_or_nothing(ada: User, media: Path) -> None:
+def test_one_bad_file_of_several_stores_none(ada: User, media: Path) -> None:
     with storage.Incoming() as good, storage.Incoming() as bad:
         good.write(picture())
         bad.write(b"no picture")
@@ -92,7 +94,7 @@ def at_once(*actions: Callable[[], str]) -> Counter[str]:
 
 
 @pytest.mark.parametrize("attempt", range(3))
-def test_one_name_put_by_many_at_once(ada: User, media: Path, attempt: int) -> None:
+def test_concurrent_puts_of_one_name_create_one_photo(ada: User, media: Path, attempt: int) -> None:
     def action(size: int) -> str:
         return "new" if put(ada, "a.jpg", picture(size, size))[1] else "replaced"
 
@@ -101,7 +103,7 @@ def test_one_name_put_by_many_at_once(ada: User, media: Path, attempt: int) -> N
     state.check(media, {"a.jpg"})
 
 
-def test_one_name_put_by_two_people_at_once(ada: User, bob: User, media: Path) -> None:
+def test_concurrent_puts_of_one_name_by_two_users_store_one(ada: User, bob: User, media: Path) -> None:
     def action(owner: User) -> str:
         try:
             put(owner, "a.jpg", picture())
@@ -113,7 +115,7 @@ def test_one_name_put_by_two_people_at_once(ada: User, bob: User, media: Path) -
     state.check(media, {"a.jpg"})
 
 
-def test_one_file_name_added_by_many_at_once(ada: User, media: Path) -> None:
+def test_concurrent_uploads_of_one_file_name_get_distinct_names(ada: User, media: Path) -> None:
     def action() -> str:
         with storage.Incoming() as incoming:
             incoming.write(picture())
@@ -123,7 +125,7 @@ def test_one_file_name_added_by_many_at_once(ada: User, media: Path) -> None:
     state.check(media)
 
 
-def test_put_and_delete_at_once(ada: User, media: Path) -> None:
+def test_concurrent_put_and_delete_leave_a_consistent_state(ada: User, media: Path) -> None:
     def remove() -> str:
         try:
             library.delete(ada, "a.jpg")

@@ -16,7 +16,7 @@ MOST = 4
 
 
 @pytest.fixture(autouse=True)
-def few(settings: Settings, ada: User) -> None:
+def low_login_limit(settings: Settings, ada: User) -> None:
     settings.LOGIN_FAILURES = MOST
 
 
@@ -37,7 +37,7 @@ def pass_by(seconds: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["ada", "nobody", " ADA ", "x" * 10_000])
-def test_an_account_has_a_limit_whether_it_exists_or_not(name: str) -> None:
+def test_login_attempts_are_limited_for_existing_and_unknown_accounts(name: str) -> None:
     assert fail(name, MOST + 1) == [200] * MOST + [429]
     response = log_in(Client(), name, "of ada")
     assert (response.status_code, response.headers["Retry-After"]) == (429, "60")
@@ -47,7 +47,7 @@ def test_an_account_has_a_limit_whether_it_exists_or_not(name: str) -> None:
     assert "sessionid" not in response.cookies
 
 
-def test_the_pause_grows_and_ends() -> None:
+def test_the_pause_after_failed_logins_grows_up_to_a_limit() -> None:
     fail("ada", MOST)
     for pause in (60, 120, 240, 480, 900, 900):
         assert log_in(Client(), "ada", "of ada").headers["Retry-After"] == str(pause)
@@ -58,25 +58,25 @@ def test_the_pause_grows_and_ends() -> None:
     assert fail("ada", MOST) == [200] * MOST
 
 
-def test_attempts_within_the_pause_do_not_make_it_longer() -> None:
+def test_attempts_within_the_pause_do_not_extend_the_pause() -> None:
     fail("ada", MOST)
     assert set(fail("ada", 20)) == {429}
     pass_by(60)
     assert log_in(Client(), "ada", "of ada").status_code == 302
 
 
-def test_other_accounts_go_on(bob: User) -> None:
+def test_a_blocked_account_does_not_block_other_accounts(bob: User) -> None:
     fail("ada", MOST + 1)
     assert log_in(Client(), "bob", "of bob").status_code == 302
 
 
-def test_a_success_forgets_the_failures() -> None:
+def test_a_successful_login_resets_the_failures() -> None:
     for _ in range(3):
         assert fail("ada", MOST - 1) == [200] * (MOST - 1)
         assert log_in(Client(), "ada", "of ada").status_code == 302
 
 
-def test_who_fails_on_purpose_does_not_keep_the_owner_out(client: Client) -> None:
+def test_failed_attempts_of_others_do_not_lock_out_a_known_browser(client: Client) -> None:
     """In a browser in which the owner has logged in before; and that one has its own limit."""
     log_in(client, "ada", "of ada")
     client.logout()  # forgets all cookies
@@ -89,7 +89,7 @@ def test_who_fails_on_purpose_does_not_keep_the_owner_out(client: Client) -> Non
     assert [log_in(client, "ada", "wrong").status_code for _ in range(MOST + 1)] == [200] * MOST + [429]
 
 
-def test_a_known_browser_is_known_for_its_own_account_only(bob: User) -> None:
+def test_a_known_browser_cookie_counts_for_its_own_account_only(bob: User) -> None:
     stranger = Client()
     stranger.cookies["known_browser"] = log_in(Client(), "bob", "of bob").cookies["known_browser"].value
     fail("ada", MOST)
@@ -97,25 +97,25 @@ def test_a_known_browser_is_known_for_its_own_account_only(bob: User) -> None:
 
 
 @pytest.mark.parametrize("value", ["", "x", "x:y:z", "W10:1:1"])
-def test_a_cookie_that_is_not_ours_is_nobody_s(value: str) -> None:
+def test_an_invalid_known_browser_cookie_is_ignored(value: str) -> None:
     stranger = Client()
     stranger.cookies["known_browser"] = value
     fail("ada", MOST)
     assert log_in(stranger, "ada", "of ada").status_code == 429
 
 
-def test_the_cookie_is_out_of_reach() -> None:
+def test_the_known_browser_cookie_is_httponly_and_samesite() -> None:
     cookie = log_in(Client(), "ada", "of ada").cookies["known_browser"]
     assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "Lax", "/login/")
 
 
-def test_a_clock_that_was_set_back_does_not_make_the_pause_longer() -> None:
+def test_a_clock_that_was_set_back_does_not_extend_the_pause() -> None:
     fail("ada", MOST)
     pass_by(-(10**6))
     assert log_in(Client(), "ada", "of ada").headers["Retry-After"] == "60"
 
 
-def test_old_counts_go(settings: Settings) -> None:
+def test_old_counts_of_attempts_are_removed(settings: Settings) -> None:
     for number in range(5):
         fail(f"nobody-{number}", 1)
     pass_by(3601)
@@ -123,7 +123,7 @@ def test_old_counts_go(settings: Settings) -> None:
     assert LoginAttempts.objects.count() == 1
 
 
-def test_what_was_typed_is_not_stored() -> None:
+def test_the_typed_account_name_is_not_stored() -> None:
     fail("my-secret-password", 1)
     row = LoginAttempts.objects.get()
     assert "secret" not in str(row.__dict__)
@@ -131,7 +131,7 @@ def test_what_was_typed_is_not_stored() -> None:
     assert row.last <= timezone.now()
 
 
-def test_many_attempts_at_one_moment_are_many() -> None:
+def test_concurrent_attempts_are_all_counted() -> None:
     def action() -> str:
         return str(log_in(Client(), "ada", "wrong").status_code)
 

@@ -16,7 +16,7 @@ ADDRESSES = [
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
-def test_head_and_options(api: Client, address: str) -> None:
+def test_every_address_answers_head_and_names_the_allowed_methods(api: Client, address: str) -> None:
     api.put("/api/photos/a.jpg", picture(), content_type="image/jpeg")
     address = f"/{Photo.objects.get().thumbnail}" if address == "THUMBNAIL" else address
     with closing(api.get(address)) as got, closing(api.head(address)) as head:
@@ -29,7 +29,7 @@ def test_head_and_options(api: Client, address: str) -> None:
         assert {"GET", "HEAD"} <= set(answer.headers["Allow"].split(", "))
 
 
-def test_links_of_pages_are_paths_that_lead_on(api: Client) -> None:
+def test_the_links_between_pages_of_the_list_are_valid_paths(api: Client) -> None:
     """Whatever name, scheme or prefix (/streamed) a proxy has for this server."""
     for name in ("a.jpg", f"{quote('1.23' + chr(0x202F) + 'PM')}.jpg"):
         api.put(f"/api/photos/{name}", picture(), content_type="image/jpeg")

@@ -38,22 +38,22 @@ def is_clean(name: str) -> bool:
         ("x" * (names.MAX_LENGTH + 1), False),
     ],
 )
-def test_what_a_name_may_be(name: str, is_allowed: bool) -> None:
+def test_a_name_is_accepted_if_it_is_clean(name: str, is_allowed: bool) -> None:
     assert is_clean(name) is is_allowed
 
 
-def test_one_name_however_its_letters_are_composed() -> None:
+def test_composed_and_decomposed_letters_are_the_same_name() -> None:
     assert names.clean(unicodedata.normalize("NFD", "né.jpg")) == unicodedata.normalize("NFC", "né.jpg")
 
 
 @given(st.text(st.characters(max_codepoint=0x2FF), max_size=8))
-def test_the_schema_promises_what_clean_does(name: str) -> None:
+def test_the_pattern_of_the_schema_matches_clean_names(name: str) -> None:
     if name == unicodedata.normalize("NFC", name):
         assert bool(re.match(names.PATTERN, name)) is is_clean(name) or not name.isprintable()
 
 
 @given(st.text())
-def test_whatever_a_browser_calls_its_file_becomes_a_name(filename: str) -> None:
+def test_any_file_name_is_sanitised_to_a_valid_name(filename: str) -> None:
     assert is_clean(names.sanitised(filename))
 
 
@@ -69,7 +69,7 @@ def test_whatever_a_browser_calls_its_file_becomes_a_name(filename: str) -> None
         ("x" * 200 + ".jpeg", "x" * (names.MAX_LENGTH - 5) + ".jpeg"),
     ],
 )
-def test_sanitised(filename: str, name: str) -> None:
+def test_a_file_name_is_sanitised_readably(filename: str, name: str) -> None:
     assert names.sanitised(filename) == name
 
 
@@ -81,5 +81,5 @@ def test_sanitised(filename: str, name: str) -> None:
         ("x" * names.MAX_LENGTH, ["x" * names.MAX_LENGTH, "x" * (names.MAX_LENGTH - 2) + "-2"]),
     ],
 )
-def test_variants(name: str, first_three: list[str]) -> None:
+def test_the_numbered_variants_of_a_name_keep_its_extension(name: str, first_three: list[str]) -> None:
     assert [names.variant(name, number) for number in (1, 2, 3)][: len(first_three)] == first_three

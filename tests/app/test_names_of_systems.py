@@ -113,7 +113,7 @@ def _filename(disposition: str) -> str:
 
 @pytest.mark.parametrize("how", WAYS)
 @pytest.mark.parametrize("written", KEPT)
-def test_a_name_comes_back_by_every_way(api: Client, media: Path, how: str, written: str) -> None:
+def test_a_name_is_found_again_however_it_was_uploaded(api: Client, media: Path, how: str, written: str) -> None:
     name = KEPT[written]
     facts = stored(api, how, written)
     assert facts["name"] == name
@@ -127,7 +127,7 @@ def test_a_name_comes_back_by_every_way(api: Client, media: Path, how: str, writ
 
 
 @pytest.mark.parametrize("written", REFUSED)
-def test_what_turns_text_around_is_refused_or_replaced(api: Client, media: Path, written: str) -> None:
+def test_characters_that_reverse_text_are_refused_or_replaced(api: Client, media: Path, written: str) -> None:
     response = put(api, written)
     assert (response.status_code, response.json()["error"]) == (400, "bad-name")
     assert "U+" in response.json()["detail"]
@@ -136,7 +136,7 @@ def test_what_turns_text_around_is_refused_or_replaced(api: Client, media: Path,
         assert api.delete(f"/api/photos/{quote(REFUSED[written])}").status_code == 204
 
 
-def test_the_page_takes_a_photo_away_by_the_name_its_system_wrote(browser: Client, api: Client, media: Path) -> None:
+def test_the_page_deletes_a_photo_by_the_name_its_client_wrote(browser: Client, api: Client, media: Path) -> None:
     put(api, "1.23\u202fPM.png")
     token = str(browser.get("/").context["csrf_token"])
     response = browser.post(f"/delete/{quote('1.23' + chr(0x202F) + 'PM.png')}", {"csrfmiddlewaretoken": token})
@@ -145,8 +145,8 @@ def test_the_page_takes_a_photo_away_by_the_name_its_system_wrote(browser: Clien
 
 
 @pytest.mark.parametrize("old", ["a\ufe0f.png", "a\u3164b.png", "a\u034fb.png"])
-def test_a_photo_that_was_there_before_keeps_its_name(api: Client, ada: User, media: Path, old: str) -> None:
-    """An older version took it so."""
+def test_a_photo_of_an_older_version_keeps_its_name(api: Client, ada: User, media: Path, old: str) -> None:
+    """An older version accepted such a name."""
     facts = stored(api, "put", "x.png")
     Photo.objects.filter(name=facts["name"]).update(name=old)
     check_found(api, old, old)
@@ -156,7 +156,7 @@ def test_a_photo_that_was_there_before_keeps_its_name(api: Client, ada: User, me
     state.check(media, set())
 
 
-def test_an_empty_name_is_none(api: Client) -> None:
+def test_an_invisible_name_is_refused_or_replaced(api: Client) -> None:
     for written in ("\u200d", "\u00ad\u200b", "\ufe0f", "\u3164", "\U000e0041", "\u00a0"):
         assert put(api, written).json()["error"] == "bad-name"
         assert stored(api, "filename", written)["name"].startswith("photo")
@@ -172,7 +172,7 @@ ODD = st.text(
 
 
 @given(ODD)
-def test_a_name_that_was_cleaned_stays_as_it_is(written: str) -> None:
+def test_cleaning_a_clean_name_does_not_change_it(written: str) -> None:
     try:
         name = names.clean(written)
     except BadName:
@@ -181,7 +181,7 @@ def test_a_name_that_was_cleaned_stays_as_it_is(written: str) -> None:
 
 
 @given(ODD, st.integers(1, 10**6))
-def test_so_does_one_that_was_made(written: str, number: int) -> None:
+def test_cleaning_a_generated_name_does_not_change_it(written: str, number: int) -> None:
     name = names.variant(names.sanitised(written), number)
     assert names.clean(name) == name
 
@@ -202,7 +202,7 @@ def test_so_does_one_that_was_made(written: str, number: int) -> None:
     ],
 )
 @pytest.mark.parametrize("before", range(12))
-def test_a_name_that_is_too_long_is_never_cut_inside_of_what_looks_like_one_letter(whole: str, before: int) -> None:
+def test_a_long_name_is_never_cut_inside_a_grapheme(whole: str, before: int) -> None:
     whole = unicodedata.normalize("NFC", whole)
     assert len(names.sanitised(whole * 130)) > names.MAX_LENGTH - len(whole)
     for name in (names.sanitised("x" * before + whole * 60 + ".png"), names.variant("x" * before + whole, 2)):
@@ -211,5 +211,5 @@ def test_a_name_that_is_too_long_is_never_cut_inside_of_what_looks_like_one_lett
         assert len(name) <= names.MAX_LENGTH
 
 
-def test_one_letter_that_is_longer_than_a_name_is_none() -> None:
+def test_a_grapheme_longer_than_a_name_is_replaced() -> None:
     assert names.sanitised("q" + "\u0323\u0307" * 200 + ".png") == "photo.png"

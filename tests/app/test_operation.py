@@ -23,7 +23,7 @@ from pytest_django import Settings
 from uploadstack.json_logging import JsonFormatter
 
 
-def test_alive_whatever_is_broken(client: Client, settings: Settings) -> None:
+def test_healthz_is_200_without_a_database_and_for_any_host(client: Client, settings: Settings) -> None:
     """No database in this test: a query would fail. Nor does the Host header matter."""
     settings.ALLOWED_HOSTS = ["photos.invalid"]
     response = client.get("/healthz", headers={"Host": "127.0.0.1:8000"})
@@ -36,12 +36,12 @@ def check_ready(client: Client, status: int, **verdicts: str) -> None:
     assert (response.status_code, response.json()) == (status, expected | verdicts)
 
 
-def test_ready(client: Client, transactional_db: None, media: Path) -> None:
+def test_readyz_is_200_and_leaves_no_file(client: Client, transactional_db: None, media: Path) -> None:
     check_ready(client, 200)
     assert list(media.iterdir()) == []
 
 
-def test_not_ready_without_a_database(client: Client, transactional_db: None) -> None:
+def test_readyz_is_503_without_a_database(client: Client, transactional_db: None) -> None:
     def away(*_: object) -> None:
         raise OperationalError("unable to open database file")
 
@@ -49,7 +49,7 @@ def test_not_ready_without_a_database(client: Client, transactional_db: None) ->
         check_ready(client, 503, database="failed", photos="failed")
 
 
-def test_not_ready_when_media_cannot_be_written(
+def test_readyz_is_503_if_the_media_folder_is_not_writable(
     client: Client, transactional_db: None, settings: Settings, tmp_path: Path
 ) -> None:
     settings.MEDIA_ROOT = str(tmp_path / "file")
@@ -57,12 +57,16 @@ def test_not_ready_when_media_cannot_be_written(
     check_ready(client, 503, media="failed")
 
 
-def test_not_ready_when_the_next_upload_may_not_fit(client: Client, transactional_db: None, settings: Settings) -> None:
+def test_readyz_is_503_if_the_next_upload_may_not_fit_on_the_disk(
+    client: Client, transactional_db: None, settings: Settings
+) -> None:
     settings.UPLOAD_MAX = 1 << 60
     check_ready(client, 503, disk="failed")
 
 
-def test_the_sample_user(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_demo_user_is_created_and_follows_its_password(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DEMO_USER", "sample")
     for nothing in ("", "change-me"):
         monkeypatch.setenv("DEMO_PASSWORD", nothing)
@@ -80,7 +84,7 @@ def test_the_sample_user(transactional_db: None, monkeypatch: pytest.MonkeyPatch
     assert before != User.objects.get().password
 
 
-def test_an_unchanged_password_keeps_its_sessions(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unchanged_demo_password_keeps_its_sessions(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEMO_PASSWORD", "the same")
     call_command("demo_user")
     before = User.objects.get().password
@@ -88,7 +92,7 @@ def test_an_unchanged_password_keeps_its_sessions(transactional_db: None, monkey
     assert User.objects.get().password == before
 
 
-def test_a_token_on_stdout_and_nothing_else(ada: User, capsys: pytest.CaptureFixture[str], client: Client) -> None:
+def test_create_token_prints_only_the_token(ada: User, capsys: pytest.CaptureFixture[str], client: Client) -> None:
     call_command("create_token", "ada")
     token, err = capsys.readouterr()
     assert (token.count("\n"), err) == (1, "")
@@ -98,7 +102,7 @@ def test_a_token_on_stdout_and_nothing_else(ada: User, capsys: pytest.CaptureFix
     assert response.status_code == 404  # neither 401
 
 
-def test_a_token_of_nobody(transactional_db: None) -> None:
+def test_create_token_refuses_an_unknown_user(transactional_db: None) -> None:
     with pytest.raises(CommandError, match="There is no user nobody"):
         call_command("create_token", "nobody")
 
@@ -127,13 +131,13 @@ def logged(message: str, *arguments: object, **options: Any) -> dict[str, Any]:
     return line
 
 
-def test_a_log_line() -> None:
+def test_a_log_line_is_json_with_its_fields() -> None:
     line = logged("stored %s", 'a "b"\nc', extra={"fields": {"size": 3}})
-    assert line.pop("time").endswith("+00:00")
+    assert line.pop("time").endswith("Z")
     assert line == {"level": "warning", "logger": "photos.test", "message": 'stored a "b"\nc', "size": 3}
 
 
-def test_a_traceback_is_one_line_too() -> None:
+def test_a_traceback_is_logged_in_one_line() -> None:
     try:
         int("no")
     except ValueError:
@@ -154,7 +158,7 @@ def test_a_traceback_is_one_line_too() -> None:
         ("", False),
     ],
 )
-def test_request_ids(client: Client, given: str, is_kept: bool) -> None:
+def test_a_valid_request_id_is_kept_and_an_invalid_one_replaced(client: Client, given: str, is_kept: bool) -> None:
     response = client.get("/api/nothing", headers={"X-Request-ID": given})
     identifier = response.headers["X-Request-ID"]
     assert (identifier == given) is is_kept
@@ -172,7 +176,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("request_line", REFUSED)
-def test_django_s_line_about_a_refusal_has_the_request_s_id(api: Client, settings: Settings, request_line: str) -> None:
+def test_the_log_line_of_a_refusal_has_the_request_id(api: Client, settings: Settings, request_line: str) -> None:
     status, message = REFUSED[request_line]
     settings.UPLOAD_MAX = 1 << 60  # no disk has room for the next one: not ready
     with lines_of("django.request") as lines:
@@ -183,12 +187,12 @@ def test_django_s_line_about_a_refusal_has_the_request_s_id(api: Client, setting
     assert (line["message"], line["request_id"]) == (message, response.headers["X-Request-ID"])
 
 
-def test_a_line_with_something_else_for_a_request_has_no_id() -> None:
+def test_a_log_line_about_a_socket_has_no_request_id() -> None:
     """That of runserver has a socket."""
     with socket.socket() as sock:
         assert "request_id" not in logged("GET / HTTP/1.1", extra={"request": sock})
 
 
-def test_manage_is_executable() -> None:
+def test_manage_py_is_executable() -> None:
     manage = Path(__file__).parents[2] / "app" / "manage.py"
     assert manage.stat().st_mode & stat.S_IXUSR

@@ -43,7 +43,7 @@ def send(browser: Client, *files: tuple[str, bytes], token: str | None = None, p
     return browser.post(path, {"csrfmiddlewaretoken": token, "file": pictures})
 
 
-def test_several_files_from_the_form(browser: Client, media: Path) -> None:
+def test_several_files_of_the_form_are_stored(browser: Client, media: Path) -> None:
     response = send(browser, ("a.jpg", JPEG), ("b.png", picture(8, 8, "PNG")))
     assert (response.status_code, response.headers["Location"]) == (302, "/")
     page = browser.get("/")
@@ -69,7 +69,7 @@ def test_a_refused_file_is_explained_on_the_page(
     state.check(media, set())
 
 
-def test_a_form_cut_short_is_explained_on_the_page(browser: Client, media: Path) -> None:
+def test_a_truncated_form_is_explained_on_the_page(browser: Client, media: Path) -> None:
     browser.get("/")  # for the CSRF cookie
     head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
     response = browser.generic("POST", "/", head + JPEG, "multipart/form-data; boundary=b")
@@ -88,14 +88,14 @@ def test_without_a_login_nothing_is_stored(media: Path, transactional_db: None) 
     state.check(media, set())
 
 
-def test_a_form_from_elsewhere_is_refused(browser: Client, media: Path) -> None:
+def test_a_form_without_a_valid_csrf_token_is_refused(browser: Client, media: Path) -> None:
     response = send(browser, ("a.jpg", JPEG), token="x" * 64)
     assert response.status_code == 403
     assert "Reload the page" in response.content.decode()
     state.check(media, set())
 
 
-def test_login_and_logout(ada: User) -> None:
+def test_login_and_logout_work_in_a_browser(ada: User) -> None:
     client = Client(enforce_csrf_checks=True)
     token = str(client.get("/login/").context["csrf_token"])
     wrong = client.post("/login/", {"username": "ada", "password": "no", "csrfmiddlewaretoken": token})
@@ -108,7 +108,7 @@ def test_login_and_logout(ada: User) -> None:
     assert 'type="file"' not in client.get("/").content.decode()
 
 
-def test_a_photo_on_the_page(browser: Client) -> None:
+def test_the_page_shows_a_photo_with_its_name_and_size(browser: Client) -> None:
     send(browser, ('<b> & "q".jpg', JPEG))
     photo = Photo.objects.get()
     (image,) = [attributes for attributes in tags(browser.get("/")).named("img") if attributes.get("loading")]
@@ -116,7 +116,7 @@ def test_a_photo_on_the_page(browser: Client) -> None:
     assert image["src"] == f"/{photo.thumbnail}"
 
 
-def test_pages(browser: Client, ada: User) -> None:
+def test_the_gallery_has_pages_and_tolerates_invalid_page_numbers(browser: Client, ada: User) -> None:
     Photo.objects.bulk_create(
         Photo(name=str(n), owner=ada, size=1, width=1, height=1, original=str(n), thumbnail=f"thumbs/00/{n:032x}.webp")
         for n in range(30)
@@ -129,7 +129,7 @@ def test_pages(browser: Client, ada: User) -> None:
         assert browser.get(f"/?page={odd}").status_code == 200
 
 
-def test_only_the_owner_is_offered_to_delete(browser: Client, bob: User, client: Client, media: Path) -> None:
+def test_only_the_owner_can_delete_a_photo_on_the_page(browser: Client, bob: User, client: Client, media: Path) -> None:
     send(browser, ("a.jpg", JPEG))
     assert "Delete for good" in browser.get("/").content.decode()
     client.force_login(bob)
@@ -143,13 +143,13 @@ def test_only_the_owner_is_offered_to_delete(browser: Client, bob: User, client:
     state.check(media, set())
 
 
-def test_a_private_gallery(client: Client, transactional_db: None, settings: Settings) -> None:
+def test_a_private_gallery_redirects_to_the_login(client: Client, transactional_db: None, settings: Settings) -> None:
     settings.GALLERY_PUBLIC = False
     assert client.get("/").headers["Location"] == "/login/?next=/"
 
 
 @pytest.mark.parametrize("path", ["/", "/login/", "/nothing-here"])
-def test_every_page_keeps_its_own_policy(browser: Client, client: Client, path: str) -> None:
+def test_every_page_complies_with_its_content_security_policy(browser: Client, client: Client, path: str) -> None:
     """No inline script or style, nothing from other sites: what the policy forbids is not there to begin with."""
     send(browser, ("a.jpg", JPEG))
     response = (client if path == "/login/" else browser).get(path)
@@ -175,7 +175,7 @@ def test_every_control_has_a_label(browser: Client, client: Client) -> None:
         assert len(page.named("h1")) == 1
 
 
-def test_cookies_follow_the_scheme(browser: Client) -> None:
+def test_cookies_are_secure_over_https(browser: Client) -> None:
     assert not browser.get("/").cookies["csrftoken"]["secure"]
     assert browser.get("/", secure=True).cookies["csrftoken"]["secure"]
 
@@ -189,7 +189,7 @@ def test_static_files_need_no_build_step(client: Client, path: str) -> None:
 
 @pytest.mark.parametrize("error", [OperationalError, InterfaceError])
 @pytest.mark.parametrize("path", ["/", "/login/", "/photos/a.jpg", "/delete/a.jpg"])
-def test_a_database_that_is_away_is_told_on_a_page(browser: Client, path: str, error: type[Exception]) -> None:
+def test_an_unavailable_database_is_explained_on_a_page(browser: Client, path: str, error: type[Exception]) -> None:
     """Whoever asks it first: the view, or a middleware on behalf of the session."""
 
     def away(*_: object) -> None:

@@ -147,7 +147,7 @@ def check_untouched(stack: Stack, before: set[str], complaint: str) -> None:
 # --- which database ---------------------------------------------------------------------------------------------------
 
 
-def test_another_database_takes_nothing_away(stack_on: StackOn, media: Path) -> None:
+def test_the_sweep_of_another_database_removes_nothing(stack_on: StackOn, media: Path) -> None:
     """DATABASE_URL was changed. Once both have stored, neither of the two sweeps, until a person says whose it is."""
     first, second = stack_on("first", media), stack_on("second", media)
     first.put("a.jpg", "b.jpg")
@@ -165,7 +165,7 @@ def test_another_database_takes_nothing_away(stack_on: StackOn, media: Path) -> 
     assert quarantined(media) == after - before
 
 
-def test_an_empty_database_takes_nothing_away(stack_on: StackOn, media: Path) -> None:
+def test_the_sweep_of_an_empty_database_removes_nothing(stack_on: StackOn, media: Path) -> None:
     """Also of files that came before there were ids, and also if it had been its own until it was emptied."""
     place = "originals/ab/ab12.jpg"
     abandoned(media, place)
@@ -177,7 +177,7 @@ def test_an_empty_database_takes_nothing_away(stack_on: StackOn, media: Path) ->
     check_untouched(new, {place}, "of another database")
 
 
-def test_an_older_database_takes_little_aside_and_the_right_one_puts_it_back(stack_on: StackOn, media: Path) -> None:
+def test_files_that_an_older_database_quarantines_are_put_back(stack_on: StackOn, media: Path) -> None:
     """Its id is the right one. What it does not know is kept in quarantine, and is back when its row is."""
     stack = stack_on("today", media)
     stack.put("a.jpg")
@@ -193,7 +193,7 @@ def test_an_older_database_takes_little_aside_and_the_right_one_puts_it_back(sta
     assert (state.files(media), quarantined(media)) == (today, set())
 
 
-def test_a_database_that_was_set_back_takes_nothing_away(stack_on: StackOn, media: Path) -> None:
+def test_the_sweep_of_a_database_that_was_set_back_removes_nothing(stack_on: StackOn, media: Path) -> None:
     """Its id is the right one, and the sweeps tell that it is older. A person may say that it is right all the same."""
     stack = stack_on("today", media)
     stack.put("a.jpg")
@@ -211,7 +211,7 @@ def test_a_database_that_was_set_back_takes_nothing_away(stack_on: StackOn, medi
     assert len(quarantined(media)) == 4
 
 
-def test_two_stacks_with_copies_of_one_database_do_not_both_sweep(stack_on: StackOn, media: Path) -> None:
+def test_only_one_of_two_stacks_with_copies_of_a_database_sweeps(stack_on: StackOn, media: Path) -> None:
     """A copy has the same id. Whichever sweeps first goes on; the other one leaves everything where it is."""
     first, second = stack_on("first", media), stack_on("second", media)
     first.put("a.jpg")
@@ -224,7 +224,7 @@ def test_two_stacks_with_copies_of_one_database_do_not_both_sweep(stack_on: Stac
     assert state.files(media) == before
 
 
-def test_sweeps_beside_each_other_do_not_stop_each_other(transactional_db: None, media: Path) -> None:
+def test_concurrent_sweeps_do_not_block_each_other(transactional_db: None, media: Path) -> None:
     """Whichever writes the count last: it is not ahead of the database's."""
     pairing.adopt()
     troubles: list[str] = []
@@ -247,7 +247,7 @@ def test_sweeps_beside_each_other_do_not_stop_each_other(transactional_db: None,
 @pytest.mark.parametrize(
     "content", ["", "x", "1\n", "0" * 32 + " x\n", "0" * 32 + " -1\n", "0" * 32 + " " + "9" * 99 + "\n"]
 )
-def test_a_count_that_cannot_be_read_stops_the_sweep(
+def test_an_unreadable_count_stops_the_sweep(
     transactional_db: None, media: Path, content: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     pairing.adopt()
@@ -259,7 +259,7 @@ def test_a_count_that_cannot_be_read_stops_the_sweep(
     assert sweep.sweep(0) == [left]
 
 
-def test_a_much_older_database_takes_nothing_away(stack_on: StackOn, media: Path) -> None:
+def test_the_sweep_of_a_much_older_database_removes_nothing(stack_on: StackOn, media: Path) -> None:
     stack = stack_on("today", media)
     stack.put("a.jpg")
     yesterday = stack_on("yesterday", media)
@@ -277,7 +277,7 @@ def test_a_much_older_database_takes_nothing_away(stack_on: StackOn, media: Path
     ("known", "unknown", "young", "taken"),
     [(0, 32, 0, 32), (0, 33, 0, 0), (0, 32, 300, 32), (400, 44, 0, 44), (400, 45, 0, 0)],
 )
-def test_more_files_than_crashes_leave_stop_the_sweep(
+def test_more_unknown_files_than_crashes_leave_stop_the_sweep(
     ada: User, media: Path, known: int, unknown: int, young: int, taken: int
 ) -> None:
     """A tenth of all, or what one crash leaves; those of uploads under way are not among them."""
@@ -299,7 +299,7 @@ def test_more_files_than_crashes_leave_stop_the_sweep(
     assert len(state.files(media)) == known + unknown + young - taken
 
 
-def test_an_upgraded_stack_sweeps_from_its_first_upload_on(stack_on: StackOn, media: Path) -> None:
+def test_an_upgraded_stack_sweeps_after_its_first_upload(stack_on: StackOn, media: Path) -> None:
     """All its files have rows, and nothing has an id yet."""
     stack = stack_on("stack", media)
     stack.put("a.jpg", "b.jpg")
@@ -313,7 +313,7 @@ def test_an_upgraded_stack_sweeps_from_its_first_upload_on(stack_on: StackOn, me
     assert (state.files(media), quarantined(media)) == (before, {"originals/ab/ab12.jpg"})
 
 
-def test_rows_that_move_to_another_database_take_the_id_along(stack_on: StackOn, media: Path, tmp_path: Path) -> None:
+def test_rows_moved_to_another_database_keep_the_library_id(stack_on: StackOn, media: Path, tmp_path: Path) -> None:
     """As docs/operations.md says."""
     before, after = stack_on("before", media), stack_on("after", media)
     before.put("a.jpg")
@@ -328,7 +328,7 @@ def test_rows_that_move_to_another_database_take_the_id_along(stack_on: StackOn,
 
 
 @pytest.mark.parametrize("content", ["", "\n", "x\n", "0" * 32 + "\nx\n", "0" * 31 + "\n", "\x00" * 33, "ä\n"])
-def test_an_id_that_cannot_be_read_stops_the_sweep_and_no_upload(
+def test_an_unreadable_library_id_stops_the_sweep_but_no_upload(
     ada: User, media: Path, content: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     left = abandoned(media, "originals/ab/ab12.jpg")
@@ -344,7 +344,7 @@ def test_an_id_that_cannot_be_read_stops_the_sweep_and_no_upload(
     assert "manage.py adopt_media" in error.getMessage()
 
 
-def test_replacing_and_deleting_leave_the_files_of_a_folder_that_is_not_ours(ada: User, media: Path) -> None:
+def test_replacing_and_deleting_keep_the_files_of_another_library(ada: User, media: Path) -> None:
     for size in (8, 9):
         with storage.Incoming() as incoming:
             incoming.write(picture(size, size))
@@ -355,7 +355,7 @@ def test_replacing_and_deleting_leave_the_files_of_a_folder_that_is_not_ours(ada
     assert len(state.files(media)) == 4
 
 
-def test_of_two_databases_that_begin_at_once_neither_sweeps(stack_on: StackOn, media: Path) -> None:
+def test_two_databases_that_start_at_the_same_time_do_not_sweep(stack_on: StackOn, media: Path) -> None:
     stacks = [stack_on(name, media) for name in ("first", "second")]
     children = [fork(partial(stack.put, f"{number}.jpg")) for number, stack in enumerate(stacks)]
     assert [ended(child) for child in children] == [0, 0]
@@ -365,7 +365,7 @@ def test_of_two_databases_that_begin_at_once_neither_sweeps(stack_on: StackOn, m
         check_untouched(stack, before, "another database has stored files")
 
 
-def test_one_database_begins_once_however_many_begin(transactional_db: None, media: Path) -> None:
+def test_concurrent_first_uploads_create_one_library_id(transactional_db: None, media: Path) -> None:
     def begin() -> None:
         pairing.announce()
         connections.close_all()
@@ -379,9 +379,7 @@ def test_one_database_begins_once_however_many_begin(transactional_db: None, med
     assert list((media / "incoming").iterdir()) == []
 
 
-def test_nothing_is_swept_while_a_restore_is_cut_short(
-    ada: User, media: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_interrupted_restore_stops_the_sweep(ada: User, media: Path, caplog: pytest.LogCaptureFixture) -> None:
     pairing.adopt()
     left = abandoned(media, "originals/ab/ab12.jpg")
     (media / ".before-restore").mkdir()
@@ -390,7 +388,7 @@ def test_nothing_is_swept_while_a_restore_is_cut_short(
     assert "restore.sh --undo" in caplog.text
 
 
-def test_adopting_asks_first(stack_on: StackOn, media: Path) -> None:
+def test_adopt_media_asks_for_confirmation(stack_on: StackOn, media: Path) -> None:
     stack = stack_on("stack", media)
     abandoned(media, "originals/ab/ab12.jpg")
     refused = stack.run("adopt_media")
@@ -404,7 +402,7 @@ def test_adopting_asks_first(stack_on: StackOn, media: Path) -> None:
 # --- quarantine -------------------------------------------------------------------------------------------------------
 
 
-def test_a_download_puts_back_what_a_row_knows(api: Client, media: Path, settings: Settings) -> None:
+def test_a_download_puts_a_quarantined_file_back(api: Client, media: Path, settings: Settings) -> None:
     """Also when nginx sends it."""
     data = picture()
     for prefix in ("", "/_originals/"):
@@ -421,7 +419,7 @@ def test_a_download_puts_back_what_a_row_knows(api: Client, media: Path, setting
     state.check(media, {"a.jpg"})
 
 
-def test_quarantine_ends_after_its_time_and_not_by_a_jump_of_the_clock(
+def test_a_jump_of_the_clock_does_not_end_the_quarantine(
     transactional_db: None, media: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ages are the time between sweeps, a day at most for each."""
@@ -445,7 +443,7 @@ def test_quarantine_ends_after_its_time_and_not_by_a_jump_of_the_clock(
     assert state.files(media) == set()
 
 
-def test_what_is_in_quarantine_stays_for_ever_while_the_folder_is_not_ours(
+def test_the_quarantine_of_another_library_is_not_emptied(
     transactional_db: None, media: Path, settings: Settings
 ) -> None:
     pairing.adopt()
@@ -460,9 +458,7 @@ def test_what_is_in_quarantine_stays_for_ever_while_the_folder_is_not_ours(
     assert quarantined(media) == set()
 
 
-def test_what_the_database_says_was_not_committed_goes_into_quarantine(
-    ada: User, media: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_of_an_uncertain_commit_are_quarantined(ada: User, media: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another database may be answering now than the one that was asked to commit."""
     with storage.Incoming() as incoming:
         incoming.write(picture())
@@ -490,7 +486,7 @@ FUTURE = {"a minute": 60, "a day": 24 * 3600, "thirty years": 30 * 365 * 24 * 36
 
 
 @pytest.mark.parametrize("ahead", FUTURE)
-def test_a_stamp_from_the_future_does_not_stop_sweeps(
+def test_a_sweep_time_in_the_future_does_not_stop_sweeps(
     transactional_db: None, media: Path, settings: Settings, ahead: str
 ) -> None:
     left = abandoned(media, "incoming/1")
@@ -502,7 +498,7 @@ def test_a_stamp_from_the_future_does_not_stop_sweeps(
     assert abs(stamp.stat().st_mtime - time.time()) < OLD
 
 
-def test_a_file_from_the_future_is_swept_too(transactional_db: None, media: Path) -> None:
+def test_a_file_with_a_time_in_the_future_is_swept(transactional_db: None, media: Path) -> None:
     pairing.adopt()
     places = ["incoming/1", "originals/ab/ab12.jpg"]
     for place in places:
@@ -510,7 +506,7 @@ def test_a_file_from_the_future_is_swept_too(transactional_db: None, media: Path
     assert sweep.sweep(600) == [media / place for place in places]
 
 
-def test_what_the_sweep_writes_is_not_writable_by_all(ada: User, media: Path) -> None:
+def test_files_of_the_sweep_are_not_world_writable(ada: User, media: Path) -> None:
     """Whatever the umask; and a stamp that was is not any more."""
     (media / ".last-sweep").touch()
     os.utime(media / ".last-sweep", (1, 1))
@@ -527,7 +523,7 @@ def test_what_the_sweep_writes_is_not_writable_by_all(ada: User, media: Path) ->
     assert [path for path in media.rglob("*") if path.is_file() and path.stat().st_mode & 0o022] == []
 
 
-def test_a_forked_process_does_not_take_its_parents_uploads_away(media: Path) -> None:
+def test_a_forked_process_does_not_discard_the_uploads_of_its_parent(media: Path) -> None:
     with storage.Incoming() as incoming:
         incoming.write(b"x")
         assert in_fork(incoming.discard) == 0

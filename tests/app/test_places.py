@@ -42,22 +42,22 @@ def delete(browser: Client, photo: Photo) -> Any:
     return browser.post(f"/delete/{photo.name}", {"csrfmiddlewaretoken": csrf}).headers["Location"]
 
 
-def test_after_deleting_the_gallery_is_where_it_was(browser: Client, photos: list[Photo]) -> None:
+def test_deleting_a_photo_returns_to_its_place_in_the_gallery(browser: Client, photos: list[Photo]) -> None:
     assert delete(browser, photos[30]) == f"/?page=2#photo-{photos[31].pk}"
     assert delete(browser, photos[0]) == f"/#photo-{photos[1].pk}"
 
 
-def test_the_last_page_that_is_left(browser: Client, photos: list[Photo]) -> None:
+def test_deleting_the_last_photo_of_a_page_returns_to_the_page_before(browser: Client, photos: list[Photo]) -> None:
     assert delete(browser, photos[49]) == f"/?page=3#photo-{photos[48].pk}"
     assert delete(browser, photos[48]) == f"/?page=2#photo-{photos[47].pk}"
 
 
-def test_the_last_photo_of_all(browser: Client, photos: list[Photo]) -> None:
+def test_deleting_the_only_photo_returns_to_the_start(browser: Client, photos: list[Photo]) -> None:
     Photo.objects.exclude(pk=photos[7].pk).delete()
     assert delete(browser, photos[7]) == "/"
 
 
-def test_the_anchor_is_on_the_page_and_takes_the_focus(browser: Client, photos: list[Photo]) -> None:
+def test_the_anchor_after_deleting_is_a_link_on_the_page(browser: Client, photos: list[Photo]) -> None:
     location = delete(browser, photos[30])
     links = tags(browser.get(location)).named("a")
     assert [link["href"] for link in links if link.get("id") == location.partition("#")[2]] == [
@@ -65,7 +65,7 @@ def test_the_anchor_is_on_the_page_and_takes_the_focus(browser: Client, photos: 
     ]
 
 
-def test_from_one_photo_to_the_next_through_all_pages(client: Client, photos: list[Photo]) -> None:
+def test_next_and_previous_links_lead_through_all_photos(client: Client, photos: list[Photo]) -> None:
     """Forward by one link, and each names the one before."""
     address: str | None = f"/photo/{photos[0].name}"
     seen, before = [], None
@@ -78,13 +78,15 @@ def test_from_one_photo_to_the_next_through_all_pages(client: Client, photos: li
     assert seen == [photo.name for photo in photos]
 
 
-def test_a_photo_leads_back_to_its_place(client: Client, photos: list[Photo]) -> None:
+def test_the_page_of_a_photo_links_back_to_its_place_in_the_gallery(client: Client, photos: list[Photo]) -> None:
     for number, page in ((0, "/"), (23, "/"), (24, "/?page=2"), (49, "/?page=3")):
         links = tags(client.get(f"/photo/{photos[number].name}")).named("a")
         assert [link["href"] for link in links if link.get("id") == "back"] == [f"{page}#photo-{photos[number].pk}"]
 
 
-def test_the_page_of_a_photo(browser: Client, client: Client, bob: User, photos: list[Photo]) -> None:
+def test_the_page_of_a_photo_shows_its_facts_and_a_download(
+    browser: Client, client: Client, bob: User, photos: list[Photo]
+) -> None:
     response = browser.get(f"/photo/{photos[0].name}")
     page = response.content.decode()
     for words in (photos[0].name, "1 January 2026, 12:00 UTC", "4 \u00d7 3", "1\xa0byte"):
@@ -99,7 +101,9 @@ def test_the_page_of_a_photo(browser: Client, client: Client, bob: User, photos:
     assert "/delete/" not in client.get(f"/photo/{photos[0].name}").content.decode()
 
 
-def test_strangers_see_the_login_instead(client: Client, photos: list[Photo], settings: Settings) -> None:
+def test_a_private_gallery_redirects_the_page_of_a_photo_to_the_login(
+    client: Client, photos: list[Photo], settings: Settings
+) -> None:
     settings.GALLERY_PUBLIC = False
     for name in (photos[0].name, "nothing.jpg"):
         assert client.get(f"/photo/{name}").headers["Location"] == f"/login/?next=/photo/{name}"
@@ -109,12 +113,12 @@ def test_strangers_see_the_login_instead(client: Client, photos: list[Photo], se
     ("width", "height", "digits"),
     [(4, 3, "1333"), (9, 16, "0562"), (1, 1, "1000"), (3, 1, "3000"), (1, 5000, "0100"), (30000, 1, "9999")],
 )
-def test_a_shape_in_digits(width: int, height: int, digits: str) -> None:
+def test_the_aspect_ratio_is_encoded_in_css_classes(width: int, height: int, digits: str) -> None:
     classes = Photo(width=width, height=height).shape.split()
     assert classes == [f"w{'_' * place}{digit}" for place, digit in enumerate(digits)]
 
 
-def test_the_style_sheet_knows_each_digit() -> None:
+def test_the_style_sheet_has_a_class_for_each_digit_of_the_aspect_ratio() -> None:
     sheet = (Path(__file__).parents[2] / "app/photos/static/photos/style.css").read_text()
     for place, name in enumerate("abcd"):
         for digit in range(10):
@@ -128,21 +132,21 @@ def rendition(photo: Photo, column: str) -> str:
     return place
 
 
-def test_dense_screens_get_the_larger_thumbnail_where_there_is_one(client: Client, photos: list[Photo]) -> None:
+def test_dense_screens_get_the_larger_thumbnail_if_it_exists(client: Client, photos: list[Photo]) -> None:
     larger = rendition(photos[0], "thumbnail_2x")
     images = [image for image in tags(client.get("/")).named("img") if image.get("loading")]
     assert images[0]["srcset"] == f"{images[0]['src']} 1x, /{larger} 2x"
     assert all("srcset" not in image for image in images[1:])
 
 
-def test_a_photo_that_browsers_do_not_show_is_seen_as_its_preview(client: Client, photos: list[Photo]) -> None:
+def test_a_photo_that_browsers_cannot_show_is_shown_as_its_preview(client: Client, photos: list[Photo]) -> None:
     preview = rendition(photos[0], "preview")
     found = tags(client.get(f"/photo/{photos[0].name}"))
     assert [image["src"] for image in found.named("img") if image["alt"] == photos[0].name] == [f"/{preview}"]
     assert [link["href"] for link in found.named("a") if "download" in link] == [f"/photos/{photos[0].name}"]
 
 
-def test_browsers_that_ask_for_an_icon_get_one(client: Client) -> None:
+def test_favicon_ico_is_served(client: Client) -> None:
     response = client.get("/favicon.ico")
     assert (response.status_code, response.headers["Content-Type"]) == (200, "image/x-icon")
     assert b"".join(response)[:4] == b"\0\0\1\0"
@@ -161,7 +165,7 @@ class WithPosition:
     urlpatterns: ClassVar = [path("photos/<str:name>/position", pages.photo, name="position"), *urls.urlpatterns]
 
 
-def test_the_owner_alone_is_asked_whether_others_may_see_the_position(
+def test_only_the_owner_sees_the_form_for_sharing_the_position(
     browser: Client, client: Client, photos: list[Photo], settings: Settings, bob: User
 ) -> None:
     settings.ROOT_URLCONF = WithPosition

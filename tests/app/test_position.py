@@ -61,7 +61,7 @@ def check(case: str) -> tuple[bytes, bytes]:
 
 @pytest.mark.filterwarnings("ignore")  # Pillow's, about metadata that are damaged before
 @pytest.mark.parametrize("case", PICTURES)
-def test_no_position_is_left_and_the_pixels_are_the_same(case: str) -> None:
+def test_a_shared_photo_has_no_position_and_the_same_pixels(case: str) -> None:
     without = check(case)[1]
     with Image.open(BytesIO(without)) as after:
         assert not after.getexif().get_ifd(0x8825)
@@ -69,21 +69,21 @@ def test_no_position_is_left_and_the_pixels_are_the_same(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", ["jpeg, xmp", "png, xmp", "webp", "avif", "heic", "gif, xmp"])
-def test_what_xmp_says_besides_stays(case: str) -> None:
+def test_other_fields_of_xmp_are_kept(case: str) -> None:
     _, without = check(case)
     assert b'xmp:Rating="4"' in without
     assert b"<xmp:Label>kept</xmp:Label>" in without
 
 
-def test_what_iptc_says_besides_stays() -> None:
+def test_other_fields_of_iptc_are_kept() -> None:
     assert b"a caption" in check("jpeg, photoshop")[1]
 
 
-def test_texts_of_a_png_that_tell_of_no_place_stay() -> None:
+def test_png_texts_without_a_position_are_kept() -> None:
     assert b"Author\0ada" in check("png, texts of names")[1]
 
 
-def test_every_kind_that_is_taken_has_its_finder() -> None:
+def test_every_accepted_kind_of_picture_has_a_position_finder() -> None:
     assert {kind.pillow for kind in KINDS} <= set(position.FINDERS)
 
 
@@ -94,12 +94,12 @@ def test_a_picture_without_metadata_needs_no_patch(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "AVIF"])
-def test_padding_behind_a_picture_stays(kind: str) -> None:
+def test_padding_after_a_picture_is_kept(kind: str) -> None:
     for padding in (bytes(5000), b"\1" * 8, random.Random(kind).randbytes(3_000_000)):
         assert position.find(BytesIO(picture(kind=kind) + padding), kind) == []
 
 
-def test_a_camera_s_exif_without_a_position_needs_no_patch() -> None:
+def test_camera_exif_without_a_position_needs_no_patch() -> None:
     exif = Image.Exif()
     exif[0x0112], exif[0x010F], exif[0x9003] = 6, "Camera", "2024:01:01 00:00:00"
     assert position.find(BytesIO(picture(exif=exif)), "JPEG") == []
@@ -107,7 +107,7 @@ def test_a_camera_s_exif_without_a_position_needs_no_patch() -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("order", "<>")
-def test_the_orientation_stays_whether_exif_can_be_walked_or_not(order: str, orientation: int) -> None:
+def test_the_orientation_is_kept_even_if_exif_is_damaged(order: str, orientation: int) -> None:
     tiff = positions.tiff(order, orientation)
     endless = bytearray(tiff)
     endless[200:202] = b"\xff\xff"  # entries of the GPS directory
@@ -130,7 +130,7 @@ def test_the_orientation_stays_whether_exif_can_be_walked_or_not(order: str, ori
     ],
     ids=["65,000 tags", "the same bytes", "a circle", "eight packets", "resources in resources"],
 )
-def test_exif_made_to_hurt_keeps_its_length(exif: bytes) -> None:
+def test_hostile_exif_keeps_its_length(exif: bytes) -> None:
     assert len(metadata.exif(exif)) == len(exif)
 
 
@@ -149,24 +149,24 @@ def test_exif_made_to_hurt_keeps_its_length(exif: bytes) -> None:
     ],
     ids=["deep", "long", "entities", "attributes", "nested", "cdata", "in a value", "empty", "zeros"],
 )
-def test_xmp_made_to_hurt_loses_its_position(packet: bytes) -> None:
+def test_hostile_xmp_loses_its_position(packet: bytes) -> None:
     without = metadata.xmp(packet)
     assert (len(without), positions.told(without)) == (len(packet), [])
     assert (b"kept" in without) is (b"kept" in packet)
 
 
 @pytest.mark.parametrize("name", ["photoshop:City", "exif:GPSLatitude", "geo:lat", "drone-dji:RelativeAltitude"])
-def test_names_that_tell_of_a_place(name: str) -> None:
+def test_field_names_of_a_position_are_recognized(name: str) -> None:
     assert metadata.is_place(name)
 
 
 @pytest.mark.parametrize("name", ["crs:Opacity", "exif:Flash", "xmp:CreatorTool", "GPano:FullPanoWidthPixels"])
-def test_names_that_tell_of_no_place(name: str) -> None:
+def test_other_field_names_are_not_taken_for_a_position(name: str) -> None:
     assert not metadata.is_place(name)
 
 
 @pytest.mark.parametrize("case", PICTURES)
-def test_a_damaged_picture_raises_nothing_but_problems(case: str) -> None:
+def test_a_damaged_picture_raises_only_problems(case: str) -> None:
     kind, data = PICTURES[case]
     kind = "JPEG" if kind == "MPO" else kind
     dice = random.Random(case)
@@ -182,7 +182,7 @@ def test_a_damaged_picture_raises_nothing_but_problems(case: str) -> None:
 
 @pytest.mark.filterwarnings("ignore")  # Pillow's, about the damage
 @pytest.mark.parametrize("case", PICTURES)
-def test_metadata_that_are_damaged_never_cost_a_pixel(case: str) -> None:
+def test_damaged_metadata_never_change_a_pixel(case: str) -> None:
     """Only bytes that are patched anyway are damaged, so the picture stays sound."""
     kind, data = PICTURES[case]
     kind = "JPEG" if kind == "MPO" else kind
@@ -200,6 +200,6 @@ def test_metadata_that_are_damaged_never_cost_a_pixel(case: str) -> None:
 @pytest.mark.parametrize(
     "packed", [b"\0", bytes(8) + b"\0\0\0\1" + b"\0", bytes(7) + b"\x09\0\0\0\2\1x", bytes(7) + b"\x0b\0\0\0\0\1x"]
 )
-def test_patches_that_lie_outside_are_refused(packed: bytes) -> None:
+def test_patches_outside_the_file_are_refused(packed: bytes) -> None:
     with pytest.raises(ValueError, match="patch"):
         patches.unpack(packed, 10)

@@ -76,7 +76,7 @@ def filled(case: str, etag: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("case", CONDITIONS)
-def test_a_photo_is_replaced_only_as_the_client_wants(api: Client, media: Path, etag: str, case: str) -> None:
+def test_a_photo_is_replaced_only_if_the_preconditions_hold(api: Client, media: Path, etag: str, case: str) -> None:
     response = put(api, NEW, **filled(case, etag))
     assert response.status_code == CONDITIONS[case][1], response.content
     if response.status_code == 412:
@@ -87,14 +87,14 @@ def test_a_photo_is_replaced_only_as_the_client_wants(api: Client, media: Path, 
 
 
 @pytest.mark.parametrize("case", CONDITIONS)
-def test_a_photo_is_created_only_as_the_client_wants(api: Client, media: Path, case: str) -> None:
+def test_a_photo_is_created_only_if_the_preconditions_hold(api: Client, media: Path, case: str) -> None:
     response = put(api, NEW, **filled(case, '"0123"'))
     assert response.status_code == CONDITIONS[case][2], response.content
     state.check(media, {"a.jpg"} if response.status_code == 201 else set())
 
 
 @pytest.mark.parametrize("case", CONDITIONS)
-def test_a_photo_is_deleted_only_as_the_client_wants(api: Client, media: Path, etag: str, case: str) -> None:
+def test_a_photo_is_deleted_only_if_the_preconditions_hold(api: Client, media: Path, etag: str, case: str) -> None:
     headers = {name.replace("_", "-"): value for name, value in filled(case, etag).items()}
     response = api.delete(PLACE, headers=headers)
     expected = CONDITIONS[case][1]
@@ -103,7 +103,9 @@ def test_a_photo_is_deleted_only_as_the_client_wants(api: Client, media: Path, e
 
 
 @pytest.mark.parametrize("case", CONDITIONS)
-def test_the_page_deletes_a_photo_only_as_the_browser_wants(browser: Client, media: Path, etag: str, case: str) -> None:
+def test_the_page_deletes_a_photo_only_if_the_preconditions_hold(
+    browser: Client, media: Path, etag: str, case: str
+) -> None:
     token = str(browser.get("/").context["csrf_token"])
     headers = {name.replace("_", "-"): value for name, value in filled(case, etag).items()}
     response = browser.post("/delete/a.jpg", {"csrfmiddlewaretoken": token}, headers=headers)
@@ -112,7 +114,7 @@ def test_the_page_deletes_a_photo_only_as_the_browser_wants(browser: Client, med
     state.check(media, set() if expected == 200 else {"a.jpg"})
 
 
-def test_each_content_has_a_date_of_its_own(api: Client, etag: str) -> None:
+def test_each_version_of_a_photo_has_its_own_date(api: Client, etag: str) -> None:
     """However fast they follow: whoever names the first one's date does not take the second one away."""
     dates = [api.get(PLACE).headers["Last-Modified"]]
     for size in range(20, 24):
@@ -126,21 +128,21 @@ def test_each_content_has_a_date_of_its_own(api: Client, etag: str) -> None:
     assert api.delete(PLACE, headers={"If-Unmodified-Since": dates[-1]}).status_code == 204
 
 
-def test_what_is_not_there_is_not_found_whatever_the_condition(api: Client) -> None:
+def test_a_missing_photo_is_404_whatever_the_precondition(api: Client) -> None:
     """RFC 9110, section 13.2.1: conditions come after what would be refused without them."""
     assert api.delete(PLACE, headers={"If-Match": '"x"'}).status_code == 404
 
 
-def test_somebody_else_s_photo_is_not_compared_with(api_of_bob: Client, etag: str) -> None:
+def test_a_photo_of_another_user_is_refused_before_the_precondition(api_of_bob: Client, etag: str) -> None:
     for condition in ({"If_Match": etag}, {"If_None_Match": "*"}):
         assert put(api_of_bob, NEW, **condition).json()["error"] == "not-owner"
 
 
-def test_it_is_asked_before_the_body_is_read(api: Client, etag: str) -> None:
+def test_the_precondition_is_checked_before_the_body_is_read(api: Client, etag: str) -> None:
     assert put(api, b"no picture at all", If_None_Match="*").status_code == 412
 
 
-def test_and_again_when_the_photo_changed_meanwhile(
+def test_the_precondition_is_checked_again_if_the_photo_has_changed(
     api: Client, ada: User, etag: str, media: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another upload comes in between, while this one's picture is looked at."""
@@ -159,7 +161,7 @@ def test_and_again_when_the_photo_changed_meanwhile(
     state.check(media, {"a.jpg"})
 
 
-def test_a_check_that_fails_undoes_a_deletion(ada: User, api: Client, etag: str, media: Path) -> None:
+def test_a_failed_precondition_undoes_a_deletion(ada: User, api: Client, etag: str, media: Path) -> None:
     def against(photo: Photo | None) -> None:
         raise PreconditionFailed("no")
 
@@ -168,7 +170,7 @@ def test_a_check_that_fails_undoes_a_deletion(ada: User, api: Client, etag: str,
     state.check(media, {"a.jpg"})
 
 
-def test_answers_carry_the_validators(api: Client, etag: str) -> None:
+def test_responses_have_etag_and_last_modified(api: Client, etag: str) -> None:
     assert etag == '"{}"'.format(api.get(PLACE).json()["sha256"])
     posted = api.post("/api/photos/", {"file": BytesIO(NEW)})
     assert posted.headers["ETag"] == '"{}"'.format(posted.json()[0]["sha256"])
@@ -198,7 +200,9 @@ def test_answers_carry_the_validators(api: Client, etag: str) -> None:
         ({"If-Unmodified-Since": in_seconds(-3600)}, 412),
     ],
 )
-def test_a_look_at_what_is_known(api: Client, etag: str, method: str, headers: dict[str, str], status: int) -> None:
+def test_a_conditional_get_is_304_412_or_200(
+    api: Client, etag: str, method: str, headers: dict[str, str], status: int
+) -> None:
     filled_in = {name: value.replace("TAG", etag) for name, value in headers.items()}
     response = api.generic(method, PLACE, headers=filled_in)
     assert response.status_code == status

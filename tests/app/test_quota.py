@@ -21,7 +21,7 @@ SIZE = len(JPEG)
 
 
 @pytest.fixture(autouse=True)
-def room_for_three(settings: Settings) -> None:
+def quota_of_three_photos(settings: Settings) -> None:
     settings.USER_QUOTA = 3 * SIZE
 
 
@@ -35,7 +35,7 @@ def check_refused(response: Any) -> None:
     assert "Retry-After" not in response.headers
 
 
-def test_the_quota_can_be_used_up_and_no_more(api: Client, api_of_bob: Client, media: Path) -> None:
+def test_the_quota_can_be_used_up_but_not_exceeded(api: Client, api_of_bob: Client, media: Path) -> None:
     for name in "abc":
         assert put(api, name).status_code == 201
     check_refused(put(api, "d", b"x"))  # known by its length, so it is not even looked at
@@ -46,7 +46,7 @@ def test_the_quota_can_be_used_up_and_no_more(api: Client, api_of_bob: Client, m
     state.check(media, {"a", "b", "c", "d"})
 
 
-def test_a_replacement_counts_by_the_difference(api: Client, media: Path, settings: Settings) -> None:
+def test_a_replacement_counts_only_its_additional_bytes(api: Client, media: Path, settings: Settings) -> None:
     for name in "abc":
         put(api, name)
     assert put(api, "a").status_code == 200
@@ -57,14 +57,14 @@ def test_a_replacement_counts_by_the_difference(api: Client, media: Path, settin
     state.check(media, {"a", "b", "c"})
 
 
-def test_a_form_is_stored_whole_or_not(api: Client, media: Path) -> None:
+def test_a_form_beyond_the_quota_stores_nothing(api: Client, media: Path) -> None:
     one = part(b'name="file"; filename="a"')
     check_refused(post(api, form(*[one] * 4)))
     state.check(media, set())
     assert post(api, form(*[one] * 3)).status_code == 201
 
 
-def test_the_page_says_so(browser: Client, media: Path) -> None:
+def test_the_page_explains_a_used_up_quota(browser: Client, media: Path) -> None:
     csrf = part(b'name="csrfmiddlewaretoken"', str(browser.get("/").context["csrf_token"]).encode())
     response = post(browser, form(csrf, *[part(b'name="file"; filename="a"')] * 4), path="/")
     assert response.status_code == 413
@@ -74,12 +74,12 @@ def test_the_page_says_so(browser: Client, media: Path) -> None:
     state.check(media, set())
 
 
-def test_no_quota_is_no_limit(api: Client, settings: Settings) -> None:
+def test_a_quota_of_zero_is_no_limit(api: Client, settings: Settings) -> None:
     settings.USER_QUOTA = 0
     assert [put(api, str(number)).status_code for number in range(5)] == [201] * 5
 
 
-def test_uploads_at_the_same_moment_do_not_share_the_last_room(ada: User, media: Path) -> None:
+def test_concurrent_uploads_do_not_exceed_the_quota(ada: User, media: Path) -> None:
     def puts(number: int) -> str:
         return str(put(client_of(ada), f"put-{number}").status_code)
 

@@ -47,7 +47,7 @@ def test_the_photo_is_large_enough_to_show_the_bug() -> None:
     assert len(PHOTO) > 1_000_000
 
 
-def test_with_a_length(live_server: Any, head: bytes, media: Path) -> None:
+def test_a_body_with_a_content_length_is_stored(live_server: Any, head: bytes, media: Path) -> None:
     with connection_to(live_server.url) as client:
         client.sendall(head + f"Content-Length: {len(PHOTO)}\r\n\r\n".encode() + PHOTO)
         status, photo = answer_of(client)
@@ -55,7 +55,9 @@ def test_with_a_length(live_server: Any, head: bytes, media: Path) -> None:
     state.check(media, {"a.jpg"})
 
 
-def test_a_chunked_body_is_lost_and_we_say_so(live_server: Any, head: bytes, media: Path) -> None:
+def test_a_chunked_body_lost_by_runserver_is_a_400_with_an_explanation(
+    live_server: Any, head: bytes, media: Path
+) -> None:
     with connection_to(live_server.url) as client:
         client.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
         status, problem = answer_of(client)
@@ -65,7 +67,7 @@ def test_a_chunked_body_is_lost_and_we_say_so(live_server: Any, head: bytes, med
     state.check(media, set())
 
 
-def test_a_body_cut_short_is_not_taken_for_whole(live_server: Any, head: bytes, media: Path) -> None:
+def test_a_truncated_body_is_refused(live_server: Any, head: bytes, media: Path) -> None:
     with connection_to(live_server.url) as client:
         # What comes is a whole picture; what was announced is more.
         client.sendall(head + f"Content-Length: {len(PHOTO) + 1000}\r\n\r\n".encode() + PHOTO)
@@ -75,17 +77,17 @@ def test_a_body_cut_short_is_not_taken_for_whole(live_server: Any, head: bytes, 
     state.check(media, set())
 
 
-def test_a_body_that_announces_too_much_is_refused_unread(live_server: Any, head: bytes, media: Path) -> None:
+def test_a_content_length_beyond_the_limit_is_refused_unread(live_server: Any, head: bytes, media: Path) -> None:
     with connection_to(live_server.url) as client:
         client.sendall(head + b"Content-Length: 99999999999\r\n\r\n")
         status, problem = answer_of(client)
-    assert (status, problem["error"]) == (413, "too-large")
+    assert (status, problem["error"]) == (413, "body-too-large")
     assert "20 MB" in problem["detail"]
     state.check(media, set())
 
 
-def test_a_length_of_thousands_of_digits(live_server: Any, head: bytes) -> None:
+def test_a_content_length_of_thousands_of_digits_is_refused(live_server: Any, head: bytes) -> None:
     with connection_to(live_server.url) as client:
         client.sendall(head + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n")
         status, problem = answer_of(client)
-    assert (status, problem["error"]) == (413, "too-large")
+    assert (status, problem["error"]) == (413, "body-too-large")

@@ -134,7 +134,7 @@ CASES: dict[str, tuple[bytes, type[errors.Problem] | tuple[int, int]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_a_header_says(case: str) -> None:
+def test_the_memory_for_decoding_is_estimated_from_the_header(case: str) -> None:
     data, expected = CASES[case]
     file = BytesIO(data)
     kind = next(kind for kind in images.KINDS if kind.is_signature(data[:12]))
@@ -200,7 +200,7 @@ PICTURES: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("case", PICTURES)
-def test_decoding_takes_no_more_than_was_reckoned(case: str) -> None:
+def test_decoding_takes_no_more_memory_than_estimated(case: str) -> None:
     data = PICTURES[case]()
     kind = next(kind for kind in images.KINDS if kind.is_signature(data[:12]))
     reckoned = reckoning.reckon(BytesIO(data), kind)
@@ -227,7 +227,7 @@ def growth_of(action: Callable[[], object]) -> int:
         return int(answer.read())
 
 
-def test_small_pictures_are_those_of_cameras() -> None:
+def test_pictures_of_cameras_count_as_small() -> None:
     for name in ("a phone's 12 megapixels", "50 megapixels", "108 megapixels", "200 megapixels", "a panorama"):
         file = BytesIO(CASES[name][0])
         assert reckoning.reckon(file, images.KINDS[0]).memory < SMALL
@@ -256,5 +256,5 @@ def tiff(order: str, *entries: tuple[int, int, int]) -> bytes:
         (hostile.directory(65_000, 60_000), 1),
     ],
 )
-def test_the_orientation(data: bytes, expected: int) -> None:
+def test_the_orientation_is_read_from_exif(data: bytes, expected: int) -> None:
     assert exif.orientation(data) == expected

@@ -28,13 +28,13 @@ def send(client: Client, method: str, address: str, **options: Any) -> Any:
 
 
 @pytest.mark.parametrize("address", ["/api/photos", "/api/photos/", "/api/photos?x=1"])
-def test_an_upload_does_not_depend_on_a_slash(api: Client, media: Path, address: str) -> None:
+def test_an_upload_is_accepted_with_and_without_a_final_slash(api: Client, media: Path, address: str) -> None:
     response = send(api, "POST", address)
     assert (response.status_code, response.json()[0]["name"]) == (201, "good.jpg")
     state.check(media, {"good.jpg"})
 
 
-def test_reading_does_not_either(api: Client) -> None:
+def test_reading_works_with_and_without_a_final_slash(api: Client) -> None:
     send(api, "POST", "/api/photos")
     answers = [api.get(address) for address in ("/api/photos?page_size=1", "/api/photos/?page_size=1")]
     assert [answer.status_code for answer in answers] == [200, 200]
@@ -68,7 +68,7 @@ WRONG = {
 
 @pytest.mark.parametrize("debug", [False, True])
 @pytest.mark.parametrize("request_line", WRONG)
-def test_a_wrong_address_is_told_in_json(
+def test_an_upload_to_a_wrong_address_is_an_error_in_json(
     api: Client, media: Path, settings: Settings, request_line: str, debug: bool
 ) -> None:
     settings.DEBUG = debug and "nothing" not in request_line  # for which Django has a page of its own then
@@ -92,7 +92,7 @@ def test_a_wrong_address_is_told_in_json(
         ("/delete/a.jpg", 403, "Log in, and send it again", "/login/"),
     ],
 )
-def test_a_browser_gets_a_page(
+def test_a_browser_that_posts_to_a_wrong_address_gets_a_page(
     client: Client, transactional_db: None, address: str, status: int, said: str, link: str
 ) -> None:
     response = send(client, "POST", address, headers={"Accept": "text/html,*/*;q=0.8"})
@@ -103,7 +103,7 @@ def test_a_browser_gets_a_page(
     assert response.headers["X-Request-ID"] in page
 
 
-def test_a_session_that_ended_meanwhile_is_told(browser: Client, media: Path) -> None:
+def test_a_post_of_an_expired_session_is_refused_with_an_explanation(browser: Client, media: Path) -> None:
     token = browser.get("/").context["csrf_token"]
     browser.cookies.pop("sessionid")
     for address in ("/", "/delete/a.jpg"):
@@ -115,7 +115,7 @@ def test_a_session_that_ended_meanwhile_is_told(browser: Client, media: Path) ->
     state.check(media, set())
 
 
-def test_a_page_that_is_looked_at_still_leads_to_the_right_address(client: Client, transactional_db: None) -> None:
+def test_a_get_request_is_still_redirected(client: Client, transactional_db: None) -> None:
     assert client.get("/login").headers["Location"] == "/login/"
     assert client.head("/login").status_code == 301
     assert client.get("/delete/a.jpg").headers["Location"] == "/login/?next=/delete/a.jpg"
@@ -175,7 +175,9 @@ OWN = {
 
 
 @pytest.mark.parametrize("request_line", OWN)
-def test_in_any_project(client: Client, transactional_db: None, settings: Settings, request_line: str) -> None:
+def test_redirects_that_lose_a_body_are_refused_in_any_project(
+    client: Client, transactional_db: None, settings: Settings, request_line: str
+) -> None:
     settings.ROOT_URLCONF = __name__
     settings.LOGIN_URL = "/login/"
     method, address = request_line.split()
@@ -184,20 +186,26 @@ def test_in_any_project(client: Client, transactional_db: None, settings: Settin
     assert (response.status_code, found) == OWN[request_line]
 
 
-def test_a_login_page_on_another_host(client: Client, transactional_db: None, settings: Settings) -> None:
+def test_a_redirect_to_a_login_page_on_another_host_is_refused(
+    client: Client, transactional_db: None, settings: Settings
+) -> None:
     settings.ROOT_URLCONF = __name__
     settings.LOGIN_URL = "https://login.example/in"
     response = client.post("/private/")
     assert (response.status_code, response.json()["error"]) == (403, "login-needed")
 
 
-def test_a_project_without_a_login_page(client: Client, transactional_db: None, settings: Settings) -> None:
+def test_redirects_after_forms_work_without_a_login_page(
+    client: Client, transactional_db: None, settings: Settings
+) -> None:
     """Its forms are taken as before; LOGIN_URL is the name of no view."""
     settings.ROOT_URLCONF = __name__
     assert client.post("/taken/?to=/taken/").headers["Location"] == "/taken/"
 
 
-def test_a_language_that_is_missing(client: Client, transactional_db: None, settings: Settings) -> None:
+def test_a_redirect_to_an_address_with_a_language_is_refused(
+    client: Client, transactional_db: None, settings: Settings
+) -> None:
     settings.LOGIN_URL = "/login/"
     settings.USE_I18N = True
     settings.ROOT_URLCONF = tuple(i18n_patterns(path("taken/", taken)))
@@ -210,7 +218,9 @@ def test_a_language_that_is_missing(client: Client, transactional_db: None, sett
 
 
 @pytest.mark.parametrize("setting", ["SECURE_SSL_REDIRECT", "PREPEND_WWW"])
-def test_django_s_own_redirects(client: Client, transactional_db: None, settings: Settings, setting: str) -> None:
+def test_redirects_of_django_settings_are_refused_for_posts(
+    client: Client, transactional_db: None, settings: Settings, setting: str
+) -> None:
     setattr(settings, setting, True)
     settings.ALLOWED_HOSTS = ["*"]
     response = client.generic("POST", "/login/", b"a=b", "application/x-www-form-urlencoded")
@@ -219,6 +229,6 @@ def test_django_s_own_redirects(client: Client, transactional_db: None, settings
     assert client.get("/login/").status_code == 301
 
 
-def test_it_is_around_all_that_redirects(settings: Settings) -> None:
+def test_the_middleware_precedes_all_of_django(settings: Settings) -> None:
     place = settings.MIDDLEWARE.index(f"{KeepBodies.__module__}.{KeepBodies.__name__}")
     assert not [name for name in settings.MIDDLEWARE[:place] if name.startswith("django.")]

@@ -47,7 +47,7 @@ def test_a_backup_asks_for_the_files_of_every_column() -> None:
 
 
 @pytest.mark.parametrize("column", sorted(FILES))
-def test_a_file_that_a_row_names_stays_and_goes_with_it(ada: User, media: Path, column: str) -> None:
+def test_a_file_named_by_a_row_is_kept_until_the_row_is_deleted(ada: User, media: Path, column: str) -> None:
     photo = put(ada, "a.jpg", picture())
     place = getattr(photo, column) or file_beside(photo.thumbnail, FILES[column])
     Photo.objects.update(**{column: place})
@@ -58,19 +58,19 @@ def test_a_file_that_a_row_names_stays_and_goes_with_it(ada: User, media: Path, 
     assert not (media / place).exists()
 
 
-def test_a_file_of_no_row_in_the_folder_of_renditions_is_swept(ada: User, media: Path) -> None:
+def test_a_rendition_without_a_row_is_swept(ada: User, media: Path) -> None:
     place = file_beside(put(ada, "a.jpg", picture()).thumbnail)
     assert sweep.sweep(-1) == [media / place]
 
 
-def test_a_folder_with_nothing_but_a_rendition_is_not_empty(transactional_db: None, media: Path) -> None:
+def test_a_folder_with_only_a_rendition_is_not_adopted_as_empty(transactional_db: None, media: Path) -> None:
     """It is another database's, whose row names it."""
     file_beside("")
     pairing.announce()
     assert not (media / pairing.FILE).exists()
 
 
-def test_what_the_version_before_replaced_has_no_renditions_of_the_old_content(ada: User, media: Path) -> None:
+def test_a_photo_replaced_by_the_previous_version_shows_no_old_rendition(ada: User, media: Path) -> None:
     photo = put(ada, "a.jpg", picture())
     Photo.objects.update(thumbnail_2x=file_beside(photo.thumbnail))
     assert Photo.objects.get().thumbnail_2x
@@ -83,7 +83,7 @@ def test_what_the_version_before_replaced_has_no_renditions_of_the_old_content(a
     state.check(media, {"a.jpg"})
 
 
-def test_a_photo_larger_than_its_thumbnail_has_one_for_dense_screens(ada: User, media: Path) -> None:
+def test_a_photo_larger_than_its_thumbnail_has_a_thumbnail_2x(ada: User, media: Path) -> None:
     small, large = put(ada, "small.jpg", picture(480, 100)), put(ada, "large.jpg", picture(481, 100))
     assert (small.thumbnail_2x, small.preview, large.preview) == ("", "", "")
     with Image.open(media / large.thumbnail_2x) as image:
@@ -94,14 +94,14 @@ def test_a_photo_larger_than_its_thumbnail_has_one_for_dense_screens(ada: User, 
     state.check(media, {"small.jpg", "large.jpg", "huge.jpg"})
 
 
-def test_replacing_takes_the_renditions_of_before_away(ada: User, media: Path) -> None:
+def test_replacing_a_photo_removes_its_old_renditions(ada: User, media: Path) -> None:
     before = put(ada, "a.jpg", picture(1000, 700)).thumbnail_2x
     assert put(ada, "a.jpg", picture(20, 20)).thumbnail_2x == ""
     assert not (media / before).exists()
     state.check(media, {"a.jpg"})
 
 
-def test_renditions_are_served_as_thumbnails_are(ada: User, api: Client, settings: Settings) -> None:
+def test_renditions_are_served_like_thumbnails(ada: User, api: Client, settings: Settings) -> None:
     put(ada, "a.jpg", picture(1000, 700))
     address = api.get("/api/photos/a.jpg").json()["thumbnail_2x"]
     answer = Client().get(address)
@@ -114,7 +114,7 @@ def test_renditions_are_served_as_thumbnails_are(ada: User, api: Client, setting
     assert api.get("/api/photos/a.jpg").json()["preview"] is None
 
 
-def test_photos_of_an_older_version_get_their_renditions(
+def test_make_renditions_adds_the_renditions_of_older_photos(
     ada: User, media: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, size in (("a.jpg", 1000), ("b.jpg", 20), ("c.jpg", 1000)):
@@ -130,7 +130,7 @@ def test_photos_of_an_older_version_get_their_renditions(
     assert capsys.readouterr().err == "0 made.\n"
 
 
-def test_one_that_cannot_be_made_is_named_and_the_others_are_made(
+def test_make_renditions_names_a_failed_photo_and_goes_on(
     ada: User, media: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lost, _ = put(ada, "a.jpg", picture(1000, 700)), put(ada, "b.jpg", picture(1000, 700))

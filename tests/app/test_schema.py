@@ -21,11 +21,11 @@ def schema(client: Client) -> dict[str, Any]:
     return response.json()  # type: ignore[no-any-return]  # an object, says the next line
 
 
-def test_it_is_valid(schema: dict[str, Any]) -> None:
+def test_the_schema_is_valid(schema: dict[str, Any]) -> None:
     validate_schema(schema)  # type: ignore[no-untyped-call]  # it comes without types
 
 
-def test_every_operation_is_there_with_its_errors(schema: dict[str, Any]) -> None:
+def test_the_schema_has_every_operation_with_its_errors(schema: dict[str, Any]) -> None:
     operations = {f"{m} {path}": o for path, methods in schema["paths"].items() for m, o in methods.items()}
     assert set(operations) == {
         "get /api/photos/",
@@ -49,7 +49,7 @@ def test_every_operation_is_there_with_its_errors(schema: dict[str, Any]) -> Non
                 assert content == {"schema": {"$ref": "#/components/schemas/Error"}}, (name, status)
 
 
-def test_bodies_are_bytes(schema: dict[str, Any]) -> None:
+def test_request_bodies_of_uploads_are_binary(schema: dict[str, Any]) -> None:
     put = schema["paths"]["/api/photos/{name}"]["put"]["requestBody"]
     assert put["required"]
     assert set(put["content"]) >= {"image/jpeg", "image/png", "image/webp", "image/gif", "application/octet-stream"}
@@ -60,7 +60,7 @@ def test_bodies_are_bytes(schema: dict[str, Any]) -> None:
     assert form["properties"]["file"]["items"] == {"type": "string", "format": "binary"}
 
 
-def test_the_schemes_that_operations_name_are_declared(schema: dict[str, Any]) -> None:
+def test_the_security_schemes_are_declared(schema: dict[str, Any]) -> None:
     schemes = schema["components"]["securitySchemes"]
     assert set(schemes) == {"knoxApiToken", "cookieAuth"}
     assert (schemes["knoxApiToken"]["type"], schemes["knoxApiToken"]["name"]) == ("apiKey", "Authorization")

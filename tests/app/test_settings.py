@@ -27,7 +27,7 @@ def manage(environment: dict[str, str], *arguments: str) -> subprocess.Completed
         ({"GALLERY_PUBLIC": "perhaps"}, "GALLERY_PUBLIC=perhaps is neither true nor false"),
     ],
 )
-def test_a_wrong_variable_stops_the_start_and_says_how_to_mend_it(
+def test_an_invalid_variable_stops_the_start_with_a_remedy(
     environment: dict[str, str], change: dict[str, str], complaint: str
 ) -> None:
     done = manage(environment | change, "check")
@@ -35,7 +35,7 @@ def test_a_wrong_variable_stops_the_start_and_says_how_to_mend_it(
     assert complaint in done.stderr
 
 
-def test_the_deployment_check_has_nothing_to_say(environment: dict[str, str]) -> None:
+def test_the_deployment_check_finds_nothing(environment: dict[str, str]) -> None:
     done = manage(environment, "check", "--deploy", "--fail-level", "INFO")
     assert done.returncode == 0, done.stderr
 
@@ -45,7 +45,7 @@ def test_the_migrations_match_the_models(environment: dict[str, str], transactio
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_static_files_get_names_that_never_change_meaning(environment: dict[str, str], tmp_path: Path) -> None:
+def test_static_files_get_names_with_a_hash(environment: dict[str, str], tmp_path: Path) -> None:
     done = manage(environment | {"STATIC_ROOT": str(tmp_path)}, "collectstatic", "--noinput", "-v0")
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "photos").glob("style.????????????.css.gz"))) == 1
@@ -69,7 +69,7 @@ def test_sqlite_is_set_up_for_several_writers(transactional_db: None, pragma: st
         ("postgres://u:p@db/u?connect_timeout=9&sslmode=require", "connect_timeout", 9),
     ],
 )
-def test_an_option_in_the_database_s_url_outdoes_ours(
+def test_an_option_in_the_database_url_overrides_the_default(
     environment: dict[str, str], url: str, option: str, value: int
 ) -> None:
     program = "from django.conf import settings; print(settings.DATABASES['default']['OPTIONS'])"
@@ -79,9 +79,7 @@ def test_an_option_in_the_database_s_url_outdoes_ours(
 
 # What a password may have that an address takes for its own.
 @pytest.mark.parametrize("password", ["a/b", "a#b", "a?b", "a[b", "a]b", "12?3", "12#3", "100%", "%zz"])
-def test_a_password_that_breaks_the_address_is_refused_and_not_shown(
-    environment: dict[str, str], password: str
-) -> None:
+def test_a_password_that_breaks_the_url_is_refused_and_not_printed(environment: dict[str, str], password: str) -> None:
     url = f"postgres://uploads:{password}@db:5432/uploads"
     done = manage({**environment, "DATABASE_URL": url}, "check")
     last = done.stderr.strip().splitlines()[-1]

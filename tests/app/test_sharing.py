@@ -50,7 +50,7 @@ def wish(client: Client, wished: object, **headers: str) -> Any:
     return client.patch(API, json.dumps({"share_position": wished}), content_type="application/json", headers=told)
 
 
-def test_the_owner_gets_every_byte_and_others_no_position(
+def test_only_the_owner_downloads_the_position(
     api: Client, browser: Client, api_of_bob: Client, client: Client, photo: Photo, media: Path
 ) -> None:
     for owner in (api, browser):
@@ -69,7 +69,7 @@ def test_the_owner_gets_every_byte_and_others_no_position(
     state.check(media, {NAME})
 
 
-def test_ranges_and_conditions_are_those_of_what_is_sent(api: Client, client: Client, photo: Photo) -> None:
+def test_ranges_and_conditions_apply_to_the_file_that_is_sent(api: Client, client: Client, photo: Photo) -> None:
     etags = {}
     for asker in (api, client):
         response, whole = get(asker)
@@ -85,7 +85,7 @@ def test_ranges_and_conditions_are_those_of_what_is_sent(api: Client, client: Cl
         assert (response.status_code, len(data)) == (200, len(HOME))
 
 
-def test_nginx_is_told_the_file_that_the_asker_may_have(
+def test_the_redirect_for_nginx_names_the_file_for_this_client(
     api: Client, client: Client, photo: Photo, settings: Settings
 ) -> None:
     settings.X_ACCEL_PREFIX = "/_originals/"
@@ -93,7 +93,7 @@ def test_nginx_is_told_the_file_that_the_asker_may_have(
     assert get(client)[0].headers["X-Accel-Redirect"] == f"/_originals/{photo.shared}"
 
 
-def test_the_api_tells_each_asker_of_what_that_one_downloads(
+def test_the_api_describes_the_file_that_this_client_downloads(
     api: Client, client: Client, api_of_bob: Client, photo: Photo
 ) -> None:
     own = api.get(API)
@@ -112,7 +112,7 @@ def test_the_api_tells_each_asker_of_what_that_one_downloads(
         assert sha256(HOME) not in failed.content.decode()
 
 
-def test_preconditions_of_the_owner_are_about_the_original(api: Client, client: Client, photo: Photo) -> None:
+def test_preconditions_of_the_owner_apply_to_the_original(api: Client, client: Client, photo: Photo) -> None:
     shared = get(client)[0].headers["ETag"]
     assert api.delete(API, headers={"If-Match": shared}).status_code == 412
     assert wish(api, True, If_Match=shared).status_code == 412
@@ -120,7 +120,7 @@ def test_preconditions_of_the_owner_are_about_the_original(api: Client, client: 
     assert api.put(API, OTHER, content_type="image/jpeg", headers={"If-Match": photo.etag}).status_code == 200
 
 
-def test_the_owner_may_let_others_have_it_and_no_longer(api: Client, client: Client, photo: Photo, media: Path) -> None:
+def test_the_owner_can_share_and_hide_the_position(api: Client, client: Client, photo: Photo, media: Path) -> None:
     for wished, position in ((True, "shared"), (True, "shared"), (False, "hidden")):
         answer = wish(api, wished)
         assert (answer.status_code, answer.json()["position"]) == (200, position)
@@ -132,14 +132,14 @@ def test_the_owner_may_let_others_have_it_and_no_longer(api: Client, client: Cli
     state.check(media, {NAME})
 
 
-def test_a_wish_changes_the_date_by_which_others_ask(api: Client, client: Client, photo: Photo) -> None:
+def test_sharing_the_position_changes_last_modified_for_others(api: Client, client: Client, photo: Photo) -> None:
     before = client.get(API).headers["Last-Modified"]
     assert client.get(API, headers={"If-Modified-Since": before}).status_code == 304
     wish(api, True)
     assert client.get(API, headers={"If-Modified-Since": before}).status_code == 200
 
 
-def test_a_wish_is_the_owner_s_alone(api: Client, client: Client, api_of_bob: Client, photo: Photo) -> None:
+def test_only_the_owner_can_share_the_position(api: Client, client: Client, api_of_bob: Client, photo: Photo) -> None:
     for other, status, code in ((api_of_bob, 403, "not-owner"), (client, 401, "login-needed")):
         answer = wish(other, True)
         assert (answer.status_code, answer.json()["error"]) == (status, code)
@@ -152,41 +152,45 @@ def test_a_wish_is_the_owner_s_alone(api: Client, client: Client, api_of_bob: Cl
 @pytest.mark.parametrize(
     "said", ["", "{", "[]", "null", "{}", '{"share_position": "true"}', '{"share_position": 1}', '{"share": true}']
 )
-def test_a_wish_that_cannot_be_read_changes_nothing(api: Client, client: Client, photo: Photo, said: str) -> None:
+def test_an_invalid_patch_of_share_position_changes_nothing(
+    api: Client, client: Client, photo: Photo, said: str
+) -> None:
     assert api.patch(API, said, content_type="application/json").status_code == 400
     assert get(client)[1] != HOME
 
 
-def test_a_wish_of_a_megabyte_is_refused(api: Client, photo: Photo) -> None:
+def test_a_patch_of_a_megabyte_is_refused(api: Client, photo: Photo) -> None:
     assert api.patch(API, " " * 1_000_000, content_type="application/json").status_code == 413
 
 
 @pytest.mark.parametrize(("query", "is_shared"), [("true", True), ("1", True), ("false", False), ("", False)])
-def test_a_put_may_say_the_wish(api: Client, client: Client, query: str, is_shared: bool) -> None:
+def test_a_put_can_share_the_position(api: Client, client: Client, query: str, is_shared: bool) -> None:
     put(api, HOME, f"?share_position={query}")
     assert (get(client)[1] == HOME) is is_shared
 
 
-def test_a_put_with_another_word_stores_nothing(api: Client, media: Path) -> None:
+def test_a_put_with_an_invalid_share_position_stores_nothing(api: Client, media: Path) -> None:
     assert api.put(f"{API}?share_position=maybe", HOME, content_type="image/jpeg").status_code == 400
     state.check(media, set())
 
 
-def test_a_new_picture_is_hidden_unless_its_upload_says_otherwise(api: Client, client: Client) -> None:
+def test_the_position_of_a_replacement_is_hidden_by_default(api: Client, client: Client) -> None:
     put(api, HOME, "?share_position=true")
     put(api, OTHER)
     assert positions.told(get(client)[1]) == []
 
 
 @pytest.mark.parametrize(("field", "is_shared"), [({}, False), ({"share_position": "on"}, True)])
-def test_a_form_may_say_the_wish(api: Client, client: Client, field: dict[str, str], is_shared: bool) -> None:
+def test_a_form_can_share_the_positions_of_its_files(
+    api: Client, client: Client, field: dict[str, str], is_shared: bool
+) -> None:
     files = {"file": [SimpleUploadedFile(NAME, HOME), SimpleUploadedFile("b.jpg", OTHER)]}
     assert api.post("/api/photos/", files | field).status_code == 201
     for url, data in ((URL, HOME), ("/photos/b.jpg", OTHER)):
         assert (get(client, url)[1] == data) is is_shared
 
 
-def test_the_page_s_forms_say_the_wish(ada: User, client: Client, photo: Photo) -> None:
+def test_the_forms_of_the_page_share_and_hide_the_position(ada: User, client: Client, photo: Photo) -> None:
     browser = Client()
     browser.force_login(ada)
     for field, is_shared in (({"share_position": "true"}, True), ({}, False)):
@@ -200,7 +204,7 @@ def test_the_page_s_forms_say_the_wish(ada: User, client: Client, photo: Photo) 
     assert get(client, "/photos/b.jpg")[1] == HOME
 
 
-def test_the_page_asks_about_a_position_only_where_there_is_one(api: Client, ada: User) -> None:
+def test_the_page_offers_sharing_only_for_a_photo_with_a_position(api: Client, ada: User) -> None:
     browser = Client()
     browser.force_login(ada)
     for data, is_asked in ((HOME, True), (picture(), False)):
@@ -208,14 +212,14 @@ def test_the_page_asks_about_a_position_only_where_there_is_one(api: Client, ada
         assert (b"/position" in get(browser, f"/photo/{NAME}")[1]) is is_asked
 
 
-def test_a_stranger_cannot_use_the_page_s_form(bob: User, client: Client, photo: Photo) -> None:
+def test_another_user_cannot_share_the_position_by_the_page(bob: User, client: Client, photo: Photo) -> None:
     browser = Client()
     browser.force_login(bob)
     assert browser.post(f"{URL}/position", {"share_position": "true"}).status_code == 403
     assert get(client)[1] != HOME
 
 
-def test_a_photo_without_a_position_is_the_same_for_all(api: Client, client: Client, media: Path) -> None:
+def test_a_photo_without_a_position_is_the_same_for_everyone(api: Client, client: Client, media: Path) -> None:
     data = picture()
     photo = put(api, data)
     assert (photo.position, photo.shared) == ("none", "")
@@ -226,7 +230,7 @@ def test_a_photo_without_a_position_is_the_same_for_all(api: Client, client: Cli
     state.check(media, {NAME})
 
 
-def test_the_shared_file_goes_with_its_photo(api: Client, photo: Photo, media: Path) -> None:
+def test_the_shared_file_is_removed_with_its_photo(api: Client, photo: Photo, media: Path) -> None:
     assert (media / photo.shared).exists()
     second = put(api, OTHER)
     assert not (media / photo.shared).exists()
@@ -236,9 +240,7 @@ def test_the_shared_file_goes_with_its_photo(api: Client, photo: Photo, media: P
     assert not (media / second.shared).exists()
 
 
-def test_a_shared_file_that_is_gone_is_never_replaced_by_the_original(
-    client: Client, photo: Photo, media: Path
-) -> None:
+def test_a_missing_shared_file_is_404_and_not_the_original(client: Client, photo: Photo, media: Path) -> None:
     (media / photo.shared).unlink()
     assert get(client)[0].status_code == 404
 
@@ -250,7 +252,7 @@ def as_stored_before(photo: Photo) -> None:
 
 
 @pytest.mark.parametrize("first", [URL, API, "/api/photos/"])
-def test_a_photo_stored_before_is_examined_when_others_ask(
+def test_an_unexamined_photo_is_examined_at_the_first_request_of_others(
     api: Client, client: Client, photo: Photo, media: Path, first: str
 ) -> None:
     as_stored_before(photo)
@@ -263,7 +265,7 @@ def test_a_photo_stored_before_is_examined_when_others_ask(
     state.check(media, {NAME})
 
 
-def test_what_a_version_before_replaced_is_examined_again(
+def test_a_photo_replaced_by_an_older_version_is_examined_again(
     api: Client, client: Client, ada: User, photo: Photo, media: Path
 ) -> None:
     """It writes the columns that it knows, and leaves the others as they are."""
@@ -279,7 +281,7 @@ def test_what_a_version_before_replaced_is_examined_again(
     state.check(media, {NAME})
 
 
-def test_a_photo_that_cannot_be_examined_is_kept_from_others_and_the_list_still_answers(
+def test_a_photo_that_cannot_be_examined_is_hidden_and_the_list_works(
     api: Client, client: Client, photo: Photo, media: Path
 ) -> None:
     as_stored_before(photo)
@@ -292,7 +294,7 @@ def test_a_photo_that_cannot_be_examined_is_kept_from_others_and_the_list_still_
     assert client.get("/").status_code == 200
 
 
-def test_the_command_examines_all_and_may_be_repeated(api: Client, ada: User, media: Path) -> None:
+def test_hide_positions_examines_all_photos_and_can_be_repeated(api: Client, ada: User, media: Path) -> None:
     for name in ("a.jpg", "b.jpg", "c.jpg"):
         with storage.Incoming() as incoming:
             incoming.write(HOME)
@@ -309,7 +311,7 @@ def test_the_command_examines_all_and_may_be_repeated(api: Client, ada: User, me
     assert said.getvalue().splitlines()[2:] == ["0 examined."]
 
 
-def test_the_command_names_what_it_cannot_examine(api: Client, photo: Photo, media: Path) -> None:
+def test_hide_positions_names_a_photo_that_cannot_be_examined(api: Client, photo: Photo, media: Path) -> None:
     as_stored_before(photo)
     (media / photo.original).unlink()
     said = StringIO()
@@ -319,7 +321,9 @@ def test_the_command_names_what_it_cannot_examine(api: Client, photo: Photo, med
 
 
 @pytest.mark.parametrize("case", positions.pictures())
-def test_every_kind_of_picture_on_its_whole_way(api: Client, client: Client, media: Path, case: str) -> None:
+def test_every_kind_of_picture_is_shared_without_its_position(
+    api: Client, client: Client, media: Path, case: str
+) -> None:
     data = positions.pictures()[case][1]
     put(api, data)
     assert get(api)[1] == data
@@ -327,7 +331,7 @@ def test_every_kind_of_picture_on_its_whole_way(api: Client, client: Client, med
     state.check(media, {NAME})
 
 
-def test_a_thumbnail_tells_nothing(api: Client, media: Path) -> None:
+def test_a_thumbnail_has_no_position_and_no_metadata(api: Client, media: Path) -> None:
     for data in (HOME, OTHER, lying_photo(64, 48, 6), encoded(Image.new("RGB", (9, 9)), "WEBP", xmp=positions.XMP)):
         thumbnail = media / put(api, data).thumbnail
         with Image.open(thumbnail) as image:
@@ -336,7 +340,7 @@ def test_a_thumbnail_tells_nothing(api: Client, media: Path) -> None:
         assert positions.told(thumbnail.read_bytes()) == []
 
 
-def test_a_photo_replaced_while_it_is_examined_is_not_noted(ada: User, photo: Photo, media: Path) -> None:
+def test_the_result_of_examining_a_replaced_photo_is_dropped(ada: User, photo: Photo, media: Path) -> None:
     as_stored_before(photo)
     before = Photo.objects.get()
     with storage.Incoming() as incoming:

@@ -28,7 +28,7 @@ def test_a_published_file_is_whole_and_readable_for_nginx(media: Path) -> None:
 
 
 @pytest.mark.parametrize("is_published", [False, True])
-def test_what_is_not_kept_goes(media: Path, is_published: bool) -> None:
+def test_a_file_that_is_not_kept_is_removed(media: Path, is_published: bool) -> None:
     def failing() -> None:
         with storage.Incoming() as incoming:
             incoming.write(b"x" * 1_000_000)
@@ -42,7 +42,7 @@ def test_what_is_not_kept_goes(media: Path, is_published: bool) -> None:
     assert files(media) == set()
 
 
-def test_what_is_forgotten_goes(media: Path) -> None:
+def test_an_incoming_file_without_references_is_removed(media: Path) -> None:
     incoming = storage.Incoming()
     incoming.write(b"x")
     incoming.file.close()
@@ -51,7 +51,7 @@ def test_what_is_forgotten_goes(media: Path) -> None:
     assert files(media) == set()
 
 
-def test_a_file_is_locked_until_its_fate_is_known(media: Path) -> None:
+def test_a_file_is_locked_until_it_is_kept_or_discarded(media: Path) -> None:
     def is_locked(place: str) -> bool:
         with (media / place).open("rb") as file:
             try:
@@ -81,7 +81,7 @@ def test_a_file_is_locked_until_its_fate_is_known(media: Path) -> None:
         (errno.EBADF, OSError),
     ],
 )
-def test_a_full_disk_is_told_from_a_broken_one_and_from_a_bug(
+def test_a_full_disk_a_broken_disk_and_a_bug_are_different_errors(
     media: Path, monkeypatch: pytest.MonkeyPatch, number: int, expected: type[Exception]
 ) -> None:
     def failing(_: int) -> None:
@@ -93,5 +93,5 @@ def test_a_full_disk_is_told_from_a_broken_one_and_from_a_bug(
     assert files(media) == set()
 
 
-def test_removing_what_is_not_there_is_no_error(media: Path) -> None:
+def test_removing_a_missing_file_is_not_an_error(media: Path) -> None:
     storage.remove("originals/00/none.jpg")

@@ -88,7 +88,7 @@ def check(photo: Photo, address: str, response: Any) -> None:
 
 @pytest.mark.parametrize("who", HEADERS)
 @pytest.mark.parametrize("method", METHODS)
-def test_no_answer_tells_about_a_photo(photo: Photo, who: str, method: str) -> None:
+def test_no_response_to_an_anonymous_client_reveals_a_photo(photo: Photo, who: str, method: str) -> None:
     client = Client(enforce_csrf_checks=True, headers=HEADERS[who], raise_request_exception=False)
     csrf = client.get("/login/").cookies["csrftoken"].value
     for address in addresses(NAME, photo.thumbnail):
@@ -99,7 +99,7 @@ def test_no_answer_tells_about_a_photo(photo: Photo, who: str, method: str) -> N
     assert Photo.objects.count() == 1
 
 
-def test_the_page_about_a_broken_form_lists_nothing(photo: Photo, media: Path) -> None:
+def test_the_error_page_for_a_broken_form_lists_no_photos(photo: Photo, media: Path) -> None:
     client = Client(enforce_csrf_checks=True)
     client.get("/login/")  # for the CSRF cookie
     response = client.generic("POST", "/", *CUT)
@@ -109,7 +109,7 @@ def test_the_page_about_a_broken_form_lists_nothing(photo: Photo, media: Path) -
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("place", ["/photo/{}", "/photos/{}", "/api/photos/{}", "/delete/{}", "/photo/{}/"])
-def test_whether_a_name_exists_is_not_told(photo: Photo, method: str, place: str) -> None:
+def test_responses_do_not_reveal_whether_a_name_exists(photo: Photo, method: str, place: str) -> None:
     """Two names of one length: the answers differ in nothing but the names."""
     other = NAME.replace("house", "mouse")
     client = Client(enforce_csrf_checks=True)
@@ -122,7 +122,7 @@ def test_whether_a_name_exists_is_not_told(photo: Photo, method: str, place: str
     assert answers[0] == answers[1]
 
 
-def test_whether_a_thumbnail_exists_is_not_told(photo: Photo) -> None:
+def test_responses_do_not_reveal_whether_a_thumbnail_exists(photo: Photo) -> None:
     other = "thumbs/00/" + "0" * 32 + ".webp"
     answers = [Client().get(f"/{place}") for place in (photo.thumbnail, other)]
     assert [(answer.status_code, answer.headers["Location"]) for answer in answers] == [
@@ -148,7 +148,7 @@ def gone(user: User) -> None:
 
 
 @pytest.mark.parametrize("change", [deactivated, with_another_password, expired, gone])
-def test_who_was_logged_in_is_a_stranger_again(
+def test_a_user_without_a_valid_session_sees_no_photos(
     photo: Photo, bob: User, media: Path, change: Callable[[User], None]
 ) -> None:
     client = Client(enforce_csrf_checks=True)
@@ -167,7 +167,7 @@ def test_who_was_logged_in_is_a_stranger_again(
     state.check(media, {NAME})
 
 
-def test_a_message_ends_with_the_login_it_was_for(photo: Photo, browser: Client, bob: User) -> None:
+def test_a_message_is_not_shown_after_another_login(photo: Photo, browser: Client, bob: User) -> None:
     """It was not shown yet when somebody else took over the browser."""
     csrf = part(b'name="csrfmiddlewaretoken"', str(browser.get("/").context["csrf_token"]).encode())
     assert browser.generic("POST", "/", form(csrf, GOOD), CUT[1]).status_code == 302
@@ -177,7 +177,9 @@ def test_a_message_ends_with_the_login_it_was_for(photo: Photo, browser: Client,
     assert "Stored" not in browser.get("/").content.decode()
 
 
-def test_who_is_logged_in_sees_all(photo: Photo, api: Client, browser: Client, bob: User, client: Client) -> None:
+def test_a_logged_in_user_sees_all_photos(
+    photo: Photo, api: Client, browser: Client, bob: User, client: Client
+) -> None:
     assert api.get("/api/photos/").json()["count"] == 1
     client.force_login(bob)
     for somebody in (browser, client):
@@ -185,7 +187,7 @@ def test_who_is_logged_in_sees_all(photo: Photo, api: Client, browser: Client, b
         assert NAME in somebody.generic("POST", "/", *CUT).content.decode()
 
 
-def test_an_open_gallery_shows_its_problems_among_its_photos(photo: Photo, settings: Settings, browser: Client) -> None:
+def test_a_public_gallery_shows_errors_among_its_photos(photo: Photo, settings: Settings, browser: Client) -> None:
     settings.GALLERY_PUBLIC = True
     browser.get("/")  # for the CSRF cookie
     page = browser.generic("POST", "/", *CUT).content.decode()
@@ -194,7 +196,7 @@ def test_an_open_gallery_shows_its_problems_among_its_photos(photo: Photo, setti
 
 
 @pytest.mark.parametrize("is_public", [True, False])
-def test_no_cache_on_the_way_keeps_for_strangers_what_a_visitor_may_see(
+def test_a_shared_cache_stores_no_page_of_a_logged_in_user(
     api: Client, photo: Photo, settings: Settings, *, is_public: bool
 ) -> None:
     """Whoever asks the cache next may not look."""

@@ -44,14 +44,16 @@ def abandoned(media: Path, place: str, age: int = OLD) -> Path:
         ("not-ours", OLD, False),
     ],
 )
-def test_what_goes(transactional_db: None, media: Path, place: str, age: int, goes: bool) -> None:
+def test_the_sweep_removes_old_files_without_a_row(
+    transactional_db: None, media: Path, place: str, age: int, goes: bool
+) -> None:
     pairing.adopt()
     path = abandoned(media, place, age)
     assert sweep.sweep(600) == ([path] if goes else [])
     assert path.exists() is not goes
 
 
-def test_photos_stay_however_old(ada: User, media: Path) -> None:
+def test_the_sweep_keeps_old_photos(ada: User, media: Path) -> None:
     for number in range(3):
         with storage.Incoming() as incoming:
             incoming.write(picture())
@@ -63,7 +65,7 @@ def test_photos_stay_however_old(ada: User, media: Path) -> None:
     state.check(media, {"0.jpg", "1.jpg", "2.jpg"})
 
 
-def test_a_running_upload_is_left_alone_however_long_it_takes(ada: User, media: Path) -> None:
+def test_the_sweep_keeps_the_files_of_a_running_upload(ada: User, media: Path) -> None:
     with storage.Incoming() as incoming:
         incoming.write(picture())
         incoming.flush()
@@ -75,7 +77,7 @@ def test_a_running_upload_is_left_alone_however_long_it_takes(ada: User, media: 
         assert (media / place).exists()
 
 
-def test_a_dead_process_leaves_no_lock(transactional_db: None, media: Path) -> None:
+def test_the_sweep_removes_the_files_of_a_dead_process(transactional_db: None, media: Path) -> None:
     connections.close_all()
 
     def die() -> None:
@@ -89,7 +91,7 @@ def test_a_dead_process_leaves_no_lock(transactional_db: None, media: Path) -> N
     assert len(sweep.sweep(0)) == 1
 
 
-def test_uploads_beside_sweeps_lose_nothing(ada: User, media: Path) -> None:
+def test_uploads_during_sweeps_lose_no_photo(ada: User, media: Path) -> None:
     """Sweeps without any age, as hard as they can, while photos come and are replaced."""
     is_over = threading.Event()
     errors: list[Exception] = []
@@ -122,7 +124,7 @@ def test_uploads_beside_sweeps_lose_nothing(ada: User, media: Path) -> None:
     state.check(media, {"a.jpg", "b.jpg"})
 
 
-def test_an_upload_sweeps_on_the_side(api: Client, media: Path, settings: Settings) -> None:
+def test_an_upload_sweeps_when_a_sweep_is_due(api: Client, media: Path, settings: Settings) -> None:
     def put() -> None:
         assert api.put("/api/photos/a.jpg", picture(), content_type="image/jpeg").status_code in {200, 201}
 
@@ -144,7 +146,7 @@ def test_a_failing_sweep_does_not_fail_the_upload(api: Client, media: Path) -> N
     assert api.put("/api/photos/a.jpg", picture(), content_type="image/jpeg").status_code == 201
 
 
-def test_the_command_says_what_it_removed(
+def test_the_sweep_command_prints_the_removed_files(
     transactional_db: None, media: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = abandoned(media, "incoming/1")
@@ -154,7 +156,7 @@ def test_the_command_says_what_it_removed(
     assert err == "1 removed.\n"
 
 
-def test_a_large_library_is_asked_about_in_batches(ada: User, media: Path) -> None:
+def test_a_large_library_is_queried_in_batches(ada: User, media: Path) -> None:
     rows = []
     for number in range(700):
         original, thumbnail = f"originals/00/{number}.jpg", f"thumbs/00/{number}.webp"
@@ -176,7 +178,7 @@ def test_a_large_library_is_asked_about_in_batches(ada: User, media: Path) -> No
     assert len(questions) == 4  # two of each kind
 
 
-def test_an_upload_begins_again_when_a_sweep_was_faster(
+def test_an_upload_is_repeated_when_a_sweep_removed_its_file(
     ada: User, media: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the moments when a file is made and when it is locked, it looks abandoned to a sweep without patience."""
@@ -198,7 +200,7 @@ def test_an_upload_begins_again_when_a_sweep_was_faster(
     state.check(media, {"a.jpg"})
 
 
-def test_what_has_been_in_quarantine_long_enough_goes_also_when_nothing_more_can_be_put_there(
+def test_the_quarantine_is_emptied_even_if_no_file_can_be_added(
     transactional_db: None, media: Path, settings: Settings
 ) -> None:
     """As on a full disk, on which a sweep is to make room."""
@@ -213,8 +215,8 @@ def test_what_has_been_in_quarantine_long_enough_goes_also_when_nothing_more_can
     assert (held.exists(), left.exists()) == (False, True)
 
 
-def test_what_is_outdated_and_cannot_be_looked_at_does_not_fail_a_replacement(api: Client, media: Path) -> None:
-    """It is committed by then."""
+def test_unreadable_outdated_files_do_not_fail_a_replacement(api: Client, media: Path) -> None:
+    """The replacement is committed by then."""
     assert api.put("/api/photos/a.jpg", picture(), content_type="image/jpeg").status_code == 201
     (media / ".outdated").rmdir()
     (media / ".outdated").symlink_to(media / "elsewhere")

@@ -86,19 +86,19 @@ def test_a_name_and_a_password_get_a_token(ada: User, address: str, body: Any, c
         (b"\xff", 400, "bad-request"),
         ("null", 400, "bad-request"),
         ("[" * 5000, 400, "bad-request"),
-        ({**ADA, "more": "x" * 70_000}, 413, "too-large"),
+        ({**ADA, "more": "x" * 70_000}, 413, "body-too-large"),
     ],
 )
-def test_or_an_error_in_json(ada: User, body: Any, status: int, code: str) -> None:
+def test_a_failed_login_is_an_error_in_json(ada: User, body: Any, status: int, code: str) -> None:
     check_error(ask(body), status, code)
 
 
-def test_a_body_of_another_kind_is_refused(ada: User) -> None:
+def test_a_login_with_an_unsupported_content_type_is_refused(ada: User) -> None:
     check_error(ask(ADA, content_type="text/plain"), 415, "unsupported-media-type")
     check_error(ask(b"--b\r\n", content_type="multipart/form-data; boundary=b"), 415, "unsupported-media-type")
 
 
-def test_wrong_names_and_wrong_passwords_are_answered_alike(ada: User, bob: User) -> None:
+def test_unknown_users_and_wrong_passwords_get_the_same_response(ada: User, bob: User) -> None:
     User.objects.filter(username="bob").update(is_active=False)
     answers = [
         ask({"username": name, "password": word}) for name, word in [("ada", "x"), ("nobody", "x"), ("bob", "of bob")]
@@ -107,7 +107,7 @@ def test_wrong_names_and_wrong_passwords_are_answered_alike(ada: User, bob: User
     assert answers[0].headers["WWW-Authenticate"] == "Token"
 
 
-def test_passwords_are_hashed_for_unknown_names_too(ada: User, settings: Settings) -> None:
+def test_the_password_of_an_unknown_user_is_hashed(ada: User, settings: Settings) -> None:
     """As slow as for known ones: counted, not timed."""
     settings.PASSWORD_HASHERS = ["tests.app.test_token_login.Counting"]
     Counting.hashed = 0
@@ -115,7 +115,7 @@ def test_passwords_are_hashed_for_unknown_names_too(ada: User, settings: Setting
     assert Counting.hashed == 1
 
 
-def test_an_account_has_one_limit_for_the_page_and_for_tokens(ada: User, settings: Settings) -> None:
+def test_the_page_and_the_token_login_share_one_limit_per_account(ada: User, settings: Settings) -> None:
     settings.LOGIN_FAILURES = MOST
     for _ in range(MOST - 1):
         assert ask({**ADA, "password": "x"}).status_code == 401
@@ -129,31 +129,31 @@ def test_an_account_has_one_limit_for_the_page_and_for_tokens(ada: User, setting
     assert LoginAttempts.objects.count() == 0
 
 
-def test_unknown_accounts_have_it_too(ada: User, settings: Settings) -> None:
+def test_login_attempts_for_unknown_accounts_are_limited(ada: User, settings: Settings) -> None:
     settings.LOGIN_FAILURES = MOST
     statuses = [ask({"username": "nobody", "password": "x"}).status_code for _ in range(MOST + 1)]
     assert statuses == [401] * MOST + [429]
 
 
-def test_what_cannot_be_a_login_does_not_count(ada: User, settings: Settings) -> None:
+def test_an_incomplete_login_does_not_count_as_an_attempt(ada: User, settings: Settings) -> None:
     settings.LOGIN_FAILURES = MOST
     for _ in range(MOST + 1):
         ask({"username": "ada"})
     assert ask(ADA).status_code == 200
 
 
-def test_a_session_makes_no_token(browser: Client, ada: User) -> None:
+def test_a_session_alone_gets_no_token(browser: Client, ada: User) -> None:
     """So no other site can have one made: a form of another site brings the cookie, and never the password."""
     check_error(ask("", browser, "application/x-www-form-urlencoded"), 400, "bad-request")
     check_error(ask({**ADA, "password": "x"}, browser), 401, "wrong-login")
 
 
-def test_a_token_that_ended_does_not_keep_from_getting_a_new_one(ada: User) -> None:
+def test_a_client_with_an_invalid_token_can_get_a_new_one(ada: User) -> None:
     client = Client(headers={"Authorization": "Token " + "0" * 64})
     assert ask(ADA, client).status_code == 200
 
 
-def test_own_tokens_are_listed_and_one_can_be_ended(ada: User, api: Client, api_of_bob: Client) -> None:
+def test_a_user_can_list_and_revoke_own_tokens(ada: User, api: Client, api_of_bob: Client) -> None:
     phone = ask(ADA).json()["token"]
     listed = api.get("/api/tokens").json()
     assert [sorted(item) for item in listed] == [["created", "expiry", "is_current", "key"]] * 2
@@ -168,9 +168,7 @@ def test_own_tokens_are_listed_and_one_can_be_ended(ada: User, api: Client, api_
     assert [item["key"] for item in api.get("/api/tokens/").json()] == [listed[1]["key"]]
 
 
-def test_strangers_and_sessions_without_their_csrf_token_end_nothing(
-    client: Client, browser: Client, api: Client
-) -> None:
+def test_revoking_needs_a_login_and_for_sessions_a_csrf_token(client: Client, browser: Client, api: Client) -> None:
     (token,) = api.get("/api/tokens").json()
     address = f"/api/tokens/{token['key']}"
     assert client.get("/api/tokens").json()["error"] == "login-needed"
@@ -181,21 +179,21 @@ def test_strangers_and_sessions_without_their_csrf_token_end_nothing(
     assert browser.delete(address, headers={"X-CSRFToken": csrf}).status_code == 204
 
 
-def test_tokens_that_are_too_old_go_with_the_next_login(ada: User) -> None:
+def test_a_login_removes_expired_tokens(ada: User) -> None:
     client_of(ada)
     AuthToken.objects.update(expiry=timezone.now() - timedelta(seconds=1))
     assert ask(ADA).status_code == 200
     assert AuthToken.objects.count() == 1
 
 
-def test_a_login_is_noted(ada: User) -> None:
+def test_a_token_login_updates_last_login(ada: User) -> None:
     assert ada.last_login is None
     ask(ADA)
     ada.refresh_from_db()
     assert ada.last_login is not None
 
 
-def test_a_known_browser_s_cookie_is_of_no_use_for_another_account(ada: User, settings: Settings) -> None:
+def test_a_forged_known_browser_cookie_does_not_lift_the_limit(ada: User, settings: Settings) -> None:
     settings.LOGIN_FAILURES = MOST
     client = Client()
     client.cookies["known_browser"] = signing.dumps(["x", "y"], salt="photos.logins")

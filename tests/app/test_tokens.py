@@ -55,7 +55,7 @@ def deactivated(user: User) -> None:
 
 
 @pytest.mark.parametrize("change", [saved, saved_partly, in_bulk, by_manage, made_unusable, deactivated])
-def test_a_token_ends_with_its_password(ada: User, api: Client, change: Callable[[User], None]) -> None:
+def test_a_change_of_the_password_ends_the_tokens(ada: User, api: Client, change: Callable[[User], None]) -> None:
     assert is_good(api)
     change(ada)
     assert not is_good(api)
@@ -64,21 +64,21 @@ def test_a_token_ends_with_its_password(ada: User, api: Client, change: Callable
         assert is_good(client_of(User.objects.get(pk=ada.pk)))
 
 
-def test_other_changes_of_a_user_leave_tokens_alone(ada: User, api: Client) -> None:
+def test_other_changes_of_a_user_keep_the_tokens(ada: User, api: Client) -> None:
     ada.email = "ada@example.com"
     ada.save()
     assert is_good(api)
 
 
-def test_the_same_password_set_anew_is_another_hash(ada: User, api: Client) -> None:
-    """As for sessions."""
+def test_setting_the_same_password_again_ends_the_tokens(ada: User, api: Client) -> None:
+    """Django ends sessions in the same way."""
     ada.set_password("of ada")
     ada.save()
     assert not is_good(api)
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_a_client_ends_its_own_token(ada: User, api: Client, slash: str) -> None:
+def test_a_client_can_end_its_own_token(ada: User, api: Client, slash: str) -> None:
     other = client_of(ada)
     response = api.delete(f"/api/token{slash}")
     assert (response.status_code, response.content) == (204, b"")
@@ -87,13 +87,13 @@ def test_a_client_ends_its_own_token(ada: User, api: Client, slash: str) -> None
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_or_all_of_its_user(ada: User, api: Client, api_of_bob: Client, slash: str) -> None:
+def test_a_client_can_end_all_tokens_of_its_user(ada: User, api: Client, api_of_bob: Client, slash: str) -> None:
     other = client_of(ada)
     assert api.delete(f"/api/tokens{slash}").status_code == 204
     assert (is_good(api), is_good(other), is_good(api_of_bob)) == (False, False, True)
 
 
-def test_a_session_has_no_token_to_end_but_ends_all(browser: Client, api: Client) -> None:
+def test_a_session_can_end_all_tokens_but_has_none_itself(browser: Client, api: Client) -> None:
     assert browser.delete("/api/tokens").json()["error"] == "forbidden"  # without its CSRF token
     headers = {"X-CSRFToken": str(browser.get("/").context["csrf_token"])}
     assert browser.delete("/api/token", headers=headers).json()["error"] == "bad-request"
@@ -102,7 +102,7 @@ def test_a_session_has_no_token_to_end_but_ends_all(browser: Client, api: Client
     assert not is_good(api)
 
 
-def test_strangers_end_nothing(client: Client, api: Client) -> None:
+def test_an_anonymous_client_cannot_end_tokens(client: Client, api: Client) -> None:
     for address in ("/api/token", "/api/tokens"):
         assert client.delete(address).json()["error"] == "login-needed"
     assert is_good(api)
@@ -115,8 +115,9 @@ def test_strangers_end_nothing(client: Client, api: Client) -> None:
         (["--all"], False, False, "2 revoked."),
         (["bob"], True, False, "1 revoked."),
     ],
+    ids=str,
 )
-def test_whoever_runs_the_site_ends_them(
+def test_revoke_tokens_ends_the_tokens_of_one_user_or_of_all(
     api: Client, api_of_bob: Client, arguments: list[str], of_ada: bool, of_bob: bool, said: str
 ) -> None:
     stderr = StringIO()
@@ -129,15 +130,16 @@ def test_whoever_runs_the_site_ends_them(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [(["nobody"], "There is no user nobody"), ([], "required"), (["ada", "--all"], "not allowed")],
+    ids=str,
 )
-def test_nobody_s_tokens(api: Client, arguments: list[str], said: str) -> None:
+def test_revoke_tokens_refuses_unknown_or_missing_users(api: Client, arguments: list[str], said: str) -> None:
     with pytest.raises(CommandError, match=said):
         call_command("revoke_tokens", *arguments)
     assert AuthToken.objects.count() == 1
 
 
 @pytest.mark.parametrize("token", ["\xff\xfe", "é" * 64, "0" * 10_000, "a b", ""])
-def test_odd_tokens(transactional_db: None, token: str) -> None:
+def test_a_malformed_token_is_refused(transactional_db: None, token: str) -> None:
     client = Client(headers={"Authorization": f"Token {token}"}, raise_request_exception=False)
     for address in ("/api/photos/", "/photos/a.jpg"):
         assert client.get(address).status_code in {401, 404}
@@ -150,8 +152,8 @@ def migrated(*targets: tuple[str, str]) -> Any:
     return MigrationExecutor(connection).loader.project_state(list(targets)).apps
 
 
-def test_a_token_of_an_older_version_is_bound_to_the_password_of_then(ada: User, api: Client) -> None:
-    """And a photo's content counts as being as old as the photo."""
+def test_the_migration_binds_tokens_to_the_current_password(ada: User, api: Client) -> None:
+    """It also dates the content of each photo to the creation of the photo."""
     assert is_good(api)
     latest = [key for key in MigrationExecutor(connection).loader.graph.leaf_nodes() if key[0] == "photos"]
     try:
@@ -166,14 +168,14 @@ def test_a_token_of_an_older_version_is_bound_to_the_password_of_then(ada: User,
     assert AuthToken.objects.count() == 0
 
 
-def test_a_token_that_the_version_before_makes_meanwhile_is_bound_when_it_is_used(ada: User, api: Client) -> None:
+def test_an_unbound_token_is_bound_to_the_password_at_its_first_use(ada: User, api: Client) -> None:
     TokenBinding.objects.all().delete()
     assert is_good(api)
     in_bulk(ada)
     assert not is_good(api)
 
 
-def test_the_version_before_goes_on_while_this_one_is_deployed(ada: User, api: Client) -> None:
+def test_the_previous_version_can_write_to_the_new_schema(ada: User, api: Client) -> None:
     """It writes photos without the column it does not know, and deletes tokens without what hangs on them."""
     insert = (
         "INSERT INTO photos_photo "

@@ -99,7 +99,7 @@ def sent(client: Client, csrf: str, method: str, address: str, files: list[tuple
 
 
 @pytest.mark.parametrize("case", BY_THE_FORM)
-def test_no_page_speaks_to_visitors_as_to_programs(browser: Client, media: Path, settings: Settings, case: str) -> None:
+def test_no_error_page_has_technical_terms(browser: Client, media: Path, settings: Settings, case: str) -> None:
     who, method, address, files, status = BY_THE_FORM[case]
     settings.USER_QUOTA = 2 * len(JPEG) + 10
     client, csrf = who(browser)
@@ -119,13 +119,13 @@ def test_no_page_speaks_to_visitors_as_to_programs(browser: Client, media: Path,
         (expired, [("a.jpg", JPEG)], {}, 401, "login-needed"),
         (out_of_date, [("a.jpg", JPEG)], {}, 403, "forbidden"),
         (visitor, [], {}, 400, "no-file"),
-        (visitor, [("a.jpg", LARGE)], {}, 413, "too-large"),
+        (visitor, [("a.jpg", LARGE)], {}, 413, "body-too-large"),
         (visitor, [("a.jpg", b"")], {}, 400, "empty-body"),
         (visitor, [("a.jpg", b"text")], {}, 400, "not-an-image"),
         (visitor, [("a.jpg", JPEG)] * 101, {}, 400, "bad-request"),
     ],
 )
-def test_no_answer_to_the_script_of_the_page_is_technical(
+def test_errors_for_the_script_of_the_page_have_no_technical_terms(
     browser: Client, who: Who, files: list[tuple[str, bytes]], headers: dict[str, str], status: int, error: str
 ) -> None:
     client, csrf = who(browser)
@@ -136,7 +136,7 @@ def test_no_answer_to_the_script_of_the_page_is_technical(
 
 
 @pytest.mark.parametrize(("method", "status"), [("PATCH", 405), ("PUT", 405)])
-def test_no_answer_of_the_framework_is_technical(browser: Client, method: str, status: int) -> None:
+def test_errors_of_the_framework_have_no_technical_terms(browser: Client, method: str, status: int) -> None:
     client, csrf = visitor(browser)
     response = client.generic(method, "/api/photos/", headers={"X-CSRFToken": csrf})
     assert response.status_code == status
@@ -146,8 +146,9 @@ def test_no_answer_of_the_framework_is_technical(browser: Client, method: str, s
 @pytest.mark.parametrize(
     ("headers", "word"),
     [({}, "`Authorization: Token ...`"), ({"Authorization": "Token " + "0" * 64}, "`make token`")],
+    ids=["without a token", "with a wrong token"],
 )
-def test_programs_hear_what_to_send(transactional_db: None, headers: dict[str, str], word: str) -> None:
+def test_errors_for_programs_name_what_to_send(transactional_db: None, headers: dict[str, str], word: str) -> None:
     """Also when a token is sent beside what a page would send."""
     for more in ({}, {"X-CSRFToken": "x"}) if headers else ({},):
         response = Client().put("/api/photos/a.jpg", JPEG, headers=headers | more)
@@ -156,7 +157,9 @@ def test_programs_hear_what_to_send(transactional_db: None, headers: dict[str, s
         assert "X-Text-For" not in response.headers
 
 
-def test_too_many_attempts_to_log_in(client: Client, transactional_db: None, settings: Settings) -> None:
+def test_the_page_about_too_many_logins_has_no_technical_terms(
+    client: Client, transactional_db: None, settings: Settings
+) -> None:
     settings.LOGIN_FAILURES = 1
     for _ in range(2):
         response = client.post("/login/", {"username": "ada", "password": "no"})
@@ -166,7 +169,7 @@ def test_too_many_attempts_to_log_in(client: Client, transactional_db: None, set
     assert TECHNICAL.findall(text) == []
 
 
-def test_a_foreign_host_is_not_told_which_setting_it_lacks(client: Client) -> None:
+def test_the_page_for_an_unknown_host_names_no_setting(client: Client) -> None:
     response = client.get("/", headers={"Host": "elsewhere.example"})
     assert response.status_code == 400
     assert TECHNICAL.findall(Text(response.content.decode()).text) == []
@@ -176,7 +179,7 @@ def test_a_foreign_host_is_not_told_which_setting_it_lacks(client: Client) -> No
     ("who", "words"),
     [(out_of_date, "CSRF_TRUSTED_ORIGINS"), (expired, "without a valid session"), (visitor, "UPLOAD_MAX")],
 )
-def test_whoever_runs_it_finds_the_other_text_in_the_log(
+def test_the_technical_text_of_an_error_is_logged(
     browser: Client, caplog: pytest.LogCaptureFixture, who: Who, words: str
 ) -> None:
     client, csrf = who(browser)
@@ -185,7 +188,7 @@ def test_whoever_runs_it_finds_the_other_text_in_the_log(
     assert words in caplog.text
 
 
-def test_a_refused_file_of_several_is_named(browser: Client, media: Path) -> None:
+def test_the_error_page_names_the_refused_file_of_several(browser: Client, media: Path) -> None:
     client, csrf = visitor(browser)
     files = [("one.jpg", JPEG), ("two.jpg", b"text"), ("three.jpg", JPEG)]
     text = Text(sent(client, csrf, "POST", "/", files).content.decode()).text
@@ -194,7 +197,7 @@ def test_a_refused_file_of_several_is_named(browser: Client, media: Path) -> Non
     state.check(media, set())
 
 
-def test_a_refused_file_is_named(browser: Client, media: Path) -> None:
+def test_the_error_page_names_the_refused_file(browser: Client, media: Path) -> None:
     client, csrf = visitor(browser)
     text = Text(sent(client, csrf, "POST", "/", [("alone.jpg", b"text")]).content.decode()).text
     assert "alone.jpg: This is not a picture" in text
@@ -225,12 +228,12 @@ def _constants(node: ast.AST) -> str:
     return " ".join(part.value for part in ast.walk(node) if isinstance(part, ast.Constant) and type(part.value) is str)
 
 
-def test_no_problem_of_the_sources_speaks_to_visitors_as_to_programs() -> None:
+def test_no_error_text_for_people_in_the_sources_is_technical() -> None:
     found = list(raised())
     assert len(found) > 50
     assert [(place, text) for place, _, text in found if TECHNICAL.search(text)] == []
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
-def test_what_a_class_says_of_all_its_problems_is_not_technical(name: str) -> None:
+def test_no_default_error_text_for_people_is_technical(name: str) -> None:
     assert TECHNICAL.findall(PROBLEMS[name].people) == []

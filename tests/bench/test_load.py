@@ -15,7 +15,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
 
 
 @pytest.mark.parametrize(("size", "chunk"), [(10_000, 8192), (65536, 65536), (3, 1), (1000, 0)])
-def test_an_upload_is_framed_as_it_should_be(size: int, chunk: int) -> None:
+def test_an_upload_is_framed_with_a_length_or_in_chunks(size: int, chunk: int) -> None:
     pieces, digest = upload_request("/upload", size, chunk)
     head, _, body = b"".join(pieces).partition(b"\r\n\r\n")
     if chunk:
@@ -48,7 +48,7 @@ def test_an_upload_is_framed_as_it_should_be(size: int, chunk: int) -> None:
         (HEAD + b"Content-Length: 0\r\n\r\n", b"", True),
     ],
 )
-def test_an_answer_is_read_to_its_end(sent: bytes, body: bytes, kept: bool) -> None:
+def test_a_response_is_read_to_its_end(sent: bytes, body: bytes, kept: bool) -> None:
     here, there = socket.socketpair()
     with here, there:
         there.sendall(sent)
@@ -57,7 +57,7 @@ def test_an_answer_is_read_to_its_end(sent: bytes, body: bytes, kept: bool) -> N
         assert read_answer(here) == (200, body, kept)
 
 
-def test_no_answer_is_an_error() -> None:
+def test_a_missing_response_is_an_error() -> None:
     here, there = socket.socketpair()
     with here:
         there.close()
@@ -106,13 +106,13 @@ def echo() -> Iterator[Echo]:
     server.close()
 
 
-def test_an_upload_counts_when_its_digest_comes_back(echo: Echo) -> None:
+def test_an_upload_counts_if_the_response_has_its_digest(echo: Echo) -> None:
     seen = uploads(echo.port, "/upload", 1000, 0, clients=2, seconds=0.0)
     assert (seen["count"], seen["wrong"], seen["digest"]) == (2, 0, 0.5)
 
 
 @pytest.mark.parametrize("answer", [HEAD + b"Content-Length: 5\r\n\r\nother", HEAD[:10], b""])
-def test_an_upload_that_another_digest_answers_is_lost(answer: bytes) -> None:
+def test_an_upload_without_its_digest_in_the_response_is_lost(answer: bytes) -> None:
     server = Echo(answer)
     seen = uploads(server.port, "/upload", 10, 0, clients=1, seconds=PATIENCE)
     server.close()
@@ -130,14 +130,14 @@ def test_an_upload_that_another_digest_answers_is_lost(answer: bytes) -> None:
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\n4\r\nfour\r\n", False),
     ],
 )
-def test_a_download_counts_when_all_of_it_came(answer: bytes, whole: bool) -> None:
+def test_a_download_counts_if_it_is_complete(answer: bytes, whole: bool) -> None:
     server = Echo(answer)
     seen = downloads(server.port, "/file", 4, clients=1, seconds=0.0)
     server.close()
     assert (seen["count"], seen["wrong"]) == ((1, 0) if whole else (0, 1))
 
 
-def test_percentiles() -> None:
+def test_percentiles_are_computed() -> None:
     assert percentiles([float(number) for number in range(1, 101)]) == {"p50": 51.0, "p99": 100.0}
     assert percentiles([7.0]) == {"p50": 7.0, "p99": 7.0}
     assert percentiles([])["p99"] == float("inf")
@@ -151,5 +151,5 @@ def test_percentiles() -> None:
         ("unable to connect", (0, 0.0)),
     ],
 )
-def test_what_wrk_says(output: str, read: tuple[int, float]) -> None:
+def test_the_output_of_wrk_is_parsed(output: str, read: tuple[int, float]) -> None:
     assert read_wrk(output) == read

@@ -23,7 +23,7 @@ HELLO = results(row("wsgiserver", 20e-6), row("gunicorn sync", 200e-6), row("gra
 LOST = results(row("wsgiserver", 2e-3, "upload-3-8k"), row("granian", 0, "upload-3-8k", "lost"))
 
 
-def test_the_median_of_the_rounds_counts() -> None:
+def test_the_result_is_the_median_of_the_rounds() -> None:
     rounds = [Outcome({"cpu": value, "rate": value * 2}) for value in (3.0, 1.0, 100.0)]
     assert report.median(rounds) == ({"cpu": 3.0, "rate": 6.0}, "")
 
@@ -32,18 +32,18 @@ def test_a_server_that_failed_in_one_round_has_failed() -> None:
     assert report.median([Outcome({"cpu": 1.0}), Outcome({}, "lost")]) == ({}, "lost")
 
 
-def test_ratios_are_theirs_to_ours() -> None:
+def test_a_ratio_is_the_other_server_divided_by_wsgiserver() -> None:
     assert HELLO.ratio("hello", "gunicorn sync", "cpu") == pytest.approx(10)
     assert HELLO.ratio("hello", "gunicorn sync", "rate") == pytest.approx(0.1)
     assert HELLO.ratio("hello", "wsgiserver", "cpu") == 1
 
 
 @pytest.mark.parametrize("ask", [("hello", "bjoern", "cpu"), ("page", "granian", "cpu"), ("hello", "granian", "p99")])
-def test_what_was_not_measured_has_no_ratio(ask: tuple[str, str, str]) -> None:
+def test_a_missing_measurement_has_no_ratio(ask: tuple[str, str, str]) -> None:
     assert HELLO.ratio(*ask) is None
 
 
-def test_a_server_that_loses_the_body_is_not_fast() -> None:
+def test_a_server_that_loses_the_body_is_reported_as_lost() -> None:
     assert LOST.ratio("upload-3-8k", "granian", "cpu") is None
     assert LOST.others("upload-3-8k", "cpu") == []
     line = next(line for line in report.text(LOST).splitlines() if "granian" in line)
@@ -58,7 +58,7 @@ def test_a_target_is_met_at_its_limit(limit: float, at_least: bool, value: float
     assert Target("", lambda _: value, limit, at_least).is_met(value) is met
 
 
-def test_targets_name_works_and_servers_that_exist() -> None:
+def test_targets_name_existing_workloads_and_servers() -> None:
     figures = {"rate": 1.0, "cpu": 1.0, "load": 0.1, "share": 1.0, "p99": 1.0, "p99_alone": 1.0, "memory": 1.0}
     every = results(*[Row(work.name, peer.name, figures, "") for work in works.WORKS for peer in peers.PEERS])
     assert [target.text for target in report.TARGETS if target.measure(every) is None] == []
@@ -71,7 +71,7 @@ def test_targets_are_ratios_to_the_right_server() -> None:
     assert measured["hello, beside bjoern"] is None
 
 
-def test_the_best_peer_is_the_one_that_needs_least() -> None:
+def test_the_best_other_server_is_the_one_with_the_least_cpu_time() -> None:
     page = results(row("wsgiserver", 4.0, "page"), row("granian", 6.0, "page"), row("bjoern", 2.0, "page"))
     assert report.best_peer("page", "page")(page) == 0.5
 
@@ -80,7 +80,7 @@ def test_the_best_peer_is_the_one_that_needs_least() -> None:
     ("seconds", "written"),
     [(9.91e-6, "9.91 us"), (0.000132, "132 us"), (0.00418, "4.18 ms"), (1.57, "1.57 s"), (float("inf"), "never")],
 )
-def test_durations_are_written_in_the_unit_that_suits(seconds: float, written: str) -> None:
+def test_durations_are_written_in_a_fitting_unit(seconds: float, written: str) -> None:
     assert report.duration(seconds) == written
 
 
@@ -110,14 +110,14 @@ def test_the_text_is_markdown_whose_columns_are_aligned() -> None:
     assert "| hello, ahead of gunicorn sync | >= 8x    |   10.00x |     met |" in text
 
 
-def test_the_json_holds_everything() -> None:
+def test_the_json_has_all_results_and_targets() -> None:
     loaded = json.loads(report.as_json(HELLO))
     assert loaded["rows"][1]["peer"] == "gunicorn sync"
     assert loaded["rows"][1]["figures"]["cpu"] == pytest.approx(200e-6)
     assert loaded["targets"][0]["measured"] == pytest.approx(10)
 
 
-def test_a_chart_is_svg_with_the_best_first_and_the_lost_last() -> None:
+def test_a_chart_is_svg_with_the_best_bar_first_and_lost_ones_last() -> None:
     assert [bar.name for bar in plots.bars(HELLO, "hello")] == ["granian", "wsgiserver", "gunicorn sync"]
     assert plots.bars(LOST, "upload-3-8k")[-1] == ("granian", None, "lost")
     document = plots.chart(
@@ -131,7 +131,7 @@ def test_a_chart_is_svg_with_the_best_first_and_the_lost_last() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="measuring needs Linux")
 @pytest.mark.parametrize("peer", peers.PEERS, ids=lambda peer: peer.name)
-def test_every_server_is_told_the_application_the_port_and_its_threads(peer: peers.Peer) -> None:
+def test_every_command_names_the_application_the_port_and_the_threads(peer: peers.Peer) -> None:
     command = peers.command(peer, "bench.apps:application", 16, 8123)
     whole = " ".join(command)
     assert command[0] == "taskset"
@@ -141,7 +141,7 @@ def test_every_server_is_told_the_application_the_port_and_its_threads(peer: pee
     assert "16" in command or peer.name in {"gunicorn sync", "bjoern"}
 
 
-def test_the_names_of_works_are_told_apart_by_their_first_letters() -> None:
+def test_the_names_of_workloads_are_distinct_and_include_the_charts() -> None:
     names = [work.name for work in works.WORKS]
     assert len(set(names)) == len(names)
     charted = {name for _, shown in plots.CHARTS.values() for name in shown}

@@ -26,7 +26,7 @@ pytest.importorskip("atheris", reason="there are wheels of atheris for Linux on 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)  # seconds: 25,000 inputs, on a machine that may have other things to do
-def test_whatever_is_sent(tmp_path: Path) -> None:
+def test_a_short_fuzz_run_finds_no_crash(tmp_path: Path) -> None:
     seeds, found = tmp_path / "seeds", tmp_path / "found"
     seeds.mkdir()
     found.mkdir()

@@ -14,11 +14,11 @@ DONE, WAITING, HOPELESS = Progress.DONE, Progress.WAITING, Progress.HOPELESS
 @pytest.mark.parametrize(
     ("found", "expected"), [([DONE], True), ([WAITING, DONE], True), ([HOPELESS], False), ([WAITING, HOPELESS], False)]
 )
-def test_waiting_ends_when_it_is_done_or_never_will_be(found: list[Progress], expected: bool) -> None:
+def test_waiting_ends_with_success_or_when_success_is_impossible(found: list[Progress], expected: bool) -> None:
     assert console.wait_until("it", 60, iter(found).__next__) is expected
 
 
-def test_waiting_ends_when_it_takes_too_long() -> None:
+def test_waiting_ends_after_the_timeout() -> None:
     began = time.monotonic()
     assert not console.wait_until("it", 0.1, lambda: WAITING)
     assert time.monotonic() - began >= 0.1
@@ -27,9 +27,7 @@ def test_waiting_ends_when_it_takes_too_long() -> None:
 @pytest.mark.parametrize(
     ("yes", "said", "expected"), [("1", "", True), ("", "yes\n", True), ("", "no\n", False), ("0", "", False)]
 )
-def test_a_question_is_answered_by_yes_alone(
-    monkeypatch: pytest.MonkeyPatch, yes: str, said: str, expected: bool
-) -> None:
+def test_only_yes_confirms_a_question(monkeypatch: pytest.MonkeyPatch, yes: str, said: str, expected: bool) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(said))
     assert console.is_confirmed({"YES": yes}) is expected
 

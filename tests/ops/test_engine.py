@@ -48,7 +48,7 @@ def container(status: str = "running", health: str = "healthy", restarts: int = 
     return container_of({**WEB, "State": state, "RestartCount": restarts, "HostConfig": policy})
 
 
-def test_a_container_is_read() -> None:
+def test_a_container_is_parsed_from_the_output_of_the_engine() -> None:
     read = container_of(WEB)
     assert (read.name, read.service, read.image) == ("uploadstack_web_1", "web", "uploadstack-runtime:local")
     assert (read.config_hash, read.image_id) == ("b7d0", "sha256:0f4c9a")
@@ -57,7 +57,7 @@ def test_a_container_is_read() -> None:
     assert (read.address_in("inside"), read.address_in("elsewhere")) == ("172.18.0.5", "")
 
 
-def test_a_container_without_labels_networks_and_mounts_is_read() -> None:
+def test_a_container_without_labels_networks_and_mounts_is_parsed() -> None:
     """As `docker run --network none` makes it."""
     bare = {
         **WEB,
@@ -105,5 +105,5 @@ SINCE = [
 
 
 @pytest.mark.parametrize(("known", "status", "expected"), SINCE)
-def test_since_when_a_container_is_so(known: Container, status: str, expected: str) -> None:
+def test_the_uptime_and_the_restarts_of_a_container_are_shown(known: Container, status: str, expected: str) -> None:
     assert since(known, status) == expected

@@ -17,5 +17,5 @@ VERSIONS = {
 
 
 @pytest.mark.parametrize("image", VERSIONS)
-def test_the_version_in_the_name_of_an_image(image: str) -> None:
+def test_the_version_is_parsed_from_the_name_of_an_image(image: str) -> None:
     assert version_of(image) == VERSIONS[image]

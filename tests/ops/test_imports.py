@@ -36,7 +36,7 @@ def _without_types(tree: ast.Module) -> ast.Module:
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
-def test_a_module_imports_the_standard_library_and_modules_beside_it(name: str) -> None:
+def test_a_module_imports_only_the_standard_library_and_its_own_package(name: str) -> None:
     others = {each.partition(".")[0] for each in imported(name) - set(MODULES)}
     assert sorted(others - sys.stdlib_module_names) == []
 
@@ -54,11 +54,11 @@ def test_every_module_is_in_the_table() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(ROWS))
-def test_a_module_imports_those_of_its_row_or_below(name: str) -> None:
+def test_a_module_imports_only_modules_of_its_row_or_below(name: str) -> None:
     assert {other for other in imported(name) & set(ROWS) if ROWS[other] < ROWS[name]} == set()
 
 
-def test_no_module_imports_itself_through_others() -> None:
+def test_there_are_no_circular_imports() -> None:
     left = {name: imported(name) & set(MODULES) for name in MODULES}
     while free := {name for name, needs in left.items() if not needs & set(left)}:
         left = {name: needs for name, needs in left.items() if name not in free}

@@ -34,7 +34,7 @@ def run(script: str, tools: Path) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.parametrize("script", OURS)
-def test_a_script_without_python_says_so_and_nothing_else(tools: Path, script: str) -> None:
+def test_a_script_without_python_prints_one_error_line(tools: Path, script: str) -> None:
     done = run(script, tools)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: python3 is not installed; this command needs Python 3.9 or newer")
@@ -42,7 +42,7 @@ def test_a_script_without_python_says_so_and_nothing_else(tools: Path, script: s
 
 
 @pytest.mark.parametrize("script", OURS)
-def test_a_script_with_an_old_python_says_so_and_nothing_else(tools: Path, script: str) -> None:
+def test_a_script_with_an_old_python_prints_one_error_line(tools: Path, script: str) -> None:
     (tools / "python3").write_text(OLD.format(python=sys.executable))
     (tools / "python3").chmod(0o755)
     done = run(script, tools)
@@ -51,7 +51,7 @@ def test_a_script_with_an_old_python_says_so_and_nothing_else(tools: Path, scrip
 
 
 @pytest.mark.parametrize("python", ["python3.9", "python3.10", "python3.14"])
-def test_every_module_can_be_loaded_by_the_pythons_that_are_here(python: str) -> None:
+def test_every_module_can_be_imported_by_each_installed_python(python: str) -> None:
     found = shutil.which(python)
     if not found or subprocess.run([found, "--version"], capture_output=True, check=False).returncode:
         pytest.skip(f"there is no {python} here")
@@ -64,7 +64,7 @@ def test_every_module_can_be_loaded_by_the_pythons_that_are_here(python: str) ->
     assert done.returncode == 0, done.stderr
 
 
-def test_scripts_run_where_only_python_and_bash_are(tools: Path) -> None:
+def test_scripts_run_with_only_python_and_bash(tools: Path) -> None:
     """Settings are read, and what needs an engine says that there is none."""
     (tools / "python3").symlink_to(sys.executable)
     done = run("ps.sh", tools)

@@ -15,10 +15,10 @@ TABLE = """\
 """
 
 
-def test_the_addresses_that_nginx_has_connections_to() -> None:
+def test_the_addresses_of_connected_upstreams_are_parsed() -> None:
     assert peers(TABLE, 8000) == {"172.18.0.5", "172.18.0.6"}
     assert peers(TABLE, 8001) == {"172.18.0.7"}
 
 
-def test_a_table_that_could_not_be_read_has_none() -> None:
+def test_an_unreadable_table_has_no_addresses() -> None:
     assert peers("", 8000) == set()

@@ -17,7 +17,7 @@ SIZES = {
 
 
 @pytest.mark.parametrize("text", SIZES)
-def test_a_size_as_nginx_has_it(text: str) -> None:
+def test_a_size_is_parsed_like_in_nginx(text: str) -> None:
     assert size(text) == SIZES[text]
 
 
@@ -25,5 +25,5 @@ AMOUNTS = {"768m": 768, "1.5g": 1536, "512MB": 512, "805306368": 768, "1GiB": 10
 
 
 @pytest.mark.parametrize("text", AMOUNTS)
-def test_an_amount_of_memory_as_the_engine_has_it(text: str) -> None:
+def test_an_amount_of_memory_is_parsed_like_in_the_engine(text: str) -> None:
     assert mebibytes(text) == AMOUNTS[text]

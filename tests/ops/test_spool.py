@@ -5,7 +5,7 @@ from pathlib import Path
 from scripts.ops.spool import drop_lines, replace_line
 
 
-def test_a_line_takes_the_place_of_those_before_it(tmp_path: Path) -> None:
+def test_a_line_replaces_the_earlier_lines_of_its_setting(tmp_path: Path) -> None:
     """The file keeps its mode; a link to it stays one."""
     file, link = tmp_path / "file", tmp_path / "link"
     file.write_text("A=1\nWEB_SPOOL=old\n WEB_SPOOL = older\nB=2")

@@ -100,7 +100,7 @@ def check(data: bytes) -> int:
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
-def test_heads(name: str) -> None:
+def test_valid_heads_are_read_identically_by_h11(name: str) -> None:
     assert check(ACCEPTED[name][0].encode("latin-1"))
 
 
@@ -117,7 +117,7 @@ def test_heads(name: str) -> None:
         sized("/", b"hello") + b"GET / HTTP/1.1\r\n",
     ],
 )
-def test_bodies(data: bytes) -> None:
+def test_valid_bodies_are_read_identically_by_h11(data: bytes) -> None:
     assert check(data)
 
 
@@ -191,24 +191,24 @@ NOT_H11_PATTERN = re.compile(rb"\A\r\n|\n[0-9A-Fa-f]+[ \t]+;")
 
 
 @pytest.mark.parametrize("name", [name for name in corpus.names("valid") if name[4:] not in NOT_H11])
-def test_corpus(name: str) -> None:
+def test_the_valid_requests_of_the_corpus_are_read_identically_by_h11(name: str) -> None:
     assert check(corpus.data("valid", name))
 
 
 @pytest.mark.parametrize("name", corpus.names("invalid"))
-def test_what_comes_before_a_refusal(name: str) -> None:
+def test_requests_before_a_refused_one_are_read_identically_by_h11(name: str) -> None:
     expected = corpus.expected("invalid", name)
     if expected["refused"] != "body-too-large":  # the limit is another here
         assert check(corpus.data("invalid", name)) == expected["served"]
 
 
 @given(st.lists(messages.requests(), min_size=1, max_size=3).map(b"".join))
-def test_every_request_by_the_grammar(data: bytes) -> None:
+def test_generated_valid_requests_are_read_identically_by_h11(data: bytes) -> None:
     assert check(data)
 
 
 @given(st.data())
-def test_requests_with_flaws(data: st.DataObject) -> None:
+def test_accepted_requests_with_a_flaw_are_read_identically_by_h11(data: st.DataObject) -> None:
     flawed = data.draw(messages.flawed(data.draw(messages.requests())))
     if not NOT_H11_PATTERN.search(flawed):
         check(flawed)
@@ -216,12 +216,12 @@ def test_requests_with_flaws(data: st.DataObject) -> None:
 
 @given(requests())
 @example(b"GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello")
-def test_whatever_we_accept(data: bytes) -> None:
+def test_accepted_requests_of_random_parts_are_read_identically_by_h11(data: bytes) -> None:
     check(data)
 
 
 @given(st.sampled_from(list(ACCEPTED)), st.integers(0, 200), st.binary(max_size=2))
-def test_heads_with_a_flaw(name: str, place: int, flaw: bytes) -> None:
+def test_accepted_heads_with_a_flaw_are_read_identically_by_h11(name: str, place: int, flaw: bytes) -> None:
     data = ACCEPTED[name][0].encode("latin-1")
     flawed = data[:place] + flaw + data[place + 1 :]
     if not flawed.startswith(b"\r\n"):  # an empty line before a request: ignored as the RFC wants it, and not by h11

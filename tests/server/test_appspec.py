@@ -44,12 +44,12 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("text", PARSED)
-def test_what_can_be_served(text: str) -> None:
+def test_a_name_of_an_application_is_parsed(text: str) -> None:
     assert parse(text) == PARSED[text]
 
 
 @pytest.mark.parametrize("text", REFUSED)
-def test_what_is_no_name_of_an_application_is_refused_and_told_what_would_be(text: str) -> None:
+def test_an_invalid_name_of_an_application_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match=REFUSED[text]) as error:
         parse(text)
     assert "as in config.wsgi:application" in str(error.value) or REFUSED[text] == LITERALS

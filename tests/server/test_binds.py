@@ -83,19 +83,19 @@ def check(text: str, expected: Any) -> None:
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_an_address_with_its_options_as_a_text(text: str) -> None:
+def test_a_bind_and_its_options_are_parsed_from_text(text: str) -> None:
     check(text, tuple(TEXTS[text]))
 
 
 @pytest.mark.parametrize("text", WRONG)
-def test_what_is_wrong_in_a_text_is_refused_by_name(text: str) -> None:
+def test_an_invalid_bind_is_refused_with_the_text_of_the_user(text: str) -> None:
     with pytest.raises(SettingError) as error:
         from_flags({"--bind": [":9", text]})
     assert str(error.value).startswith(f"--bind: {text!r} will not do: {WRONG[text]}")
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_an_address_with_its_options_as_a_table(table: str) -> None:
+def test_a_bind_and_its_options_are_parsed_from_a_toml_table(table: str) -> None:
     expected = TABLES[table]
     if isinstance(expected, str):
         with pytest.raises(SettingError, match=rf"^x\.toml: .*{re.escape(expected)}"):
@@ -104,13 +104,13 @@ def test_an_address_with_its_options_as_a_table(table: str) -> None:
         assert from_file(f"[[bind]]\n{table}\n".encode(), "x.toml") == {"bind": tuple(expected)}
 
 
-def test_texts_and_tables_may_be_mixed_in_a_file() -> None:
+def test_texts_and_tables_can_be_mixed_in_a_file() -> None:
     line = b"bind = [':1,scheme=https', {address = ':2', scheme = 'https'}, ':3']"
     expected = (Bind(":1", {"scheme": "https"}), Bind(":2", {"scheme": "https"}), Bind(":3"))
     assert from_file(line, "x.toml") == {"bind": expected}
 
 
-def test_an_option_does_not_follow_an_address_of_another_flag() -> None:
+def test_an_option_cannot_follow_the_address_of_another_flag() -> None:
     with pytest.raises(SettingError, match=r"^--bind: 'scheme=https' will not do: before scheme=https comes"):
         from_flags({"--bind": [":1", "scheme=https"]})
 
@@ -121,7 +121,7 @@ def test_the_admin_listener_takes_no_options(text: str) -> None:
         from_flags({"--admin-bind": [text]})
 
 
-def test_a_setting_is_the_default_of_the_option_of_that_name() -> None:
+def test_a_setting_is_the_default_of_the_bind_option_with_its_name() -> None:
     texts = [":1", ":2,proxy-protocol=off", ":3,forwarded-allow-ips=::1", ":4,scheme=https"]
     settings = settle(from_flags({"--bind": texts, "--proxy-protocol": "yes", "--forwarded-allow-ips": "10.0.0.1"}))
     found = [options(settings, bind) for bind in settings.bind]
@@ -151,7 +151,7 @@ NEED = "proxy-protocol needs forwarded-allow-ips: the proxies that are believed"
         ({"--bind": "unix:/x,proxy-protocol=on,forwarded-allow-ips=*"}, ""),
     ],
 )
-def test_options_that_contradict_each_other_are_refused(flags: dict[str, str], message: str) -> None:
+def test_contradictory_options_of_a_bind_are_refused(flags: dict[str, str], message: str) -> None:
     if message:
         with pytest.raises(SettingError, match=rf"^{re.escape(message)}$"):
             settle(from_flags(flags))
@@ -159,17 +159,17 @@ def test_options_that_contradict_each_other_are_refused(flags: dict[str, str], m
         settle(from_flags(flags))
 
 
-def test_what_contradictions_say_can_be_said_of_options_without_dashes() -> None:
+def test_the_messages_of_contradictions_begin_with_a_flag() -> None:
     assert all(sentence.startswith("--") for _, sentence in CONTRADICTIONS)
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_what_is_described_means_the_same(text: str) -> None:
+def test_a_described_bind_is_parsed_to_the_same_bind(text: str) -> None:
     for bind in TEXTS[text]:
         its = Options(**bind.given)
         (again,) = binds(describe(bind.address, its))
         assert (again.address, Options(**again.given)) == (bind.address, its)
 
 
-def test_every_protocol_has_its_connections() -> None:
+def test_every_protocol_has_a_kind_of_connection() -> None:
     assert {protocol for protocol, _ in KINDS} == set(PROTOCOLS)

@@ -32,7 +32,7 @@ def received(pieces: Iterable[bytes]) -> tuple[list[Request], str]:
     except Refusal as refusal:
         return requests, refusal.name
     else:
-        return requests, "body-truncated" if receiver.stage is Stage.BODY else ""  # as the connection has it
+        return requests, "body-incomplete" if receiver.stage is Stage.BODY else ""  # as the connection has it
     finally:
         receiver.release()
 
@@ -68,12 +68,12 @@ def ways(data: bytes) -> Iterator[list[bytes]]:
 
 
 @pytest.mark.parametrize(("kind", "name"), NAMES)
-def test_received(kind: str, name: str) -> None:
+def test_the_receiver_reads_the_corpus_as_expected(kind: str, name: str) -> None:
     check(kind, corpus.data(kind, name), corpus.expected(kind, name))
 
 
 @pytest.mark.parametrize("name", corpus.names("invalid"))
-def test_the_status_is_that_of_the_refusal(name: str) -> None:
+def test_the_expected_status_is_the_status_of_the_refusal(name: str) -> None:
     expected = corpus.expected("invalid", name)
     assert expected["status"] == REFUSALS[expected["refused"]][0]
 
@@ -95,7 +95,7 @@ def final(client: Client) -> Answer:
 
 
 @pytest.mark.parametrize("name", corpus.names("valid"))
-def test_served(server: Server, name: str) -> None:
+def test_a_server_process_serves_the_valid_requests(server: Server, name: str) -> None:
     with server.client() as client:
         client.send(corpus.data("valid", name)).socket.shutdown(socket.SHUT_WR)
         for request in corpus.expected("valid", name):
@@ -115,7 +115,7 @@ HEADS = [name for name in corpus.names("invalid") if corpus.data("invalid", name
 
 
 @pytest.mark.parametrize("name", [name for name in HEADS if not corpus.expected("invalid", name)["served"]])
-def test_refused_without_content_to_head(server: Server, name: str) -> None:
+def test_a_refused_head_request_gets_no_content(server: Server, name: str) -> None:
     """RFC 9110, section 9.3.2: also where only the first word of it is understood."""
     _, rest = corpus.data("invalid", name).split(b" ", 1)
     with server.client() as client:
@@ -127,7 +127,7 @@ def test_refused_without_content_to_head(server: Server, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", corpus.names("invalid"))
-def test_refused(server: Server, name: str) -> None:
+def test_a_server_process_refuses_the_invalid_requests(server: Server, name: str) -> None:
     expected = corpus.expected("invalid", name)
     with server.client() as client:
         client.send(corpus.data("invalid", name)).socket.shutdown(socket.SHUT_WR)

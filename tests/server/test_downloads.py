@@ -17,7 +17,7 @@ HUGE = 50 << 20  # bytes
 
 @pytest.mark.parametrize("size", [0, 10, 100_000, 5_000_000])
 @pytest.mark.parametrize("application", ["django_application", "werkzeug_application", "whitenoise_application"])
-def test_frameworks(serve: Serve, tmp_path: Path, application: str, size: int) -> None:
+def test_files_from_frameworks_arrive_unchanged(serve: Serve, tmp_path: Path, application: str, size: int) -> None:
     pytest.importorskip(application.removesuffix("_application"))
     content = os.urandom(size)
     (tmp_path / "file").write_bytes(content)
@@ -36,7 +36,7 @@ def test_frameworks(serve: Serve, tmp_path: Path, application: str, size: int) -
 
 
 @pytest.mark.parametrize("application", ["django_application", "werkzeug_application", "whitenoise_application"])
-def test_ranges(serve: Serve, tmp_path: Path, application: str) -> None:
+def test_ranges_of_files_from_frameworks_arrive_unchanged(serve: Serve, tmp_path: Path, application: str) -> None:
     """A part of a file is sent as it is declared, the connection goes on, and nothing is an error of anybody's."""
     pytest.importorskip(application.removesuffix("_application"))
     content = os.urandom(200_000)
@@ -73,7 +73,7 @@ def was_read(pid: int) -> int:
     return int(Path(f"/proc/{pid}/io").read_text().split()[1])
 
 
-def test_slow_clients_of_a_large_file(serve: Serve, tmp_path: Path) -> None:
+def test_slow_downloads_of_a_large_file_hold_no_thread_and_no_memory(serve: Serve, tmp_path: Path) -> None:
     """Ten times as many as there are threads: none is held, nothing is copied to memory or to a spool."""
     path = tmp_path / "huge"
     with path.open("wb") as file:
@@ -112,4 +112,4 @@ def resident(pid: int) -> int:
 def sent(server: Server) -> int:
     """Return how many bytes the log tells of: one client has taken it all, the others what fits between them."""
     poll(lambda: len(server.requests()) == SLOW + 2, "the log")
-    return sum(record["sent"] for record in server.requests() if record["target"] == "/file")
+    return sum(record["sent_bytes"] for record in server.requests() if record["path"] == "/file")

@@ -199,7 +199,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("fault", Fault)
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_any_call_of_the_socket_may_fail(name: str, fault: Fault, folder: Path) -> None:
+def test_a_failure_of_any_socket_call_leaks_nothing(name: str, fault: Fault, folder: Path) -> None:
     with no_descriptor_more():
         for nth in count(1):
             is_clean, _ = ran(SCENARIOS[name], folder, nth, fault)
@@ -209,7 +209,7 @@ def test_any_call_of_the_socket_may_fail(name: str, fault: Fault, folder: Path) 
 
 
 @pytest.mark.parametrize("name", ["upload in a file", "chunked upload in a file", "pipelined"])
-def test_any_byte_of_a_file_may_have_no_room(name: str, folder: Path) -> None:
+def test_a_disk_that_is_full_after_any_byte_leaks_nothing(name: str, folder: Path) -> None:
     with no_descriptor_more():
         for room in [*range(0, len(BODY), 31), len(BODY) - 1]:
             _, answers = ran(SCENARIOS[name], folder, trouble=limited(resource.RLIMIT_FSIZE, room))
@@ -233,7 +233,7 @@ def few_descriptors(spare: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", ["upload in a file", "download of a file", "pipelined"])
-def test_any_descriptor_may_be_one_too_many(name: str, folder: Path) -> None:
+def test_a_shortage_of_descriptors_at_any_point_leaks_nothing(name: str, folder: Path) -> None:
     with no_descriptor_more():
         for spare in range(20):
             _, answers = ran(SCENARIOS[name], folder, trouble=few_descriptors(spare))
@@ -274,8 +274,12 @@ def survived(data: bytes, nth: int, fault: Fault) -> bool:
 
 
 @pytest.mark.parametrize("fault", [Fault.RESET, Fault.NOT_NOW])
-@pytest.mark.parametrize("data", [sized("/", BODY) * 2, request("GET", "/big-300000"), sized("/", BODY)[:-1]])
-def test_a_connection_that_fails_costs_the_loop_nothing_else(data: bytes, fault: Fault) -> None:
+@pytest.mark.parametrize(
+    "data",
+    [sized("/", BODY) * 2, request("GET", "/big-300000"), sized("/", BODY)[:-1]],
+    ids=["two uploads", "a large response", "an incomplete upload"],
+)
+def test_a_connection_that_fails_does_not_end_the_loop(data: bytes, fault: Fault) -> None:
     with no_descriptor_more():
         for nth in range(1, 100):
             if not survived(data, nth, fault):

@@ -35,7 +35,7 @@ def check(*arguments: str, said: str = "", **variables: str) -> int:
     return ended.returncode
 
 
-def test_a_server_that_lives_then_stops(serve: Serve, tmp_path: Path) -> None:
+def test_healthcheck_reports_a_running_and_a_stopping_server(serve: Serve, tmp_path: Path) -> None:
     bind = f"unix:{tmp_path}/admin"
     server = serve("--admin-bind", bind)
     upload = sized("/upload", b"body")
@@ -54,7 +54,7 @@ def test_a_server_that_lives_then_stops(serve: Serve, tmp_path: Path) -> None:
     assert check(bind, said="wsgiserver healthcheck: ") == 1
 
 
-def test_asking_does_not_load_the_server() -> None:
+def test_healthcheck_does_not_import_the_server() -> None:
     """It is done every few seconds in every container; importing all of it takes five times the processor time."""
     program = (
         "import sys; from wsgiserver.__main__ import main; main(); "
@@ -71,7 +71,7 @@ def test_asking_does_not_load_the_server() -> None:
     ]
 
 
-def test_the_variable_is_that_of_the_setting() -> None:
+def test_healthcheck_reads_the_variable_of_the_admin_bind_setting() -> None:
     assert f"{VARIABLE_PREFIX}ADMIN_BIND" == VARIABLE
 
 
@@ -84,7 +84,7 @@ def test_the_variable_is_that_of_the_setting() -> None:
         ("unix:/no/such/socket", "No such file"),
     ],
 )
-def test_nobody_there(bind: str, said: str) -> None:
+def test_healthcheck_fails_with_a_message_without_a_server(bind: str, said: str) -> None:
     assert check(*([bind] if bind else []), said=said) == 1
 
 
@@ -113,7 +113,9 @@ def answering(answer: bytes) -> socket.socket:
         (b"220 smtp x\r\n\r\nx", None),
     ],
 )
-def test_answers(host: str, answer: bytes, expected: tuple[int, str] | None) -> None:
+def test_healthcheck_reads_a_valid_response_and_refuses_an_invalid_one(
+    host: str, answer: bytes, expected: tuple[int, str] | None
+) -> None:
     with answering(answer) as listener:
         bind = f"{host}:{listener.getsockname()[1]}"
         if expected is None:
@@ -123,6 +125,6 @@ def test_answers(host: str, answer: bytes, expected: tuple[int, str] | None) -> 
             assert ask(bind, "/healthz", PATIENCE) == expected
 
 
-def test_who_does_not_answer_is_not_waited_for() -> None:
+def test_healthcheck_times_out_if_there_is_no_response() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(TimeoutError):
         ask(f"127.0.0.1:{listener.getsockname()[1]}", "/healthz", 0.05)

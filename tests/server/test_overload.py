@@ -43,7 +43,7 @@ def worker(server: Server) -> int:
 # --- Descriptors --------------------------------------------------------------------------------------------------
 
 
-def test_the_limit_of_descriptors_is_raised_as_far_as_is_needed(serve: Serve) -> None:
+def test_the_descriptor_limit_is_raised_as_far_as_needed(serve: Serve) -> None:
     """And no further: whatever the application starts inherits it."""
     server = serve("--max-connections", "100", limits="-S -n 64")
     soft, hard = limits(worker(server))
@@ -51,12 +51,12 @@ def test_the_limit_of_descriptors_is_raised_as_far_as_is_needed(serve: Serve) ->
     assert not server.events("max-connections-lowered")
 
 
-def test_a_limit_that_is_high_enough_stays_as_it_is(serve: Serve) -> None:
+def test_a_sufficient_descriptor_limit_is_left_unchanged(serve: Serve) -> None:
     server = serve("--max-connections", "10", limits="-S -n 1000")
     assert limits(worker(server))[0] == 1000
 
 
-def test_more_connections_than_fit_are_told_once(serve: Serve) -> None:
+def test_a_max_connections_lowered_to_fit_is_logged_once(serve: Serve) -> None:
     server = serve("-w", "2", "--threads", str(THREADS), "--admin-bind", "127.0.0.1:0", limits=f"-n {LIMIT}")
     assert server.get("/").body == b"hello"
     poll(lambda: len(server.events("worker-ready")) == 3, "all processes")
@@ -72,7 +72,7 @@ def test_too_few_descriptors_are_refused_by_name(serve: Serve) -> None:
     assert f"at least {descriptors_needed(20, 20)}" in server.error_output
 
 
-def test_what_the_application_keeps_open_counts(serve: Serve, tmp_path: Path) -> None:
+def test_descriptors_that_the_application_keeps_open_lower_max_connections(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "greedy.py").write_text(
         "import os\nkept = [os.dup(0) for _ in range(100)]\nfrom tests.server.application import application\n"
     )
@@ -99,7 +99,9 @@ Make = Callable[[Server], Client]
     ],
     ids=["nothing", "half a head", "a large half head", "an answer", "an answer and half a head", "a refusal"],
 )
-def test_requests_are_served_whatever_else_is_connected(serve: Serve, take: Callable[[Client], Client]) -> None:
+def test_requests_are_served_beside_three_times_as_many_stalled_clients(
+    serve: Serve, take: Callable[[Client], Client]
+) -> None:
     """Three times as many as fit. One request runs and has yet to open its files, one is half there."""
     server = serve("--threads", str(THREADS), "--spool-memory", "1k", limits=f"-n {LIMIT}")
     under_way = server.client().send(request("GET", f"/files-{THREAD - 1}"))
@@ -120,18 +122,18 @@ def test_requests_are_served_whatever_else_is_connected(serve: Serve, take: Call
     assert not [line for line in server.requests() if line["status"] in {500, 507}]
 
 
-def test_who_makes_room_with_half_a_head_is_told_so(serve: Serve) -> None:
+def test_an_incomplete_head_that_makes_room_gets_503(serve: Serve) -> None:
     server = serve("--max-connections", "5", "--threads", "1")
     halves = [server.client().send(HALF_HEAD) for _ in range(5)]
     assert server.get("/").body == b"hello"
     answer = halves[0].answer()
     assert (answer.status, answer.refused) == (503, "overloaded")
     assert halves[0].rest() == b""
-    poll(lambda: [line for line in server.requests() if line["refused"] == "overloaded"], "the log")
+    poll(lambda: [line for line in server.requests() if line["error"] == "overloaded"], "the log")
 
 
-def test_bodies_that_stall_make_room_when_nothing_else_does(serve: Serve) -> None:
-    """One for each that wants it; and they are told so."""
+def test_one_stalled_body_per_new_connection_gets_503(serve: Serve) -> None:
+    """The other uploads go on."""
     server = serve("--max-connections", "5", "--threads", "1")
     halves = [server.client().send(sized("/upload", BODY)[:-1]) for _ in range(5)]
     assert server.get("/").body == b"hello"
@@ -176,7 +178,7 @@ def going_on(clients: list[Client], step: Callable[[Client], object]) -> Iterato
     ],
     ids=["length", "chunks", "a chunk's line"],
 )
-def test_bodies_that_come_in_crumbs_make_room(serve: Serve, begun: bytes, crumb: bytes) -> None:
+def test_bodies_that_arrive_byte_by_byte_make_room(serve: Serve, begun: bytes, crumb: bytes) -> None:
     """A byte now and then is no progress, whatever came before it."""
     server = serve("--max-connections", "5", "--threads", "1", "--body-timeout", "1000")
     halves = [server.client().send(begun) for _ in range(5)]
@@ -184,19 +186,19 @@ def test_bodies_that_come_in_crumbs_make_room(serve: Serve, begun: bytes, crumb:
         assert server.get("/").body == b"hello"
 
 
-def test_bodies_that_come_as_slowly_as_they_may_make_no_room(serve: Serve) -> None:
+def test_bodies_at_the_minimum_rate_do_not_make_room(serve: Serve) -> None:
     """Of clients that fill the server, only the one that is behind loses its place."""
     server = serve("--max-connections", "3", "--threads", "1", "--body-rate", "100")
     behind, *others = [server.client().send(sized("/upload", BODY)[:-100_000]) for _ in range(3)]
     with going_on(others, lambda client: client.send(b"x" * 500)):
         assert server.get("/").body == b"hello"
     assert behind.answer().refused == "overloaded"
-    logged = poll(lambda: [line for line in server.requests() if line["target"] == "/upload"], "the log")
-    assert [line["refused"] for line in logged] == ["overloaded"]
+    logged = poll(lambda: [line for line in server.requests() if line["path"] == "/upload"], "the log")
+    assert [line["error"] for line in logged] == ["overloaded"]
 
 
-def test_clients_that_ask_and_ask_again_do_not_keep_others_out(serve: Serve) -> None:
-    """Their answers say so, so that none loses a request that it has sent."""
+def test_clients_with_repeated_requests_do_not_lock_out_new_ones(serve: Serve) -> None:
+    """Their responses say `Connection: close`, so that none loses a request that it has sent."""
     server = serve("--max-connections", "5", "--threads", "1")
     busy = [server.client() for _ in range(5)]
     said: list[str | None] = []
@@ -216,14 +218,14 @@ def test_clients_that_ask_and_ask_again_do_not_keep_others_out(serve: Serve) -> 
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-def test_answers_that_are_not_taken_make_room_and_are_not_taken_for_whole(serve: Serve, version: str) -> None:
+def test_an_unread_response_that_makes_room_ends_with_a_reset(serve: Serve, version: str) -> None:
     """In HTTP/1.0 the end of a connection marks the end of an answer: so it has to be a reset."""
     server = serve("--max-connections", "2", "--threads", "1")
     slow = [
         server.client().send(request("GET", "/stream-30000000", "Connection: close", version=version)) for _ in range(2)
     ]
     assert server.get("/").body == b"hello"
-    poll(lambda: [line for line in server.requests() if line["target"] != "/"], "the log")
+    poll(lambda: [line for line in server.requests() if line["path"] != "/"], "the log")
     ends = []
     for client in slow:
         with suppress(ConnectionResetError):
@@ -232,7 +234,7 @@ def test_answers_that_are_not_taken_make_room_and_are_not_taken_for_whole(serve:
     assert ends[0] > 30_000_000 - 65536
 
 
-def test_half_a_proxy_header_makes_room_as_well(serve: Serve) -> None:
+def test_an_incomplete_proxy_header_makes_room(serve: Serve) -> None:
     server = serve("--max-connections", "5", "--proxy-protocol", "--forwarded-allow-ips", "*")
     for beginning in (b"", b"PROXY TCP4 192.0.2.1") * 10:
         server.client().send(beginning)
@@ -240,7 +242,7 @@ def test_half_a_proxy_header_makes_room_as_well(serve: Serve) -> None:
         assert client.send(b"PROXY UNKNOWN\r\n" + request("GET", "/")).answer().body == b"hello"
 
 
-def test_uploads_in_files_leave_enough_for_requests(serve: Serve) -> None:
+def test_spooled_uploads_leave_enough_descriptors_for_requests(serve: Serve) -> None:
     """As many half bodies in files as there may be connections, but two: each has two descriptors."""
     server = serve("--threads", str(THREADS), "--spool-memory", "1k", limits=f"-n {LIMIT}")
     upload = sized("/upload", BODY)
@@ -258,7 +260,7 @@ def test_uploads_in_files_leave_enough_for_requests(serve: Serve) -> None:
     assert not server.events("application-error")
 
 
-def test_slow_readers_leave_enough_for_requests(serve: Serve) -> None:
+def test_slow_readers_leave_enough_descriptors_for_requests(serve: Serve) -> None:
     """Their uploads were in files, and so are their answers: each has no more than two descriptors."""
     server = serve("--threads", str(THREADS), "--spool-memory", "1k", limits=f"-n {LIMIT}")
     pid = worker(server)
@@ -311,7 +313,7 @@ HOLDING: dict[str, tuple[bytes, list[str]]] = {
 
 
 @pytest.mark.parametrize("name", HOLDING)
-def test_what_waits_in_memory_is_bounded(serve: Serve, name: str) -> None:
+def test_the_memory_of_waiting_clients_is_bounded(serve: Serve, name: str) -> None:
     """However many clients send half of something, or do not read: and others are served beside them."""
     data, flags = HOLDING[name]
     server = serve("--head-budget", "1m", "--threads", "2", *flags)
@@ -328,7 +330,7 @@ def test_what_waits_in_memory_is_bounded(serve: Serve, name: str) -> None:
     assert grown < BUDGET + SPARE, f"{grown >> 20} MiB"
 
 
-def test_the_largest_heads_go_first(serve: Serve) -> None:
+def test_the_largest_incomplete_heads_make_room_first(serve: Serve) -> None:
     """Whoever has sent half of an ordinary one goes on as if nothing were."""
     server = serve("--head-budget", "64k", "--threads", "2")
     ask = request("GET", "/", fields(5000))

@@ -77,12 +77,12 @@ def check(name: str, text: str, expected: Any) -> None:
             assert from_file(f"{name} = '{text}'".encode(), "x.toml") == {name: expected}
 
 
-def test_the_table_above_is_whole() -> None:
+def test_the_table_of_values_has_every_setting() -> None:
     assert list(VALUES) == [setting.name for setting in declared()]
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_values(name: str) -> None:
+def test_each_setting_accepts_valid_and_refuses_invalid_values(name: str) -> None:
     text, value, bad = VALUES[name]
     check(name, text, value)
     for each in bad:
@@ -93,12 +93,12 @@ def test_values(name: str) -> None:
     ("text", "expected"),
     [("0", 0), ("1", 1), ("1k", 1 << 10), ("1K", 1 << 10), ("100m", 100 << 20), ("2G", 2 << 30), (" 5 ", 5)],
 )
-def test_sizes(text: str, expected: int) -> None:
+def test_sizes_are_parsed_with_k_m_and_g(text: str, expected: int) -> None:
     assert size(text) == expected
 
 
 @pytest.mark.parametrize("text", ["1", "true", "YES", " on "])
-def test_yes(text: str) -> None:
+def test_booleans_are_parsed_from_words(text: str) -> None:
     check("access_log", text, expected=True)
 
 
@@ -114,12 +114,12 @@ def test_yes(text: str) -> None:
         ("LIMIT_CONCURRENCY", "here: see --max-connections"),
     ],
 )
-def test_a_variable_that_is_no_setting_is_refused(name: str, hint: str) -> None:
+def test_an_unknown_variable_is_refused_with_a_hint(name: str, hint: str) -> None:
     with pytest.raises(SettingError, match=f"{VARIABLE_PREFIX}{name} .*{hint}"):
         from_variables({VARIABLE_PREFIX + name: "1"})
 
 
-def test_other_variables_are_none_of_its_business() -> None:
+def test_variables_without_the_prefix_are_ignored() -> None:
     assert from_variables({"WORKERS": "x", "PATH": "/", "XWSGISERVER_WORKERS": "9"}) == {}
 
 
@@ -148,7 +148,7 @@ def test_flag_beats_variable_beats_default(name: str, tmp_path: Path, monkeypatc
     assert getattr(given(flag_name(name), text), name) == value
 
 
-def test_a_file_is_weaker_than_anything_but_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_and_flags_override_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "settings.toml"
     file.write_text("workers = 2\nthreads = 2\nkeep_alive = 2\n")
     monkeypatch.setenv("WSGISERVER_THREADS", "3")
@@ -195,7 +195,7 @@ def test_a_file_is_weaker_than_anything_but_defaults(tmp_path: Path, monkeypatch
         ("workers", "x.toml: Expected '='"),
     ],
 )
-def test_what_a_file_may_say(line: str, expected: Any) -> None:
+def test_a_file_sets_values_or_is_refused_by_name(line: str, expected: Any) -> None:
     if isinstance(expected, str) and not expected.startswith("/"):
         with pytest.raises(SettingError, match=r"^x\.toml: ") as error:
             from_file(line.encode(), "x.toml")
@@ -206,40 +206,42 @@ def test_what_a_file_may_say(line: str, expected: Any) -> None:
 
 
 @pytest.mark.parametrize("key", ["host", "port"])
-def test_a_file_is_told_what_to_say_in_place_of_other_servers_names(key: str) -> None:
+def test_names_of_other_servers_settings_in_a_file_are_refused_with_a_hint(key: str) -> None:
     with pytest.raises(SettingError, match=f"^x.toml: {key} is not a setting here: where to listen is --bind"):
         from_file(f"{key} = 1".encode(), "x.toml")
 
 
-def test_a_byte_order_mark_in_front_of_a_file_is_not_part_of_it(tmp_path: Path) -> None:
+def test_a_byte_order_mark_at_the_start_of_a_file_is_ignored(tmp_path: Path) -> None:
     """As Windows' editors put it there, with their ends of lines."""
     (tmp_path / "x.toml").write_bytes(b"\xef\xbb\xbfworkers = 3\r\nmax_body = '1k'\r\n")
     settings = given("-c", str(tmp_path / "x.toml"))
     assert (settings.workers, settings.max_body) == (3, 1024)
 
 
-@pytest.mark.parametrize("data", ["workers = 3".encode("utf-16"), "spool_dir = '/Größe'".encode("latin-1")])
+@pytest.mark.parametrize(
+    "data", ["workers = 3".encode("utf-16"), "spool_dir = '/Größe'".encode("latin-1")], ids=["UTF-16", "Latin-1"]
+)
 def test_a_file_that_is_not_utf_8_is_refused_by_name(data: bytes) -> None:
     with pytest.raises(SettingError, match=r"^x\.toml: this is not UTF-8.*save it anew as UTF-8"):
         from_file(data, "x.toml")
 
 
-def test_gunicorn_s_file_is_told_from_toml() -> None:
+def test_a_gunicorn_configuration_file_is_refused_with_a_hint() -> None:
     with pytest.raises(SettingError, match=r"^gunicorn.conf.py: .*; it has to be TOML, as in: workers = 2"):
         from_file(b"import os\nbind = ':8000'\n", "gunicorn.conf.py")
 
 
-def test_repeated_flags() -> None:
+def test_a_repeated_flag_adds_binds_and_replaces_other_values() -> None:
     assert given("-b", ":1", "--bind", ":2,:3").bind == (Bind(":1"), Bind(":2"), Bind(":3"))
     assert given("-w", "2", "-w", "3").workers == 3
 
 
-def test_short_flags() -> None:
+def test_short_flags_are_accepted() -> None:
     settings = given("-b", ":1", "-w", "7", "-t", "9")
     assert (settings.bind, settings.workers, settings.timeout) == ((Bind(":1"),), 7, 9.0)
 
 
-def test_every_setting_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_explains_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["--help"])
     assert ended.value.code == 0
@@ -313,20 +315,20 @@ def test_every_setting_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
         (["m:a", "-b", "127.0.0.1:9", "-b", "127.0.0.1:9,scheme=https"], "127.0.0.1:9 is there twice: leave one out"),
     ],
 )
-def test_unusable_settings_end_with_code_2_and_say_which(
+def test_unusable_settings_end_with_code_2_and_a_message(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(arguments) == 2
     assert message in capsys.readouterr().err
 
 
-def test_an_application_is_needed() -> None:
+def test_a_missing_application_ends_with_code_2() -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main([])
     assert ended.value.code == 2
 
 
-def test_what_is_said_of_other_servers_flags_names_only_ours() -> None:
+def test_the_hints_for_flags_of_other_servers_name_existing_flags() -> None:
     known = {flag_name(setting.name) for setting in declared()}
     assert len({flag for flags in INSTEAD for flag in flags.split()}) == sum(len(flags.split()) for flags in INSTEAD)
     for flags, instead in INSTEAD.items():
@@ -334,7 +336,7 @@ def test_what_is_said_of_other_servers_flags_names_only_ours() -> None:
         assert {word.strip(",;.") for word in instead.split() if word.startswith("--")} <= known
 
 
-def test_contradictions() -> None:
+def test_contradictory_settings_are_refused() -> None:
     with pytest.raises(SettingError, match="excludes"):
         settle({"access_logfile": "/x"}, {"access_log": False})
     with pytest.raises(SettingError, match="needs --forwarded"):

@@ -308,4 +308,4 @@ def check_told(answer: Answer | None, *expected: tuple[int, str]) -> None:
 
 
 UNREACHABLE = (502, "application-unreachable")
-TOO_SLOW = (504, "application-too-slow")
+TOO_SLOW = (504, "application-timeout")

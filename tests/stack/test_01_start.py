@@ -19,7 +19,7 @@ def service(request: pytest.FixtureRequest, stack: Stack) -> str:
     return name
 
 
-def test_it_is_healthy(stack: Stack, service: str) -> None:
+def test_each_service_is_healthy(stack: Stack, service: str) -> None:
     stack.wait_until_healthy(service)  # a busy machine may make a check or two late
 
 
@@ -29,7 +29,7 @@ def test_the_database_was_migrated_once(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("rule", hardening.RULES)
-def test_a_container_is_held_to(stack: Stack, service: str, rule: str) -> None:
+def test_a_container_keeps_the_hardening_rules(stack: Stack, service: str, rule: str) -> None:
     hardening.check(stack, service, rule)
 
 
@@ -37,7 +37,7 @@ def test_only_the_services_of_this_stack_run(stack: Stack) -> None:
     assert set(stack.containers()) <= {*SERVICES, "migrate", "db", "prometheus", "grafana"}
 
 
-def test_metrics_are_for_the_inside(stack: Stack) -> None:
+def test_metrics_of_web_are_not_reachable_through_nginx(stack: Stack) -> None:
     """Web counts what it does, on a port of its own that is not published, and that nginx knows nothing of."""
     ask = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9000/metrics', timeout=10).read().decode())"
     metrics = stack.exec("web", "python", "-c", ask)
@@ -47,8 +47,8 @@ def test_metrics_are_for_the_inside(stack: Stack) -> None:
         assert exchange(wire, Request("GET", "/metrics", {}), token=None).status == 404
 
 
-def test_what_nginx_says_of_itself_is_for_the_inside(stack: Stack) -> None:
-    """To itself, and to a container beside it; on the ports that are published there is no such address."""
+def test_the_status_page_of_nginx_is_not_published(stack: Stack) -> None:
+    """The page can be read by nginx itself and by a container beside it; the published ports have no such address."""
     own = stack.exec("nginx", "curl", "-fsS", "--noproxy", "*", "http://127.0.0.1:9000/nginx_status")
     with stack.relay("nginx", port=9000) as wire:
         answer = exchange(wire, Request("GET", "/nginx_status", {}), token=None)

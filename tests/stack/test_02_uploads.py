@@ -45,7 +45,7 @@ def check_lost(stack: Stack, wire: Wire, name: str, picture: Picture) -> None:
 
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_through_nginx_every_framing_is_stored_whole(
+def test_an_upload_through_nginx_is_stored_whole_in_any_framing(
     stack: Stack, photo: Picture, name: str, shape: str, server: str
 ) -> None:
     with stack.nginx(server) as wire:
@@ -54,7 +54,9 @@ def test_through_nginx_every_framing_is_stored_whole(
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_our_server_needs_no_nginx_for_that(stack: Stack, photo: Picture, name: str, shape: str) -> None:
+def test_an_upload_to_wsgiserver_directly_is_stored_whole_in_any_framing(
+    stack: Stack, photo: Picture, name: str, shape: str
+) -> None:
     with stack.relay("web") as wire:
         answer = exchange(wire, SHAPES[shape](name, photo.content), stack.token)
     check_stored(stack, answer, name, photo)
@@ -80,7 +82,7 @@ def test_runserver_loses_a_chunked_upload(stack: Stack, photo: Picture, name: st
 
 @pytest.mark.parametrize("shape", [multipart, in_chunks(multipart)], ids=["length", "chunked"])
 @pytest.mark.parametrize("target", ["/api/photos", "/streamed/api/photos"])
-def test_an_upload_does_not_depend_on_the_last_slash(
+def test_an_upload_is_accepted_without_a_final_slash(
     stack: Stack, photo: Picture, name: str, target: str, shape: Shape
 ) -> None:
     with stack.nginx("web") as wire:
@@ -95,11 +97,13 @@ def test_an_upload_does_not_depend_on_the_last_slash(
         *("/login", "/streamed/api", "/streamed", "/static", "/photos"),
     ],
 )
-@pytest.mark.parametrize("arguments", [[], ["-H", "Transfer-Encoding: chunked"], ["-L"]])
-def test_curl_fails_where_nothing_can_be_stored(
+@pytest.mark.parametrize(
+    "arguments", [[], ["-H", "Transfer-Encoding: chunked"], ["-L"]], ids=["length", "chunked", "following redirects"]
+)
+def test_curl_fails_at_an_address_that_stores_nothing(
     stack: Stack, photo: Picture, tmp_path: Path, target: str, arguments: list[str]
 ) -> None:
-    """It exits with 0 on a redirect, stored or not; behind a slash it puts the file's own name."""
+    """On a redirect curl exits with 0, stored or not; behind a slash it puts the file's own name."""
     file = tmp_path / "x"
     file.write_bytes(photo.content)
     curl = [
@@ -119,20 +123,22 @@ def test_curl_fails_where_nothing_can_be_stored(
     assert '"error"' in done.stdout or "That did not work" in done.stdout
 
 
-def test_several_uploads_on_one_connection(stack: Stack, photo: Picture, name: str) -> None:
+def test_several_uploads_on_one_connection_are_stored(stack: Stack, photo: Picture, name: str) -> None:
     with stack.nginx("web") as wire:
         for number, shape in enumerate(SHAPES.values()):
             answer = exchange(wire, shape(f"{number}-{name}", photo.content), stack.token)
             check_stored(stack, answer, f"{number}-{name}", photo)
 
 
-def test_a_library_that_streams_a_generator(stack: Stack, api: requests.Session, photo: Picture, name: str) -> None:
+def test_an_upload_streamed_from_a_generator_is_stored_whole(
+    stack: Stack, api: requests.Session, photo: Picture, name: str
+) -> None:
     blocks = (photo.content[start : start + 10_000] for start in range(0, photo.size, 10_000))
     answer = api.put(f"{stack.url}/api/photos/{name}", data=blocks, timeout=20)
     assert (answer.status_code, answer.json()["sha256"]) == (201, photo.sha256)
     check_kept(stack, name, photo)
 
 
-def test_the_command_that_make_up_prints(stack: Stack) -> None:
+def test_the_upload_command_that_make_up_prints_works(stack: Stack) -> None:
     stack.paste_upload()
     check_kept(stack, "sample.jpg", Picture((ROOT / "docs" / "sample.jpg").read_bytes()))

@@ -15,7 +15,7 @@ PASSWORD = "a-password-for-one-test"
 
 
 @pytest.fixture(scope="module")
-def stranger(stack: Stack) -> Iterator[requests.Session]:
+def other_user(stack: Stack) -> Iterator[requests.Session]:
     """Another user's token."""
     with requests.Session() as session:
         session.trust_env = False
@@ -59,7 +59,7 @@ def form_token(page: str) -> str:
     ],
 )
 @pytest.mark.parametrize("method", ["PUT", "POST", "DELETE"])
-def test_writing_needs_a_good_token(
+def test_writing_needs_a_valid_token(
     stack: Stack, anonymous: requests.Session, photo: Picture, name: str, method: str, header: str | None, error: str
 ) -> None:
     target = stack.url + API + (name if method != "POST" else "")
@@ -71,7 +71,7 @@ def test_writing_needs_a_good_token(
     assert answer.json()["request_id"] == answer.headers["X-Request-ID"]
 
 
-def test_the_page_sends_strangers_to_the_login(stack: Stack, anonymous: requests.Session) -> None:
+def test_a_page_redirects_an_anonymous_visitor_to_the_login(stack: Stack, anonymous: requests.Session) -> None:
     with stack.unchanged():
         answer = anonymous.get(f"{stack.url}/delete/x.jpg", timeout=20, allow_redirects=False)
     assert answer.status_code == 302
@@ -87,7 +87,7 @@ def test_the_page_sends_strangers_to_the_login(stack: Stack, anonymous: requests
         ("/delete/", "photo", 413),  # by nginx: no form there is as large
     ],
 )
-def test_a_stranger_s_form_is_refused_and_not_led_away(
+def test_a_form_of_an_anonymous_visitor_is_refused_and_not_redirected(
     stack: Stack, anonymous: requests.Session, photo: Picture, name: str, target: str, size: str, status: int
 ) -> None:
     """Redirected to the login, it would be lost in silence."""
@@ -101,7 +101,7 @@ def test_a_stranger_s_form_is_refused_and_not_led_away(
         assert 'href="/login/"' in answer.text
 
 
-def test_guessing_a_password_becomes_slow(stack: Stack) -> None:
+def test_guessing_a_password_is_slowed_down(stack: Stack) -> None:
     """For this account, whoever asks; nginx lets each address try a few times in a row before that."""
     if "runserver" not in stack.containers():
         pytest.skip("runserver does not run in this stack; it belongs to the profile demo")
@@ -116,7 +116,7 @@ def test_guessing_a_password_becomes_slow(stack: Stack) -> None:
     assert statuses == [200] * 10 + [429]
 
 
-def test_a_token_ends_with_its_password_and_when_it_is_told_to(stack: Stack) -> None:
+def test_a_token_ends_when_it_is_deleted(stack: Stack) -> None:
     name = f"leaving-{uuid.uuid4().hex[:8]}"
     with requests.Session() as session:
         session.trust_env = False
@@ -127,7 +127,7 @@ def test_a_token_ends_with_its_password_and_when_it_is_told_to(stack: Stack) -> 
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
-def test_a_condition_is_kept_through_nginx(
+def test_preconditions_are_honoured_through_nginx(
     stack: Stack, api: requests.Session, photo: Picture, photo_of_ours: str, method: str
 ) -> None:
     target = stack.url + API + photo_of_ours
@@ -159,29 +159,29 @@ def test_tokens_are_stored_as_hashes(stack: Stack) -> None:
         assert value not in stack.token or len(value) <= 16
 
 
-def test_the_password_is_not_in_the_environment_of_what_serves(stack: Stack) -> None:
+def test_no_serving_container_has_the_password_in_its_environment(stack: Stack) -> None:
     for service in ("nginx", "web", "gunicorn"):
         assert stack.password not in "".join(stack.container(service)["Config"]["Env"])
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
-def test_the_photo_of_another_is_not_yours(
-    stack: Stack, stranger: requests.Session, photo: Picture, photo_of_ours: str, method: str
+def test_a_photo_of_another_user_cannot_be_replaced_or_deleted(
+    stack: Stack, other_user: requests.Session, photo: Picture, photo_of_ours: str, method: str
 ) -> None:
     with stack.unchanged():
-        answer = stranger.request(method, stack.url + API + photo_of_ours, data=photo.content, timeout=20)
+        answer = other_user.request(method, stack.url + API + photo_of_ours, data=photo.content, timeout=20)
     assert (answer.status_code, answer.json()["error"]) == (403, "not-owner")
 
 
-def test_a_form_gives_a_taken_name_a_number(
-    stack: Stack, stranger: requests.Session, photo: Picture, photo_of_ours: str
+def test_a_form_numbers_a_name_that_is_in_use(
+    stack: Stack, other_user: requests.Session, photo: Picture, photo_of_ours: str
 ) -> None:
-    answer = stranger.post(stack.url + API, files={"file": (photo_of_ours, photo.content)}, timeout=20)
+    answer = other_user.post(stack.url + API, files={"file": (photo_of_ours, photo.content)}, timeout=20)
     assert answer.status_code == 201
     assert answer.json()[0]["name"] == photo_of_ours.replace(".jpg", "-2.jpg")
 
 
-def test_your_own_can_be_replaced_and_deleted(
+def test_a_user_can_replace_and_delete_own_photos(
     stack: Stack, api: requests.Session, photo: Picture, photo_of_ours: str
 ) -> None:
     other = Picture(photo.content + b"another")
@@ -196,7 +196,7 @@ def test_your_own_can_be_replaced_and_deleted(
 
 
 @pytest.mark.parametrize("token", ["", "0" * 64])
-def test_a_form_needs_its_own_token(
+def test_a_form_without_a_valid_csrf_token_is_refused(
     stack: Stack, visitor: requests.Session, photo: Picture, name: str, token: str
 ) -> None:
     """Being logged in is not enough: another site could have made the browser send this."""
@@ -207,7 +207,7 @@ def test_a_form_needs_its_own_token(
     assert answer.status_code == 403
 
 
-def test_a_session_does_not_open_the_api_to_other_sites(
+def test_a_session_without_a_csrf_token_cannot_use_the_api(
     stack: Stack, visitor: requests.Session, photo: Picture, name: str
 ) -> None:
     with stack.unchanged():
@@ -216,7 +216,9 @@ def test_a_session_does_not_open_the_api_to_other_sites(
     assert answer.json()["request_id"] == answer.headers["X-Request-ID"]
 
 
-def test_a_form_with_its_token_is_taken(stack: Stack, visitor: requests.Session, photo: Picture, name: str) -> None:
+def test_a_form_with_its_csrf_token_is_accepted(
+    stack: Stack, visitor: requests.Session, photo: Picture, name: str
+) -> None:
     token = form_token(visitor.get(f"{stack.url}/", timeout=20).text)
     form = {"csrfmiddlewaretoken": token}
     answer = visitor.post(f"{stack.url}/", data=form, files={"file": (name, photo.content)}, timeout=20)
@@ -225,7 +227,7 @@ def test_a_form_with_its_token_is_taken(stack: Stack, visitor: requests.Session,
     assert f'alt="{name}"' in answer.text
 
 
-def test_the_cookies_are_out_of_reach(stack: Stack, visitor: requests.Session) -> None:
+def test_cookies_are_httponly_and_samesite(stack: Stack, visitor: requests.Session) -> None:
     visitor.get(f"{stack.url}/", timeout=20)
     for cookie in visitor.cookies:
         assert cookie.has_nonstandard_attr("HttpOnly"), cookie.name
@@ -233,12 +235,12 @@ def test_the_cookies_are_out_of_reach(stack: Stack, visitor: requests.Session) -
 
 
 @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "evil.example:80", "127.0.0.2"])
-def test_another_host_name_gets_no_answer(stack: Stack, anonymous: requests.Session, host: str) -> None:
+def test_an_unknown_host_name_gets_no_response(stack: Stack, anonymous: requests.Session, host: str) -> None:
     with pytest.raises(requests.ConnectionError):
         anonymous.get(f"{stack.url}/", headers={"Host": host}, timeout=20)
 
 
-def test_a_closed_gallery_shows_nothing_to_strangers(
+def test_a_private_gallery_shows_nothing_to_anonymous_visitors(
     stack: Stack, anonymous: requests.Session, api: requests.Session, photo_of_ours: str
 ) -> None:
     """GALLERY_PUBLIC=false, given to runserver alone, which is the same Django and quickly made anew."""

@@ -40,7 +40,9 @@ def check_refused(answer: Answer, status: int, error: str) -> None:
 
 @pytest.mark.parametrize("shape", ["length", "chunked", "multipart"])
 @pytest.mark.parametrize("unsound", UNSOUND)
-def test_what_is_no_sound_picture(stack: Stack, photo: Picture, name: str, unsound: str, shape: str) -> None:
+def test_an_invalid_picture_is_refused_and_not_stored(
+    stack: Stack, photo: Picture, name: str, unsound: str, shape: str
+) -> None:
     make, error = UNSOUND[unsound]
     with stack.unchanged(), stack.nginx("web") as wire:
         answer = exchange(wire, SHAPES[shape](name, make(photo).content), stack.token)
@@ -52,7 +54,7 @@ LOGGERS = {"nginx": ("nginx", "upstream"), "the server": ("server", "event"), "D
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_the_logs_know_the_request_by_the_id_that_the_client_got(stack: Stack, name: str, server: str) -> None:
+def test_the_request_id_of_a_response_is_in_every_log(stack: Stack, name: str, server: str) -> None:
     """One id from nginx through the server to Django, so that a complaint can be followed."""
     with stack.nginx(server) as wire:
         answer = exchange(wire, with_length(name, pictures.text().content), stack.token)
@@ -75,8 +77,8 @@ OF_THEMSELVES = {
 
 
 @pytest.mark.parametrize("service", OF_THEMSELVES)
-def test_every_line_of_a_log_is_json(stack: Stack, name: str, service: str) -> None:
-    """Those of all the tests before this one, and one that would like to be two."""
+def test_every_log_line_is_json(stack: Stack, name: str, service: str) -> None:
+    """The lines of all earlier tests, and one that tries to become two."""
     request = Request("GET", f'/{name}?\\","status":201,"x":"', {"User-Agent": '\\","status":201,"x":"'})
     with stack.nginx("gunicorn" if service == "gunicorn" else "web") as wire:
         exchange(wire, request, stack.token)
@@ -85,28 +87,32 @@ def test_every_line_of_a_log_is_json(stack: Stack, name: str, service: str) -> N
         assert OF_THEMSELVES[service].match(line) or json.loads(line)["time"], line
 
 
-def test_probes_of_the_engine_are_in_no_log(stack: Stack, name: str) -> None:
-    """It asks each container from within: gunicorn at the port that nginx asks, too; web at one of its own, which logs
-    nothing. Who asks web from outside is in its log, as with any other address.
+def test_health_checks_are_not_logged(stack: Stack, name: str) -> None:
+    """The engine asks each container from within: gunicorn at the port that nginx uses, web at a port of its own, which
+    logs nothing. A request to web from outside is logged, also one for /healthz.
     """
     for server in SERVERS:
         for target in ("/healthz", f"/{name}"):
             with stack.nginx(server) as wire:
                 exchange(wire, Request("GET", target, {}), token=None)
         poll(lambda at=server: name in stack.logs(at), "what is no probe is logged", 30)  # type: ignore[misc]  # a default binds the loop's value
-    of_gunicorn, of_web = ([line for line in stack.lines(server) if "target" in line] for server in SERVERS[::-1])
-    assert not [line for line in of_gunicorn if line["target"] in {"/healthz", "/readyz"}]
+    of_gunicorn, of_web = (
+        [line for line in stack.lines(server) if line.get("event") == "request"] for server in SERVERS[::-1]
+    )
+    assert not [line for line in of_gunicorn if line["path"] in {"/healthz", "/readyz"}]
     assert not [line for line in of_web if line["client"] == "127.0.0.1"]
 
 
-def test_one_bad_file_of_a_form_refuses_all(stack: Stack, api: requests.Session, photo: Picture, name: str) -> None:
+def test_one_invalid_file_of_a_form_refuses_all_files(
+    stack: Stack, api: requests.Session, photo: Picture, name: str
+) -> None:
     files = [("file", (name, photo.content)), ("file", (f"bad-{name}", pictures.truncated(photo).content))]
     with stack.unchanged():
         answer = api.post(f"{stack.url}/api/photos/", files=files, timeout=20)
     assert (answer.status_code, answer.json()["error"]) == (400, "image-truncated")
 
 
-def test_a_form_is_stored_whole_whatever_its_files_are_called(
+def test_a_form_is_stored_whole_whatever_the_names_of_its_files(
     stack: Stack, api: requests.Session, photo: Picture, name: str
 ) -> None:
     """Written by hand, because the library would make up names."""
@@ -155,18 +161,18 @@ TOO_LARGE: dict[str, tuple[Shape, int]] = {
 
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("how", TOO_LARGE)
-def test_too_large_is_told_to_a_client_that_sends_on(
+def test_a_client_that_keeps_sending_gets_413_for_a_body_that_is_too_large(
     stack: Stack, photo: Picture, name: str, how: str, server: str
 ) -> None:
     shape, excess = TOO_LARGE[how]
     picture = pictures.padded(photo, stack.limit + excess)
     with stack.unchanged(), stack.nginx(server) as wire:
         answer = exchange(wire, shape(name, picture.content), stack.token)
-        check_refused(answer, 413, "too-large")
+        check_refused(answer, 413, "body-too-large")
     assert "UPLOAD_MAX" in answer.json()["detail"]
 
 
-def test_our_server_keeps_the_limit_without_nginx(stack: Stack, photo: Picture, name: str) -> None:
+def test_wsgiserver_enforces_the_limit_without_nginx(stack: Stack, photo: Picture, name: str) -> None:
     picture = pictures.padded(photo, stack.limit + 1)
     for shape in (with_length, CHUNKED):
         with stack.unchanged(), stack.relay("web") as wire:
@@ -174,8 +180,12 @@ def test_our_server_keeps_the_limit_without_nginx(stack: Stack, photo: Picture, 
             assert answer.status == 413
 
 
-@pytest.mark.parametrize("arguments", [["-H", "Transfer-Encoding: chunked"], [], ["-H", "Expect:"]])
-def test_curl_sees_it_too(stack: Stack, photo: Picture, name: str, arguments: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [["-H", "Transfer-Encoding: chunked"], [], ["-H", "Expect:"]],
+    ids=["chunked", "length", "without Expect"],
+)
+def test_curl_can_read_a_413(stack: Stack, photo: Picture, name: str, arguments: list[str], tmp_path: Path) -> None:
     file = tmp_path / name
     file.write_bytes(pictures.padded(photo, stack.limit + 1).content)
     curl = ["curl", "-sS", "--noproxy", "*", "-H", f"Authorization: Token {stack.token}", "-T", str(file), *arguments]
@@ -184,20 +194,22 @@ def test_curl_sees_it_too(stack: Stack, photo: Picture, name: str, arguments: li
             [*curl, f"{stack.url}/api/photos/{name}"], capture_output=True, text=True, check=False, timeout=30
         )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["error"] == "too-large"
+    assert json.loads(done.stdout)["error"] == "body-too-large"
 
 
-def test_a_library_sees_it_too(stack: Stack, api: requests.Session, photo: Picture, name: str) -> None:
+def test_the_requests_library_can_read_a_413(stack: Stack, api: requests.Session, photo: Picture, name: str) -> None:
     picture = pictures.padded(photo, stack.limit + 1)
     blocks = (picture.content[start : start + BLOCK] for start in range(0, picture.size, BLOCK))
     with stack.unchanged():
         answer = api.put(f"{stack.url}/api/photos/{name}", data=blocks, timeout=30)
-    assert (answer.status_code, answer.json()["error"]) == (413, "too-large")
+    assert (answer.status_code, answer.json()["error"]) == (413, "body-too-large")
 
 
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("shape", ["length", "chunked", "expect, chunked"])
-def test_exactly_the_limit_is_not_too_large(stack: Stack, photo: Picture, name: str, shape: str, server: str) -> None:
+def test_a_body_of_exactly_the_limit_is_stored(
+    stack: Stack, photo: Picture, name: str, shape: str, server: str
+) -> None:
     picture = pictures.padded(photo, stack.limit)
     with stack.nginx(server) as wire:
         answer = exchange(wire, SHAPES[shape](name, picture.content), stack.token)
@@ -212,7 +224,9 @@ def test_exactly_the_limit_is_not_too_large(stack: Stack, photo: Picture, name: 
     ("accept", "content_type"),
     [("application/json", "application/json"), ("text/html,*/*;q=0.8", "text/html; charset=utf-8")],
 )
-def test_outside_the_api_a_browser_gets_a_page(stack: Stack, photo: Picture, accept: str, content_type: str) -> None:
+def test_a_browser_outside_the_api_gets_an_error_page(
+    stack: Stack, photo: Picture, accept: str, content_type: str
+) -> None:
     size = stack.limit + 1
     request = Request("POST", "/", {"Content-Length": str(size), "Accept": accept}, [photo.content])
     with stack.unchanged(), stack.nginx("web") as wire:

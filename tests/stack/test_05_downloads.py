@@ -26,7 +26,7 @@ def stored(stack: Stack, api: requests.Session, photo: Picture) -> dict[str, str
 
 
 @pytest.mark.parametrize("server", ["web", "gunicorn"])
-def test_an_original(
+def test_an_original_is_sent_unchanged_with_its_headers(
     stack: Stack, anonymous: requests.Session, stored: dict[str, str], photo: Picture, server: str
 ) -> None:
     answer = anonymous.get(f"http://127.0.0.1:{stack.ports[server]}{stored['url']}", timeout=20)
@@ -54,7 +54,7 @@ ONCE = ["ETag", "X-Frame-Options", "Cross-Origin-Opener-Policy", "Content-Securi
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("address", ["url", "thumbnail"])
-def test_each_header_comes_once(
+def test_each_header_is_sent_once(
     anonymous: requests.Session,
     stack: Stack,
     stored: dict[str, str],
@@ -72,7 +72,7 @@ def test_each_header_comes_once(
 
 @pytest.mark.parametrize("address", ["url", "thumbnail"])
 @pytest.mark.parametrize("accept", ["text/html", "*/*"])
-def test_where_nginx_cannot_send_the_file_its_answer_is_as_guarded_as_any(
+def test_an_error_of_nginx_for_a_file_has_the_security_headers(
     anonymous: requests.Session, stack: Stack, api: requests.Session, photo: Picture, address: str, accept: str
 ) -> None:
     """After Django's answer, which nginx does not pass on: a file that Django may open, and nginx may not."""
@@ -96,7 +96,7 @@ def test_where_nginx_cannot_send_the_file_its_answer_is_as_guarded_as_any(
         ("bytes=-4096", slice(-4096, None)),
     ],
 )
-def test_a_part_of_an_original(
+def test_a_range_of_an_original_is_sent(
     stack: Stack, anonymous: requests.Session, stored: dict[str, str], photo: Picture, asked: str, window: slice
 ) -> None:
     answer = anonymous.get(stack.url + stored["url"], headers={"Range": asked}, timeout=20)
@@ -104,7 +104,7 @@ def test_a_part_of_an_original(
     assert answer.headers["Content-Range"].endswith(f"/{photo.size}")
 
 
-def test_a_part_that_is_not_there(stack: Stack, anonymous: requests.Session, stored: dict[str, str]) -> None:
+def test_a_range_beyond_the_end_is_416(stack: Stack, anonymous: requests.Session, stored: dict[str, str]) -> None:
     answer = anonymous.get(stack.url + stored["url"], headers={"Range": "bytes=99999999-"}, timeout=20)
     assert answer.status_code == 416
 
@@ -136,7 +136,7 @@ CONDITIONS = [
 
 @pytest.mark.parametrize(("asked", "status"), CONDITIONS, ids=str)
 @pytest.mark.parametrize("server", ["web", "runserver"])
-def test_conditions_are_judged_by_the_content(
+def test_conditional_requests_are_decided_by_the_content(
     stack: Stack,
     anonymous: requests.Session,
     stored: dict[str, str],
@@ -153,7 +153,7 @@ def test_conditions_are_judged_by_the_content(
     assert answer.content == content
 
 
-def test_a_replaced_photo_is_there_all_the_time_and_never_taken_for_the_one_before(
+def test_a_photo_is_always_available_with_its_own_etag_while_it_is_replaced(
     stack: Stack, api: requests.Session, name: str
 ) -> None:
     """Asked again and again while it is replaced: one of the versions, whole, and with its own ETag; of the same size,
@@ -204,13 +204,13 @@ def test_the_folder_of_originals_is_not_reachable(stack: Stack, target: str) -> 
         "/static../data/db.sqlite3",
     ],
 )
-def test_nothing_else_is_reachable(stack: Stack, target: str) -> None:
+def test_no_file_outside_the_served_folders_is_reachable(stack: Stack, target: str) -> None:
     with stack.nginx("web") as wire:
         answer = exchange(wire, Request("GET", target, {}), token=stack.token)
     assert answer.status in {400, 404}
 
 
-def test_a_client_cannot_send_itself_a_file(stack: Stack) -> None:
+def test_a_client_cannot_request_a_file_by_x_accel_redirect(stack: Stack) -> None:
     """X-Accel-Redirect is the application's word, not the client's."""
     request = Request("GET", "/healthz", {"X-Accel-Redirect": "/_originals/../data/db.sqlite3"})
     with stack.nginx("web") as wire:
@@ -218,7 +218,9 @@ def test_a_client_cannot_send_itself_a_file(stack: Stack) -> None:
     assert (answer.status, answer.json()) == (200, {"status": "ok"})
 
 
-def test_a_thumbnail(stack: Stack, anonymous: requests.Session, stored: dict[str, str]) -> None:
+def test_a_thumbnail_is_sent_with_its_headers(
+    stack: Stack, anonymous: requests.Session, stored: dict[str, str]
+) -> None:
     answer = anonymous.get(stack.url + stored["thumbnail"], timeout=20)
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "image/webp")
     assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
@@ -235,7 +237,9 @@ def static_files(stack: Stack, anonymous: requests.Session) -> list[str]:
     return found
 
 
-def test_static_files_may_be_kept_for_ever(stack: Stack, anonymous: requests.Session, static_files: list[str]) -> None:
+def test_static_files_with_a_hash_are_immutable_for_caches(
+    stack: Stack, anonymous: requests.Session, static_files: list[str]
+) -> None:
     for path in static_files:
         answer = anonymous.get(stack.url + path, timeout=20)
         assert answer.status_code == 200
@@ -244,7 +248,7 @@ def test_static_files_may_be_kept_for_ever(stack: Stack, anonymous: requests.Ses
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_static_files_are_compressed_beforehand(
+def test_static_files_are_sent_precompressed(
     stack: Stack, anonymous: requests.Session, static_files: list[str]
 ) -> None:
     path = next(path for path in static_files if path.endswith(".css"))
@@ -257,7 +261,7 @@ def test_static_files_are_compressed_beforehand(
     assert packed.headers["Vary"] == plain.headers["Vary"] == "Accept-Encoding"
 
 
-def test_a_static_name_without_a_hash_may_not(
+def test_static_files_without_a_hash_are_cached_briefly(
     stack: Stack, anonymous: requests.Session, static_files: list[str]
 ) -> None:
     plain = re.sub(r"\.[0-9a-f]{12}\.", ".", static_files[0])

@@ -26,7 +26,7 @@ WATCH_PROGRESS = """() => {
 
 
 @pytest.mark.parametrize("screen", SCREENS)
-def test_an_upload_shows_how_far_it_is(
+def test_an_upload_shows_its_progress(
     stack: Stack, visit: Callable[..., Visit], photo: Picture, name: str, screen: str
 ) -> None:
     visitor = visit(screen)
@@ -50,7 +50,7 @@ def test_an_upload_shows_how_far_it_is(
 
 
 @pytest.mark.parametrize("screen", SCREENS)
-def test_an_upload_needs_no_javascript(
+def test_an_upload_works_without_javascript(
     stack: Stack, visit: Callable[..., Visit], photo: Picture, name: str, screen: str
 ) -> None:
     visitor = visit(screen, javascript=False)
@@ -62,7 +62,7 @@ def test_an_upload_needs_no_javascript(
     visitor.look("uploaded")
 
 
-def test_several_files_at_once(
+def test_several_files_are_uploaded_at_once(
     stack: Stack, visit: Callable[..., Visit], session: StorageState, photo: Picture, name: str
 ) -> None:
     visitor = visit("desktop", session=session)
@@ -73,10 +73,10 @@ def test_several_files_at_once(
     visitor.look("several")
 
 
-def test_a_file_that_is_no_picture_is_explained(
+def test_a_file_that_is_not_a_picture_is_explained(
     stack: Stack, visit: Callable[..., Visit], session: StorageState, photo: Picture, name: str
 ) -> None:
-    """And the one after it is stored all the same."""
+    """The file after it is stored."""
     visitor = visit("phone", session=session)
     files = [as_file("notes.jpg", text()), as_file(name, photo)]
     visitor.page.get_by_label("choose").set_input_files(files)
@@ -98,11 +98,11 @@ def test_a_file_that_is_too_large_is_explained_before_it_is_sent(
     with stack.unchanged():
         visitor.page.get_by_label("choose").set_input_files(large)
         expect(visitor.page.get_by_role("listitem").filter(has_text="large.jpg")).to_contain_text("Too large")
-    visitor.look("too-large")
+    visitor.look("body-too-large")
 
 
 @pytest.mark.parametrize("screen", SCREENS)
-def test_a_photo_is_deleted(
+def test_a_photo_can_be_deleted_on_the_page(
     stack: Stack, visit: Callable[..., Visit], session: StorageState, photo: Picture, name: str, screen: str
 ) -> None:
     visitor = visit(screen, session=session)
@@ -119,7 +119,7 @@ def test_a_photo_is_deleted(
     visitor.look("deleted")
 
 
-def test_logging_out(stack: Stack, visit: Callable[..., Visit]) -> None:
+def test_logging_out_hides_the_upload_form(stack: Stack, visit: Callable[..., Visit]) -> None:
     visitor = visit("desktop")
     visitor.log_in(stack)
     visitor.page.get_by_role("button", name="Log out").click()
@@ -129,7 +129,7 @@ def test_logging_out(stack: Stack, visit: Callable[..., Visit]) -> None:
 
 
 @pytest.mark.parametrize(("screen", "scheme"), [("phone", "dark"), ("desktop", "light"), ("desktop", "dark")])
-def test_nothing_stands_in_anybodys_way(
+def test_the_pages_have_no_accessibility_barriers(
     visit: Callable[..., Visit], session: StorageState, screen: str, scheme: str
 ) -> None:
     stranger, visitor = visit(screen, scheme=scheme), visit(screen, scheme=scheme, session=session)
@@ -144,7 +144,9 @@ def test_nothing_stands_in_anybodys_way(
     assert {place: found for place, found in barriers.items() if found} == {}
 
 
-def test_the_keyboard_reaches_the_upload(stack: Stack, visit: Callable[..., Visit], session: StorageState) -> None:
+def test_the_upload_form_can_be_reached_with_the_keyboard(
+    stack: Stack, visit: Callable[..., Visit], session: StorageState
+) -> None:
     visitor = visit("desktop", session=session)
     reached = []
     for _ in range(8):

@@ -48,7 +48,7 @@ def answers_held(page: Page) -> Iterator[list[dict[str, Any]]]:
     line.send("Fetch.disable")
 
 
-def test_what_is_cancelled_while_it_is_checked_is_not_stored(page: Page, photo: Picture, name: str) -> None:
+def test_an_upload_cancelled_while_it_is_checked_is_not_stored(page: Page, photo: Picture, name: str) -> None:
     with answers_held(page) as held:
         choose(page, as_file(name, photo))
         expect(row(page, name)).to_contain_text("Checking the picture")
@@ -62,7 +62,7 @@ def test_what_is_cancelled_while_it_is_checked_is_not_stored(page: Page, photo: 
     assert not is_stored(page, name)
 
 
-def test_what_is_cancelled_before_is_not_stored_either(page: Page, photo: Picture, name: str) -> None:
+def test_an_upload_cancelled_while_it_is_sent_is_not_stored(page: Page, photo: Picture, name: str) -> None:
     line = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 200_000}
     page.context.new_cdp_session(page).send("Network.emulateNetworkConditions", line)
     choose(page, as_file(name, photo))
@@ -73,7 +73,7 @@ def test_what_is_cancelled_before_is_not_stored_either(page: Page, photo: Pictur
     assert not is_stored(page, name)
 
 
-def test_broken_uploads_can_be_tried_again_one_by_one_or_all(page: Page, photo: Picture, name: str) -> None:
+def test_failed_uploads_can_be_retried_one_by_one_or_all_together(page: Page, photo: Picture, name: str) -> None:
     names = [f"{number}-{name}" for number in range(3)]
     page.context.set_offline(True)
     choose(page, *[as_file(each, photo) for each in names])
@@ -88,13 +88,13 @@ def test_broken_uploads_can_be_tried_again_one_by_one_or_all(page: Page, photo: 
     expect(page.locator("#tools")).to_be_hidden()
 
 
-def test_what_no_second_try_can_mend_offers_none(page: Page) -> None:
+def test_an_upload_that_cannot_succeed_offers_no_retry(page: Page) -> None:
     choose(page, as_file("notes.jpg", text()))
     expect(row(page, "notes.jpg")).to_contain_text("not a picture")
     expect(row(page, "notes.jpg").get_by_role("button")).to_have_text(["Dismiss"])
 
 
-def test_all_that_is_over_can_be_dismissed(page: Page) -> None:
+def test_all_failed_uploads_can_be_dismissed(page: Page) -> None:
     choose(page, as_file("one.jpg", text()), as_file("two.jpg", text()))
     expect(row(page, "two.jpg")).to_contain_text("not a picture")
     page.get_by_role("button", name="Dismiss all").click()
@@ -103,8 +103,8 @@ def test_all_that_is_over_can_be_dismissed(page: Page) -> None:
     assert page.evaluate("document.activeElement.id") == "file"
 
 
-def test_an_upload_goes_on_after_the_login_that_had_ended(stack: Stack, page: Page, photo: Picture, name: str) -> None:
-    """Without choosing the files again. It says nothing about tokens."""
+def test_an_upload_resumes_after_logging_in_again(stack: Stack, page: Page, photo: Picture, name: str) -> None:
+    """The files need not be chosen again, and the page does not mention tokens."""
     page.context.clear_cookies(name=f"sessionid_{stack.project}")
     names = [f"{number}-{name}" for number in range(2)]
     choose(page, *[as_file(each, photo) for each in names])
@@ -123,8 +123,10 @@ def test_an_upload_goes_on_after_the_login_that_had_ended(stack: Stack, page: Pa
     expect(notice).to_be_hidden()
 
 
-def test_an_upload_survives_another_login_in_another_tab(stack: Stack, page: Page, photo: Picture, name: str) -> None:
-    """It makes the form's token of this page an old one."""
+def test_an_upload_works_after_another_login_in_another_tab(
+    stack: Stack, page: Page, photo: Picture, name: str
+) -> None:
+    """The other login makes the CSRF token of this page an old one."""
     page.context.clear_cookies()
     Visit(page.context.new_page(), "").log_in(stack)
     choose(page, as_file(name, photo))
@@ -139,13 +141,13 @@ def drop(page: Page, x: int, y: int, **what: Any) -> None:
         line.send("Input.dispatchDragEvent", {"type": kind, "x": x, "y": y, "data": data})
 
 
-def test_the_whole_page_takes_drops(page: Page, photo: Picture, tmp_path: Path, name: str) -> None:
+def test_files_can_be_dropped_anywhere_on_the_page(page: Page, photo: Picture, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(photo.content)
     drop(page, 1200, 780, files=[str(tmp_path / name)])
     check_shown(page, name)
 
 
-def test_a_folder_and_a_link_that_are_dropped_get_an_answer(page: Page, tmp_path: Path) -> None:
+def test_a_dropped_folder_or_link_is_explained(page: Page, tmp_path: Path) -> None:
     (tmp_path / "holiday").mkdir()
     drop(page, 600, 160, files=[str(tmp_path / "holiday")])
     expect(row(page, "holiday")).to_contain_text("This is a folder.")
@@ -154,7 +156,7 @@ def test_a_folder_and_a_link_that_are_dropped_get_an_answer(page: Page, tmp_path
     assert page.url.count("/") == 3  # the browser has not gone there
 
 
-def test_escape_and_a_click_elsewhere_close_the_question(page: Page, photo: Picture, name: str) -> None:
+def test_escape_or_a_click_elsewhere_closes_the_confirmation(page: Page, photo: Picture, name: str) -> None:
     choose(page, as_file(name, photo))
     check_shown(page, name)
     question = page.locator("details.confirm").first
@@ -168,7 +170,7 @@ def test_escape_and_a_click_elsewhere_close_the_question(page: Page, photo: Pict
 
 
 @pytest.mark.parametrize("javascript", [True, False])
-def test_after_deleting_the_focus_is_on_the_photo_that_came_up(
+def test_the_focus_moves_to_the_next_photo_after_deleting(
     visit: Open, session: StorageState, page: Page, photo: Picture, name: str, *, javascript: bool
 ) -> None:
     below, above = f"below-{name}", f"above-{name}"
@@ -184,7 +186,7 @@ def test_after_deleting_the_focus_is_on_the_photo_that_came_up(
     expect(other).to_have_title(re.compile(re.escape(f"{above} is gone.")))
 
 
-def test_arrow_keys_lead_from_photo_to_photo_and_escape_back(page: Page, photo: Picture, name: str) -> None:
+def test_arrow_keys_move_between_photos_and_escape_goes_back(page: Page, photo: Picture, name: str) -> None:
     below, above = f"below-{name}", f"above-{name}"
     choose(page, as_file(below, photo), as_file(above, photo))
     check_shown(page, above)
@@ -203,7 +205,7 @@ def test_arrow_keys_lead_from_photo_to_photo_and_escape_back(page: Page, photo: 
 
 
 @pytest.mark.parametrize("screen", SCREENS)
-def test_every_photo_keeps_its_shape(visit: Open, session: StorageState, name: str, screen: str) -> None:
+def test_every_photo_keeps_its_aspect_ratio(visit: Open, session: StorageState, name: str, screen: str) -> None:
     """Two portraits before a panorama: alone in a row, they were cut to fill it."""
     page = visit(screen, session=session).page
     sizes = {"panorama": (900, 200), "stairs": (180, 320), "tower": (180, 320)}
@@ -218,7 +220,7 @@ def test_every_photo_keeps_its_shape(visit: Open, session: StorageState, name: s
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("screen", SCREENS)
-def test_nothing_stands_in_the_way_of_what_is_told(
+def test_failed_uploads_and_error_pages_have_no_accessibility_barriers(
     visit: Open, session: StorageState, photo: Picture, name: str, screen: str, scheme: str
 ) -> None:
     """Failed rows with long names, a photo's page, and a page about an error."""

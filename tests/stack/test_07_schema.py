@@ -17,7 +17,7 @@ EXAMPLES = 40  # for each operation and phase
 SEED = 20  # the same requests each time: a failure can be repeated
 
 
-def test_every_operation_answers_as_it_says(stack: Stack, tmp_path: Path) -> None:
+def test_every_operation_conforms_to_the_schema(stack: Stack, tmp_path: Path) -> None:
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "run", f"{stack.url}/api/schema/"),
         *("--header", f"Authorization: Token {stack.token}", "--checks", CHECKS),
@@ -49,7 +49,7 @@ def test_every_operation_answers_as_it_says(stack: Stack, tmp_path: Path) -> Non
         *("%20a.jpg", "a.jpg%20", "a%7F.jpg", "x" * 121, "%C2%A0", "a%E2%80%AEgpj.exe"),
     ],
 )
-def test_a_name_that_cannot_be_is_refused_by_name(stack: Stack, photo: Picture, name: str) -> None:
+def test_an_invalid_name_is_refused_as_bad_name(stack: Stack, photo: Picture, name: str) -> None:
     with stack.unchanged(), stack.nginx("web") as wire:
         answer = exchange(wire, with_length(name, photo.content), stack.token)
     assert (answer.status, answer.json()["error"]) == (400, "bad-name")

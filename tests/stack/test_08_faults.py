@@ -40,7 +40,7 @@ pytestmark = pytest.mark.timeout(SLOW)
 # --- killed -----------------------------------------------------------------------------------------------------------
 
 
-def test_web_is_killed_while_it_receives(stack: Stack) -> None:
+def test_a_kill_of_web_loses_only_the_uploads_that_web_was_receiving(stack: Stack) -> None:
     """What web itself was receiving is lost. What nginx was receiving is not: web is only asked for whole bodies."""
     before = stack.container("web")
     with trouble(stack, may_sweep=True) as uploads:
@@ -65,7 +65,7 @@ MOMENTS = {"incoming": False, "originals": True, "thumbs": True}
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_web_is_killed_while_django_stores(stack: Stack, moment: str) -> None:
+def test_a_kill_of_web_while_django_stores_leaves_no_partial_photo(stack: Stack, moment: str) -> None:
     picture = pictures.padded(PHOTO, stack.limit)
     before = stack.container("web")
     with trouble(stack, may_sweep=True) as uploads:
@@ -79,7 +79,7 @@ def test_web_is_killed_while_django_stores(stack: Stack, moment: str) -> None:
 
 @pytest.mark.parametrize("server", ["web", "gunicorn"])
 def test_a_killed_worker_is_replaced(stack: Stack, server: str) -> None:
-    """Its parent does that; the container goes on. What it was receiving is lost, and nothing else."""
+    """Its parent replaces it; the container goes on. What it was receiving is lost, and nothing else."""
     started = stack.container(server)["State"]["StartedAt"]
     before = workers(stack, server)
     with trouble(stack, may_sweep=True) as uploads:
@@ -94,7 +94,7 @@ def test_a_killed_worker_is_replaced(stack: Stack, server: str) -> None:
     assert stack.container(server)["State"]["StartedAt"] == started
 
 
-def test_all_workers_are_killed_while_they_receive(stack: Stack) -> None:
+def test_a_kill_of_all_workers_loses_only_the_uploads_they_were_receiving(stack: Stack) -> None:
     """The same as for the whole of web, but that nobody has to wait for a container."""
     started = stack.container("web")["State"]["StartedAt"]
     before = workers(stack, "web")
@@ -129,7 +129,7 @@ def workers(stack: Stack, server: str) -> set[str]:
     return set(stack.processes(server, "workers").split())
 
 
-def test_nginx_is_killed_while_it_receives(stack: Stack) -> None:
+def test_a_kill_of_nginx_disconnects_its_clients_and_stores_no_partial_photo(stack: Stack) -> None:
     """Its clients see the connection break. What was streamed is half a body for web, which is none."""
     before = stack.container("nginx")
     with trouble(stack) as uploads:
@@ -144,7 +144,7 @@ def test_nginx_is_killed_while_it_receives(stack: Stack) -> None:
 # --- reloaded ---------------------------------------------------------------------------------------------------------
 
 
-def test_web_is_reloaded_under_uploads(stack: Stack) -> None:
+def test_a_reload_of_web_loses_no_upload(stack: Stack) -> None:
     """Its workers are replaced, one after the other, while some uploads are half received and others come and go."""
     started = stack.container("web")["State"]["StartedAt"]
     before = workers(stack, "web")
@@ -161,7 +161,7 @@ def test_web_is_reloaded_under_uploads(stack: Stack) -> None:
     assert stack.container("web")["State"]["StartedAt"] == started
 
 
-def test_nginx_is_reloaded_under_uploads(stack: Stack) -> None:
+def test_a_reload_of_nginx_loses_no_upload(stack: Stack) -> None:
     """New workers take what comes, old ones finish what they have."""
     started = stack.container("nginx")["State"]["StartedAt"]
     before = nginx_workers(stack)
@@ -190,8 +190,8 @@ def check_all_stored(halves: list[Upload]) -> None:
 # --- replaced, stopped ------------------------------------------------------------------------------------------------
 
 
-def test_a_web_that_is_gone_is_told_and_a_new_one_is_found(stack: Stack) -> None:
-    """With another address, because something else took the old one. nginx goes on all the time, so does gunicorn."""
+def test_a_missing_web_is_a_502_and_nginx_finds_a_new_one(stack: Stack) -> None:
+    """The new web has another address, because something else took the old one. nginx and gunicorn go on."""
     nginx, old = stack.container("nginx"), stack.container("web")
     network = f"{stack.project}_inside"
     address = old["NetworkSettings"]["Networks"][network]["IPAddress"]
@@ -220,7 +220,7 @@ def squatter(stack: Stack, network: str, image: str) -> Iterator[None]:
         run("docker", "rm", "--force", container)
 
 
-def test_a_web_that_is_told_to_stop_finishes_first(stack: Stack) -> None:
+def test_web_finishes_its_uploads_before_it_stops(stack: Stack) -> None:
     """Uploads are half received when `docker stop` comes; the clients are in no hurry."""
     with trouble(stack) as uploads:
         web = stack.container("web")
@@ -237,7 +237,7 @@ def test_a_web_that_is_told_to_stop_finishes_first(stack: Stack) -> None:
             assert upload.route == "streamed" or upload.answer.headers["Connection"] == "close"
 
 
-def test_a_nginx_that_is_told_to_stop_finishes_first(stack: Stack) -> None:
+def test_nginx_finishes_its_uploads_before_it_stops(stack: Stack) -> None:
     with trouble(stack) as uploads:
         halves = [uploads.begin(*way) for way in THROUGH_NGINX]
         with stopping(stack, "nginx") as stop:
@@ -275,7 +275,7 @@ def is_refused(stack: Stack) -> bool:
     return True
 
 
-def test_web_is_recreated_under_uploads(stack: Stack) -> None:
+def test_recreating_web_loses_no_upload(stack: Stack) -> None:
     """As when its image or its settings have changed. Who is being served is; others may be told to wait."""
     old = stack.container("web")
     with trouble(stack) as uploads, uploads.traffic():
@@ -286,7 +286,7 @@ def test_web_is_recreated_under_uploads(stack: Stack) -> None:
     assert stack.container("web")["Id"] != old["Id"]
 
 
-def test_nginx_is_recreated_under_uploads(stack: Stack) -> None:
+def test_recreating_nginx_loses_no_upload(stack: Stack) -> None:
     old = stack.container("nginx")["Id"]
     with trouble(stack) as uploads, uploads.traffic():
         halves = [uploads.begin(*way) for way in WAYS]
@@ -296,7 +296,7 @@ def test_nginx_is_recreated_under_uploads(stack: Stack) -> None:
     assert stack.container("nginx")["Id"] != old
 
 
-def test_the_whole_stack_is_stopped_under_uploads(stack: Stack) -> None:
+def test_stopping_the_whole_stack_leaves_no_partial_photo(stack: Stack) -> None:
     """Both nginx and web stop at once, so that some uploads are still answered and some are not; it starts again."""
     with trouble(stack) as uploads, contextlib.ExitStack() as afterwards:
         afterwards.callback(stack.compose, "start")

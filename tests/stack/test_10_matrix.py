@@ -164,7 +164,7 @@ def nothing_is_left(stack: Stack) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=str)
-def test_an_upload_is_stored_whole_or_the_client_is_told(stack: Stack, name: str, cell: Cell) -> None:
+def test_an_upload_is_stored_whole_or_the_client_gets_an_error(stack: Stack, name: str, cell: Cell) -> None:
     with cell.wire(stack) as wire:
         outcomes = converse(wire, cell, name, stack.token)
     stored = stack.probe("take", name)  # away from the disk, too, or they would fill it

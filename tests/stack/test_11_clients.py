@@ -73,7 +73,7 @@ def address(stack: Stack, server: str, route: str, name: str) -> str:
 
 
 @pytest.mark.parametrize("server", ["web", "gunicorn"])
-def test_what_it_sends_in_chunks_is_stored_whole(
+def test_a_chunked_upload_of_a_common_client_is_stored_whole(
     stack: Stack, photo: Picture, photo_file: Path, name: str, client: str, route: str, server: str
 ) -> None:
     succeeded, said = upload(stack, client, address(stack, server, route, name), photo_file)
@@ -86,12 +86,12 @@ def test_what_it_sends_in_chunks_is_stored_whole(
         assert (said["sha256"], stored) == (photo.sha256, {name: photo.sha256})
 
 
-def test_it_can_read_why_a_photo_is_too_large(
+def test_a_common_client_can_read_why_a_photo_is_too_large(
     stack: Stack, large_file: Path, name: str, client: str, route: str
 ) -> None:
     """curl, aiohttp and Node read while they send; the others when they have sent, which nginx waits for."""
     succeeded, said = upload(stack, client, address(stack, "web", route, name), large_file)
     assert not succeeded
-    assert said["error"] == "too-large"
+    assert said["error"] == "body-too-large"
     assert "UPLOAD_MAX" in said["detail"]
     assert stack.probe("take", name) == {}

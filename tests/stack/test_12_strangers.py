@@ -21,7 +21,7 @@ HTML = "Accept: text/html,*/*;q=0.8"
 
 
 @pytest.fixture(scope="module")
-def strict(backends: Backends) -> Iterator[Edge]:
+def edge_for_users(backends: Backends) -> Iterator[Edge]:
     """As it is by default, but that one address may try a log-in as often as it can."""
     with Edge(backends, {"ANONYMOUS_UPLOADS": "off", "LOGIN_RATE": "100000r/s"}) as running:
         yield running
@@ -86,39 +86,41 @@ def check_refused(answer: Answer | None, status: int, error: str) -> None:
 
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_stranger_is_told_to_log_in_before_a_body_is_sent(strict: Edge, case: str, server: str) -> None:
-    """The first thing that is answered is that, and not "100 Continue"; and nobody else has heard of it."""
+def test_an_anonymous_client_gets_401_before_it_sends_a_body(edge_for_users: Edge, case: str, server: str) -> None:
+    """The 401 comes first, and not "100 Continue"; the application does not see the request."""
     method, target, fields = REFUSED[case]
     key = uuid.uuid4().hex
     check_refused(
-        ask(strict.wire(server), request(target.replace("@", key), *fields, method=method)), 401, "login-needed"
+        ask(edge_for_users.wire(server), request(target.replace("@", key), *fields, method=method)), 401, "login-needed"
     )
-    seen = ask(strict.wire(server), request("/_seen/photos"))
+    seen = ask(edge_for_users.wire(server), request("/_seen/photos"))
     assert seen
     assert key not in seen.body.decode()
 
 
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("case", TAKEN)
-def test_nobody_else_is(strict: Edge, case: str, server: str) -> None:
+def test_a_request_with_credentials_or_without_a_body_is_passed_on(
+    edge_for_users: Edge, case: str, server: str
+) -> None:
     method, target, fields = TAKEN[case]
-    answer = ask(strict.wire(server), request(target.replace("@", "x"), *fields, method=method))
+    answer = ask(edge_for_users.wire(server), request(target.replace("@", "x"), *fields, method=method))
     assert answer
     assert answer.status == 200, answer.body
 
 
-def test_a_stranger_with_a_browser_gets_a_page(strict: Edge) -> None:
-    answer = ask(strict.wire("web"), request("/", length(1000), HTML, method="POST"))
+def test_an_anonymous_browser_gets_a_page(edge_for_users: Edge) -> None:
+    answer = ask(edge_for_users.wire("web"), request("/", length(1000), HTML, method="POST"))
     assert answer
     assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Token")
     assert b"<h1>Please log in first</h1>" in answer.body
 
 
-def test_the_connection_goes_on_when_what_was_refused_has_been_sent(strict: Edge) -> None:
+def test_the_connection_is_kept_after_a_refused_body_was_sent(edge_for_users: Edge) -> None:
     """The answer comes first, and what is sent all the same is thrown away."""
     body = b"x" * 200_000
     first = request("/api/photos/x", length(len(body)), method="PUT").replace(b"Connection: close\r\n", b"")
-    with strict.wire("web") as wire:
+    with edge_for_users.wire("web") as wire:
         wire.send(first)
         check_refused(read_answer(wire.reader), 401, "login-needed")
         wire.send(body + request("/x"))
@@ -126,18 +128,18 @@ def test_the_connection_goes_on_when_what_was_refused_has_been_sent(strict: Edge
 
 
 @pytest.mark.parametrize("target", ["/elsewhere/x", "/api/elsewhere", "/"])
-def test_a_stranger_s_chunks_are_counted(strict: Edge, target: str) -> None:
-    """Where they are taken at all. (A body of GET means nothing, and is received as any other.)"""
+def test_the_chunks_of_an_anonymous_client_are_counted(edge_for_users: Edge, target: str) -> None:
+    """Where chunks are accepted at all. (A body of GET means nothing, and is received as any other.)"""
     method = "GET" if target == "/" else "POST"
     few, many = (f"{size:x}\r\n{'x' * size}\r\n0\r\n\r\n".encode() for size in (LIMIT - 1, LIMIT))
-    answer = ask(strict.wire("web"), request(target, CHUNKED, method=method) + few)
+    answer = ask(edge_for_users.wire("web"), request(target, CHUNKED, method=method) + few)
     assert answer
     assert answer.status == 200, answer.body
-    check_refused(ask(strict.wire("web"), request(target, CHUNKED, method=method) + many), 401, "login-needed")
+    check_refused(ask(edge_for_users.wire("web"), request(target, CHUNKED, method=method) + many), 401, "login-needed")
 
 
 @pytest.mark.parametrize("case", [name for name in REFUSED if "large" not in name and "expecting" not in name])
-def test_a_site_may_take_uploads_from_anybody(edge: Edge, case: str) -> None:
+def test_anonymous_uploads_are_passed_on_if_the_setting_allows_them(edge: Edge, case: str) -> None:
     """ANONYMOUS_UPLOADS=on: the application hears of it, and decides."""
     method, target, fields = REFUSED[case]
     fields = [field for field in fields if not field.startswith(("Content-Length", "Transfer"))]
@@ -159,17 +161,17 @@ HTTP_2 = {
 
 
 @pytest.fixture(scope="module")
-def secure(backends: Backends) -> Iterator[Edge]:
+def edge_with_tls_for_users(backends: Backends) -> Iterator[Edge]:
     with Edge(backends, {"TLS": "on", "ANONYMOUS_UPLOADS": "off"}) as running:
         yield running
 
 
 @pytest.mark.parametrize("case", HTTP_2)
-def test_it_is_the_same_over_http_2(secure: Edge, case: str, tmp_path: Path) -> None:
-    """Where a body needs no length."""
+def test_anonymous_uploads_are_limited_over_http2(edge_with_tls_for_users: Edge, case: str, tmp_path: Path) -> None:
+    """In HTTP/2 a body needs no length."""
     target, size, fields, status = HTTP_2[case]
     (tmp_path / "body").write_bytes(b"x" * size)
-    url = f"https://127.0.0.1:{secure.ports['tls']}{target}"
+    url = f"https://127.0.0.1:{edge_with_tls_for_users.ports['tls']}{target}"
     command = ["curl", "-sSk", "--noproxy", "*", "--http2", "--max-time", "60", "-T", str(tmp_path / "body"), *fields]
     written = ["-o", str(tmp_path / "answer"), "-w", "%{http_version} %{http_code}"]
     done = subprocess.run([*command, *written, url], capture_output=True, text=True, check=False, timeout=90)
@@ -189,16 +191,16 @@ TOKEN = "Authorization: Token x"  # whatever it is worth
 
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("target", FORMS)
-def test_a_form_is_small(strict: Edge, target: str, server: str) -> None:
+def test_a_form_of_the_pages_beyond_its_limit_is_refused(edge_for_users: Edge, target: str, server: str) -> None:
     large = request(target, length(FORM + 1), TOKEN, method="POST")
-    check_refused(ask(strict.wire(server), large), 413, "too-large")
+    check_refused(ask(edge_for_users.wire(server), large), 413, "body-too-large")
     counted = (
         request(target, CHUNKED, TOKEN, method="POST") + f"{FORM + 1:x}\r\n{'x' * (FORM + 1)}\r\n0\r\n\r\n".encode()
     )
-    check_refused(ask(strict.wire(server), counted), 413, "too-large")
+    check_refused(ask(edge_for_users.wire(server), counted), 413, "body-too-large")
 
 
-def test_a_form_of_that_size_is_taken(edge: Edge) -> None:
+def test_a_form_of_the_pages_within_its_limit_is_accepted(edge: Edge) -> None:
     for target in ("/logout/", "/delete/x.jpg"):
         answer = ask(edge.wire("web"), request(target, length(FORM), method="POST") + b"x" * FORM)
         assert answer
@@ -209,7 +211,7 @@ def test_a_form_of_that_size_is_taken(edge: Edge) -> None:
 
 
 @pytest.fixture(scope="module")
-def counting(backends: Backends, edge: Edge) -> Iterator[Edge]:
+def edge_that_limits_logins(backends: Backends, edge: Edge) -> Iterator[Edge]:
     """Takes our word for who we are, and few attempts to log in."""
     gateway = ask(edge.wire("web"), request("/gateway/"))
     assert gateway
@@ -237,11 +239,11 @@ CLIENTS = {
 
 
 @pytest.mark.parametrize("case", CLIENTS)
-def test_a_client_is_an_address_or_a_network_of_ipv6(counting: Edge, case: str) -> None:
+def test_a_client_is_an_ipv4_address_or_an_ipv6_network(edge_that_limits_logins: Edge, case: str) -> None:
     addresses, is_one = CLIENTS[case]
     statuses = []
     for number in range(ATTEMPTS):
         fields = [length(0), f"X-Forwarded-For: {addresses[number % len(addresses)]}"]
-        answer = ask(counting.wire("web"), request("/login/", *fields, method="POST"))
+        answer = ask(edge_that_limits_logins.wire("web"), request("/login/", *fields, method="POST"))
         statuses.append(answer and answer.status)
     assert set(statuses) == ({200, 429} if is_one else {200}), statuses

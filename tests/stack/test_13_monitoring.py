@@ -33,7 +33,7 @@ SHOWN = {
     "wsgiserver_memory_limit_bytes > 0",
     'wsgiserver_requests_total{status="2xx"} > 0',
     "wsgiserver_application_seconds_count > 0",
-    'wsgiserver_refused_total{reason="spool-full"} >= 0',
+    'wsgiserver_refused_total{error="spool-full"} >= 0',
     "nginx_connections_active > 0",
     "nginx_connections_limit > 0",
 }
@@ -98,13 +98,13 @@ def prometheus(stack: Stack, anonymous: requests.Session) -> Iterator[Prometheus
 
 
 @pytest.mark.timeout(1500)  # its image may have to be pulled or built
-def test_only_loopback_reaches_it(prometheus: Prometheus) -> None:
+def test_prometheus_is_published_on_loopback_only(prometheus: Prometheus) -> None:
     assert prometheus.place["HostIp"] == "127.0.0.1"
     bound = {port for port, places in prometheus.container["NetworkSettings"]["Ports"].items() if places}
     assert bound == {"9090/tcp"}
 
 
-def test_it_is_locked_down_and_limited(prometheus: Prometheus, stack: Stack) -> None:
+def test_the_prometheus_container_is_hardened(prometheus: Prometheus, stack: Stack) -> None:
     host = prometheus.container["HostConfig"]
     assert host["ReadonlyRootfs"]
     assert host["CapDrop"] == ["ALL"]
@@ -116,12 +116,12 @@ def test_it_is_locked_down_and_limited(prometheus: Prometheus, stack: Stack) -> 
     assert "CapEff:\t0000000000000000" in status
 
 
-def test_it_is_healthy(prometheus: Prometheus, stack: Stack) -> None:
+def test_prometheus_is_healthy(prometheus: Prometheus, stack: Stack) -> None:
     stack.wait_until_healthy("prometheus")
 
 
 @pytest.mark.parametrize("expression", sorted(SHOWN))
-def test_the_basic_numbers_are_there(prometheus: Prometheus, expression: str) -> None:
+def test_the_basic_metrics_are_collected(prometheus: Prometheus, expression: str) -> None:
     # Polled: a worker tells its numbers when it has nothing else to do, and the first look may have come before that.
     poll(lambda: prometheus.query(expression), f"a series for {expression}", 60)
 
@@ -133,11 +133,11 @@ def test_each_container_of_web_is_a_target(prometheus: Prometheus, stack: Stack)
 
 
 @pytest.mark.parametrize("where", QUERIES)
-def test_every_query_runs(prometheus: Prometheus, where: str) -> None:
+def test_every_query_of_the_repository_runs(prometheus: Prometheus, where: str) -> None:
     prometheus.query(QUERIES[where])
 
 
-def test_every_rule_is_evaluated_and_a_stack_that_is_well_calls_nobody(prometheus: Prometheus) -> None:
+def test_every_rule_is_evaluated_and_a_healthy_stack_fires_no_alert(prometheus: Prometheus) -> None:
     def evaluated() -> bool:
         return {rule["health"] for rule in prometheus.rules()} == {"ok"}
 
@@ -153,7 +153,7 @@ def test_every_rule_is_evaluated_and_a_stack_that_is_well_calls_nobody(prometheu
     poll(lambda: prometheus.query("instance:wsgiserver_workers_serving:sum > 0"), "a sum is recorded", 60)
 
 
-def test_without_grafana_s_image_it_says_so_in_a_line_and_goes_on(prometheus: Prometheus, stack: Stack) -> None:
+def test_a_missing_grafana_image_is_reported_in_one_line(prometheus: Prometheus, stack: Stack) -> None:
     """A registry that refuses, as one does that is not there: port 9 of this machine. What it goes on with is in
     tests/test_stack_files.py, because of Compose 1.29 one cannot learn which services a profile has.
     """

@@ -83,21 +83,21 @@ def check_given_up(answer: Answer | None) -> None:
 
 @pytest.mark.parametrize("route", ["buffered", "streamed"])
 @pytest.mark.parametrize("case", ["GET", "PUT, small", "PUT, large", "PUT, small, in chunks", "POST, large"])
-def test_a_request_that_kills_is_sent_twice_at_most(site: Site, case: str, route: str) -> None:
+def test_a_request_that_kills_its_server_is_sent_twice_at_most(site: Site, case: str, route: str) -> None:
     check_killing(site, "web", case, ROUTES[route])
 
 
 @pytest.mark.parametrize("case", ["DELETE", "PUT of nothing", "PATCH", "an unknown method"])
-def test_a_request_by_another_method_that_kills_is_sent_twice_at_most(site: Site, case: str) -> None:
+def test_a_request_of_any_method_that_kills_its_server_is_sent_twice_at_most(site: Site, case: str) -> None:
     check_killing(site, "web", case, ROUTES["buffered"])
 
 
-def test_a_request_for_a_file_of_the_application_that_kills_is_sent_twice_at_most(site: Site) -> None:
+def test_a_static_request_that_kills_its_server_is_sent_twice_at_most(site: Site) -> None:
     check_killing(site, "web", "GET", ROUTES["static"])
 
 
 @pytest.mark.parametrize("case", ["PUT, large", "POST, large"])
-def test_a_request_to_gunicorn_that_kills_is_sent_twice_at_most(site: Site, case: str) -> None:
+def test_a_request_that_kills_gunicorn_is_sent_twice_at_most(site: Site, case: str) -> None:
     check_killing(site, "gunicorn", case, "/api/")
 
 
@@ -113,8 +113,8 @@ def check_killing(site: Site, server: str, case: str, prefix: str) -> None:
 
 
 @pytest.mark.parametrize(("case", "status"), [("GET", 200), ("PUT, large", 200), ("DELETE", 200), ("POST, large", 502)])
-def test_what_comes_to_the_same_when_done_twice_is_done_by_who_comes_next(stack: Stack, case: str, status: int) -> None:
-    """The process in the place of the one that died, here; a form that reached one is not sent to the next."""
+def test_only_an_idempotent_request_is_retried_after_its_server_died(stack: Stack, case: str, status: int) -> None:
+    """The process that replaces the dead one gets it; a form that reached a server is not sent to another."""
     method, fields, body = REQUESTS[case]
     data = request(f"/api/_kill_once/{uuid.uuid4().hex}", *fields, method=method) + body
     with Backends(stack) as backends, Edge(backends, {}) as edge:
@@ -147,8 +147,8 @@ def finishing(container: str) -> Iterator[None]:
         client.kill()
 
 
-def test_a_server_that_finishes_what_it_has_costs_no_other_request(stack: Stack) -> None:
-    """Those that come at once all find the other one, though the one that refuses has least to do."""
+def test_a_server_that_is_stopping_costs_no_request(stack: Stack) -> None:
+    """Requests at the same time all find the other server, although the one that refuses has least to do."""
     clients = 7
     with Backends(stack, replicas=2) as backends, Edge(backends, {}) as edge:
         with finishing(backends.containers["web-2"]), ThreadPoolExecutor(clients) as threads:

@@ -69,7 +69,7 @@ def check_boundary(told: dict[str, Any], peer: str, port: int, scheme: str, serv
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_nothing_that_a_client_says_of_itself_arrives(
+def test_forged_proxy_headers_are_dropped_over_http1(
     edge: Edge, gateway: str, spelling: str, route: str, server: str, version: str
 ) -> None:
     port = edge.ports[server]
@@ -84,7 +84,7 @@ def test_nothing_that_a_client_says_of_itself_arrives(
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_forged_proxy_headers_are_dropped_over_http_2(edge_with_tls: Edge, gateway: str, route: str) -> None:
+def test_forged_proxy_headers_are_dropped_over_http2(edge_with_tls: Edge, gateway: str, route: str) -> None:
     fields = [f"-H{name}: {FORGED}" for name in NAMES if name not in {"TE", "Upgrade", "Keep-Alive"}]  # not in HTTP/2
     done = curl(edge_with_tls, f"{ROUTES[route]}x", "--http2", "-A", "", "-HAccept:", *fields, "-HX-Own: arrives")
     check_boundary(json.loads(done.stdout), gateway, edge_with_tls.ports["tls"], "https", "web")
@@ -92,7 +92,7 @@ def test_forged_proxy_headers_are_dropped_over_http_2(edge_with_tls: Edge, gatew
 
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("route", ROUTES)
-def test_headers_that_begin_like_a_proxys_are_dropped_whatever_their_name(
+def test_headers_with_a_proxy_prefix_are_dropped_whatever_their_name(
     edge_before_the_guard: Edge, route: str, server: str
 ) -> None:
     port = edge_before_the_guard.ports[server]
@@ -104,8 +104,8 @@ def test_headers_that_begin_like_a_proxys_are_dropped_whatever_their_name(
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_django_goes_by_what_nginx_says(stack: Stack, server: str) -> None:
-    """By its scheme, for cookies; and the logs by its address of the client."""
+def test_django_uses_the_scheme_and_address_that_nginx_sets(stack: Stack, server: str) -> None:
+    """The scheme decides whether cookies are secure; the address is logged as that of the client."""
     forged = {name: "https" if "Proto" in name else "192.0.2.7" for name in NAMES if name.startswith("X-Forwarded")}
     clients = []
     for fields in ({}, forged):
@@ -119,7 +119,7 @@ def test_django_goes_by_what_nginx_says(stack: Stack, server: str) -> None:
     assert clients == [clients[0]] * 2
 
 
-def test_a_client_cannot_have_headers_taken_away(edge: Edge, gateway: str) -> None:
+def test_a_connection_header_cannot_remove_proxy_headers(edge: Edge, gateway: str) -> None:
     """Connection names headers that go one hop; ours are not among them."""
     data = request("/x", "Connection: X-Forwarded-For, X-Forwarded-Proto, X-Request-ID, Host")
     environ = echoed(ask(edge.wire("web"), data))["environ"]
@@ -129,12 +129,12 @@ def test_a_client_cannot_have_headers_taken_away(edge: Edge, gateway: str) -> No
 
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("target", ["/api/a%2Fb%20%3f%0a%25?q=%2f&x", "/api//a/./b/../c", "/api/%e2%82%ac"])
-def test_a_target_arrives_as_it_was_written_on_either_route(edge: Edge, target: str, server: str) -> None:
+def test_the_request_target_arrives_unchanged_on_both_routes(edge: Edge, target: str, server: str) -> None:
     for prefix in ("", "/streamed"):
         assert echoed(ask(edge.wire(server), request(prefix + target)))["target"] == target
 
 
-def test_a_static_file_that_only_the_application_has_comes_from_there(edge: Edge) -> None:
+def test_a_static_file_that_nginx_lacks_comes_from_the_application(edge: Edge) -> None:
     """As while a new version takes over: its pages are there before its nginx is."""
     target = "/static/photos/new.0123456789ab.css"
     assert echoed(ask(edge.wire("web"), request(target)))["target"] == target

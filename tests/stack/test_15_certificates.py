@@ -23,7 +23,7 @@ def names_in(edge: Edge) -> set[str]:
     return set(re.findall(r"(?:DNS|IP Address):([^,\s]+)", text))
 
 
-def test_a_self_signed_certificate_has_the_names_of_the_site_and_stays(edge_with_tls: Edge) -> None:
+def test_a_self_signed_certificate_names_the_site_and_survives_a_restart(edge_with_tls: Edge) -> None:
     before = shown(edge_with_tls)
     assert names_in(edge_with_tls) == {"localhost", "127.0.0.1", "0:0:0:0:0:0:0:1", "example.com", "*.example.com"}
     modes = edge_with_tls.exec("stat", "-c", "%a %n", SELF_SIGNED)
@@ -65,7 +65,7 @@ FOLDERS: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("case", FOLDERS)
-def test_what_is_in_the_folder_of_certificates_decides(edge_with_tls: Edge, case: str) -> None:
+def test_the_folder_of_certificates_decides_which_certificate_is_used(edge_with_tls: Edge, case: str) -> None:
     prepare, becomes = FOLDERS[case]
     said = edge_with_tls.exec(*program("try_certificates.sh"), prepare)
     if becomes == "kept":
@@ -79,7 +79,7 @@ def test_what_is_in_the_folder_of_certificates_decides(edge_with_tls: Edge, case
         assert becomes in said
 
 
-def test_an_own_certificate_is_used_and_a_reload_takes_the_next(edge_with_tls: Edge) -> None:
+def test_an_own_certificate_is_used_and_a_reload_loads_a_new_one(edge_with_tls: Edge) -> None:
     """What docs/edge.md has for Let's Encrypt. One that is not complete changes nothing. The first takes a start."""
     reload = ["nginx", "-e", "stderr", "-c", "/tmp/nginx/nginx.conf", "-s", "reload"]
     # In files of their own first: nginx takes one with the same inode, changed in the same second, for the one it has.

@@ -30,15 +30,18 @@ ERRORS: dict[str, tuple[bytes, tuple[int, str, str]]] = {
     "an original": (request("/_originals/x"), (404, "not-found", "")),
     "TRACE": (request("/", method="TRACE"), (405, "method-not-allowed", "")),
     "CONNECT": (request("localhost:443", method="CONNECT"), (405, "method-not-allowed", "")),
-    "a length too large": (request("/api/", "Content-Length: 1048577"), (413, "too-large", "UPLOAD_MAX")),
-    "one too large, streamed": (request("/streamed/api/", "Content-Length: 1048577"), (413, "too-large", "UPLOAD_MAX")),
+    "a length too large": (request("/api/", "Content-Length: 1048577"), (413, "body-too-large", "UPLOAD_MAX")),
+    "one too large, streamed": (
+        request("/streamed/api/", "Content-Length: 1048577"),
+        (413, "body-too-large", "UPLOAD_MAX"),
+    ),
     "a chunk too large": (
         request("/api/", "Transfer-Encoding: chunked") + b"100001\r\n" + b"x" * 9,
-        (413, "too-large", "UPLOAD_MAX"),
+        (413, "body-too-large", "UPLOAD_MAX"),
     ),
     "a chunk too large, streamed": (
         request("/streamed/api/", "Transfer-Encoding: chunked") + b"100001\r\n" + b"x" * 9,
-        (413, "too-large", "UPLOAD_MAX"),
+        (413, "body-too-large", "UPLOAD_MAX"),
     ),
     "a long address of the API": (request(f"/api/{LONG}"), (414, "uri-too-long", "large_client_header_buffers")),
     "a range that is not there": (
@@ -60,18 +63,18 @@ ERRORS: dict[str, tuple[bytes, tuple[int, str, str]]] = {
         (431, "headers-too-large", "large_client_header_buffers"),
     ),
     "many headers": (request("/api/", *(["X: y"] * 150)), (431, "headers-too-large", "max_headers")),
-    "an unknown coding": (request("/api/", "Transfer-Encoding: gzip"), (501, "not-implemented", "coding")),
+    "an unknown coding": (request("/api/", "Transfer-Encoding: gzip"), (501, "transfer-encoding-unknown", "coding")),
 }
 
 
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("case", ERRORS)
-def test_an_error_says_what_to_change(edge: Edge, case: str, server: str) -> None:
+def test_an_error_names_what_to_change(edge: Edge, case: str, server: str) -> None:
     data, expected = ERRORS[case]
     check_both(told_both(edge, server, data), *expected, has_page="streamed" not in case)  # the API has no pages
 
 
-def test_a_long_address_outside_the_api_gets_a_page_because_nothing_else_of_the_request_was_read(edge: Edge) -> None:
+def test_an_address_that_is_too_long_gets_an_error_page(edge: Edge) -> None:
     check_page(ask(edge.wire("web"), request(f"/{LONG}")), 414, "uri-too-long")
 
 
@@ -82,7 +85,7 @@ def test_an_error_about_a_range_has_each_header_once(edge: Edge) -> None:
     assert [name for name in set(answer.headers) if len(answer.headers.get_all(name, [])) > 1] == []
 
 
-def test_a_405_says_what_is_taken(edge: Edge) -> None:
+def test_a_405_names_the_allowed_methods(edge: Edge) -> None:
     for data, allowed in (
         (request("/static/photos/style.css", "Content-Length: 0", method="PUT"), "GET, HEAD"),
         (request("/", method="TRACE"), "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
@@ -92,7 +95,7 @@ def test_a_405_says_what_is_taken(edge: Edge) -> None:
         assert (answer.status, answer.headers["Allow"]) == (405, allowed)
 
 
-def test_what_whoever_runs_it_can_do_is_in_the_log(edge: Edge) -> None:
+def test_the_remedy_for_an_error_of_nginx_is_logged(edge: Edge) -> None:
     """An error that nginx made by its name, with the remedy; of what the application answered, nothing."""
     told = {}
     for data in (request("/api/", "Content-Length: 1048577"), request("/x")):
@@ -101,25 +104,25 @@ def test_what_whoever_runs_it_can_do_is_in_the_log(edge: Edge) -> None:
         request_id = answer.headers["X-Request-ID"]
         poll(lambda it=request_id: it in edge.logs(), "nginx has logged it", 20)  # type: ignore[misc]  # a default binds the loop's value
         (line,) = [json.loads(line) for line in edge.logs().splitlines() if line.startswith("{") and request_id in line]
-        told[answer.status] = (line["refused"], line["remedy"])
+        told[answer.status] = (line["error"], line["remedy"])
     assert told[200] == ("", "")
-    assert told[413][0] == "too-large"
+    assert told[413][0] == "body-too-large"
     assert "UPLOAD_MAX=1m: set it in .env" in told[413][1]
 
 
 @pytest.mark.parametrize(
     ("target", "is_page"), [("/x", True), ("/login/", True), ("/api/x", False), ("/streamed/api/x", False)]
 )
-def test_a_browser_gets_a_page_where_pages_are(edge: Edge, target: str, is_page: bool) -> None:
+def test_a_browser_gets_an_error_page_outside_the_api(edge: Edge, target: str, is_page: bool) -> None:
     answer = ask(edge.wire("web"), request(target, "Content-Length: 1048577", HTML))
     if is_page:
-        check_page(answer, 413, "too-large")
+        check_page(answer, 413, "body-too-large")
     else:
-        check_error(answer, 413, "too-large", "UPLOAD_MAX")
+        check_error(answer, 413, "body-too-large", "UPLOAD_MAX")
 
 
-def test_a_body_that_does_not_fit_the_spool(edge_with_low_limits: Edge) -> None:
-    """Announced or not; and nothing of it stays."""
+def test_a_body_that_does_not_fit_the_spool_is_a_507(edge_with_low_limits: Edge) -> None:
+    """Announced or not; nothing of it is left in the spool."""
     for field, body in (
         ("Content-Length: 1048576", b"x" * (1 << 20)),
         ("Transfer-Encoding: chunked", b"100000\r\n" + b"x" * (1 << 20)),
@@ -132,21 +135,23 @@ def test_a_body_that_does_not_fit_the_spool(edge_with_low_limits: Edge) -> None:
 # Server and path -> the error.
 AWAY = {
     "not there": ("gunicorn", "x", (502, "application-unreachable", "may be starting")),
-    "too slow": ("web", "_late/20", (504, "application-too-slow", "proxy_read_timeout")),
+    "too slow": ("web", "_late/20", (504, "application-timeout", "proxy_read_timeout")),
 }
 
 
 @pytest.mark.parametrize("prefix", ["", "/streamed"])
 @pytest.mark.parametrize("case", AWAY)
-def test_an_application_that_does_not_answer(edge_that_waits_a_second: Edge, case: str, prefix: str) -> None:
+def test_an_application_that_does_not_respond_is_an_error_of_nginx(
+    edge_that_waits_a_second: Edge, case: str, prefix: str
+) -> None:
     server, path, error = AWAY[case]
     check_both(
         told_both(edge_that_waits_a_second, server, request(f"{prefix}/api/{path}")), *error, has_page=not prefix
     )
 
 
-def test_too_many_requests_at_once(edge_with_low_limits: Edge, edge_for_any_host: Edge) -> None:
-    """From one address, and in all; once there is room again, there is."""
+def test_too_many_connections_are_refused_with_429(edge_with_low_limits: Edge, edge_for_any_host: Edge) -> None:
+    """The limits per address and in total; requests are accepted again as soon as there is room."""
     for edge, setting in ((edge_with_low_limits, "CLIENT_CONNECTIONS"), (edge_for_any_host, "TOTAL_CONNECTIONS")):
         with contextlib.ExitStack() as wires:
             held = [wires.enter_context(hold(edge)) for _ in range(FEW)]
@@ -174,7 +179,7 @@ def status_of(edge: Edge) -> int:
     return answer.status if answer else 0
 
 
-def test_too_many_attempts_to_log_in(edge_with_low_limits: Edge) -> None:
+def test_too_many_attempts_to_log_in_are_refused_with_429(edge_with_low_limits: Edge) -> None:
     """Five at once and one more; looking at the form is no attempt, and another spelling is the same address."""
     spellings = ["/login/", "/%6cogin/", "//login/", "/x/../login/", "/login/?next=/", "/login/"]
     post = [

@@ -59,7 +59,7 @@ REFUSALS = {"400": "bad-request", "505": "version-unsupported"}
 
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("lines", HOSTS, ids=repr)
-def test_only_the_names_of_the_site_are_answered(edge: Edge, lines: str, server: str) -> None:
+def test_only_requests_for_the_names_of_the_site_are_answered(edge: Edge, lines: str, server: str) -> None:
     data = "\r\n".join([*lines.split("|"), "", ""]).encode("latin-1")
     answer = ask(edge.wire(server), data)
     if HOSTS[lines] == "closed":
@@ -72,7 +72,7 @@ def test_only_the_names_of_the_site_are_answered(edge: Edge, lines: str, server:
         assert told["target"].startswith("/")
 
 
-def test_with_an_asterisk_all_names_are_answered(edge_for_any_host: Edge) -> None:
+def test_an_asterisk_in_allowed_hosts_accepts_all_names(edge_for_any_host: Edge) -> None:
     for host in ("evil.example", "192.0.2.7:8080", "[2001:db8::1]", "a.b.c.d.e", "x"):
         assert echoed(ask(edge_for_any_host.wire("web"), request("/", host=host)))["environ"]["HTTP_HOST"] == host
     assert ask(edge_for_any_host.wire("web"), b"GET / HTTP/1.0\r\n\r\n") is None

@@ -23,7 +23,7 @@ NASTY = {
 
 
 @pytest.mark.parametrize("case", NASTY)
-def test_a_line_of_log_is_json_whatever_was_sent(edge: Edge, case: str) -> None:
+def test_a_log_line_is_json_whatever_was_sent(edge: Edge, case: str) -> None:
     """As many lines as requests, each with the keys that it should have, and no more of the target than the path."""
     host = f"{uuid.uuid4().hex}.example.com"
     target, agent = NASTY[case]
@@ -41,7 +41,7 @@ def test_a_line_of_log_is_json_whatever_was_sent(edge: Edge, case: str) -> None:
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_one_request_has_one_id_everywhere(edge: Edge, backends: Backends, server: str) -> None:
+def test_a_request_has_the_same_id_in_all_logs(edge: Edge, backends: Backends, server: str) -> None:
     answer = ask(edge.wire(server), request("/x", "X-Request-ID: 0123456789abcdef"))
     assert answer
     request_id = answer.headers["X-Request-ID"]
@@ -51,7 +51,7 @@ def test_one_request_has_one_id_everywhere(edge: Edge, backends: Backends, serve
     poll(lambda: request_id in backends.logs(server), "the server has logged it", 20)
 
 
-def test_probes_are_not_logged(edge: Edge) -> None:
+def test_health_checks_are_not_logged(edge: Edge) -> None:
     for target in ("/healthz", "/readyz", "/healthz?x", "/healthz/not"):
         ask(edge.wire("web"), request(target, "User-Agent: probe"))
     poll(lambda: "/healthz/not" in edge.logs(), "nginx has logged what is no probe", 20)

@@ -32,7 +32,9 @@ PROXIED: dict[str, tuple[list[str], tuple[str | None, str, str]]] = {
 
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("case", PROXIED)
-def test_a_trusted_proxy_is_believed(edge_behind_proxies: Edge, gateway: str, case: str, server: str) -> None:
+def test_forwarded_headers_of_a_trusted_proxy_are_believed(
+    edge_behind_proxies: Edge, gateway: str, case: str, server: str
+) -> None:
     fields, (address, scheme, port) = PROXIED[case]
     environ = echoed(ask(edge_behind_proxies.wire(server), request("/x", *fields)))["environ"]
     assert environ["HTTP_X_FORWARDED_FOR"] == (address or gateway)
@@ -42,7 +44,7 @@ def test_a_trusted_proxy_is_believed(edge_behind_proxies: Edge, gateway: str, ca
 
 
 @pytest.mark.parametrize("case", PROXIED)
-def test_an_unknown_proxy_is_not_believed(edge_for_any_host: Edge, gateway: str, case: str) -> None:
+def test_forwarded_headers_of_an_unknown_proxy_are_ignored(edge_for_any_host: Edge, gateway: str, case: str) -> None:
     environ = echoed(ask(edge_for_any_host.wire("web"), request("/x", *PROXIED[case][0])))["environ"]
     assert (environ["REMOTE_ADDR"], environ["HTTP_X_FORWARDED_FOR"]) == (gateway, gateway)
     assert (environ["wsgi.url_scheme"], environ["SERVER_PORT"]) == ("http", "80")

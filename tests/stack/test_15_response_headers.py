@@ -46,7 +46,7 @@ def check_security(answer: Answer | None, status: int, expected: set[str] = SECU
 
 
 @pytest.mark.parametrize("case", ANSWERS)
-def test_each_answer_has_the_headers_for_security_once(edge: Edge, edge_with_tls: Edge, case: str) -> None:
+def test_each_response_has_the_security_headers_once(edge: Edge, edge_with_tls: Edge, case: str) -> None:
     target, fields, status = ANSWERS[case]
     for each in (edge, edge_with_tls):
         each.exec("sh", "-c", "echo picture > /srv/media/photo.jpg")
@@ -56,9 +56,7 @@ def test_each_answer_has_the_headers_for_security_once(edge: Edge, edge_with_tls
 
 
 @pytest.mark.parametrize("case", ITS_OWN)
-def test_an_answer_of_the_application_keeps_what_the_application_says(
-    edge: Edge, edge_with_tls: Edge, case: str
-) -> None:
+def test_nginx_keeps_the_security_headers_of_the_application(edge: Edge, edge_with_tls: Edge, case: str) -> None:
     """A policy made by nginx would take styles and scripts from a project without one, such as Django's admin."""
     target, fields, status, own = ITS_OWN[case]
     for each in (edge, edge_with_tls):
@@ -67,7 +65,7 @@ def test_an_answer_of_the_application_keeps_what_the_application_says(
     check_security(ask(edge_with_tls.tls("web"), request(target, *fields)), status, EVERYWHERE | own, https=True)
 
 
-def test_a_script_may_be_a_worker_and_a_module(edge: Edge) -> None:
+def test_a_static_script_can_be_a_worker_and_a_module(edge: Edge) -> None:
     """A worker's policy is that of its script, and a module is taken by its type alone."""
     answer = ask(edge.wire("web"), request("/static/photos/upload.js"))
     assert answer
@@ -76,7 +74,7 @@ def test_a_script_may_be_a_worker_and_a_module(edge: Edge) -> None:
     assert re.search(r"(?m)^ +text/javascript +mjs;", edge.exec("cat", "/tmp/nginx/nginx.conf"))
 
 
-def test_a_redirect_by_nginx_names_no_port_and_no_scheme(edge: Edge) -> None:
+def test_a_redirect_of_nginx_has_no_port_and_no_scheme(edge: Edge) -> None:
     """Those of the container are not those that the client knows. A folder's missing slash is what is left of them."""
     edge.exec("mkdir", "-p", "/srv/media/folder")
     answer = ask(edge.wire("web"), request("/_original/folder", host="localhost:18080"))
@@ -84,5 +82,5 @@ def test_a_redirect_by_nginx_names_no_port_and_no_scheme(edge: Edge) -> None:
     assert (answer.status, answer.headers["Location"]) == (301, "/_originals/folder/")
 
 
-def test_a_redirect_to_https_has_the_headers_for_security(edge_with_tls: Edge) -> None:
+def test_a_redirect_to_https_has_the_security_headers(edge_with_tls: Edge) -> None:
     check_security(ask(edge_with_tls.wire("web"), request("/x")), 308, https=False)

@@ -30,7 +30,7 @@ TAKEN = [
 ]
 
 
-def test_a_setting_that_cannot_be_is_refused_by_its_name(edge: Edge) -> None:
+def test_an_invalid_setting_is_refused_by_its_name(edge: Edge) -> None:
     command = ["docker", "exec", "-i", edge.container, *program("try_settings.sh")]
     lines = "\n".join([*REFUSED, *TAKEN, ""])
     said = subprocess.run(command, input=lines, capture_output=True, text=True, check=True, timeout=120).stdout
@@ -53,9 +53,7 @@ ALLOWED = {
 
 
 @pytest.mark.parametrize("what", ALLOWED)
-def test_a_setting_that_needs_more_than_the_container_may_have_is_refused_by_its_name(
-    backends: Backends, what: str
-) -> None:
+def test_a_setting_beyond_the_limits_of_the_container_is_refused_by_its_name(backends: Backends, what: str) -> None:
     limit, *settings = ALLOWED[what]
     for setting, status in zip(settings, (1, 0), strict=True):
         name, value = setting.split("=")

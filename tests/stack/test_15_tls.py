@@ -19,7 +19,7 @@ from tests.stack.wire import Tls
 
 
 @pytest.mark.parametrize("version", ["TLSv1", "TLSv1_1", "TLSv1_2", "TLSv1_3"])
-def test_tls_is_1_2_or_1_3(edge_with_tls: Edge, version: str) -> None:
+def test_only_tls_1_2_and_1_3_are_accepted(edge_with_tls: Edge, version: str) -> None:
     if version in {"TLSv1", "TLSv1_1"}:
         with pytest.raises((ssl.SSLError, ConnectionError)):
             ask(Tls(edge_with_tls.ports["tls"], version), request("/x"))
@@ -29,7 +29,7 @@ def test_tls_is_1_2_or_1_3(edge_with_tls: Edge, version: str) -> None:
         assert echoed(ask(wire, request("/x")))["environ"]["wsgi.url_scheme"] == "https"
 
 
-def test_only_ciphers_with_forward_secrecy_and_authentication(edge_with_tls: Edge) -> None:
+def test_only_ciphers_with_forward_secrecy_and_authentication_are_accepted(edge_with_tls: Edge) -> None:
     """Each of those that OpenSSL has is offered alone."""
     names = [cipher["name"] for cipher in ssl.create_default_context().get_ciphers()]
     taken, every = set(), [name for name in names if not name.startswith("TLS_")]  # those of 1.3 are all good
@@ -48,7 +48,7 @@ def test_only_ciphers_with_forward_secrecy_and_authentication(edge_with_tls: Edg
 
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("size", [0, 1, 3 << 20])
-def test_http_2_brings_a_body_without_a_length_whole(
+def test_a_body_without_a_length_arrives_whole_over_http2(
     edge_with_tls: Edge, route: str, size: int, tmp_path: Path
 ) -> None:
     body = tmp_path / "body"
@@ -63,7 +63,7 @@ def test_http_2_brings_a_body_without_a_length_whole(
     assert received["body"] == body.read_bytes()[:4096].decode()
 
 
-def test_plain_http_leads_to_https_and_nothing_is_lost(edge_with_tls: Edge, tmp_path: Path) -> None:
+def test_a_redirect_to_https_loses_no_upload(edge_with_tls: Edge, tmp_path: Path) -> None:
     """To HTTPS_PORT, whichever port the client named; the method and the body stay."""
     answer = ask(edge_with_tls.wire("web"), request("/a%2Fb?c=d&e", host="localhost:1234", method="POST"))
     assert answer
@@ -80,7 +80,7 @@ def test_plain_http_leads_to_https_and_nothing_is_lost(edge_with_tls: Edge, tmp_
     assert (told["method"], told["length"], told["environ"]["wsgi.url_scheme"]) == ("PUT", 100_000, "https")
 
 
-def test_plain_http_on_a_port_of_tls_leads_to_https(edge_with_tls: Edge) -> None:
+def test_plain_http_on_a_tls_port_is_redirected_to_https(edge_with_tls: Edge) -> None:
     for server in ("tls", "gunicorn"):
         port = edge_with_tls.ports[server]
         answer = ask(edge_with_tls.wire(server), request("/a?b", host=f"localhost:{port}"))
@@ -89,7 +89,7 @@ def test_plain_http_on_a_port_of_tls_leads_to_https(edge_with_tls: Edge) -> None
         assert ask(edge_with_tls.wire(server), request("/a?b", host="evil.example")) is None
 
 
-def test_an_unknown_name_gets_no_answer_over_tls_either(edge_with_tls: Edge) -> None:
+def test_an_unknown_host_name_gets_no_response_over_tls(edge_with_tls: Edge) -> None:
     for server in SERVERS:
         assert ask(edge_with_tls.tls(server), request("/", host="evil.example")) is None
     assert ask(edge_with_tls.wire("web"), request("/", host="evil.example")) is None

@@ -334,7 +334,7 @@ def exchange(edge: Edge, way: str, data: bytes, *, is_whole: bool = False) -> Ex
 
 
 @pytest.mark.parametrize("name", MESSAGES)
-def test_a_message_is_read_in_one_way(edge: Edge, name: str) -> None:
+def test_nginx_and_the_server_read_a_message_identically(edge: Edge, name: str) -> None:
     data, becomes = MESSAGES[name]
     found = {way: exchange(edge, way, data, is_whole=becomes.startswith("server")) for way in WAYS}
     assert [f"{way}: {fault}" for way in WAYS for fault in found[way].faults()] == []
@@ -342,7 +342,7 @@ def test_a_message_is_read_in_one_way(edge: Edge, name: str) -> None:
 
 
 @pytest.mark.parametrize("server", ["web", "gunicorn"])
-def test_a_streamed_body_that_goes_wrong_is_the_end(edge: Edge, server: str) -> None:
+def test_an_invalid_chunk_in_a_streamed_body_ends_the_connection(edge: Edge, server: str) -> None:
     """Its server has had half of it when nginx finds that the rest is no chunk. What follows is no request."""
     key = uuid.uuid4().hex
     head = message(CHUNKED, body=b"5\r\nhello\r\n").replace(PREFIX, b"/streamed/api/").replace(KEY, key.encode())
@@ -366,7 +366,7 @@ def seen_under(edge: Edge, server: str, key: str) -> list[str]:
 # --- would it be noticed? ---------------------------------------------------------------------------------------------
 
 
-def test_a_server_that_is_deceived_is_noticed(stack: Stack) -> None:
+def test_the_check_detects_a_server_that_misreads_a_chunked_body(stack: Stack) -> None:
     """Behind the same nginx; and without the buffer, because that would have taken the chunks away."""
     with Backends(stack, {"web": source("naive.py")}) as backends, Edge(backends, {}) as edge:
         found = exchange(edge, "web, streamed", MESSAGES["a request in a chunk"][0])
@@ -404,6 +404,6 @@ EXCHANGES: dict[str, tuple[Exchange, bool]] = {
 
 
 @pytest.mark.parametrize("case", EXCHANGES)
-def test_the_check_can_tell(case: str) -> None:
+def test_the_check_tells_good_exchanges_from_faulty_ones(case: str) -> None:
     found, is_sound = EXCHANGES[case]
     assert (list(found.faults()) == []) == is_sound

@@ -107,7 +107,7 @@ def check_others_are_served(stack: Stack, service: str, slow: Slow, count: int, 
 
 
 @pytest.mark.parametrize("service", ["nginx", "web"])
-def test_slow_heads(stack: Stack, photo: Picture, name: str, service: str) -> None:
+def test_slow_heads_do_not_block_other_clients(stack: Stack, photo: Picture, name: str, service: str) -> None:
     """Each is closed after a while, and comes again. Nothing is counted against an address before a head is there."""
     with trickling(stack, service, "heads") as slow:
         poll(lambda: slow()["open"] == MANY, "they are all there", 60)
@@ -116,7 +116,7 @@ def test_slow_heads(stack: Stack, photo: Picture, name: str, service: str) -> No
 
 
 @pytest.mark.parametrize("how", ["bodies", "chunks"])
-def test_slow_bodies_sent_to_web(stack: Stack, photo: Picture, name: str, how: str) -> None:
+def test_slow_bodies_sent_to_web_do_not_block_other_clients(stack: Stack, photo: Picture, name: str, how: str) -> None:
     """Who sends less than --body-rate for too long is told so; on a slow machine that may be before the end of this."""
     with trickling(stack, "web", how) as slow:
         poll(lambda: slow()["open"] == MANY, "they are all there", 60)
@@ -125,7 +125,7 @@ def test_slow_bodies_sent_to_web(stack: Stack, photo: Picture, name: str, how: s
 
 
 @pytest.mark.parametrize("how", ["bodies", "chunks"])
-def test_slow_bodies_sent_to_nginx(stack: Stack, photo: Picture, name: str, how: str) -> None:
+def test_slow_bodies_of_one_address_are_limited_by_nginx(stack: Stack, photo: Picture, name: str, how: str) -> None:
     """As many as one address may have; the others of this address are told. Another address does not notice."""
     with trickling(stack, "nginx", how) as slow:
         check_limited(stack, slow)
@@ -142,7 +142,7 @@ def check_limited(stack: Stack, slow: Slow) -> None:
 
 
 @pytest.mark.parametrize("how", ["bodies", "chunks"])
-def test_slow_bodies_that_nginx_holds_all(backends: Backends, photo: Picture, how: str) -> None:
+def test_slow_bodies_buffered_by_nginx_do_not_block_other_clients(backends: Backends, photo: Picture, how: str) -> None:
     """As if each came from an address of its own: one may have more connections than there are slow ones."""
     with (
         Edge(backends, {"CLIENT_CONNECTIONS": str(MANY + PER_CLIENT)}) as edge,
@@ -160,7 +160,7 @@ def under_way(edge: Edge) -> int:
     return int(re.findall(r"(?m)^nginx_connections_writing (\d+)$", said)[0])
 
 
-def test_slow_bodies_that_nginx_streams_to_web(stack: Stack, photo: Picture, name: str) -> None:
+def test_slow_bodies_streamed_to_web_do_not_block_other_clients(stack: Stack, photo: Picture, name: str) -> None:
     """As with nginx; but web, which has them at the same time, gives them up before nginx would."""
     with trickling(stack, "nginx", "streamed") as slow:
         poll(lambda: slow()["429"] >= MANY - PER_CLIENT, "those beyond the limit are told", 60)
@@ -168,7 +168,9 @@ def test_slow_bodies_that_nginx_streams_to_web(stack: Stack, photo: Picture, nam
         assert slow().keys() <= {"open", "429", "408", "closed"}
 
 
-def test_slow_readers_of_a_large_original(stack: Stack, api: requests.Session, photo: Picture, name: str) -> None:
+def test_slow_readers_of_a_large_original_do_not_block_other_clients(
+    stack: Stack, api: requests.Session, photo: Picture, name: str
+) -> None:
     """Nearly as many as one address may be; each that is given up comes again."""
     large = pictures.padded(photo, stack.limit)
     assert api.put(f"{stack.url}/api/photos/{name}", data=large.content, timeout=60).status_code == 201

@@ -38,8 +38,8 @@ RECEIVED_IN = {"buffered": "nginx", "streamed": "web", "direct": "web"}
 
 
 @pytest.mark.parametrize("route", RECEIVED_IN)
-def test_a_half_received_body_is_seen(stack: Stack, route: str) -> None:
-    """That none is left says something, here and elsewhere: one that is there is found, though it has no name."""
+def test_an_incomplete_body_in_a_spool_is_found_by_the_check(stack: Stack, route: str) -> None:
+    """So checks that nothing is left mean something: a spooled body is found, although it has no name."""
     with trouble(stack) as uploads:
         finished, given_up = (uploads.begin(route, framing, LARGE, IN_A_FILE) for framing in ("length", "chunked"))
         poll(lambda: len(stack.leftovers()) == 2, f"two bodies are in files: {stack.leftovers()}", 30)
@@ -56,7 +56,7 @@ GONE_AFTER = {"the head": 0, "one piece": 1, "half": HALF, "all but the end": PH
 
 
 @pytest.mark.parametrize("point", GONE_AFTER)
-def test_a_client_goes_away(stack: Stack, point: str) -> None:
+def test_a_client_that_disconnects_stores_nothing(stack: Stack, point: str) -> None:
     """Whatever was cut short, and wherever: it is no upload. Some close their connection, and some lose it."""
     with trouble(stack) as uploads:
         for way in WAYS:
@@ -67,7 +67,7 @@ def test_a_client_goes_away(stack: Stack, point: str) -> None:
             cut_off.wire.reset()
 
 
-def test_a_client_stalls(stack: Stack) -> None:
+def test_a_client_that_stalls_is_disconnected_and_stores_nothing(stack: Stack) -> None:
     """All at once, for each waits half a minute. Web says why it closes; nginx says nothing, as is its way."""
     with trouble(stack) as uploads:
         for upload in [uploads.begin(*way, is_stalled=True) for way in WAYS]:
@@ -78,24 +78,24 @@ def test_a_client_stalls(stack: Stack) -> None:
                 check_refused(upload, 408, "body-timeout")
 
 
-def test_too_large_at_the_first_byte(stack: Stack) -> None:
+def test_a_content_length_beyond_the_limit_is_refused_before_the_body(stack: Stack) -> None:
     """A length that is announced is refused before anything of the body was sent."""
     picture = pictures.padded(PHOTO, stack.limit + 1)
     with trouble(stack) as uploads:
         for route in ("buffered", "streamed", "direct"):
             upload = uploads.begin(route, "length", picture, pieces=0, is_stalled=True)
             upload.hear()
-            check_refused(upload, 413, "body-too-large" if route == "direct" else "too-large")
+            check_refused(upload, 413, "body-too-large")
 
 
-def test_too_large_at_the_last_byte(stack: Stack) -> None:
-    """Nobody can know before it comes, and then whoever sends it hears of it."""
+def test_a_chunked_body_beyond_the_limit_is_refused_at_its_last_byte(stack: Stack) -> None:
+    """The size is not known before that byte; its client gets the error."""
     picture = pictures.padded(PHOTO, stack.limit + 1)
     with trouble(stack) as uploads:
         for route in ("buffered", "streamed", "direct"):
             upload = uploads.begin(route, "chunked", picture, pieces=stack.limit // BLOCK)
             upload.finish()
-            check_refused(upload, 413, "body-too-large" if route == "direct" else "too-large")
+            check_refused(upload, 413, "body-too-large")
 
 
 def check_refused(upload: Upload, status: int, error: str) -> None:
@@ -107,7 +107,7 @@ def check_refused(upload: Upload, status: int, error: str) -> None:
 # --- the network within -----------------------------------------------------------------------------------------------
 
 
-def test_the_network_between_nginx_and_web_is_cut(stack: Stack) -> None:
+def test_a_cut_network_between_nginx_and_web_is_reported_to_clients(stack: Stack) -> None:
     """Clients are told, and gunicorn's do not mind. When web is back, perhaps with another address, nginx finds it.
 
     A streamed upload hangs as long as the network does, or until a time limit: proxy_send_timeout (30 s) with something

@@ -18,7 +18,7 @@ from tests.stack.test_16_smuggling import path_of
 from tests.stack.test_19_http2 import MESSAGES
 
 
-def test_a_server_that_is_deceived_is_noticed(stack: Stack) -> None:
+def test_the_check_detects_a_server_that_misreads_a_body_over_http2(stack: Stack) -> None:
     """One that knows nothing of chunks, behind the same nginx; buffered, the chunks would have been taken away."""
     hiding, _, _ = MESSAGES["a request in a body"]
     with Backends(stack, {"web": source("naive.py")}) as backends, Edge(backends, {"TLS": "on"}) as edge:
@@ -65,6 +65,6 @@ EXCHANGES: dict[str, tuple[Exchange, bool]] = {
 
 
 @pytest.mark.parametrize("case", EXCHANGES)
-def test_the_check_can_tell(case: str) -> None:
+def test_the_check_tells_good_http2_exchanges_from_faulty_ones(case: str) -> None:
     found, is_sound = EXCHANGES[case]
     assert (list(found.faults()) == []) == is_sound

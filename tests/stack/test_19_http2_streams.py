@@ -54,7 +54,7 @@ BREAKS: dict[str, tuple[list[Line], bytes]] = {
 
 
 @pytest.mark.parametrize("case", BREAKS)
-def test_a_body_that_breaks_off_is_not_a_whole_one(edge_with_tls: Edge, case: str) -> None:
+def test_a_truncated_body_of_a_stream_is_not_complete(edge_with_tls: Edge, case: str) -> None:
     lines, last = BREAKS[case]
     for way in WAYS:
         key = uuid.uuid4().hex.encode()
@@ -75,7 +75,7 @@ def test_a_body_that_breaks_off_is_not_a_whole_one(edge_with_tls: Edge, case: st
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_length_that_is_reached_before_the_end(edge_with_tls: Edge, way: str) -> None:
+def test_no_byte_beyond_the_content_length_of_a_stream_is_read(edge_with_tls: Edge, way: str) -> None:
     """Who counts while it streams knows of no more: the application has had all of the length, and gets no byte of what
     is sent beyond. Buffered, nobody is asked before the end.
     """
@@ -102,7 +102,7 @@ def opened(number: int, path: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_hundred_streams_have_each_its_own_answer(edge_with_tls: Edge, way: str) -> None:
+def test_a_hundred_streams_each_get_their_own_response(edge_with_tls: Edge, way: str) -> None:
     """All are open before the first has its body; then a byte for each in turn."""
     key = uuid.uuid4().hex.encode()
     numbers = range(1, 200, 2)
@@ -131,7 +131,7 @@ def test_each_stream_counts_as_a_connection(edge_with_few_streams: Edge, way: st
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_streams_that_are_reset_at_once_leave_nothing_behind(edge_with_few_streams: Edge, way: str) -> None:
+def test_streams_that_are_reset_at_once_do_not_block_the_server(edge_with_few_streams: Edge, way: str) -> None:
     """CVE-2023-44487. On the same connection, while it lasts, and on another there is an answer."""
     key = uuid.uuid4().hex.encode()
     numbers = range(1, 400, 2)
@@ -156,7 +156,7 @@ SPELLINGS: dict[str, Callable[[bytes], list[Line]]] = {
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_nothing_that_a_client_says_of_itself_arrives(edge_with_tls: Edge, spelling: str) -> None:
+def test_forged_proxy_headers_are_dropped_in_every_spelling(edge_with_tls: Edge, spelling: str) -> None:
     for (server, prefix), names in itertools.product(WAYS.values(), FEW_NAMES):
         forged = [line for name in names for line in SPELLINGS[spelling](name.lower().encode())]
         port = edge_with_tls.ports["tls" if server == "web" else server]
@@ -172,7 +172,7 @@ def test_nothing_that_a_client_says_of_itself_arrives(edge_with_tls: Edge, spell
         check_boundary(told, other["environ"]["HTTP_X_FORWARDED_FOR"], port, "https", server)
 
 
-def test_what_is_remembered_is_looked_at_again(edge_with_tls: Edge) -> None:
+def test_a_field_in_the_hpack_table_is_checked_each_time(edge_with_tls: Edge) -> None:
     """A field that was refused is in the table of the connection all the same, and no better for it."""
     for line, statuses, owns in (
         (http2.indexed(b"x-own", b"y" + INJECTED), [400, 400, 200], []),

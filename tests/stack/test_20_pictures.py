@@ -48,7 +48,7 @@ def webp(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("server", ["web", "gunicorn"])
-def test_hostile_pictures_beside_ordinary_clients(
+def test_hostile_pictures_do_not_disturb_ordinary_clients(
     stack: Stack, api: requests.Session, photo: Picture, name: str, server: str
 ) -> None:
     url = f"{stack.url.rpartition(':')[0]}:{stack.ports[server]}/api/photos/"

@@ -66,7 +66,7 @@ SAVED = dict.fromkeys(
 
 
 @pytest.mark.parametrize("name", SHOWN | SAVED)
-def test_an_upload_goes_out_and_is_never_a_page(site: Edge, name: str) -> None:
+def test_an_uploaded_file_is_served_and_never_as_a_page(site: Edge, name: str) -> None:
     answer = get(site, f"/media/{name}")
     assert (answer.status, answer.headers["Content-Type"]) == (200, (SHOWN | SAVED)[name])
     assert answer.headers.get_all("Content-Disposition", []) == (["attachment"] if name in SAVED else [])
@@ -87,7 +87,7 @@ HIDDEN = [
 
 @pytest.mark.parametrize("name", HIDDEN)
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_what_is_no_file_for_everybody_is_not_there(site: Edge, name: str, method: str) -> None:
+def test_hidden_and_private_files_are_404(site: Edge, name: str, method: str) -> None:
     answer = get(site, f"/media/{name}", method=method)
     assert answer.status == 404
     assert "Location" not in answer.headers
@@ -97,20 +97,20 @@ def test_what_is_no_file_for_everybody_is_not_there(site: Edge, name: str, metho
 @pytest.mark.parametrize(
     "target", ["/media/../.hidden", "/media/%2e%2e/private/cat.jpg", "/media/photos/../../private/cat.jpg"]
 )
-def test_what_leads_out_of_media_is_another_address(site: Edge, target: str) -> None:
+def test_a_path_that_leaves_media_goes_to_the_application(site: Edge, target: str) -> None:
     answer = get(site, target)
     assert b"secret" not in answer.body
     assert "target" in answer.json(), "the application was asked"
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
-def test_nothing_is_sent_there(site: Edge, method: str) -> None:
+def test_media_accepts_only_get_and_head(site: Edge, method: str) -> None:
     answer = get(site, "/media/photos/cat.jpg", "Content-Length: 0", method=method)
     assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
     assert get(site, "/media/photos/cat.jpg").body == b"0123456789"
 
 
-def test_a_part_and_what_is_no_part_and_what_is_known_already(site: Edge) -> None:
+def test_ranges_and_conditional_requests_work_for_media(site: Edge) -> None:
     part = get(site, "/media/photos/cat.jpg", "Range: bytes=2-4")
     assert (part.status, part.body, part.headers["Content-Range"]) == (206, b"234", "bytes 2-4/10")
     beyond = get(site, "/media/photos/cat.jpg", "Range: bytes=10-")
@@ -122,7 +122,7 @@ def test_a_part_and_what_is_no_part_and_what_is_known_already(site: Edge) -> Non
     assert (changed.status, changed.json()["error"]) == (412, "precondition-failed")
 
 
-def test_photos_of_the_sample_project_in_the_same_volume_are_not_there(site: Edge) -> None:
+def test_photos_of_the_sample_project_are_not_served_under_media(site: Edge) -> None:
     """A folder of that name is the project's own, until there is the sample project's mark on the volume."""
     names = ["originals/00/x.jpg", "thumbs/x.webp", "incoming/x"]
     assert [get(site, f"/media/{name}").status for name in names] == [200] * 3
@@ -134,18 +134,18 @@ def test_photos_of_the_sample_project_in_the_same_volume_are_not_there(site: Edg
         site.exec("rm", "/srv/media/.library-id")
 
 
-def test_without_a_media_url_the_application_is_asked(edge: Edge) -> None:
+def test_media_requests_go_to_the_application_without_a_media_url(edge: Edge) -> None:
     """As with the sample project, whose photos may be private."""
     fill(edge)
     for name in ("photos/cat.jpg", "originals/00/x.jpg", ".hidden", "private/cat.jpg"):
         assert get(edge, f"/media/{name}").json()["target"] == f"/media/{name}"
 
 
-def test_the_sample_project_s_photos_have_no_address_that_asks_nobody(stack: Stack) -> None:
+def test_nginx_serves_no_media_of_the_sample_project_on_its_own(stack: Stack) -> None:
     assert stack.exec("nginx", "sh", "-c", "cat /opt/edge/media-url; ls /tmp/nginx").count("media") == 0
 
 
-def test_a_private_file_goes_out_when_a_view_names_it_and_at_no_other_time(site: Edge) -> None:
+def test_a_private_file_is_served_only_if_a_view_names_it(site: Edge) -> None:
     assert get(site, "/_private/cat.jpg").status == 404
     answer = get(site, "/_private/cat.jpg".replace("/_private", "/api/_private"))
     assert (answer.status, answer.body, answer.headers["Content-Type"]) == (200, b"secret", "image/jpeg")
@@ -161,7 +161,9 @@ def test_a_private_file_goes_out_when_a_view_names_it_and_at_no_other_time(site:
     assert get(site, "/api/_private/none.jpg").status == 404
 
 
-def test_in_a_browser_a_picture_is_one_and_a_script_is_none(site: Edge, browser: Browser, tmp_path: Path) -> None:
+def test_a_browser_loads_an_uploaded_picture_but_no_uploaded_script(
+    site: Edge, browser: Browser, tmp_path: Path
+) -> None:
     """Not even for a page of the same site, which takes scripts from itself alone."""
     with browser.new_context() as visitor:
         page = visitor.new_page()

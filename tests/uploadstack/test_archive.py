@@ -130,7 +130,7 @@ def volumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fix
     return lambda: Volumes(tmp_path / str(next(numbers)), monkeypatch, IDS[request.param])
 
 
-def test_a_restore_that_goes_well(volumes: Callable[[], Volumes]) -> None:
+def test_a_successful_restore_replaces_photos_and_database(volumes: Callable[[], Volumes]) -> None:
     there = volumes()
     there.swap()
     assert there.is_kept
@@ -139,7 +139,7 @@ def test_a_restore_that_goes_well(volumes: Callable[[], Volumes]) -> None:
 
 
 @pytest.mark.parametrize("about", [b"", b"no json", b"[]", b'{"library": [1]}', b"\xff"])
-def test_an_archive_whose_facts_cannot_be_read_exchanges_nothing(volumes: Callable[[], Volumes], about: bytes) -> None:
+def test_an_archive_with_invalid_facts_changes_nothing(volumes: Callable[[], Volumes], about: bytes) -> None:
     there = volumes()
     (there.media / archive.UNPACKED / archive.ABOUT).write_bytes(about)
     with pytest.raises(archive.Refusal, match=re.escape("about.json")):
@@ -150,8 +150,8 @@ def test_an_archive_whose_facts_cannot_be_read_exchanges_nothing(volumes: Callab
 
 
 @pytest.mark.slow
-def test_an_exchange_that_dies_can_be_undone(volumes: Callable[[], Volumes]) -> None:
-    """Also by an undoing that dies, and is begun again."""
+def test_an_interrupted_restore_can_be_undone(volumes: Callable[[], Volumes]) -> None:
+    """Also if the undo is interrupted and repeated."""
     for nth in count():
         for again in count():
             there = volumes()
@@ -170,7 +170,7 @@ def test_an_exchange_that_dies_can_be_undone(volumes: Callable[[], Volumes]) -> 
     assert nth > 10
 
 
-def test_forgetting_that_dies_forgets_all_or_nothing(volumes: Callable[[], Volumes]) -> None:
+def test_an_interrupted_cleanup_removes_all_or_nothing(volumes: Callable[[], Volumes]) -> None:
     for nth in count():
         there = volumes()
         there.swap()
@@ -187,7 +187,7 @@ def test_forgetting_that_dies_forgets_all_or_nothing(volumes: Callable[[], Volum
     assert nth > 10
 
 
-def test_a_photo_that_came_and_went_between_two_looks_is_missed(
+def test_a_photo_missing_in_both_scans_is_reported(
     volumes: Callable[[], Volumes], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its row is in the copy of the database, and its files are in neither look. One that goes later is held on to."""
@@ -234,7 +234,9 @@ SELECT pg_catalog.setval('public.photos_photo_id_seq', 3, true);
 """.replace("|", "\t").replace('\\"', '"')
 
 
-def test_the_files_that_a_dump_s_rows_name(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_files_named_by_the_rows_of_a_dump_are_listed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("sys.stdin", StringIO(DUMP))
     archive.dumped(COLUMNS)
     assert capsys.readouterr().out.splitlines() == [
@@ -246,7 +248,7 @@ def test_the_files_that_a_dump_s_rows_name(monkeypatch: pytest.MonkeyPatch, caps
     assert capsys.readouterr().out.splitlines() == ['--table=odd "Table"', "--table=photos_photo"]
 
 
-def test_an_archive_says_whose_its_files_are(
+def test_an_archive_has_the_id_of_its_library(
     volumes: Callable[[], Volumes], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As it was before the database was copied: an id that comes later may be of a row that the copy lacks."""

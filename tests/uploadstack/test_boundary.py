@@ -26,7 +26,7 @@ ARRIVES = {
 
 
 @pytest.mark.parametrize("name", ARRIVES)
-def test_only_what_nginx_sets_reaches_the_application(name: str) -> None:
+def test_only_proxy_headers_set_by_nginx_reach_the_application(name: str) -> None:
     seen: list[dict[str, Any]] = []
 
     def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:

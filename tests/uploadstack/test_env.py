@@ -37,7 +37,7 @@ def check(read: Callable[[dict[str, str]], Any], value: str | None, expected: ob
         ("1" * 5000, ["refused"]),
     ],
 )
-def test_sizes_are_written_as_nginx_writes_them(value: str | None, expected: object) -> None:
+def test_sizes_have_the_format_of_nginx(value: str | None, expected: object) -> None:
     check(lambda environ: env.size("NAME", "100m", environ), value, expected)
 
 
@@ -53,7 +53,7 @@ def test_sizes_are_written_as_nginx_writes_them(value: str | None, expected: obj
         ("maybe", ["refused", "true"]),
     ],
 )
-def test_flags(value: str | None, expected: object) -> None:
+def test_flags_are_parsed_from_words(value: str | None, expected: object) -> None:
     check(lambda environ: env.flag("NAME", default=True, environ=environ), value, expected)
 
 
@@ -77,7 +77,7 @@ def test_secrets_have_no_default(value: str | None, expected: object) -> None:
 @pytest.mark.parametrize(
     ("value", "expected"), [(None, 7), ("0", 0), ("60", 60), ("1m", ["refused", "seconds"]), ("-1", ["refused"])]
 )
-def test_seconds(value: str | None, expected: object) -> None:
+def test_seconds_are_whole_numbers_from_zero(value: str | None, expected: object) -> None:
     check(lambda environ: env.seconds("NAME", 7, environ), value, expected)
 
 
@@ -85,7 +85,7 @@ def test_seconds(value: str | None, expected: object) -> None:
     ("value", "expected"),
     [(None, 7), ("1", 1), ("60", 60), ("0", ["refused", "from 1 on"]), ("1m", ["refused"]), ("-1", ["refused"])],
 )
-def test_numbers(value: str | None, expected: object) -> None:
+def test_numbers_are_whole_numbers_from_one(value: str | None, expected: object) -> None:
     check(lambda environ: env.number("NAME", 7, environ), value, expected)
 
 

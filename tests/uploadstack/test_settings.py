@@ -64,12 +64,12 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_new_project_has_nothing_to_complain_about(project: Path) -> None:
+def test_a_new_project_passes_the_system_check(project: Path) -> None:
     done = manage(project, "check", "--fail-level", "WARNING")
     assert (done.returncode, done.stdout) == (0, "System check identified no issues (0 silenced).\n"), done.stderr
 
 
-def test_a_backup_is_told_which_columns_name_files_of_the_media_folder(project: Path) -> None:
+def test_media_columns_lists_the_columns_that_name_media_files(project: Path) -> None:
     (project / "media").mkdir()
     done = manage(project, "media_columns", MEDIA_ROOT=str(project / "media"))
     assert done.returncode == 0, done.stderr
@@ -88,7 +88,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("environment")
-def test_what_a_project_has_stays_inside_what_the_stack_adds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_settings_of_a_project_are_kept_beside_those_of_the_stack(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COMPOSE_PROJECT_NAME", "second")
     settings: dict[str, Any] = {"MIDDLEWARE": ("its.own",), "INSTALLED_APPS": ["shop"], "CSRF_COOKIE_NAME": "its"}
     configure(settings)
@@ -103,13 +103,13 @@ def test_what_a_project_has_stays_inside_what_the_stack_adds(monkeypatch: pytest
     ("name", "value"),
     [("SECRET_KEY", ""), ("SECRET_KEY", "change-me"), ("DEBUG", "2"), ("UPLOAD_MAX", "100mb"), ("DATABASE_URL", "x")],
 )
-def test_a_wrong_variable_is_refused_by_name(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_variable_is_refused_by_name(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(ImproperlyConfigured, match=name):
         configure({})
 
 
-def test_a_health_check_that_is_not_there_stops_the_start(project: Path) -> None:
+def test_a_missing_health_check_stops_the_start(project: Path) -> None:
     with (project / "mysite" / "settings.py").open("a") as settings:
         settings.write('HEALTH_CHECKS = {"shop": "shop.health.check"}\n')
     program = "import uploadstack.wsgi"

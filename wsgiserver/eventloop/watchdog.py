@@ -108,5 +108,5 @@ class Watchdog:
             self._timed_out(connection)
         elif exchange.response is call.response:  # the response is whole, and still the thread does not return
             call.note_time_out()
-            event("close-timeout", after=self._timeout, stack=stack)
+            event("close-timeout", after_seconds=self._timeout, stack=stack)
         return call.timed_out

@@ -136,7 +136,7 @@ def _parse_fields(section: str) -> Fields:
     lines = section.split("\r\n")
     lines.pop()  # what follows the last line end
     if len(lines) > MAX_FIELDS:
-        raise Refusal("head-too-large")
+        raise Refusal("headers-too-large")
     fields = Fields()
     for line in lines:
         spelled, _, value = line.partition(":")
@@ -155,7 +155,7 @@ def parse_trailers(section: str) -> Fields:
     fields = Fields()
     for count, line in enumerate(section.split("\r\n")[:-1]):
         if count == MAX_FIELDS:
-            raise Refusal("head-too-large")
+            raise Refusal("headers-too-large")
         spelled, _, value = line.partition(":")
         name = spelled.lower()
         if _NOT_IN_TRAILERS.fullmatch(name):
@@ -174,7 +174,7 @@ def first_mistake(section: str) -> Refusal | None:
         if not _FIELD.fullmatch(line):
             return Refusal("head-malformed")
         if count == MAX_FIELDS:
-            return Refusal("head-too-large")
+            return Refusal("headers-too-large")
         if name in seen and name in _ONCE:
             return Refusal("field-repeated")
         if name == "host" and not is_host(value.strip(" \t")):

@@ -57,7 +57,7 @@ def find_end(data: bytes, start: int = 0) -> int:
     if mistake:
         raise mistake
     if len(data) >= MAX_HEAD:
-        raise Refusal("head-too-large")
+        raise Refusal("headers-too-large")
     return 0
 
 
@@ -128,7 +128,7 @@ def _refusal_for_line(line: bytes) -> Refusal:
     if _METHOD_TOO_LONG.match(line):
         return Refusal("method-unsupported")
     if len(line) > MAX_LINE and _LINE_BEGUN.fullmatch(line, 0, MAX_LINE + 1):  # its first mistake is its length
-        return Refusal("line-too-long")
+        return Refusal("uri-too-long")
     match = _REQUEST_LINE.fullmatch(line)
     if match is not None and match[1] != b"1" and len(line) <= MAX_LINE:
         return Refusal("version-unsupported")

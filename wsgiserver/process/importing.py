@@ -85,7 +85,7 @@ def preload(spec: str) -> Application | None:
         return None
     threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
     if threads:
-        event("preload-threads", threads=", ".join(threads), because="workers are made without them")
+        event("preload-threads", threads=", ".join(threads), reason="workers are made without them")
     freeze()
     return application
 

@@ -126,7 +126,7 @@ class Supervisor:
             event("max-connections-lowered", wanted=asked, fits=fits, descriptors=limit)
         memory, wanted = resources.memory_limit(Path("/")), self._wanted * resources.WORKER_MEMORY
         if memory is not None and memory < wanted:
-            event("memory-short", workers=self._wanted, limit=memory, to_count_on=wanted)
+            event("memory-short", workers=self._wanted, limit_bytes=memory, expected_bytes=wanted)
 
     def _workers(self) -> list[WorkerRecord]:
         return [record for record in self._roster.values() if record.slot is not self._scoreboard.admin]
@@ -229,7 +229,7 @@ class Supervisor:
             if not since or now - since < self._settings.timeout + HUNG_AFTER:
                 continue
             if record.suspect(since):  # twice: it may be the whole machine that was stopped
-                event("worker-hung", worker=record.pid, seconds=round(now - since, 1))
+                event("worker-hung", worker=record.pid, silent_seconds=round(now - since, 1))
                 self._stop_workers([record], signal.SIGABRT, ABORT_GRACE)
 
     def _reap(self) -> None:
@@ -333,7 +333,7 @@ class Supervisor:
     def _resize(self, change: int) -> None:
         wanted = min(max(self._wanted + change, 1), MOST_WORKERS)
         if wanted > self._wanted and (reason := too_many(wanted - len(self._workers()), self._settings.threads)):
-            event("not-resized", workers=self._wanted, because=reason)
+            event("not-resized", workers=self._wanted, reason=reason)
             return
         if wanted != self._wanted:
             self._wanted = wanted
@@ -344,12 +344,12 @@ class Supervisor:
         if not delay or self._stopping or self._stop_at < inf:
             self._stop(signal.SIGTERM, self._settings.graceful_timeout)
             return
-        event("draining", delay=delay)
+        event("draining", delay_seconds=delay)
         self._scoreboard.past.advance(Phase.DRAINING)
         self._stop_at = monotonic() + delay
 
     def _stop(self, number: int, patience: float) -> None:
-        event("stopping", signal=signal.Signals(number).name, patience=patience)
+        event("stopping", signal=signal.Signals(number).name, timeout_seconds=patience)
         self._stopping, self._stop_at = True, inf
         self._scoreboard.past.advance(Phase.DRAINING)  # before a worker is told
         for listener in (*self._listeners, *self._admin_listeners):

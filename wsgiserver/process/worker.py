@@ -54,7 +54,7 @@ class WorkerStatus:
         self._max_requests = settings.max_requests and settings.max_requests + jitter
         self._max_memory = settings.max_memory
         if self._max_memory and resources.resident() >= self._max_memory:  # each would be replaced at once, for ever
-            event("max-memory-ignored", resident=resources.resident(), max_memory=self._max_memory)
+            event("max-memory-ignored", resident_bytes=resources.resident(), max_memory_bytes=self._max_memory)
             self._max_memory = 0
 
     def hooks(self) -> Hooks:
@@ -143,7 +143,7 @@ def run(application: ApplicationOrSpec, settings: Settings, listeners: list[List
     try:
         loop.start()
     except RuntimeError as error:  # no more threads: with fewer than it should have it would look well, and be slow
-        event("threads-not-started", threads=settings.threads, error=str(error), because="pids.max, or no memory")
+        event("threads-not-started", threads=settings.threads, error=str(error), reason="pids.max, or no memory")
         return 1
     event("worker-ready")
     status.become(Phase.READY)

@@ -248,8 +248,8 @@ class Connection:
         receiver = self._receiver
         received = receiver.spool.size if receiver.spool is not None else 0
         expected = "unknown" if receiver.length == CHUNKED else receiver.length
-        event("body-truncated", client=self.exchange.client[0], received=received, expected=expected)
-        return self._refuse(Refusal("body-truncated"), now)
+        event("body-incomplete", client=self.exchange.client[0], received_bytes=received, expected_bytes=expected)
+        return self._refuse(Refusal("body-incomplete"), now)
 
     def _refuse(self, refusal: Refusal, now: float) -> Verdict:
         self.exchange.refuse(refusal, self._idle_since, now, self._method())

@@ -16,13 +16,13 @@ from typing import Any, Final
 
 from wsgiserver.buffers.outbox import Outbox
 from wsgiserver.buffers.spool import Spool
-from wsgiserver.errors import ApplicationError, ClientGone, Refusal
+from wsgiserver.errors import INTERNAL_ERROR, ApplicationError, ClientGone, Refusal
 from wsgiserver.http1.framing import keeps_alive
 from wsgiserver.http1.head import Head
 from wsgiserver.http1.response import own_answer, refusal_answer
 from wsgiserver.serving.context import ListenerContext, ServerContext
 from wsgiserver.serving.receiver import Receiver
-from wsgiserver.telemetry.accesslog import Record
+from wsgiserver.telemetry.accesslog import Record, path_of
 from wsgiserver.telemetry.log import event
 from wsgiserver.wsgi import gateway
 from wsgiserver.wsgi.environ import add_body, build
@@ -40,6 +40,7 @@ class Exchange:
         "_context",
         "_ended",
         "_environ",
+        "_error",
         "_receiver",
         "_request_id",
         "_socket",
@@ -73,6 +74,7 @@ class Exchange:
         # The answer's
         self.response: gateway.Response | None = None
         self.is_cut_off = False  # the answer was begun and cannot be finished
+        self._error = ""  # what the log calls it when the application fails
         self._ended = 0.0  # when the application was done
 
     def introduce(self, client: tuple[str, int] | None, *, tls: bool) -> None:
@@ -108,10 +110,10 @@ class Exchange:
         except ClientGone:
             self.gone()
         except ApplicationError as error:
-            event("application-error", target=head.target, error=str(error))
+            event("application-error", path=path_of(head.target), error=str(error))
             self._fail(response, head.method)
         except BaseException:  # noqa: BLE001 - the boundary of whatever an application can raise
-            event("application-error", target=head.target, error=traceback.format_exc())
+            event("application-error", path=path_of(head.target), error=traceback.format_exc())
             self._fail(response, head.method)
         self._ended = monotonic()
 
@@ -146,7 +148,8 @@ class Exchange:
         response = self.response
         assert response is not None  # noqa: S101 - there was an answer
         times = complete - began, self._ended - complete, now - self._ended
-        self._log(int(response.status[:3]), response.sent, times)
+        self._log(int(response.status[:3]), response.sent, times, self._error)
+        self._error = ""
         self.release()
         return response.keep_alive
 
@@ -187,7 +190,13 @@ class Exchange:
         current, head = self.response, self._receiver.head
         if current is None or current is not response or head is None or not current.time_out():
             return False
-        event("application-timeout", request_id=self._request_id, target=head.target, after=after, stack=stack)
+        event(
+            "application-timeout",
+            request_id=self._request_id,
+            path=path_of(head.target),
+            after_seconds=after,
+            stack=stack,
+        )
         if current.phase is SENDING:
             self.is_cut_off = True
             self._reset()
@@ -242,20 +251,21 @@ class Exchange:
         """The application failed: say so if nothing was said yet; else cut the answer off, so that it shows."""
         if response.phase is DONE:  # the client has a whole answer, and may have sent its next request
             return
+        self._error = INTERNAL_ERROR
         if response.phase is SENDING:
             response.cut_short(0)
             self.is_cut_off = True
             return
         if not response.replace("500"):
             return
-        about = ("application-failed", "the application failed", self._request_id)
+        about = (INTERNAL_ERROR, "the application failed", self._request_id)
         answer = own_answer(HTTPStatus.INTERNAL_SERVER_ERROR, *about, int(time()), method)
         try:
             self.outbox.send(answer)
         except ClientGone:
             self.gone()
 
-    def _log(self, status: int, sent: int, times: tuple[float, float, float], refused: str = "") -> None:
+    def _log(self, status: int, sent: int, times: tuple[float, float, float], error: str) -> None:
         """Log and count it. `times` are seconds: receiving it, running the application, sending the answer."""
         context, receiver = self._context, self._receiver
         if context.metrics is None and not context.log.wanted:
@@ -267,7 +277,7 @@ class Exchange:
         else:
             received, framing, where = spool.size, receiver.framing, _where(spool)
         about = (self._asked_by, self._request_id, method, target, status, received, sent, framing, where)
-        record = _new(Record, (*about, *times, refused))
+        record = _new(Record, (*about, *times, error))
         context.log.add(record)
         if context.metrics is not None:
             context.metrics.finished(record)

@@ -19,21 +19,29 @@ _LAST_PATIENCE: Final = 1.0  # seconds for a slow reader to make room before the
 
 
 class Record(NamedTuple):
-    """What is logged of one request. Times are seconds: receiving it, running the application, sending the answer."""
+    """What is logged of one request (docs/errors-and-logs.md).
+
+    The log has these fields under the same names, but for `target`: it logs `path`, without the query.
+    """
 
     client: str
     request_id: str
     method: str
     target: str
     status: int
-    received: int  # bytes of body, chunk framing not counted
-    sent: int  # bytes of body
+    received_bytes: int  # of the body, chunk framing not counted
+    sent_bytes: int  # of the body
     framing: str  # "none", "length" or "chunked"
     spool: str  # "none", "memory" or "file"
-    receive: float
-    application: float
-    send: float
-    refused: str  # name of the refusal, or ""
+    receive_seconds: float
+    application_seconds: float
+    send_seconds: float
+    error: str  # name of the error that was answered, or ""
+
+
+def path_of(target: str) -> str:
+    """Return a request target without its query: tokens and addresses have been seen in those."""
+    return target.partition("?")[0]
 
 
 class AccessLog:
@@ -65,17 +73,16 @@ class AccessLog:
             self.flush()
 
     def _line(self, now: float, record: Record) -> str:
-        client, name, method, target, status, received, sent, framing, spool, receive, application, send, refused = (
-            record
-        )
+        client, name, method, target, status, received, sent, framing, spool, receive, application, send, error = record
         millisecond = int(now * 1000)
         if millisecond != self._millisecond:
             self._millisecond, self._stamp = millisecond, stamp(millisecond)
         return (
             f'{{"time":"{self._stamp}","event":"request","client":{quoted(client)},'
-            f'"request_id":{quoted(name)},"method":{quoted(method)},"target":{quoted(target)},'
-            f'"status":{status},"received":{received},"sent":{sent},"framing":"{framing}","spool":"{spool}",'
-            f'"receive":{receive:.6f},"application":{application:.6f},"send":{send:.6f},"refused":"{refused}"}}\n'
+            f'"request_id":{quoted(name)},"method":{quoted(method)},"path":{quoted(path_of(target))},'
+            f'"status":{status},"received_bytes":{received},"sent_bytes":{sent},"framing":"{framing}","spool":"{spool}",'
+            f'"receive_seconds":{receive:.6f},"application_seconds":{application:.6f},"send_seconds":{send:.6f},'
+            f'"error":"{error}"}}\n'
         )
 
     def flush(self) -> None:

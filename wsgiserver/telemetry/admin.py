@@ -47,10 +47,10 @@ _COUNTERS: Final = {
     "sent_bytes": (SENT, "Bytes of response bodies."),
     "spooled_bytes": (SPOOLED, "Bytes of request bodies that were too large for memory and went to a file."),
     "connections_accepted": (ACCEPTED, "Connections accepted."),
-    "baton_passes": (HANDOFFS, "Times another thread had to take over the loop from one busy in the application."),
+    "handoffs": (HANDOFFS, "Times another thread had to take over the loop from one busy in the application."),
     "log_lines_dropped": (DROPPED, "Lines of log lost because nobody read them."),
     "worker_restarts": (RESTARTS, "Workers started to replace one that ended."),
-    "truncated": (REFUSED["body-truncated"], "Requests whose connection ended before their body did."),
+    "incomplete_bodies": (REFUSED["body-incomplete"], "Requests whose connection ended before their body did."),
 }
 _GAUGES: Final = {
     "connections": ([CONNECTIONS], "Open connections, idle ones included."),
@@ -146,9 +146,9 @@ def _exposition(scoreboard: Scoreboard, totals: _Totals) -> Iterator[str]:
 def _labelled_counters(counts: list[int]) -> Iterator[str]:
     classes = {f'status="{n}xx"': counts[n] for n in range(CLASSES) if counts[n] or 2 <= n <= 5}  # noqa: PLR2004
     yield from _family("requests_total", "counter", "Requests answered or refused, by class of status.", classes)
-    refused = {f'reason="{name}"': counts[index] for name, index in REFUSED.items()}
+    refused = {f'error="{name}"': counts[index] for name, index in REFUSED.items()}
     yield from _family("refused_total", "counter", "Requests that were refused, by the name of the refusal.", refused)
-    late = {f'limit="{name}"': counts[index] for name, index in REFUSED.items() if REFUSALS[name][0] in TIMEOUTS}
+    late = {f'error="{name}"': counts[index] for name, index in REFUSED.items() if REFUSALS[name][0] in TIMEOUTS}
     yield from _family("timeouts_total", "counter", "Requests that were refused because a time limit passed.", late)
 
 

@@ -39,15 +39,15 @@ class Metrics:
         """Count a request that was answered or refused. The times of refused ones are not of interest."""
         counts, sums = self._counts, self._sums
         counts[record.status // 100] += 1
-        counts[SENT] += record.sent
-        if record.received:
-            counts[RECEIVED] += record.received
+        counts[SENT] += record.sent_bytes
+        if record.received_bytes:
+            counts[RECEIVED] += record.received_bytes
             if record.spool == "file":
-                counts[SPOOLED] += record.received
-        if record.refused:
-            counts[REFUSED[record.refused]] += 1
+                counts[SPOOLED] += record.received_bytes
+        if record.error in REFUSED:
+            counts[REFUSED[record.error]] += 1
             return
-        receive, application, send = record.receive, record.application, record.send
+        receive, application, send = record.receive_seconds, record.application_seconds, record.send_seconds
         counts[RECEIVE + bisect_left(BOUNDS, receive)] += 1
         counts[APPLICATION + bisect_left(BOUNDS, application)] += 1
         counts[SEND + bisect_left(BOUNDS, send)] += 1

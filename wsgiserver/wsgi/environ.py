@@ -17,7 +17,7 @@ from wsgiserver.http1.head import Head
 from wsgiserver.wsgi.filewrapper import FileWrapper
 from wsgiserver.wsgi.forwarded import Trust, apply_forwarded, is_from_proxy
 
-_ID: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")  # of a client that is taken over
 
 
 def _cgi_key(name: str, *, trusted: bool) -> str:
@@ -49,7 +49,7 @@ class RequestIds:
 
     def of(self, head: Head | None) -> str:
         sent = head.fields.get("x-request-id", "") if head is not None else ""
-        return sent if sent and _ID.fullmatch(sent) else f"{self._prefix}{next(self._numbers):016x}"
+        return sent if sent and REQUEST_ID.fullmatch(sent) else f"{self._prefix}{next(self._numbers):016x}"
 
 
 def template(

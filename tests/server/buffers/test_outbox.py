@@ -106,12 +106,12 @@ def check(pair: Pair, outbox: Outbox, pieces: list[bytes]) -> None:
         [MEMORY * 10, 1, MEMORY * 3],
     ],
 )
-def test_order_is_kept(pair: Pair, make: Make, sizes: list[int]) -> None:
+def test_data_is_sent_in_order(pair: Pair, make: Make, sizes: list[int]) -> None:
     chance = random.Random(7)
     check(pair, make(), [chance.randbytes(size) for size in sizes])
 
 
-def test_what_the_socket_takes_is_not_kept(pair: Pair, make: Make) -> None:
+def test_nothing_is_buffered_that_the_socket_accepts(pair: Pair, make: Make) -> None:
     outbox = make()
     outbox.send(b"x" * 100)
     assert outbox.is_empty
@@ -119,7 +119,7 @@ def test_what_the_socket_takes_is_not_kept(pair: Pair, make: Make) -> None:
     assert pair[1].recv(1000) == b"x" * 100
 
 
-def test_flush_tells_whether_anything_is_left(pair: Pair, make: Make) -> None:
+def test_flush_reports_whether_the_outbox_is_empty(pair: Pair, make: Make) -> None:
     client = pair[1]
     outbox = make()
     outbox.send(b"x" * 500_000)
@@ -149,13 +149,13 @@ def test_a_producer_far_ahead_waits_for_its_client(pair: Pair, make: Make, block
     assert reader.digest() == expected.hexdigest()
 
 
-def test_no_more_than_the_limit_is_kept_for_a_client_that_reads_nothing(pair: Pair, make: Make) -> None:
+def test_the_buffer_for_a_client_that_reads_nothing_is_limited(pair: Pair, make: Make) -> None:
     with pytest.raises(ClientGone):
         make(0.1).send(b"x" * (LIMIT * 2))
     assert pair[1].recv(1) == b"x"
 
 
-def test_after_giving_up_nothing_more_is_sent(pair: Pair, make: Make) -> None:
+def test_nothing_is_sent_after_a_client_has_timed_out(pair: Pair, make: Make) -> None:
     """An application that swallows the exception must not get its next words through: there is a gap before them."""
     client = pair[1]
     outbox = make(0.1)
@@ -183,7 +183,7 @@ def test_a_full_disk_slows_down_and_loses_nothing(pair: Pair, make: Make, tmp_pa
     assert reader.digest() == hashlib.sha256(b"".join(pieces)).hexdigest()
 
 
-def test_client_gone_before_and_while_something_is_kept(pair: Pair, make: Make) -> None:
+def test_a_client_that_disconnects_with_data_pending_raises_client_gone(pair: Pair, make: Make) -> None:
     client = pair[1]
     outbox = make()
     outbox.send(b"x" * 500_000)
@@ -195,7 +195,7 @@ def test_client_gone_before_and_while_something_is_kept(pair: Pair, make: Make) 
         outbox.send(b"x")
 
 
-def test_client_goes_while_the_producer_waits(pair: Pair, make: Make) -> None:
+def test_a_client_that_disconnects_ends_the_wait_of_the_producer(pair: Pair, make: Make) -> None:
     """It would wait for longer than a test may take."""
     client = pair[1]
     outbox = make(3600)
@@ -206,7 +206,7 @@ def test_client_goes_while_the_producer_waits(pair: Pair, make: Make) -> None:
     leaving.join()
 
 
-def test_descriptors_above_1023(pair: Pair, make: Make) -> None:
+def test_waiting_for_a_client_works_with_descriptors_above_1023(pair: Pair, make: Make) -> None:
     """A busy server has them, and select() does not take them."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with limited(resource.RLIMIT_NOFILE, max(soft, min(hard, 2048))):
@@ -242,7 +242,7 @@ SIZES = [1, 100_000, MEMORY, 10, MEMORY + 1, 200_000, 50_000, 1 << 20]
 SHARED = 400_000  # bytes, for all of them
 
 
-def test_what_all_outboxes_keep_in_memory_is_bounded() -> None:
+def test_the_memory_of_all_outboxes_together_is_bounded() -> None:
     """What does not fit goes to files; each client gets its own, whole; and the memory is there again."""
     many = Many(len(SIZES), SHARED, None)
     data = [random.Random(size).randbytes(size) for size in SIZES]
@@ -261,7 +261,7 @@ def test_what_all_outboxes_keep_in_memory_is_bounded() -> None:
     assert many.budget.left == SHARED
 
 
-def test_with_neither_memory_nor_a_disk_producers_wait_for_their_clients(tmp_path: Path) -> None:
+def test_producers_wait_for_their_clients_without_memory_and_disk_space(tmp_path: Path) -> None:
     many = Many(3, 0, str(tmp_path))
     data = [random.Random(size).randbytes(600_000) for size in range(3)]
     readers = [Reader(client, breath=0.0005) for _, client in many.pairs]
@@ -281,7 +281,7 @@ def test_with_neither_memory_nor_a_disk_producers_wait_for_their_clients(tmp_pat
     many.close()
 
 
-def test_with_neither_memory_nor_a_disk_who_reads_nothing_is_given_up(tmp_path: Path) -> None:
+def test_a_client_that_reads_nothing_times_out_without_memory_and_disk_space(tmp_path: Path) -> None:
     with limited(resource.RLIMIT_FSIZE, 0):
         many = Many(1, 0, str(tmp_path))
         outbox = Outbox(many.pairs[0][0], str(tmp_path), 0.1, many.budget)
@@ -291,7 +291,7 @@ def test_with_neither_memory_nor_a_disk_who_reads_nothing_is_given_up(tmp_path: 
         many.close()
 
 
-def test_a_head_in_a_file_comes_back_when_a_file_follows(content: Path) -> None:
+def test_a_spooled_head_moves_to_memory_when_a_file_follows(content: Path) -> None:
     """A connection has no more than one descriptor beside its socket."""
     many = Many(1, 0, None)
     (outbox,), ((server, client),) = many.outboxes, many.pairs
@@ -334,7 +334,7 @@ def descriptors() -> list[str]:
         (b"x" * MEMORY * 3, 0, 10),
     ],
 )
-def test_a_file_goes_out_behind_what_came_before(
+def test_a_file_is_sent_after_the_data_before_it(
     pair: Pair, make: Make, content: Path, before: bytes, offset: int, size: int
 ) -> None:
     server, client = pair
@@ -350,7 +350,7 @@ def test_a_file_goes_out_behind_what_came_before(
     assert str(content) not in descriptors()
 
 
-def test_what_follows_a_file_waits_for_it(pair: Pair, make: Make, content: Path) -> None:
+def test_data_after_a_file_is_sent_after_the_file(pair: Pair, make: Make, content: Path) -> None:
     server, client = pair
     outbox = make()
     reader = Reader(client)
@@ -364,7 +364,7 @@ def test_what_follows_a_file_waits_for_it(pair: Pair, make: Make, content: Path)
     assert reader.digest() == hashlib.sha256(expected).hexdigest()
 
 
-def test_two_files_in_a_row(pair: Pair, make: Make, content: Path) -> None:
+def test_two_files_in_a_row_are_sent_in_order(pair: Pair, make: Make, content: Path) -> None:
     server, client = pair
     outbox = make()
     reader = Reader(client)
@@ -376,7 +376,7 @@ def test_two_files_in_a_row(pair: Pair, make: Make, content: Path) -> None:
     assert reader.digest() == hashlib.sha256(content.read_bytes()[: FILE_FLUSH + 1000]).hexdigest()
 
 
-def test_a_fast_client_does_not_get_it_all_at_once(pair: Pair, make: Make, content: Path) -> None:
+def test_a_flush_to_a_fast_client_sends_a_bounded_part_of_a_file(pair: Pair, make: Make, content: Path) -> None:
     """Others have their turn: a flush sends no more than FILE_FLUSH, however much the socket would take."""
     server, client = pair
     for sock in pair:
@@ -392,7 +392,7 @@ def test_a_fast_client_does_not_get_it_all_at_once(pair: Pair, make: Make, conte
     assert reader.size == 2 * FILE_FLUSH
 
 
-def test_a_file_that_shrinks_is_told_and_let_go(pair: Pair, make: Make, content: Path) -> None:
+def test_a_file_that_shrinks_is_reported_and_closed(pair: Pair, make: Make, content: Path) -> None:
     server, client = pair
     outbox = make()
     with content.open("rb") as file:
@@ -412,7 +412,7 @@ def test_a_file_that_shrinks_is_told_and_let_go(pair: Pair, make: Make, content:
     assert reader.size < 2 * FILE_FLUSH
 
 
-def test_a_file_that_cannot_be_read(pair: Pair, make: Make, content: Path) -> None:
+def test_a_file_that_cannot_be_read_is_reported_and_closed(pair: Pair, make: Make, content: Path) -> None:
     outbox = make()
     with content.open("ab") as file, pytest.raises(ApplicationError, match="cannot be sent"):
         outbox.send_file(file.fileno(), 0, 10)
@@ -421,7 +421,9 @@ def test_a_file_that_cannot_be_read(pair: Pair, make: Make, content: Path) -> No
 
 
 @pytest.mark.parametrize("way", ["client", "drop", "patience"])
-def test_a_files_descriptor_is_let_go_however_it_ends(pair: Pair, make: Make, content: Path, way: str) -> None:
+def test_the_descriptor_of_a_file_is_closed_however_sending_ends(
+    pair: Pair, make: Make, content: Path, way: str
+) -> None:
     server, client = pair
     outbox = make(0.1)
     with content.open("rb") as file:
@@ -439,7 +441,7 @@ def test_a_files_descriptor_is_let_go_however_it_ends(pair: Pair, make: Make, co
     assert str(content) not in descriptors()
 
 
-def test_after_giving_up_no_file_is_sent(pair: Pair, make: Make, content: Path) -> None:
+def test_no_file_is_sent_after_a_client_has_timed_out(pair: Pair, make: Make, content: Path) -> None:
     outbox = make(0.1)
     with pytest.raises(ClientGone):
         outbox.send(b"x" * (LIMIT * 2))

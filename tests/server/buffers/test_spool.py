@@ -54,17 +54,19 @@ def check(spool: Spool, *pieces: bytes, holds: bytes, in_memory: bool, refused: 
         ([b"x" * 15, b"y" * 6], b"x" * 15, False, "body-too-large"),
     ],
 )
-def test_limits(tmp_path: Path, pieces: list[bytes], holds: bytes, *, in_memory: bool, refused: str) -> None:
+def test_a_spool_keeps_its_limits_of_size_and_memory(
+    tmp_path: Path, pieces: list[bytes], holds: bytes, *, in_memory: bool, refused: str
+) -> None:
     check(Spool(20, 10, str(tmp_path)), *pieces, holds=holds, in_memory=in_memory, refused=refused)
 
 
-def test_crumbs_add_up(tmp_path: Path) -> None:
+def test_small_writes_count_towards_the_memory_limit(tmp_path: Path) -> None:
     crumbs = [bytes([number % 256]) for number in range(1000)]
     check(Spool(2000, 1000, str(tmp_path)), *crumbs, holds=b"".join(crumbs), in_memory=True)
     check(Spool(2000, 999, str(tmp_path)), *crumbs, holds=b"".join(crumbs), in_memory=False)
 
 
-def test_crumbs_do_not_take_many_times_their_size() -> None:
+def test_small_writes_do_not_take_many_times_their_size_in_memory() -> None:
     """A list entry and an object's head for each byte would be forty times what the limit says."""
     tracemalloc.start()
     try:
@@ -76,14 +78,14 @@ def test_crumbs_do_not_take_many_times_their_size() -> None:
         tracemalloc.stop()
 
 
-def test_nothing_lies_in_the_folder(tmp_path: Path) -> None:
+def test_a_spool_file_has_no_name_in_its_folder(tmp_path: Path) -> None:
     with closing(Spool(100, 0, str(tmp_path))) as spool:
         spool.write(b"x")
         assert not spool.in_memory
         assert list(tmp_path.iterdir()) == []
 
 
-def test_writing_goes_on_after_a_peek() -> None:
+def test_a_spool_can_be_written_after_a_peek() -> None:
     for memory in (0, 100):
         with closing(Spool(100, memory, None)) as spool:
             spool.write(b"abc")
@@ -93,7 +95,7 @@ def test_writing_goes_on_after_a_peek() -> None:
 
 
 @pytest.mark.parametrize("room", [0, 1, 9, 10, 11, 15, 100, 5000, 8192, 20_000])
-def test_a_full_disk_refuses_the_write_and_keeps_what_was_there(tmp_path: Path, room: int) -> None:
+def test_a_write_to_a_full_disk_is_refused_and_keeps_the_earlier_data(tmp_path: Path, room: int) -> None:
     """Whatever part of a refused piece the disk still took is not left behind."""
     pieces = [b"a" * 10, b"b" * 5, b"c" * 5000, b"d" * 3000, b"e" * 60_000]
     kept = b""
@@ -124,7 +126,7 @@ def no_folder(folder: Path) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("trouble", "number"), [(no_descriptors, errno.EMFILE), (no_folder, errno.ENOENT)])
-def test_whatever_stands_against_a_file_is_a_refusal(tmp_path: Path, trouble: object, number: int) -> None:
+def test_a_spool_file_that_cannot_be_created_is_a_refusal(tmp_path: Path, trouble: object, number: int) -> None:
     assert callable(trouble)
     folder = tmp_path / "spool"
     folder.mkdir()
@@ -137,7 +139,7 @@ def test_whatever_stands_against_a_file_is_a_refusal(tmp_path: Path, trouble: ob
     check(spool, b"1234", holds=b"1234", in_memory=True)
 
 
-def test_closing_after_a_full_disk_is_quiet(tmp_path: Path) -> None:
+def test_closing_a_spool_after_a_full_disk_raises_nothing(tmp_path: Path) -> None:
     with limited(resource.RLIMIT_FSIZE, 3):
         spool = Spool(100, 0, str(tmp_path))
         with pytest.raises(Refusal, match="spool-full"):
@@ -145,7 +147,7 @@ def test_closing_after_a_full_disk_is_quiet(tmp_path: Path) -> None:
         spool.close()
 
 
-def test_descriptors_are_given_back(tmp_path: Path) -> None:
+def test_closing_a_spool_closes_its_descriptors(tmp_path: Path) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(20):
         spool = Spool(100, 0, str(tmp_path))
@@ -155,7 +157,7 @@ def test_descriptors_are_given_back(tmp_path: Path) -> None:
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
-def test_the_folder_is_checked_before_it_is_needed(tmp_path: Path) -> None:
+def test_the_check_of_the_spool_folder_refuses_an_unusable_one(tmp_path: Path) -> None:
     assert check_folder(str(tmp_path)) == str(tmp_path)
     assert Path(check_folder(None)).is_dir()
     for bad in (str(tmp_path / "missing"), "/proc"):
@@ -163,7 +165,7 @@ def test_the_folder_is_checked_before_it_is_needed(tmp_path: Path) -> None:
             check_folder(bad)
 
 
-def test_bodies_share_a_budget() -> None:
+def test_bodies_share_one_memory_budget() -> None:
     """What does not fit beside the others goes to a file; what is closed, or has gone there, makes room."""
     budget = Budget(100)
     first, second = (Spool(1000, 80, None, budget) for _ in range(2))

@@ -28,7 +28,7 @@ def test_slow_calls_do_not_hold_up_fast_ones(busy: int) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
-def test_with_all_threads_busy_others_wait_and_nothing_is_lost(threads: int) -> None:
+def test_requests_wait_while_all_threads_are_busy_and_none_is_lost(threads: int) -> None:
     with running(threads) as server:
         slow = [server.client().send(request("GET", "/wait")) for _ in range(threads)]
         server.waiting(threads)
@@ -41,7 +41,7 @@ def test_with_all_threads_busy_others_wait_and_nothing_is_lost(threads: int) -> 
         assert server.gate.most <= threads
 
 
-def test_one_thread() -> None:
+def test_a_server_with_one_thread_serves_slow_and_fast_requests() -> None:
     with running(1) as server, server.client() as client:
         for n in range(50):
             assert client.get(f"/{n}").body == f"/{n}".encode()
@@ -49,7 +49,7 @@ def test_one_thread() -> None:
         assert len(server.gate.threads) == 1
 
 
-def test_a_connection_goes_on_after_it_was_returned() -> None:
+def test_a_connection_serves_further_requests_after_a_slow_call() -> None:
     with running(4) as server, server.client() as client:
         for n in range(5):
             assert client.get("/sleep-0.03").body == b"/sleep-0.03"
@@ -68,7 +68,7 @@ def test_pipelined_slow_and_fast_requests_stay_in_order(threads: int) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 4])
-def test_one_clients_pipeline_does_not_hold_up_the_others(threads: int) -> None:
+def test_the_pipeline_of_one_client_does_not_hold_up_other_clients(threads: int) -> None:
     """None of its calls is slow, so the watchdog has no part in it. The other client asks during one of them."""
     with running(threads, handoff=0.05) as server, server.client() as greedy, server.client() as other:
         server.gate.act = lambda: other.send(FAST)
@@ -79,8 +79,8 @@ def test_one_clients_pipeline_does_not_hold_up_the_others(threads: int) -> None:
         assert server.gate.calls.index("/fast") < 50, "the other client had to wait for the pipeline"
 
 
-def test_a_kind_that_was_slow_is_handed_off_first_until_it_is_quick() -> None:
-    """Others do not pay for it."""
+def test_a_slow_kind_of_request_is_handed_off_in_advance_until_it_is_quick() -> None:
+    """Other kinds of requests are not handed off."""
     with running(4) as server, server.client() as client:
         team = server.loop.team
         client.send(request("GET", "/wait/a/1?x"))
@@ -94,7 +94,7 @@ def test_a_kind_that_was_slow_is_handed_off_first_until_it_is_quick() -> None:
         poll(lambda: (client.get("/wait/a/2"), not team._slow_kinds)[1], "its end")  # noqa: SLF001
 
 
-def test_a_kind_that_computes_is_handed_off_and_not_remembered() -> None:
+def test_a_kind_of_request_that_computes_is_not_remembered_as_slow() -> None:
     """Where it gets a processor to compute with: the machine may be busy, so it has more than one chance."""
     with running(2) as server:
         kinds = (f"/compute/{n}" for n in itertools.count())
@@ -145,7 +145,7 @@ def customer(server: Running, seed: int, visits: int = 100) -> None:
 
 
 @pytest.mark.parametrize("threads", [2, 4])
-def test_everything_at_once(threads: int, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_random_mix_of_requests_is_answered_correctly(threads: int, capfd: pytest.CaptureFixture[str]) -> None:
     with running(threads, handoff=0.002) as server:
         with ThreadPoolExecutor(12) as pool:
             list(pool.map(lambda seed: customer(server, seed), range(12)))

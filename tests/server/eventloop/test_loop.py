@@ -34,7 +34,7 @@ def test_slow_clients_hold_no_thread() -> None:
             assert client.answer().status == 200
 
 
-def test_many_connections() -> None:
+def test_three_hundred_connections_are_served() -> None:
     with running(4) as server:
         clients = [server.client() for _ in range(300)]
         for _ in range(3):
@@ -46,7 +46,7 @@ def test_many_connections() -> None:
         poll(lambda: not server.loop.connections, "all to be forgotten")
 
 
-def test_idle_means_idle() -> None:
+def test_an_idle_loop_does_not_wake_up() -> None:
     with running(4) as server, server.client() as client:
         client.get("/sleep-0.02")
         half_closed = server.client()
@@ -73,7 +73,7 @@ def test_idle_connections_make_room_for_new_ones() -> None:
         assert [client.rest() for client in clients[:3]] == [b""] * 3
 
 
-def test_new_connections_wait_where_there_is_no_room(capfd: pytest.CaptureFixture[str]) -> None:
+def test_new_connections_wait_while_all_connections_are_busy(capfd: pytest.CaptureFixture[str]) -> None:
     with running(4, connections=2) as server:
         busy = [server.client().send(request("GET", "/wait", "Connection: close")) for _ in range(2)]
         server.waiting(2)
@@ -84,8 +84,10 @@ def test_new_connections_wait_where_there_is_no_room(capfd: pytest.CaptureFixtur
         assert late.answer().body == b"/fast"
 
 
-@pytest.mark.parametrize(("trusted", "statuses"), [([], [200, 200, 429]), (["127.0.0.1"], [200] * 3)])
-def test_connections_from_one_address(trusted: list[str], statuses: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("trusted", "statuses"), [([], [200, 200, 429]), (["127.0.0.1"], [200] * 3)], ids=["untrusted", "trusted"]
+)
+def test_connections_from_one_address_are_limited_unless_it_is_trusted(trusted: list[str], statuses: list[int]) -> None:
     """A proxy that is trusted speaks for many."""
     with running(2, per_address=2) as server:
         server.trust = Trust(trusted)
@@ -120,8 +122,8 @@ def exhausted(server: Running, capfd: pytest.CaptureFixture[str]) -> Iterator[tu
             os.close(fd)
 
 
-def test_out_of_descriptors_and_back(capfd: pytest.CaptureFixture[str]) -> None:
-    """It does not spin, and goes on as soon as there are some, even with nothing else to do."""
+def test_the_loop_continues_when_descriptors_are_free_again(capfd: pytest.CaptureFixture[str]) -> None:
+    """It does not spin meanwhile, and continues even with nothing else to do."""
     with running(2) as server, exhausted(server, capfd) as (clients, held):
         with server.resting():
             time.sleep(0.5)  # how often it looks in that time is the subject
@@ -131,7 +133,7 @@ def test_out_of_descriptors_and_back(capfd: pytest.CaptureFixture[str]) -> None:
         assert clients[1].get("/fast").body == b"/fast"
 
 
-def test_drained_while_out_of_descriptors(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_loop_drains_without_free_descriptors(capfd: pytest.CaptureFixture[str]) -> None:
     with running(2) as server, exhausted(server, capfd) as (clients, held):
         server.stop()
         os.close(held.pop())  # one can be accepted, and the next cannot
@@ -143,7 +145,7 @@ def test_drained_while_out_of_descriptors(capfd: pytest.CaptureFixture[str]) -> 
 # --- Draining ---------------------------------------------------------------------------------------------------
 
 
-def test_drain_finishes_what_is_under_way() -> None:
+def test_a_drain_finishes_requests_that_have_begun() -> None:
     with running(4) as server:
         idle, half_head, half_body, slow = (server.client() for _ in range(4))
         idle.get("/fast")
@@ -164,7 +166,7 @@ def test_drain_finishes_what_is_under_way() -> None:
             server.client()
 
 
-def test_drain_does_not_wait_for_clients_that_were_promised_more() -> None:
+def test_a_drain_does_not_wait_out_the_keep_alive_timeout() -> None:
     """An answer begun before the drain says keep-alive; its client gets a moment, not all of the keep-alive time."""
     with running(4) as server:
         slow, reader = server.client(), server.client()
@@ -181,7 +183,7 @@ def test_drain_does_not_wait_for_clients_that_were_promised_more() -> None:
         assert slow.rest() == reader.rest() == b""
 
 
-def test_drain_takes_the_backlog() -> None:
+def test_a_drain_serves_the_listen_backlog() -> None:
     with running(1) as server:
         slow = server.client().send(request("GET", "/wait"))
         server.waiting(1)
@@ -192,7 +194,7 @@ def test_drain_takes_the_backlog() -> None:
         assert slow.answer().body == b"/wait"
 
 
-def test_drain_lets_go_of_a_listener_that_others_still_have() -> None:
+def test_a_draining_loop_ignores_connections_that_wait_for_another_worker() -> None:
     """Connections that wait for a sibling must not keep this one busy."""
     with running(4) as server, socket.socket(fileno=os.dup(server.listener.fileno())) as sibling:
         slow = server.client().send(request("GET", "/wait"))
@@ -207,7 +209,7 @@ def test_drain_lets_go_of_a_listener_that_others_still_have() -> None:
         assert slow.answer().body == b"/wait"
 
 
-def test_drain_twice_and_with_nothing_to_do() -> None:
+def test_an_idle_loop_drains_at_once() -> None:
     for _ in range(8):
         with running(4) as server:
             server.stop()
@@ -224,7 +226,7 @@ def served_to(server: Running, client: Client) -> Connection:
     return found
 
 
-def test_what_came_in_time_is_answered_however_late_it_is_looked_at() -> None:
+def test_a_request_that_arrived_in_time_is_answered_even_if_it_is_read_late() -> None:
     """The loop's only thread is elsewhere while a request arrives, and the time for it passes."""
     with running(1) as server, server.client() as busy, server.client() as idle:
         idle.get("/fast")
@@ -240,7 +242,7 @@ def test_what_came_in_time_is_answered_however_late_it_is_looked_at() -> None:
         assert idle.answer().body == b"/fast"
 
 
-def test_who_is_late_is_noticed_while_others_keep_the_loop_busy() -> None:
+def test_a_late_client_gets_408_while_other_clients_keep_the_loop_busy() -> None:
     with running(2) as server, server.client() as late, server.client() as busy:
         late.send(b"GET")
         busy.get("/fast")

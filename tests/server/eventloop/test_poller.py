@@ -28,7 +28,7 @@ def pair() -> Iterator[Pair]:
 
 
 @pytest.mark.parametrize("kind", [Poll, Poller])
-def test_what_is_ready(kind: Callable[[], Any], pair: Pair) -> None:
+def test_pollers_report_which_descriptors_are_ready(kind: Callable[[], Any], pair: Pair) -> None:
     one, other = pair
     poller = kind()
     poller.register(one.fileno(), READABLE)
@@ -45,7 +45,7 @@ def test_what_is_ready(kind: Callable[[], Any], pair: Pair) -> None:
 
 
 @pytest.mark.skipif(not hasattr(select, "epoll"), reason="it is the only way here, and what all other tests run on")
-def test_a_server_without_epoll() -> None:
+def test_a_server_runs_without_epoll() -> None:
     code = "import select, sys; del select.epoll; from wsgiserver.cli import main; sys.exit(main())"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "tests.server.application", "-b", "127.0.0.1:0", "-w", "2"],

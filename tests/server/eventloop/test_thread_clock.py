@@ -6,7 +6,7 @@ from tests.wire.polling import PATIENCE, poll
 from wsgiserver.eventloop.thread_clock import own_clock, processor_time
 
 
-def test_the_processor_time_of_a_thread_that_has_ended() -> None:
+def test_the_processor_time_of_a_thread_that_has_ended_is_zero() -> None:
     clocks: list[int] = []
     done = threading.Event()
 

@@ -12,7 +12,7 @@ from tests.wire.polling import PATIENCE, poll
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
-def test_a_call_that_hangs_is_timed_out(threads: int, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_call_that_hangs_times_out_with_504(threads: int, capfd: pytest.CaptureFixture[str]) -> None:
     """Its client hears 504 while the thread hangs on; others are served by the threads that are left."""
     with running(threads, timeout=0.3) as server:
         with server.client() as hanging:
@@ -26,11 +26,11 @@ def test_a_call_that_hangs_is_timed_out(threads: int, capfd: pytest.CaptureFixtu
         poll(lambda: not server.loop.connections, "the connection to be forgotten")
         assert get(server) == b"/fast"
     said = json.loads(next(line for line in capfd.readouterr().err.splitlines() if "application-timeout" in line))
-    assert said["target"] == "/wait"
+    assert said["path"] == "/wait"
     assert "self.opened.wait(PATIENCE)" in said["stack"]
 
 
-def test_a_close_that_hangs_makes_a_thread_stuck_as_well(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_close_that_hangs_counts_as_a_stuck_thread(capfd: pytest.CaptureFixture[str]) -> None:
     """The client has its whole answer by then; but the thread is lost all the same."""
     with running(2, timeout=0.3) as server, server.client() as client:
         assert client.get("/linger").body == b"/linger"
@@ -41,7 +41,7 @@ def test_a_close_that_hangs_makes_a_thread_stuck_as_well(capfd: pytest.CaptureFi
 
 
 @pytest.mark.parametrize(("threads", "stuck"), [(1, 1), (2, 1), (4, 2)])
-def test_half_of_the_threads_stuck_are_too_many(threads: int, stuck: int) -> None:
+def test_too_many_threads_are_stuck_when_half_of_them_are(threads: int, stuck: int) -> None:
     with running(threads, timeout=0.3) as server:
         clients = [server.client().send(request("GET", "/wait")) for _ in range(stuck)]
         assert [client.answer().status for client in clients] == [504] * stuck
@@ -49,7 +49,7 @@ def test_half_of_the_threads_stuck_are_too_many(threads: int, stuck: int) -> Non
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_that_the_loop_has_to_wait_is_told(threads: int) -> None:
+def test_the_watchdog_reports_that_the_loop_is_blocked(threads: int) -> None:
     with running(threads) as server:
         assert get(server) == b"/fast"
         clients = [server.client().send(request("GET", "/wait")) for _ in range(threads)]
@@ -59,7 +59,7 @@ def test_that_the_loop_has_to_wait_is_told(threads: int) -> None:
             assert client.answer().status == 200
 
 
-def test_fewer_are_not(capfd: pytest.CaptureFixture[str]) -> None:
+def test_one_stuck_thread_of_four_is_not_too_many(capfd: pytest.CaptureFixture[str]) -> None:
     with running(4, timeout=0.3) as server, server.client() as client:
         assert client.get("/wait").status == 504
         assert client.socket.recv(1) == b""
@@ -68,7 +68,7 @@ def test_fewer_are_not(capfd: pytest.CaptureFixture[str]) -> None:
         assert not server.too_many_stuck.is_set()
 
 
-def test_a_slow_client_is_no_hanging_application() -> None:
+def test_a_call_that_waits_for_a_slow_client_does_not_time_out() -> None:
     """An application that waits until its client takes more is not given up; the client has its own deadline."""
     with running(2, timeout=2) as server, server.client() as reader:
         reader.send(request("GET", "/big-150000000"))
@@ -79,7 +79,7 @@ def test_a_slow_client_is_no_hanging_application() -> None:
         assert len(reader.answer().body) == 150_000_000
 
 
-def test_drained_with_a_thread_that_never_comes_back() -> None:
+def test_the_loop_drains_while_a_thread_hangs() -> None:
     with running(2, timeout=0.3) as server:
         with server.client() as client:
             assert client.get("/wait").status == 504
@@ -91,7 +91,7 @@ def test_drained_with_a_thread_that_never_comes_back() -> None:
         connection.socket.close()
 
 
-def test_watchdog_wakes_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sleeping_watchdog_wakes_up_for_the_next_slow_call(monkeypatch: pytest.MonkeyPatch) -> None:
     """It goes to sleep between calls; each first slow call after that is noticed all the same."""
     monkeypatch.setattr("wsgiserver.eventloop.watchdog.IDLE_TICKS", 1)
     with running(2, handoff=0.001) as server:
@@ -106,7 +106,7 @@ def test_watchdog_wakes_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
                 assert slow.answer().body == b"/wait"
 
 
-def test_the_watchdog_asks_nothing_of_threads_that_have_ended() -> None:
+def test_the_watchdog_ends_with_the_threads() -> None:
     """It sleeps while all of them do, after a call that it has not seen yet."""
     with running(2, handoff=0.3) as server:
         assert get(server) == b"/fast"

@@ -127,7 +127,7 @@ def check(data: bytes, expected: Body | str) -> None:
         (b"0\r\n\n\r\n\r\n", "trailer-invalid"),
     ],
 )
-def test_body(data: bytes, expected: Body | str) -> None:
+def test_a_chunked_body_is_decoded_or_refused_by_name(data: bytes, expected: Body | str) -> None:
     check(data, expected)
 
 
@@ -170,13 +170,13 @@ NEVER = [
     (b"0\r\nX: y\r\n z", "trailer-invalid"),
     (b"0\r\nHost: a\r\n", "trailer-invalid"),
     (b"0\r\nX: y\r\ncontent-length: 1\r\n", "trailer-invalid"),
-    (b"0\r\n" + b"X: y\r\n" * 101, "head-too-large"),
+    (b"0\r\n" + b"X: y\r\n" * 101, "headers-too-large"),
     (b"0\r\n" + b"Range: y\r\n" * 2, "field-repeated"),
 ]
 
 
 @pytest.mark.parametrize(("data", "refused"), NEVER)
-def test_what_cannot_become_right_is_refused_before_it_is_complete(data: bytes, refused: str) -> None:
+def test_a_chunked_body_is_refused_at_its_first_wrong_byte(data: bytes, refused: str) -> None:
     check(data, refused)
     check(data + b"\r\n\r\n", refused)
     if not data.endswith(b"\n z"):
@@ -184,14 +184,14 @@ def test_what_cannot_become_right_is_refused_before_it_is_complete(data: bytes, 
 
 
 @given(st.data(), st.lists(st.integers(0, 2000), max_size=6))
-def test_what_is_refused_early_can_not_be_completed(data: st.DataObject, places: list[int]) -> None:
+def test_no_beginning_of_a_valid_chunked_body_is_refused(data: st.DataObject, places: list[int]) -> None:
     """Of a body that is right every beginning is taken, in whatever pieces."""
     body = data.draw(coded())
     size = data.draw(st.integers(0, len(body.data) - 1))
     assert outcome(cut(body.data[:size], places)) == "incomplete"
 
 
-def test_size_line_up_to_its_limit() -> None:
+def test_a_chunk_size_line_is_accepted_up_to_its_limit() -> None:
     def body(line: int) -> bytes:
         return b"1;" + b"a" * (line - 4) + b"\r\nx\r\n0\r\n\r\n"
 
@@ -200,7 +200,7 @@ def test_size_line_up_to_its_limit() -> None:
     assert outcome([b"1;" + b"a" * MAX_SIZE_LINE]) == "chunk-size-invalid"  # no need to wait for its end
 
 
-def test_trailers_up_to_their_limit() -> None:
+def test_trailers_are_accepted_up_to_their_limit() -> None:
     def body(size: int) -> bytes:
         return b"0\r\nX: " + b"y" * (size - 7) + b"\r\n\r\n"
 
@@ -208,10 +208,10 @@ def test_trailers_up_to_their_limit() -> None:
     assert outcome([body(MAX_TRAILER)[:-1], b"\n"]) == Body(b"", b"", (("x", "y" * (MAX_TRAILER - 7)),))
     assert outcome([body(MAX_TRAILER + 1)]) == "trailer-too-large"
     assert outcome([body(MAX_TRAILER + 1)[:-1]]) == "trailer-too-large"
-    assert outcome([b"0\r\n" + b"X: y\r\n" * 101 + b"\r\n"]) == "head-too-large"  # as many as there may be fields
+    assert outcome([b"0\r\n" + b"X: y\r\n" * 101 + b"\r\n"]) == "headers-too-large"  # as many as there may be fields
 
 
-def test_a_byte_a_chunk_is_legal() -> None:
+def test_chunks_of_one_byte_are_accepted() -> None:
     assert outcome([b"1\r\nx\r\n" * 50_000 + b"0\r\n\r\n"]) == Body(b"x" * 50_000)
 
 
@@ -229,7 +229,7 @@ def crumbs(chance: random.Random, count: int) -> tuple[bytes, bytes]:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_small_chunks_are_what_they_are_one_by_one(seed: int) -> None:
+def test_small_chunks_are_decoded_identically_together_and_byte_by_byte(seed: int) -> None:
     chance = random.Random(seed)
     coded, payload = crumbs(chance, 1500)
     places = [chance.randrange(len(coded)) for _ in range(chance.randrange(30))]
@@ -239,16 +239,16 @@ def test_small_chunks_are_what_they_are_one_by_one(seed: int) -> None:
     assert outcome(cut(broken, places)) == outcome(broken[n : n + 1] for n in range(len(broken)))
 
 
-def test_small_chunks_are_given_together() -> None:
+def test_small_chunks_are_returned_together() -> None:
     """A piece for each would make work for whoever keeps them."""
     assert len(ChunkedDecoder().feed(b"1\r\nx\r\n" * 10_000)) < 100
 
 
-def test_small_chunks_that_look_like_framing() -> None:
+def test_chunk_data_that_looks_like_framing_is_data() -> None:
     assert outcome([b"2\r\n\r\n\r\n" * 1000 + b"0\r\n\r\n"]) == Body(b"\r\n" * 1000)
 
 
-def test_extensions_of_crumbs_are_framing() -> None:
+def test_extensions_of_tiny_chunks_count_as_overhead() -> None:
     """Nobody extends a chunk of a byte but to make work; with some payload it may be any number of chunks."""
     assert outcome([b"1;a\r\nx\r\n" * 300 + b"0\r\n\r\n"]) == Body(b"x" * 300)
     assert outcome([b"1;a\r\nx\r\n" * 400]) == "chunk-overhead-too-large"
@@ -256,7 +256,7 @@ def test_extensions_of_crumbs_are_framing() -> None:
     assert outcome([chunk * 5000 + b"0\r\n\r\n"]) == Body(b"x" * 64 * 5000)
 
 
-def test_mostly_framing_is_refused() -> None:
+def test_a_body_of_mostly_framing_is_refused() -> None:
     chunk = b"1;" + b"a" * 500 + b"\r\nx\r\n"
     enough = MAX_OVERHEAD // 400
     assert outcome([chunk * 10 + b"0\r\n\r\n"]) == Body(b"x" * 10)
@@ -264,13 +264,13 @@ def test_mostly_framing_is_refused() -> None:
     assert outcome(chunk for _ in range(enough)) == "chunk-overhead-too-large"
 
 
-def test_payload_pays_for_framing() -> None:
+def test_extensions_beside_large_chunks_are_accepted() -> None:
     """Extensions beside real payload are no attack, however many chunks there are."""
     chunk = b"200;" + b"a" * 500 + b"\r\n" + b"x" * 512 + b"\r\n"
     assert outcome([chunk * 500 + b"0\r\n\r\n"]) == Body(b"x" * 512 * 500)
 
 
-def test_it_keeps_no_payload_back() -> None:
+def test_the_decoder_returns_data_before_the_chunk_is_complete() -> None:
     decoder = ChunkedDecoder()
     assert b"".join(decoder.feed(b"a\r\n01234")) == b"01234"
     assert b"".join(decoder.feed(b"56789\r")) == b"56789"
@@ -282,7 +282,7 @@ def test_it_keeps_no_payload_back() -> None:
     rest=st.binary(max_size=20),
     seed=st.integers(0, 2**32),
 )
-def test_round_trip(pieces: list[bytes], rest: bytes, seed: int) -> None:
+def test_an_encoded_body_is_decoded_to_its_pieces(pieces: list[bytes], rest: bytes, seed: int) -> None:
     chance = random.Random(seed)
     coded = b"".join(b"%x%s\r\n%b\r\n" % (len(p), chance.choice([b"", b";a", b';b="c"']), p) for p in pieces)
     coded += b"0\r\n" + chance.choice([b"", b"T: v\r\n"]) + b"\r\n"
@@ -294,24 +294,26 @@ def test_round_trip(pieces: list[bytes], rest: bytes, seed: int) -> None:
 
 
 @given(data=st.text('0123456789abfF;="\r\n\r\n gx:', max_size=60).map(str.encode), cut=st.integers(0, 60))
-def test_any_split_gives_the_same(data: bytes, cut: int) -> None:
+def test_a_chunked_body_is_decoded_identically_at_any_split(data: bytes, cut: int) -> None:
     assert outcome([data[:cut], data[cut:]]) == outcome([data])
 
 
 @given(coded(), st.binary(max_size=10), st.lists(st.integers(0, 2000), max_size=6))
-def test_any_spelling_in_any_pieces_gives_the_payload(body: Coded, rest: bytes, places: list[int]) -> None:
+def test_any_valid_spelling_in_any_pieces_is_decoded_to_the_payload(
+    body: Coded, rest: bytes, places: list[int]
+) -> None:
     expected = Body(body.payload, rest, tuple(body.trailers.items()))
     assert outcome(cut(body.data + rest, places)) == expected
 
 
 @given(st.data(), st.lists(st.integers(0, 2000), max_size=6))
-def test_a_flaw_anywhere_is_refused_or_read_in_one_way(data: st.DataObject, places: list[int]) -> None:
+def test_a_flawed_chunked_body_is_read_identically_in_any_pieces(data: st.DataObject, places: list[int]) -> None:
     flaw = data.draw(flawed(data.draw(coded()).data))
     assert outcome(cut(flaw, places)) == outcome([flaw])
 
 
 @given(st.data())
-def test_a_flaw_in_the_framing_is_refused_or_changes_nothing(data: st.DataObject) -> None:
+def test_a_flaw_in_the_framing_is_refused_or_leaves_the_payload_unchanged(data: st.DataObject) -> None:
     """But for the sizes, which can be wrong and still add up; no flaw adds a digit, and no payload looks like one."""
     body = data.draw(coded(st.text("\r\nxyz", min_size=1, max_size=9).map(str.encode)))
     places = [place for place, is_framing in enumerate(body.framing) if is_framing]

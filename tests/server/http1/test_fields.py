@@ -41,18 +41,18 @@ def trailers(section: str) -> dict[str, str] | str:
         ("Content-Length: 1\r\nContent-Length: 1\r\n", "trailer-invalid"),
         ("Authorization: a\r\nAuthorization: a\r\n", "field-repeated"),
         ("X: y\r\n" * 100, {"x": ", ".join("y" * 100)}),
-        ("X: y\r\n" * 101, "head-too-large"),
-        ("X: y\r\n" * 101 + "Host: a\r\n", "head-too-large"),  # the first mistake decides
+        ("X: y\r\n" * 101, "headers-too-large"),
+        ("X: y\r\n" * 101 + "Host: a\r\n", "headers-too-large"),  # the first mistake decides
         ("Host: a\r\n" + "X: y\r\n" * 101, "trailer-invalid"),
         *((f"X: y\r\n{name}: 1\r\n", "trailer-invalid") for name in ("Content-Length", "TRANSFER-ENCODING", "Host")),
         *((f"{name}: 1\r\n", "trailer-invalid") for name in ("connection", "Trailer", "Content-Type", "Upgrade")),
     ],
 )
-def test_trailers(section: str, expected: dict[str, str] | str) -> None:
+def test_trailers_are_parsed_or_refused_by_name(section: str, expected: dict[str, str] | str) -> None:
     assert trailers(section) == expected
 
 
-def test_spellings_are_not_remembered_without_bound() -> None:
+def test_the_cache_of_field_sections_is_bounded() -> None:
     for n in range(3000):
         assert parse_head(f"GET / HTTP/1.1\r\n{H}X-{n}: y\r\n\r\n".encode()) == Head(
             "GET", "/", 1, Fields({"host": "a", f"x-{n}": "y"})
@@ -63,7 +63,7 @@ def test_spellings_are_not_remembered_without_bound() -> None:
     assert len(SECTIONS) <= MAX_CACHED_SECTIONS
 
 
-def test_names_are_remembered_within_bounds() -> None:
+def test_the_cache_of_field_names_is_bounded() -> None:
     asked: list[str] = []
 
     def derive(name: str) -> str:
@@ -81,7 +81,7 @@ def test_names_are_remembered_within_bounds() -> None:
     assert not names, "what is long is not kept"
 
 
-def test_a_field_section_is_kept_once_it_comes_again() -> None:
+def test_only_a_field_section_that_is_repeated_is_cached() -> None:
     """One that is different each time, with a request's id or a secret in it, is not."""
     SECTIONS.clear()
     _SEEN.clear()
@@ -99,7 +99,7 @@ def test_a_field_section_is_kept_once_it_comes_again() -> None:
     assert len(_SEEN) <= MAX_SEEN_SECTIONS
 
 
-def test_what_is_long_is_not_remembered() -> None:
+def test_a_long_field_section_is_not_cached() -> None:
     SECTIONS.clear()
     long = "x" * 2000
     for _ in range(3):
@@ -109,8 +109,7 @@ def test_what_is_long_is_not_remembered() -> None:
     assert not any(len(kept) > 100 for kept in SECTIONS)
 
 
-def test_a_field_section_that_comes_again_is_not_parsed_again() -> None:
-    """Unless it is large."""
+def test_a_repeated_field_section_is_parsed_once_unless_it_is_large() -> None:
     for section, again in ((H, True), ("Host: b\r\nCookie: x\r\n", True), (f"Host: b\r\nX: {'x' * 3000}\r\n", False)):
         _, second, third = (parse_head(f"GET /{n} HTTP/1.1\r\n{section}\r\n".encode()) for n in range(3))
         assert second.fields == third.fields
@@ -118,14 +117,14 @@ def test_a_field_section_that_comes_again_is_not_parsed_again() -> None:
         assert (second.target, third.target) == ("/1", "/2")
 
 
-def test_an_absolute_target_does_not_change_what_is_remembered() -> None:
+def test_an_absolute_target_does_not_change_the_cached_fields() -> None:
     for _ in range(3):
         assert parse_head(f"GET http://b/ HTTP/1.1\r\n{H}\r\n".encode()).fields["host"] == "b"
         assert parse_head(f"GET / HTTP/1.1\r\n{H}\r\n".encode()).fields["host"] == "a"
 
 
-def test_what_is_derived_of_a_field_section_is_bounded() -> None:
-    """By listeners that trust others, and by servers that have come and gone in one process."""
+def test_the_cache_of_values_derived_from_fields_is_bounded() -> None:
+    """The keys are listeners that trust different proxies, and servers that were started and stopped in one process."""
     fields = Fields()
     fields.keep()
     for key in range(1000):

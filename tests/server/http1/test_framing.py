@@ -71,7 +71,7 @@ def check(fields: str, expected: int | str, version: str = "1.1") -> None:
         ("Transfer-Encoding: chunked,", "transfer-encoding-invalid"),
     ],
 )
-def test_body_length(fields: str, expected: int | str) -> None:
+def test_the_body_length_of_http_1_1_requests_is_known_or_refused(fields: str, expected: int | str) -> None:
     check(fields, expected)
 
 
@@ -84,11 +84,11 @@ def test_body_length(fields: str, expected: int | str) -> None:
         ("Transfer-Encoding: chunked|Content-Length: 5", "length-ambiguous"),
     ],
 )
-def test_body_length_in_1_0(fields: str, expected: int | str) -> None:
+def test_the_body_length_of_http_1_0_requests_is_known_or_refused(fields: str, expected: int | str) -> None:
     check(fields, expected, "1.0")
 
 
-def test_unknown_codings_are_not_implemented_and_broken_ones_are_bad() -> None:
+def test_an_unknown_transfer_coding_is_501_and_an_invalid_one_400() -> None:
     assert Refusal("transfer-encoding-unknown").status == 501
     assert Refusal("transfer-encoding-invalid").status == 400
     assert Refusal("length-ambiguous").status == 400
@@ -110,7 +110,7 @@ def test_unknown_codings_are_not_implemented_and_broken_ones_are_bad() -> None:
         ("Connection:", True, False),
     ],
 )
-def test_keep_alive(fields: str, *, in_1_1: bool, in_1_0: bool) -> None:
+def test_keep_alive_follows_the_version_and_the_connection_header(fields: str, *, in_1_1: bool, in_1_0: bool) -> None:
     assert keeps_alive(head(fields, "1.1")) is in_1_1
     assert keeps_alive(head(fields, "1.0")) is in_1_0
 
@@ -128,7 +128,9 @@ def test_keep_alive(fields: str, *, in_1_1: bool, in_1_0: bool) -> None:
         ("Expect: 100-continue, x=y", "1.1", "expectation-unknown"),
     ],
 )
-def test_expect(fields: str, version: str, expected: object) -> None:
+def test_expect_100_continue_is_recognized_and_other_expectations_are_refused(
+    fields: str, version: str, expected: object
+) -> None:
     try:
         answer: object = expects_continue(head(fields, version))
     except Refusal as refusal:

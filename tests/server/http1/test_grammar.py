@@ -47,17 +47,17 @@ def test_no_group_is_possessive(name: str) -> None:
 @pytest.mark.parametrize(
     "pattern", ["(?:ab)++", "(?:a|bc)*+", "(a)?+", "(?>a)", "x(?:y(?:zz){2}+)", "(?:[a]++:){1,2}+"]
 )
-def test_a_possessive_group_would_be_noticed(pattern: str) -> None:
+def test_the_check_finds_possessive_groups(pattern: str) -> None:
     assert list(possessive_groups(PARSER.parse(pattern)))
 
 
 @pytest.mark.parametrize("pattern", ["a++", "[ab]*+", r"\d{1,2}+", ".?+", "(?:[a]++:)*", "([a]*+)"])
-def test_a_possessive_character_is_none(pattern: str) -> None:
+def test_the_check_accepts_possessive_characters(pattern: str) -> None:
     assert not list(possessive_groups(PARSER.parse(pattern)))
 
 
 @pytest.mark.parametrize("folder", ["wsgiserver", "uploadstack", "app", "scripts", "bench"])
-def test_no_pattern_without_a_name_has_a_possessive_group(folder: str) -> None:
+def test_no_source_file_has_a_possessive_group(folder: str) -> None:
     paths = [path for path in (ROOT / folder).rglob("*.py") if ".venv" not in path.parts]  # of `make bench`
     sources = {path: path.read_text().replace("'()*+,;", "") for path in paths}  # in a class
     assert [path.name for path, text in sources.items() if re.search(r"\)[*+?]\+|\(\?>", text)] == []
@@ -85,7 +85,7 @@ ENDLESS: dict[str, tuple[re.Pattern[Any], Any]] = {
 
 
 @pytest.mark.parametrize("name", ENDLESS)
-def test_no_pattern_takes_for_ever(name: str) -> None:
+def test_no_pattern_backtracks_catastrophically(name: str) -> None:
     """One that tried again what it has tried would not be back before the time limit of a test."""
     pattern, text = ENDLESS[name]
     assert pattern.fullmatch(text) is None

@@ -47,7 +47,7 @@ def check(text: str, expected: Head | str) -> None:
         assert slowly != "incomplete"
 
 
-def test_once() -> None:
+def test_a_field_with_one_value_is_refused_if_it_is_repeated() -> None:
     """What has one value is refused if it comes twice; what is a list, or decides nothing, is joined."""
     for name in ("Content-Type", "AUTHORIZATION", "Range", "If-Range", "Origin", "Referer", "Content-Disposition"):
         check(f"GET / HTTP/1.1\r\n{H}{name}: a\r\nX: y\r\n{name.lower()}: a\r\n\r\n", "field-repeated")
@@ -194,43 +194,43 @@ REFUSED = {
     "authority form": (f"GET a:80 HTTP/1.1\r\n{H}\r\n", "target-invalid"),
     "CONNECT": (f"CONNECT a:443 HTTP/1.1\r\n{H}\r\n", "method-unsupported"),
     "CONNECT with a path": (f"CONNECT / HTTP/1.1\r\n{H}\r\n", "method-unsupported"),
-    "line too long": (f"GET /{'x' * (MAX_LINE - 13)} HTTP/1.1\r\n{H}\r\n", "line-too-long"),
+    "line too long": (f"GET /{'x' * (MAX_LINE - 13)} HTTP/1.1\r\n{H}\r\n", "uri-too-long"),
     "too many fields": (
         "GET / HTTP/1.1\r\n" + "".join(f"X{n}: y\r\n" for n in range(MAX_FIELDS + 1)) + "\r\n",
-        "head-too-large",
+        "headers-too-large",
     ),
-    "too many of one field": (f"GET / HTTP/1.1\r\n{H}" + "X: y\r\n" * MAX_FIELDS + "\r\n", "head-too-large"),
+    "too many of one field": (f"GET / HTTP/1.1\r\n{H}" + "X: y\r\n" * MAX_FIELDS + "\r\n", "headers-too-large"),
 }
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
-def test_accepted(name: str) -> None:
+def test_a_valid_head_is_accepted(name: str) -> None:
     check(*ACCEPTED[name])
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_refused(name: str) -> None:
+def test_an_invalid_head_is_refused_by_name(name: str) -> None:
     check(*REFUSED[name])
 
 
-def test_head_of_exactly_the_limit_and_one_byte_more() -> None:
+def test_a_head_is_accepted_up_to_its_size_limit() -> None:
     def head(size: int) -> bytes:
         start = f"GET / HTTP/1.1\r\n{H}X: ".encode()
         return start + b"y" * (size - len(start) - 4) + b"\r\n\r\n"
 
     assert isinstance(outcome(head(MAX_HEAD)), Head)
     assert find_end(head(MAX_HEAD)[:-1]) == 0
-    assert outcome(head(MAX_HEAD + 1)) == "head-too-large"
-    assert outcome(head(MAX_HEAD + 1)[:-1]) == "head-too-large"
+    assert outcome(head(MAX_HEAD + 1)) == "headers-too-large"
+    assert outcome(head(MAX_HEAD + 1)[:-1]) == "headers-too-large"
 
 
-def test_line_that_never_ends() -> None:
+def test_a_request_line_without_an_end_is_refused() -> None:
     line = b"GET /" + b"x" * MAX_LINE
     assert outcome(line[: MAX_LINE + 1]) == "incomplete"  # its CR may be the next byte
-    assert outcome(line[: MAX_LINE + 2]) == "line-too-long"
+    assert outcome(line[: MAX_LINE + 2]) == "uri-too-long"
 
 
-def test_a_method_of_100_kb_is_a_method_that_is_not_implemented() -> None:
+def test_a_method_that_is_too_long_is_refused_as_unsupported() -> None:
     """RFC 9112, section 3: 501 for a method that is too long, 414 for a target."""
     longest = "G" * 128
     check(f"{longest} / HTTP/1.1\r\n{H}\r\n", get(method=longest, host="a"))
@@ -281,12 +281,12 @@ NEVER = {
     "Content-Type twice": (b"GET / HTTP/1.1\r\nContent-Type: a\r\nContent-Type: a\r\n", "field-repeated"),
     "Host that is none": (b"GET / HTTP/1.1\r\nHost: a/b\r\n", "host-invalid"),
     "Host that is empty": (b"GET / HTTP/1.1\r\nHost:\r\n", "host-invalid"),
-    "too many fields": (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * (MAX_FIELDS + 1), "head-too-large"),
+    "too many fields": (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * (MAX_FIELDS + 1), "headers-too-large"),
 }
 
 
 @pytest.mark.parametrize("name", NEVER)
-def test_what_cannot_become_right_is_refused_before_it_is_complete(name: str) -> None:
+def test_a_head_is_refused_at_its_first_wrong_byte(name: str) -> None:
     data, refused = NEVER[name]
     assert outcome(data) == refused
     assert outcome(data[:-1]) == "incomplete", "until then it could have become right"
@@ -300,7 +300,7 @@ def test_what_cannot_become_right_is_refused_before_it_is_complete(name: str) ->
     "beginning", ["GET /", "GET / HTTP/1.1\r\nX: ", "GET / HTTP/1.1\r\nX", f"GET / HTTP/1.1\r\n{H}Y: "]
 )
 @pytest.mark.parametrize("flaw", ["\0", "\n", "\x7f"])
-def test_a_mistake_is_seen_wherever_the_pieces_are_cut(beginning: str, flaw: str) -> None:
+def test_a_wrong_byte_in_a_head_is_found_at_any_split(beginning: str, flaw: str) -> None:
     """At most the last three bytes of what was there before are looked at again."""
     data = beginning.encode() + b"y" * 9 + flaw.encode()
     for cut in range(1, len(data)):
@@ -310,7 +310,7 @@ def test_a_mistake_is_seen_wherever_the_pieces_are_cut(beginning: str, flaw: str
 
 
 @pytest.mark.parametrize("seen", [b"\r\n\r\n", b"\n", b"\0", b"\rx"])
-def test_a_head_that_trickles_in_is_not_searched_from_its_start_each_time(seen: bytes) -> None:
+def test_a_slow_head_is_not_searched_from_its_start_for_each_piece(seen: bytes) -> None:
     """What lies before `start` was found harmless before, so that it would have an effect now shows who looks again."""
     data = f"GET / HTTP/1.1\r\n{H}X: ".encode() + seen
     assert outcome(data) != "incomplete"
@@ -318,7 +318,7 @@ def test_a_head_that_trickles_in_is_not_searched_from_its_start_each_time(seen: 
         assert find_end(data + b"y" * length, len(data)) == 0
 
 
-def test_a_section_that_was_right_once_does_not_excuse_a_request_line() -> None:
+def test_a_cached_field_section_does_not_skip_the_check_of_the_request_line() -> None:
     outcome(f"GET / HTTP/1.1\r\n{H}\r\n".encode())
     assert outcome(f"GET  / HTTP/1.1\r\n{H}\r\n".encode()) == "head-malformed"
     assert outcome(f"GET / HTTP/2.0\r\n{H}\r\n".encode()) == "version-unsupported"

@@ -58,7 +58,7 @@ LONGEST = "ffff:" * 7 + "ffff"
         ("PROXY UNKNOWN whatever \x00\xff it says", None),
     ],
 )
-def test_text(line: str, client: tuple[str, int] | None) -> None:
+def test_a_proxy_header_of_version_1_names_the_client(line: str, client: tuple[str, int] | None) -> None:
     check(line.encode("latin-1") + b"\r\n", client)
 
 
@@ -89,7 +89,7 @@ def test_text(line: str, client: tuple[str, int] | None) -> None:
         "PROXY UNKNOWN x\ry",
     ],
 )
-def test_what_cannot_become_right_is_refused_before_its_end(beginning: str) -> None:
+def test_a_proxy_header_is_refused_at_its_first_wrong_byte(beginning: str) -> None:
     refuse(beginning.encode())
     assert outcome(beginning[:-1].encode()) is None, "until then it could have become right"
 
@@ -139,14 +139,14 @@ def test_what_cannot_become_right_is_refused_before_its_end(beginning: str) -> N
         "\r\n\r\nGET / HTTP/1.1\r\n",
     ],
 )
-def test_no_text(line: str) -> None:
+def test_an_invalid_proxy_header_of_version_1_is_refused(line: str) -> None:
     data = line.encode("latin-1")
     if line == "\r\n":  # so far it may be the signature of version 2
         data += BEHIND
     refuse(data)
 
 
-def test_text_is_bounded() -> None:
+def test_the_length_of_a_proxy_header_of_version_1_is_bounded() -> None:
     def line(size: int) -> bytes:
         return b"PROXY UNKNOWN " + b"x" * (size - 16) + b"\r\n"
 
@@ -207,7 +207,9 @@ ALPN, CRC, NOOP = tlv(0x01, b"http/1.1"), tlv(0x03, b"\1\2\3\4"), tlv(0x04, b"")
         (binary(0x21, 0x11, V4 + tlv(0xEA, ssl(0x01))), IPV4, False),  # within another one
     ],
 )
-def test_binary(header: bytes, client: tuple[str, int] | None, *, tls: bool) -> None:
+def test_a_proxy_header_of_version_2_names_the_client(
+    header: bytes, client: tuple[str, int] | None, *, tls: bool
+) -> None:
     check(header, client, tls=tls)
 
 
@@ -235,11 +237,11 @@ def test_binary(header: bytes, client: tuple[str, int] | None, *, tls: bool) -> 
         SIGNATURE[:-1] + b"\r" + binary(0x21, 0x11, V4)[12:],
     ],
 )
-def test_no_binary(header: bytes) -> None:
+def test_an_invalid_proxy_header_of_version_2_is_refused(header: bytes) -> None:
     refuse(header)
 
 
-def test_binary_is_bounded() -> None:
+def test_the_length_of_a_proxy_header_of_version_2_is_bounded() -> None:
     def header(size: int) -> bytes:
         return binary(0x21, 0x11, V4 + tlv(0xEA, b"x" * (size - 15)))
 
@@ -251,7 +253,7 @@ def test_binary_is_bounded() -> None:
 
 
 @given(data=st.binary(max_size=60), start=st.sampled_from([b"", b"PROXY TCP4 ", SIGNATURE, SIGNATURE + b"\x21\x11\0"]))
-def test_whatever_comes_is_understood_or_refused(data: bytes, start: bytes) -> None:
+def test_random_bytes_are_read_as_a_proxy_header_or_refused(data: bytes, start: bytes) -> None:
     seen = outcome(start + data)
     if isinstance(seen, Source):
         assert seen.length <= len(start + data)

@@ -108,7 +108,7 @@ def check(status: Any, headers: Any, expected: bytes | None) -> None:
         ),
     ],
 )
-def test_head(status: Any, headers: Any, expected: bytes | None) -> None:
+def test_a_response_head_is_encoded_or_refused(status: Any, headers: Any, expected: bytes | None) -> None:
     check(status, headers, expected)
 
 
@@ -123,7 +123,9 @@ def test_head(status: Any, headers: Any, expected: bytes | None) -> None:
         ("204 No Content", [("Content-Length", "5"), ("Date", "x")], None, True),
     ],
 )
-def test_what_the_head_says(status: str, headers: Any, *, length: int | None, has_date: bool) -> None:
+def test_the_encoder_reports_content_length_and_date(
+    status: str, headers: Any, *, length: int | None, has_date: bool
+) -> None:
     for _ in range(2):
         lines, *rest = encode_head(status, headers)
         assert rest == [length, has_date]
@@ -146,8 +148,9 @@ def test_what_the_head_says(status: str, headers: Any, *, length: int | None, ha
         ["9" * 19],
         ["9" * 5000],
     ],
+    ids=lambda values: repr(values)[:30],
 )
-def test_content_length_is_one_number(values: list[str]) -> None:
+def test_a_content_length_that_is_not_one_number_is_refused(values: list[str]) -> None:
     check("200 OK", [("Content-Length", value) for value in values], None)
 
 
@@ -159,7 +162,9 @@ texts = st.text(BREAKING, max_size=6)
     reason=texts,
     headers=st.lists(st.tuples(st.one_of(texts, st.sampled_from(["X-A", "content-type", "DATE"])), texts), max_size=4),
 )
-def test_what_a_client_reads_is_what_was_meant_or_nothing(reason: str, headers: list[tuple[str, str]]) -> None:
+def test_a_client_reads_exactly_the_headers_that_the_application_set(
+    reason: str, headers: list[tuple[str, str]]
+) -> None:
     """Whatever an application puts there: no header is added, lost or turned into another, and no body begins."""
     try:
         lines, length, _ = encode_head(f"200 {reason}", headers)
@@ -179,7 +184,7 @@ def test_what_a_client_reads_is_what_was_meant_or_nothing(reason: str, headers: 
     assert client.trailing_data == (b"", False)
 
 
-def test_heads_are_not_remembered_without_bound() -> None:
+def test_the_cache_of_response_heads_is_bounded_and_holds_no_cookies() -> None:
     for n in range(3000):
         encode_head("200 OK", [(f"X-{n}", "")])
     assert len(_NAMES) <= 1024
@@ -191,7 +196,7 @@ def test_heads_are_not_remembered_without_bound() -> None:
     assert b"secret" not in kept
 
 
-def test_what_is_remembered_is_not_mistaken() -> None:
+def test_the_cache_of_response_heads_does_not_mix_up_similar_heads() -> None:
     """Keys that are equal, or nearly, and yet not the same lines."""
     assert encode_head("200 OK", [("A", "b")])[0] == b"HTTP/1.1 200 OK\r\nA: b\r\n"
     check("200 OK", [("A", "b\r\n")], None)
@@ -201,12 +206,12 @@ def test_what_is_remembered_is_not_mistaken() -> None:
     check("201 OK", [("A", "b")], b"HTTP/1.1 201 OK\r\nA: b\r\n")
 
 
-def test_chunks() -> None:
+def test_chunks_are_encoded_with_their_size() -> None:
     assert encode_chunk(b"x" * 255) == b"ff\r\n" + b"x" * 255 + b"\r\n"
     assert LAST_CHUNK == b"0\r\n\r\n"
 
 
-def test_date() -> None:
+def test_the_date_header_has_the_format_of_the_rfc() -> None:
     assert date_line(784111777) == b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"  # the example of RFC 9110, section 5.6.7
 
 
@@ -226,7 +231,7 @@ def read_by_h11(answer: bytes) -> tuple[int, dict[bytes, bytes], bytes]:
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_every_refusal_is_a_whole_answer(name: str) -> None:
+def test_every_refusal_is_a_complete_response_in_json(name: str) -> None:
     status, headers, body = read_by_h11(refusal_answer(Refusal(name), "some-id", 784111777))
     assert status == REFUSALS[name][0]
     assert 400 <= status < 600
@@ -240,5 +245,5 @@ def test_every_refusal_is_a_whole_answer(name: str) -> None:
     assert headers[b"connection"] == b"close"
 
 
-def test_continue_is_all_there_is_to_it() -> None:
+def test_a_100_continue_response_has_no_headers() -> None:
     assert CONTINUE == b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -132,7 +132,7 @@ def descriptors() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("threads", [1, 4])
-def test_it_serves_in_any_thread_where_it_says_before(threads: int) -> None:
+def test_an_embedded_server_serves_from_any_thread_on_its_announced_address(threads: int) -> None:
     with serving(threads=threads) as it:
         assert re.fullmatch(r"127\.0\.0\.1:[1-9]\d+", it.server.bound[0])
         client = it.client()
@@ -144,7 +144,7 @@ def test_it_serves_in_any_thread_where_it_says_before(threads: int) -> None:
         assert it.ended() == (0, 0)
 
 
-def test_what_connects_before_it_serves_is_served() -> None:
+def test_a_client_that_connects_before_serve_is_served() -> None:
     application = Application()
     server = wsgiserver.Server(application, bind="127.0.0.1:0")
     with connected(server.bound[0]) as client:
@@ -154,7 +154,7 @@ def test_what_connects_before_it_serves_is_served() -> None:
         assert client.answer().body == b"hello"
 
 
-def test_as_a_context_it_serves_in_the_background() -> None:
+def test_a_server_as_a_context_manager_serves_in_the_background() -> None:
     before = held()
     with wsgiserver.Server(Application(), bind="127.0.0.1:0") as server, connected(server.bound[0]) as client:
         assert client.get("/").body == b"hello"
@@ -162,7 +162,7 @@ def test_as_a_context_it_serves_in_the_background() -> None:
     assert held() <= before
 
 
-def test_requests_under_way_are_finished_and_no_others_accepted() -> None:
+def test_stop_finishes_running_requests_and_accepts_no_new_ones() -> None:
     with serving() as it:
         calling, sending, idle = it.client(), it.client(), it.client()
         assert idle.get("/").body == b"hello"
@@ -185,7 +185,7 @@ def refuses(it: Embedded) -> bool:
 
 
 @pytest.mark.parametrize(("threads", "stuck"), [(4, 1), (4, 4), (1, 1)])
-def test_calls_that_hang_are_left_and_their_clients_see_it(threads: int, stuck: int) -> None:
+def test_stop_leaves_hanging_calls_behind_and_disconnects_their_clients(threads: int, stuck: int) -> None:
     """All threads in the application: then nobody leads the loop, and nobody there hears that it has to stop."""
     with serving(threads=threads, graceful_timeout=0.2) as it:
         clients = [it.client().send(request("GET", "/wait")) for _ in range(stuck)]
@@ -206,7 +206,7 @@ def is_over(client: Client) -> bool:
         return True
 
 
-def test_half_an_answer_that_is_cut_off_does_not_look_whole() -> None:
+def test_a_response_cut_off_by_stop_ends_with_a_reset() -> None:
     with serving(graceful_timeout=0.2) as it:
         client = it.client().send(request("GET", "/half", version="1.0"))  # whose end is that of the connection
         it.waiting(1)
@@ -217,7 +217,7 @@ def test_half_an_answer_that_is_cut_off_does_not_look_whole() -> None:
         it.application.gate.set()
 
 
-def test_clients_that_take_their_time_are_cut_off() -> None:
+def test_stop_disconnects_slow_clients_after_the_graceful_timeout() -> None:
     with serving(graceful_timeout=0.2, threads=2) as it:
         reader = it.client().send(request("GET", "/big"))
         poll(lambda: it.application.threads, "the call to begin")
@@ -232,7 +232,7 @@ def test_clients_that_take_their_time_are_cut_off() -> None:
         assert is_over(idle)
 
 
-def test_a_call_that_has_timed_out_is_left_without_waiting_for_it() -> None:
+def test_stop_does_not_wait_for_a_call_that_has_timed_out() -> None:
     with serving(timeout=0.3) as it:
         client = it.client().send(request("GET", "/wait"))
         assert client.answer().status == 504
@@ -240,8 +240,8 @@ def test_a_call_that_has_timed_out_is_left_without_waiting_for_it() -> None:
         assert it.ended() == (0, 1)
 
 
-def test_that_half_of_the_threads_hang_is_told_once(capfd: pytest.CaptureFixture[str]) -> None:
-    """Nobody replaces the process here: the rest of them go on."""
+def test_too_many_stuck_threads_are_logged_once(capfd: pytest.CaptureFixture[str]) -> None:
+    """The process is not replaced here: the other threads go on."""
     with serving(timeout=0.2, threads=4) as it:
         for _ in range(3):  # the second is told, and it is looked at more than once until the third has timed out
             assert it.client().send(request("GET", "/wait")).answer().status == 504
@@ -250,7 +250,7 @@ def test_that_half_of_the_threads_hang_is_told_once(capfd: pytest.CaptureFixture
     assert capfd.readouterr().err.count("too-many-threads-stuck") == 1
 
 
-def test_two_servers_at_once() -> None:
+def test_two_servers_in_one_process_are_independent() -> None:
     with serving(threads=2) as one, wsgiserver.Server(Application(b"other"), bind="127.0.0.1:0", threads=2) as other:
         clients = [one.client(), connected(other.bound[0])]
         with clients[1]:
@@ -262,7 +262,7 @@ def test_two_servers_at_once() -> None:
             assert client.get("/").body == b"other", "goes on without the first"
 
 
-def test_it_serves_once() -> None:
+def test_a_server_serves_only_once() -> None:
     with serving() as it:
         assert it.client().get("/").body == b"hello"
         with pytest.raises(RuntimeError, match=r"^this server serves already: make another one$"):
@@ -277,7 +277,7 @@ def test_it_serves_once() -> None:
         it.server.stop()  # there is nobody to be told, and no descriptor that could be another's by now
 
 
-def test_one_that_does_not_serve_can_be_closed() -> None:
+def test_a_server_that_has_not_served_can_be_closed() -> None:
     before = held()
     server = wsgiserver.Server(Application(), bind="127.0.0.1:0")
     with pytest.raises(RuntimeError, match="start"):
@@ -287,7 +287,7 @@ def test_one_that_does_not_serve_can_be_closed() -> None:
     assert held() <= before
 
 
-def test_a_thread_that_fails_ends_the_server_and_not_the_process() -> None:
+def test_a_thread_that_fails_ends_the_server_but_not_the_process() -> None:
     with serving(threads=3) as it:
         client = it.client().send(request("GET", "/ruin"))
         outcome = it.ended()
@@ -298,7 +298,7 @@ def test_a_thread_that_fails_ends_the_server_and_not_the_process() -> None:
         assert client.rest() == b""
 
 
-def test_a_failure_in_the_background_is_told_at_the_end() -> None:
+def test_a_failure_in_the_background_is_raised_at_the_end() -> None:
     server = wsgiserver.Server(Application(), bind="127.0.0.1:0")
     with (
         pytest.raises(RuntimeError, match="a thread of the server has failed"),
@@ -311,7 +311,7 @@ def test_a_failure_in_the_background_is_told_at_the_end() -> None:
 # --- settings ---------------------------------------------------------------------------------------------------------
 
 
-def test_settings_are_those_of_the_command_line(tmp_path: Path) -> None:
+def test_an_embedded_server_takes_the_settings_of_the_command_line(tmp_path: Path) -> None:
     log = tmp_path / "log"
     binds = [f"unix:{tmp_path}/s,scheme=https", {"address": "127.0.0.1:0", "forwarded_allow_ips": ["127.0.0.1"]}]
     before = os.umask(0o077)
@@ -324,10 +324,10 @@ def test_settings_are_those_of_the_command_line(tmp_path: Path) -> None:
     finally:
         assert os.umask(before) == 0o077
     (line,) = log.read_text().splitlines()
-    assert json.loads(line)["refused"] == "body-too-large"
+    assert json.loads(line)["error"] == "body-too-large"
 
 
-def test_without_being_asked_to_it_writes_nothing_to_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_embedded_server_writes_nothing_to_standard_output_by_default(capfd: pytest.CaptureFixture[str]) -> None:
     with serving() as it:
         assert it.client().get("/").status == 200
     assert capfd.readouterr() == ("", "")
@@ -349,13 +349,13 @@ ELSEWHERE = {
 
 
 @pytest.mark.parametrize("name", NOT_HERE)
-def test_a_setting_that_makes_no_sense_here_is_refused_by_name(name: str) -> None:
+def test_a_setting_for_processes_only_is_refused_by_name(name: str) -> None:
     settings = {name: ELSEWHERE[name]} | ({"max_requests": 5} if name == "max_requests_jitter" else {})
     with pytest.raises(SettingError, match=r"^max_requests " if len(settings) > 1 else f"^{name} is not for a server"):
         wsgiserver.Server(Application(), **settings)
 
 
-def test_every_other_setting_is_taken() -> None:
+def test_every_setting_that_is_not_for_processes_only_is_accepted() -> None:
     left = {setting.name: setting.default for setting in declared() if setting.name not in NOT_HERE}
     assert {name: getattr(Settings(), name) for name in left} == left
 
@@ -377,6 +377,7 @@ def test_every_other_setting_is_taken() -> None:
         ({"access_logfile": "/no/such/file"}, "--access-logfile: "),
         ({"access_logfile": "/x", "access_log": False}, "--no-access-log excludes --access-logfile"),
     ],
+    ids=str,
 )
 def test_unusable_settings_are_refused_by_name(settings: dict[str, Any], message: str) -> None:
     before = held()
@@ -385,7 +386,7 @@ def test_unusable_settings_are_refused_by_name(settings: dict[str, Any], message
     assert held() <= before
 
 
-def test_a_bind_that_is_taken_leaves_nothing_open() -> None:
+def test_a_bind_whose_port_is_in_use_leaves_no_socket_open() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         before = held()
         with pytest.raises(OSError, match=r"cannot listen on 127\.0\.0\.1"):
@@ -393,12 +394,12 @@ def test_a_bind_that_is_taken_leaves_nothing_open() -> None:
         assert held() <= before
 
 
-def test_there_is_nothing_else_to_be_imported() -> None:
+def test_an_unknown_attribute_of_the_package_raises_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'wsgiserver' has no attribute 'Sever'"):
         wsgiserver.Sever  # type: ignore[attr-defined] # noqa: B018 - that there is none is the test
 
 
-def test_what_is_no_application_is_refused() -> None:
+def test_an_application_that_is_not_callable_is_refused() -> None:
     with pytest.raises(TypeError, match=r"'config\.wsgi:application' is not callable"):
         wsgiserver.Server("config.wsgi:application")  # type: ignore[arg-type] # that it is refused is the test
 
@@ -416,17 +417,17 @@ def ran(program: Path, *arguments: str, **variables: str) -> tuple[int, str, str
     return done.returncode, done.stdout, done.stderr
 
 
-def test_nothing_of_the_process_is_changed() -> None:
+def test_an_embedded_server_changes_nothing_of_its_process() -> None:
     """By a program that compares what is its own, while it serves in another thread and afterwards."""
     assert ran(HOST, "compare", WSGISERVER_THREADS="none of its business", LISTEN_FDS="1") == (0, "the same\n", "")
 
 
-def test_threads_that_cannot_be_started_are_told_and_the_others_end() -> None:
+def test_threads_that_cannot_start_are_reported_and_started_threads_end() -> None:
     assert ran(HOST, "starve") == (0, "can't start new thread\n", "")
 
 
 @pytest.mark.parametrize(("number", "said"), [(signal.SIGTERM, "(0, 0)\n"), (signal.SIGINT, "interrupted\n")])
-def test_in_the_main_thread_signals_are_the_program_s(number: int, said: str) -> None:
+def test_signals_in_the_main_thread_reach_the_embedding_program(number: int, said: str) -> None:
     """Its handler of TERM calls stop(); for INT it has none, so that is what Python makes of it."""
     process = subprocess.Popen(
         [sys.executable, "-u", HOST, "serve"],

@@ -48,7 +48,7 @@ def called(application: Any) -> bytes:
         ("shop:Box.make('c')", b"c"),
     ],
 )
-def test_a_factory_is_called_with_what_is_in_its_brackets(shop: Path, text: str, expected: bytes) -> None:
+def test_a_factory_is_called_with_the_arguments_in_its_parentheses(shop: Path, text: str, expected: bytes) -> None:
     assert called(load(text)) == expected
 
 
@@ -64,7 +64,7 @@ def test_a_factory_is_called_with_what_is_in_its_brackets(shop: Path, text: str,
         ("shop:make()", AttributeError, "has no attribute 'make'"),
     ],
 )
-def test_what_a_factory_does_wrong_is_told(shop: Path, text: str, kind: type[Exception], said: str) -> None:
+def test_an_error_of_a_factory_is_reported(shop: Path, text: str, kind: type[Exception], said: str) -> None:
     with pytest.raises(kind, match=said):
         load(text)
 
@@ -76,8 +76,8 @@ def calls(folder: Path) -> list[str]:
     return (folder / "calls").read_text().splitlines()
 
 
-@pytest.mark.parametrize(("flags", "times"), [((), 2), (("--preload",), 1)])
-def test_a_factory_is_called_once_where_the_application_is_loaded(
+@pytest.mark.parametrize(("flags", "times"), [((), 2), (("--preload",), 1)], ids=["in each worker", "with preload"])
+def test_a_factory_is_called_once_per_process_that_loads_the_application(
     serve: Serve, tmp_path: Path, flags: tuple[str, ...], times: int
 ) -> None:
     (tmp_path / "shop.py").write_text(FACTORY)
@@ -96,9 +96,7 @@ def test_a_factory_is_called_once_where_the_application_is_loaded(
     assert len(calls(tmp_path)) == (times if "--preload" in flags else 2 * times)
 
 
-def test_a_factory_that_fails_is_shown_while_reloading_and_called_again_when_it_has_changed(
-    serve: Serve, tmp_path: Path
-) -> None:
+def test_reload_shows_the_error_of_a_factory_and_calls_it_again_after_a_change(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text("def create_app():\n    raise RuntimeError('no paint')\n")
     server = serve("--reload", application="shop:create_app()", cwd=tmp_path, PYTHONDONTWRITEBYTECODE="1")
     answer = server.get("/")

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(not has_ipv6(), reason="no IPv6 on this machine"
         ("127.0.0.1:0", "127.0.0.1", ("127.0.0.1", "127.0.0.1")),
     ],
 )
-def test_the_server_s_name_has_brackets_around_ipv6_and_a_client_s_address_has_none(
+def test_server_name_has_brackets_around_ipv6_and_remote_addr_has_none(
     serve: Serve, bind: str, peer: str, expected: tuple[str, str]
 ) -> None:
     """RFC 3875, sections 4.1.14 and 4.1.8. Host may be missing in HTTP/1.0: then addresses are made of the name."""
@@ -34,7 +34,7 @@ def test_the_server_s_name_has_brackets_around_ipv6_and_a_client_s_address_has_n
 
 
 @pytest.mark.parametrize("order", [("0.0.0.0", "[::]"), ("[::]", "0.0.0.0")])
-def test_every_address_of_both_families_on_one_port(serve: Serve, order: tuple[str, str]) -> None:
+def test_all_addresses_of_ipv4_and_ipv6_can_share_one_port(serve: Serve, order: tuple[str, str]) -> None:
     port = port_that_is_free()
     server = serve("-b", f"{order[0]}:{port}", "-b", f"{order[1]}:{port}")
     assert server.bind == f"{order[0]}:{port}, {order[1]}:{port}"

@@ -75,7 +75,7 @@ def test_each_listener_has_its_own_options(serve: Serve, tmp_path: Path, how: st
     assert clients == {"127.0.0.1": 6, "192.0.2.1": 3, "203.0.113.7": 3}
 
 
-def test_what_is_logged_at_the_start_can_be_given_as_a_bind(serve: Serve) -> None:
+def test_the_options_in_the_started_event_are_valid_binds(serve: Serve) -> None:
     server = serve(*(argument for bind in FOUR for argument in ("-b", bind)))
     _, secure, believing, proxied = ports(server)
     assert server.events("started")[0]["options"] == ", ".join(
@@ -90,7 +90,7 @@ def test_what_is_logged_at_the_start_can_be_given_as_a_bind(serve: Serve) -> Non
     assert "options" not in plain.events("started")[0]
 
 
-def test_settings_hold_for_listeners_that_say_nothing(serve: Serve) -> None:
+def test_settings_are_the_defaults_of_listener_options(serve: Serve) -> None:
     server = serve(
         *("--proxy-protocol", "--forwarded-allow-ips", "127.0.0.1"),
         *("-b", "127.0.0.1:0", "-b", "127.0.0.1:0,proxy-protocol=off"),
@@ -102,14 +102,14 @@ def test_settings_hold_for_listeners_that_say_nothing(serve: Serve) -> None:
     assert seen(plain, *FORWARDED) == PLAIN
 
 
-def test_peers_on_a_unix_socket_are_believed_where_its_listener_believes_anybody(serve: Serve, tmp_path: Path) -> None:
+def test_unix_socket_peers_are_trusted_if_their_listener_trusts_any_address(serve: Serve, tmp_path: Path) -> None:
     for name, option in (("trusting", ",forwarded-allow-ips=10.0.0.0/8"), ("not", "")):
         server = serve("-b", f"unix:{tmp_path}/{name}{option}")
         environ = json.loads(server.get("/environ", *FORWARDED).body)
         assert (environ["REMOTE_ADDR"], environ["wsgi.url_scheme"]) == (BELIEVED if option else ("", "http"))
 
 
-def test_the_admin_listener_has_none_of_them(serve: Serve) -> None:
+def test_the_admin_listener_ignores_proxy_protocol_and_forwarded_allow_ips(serve: Serve) -> None:
     """Health checks come from elsewhere than requests."""
     server = serve("--proxy-protocol", "--forwarded-allow-ips", "*", "--admin-bind", "127.0.0.1:0")
     assert server.bind

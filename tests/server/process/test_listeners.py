@@ -33,7 +33,7 @@ from wsgiserver.process.listeners import Place, describe, host_and_port, inherit
         ("", None),
     ],
 )
-def test_names(bind: str, expected: tuple[str, int] | None) -> None:
+def test_a_bind_is_parsed_as_host_and_port_or_refused(bind: str, expected: tuple[str, int] | None) -> None:
     if expected is None:
         with pytest.raises(ValueError, match="is not HOST:PORT or unix:PATH"):
             host_and_port(bind)
@@ -64,30 +64,30 @@ def check(bind: str, family: socket.AddressFamily) -> None:
                     assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-def test_tcp() -> None:
+def test_an_ipv4_bind_listens_on_tcp() -> None:
     check("127.0.0.1:0", socket.AF_INET)
     check(":0", socket.AF_INET)
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="no IPv6 on this machine")
-def test_tcp_over_ipv6() -> None:
+def test_an_ipv6_bind_listens_on_tcp() -> None:
     check("[::1]:0", socket.AF_INET6)
 
 
-def test_unix(tmp_path: Path) -> None:
+def test_a_unix_bind_listens_and_replaces_a_stale_socket(tmp_path: Path) -> None:
     path = tmp_path / "s"
     check(f"unix:{path}", socket.AF_UNIX)
     assert stat.S_ISSOCK(path.stat().st_mode)
     check(f"unix:{path}", socket.AF_UNIX)  # left behind by the first
 
 
-def test_a_socket_that_somebody_listens_on_is_not_taken_over(tmp_path: Path) -> None:
+def test_a_unix_socket_in_use_is_not_replaced(tmp_path: Path) -> None:
     bind = f"unix:{tmp_path / 's'}"
     with listen(bind), pytest.raises(OSError, match="in use"):
         listen(bind)
 
 
-def test_what_is_no_socket_is_not_removed(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_socket_is_not_removed(tmp_path: Path) -> None:
     path = tmp_path / "precious"
     path.write_text("data")
     with pytest.raises(OSError, match="in use"):
@@ -97,7 +97,7 @@ def test_what_is_no_socket_is_not_removed(tmp_path: Path) -> None:
         listen(f"unix:{tmp_path}/missing/s")
 
 
-def test_the_mode_of_a_unix_socket_leaves_that_of_other_files_alone(tmp_path: Path) -> None:
+def test_setting_the_mode_of_a_unix_socket_restores_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         for mode in (0o600, 0o666, 0o770):
@@ -109,7 +109,7 @@ def test_the_mode_of_a_unix_socket_leaves_that_of_other_files_alone(tmp_path: Pa
         assert os.umask(before) == 0o027
 
 
-def test_variables_of_inherited_sockets_are_removed() -> None:
+def test_the_variables_of_socket_activation_are_removed() -> None:
     for owner in ("1", ""):
         variables = {"LISTEN_FDS": "1", "LISTEN_PID": owner, "LISTEN_FDNAMES": "x", "OTHER": "y"}
         assert inherited(variables, pid=2) == []
@@ -119,12 +119,12 @@ def test_variables_of_inherited_sockets_are_removed() -> None:
     assert inherited({}, pid=2) == []
 
 
-def test_a_port_that_is_taken() -> None:
+def test_a_port_in_use_is_refused() -> None:
     with listen("127.0.0.1:0") as listener, pytest.raises(OSError, match="in use"):
         listen(describe(listener))
 
 
-def test_a_port_can_be_taken_again_at_once() -> None:
+def test_a_port_can_be_reused_at_once() -> None:
     """Connections of the server before are still in TIME_WAIT."""
     with listen("127.0.0.1:0") as listener:
         name = describe(listener)
@@ -161,7 +161,7 @@ def answers(port: int) -> set[str]:
         (["[::1]:{}"], {"::1"}),
     ],
 )
-def test_both_families_on_one_port(binds: list[str], expected: set[str]) -> None:
+def test_ipv4_and_ipv6_binds_can_share_one_port(binds: list[str], expected: set[str]) -> None:
     port = port_that_is_free()
     found = listeners.find({"--bind": [bind.format(port) for bind in binds]})
     with ExitStack() as opened:
@@ -175,8 +175,8 @@ V4, V6 = (Place("name:0", socket.AF_INET, ("127.0.0.1", 0)), Place("name:0", soc
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="no IPv6 on this machine")
-@pytest.mark.parametrize("found", [[V4, V6], [V6, V4]])
-def test_a_name_is_listened_on_at_all_of_its_addresses_by_one_port(found: list[Place]) -> None:
+@pytest.mark.parametrize("found", [[V4, V6], [V6, V4]], ids=["IPv4 first", "IPv6 first"])
+def test_a_host_name_listens_on_all_its_addresses_with_one_port(found: list[Place]) -> None:
     """As localhost, whose first address is not the one that every client takes."""
     with ExitStack() as opened:
         bound = [opened.enter_context(listener) for listener in listeners.listen(found)]
@@ -187,8 +187,8 @@ def test_a_name_is_listened_on_at_all_of_its_addresses_by_one_port(found: list[P
 NOT_OURS = Place("name:0", socket.AF_INET6, ("2001:db8::1", 0, 0, 0))  # RFC 3849: nobody has it
 
 
-@pytest.mark.parametrize("found", [[V4, NOT_OURS], [NOT_OURS, V4]])
-def test_an_address_of_a_name_that_this_machine_has_not_is_left_out(found: list[Place]) -> None:
+@pytest.mark.parametrize("found", [[V4, NOT_OURS], [NOT_OURS, V4]], ids=["missing last", "missing first"])
+def test_an_address_of_a_host_name_that_this_machine_lacks_is_skipped(found: list[Place]) -> None:
     (listener,) = listeners.listen(found)
     with listener:
         assert listener.getsockname()[0] == "127.0.0.1"
@@ -196,7 +196,7 @@ def test_an_address_of_a_name_that_this_machine_has_not_is_left_out(found: list[
         listeners.listen([NOT_OURS])
 
 
-def test_a_name_whose_port_is_taken_at_one_address_is_not_listened_on_at_the_others() -> None:
+def test_a_host_name_with_a_port_in_use_at_one_address_listens_nowhere() -> None:
     with listen("127.0.0.2:0") as taken:
         port = taken.getsockname()[1]
         found = [Place("name", socket.AF_INET, (host, port)) for host in ("127.0.0.1", "127.0.0.2")]
@@ -206,7 +206,9 @@ def test_a_name_whose_port_is_taken_at_one_address_is_not_listened_on_at_the_oth
 
 
 @pytest.mark.parametrize(
-    "binds", [["127.0.0.1:0", "127.0.0.1:0"], [":1", "[::]:1"], [":1", ":2"], ["unix:a", "unix:b"]]
+    "binds",
+    [["127.0.0.1:0", "127.0.0.1:0"], [":1", "[::]:1"], [":1", ":2"], ["unix:a", "unix:b"]],
+    ids=" and ".join,
 )
-def test_places_that_do_not_overlap(binds: list[str]) -> None:
+def test_binds_that_do_not_overlap_are_accepted(binds: list[str]) -> None:
     refuse_overlaps(place for bind in binds for place in places(bind))

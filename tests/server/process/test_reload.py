@@ -146,8 +146,10 @@ def test_the_old_worker_serves_until_the_new_one_is_ready(start: Callable[..., S
 
 
 @pytest.mark.parametrize("more", ["1 +", "import no.such.module", "import os; os._exit(7)"])
-def test_an_application_that_no_longer_starts(start: Callable[..., Server], deploy: Deploy, more: str) -> None:
-    """The workers there are go on, and it can be tried again."""
+def test_a_reload_of_a_broken_application_keeps_the_old_workers(
+    start: Callable[..., Server], deploy: Deploy, more: str
+) -> None:
+    """A later reload with a working application succeeds."""
     server = start("-w", "2")
     before = server.workers(2)
     deploy(2, more)
@@ -161,7 +163,7 @@ def test_an_application_that_no_longer_starts(start: Callable[..., Server], depl
     assert len(server.events("reload-failed")) == 1
 
 
-def test_one_at_a_time(start: Callable[..., Server]) -> None:
+def test_a_reload_replaces_workers_one_at_a_time(start: Callable[..., Server]) -> None:
     server = start("-w", "3")
     server.workers(3)
     seen: list[int] = []
@@ -175,7 +177,7 @@ def test_one_at_a_time(start: Callable[..., Server]) -> None:
     assert max(seen) <= 4
 
 
-def test_a_drain_is_bounded(start: Callable[..., Server]) -> None:
+def test_a_reload_drains_old_workers_for_a_bounded_time(start: Callable[..., Server]) -> None:
     server = start("--graceful-timeout", "0.5")
     stuck = server.client().send(request("GET", "/wait"))
     server.waiting(1)
@@ -187,7 +189,7 @@ def test_a_drain_is_bounded(start: Callable[..., Server]) -> None:
     assert version(server) == b"1"
 
 
-def test_reload_while_reloading(start: Callable[..., Server], deploy: Deploy) -> None:
+def test_a_second_hup_during_a_reload_loads_the_latest_code(start: Callable[..., Server], deploy: Deploy) -> None:
     """What was changed before the last HUP is what is served in the end."""
     server = start("-w", "2")
     old = set(server.workers(2))
@@ -203,7 +205,7 @@ def test_reload_while_reloading(start: Callable[..., Server], deploy: Deploy) ->
     assert not old & set(server.workers(2))
 
 
-def test_hup_again_and_again(start: Callable[..., Server], deploy: Deploy) -> None:
+def test_repeated_hups_under_load_lose_no_request(start: Callable[..., Server], deploy: Deploy) -> None:
     server = start("-w", "2")
     load = Load(server, MIXED)
     with load.going_on():
@@ -216,7 +218,7 @@ def test_hup_again_and_again(start: Callable[..., Server], deploy: Deploy) -> No
     assert not load.lost
 
 
-def test_hup_before_anybody_is_ready(serve: Serve, deploy: Deploy, tmp_path: Path) -> None:
+def test_a_hup_before_any_worker_is_ready_loads_the_latest_code(serve: Serve, deploy: Deploy, tmp_path: Path) -> None:
     deploy(1, "ROUTES['wait'](None, '')")
     server = serve("-w", "2", application="served", cwd=tmp_path, PYTHONDONTWRITEBYTECODE="1")
     server.waiting(2)
@@ -240,7 +242,7 @@ def test_term_ends_a_reload(start: Callable[..., Server], deploy: Deploy) -> Non
     assert not server.events("cut-off")
 
 
-def test_a_worker_that_is_to_be_replaced_dies_first(start: Callable[..., Server], deploy: Deploy) -> None:
+def test_a_reload_completes_after_the_death_of_the_old_worker(start: Callable[..., Server], deploy: Deploy) -> None:
     server = start()
     (old,) = server.workers()
     deploy(2, "ROUTES['wait'](None, '')")
@@ -253,7 +255,7 @@ def test_a_worker_that_is_to_be_replaced_dies_first(start: Callable[..., Server]
     assert len(server.workers()) == 1
 
 
-def test_a_replacement_is_killed(start: Callable[..., Server], deploy: Deploy) -> None:
+def test_a_reload_whose_new_worker_is_killed_keeps_the_old_one(start: Callable[..., Server], deploy: Deploy) -> None:
     server = start()
     (old,) = server.workers()
     deploy(2, "ROUTES['wait'](None, '')")
@@ -266,7 +268,7 @@ def test_a_replacement_is_killed(start: Callable[..., Server], deploy: Deploy) -
     assert version(server) == b"1"
 
 
-def test_a_killed_worker_takes_nothing_with_it_but_its_own_requests(start: Callable[..., Server]) -> None:
+def test_a_killed_worker_loses_only_its_own_requests(start: Callable[..., Server]) -> None:
     server = start("-w", "2", "--threads", "2")
     server.workers(2)
     load = Load(server, [request("GET", "/sleep-0.02", "Connection: close")] * 4)
@@ -278,7 +280,7 @@ def test_a_killed_worker_takes_nothing_with_it_but_its_own_requests(start: Calla
     assert len(load.lost) <= 4, "one for each connection it can have had"
 
 
-def test_a_worker_that_somebody_else_asks_to_end_is_replaced_while_it_drains(start: Callable[..., Server]) -> None:
+def test_a_worker_that_gets_term_from_outside_is_replaced_while_it_drains(start: Callable[..., Server]) -> None:
     server = start()
     (old,) = server.workers()
     slow = server.client().send(request("GET", "/wait"))
@@ -292,7 +294,7 @@ def test_a_worker_that_somebody_else_asks_to_end_is_replaced_while_it_drains(sta
     assert not server.events("worker-died")
 
 
-def test_more_and_fewer_workers(start: Callable[..., Server]) -> None:
+def test_ttin_and_ttou_add_and_remove_workers(start: Callable[..., Server]) -> None:
     server = start()
     load = Load(server, MIXED)
     with load.going_on():

@@ -26,7 +26,7 @@ class Clock:
         (5000.0, False),  # in the future: it would be noticed for ever
     ],
 )
-def test_the_first_look(tmp_path: Path, modified: float, *, changed: bool) -> None:
+def test_the_first_check_finds_files_changed_since_the_start(tmp_path: Path, modified: float, *, changed: bool) -> None:
     clock = Clock()
     reloader = Reloader(clock)
     file = tmp_path / "a.py"
@@ -36,7 +36,7 @@ def test_the_first_look(tmp_path: Path, modified: float, *, changed: bool) -> No
     assert reloader.look([str(file)]) == (str(file) if changed else None)
 
 
-def test_later_looks(tmp_path: Path) -> None:
+def test_later_checks_find_files_with_a_changed_modification_time(tmp_path: Path) -> None:
     clock = Clock()
     reloader = Reloader(clock)
     file = tmp_path / "a.py"
@@ -57,7 +57,7 @@ def test_later_looks(tmp_path: Path) -> None:
     check(901.0, changed=True)
 
 
-def test_a_change_is_served_and_what_does_not_load_is_shown(serve: Serve, tmp_path: Path) -> None:
+def test_reload_serves_a_change_and_shows_the_error_of_a_broken_one(serve: Serve, tmp_path: Path) -> None:
     def put(text: str) -> None:
         (tmp_path / "new").write_text(text)
         (tmp_path / "new").rename(tmp_path / "part.py")
@@ -93,7 +93,7 @@ def test_a_change_is_served_and_what_does_not_load_is_shown(serve: Serve, tmp_pa
     assert server.ended() == 0
 
 
-def test_it_starts_with_an_application_that_does_not_load(serve: Serve, tmp_path: Path) -> None:
+def test_reload_starts_with_an_application_that_cannot_be_imported(serve: Serve, tmp_path: Path) -> None:
     server = serve("--reload", application="served", cwd=tmp_path, PYTHONDONTWRITEBYTECODE="1")
     answer = server.get("/")
     assert answer.status == 500

@@ -57,7 +57,9 @@ def roster(text: str) -> list[WorkerRecord]:
         ("R-Rr", 1, Move.STOP, 1),
     ],
 )
-def test_rule(workers: str, wanted: int, move: Move, whom: int | None) -> None:
+def test_the_next_move_follows_from_the_workers_and_their_wanted_number(
+    workers: str, wanted: int, move: Move, whom: int | None
+) -> None:
     decision, member = next_move(roster(workers), wanted)
     assert decision is move
     assert (member.pid if member else None) == whom
@@ -91,7 +93,7 @@ def serving(workers: list[WorkerRecord]) -> list[WorkerRecord]:
 
 @pytest.mark.parametrize("start", ["", "R", "RRR", "ttt", "RtRsS", "R-R-R-", "rrrrrr", "SSS", "Rrrrtt-"])
 @pytest.mark.parametrize("wanted", [1, 2, 3])
-def test_it_comes_to_rest_with_as_many_as_are_wanted_and_none_that_has_to_go(start: str, wanted: int) -> None:
+def test_the_roster_settles_at_the_wanted_number_of_current_workers(start: str, wanted: int) -> None:
     workers = reached = roster(start)
     least = min(wanted, len(serving(workers)))
     for reached in followed(workers, wanted):

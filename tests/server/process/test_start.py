@@ -18,7 +18,7 @@ from wsgiserver.telemetry.resources import advise, cpus
 # --- Workers ----------------------------------------------------------------------------------------------------
 
 
-def test_as_many_workers_as_fit(serve: Serve) -> None:
+def test_workers_auto_starts_as_many_workers_as_fit(serve: Serve) -> None:
     server = serve("-w", "auto")
     assert server.get("/").body == b"hello"
     (event,) = server.events("workers-chosen")
@@ -26,7 +26,7 @@ def test_as_many_workers_as_fit(serve: Serve) -> None:
     assert server.events("started")[0]["workers"] == event["workers"]
 
 
-def test_too_many_workers(serve: Serve) -> None:
+def test_too_many_workers_are_refused(serve: Serve) -> None:
     server = serve("-w", "201")
     assert server.ended() == 2
     assert "--workers: at most 200" in server.error_output
@@ -42,7 +42,7 @@ from tests.server.application import application
 """
 
 
-def test_preload(serve: Serve, tmp_path: Path) -> None:
+def test_preload_loads_the_application_once_in_the_supervisor(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "served.py").write_text(COUNTING)
     server = serve("-w", "2", "--preload", application="served", cwd=tmp_path)
     assert server.get("/").body == b"hello"
@@ -58,7 +58,7 @@ def test_preload(serve: Serve, tmp_path: Path) -> None:
     assert server.ended() == 0
 
 
-def test_preload_with_threads_is_told(serve: Serve, tmp_path: Path) -> None:
+def test_preload_reports_threads_of_the_application(serve: Serve, tmp_path: Path) -> None:
     thread = "threading.Thread(target=threading.Event().wait, name='refresher', daemon=True).start()"
     (tmp_path / "served.py").write_text(COUNTING + thread)
     server = serve("--preload", application="served", cwd=tmp_path)
@@ -66,13 +66,13 @@ def test_preload_with_threads_is_told(serve: Serve, tmp_path: Path) -> None:
     assert server.events("preload-threads")[0]["threads"] == "refresher"
 
 
-def test_preload_of_what_cannot_be_imported(serve: Serve) -> None:
+def test_preload_of_an_application_that_cannot_be_imported_ends_with_code_3(serve: Serve) -> None:
     server = serve("-w", "2", "--preload", application="no.such.module")
     assert server.ended() == 3
     assert [event["event"] for event in server.events()] == ["application-not-loaded", "application-unusable"]
 
 
-def test_preload_and_reload(serve: Serve) -> None:
+def test_preload_together_with_reload_is_refused(serve: Serve) -> None:
     server = serve("--preload", "--reload")
     assert server.ended() == 2
     assert "only one of them" in server.error_output
@@ -95,8 +95,9 @@ def test_preload_and_reload(serve: Serve) -> None:
         ),
         (["tests.server.application", "--worker-init", "os:abort"], 0, ""),
     ],
+    ids=str,
 )
-def test_check_config(arguments: list[str], code: int, said: str) -> None:
+def test_check_config_reports_errors_without_listening(arguments: list[str], code: int, said: str) -> None:
     """On a port that is taken, which does not matter, because it listens nowhere."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         bind = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -110,8 +111,8 @@ def test_check_config(arguments: list[str], code: int, said: str) -> None:
 # --- Sockets ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("flags", "mode"), [([], 0o660), (["--socket-mode", "600"], 0o600)])
-def test_mode_of_a_unix_socket(serve: Serve, tmp_path: Path, flags: list[str], mode: int) -> None:
+@pytest.mark.parametrize(("flags", "mode"), [([], 0o660), (["--socket-mode", "600"], 0o600)], ids=["default", "600"])
+def test_a_unix_socket_has_the_mode_of_the_setting(serve: Serve, tmp_path: Path, flags: list[str], mode: int) -> None:
     server = serve("-b", f"unix:{tmp_path}/s", *flags)
     assert server.get("/").body == b"hello"
     assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == mode
@@ -138,7 +139,7 @@ def activated(given: socket.socket, out: Path, *flags: str, owner: str = "") -> 
         )
 
 
-def test_sockets_that_systemd_has_opened(tmp_path: Path) -> None:
+def test_a_server_serves_on_sockets_that_systemd_has_opened(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as given:
         host, port = given.getsockname()
         process = activated(given, tmp_path / "err")
@@ -153,7 +154,7 @@ def test_sockets_that_systemd_has_opened(tmp_path: Path) -> None:
             process.wait()
 
 
-def test_sockets_meant_for_another_process(tmp_path: Path) -> None:
+def test_sockets_that_systemd_opened_for_another_process_are_ignored(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as given:
         process = activated(given, tmp_path / "err", owner="1")
         try:
@@ -164,14 +165,14 @@ def test_sockets_meant_for_another_process(tmp_path: Path) -> None:
             process.wait(PATIENCE)
 
 
-def test_a_socket_that_does_not_listen(tmp_path: Path) -> None:
+def test_an_inherited_socket_that_does_not_listen_is_refused(tmp_path: Path) -> None:
     with socket.socket() as given:
         process = activated(given, tmp_path / "err")
         assert process.wait(PATIENCE) == 2
         assert "LISTEN_FDS: descriptor 3 is no listening socket" in (tmp_path / "err").read_text()
 
 
-def test_settings_hold_for_sockets_that_systemd_has_opened(tmp_path: Path) -> None:
+def test_settings_apply_to_sockets_that_systemd_has_opened(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as given:
         process = activated(given, tmp_path / "err", "--forwarded-allow-ips", "127.0.0.1")
         try:
@@ -183,7 +184,7 @@ def test_settings_hold_for_sockets_that_systemd_has_opened(tmp_path: Path) -> No
             process.wait()
 
 
-def test_options_of_an_address_that_is_not_listened_on_are_refused(tmp_path: Path) -> None:
+def test_bind_options_are_refused_when_systemd_has_opened_the_sockets(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as given:
         process = activated(given, tmp_path / "err", "-b", ":9,scheme=https")
         assert process.wait(PATIENCE) == 2

@@ -36,7 +36,7 @@ def pid_serving(server: Server) -> int:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_term_finishes_what_is_under_way(serve: Serve, workers: str) -> None:
+def test_term_finishes_requests_that_have_begun(serve: Serve, workers: str) -> None:
     server = serve("-w", workers, "--threads", "4")
     slow, half, head, idle = (server.client() for _ in range(4))
     idle.get("/")
@@ -57,7 +57,7 @@ def test_term_finishes_what_is_under_way(serve: Serve, workers: str) -> None:
     assert server.events("stopped")[0]["code"] == 0
 
 
-def test_term_answers_what_waits_in_the_backlog(serve: Serve) -> None:
+def test_term_answers_requests_in_the_listen_backlog(serve: Serve) -> None:
     server = serve("--threads", "1")
     slow = server.client().send(request("GET", "/wait"))
     server.waiting(1)
@@ -70,7 +70,7 @@ def test_term_answers_what_waits_in_the_backlog(serve: Serve) -> None:
     assert server.ended() == 0
 
 
-def test_term_is_bounded(serve: Serve) -> None:
+def test_term_ends_the_server_after_the_graceful_timeout(serve: Serve) -> None:
     server = serve("--graceful-timeout", "0.5", "--threads", "2")
     server.client().send(request("GET", "/sleep-600"))
     server.client().send(chunked("/upload", BODY)[:-1])
@@ -80,7 +80,7 @@ def test_term_is_bounded(serve: Serve) -> None:
     assert server.events("cut-off")
 
 
-def test_term_before_anything_was_asked(serve: Serve) -> None:
+def test_term_before_the_first_request_stops_the_server(serve: Serve) -> None:
     server = serve("-w", "3")
     assert server.bind
     server.signal(signal.SIGTERM)
@@ -113,7 +113,7 @@ def test_int_ends_a_drain_that_takes_too_long(serve: Serve) -> None:
 # --- Workers that die -------------------------------------------------------------------------------------------
 
 
-def test_a_terminal_that_closes_stops_nothing(serve: Serve) -> None:
+def test_a_hangup_signal_does_not_stop_the_server(serve: Serve) -> None:
     server = serve()
     assert server.get("/").body == b"hello"
     server.signal(signal.SIGHUP)
@@ -154,7 +154,7 @@ def test_the_only_worker_is_replaced_and_connections_wait_for_it(serve: Serve) -
         assert client.get("/").body == b"hello"
 
 
-def test_a_worker_that_dies_young_is_not_replaced_without_a_pause(serve: Serve) -> None:
+def test_workers_that_crash_early_are_replaced_after_growing_pauses(serve: Serve) -> None:
     server = serve(TEST_CRASH_WITH="7")
     deaths = poll(lambda: server.events("worker-died")[4:] and server.events("worker-died")[:5], "five deaths")
     assert [event["code"] for event in deaths] == [7] * 5
@@ -180,7 +180,7 @@ def test_workers_end_when_the_supervisor_is_killed(serve: Serve) -> None:
         poll(lambda: not any(map(is_there, workers)), "the workers to end")
 
 
-def test_orphans_do_not_outlive_the_graceful_timeout(serve: Serve) -> None:
+def test_workers_without_a_supervisor_end_after_the_graceful_timeout(serve: Serve) -> None:
     server = serve("--threads", "2", "--graceful-timeout", "0.5")
     with server.client() as stuck:
         stuck.send(request("GET", "/sleep-600"))
@@ -191,7 +191,7 @@ def test_orphans_do_not_outlive_the_graceful_timeout(serve: Serve) -> None:
         poll(lambda: not any(map(is_there, workers)), "the workers to end")
 
 
-def test_asking_again_gains_no_time(serve: Serve) -> None:
+def test_repeated_term_signals_do_not_extend_the_graceful_timeout(serve: Serve) -> None:
     server = serve("--threads", "2", "--graceful-timeout", "2")
     server.client().send(request("GET", "/sleep-600"))
     server.get("/")
@@ -204,7 +204,7 @@ def test_asking_again_gains_no_time(serve: Serve) -> None:
     assert server.ended() == 0
 
 
-def test_the_supervisor_has_one_thread_and_no_application(serve: Serve) -> None:
+def test_the_supervisor_has_only_one_thread(serve: Serve) -> None:
     server = serve("--threads", "8")
     server.get("/")
     assert len(list(Path(f"/proc/{server.pid}/task").iterdir())) == 1
@@ -224,7 +224,9 @@ def test_the_supervisor_has_one_thread_and_no_application(serve: Serve) -> None:
         ("tests.server.application:digests.x", "has no attribute 'x'"),
     ],
 )
-def test_an_application_that_cannot_be_imported(serve: Serve, application: str, message: str) -> None:
+def test_an_application_that_cannot_be_imported_ends_the_server_with_code_3(
+    serve: Serve, application: str, message: str
+) -> None:
     server = serve(application=application)
     assert server.ended() == 3
     (event,) = server.events("application-not-loaded")
@@ -234,14 +236,14 @@ def test_an_application_that_cannot_be_imported(serve: Serve, application: str, 
 
 
 @pytest.mark.parametrize("workers", ["1", "3"])
-def test_it_says_so_once_and_leaves_nobody_behind(serve: Serve, workers: str) -> None:
+def test_an_unusable_application_is_reported_once_for_all_workers(serve: Serve, workers: str) -> None:
     server = serve("-w", workers, application="no.such.module")
     assert server.ended() == 3
     assert len(server.events("application-unusable")) == 1
     assert "Traceback" not in "".join(line for line in server.error_output.splitlines() if not line.startswith("{"))
 
 
-def test_a_port_that_is_taken(serve: Serve) -> None:
+def test_a_port_in_use_ends_the_server_with_code_1(serve: Serve) -> None:
     server = serve()
     other = serve("-b", server.bind)
     assert other.ended() == 1
@@ -251,19 +253,19 @@ def test_a_port_that_is_taken(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("path", ["/proc/s", "/no/such/folder/s"])
-def test_a_socket_that_cannot_be_made(serve: Serve, path: str) -> None:
+def test_a_unix_socket_that_cannot_be_created_ends_the_server_with_code_1(serve: Serve, path: str) -> None:
     server = serve("-b", f"unix:{path}")
     assert server.ended() == 1
     assert f"cannot listen on unix:{path}: " in server.error_output
 
 
-def test_a_variable_that_is_no_setting(serve: Serve) -> None:
+def test_an_unknown_variable_ends_the_server_with_code_2(serve: Serve) -> None:
     server = serve(WSGISERVER_TREADS="4")
     assert server.ended() == 2
     assert "WSGISERVER_TREADS is not a setting" in server.error_output
 
 
-def test_several_addresses(serve: Serve, tmp_path: Path) -> None:
+def test_a_server_listens_on_several_addresses(serve: Serve, tmp_path: Path) -> None:
     server = serve("-b", f"127.0.0.1:0,unix:{tmp_path}/s")
     tcp, _, unix = server.bind.partition(", ")
     assert unix == f"unix:{tmp_path}/s"
@@ -273,7 +275,7 @@ def test_several_addresses(serve: Serve, tmp_path: Path) -> None:
         assert client.get("/").body == b"hello"
 
 
-def test_version() -> None:
+def test_the_version_flag_prints_the_version() -> None:
     command = [sys.executable, "-m", "wsgiserver", "--version"]
     output = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True, timeout=PATIENCE)
     assert output.stdout.startswith("wsgiserver ")
@@ -299,8 +301,8 @@ def test_no_request_is_lost_when_a_server_drains_under_load(serve: Serve) -> Non
 # --- Processes that the application makes -----------------------------------------------------------------------
 
 
-def test_signals_of_a_process_that_the_application_forks_are_its_own(serve: Serve) -> None:
-    """As `multiprocessing` does when it ends one."""
+def test_a_signal_to_a_process_forked_by_the_application_spares_the_worker(serve: Serve) -> None:
+    """`multiprocessing` ends a process with TERM."""
     server = serve()
     worker = pid_serving(server)
     child = int(server.get("/fork-600").body)
@@ -312,7 +314,7 @@ def test_signals_of_a_process_that_the_application_forks_are_its_own(serve: Serv
         assert "connection" not in answer.headers, "the worker does not take the signal for one to itself"
 
 
-def test_nobody_wakes_up_for_nothing(serve: Serve) -> None:
+def test_idle_processes_do_not_wake_up(serve: Serve) -> None:
     server = serve("-w", "2", "--admin-bind", "127.0.0.1:0")
     for _ in range(20):
         server.get("/")
@@ -330,7 +332,7 @@ def test_nobody_wakes_up_for_nothing(serve: Serve) -> None:
     poll(slept, "the supervisor to sleep for good")
 
 
-def test_log_files_are_opened_anew(serve: Serve, tmp_path: Path) -> None:
+def test_usr1_reopens_the_log_file(serve: Serve, tmp_path: Path) -> None:
     log = tmp_path / "access.log"
     server = serve("-w", "2", "--access-logfile", str(log))
 

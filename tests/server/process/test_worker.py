@@ -54,12 +54,12 @@ def test_uploads_arrive_whole(serve: Serve) -> None:
     check(server, sized("/upload", b"x" * 65536), body=b"x" * 65536)
     server.signal(signal.SIGTERM)
     assert server.ended() == 0
-    spools = [(record["framing"], record["spool"]) for record in server.requests() if record["target"] == "/upload"]
+    spools = [(record["framing"], record["spool"]) for record in server.requests() if record["path"] == "/upload"]
     assert spools[:2] == [("length", "file"), ("chunked", "file")]
     assert spools[5:] == [("chunked", "memory"), ("chunked", "none"), ("length", "memory")]
 
 
-def test_what_is_cut_short_never_reaches_the_application(serve: Serve) -> None:
+def test_a_truncated_body_never_reaches_the_application(serve: Serve) -> None:
     server = serve()
     for data in (sized("/upload", BODY)[:-1], chunked("/upload", BODY)[:-1], chunked("/upload", b"x")[:-4]):
         for how in (socket.SHUT_WR, None):
@@ -70,12 +70,14 @@ def test_what_is_cut_short_never_reaches_the_application(serve: Serve) -> None:
                 else:
                     client.socket.shutdown(how)
                     assert client.answer().status == 400
-    poll(lambda: len(server.events("body-truncated")) == 6, "all six to be noticed")
+    poll(lambda: len(server.events("body-incomplete")) == 6, "all six to be noticed")
     assert json.loads(server.get("/uploads").body) == []
 
 
 @pytest.mark.parametrize("expect", [(), ("Expect: 100-continue",)])
-def test_too_large_is_told_to_a_client_that_is_sending(serve: Serve, expect: tuple[str, ...]) -> None:
+def test_a_client_that_is_still_sending_gets_413_for_a_body_that_is_too_large(
+    serve: Serve, expect: tuple[str, ...]
+) -> None:
     server = serve("--max-body", "1m")
     for start in (
         request("POST", "/upload", f"Content-Length: {len(BODY)}", *expect),
@@ -93,7 +95,7 @@ def test_too_large_is_told_to_a_client_that_is_sending(serve: Serve, expect: tup
 
 
 @pytest.mark.parametrize("threads", ["1", "4"])
-def test_slow_clients_block_nobody(serve: Serve, threads: str) -> None:
+def test_slow_clients_do_not_block_other_clients(serve: Serve, threads: str) -> None:
     server = serve("--threads", threads)
     beginnings = [b"", b"GET / HT", sized("/upload", BODY)[:-1], chunked("/upload", BODY)[:-1]]
     ends = [request("GET", "/"), request("GET", "/")[8:], BODY[-1:], b"\n"]
@@ -106,7 +108,7 @@ def test_slow_clients_block_nobody(serve: Serve, threads: str) -> None:
     assert len(reader.answer().body) == 64_000_000
 
 
-def test_a_slow_view_blocks_nobody(serve: Serve) -> None:
+def test_slow_views_do_not_block_other_requests(serve: Serve) -> None:
     server = serve("--threads", "4")
     slow = [server.client().send(request("GET", "/wait")) for _ in range(3)]
     server.waiting(3)
@@ -137,7 +139,7 @@ def peak(pid: int) -> int:
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
 
 
-def test_descriptors_do_not_leak(serve: Serve) -> None:
+def test_a_worker_does_not_leak_descriptors(serve: Serve) -> None:
     server = serve("--spool-memory", "1k", "--max-body", "100k")
     server.get("/")
     (worker,) = server.workers()
@@ -181,7 +183,7 @@ def is_quiet(pids: list[int]) -> bool:
     return sum(map(processor_time, pids)) - before < 0.1
 
 
-def test_idle_costs_nothing_whatever_has_become_of_connections(serve: Serve) -> None:
+def test_an_idle_worker_does_not_wake_up_whatever_the_state_of_its_connections(serve: Serve) -> None:
     """Half-closed, reset, refused, asking nothing, and one a child of the application still has a copy of."""
     server = serve("--threads", "4")
     clients = [server.client() for _ in range(8)]
@@ -202,7 +204,7 @@ def test_idle_costs_nothing_whatever_has_become_of_connections(serve: Serve) -> 
         os.kill(child, signal.SIGKILL)
 
 
-def test_nothing_of_the_process_environment(serve: Serve) -> None:
+def test_the_environ_has_nothing_of_the_process_environment(serve: Serve) -> None:
     server = serve(SECRET_KEY="hush-hush")
     answer = server.get("/environ").body
     assert b"hush-hush" not in answer
@@ -211,26 +213,26 @@ def test_nothing_of_the_process_environment(serve: Serve) -> None:
     assert environ["SERVER_PORT"] == server.bind.rpartition(":")[2]
 
 
-def test_nothing_can_be_written_and_nobody_is_at_home(serve: Serve) -> None:
+def test_a_chunked_upload_is_served_with_a_read_only_working_directory(serve: Serve) -> None:
     """As in a container with a read-only root: /proc is one on every machine."""
     server = serve(cwd=Path("/proc"))
     check(server, chunked("/upload", BODY))
 
 
-def test_logs(serve: Serve) -> None:
+def test_requests_and_application_errors_are_logged(serve: Serve) -> None:
     server = serve()
     server.get('/?a=%22"', "X-Request-ID: abc")
     server.get("/fail")
     server.signal(signal.SIGTERM)
     assert server.ended() == 0
-    logged = {record["target"]: record for record in server.requests()}
+    logged = {record["path"]: record for record in server.requests()}
     assert (logged['/?a=%22"']["request_id"], logged['/?a=%22"']["status"]) == ("abc", 200)
     assert logged["/fail"]["status"] == 500
     (event,) = server.events("application-error")
     assert "ValueError: on purpose" in event["error"]
 
 
-def test_the_log_names_the_client_that_trusted_proxies_name(serve: Serve) -> None:
+def test_the_access_log_has_the_client_address_from_trusted_proxies(serve: Serve) -> None:
     server = serve("--forwarded-allow-ips", "127.0.0.1")
     with server.client() as client:
         client.get("/", "X-Forwarded-For: 198.51.100.7, 192.0.2.1")
@@ -241,7 +243,7 @@ def test_the_log_names_the_client_that_trusted_proxies_name(serve: Serve) -> Non
     assert [record["client"] for record in server.requests()] == ["192.0.2.1", "127.0.0.1", "127.0.0.1"]
 
 
-def test_no_access_log(serve: Serve) -> None:
+def test_no_access_log_disables_the_access_log(serve: Serve) -> None:
     server = serve("--no-access-log")
     assert server.get("/").body == b"hello"
     server.signal(signal.SIGTERM)
@@ -249,14 +251,14 @@ def test_no_access_log(serve: Serve) -> None:
     assert server.requests() == []
 
 
-def test_unix_socket(serve: Serve, tmp_path: Path) -> None:
+def test_uploads_and_forwarded_addresses_work_over_a_unix_socket(serve: Serve, tmp_path: Path) -> None:
     server = serve("-b", f"unix:{tmp_path}/s", "--forwarded-allow-ips", "127.0.0.1")
     check(server, chunked("/upload", BODY))
     environ = json.loads(server.get("/environ", "X-Forwarded-For: 1.2.3.4").body)
     assert environ["REMOTE_ADDR"] == "1.2.3.4"
 
 
-def test_an_application_that_exits_costs_its_own_request_only(serve: Serve) -> None:
+def test_sys_exit_in_the_application_fails_only_its_own_request(serve: Serve) -> None:
     server = serve()
     with server.client() as client:
         assert client.get("/leave").status == 500
@@ -264,7 +266,7 @@ def test_an_application_that_exits_costs_its_own_request_only(serve: Serve) -> N
     assert not server.events("worker-died")
 
 
-def test_clients_that_come_and_go(serve: Serve) -> None:
+def test_clients_without_keep_alive_are_served(serve: Serve) -> None:
     """Connections of one request each, as from a client without keep-alive."""
     server = serve("--threads", "2")
     for _ in range(300):

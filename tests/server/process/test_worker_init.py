@@ -62,8 +62,8 @@ def test_with_preload_the_hook_runs_after_the_fork(serve: Serve, folder: Path) -
     assert {process for what, process in notes(folder) if what == "hook"} == workers
 
 
-@pytest.mark.parametrize("flags", [[], ["--preload"]])
-def test_a_server_whose_hook_fails_ends_and_says_why(serve: Serve, folder: Path, flags: list[str]) -> None:
+@pytest.mark.parametrize("flags", [[], ["--preload"]], ids=["in a worker", "with preload"])
+def test_a_hook_that_fails_ends_the_server_and_is_logged(serve: Serve, folder: Path, flags: list[str]) -> None:
     server = serve(*flags, "--worker-init", "hooks:fail", application="served", cwd=folder)
     assert server.ended() == 3
     (failure,) = server.events("worker-init-failed")
@@ -71,7 +71,7 @@ def test_a_server_whose_hook_fails_ends_and_says_why(serve: Serve, folder: Path,
     assert "ConnectionError: no database" in failure["error"]
 
 
-def test_the_admin_listener_s_process_does_not_call_the_hook(serve: Serve, folder: Path) -> None:
+def test_the_process_of_the_admin_listener_does_not_call_the_hook(serve: Serve, folder: Path) -> None:
     server = serve("--admin-bind", "127.0.0.1:0", "--worker-init", "hooks:connect", application="served", cwd=folder)
     assert server.get("/").body == b"hello"
     poll(lambda: len(server.events("worker-ready")) == 2, "both processes to be ready")

@@ -37,12 +37,12 @@ from wsgiserver.serving.states import MOVES, State, Verdict
         (sized("/", b"hi", "Connection: close"), [b"hi"], State.CLOSED),
     ],
 )
-def test_served(link: Link, data: bytes, bodies: list[bytes], state: State) -> None:
+def test_requests_are_served(link: Link, data: bytes, bodies: list[bytes], state: State) -> None:
     check(link, data, *bodies, state=state)
     assert [record["status"] for record in link.logged()] == [200] * len(bodies)
 
 
-def test_byte_by_byte(link: Link) -> None:
+def test_requests_that_arrive_byte_by_byte_are_served(link: Link) -> None:
     data = chunked("/", b"hello world", size=3) + sized("/", b"again")
     for n in range(len(data)):
         link.client.send(data[n : n + 1])
@@ -51,7 +51,7 @@ def test_byte_by_byte(link: Link) -> None:
     assert [link.client.answer().body for _ in range(2)] == [b"hello world", b"again"]
 
 
-def test_environ_has_what_was_received(link: Link) -> None:
+def test_the_environ_has_the_received_request(link: Link) -> None:
     link.ask(chunked("/a%20b?c", b"hello", "X-Forwarded-For: 1.1.1.1"))
     (environ,) = link.asked
     assert (environ["CONTENT_LENGTH"], environ["PATH_INFO"], environ["QUERY_STRING"]) == ("5", "/a b", "c")
@@ -59,7 +59,7 @@ def test_environ_has_what_was_received(link: Link) -> None:
     assert not {"HTTP_TRANSFER_ENCODING", "HTTP_X_FORWARDED_FOR"} & set(environ)
 
 
-def test_trailers_are_offered_apart(link: Link) -> None:
+def test_trailers_are_kept_apart_from_the_headers(link: Link) -> None:
     link.ask(
         request("POST", "/", "Transfer-Encoding: chunked", body=b"1\r\nx\r\n0\r\nAccept: evil\r\nX-Sum: 7\r\n\r\n")
     )
@@ -69,20 +69,20 @@ def test_trailers_are_offered_apart(link: Link) -> None:
     assert "HTTP_X_SUM" not in environ
 
 
-def test_no_trailers_of_the_request_before(link: Link) -> None:
+def test_trailers_do_not_carry_over_to_the_next_request(link: Link) -> None:
     link.ask(request("POST", "/", "Transfer-Encoding: chunked", body=b"0\r\nX: y\r\n\r\n"))
     link.ask(chunked("/", b"x"))
     assert "wsgiserver.trailers" not in link.asked[1]
 
 
-def test_half_closed_client_gets_its_answer(link: Link) -> None:
+def test_a_half_closed_client_gets_its_response(link: Link) -> None:
     link.client.send(sized("/", b"hello")).socket.shutdown(socket.SHUT_WR)
     link.reach(State.CLOSED)
     assert link.client.answer().body == b"hello"
     assert link.client.rest() == b""
 
 
-def test_log_record(link: Link) -> None:
+def test_a_request_is_logged_with_its_sizes_and_times(link: Link) -> None:
     link.say(sized("/?q", b"x" * 500, "X-Request-ID: abc"), now=NOW + 5)
     (record,) = link.logged()
     expected: dict[str, Any] = {
@@ -90,14 +90,21 @@ def test_log_record(link: Link) -> None:
         "client": "127.0.0.1",
         "request_id": "abc",
         "method": "POST",
-        "target": "/?q",
+        "path": "/",
     }
-    expected |= {"status": 200, "received": 500, "sent": 500, "framing": "length", "spool": "file", "refused": ""}
+    expected |= {
+        "status": 200,
+        "received_bytes": 500,
+        "sent_bytes": 500,
+        "framing": "length",
+        "spool": "file",
+        "error": "",
+    }
     assert {key: record[key] for key in expected} == expected
-    assert 0 <= record["receive"] < 1
+    assert 0 <= record["receive_seconds"] < 1
 
 
-def test_pipelined_requests_do_not_inherit_the_time_of_those_before(link: Link) -> None:
+def test_pipelined_requests_do_not_inherit_the_time_of_earlier_requests(link: Link) -> None:
     link.client.send(request("GET", "/"))
     link.reach(State.HEAD)
     link.client.answer()
@@ -105,11 +112,11 @@ def test_pipelined_requests_do_not_inherit_the_time_of_those_before(link: Link) 
     poll(lambda: (link.drive(NOW + 50), not link.connection._receiver.is_idle)[1], "a piece of a head")  # noqa: SLF001
     assert link.connection.deadline == NOW + 60, "what is there of a head has a head's deadline"
     link.say(request("GET", "/")[3:], now=NOW + 55)
-    assert link.logged()[-1]["receive"] == pytest.approx(5)
+    assert link.logged()[-1]["receive_seconds"] == pytest.approx(5)
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 5", "Transfer-Encoding: chunked"])
-def test_continue_when_the_body_is_wanted(link: Link, framing: str) -> None:
+def test_a_client_that_expects_100_continue_gets_it(link: Link, framing: str) -> None:
     link.say(request("PUT", "/", "Expect: 100-continue", framing), State.BODY)
     assert (answer := link.client.answer()).status == 100
     assert (dict(answer.headers), answer.body) == ({}, b"")
@@ -117,17 +124,17 @@ def test_continue_when_the_body_is_wanted(link: Link, framing: str) -> None:
     assert link.client.answer().body == b"hello"
 
 
-def test_no_continue_for_who_does_not_wait(link: Link) -> None:
+def test_a_client_that_sends_its_body_at_once_gets_no_100_continue(link: Link) -> None:
     assert link.ask(sized("/", b"hello", "Expect: 100-continue")).body == b"hello"
 
 
-def test_too_large_is_refused_before_continue(link: Link) -> None:
+def test_a_body_that_is_too_large_is_refused_instead_of_100_continue(link: Link) -> None:
     link.say(request("PUT", "/", "Expect: 100-continue", "Content-Length: 1001"), State.LINGERING)
     assert link.client.answer().status == 413
     assert link.client.rest() == b""
 
 
-def test_draining_closes_after_the_answer(link: Link) -> None:
+def test_draining_closes_the_connection_after_the_response(link: Link) -> None:
     link.context.drain()
     link.say(request("GET", "/") + request("GET", "/"), State.LINGERING)
     assert link.client.answer().headers["connection"] == "close"
@@ -144,7 +151,9 @@ def test_draining_closes_after_the_answer(link: Link) -> None:
         (sized("/", b"ab")[:-1], State.BODY, 20),
     ],
 )
-def test_draining_hurries_only_who_is_idle(link: Link, data: bytes, state: State, deadline: float) -> None:
+def test_draining_shortens_the_deadline_of_idle_connections_only(
+    link: Link, data: bytes, state: State, deadline: float
+) -> None:
     if data:
         link.say(data, state)
         poll(lambda: (link.drive(), data != b"GET" or not link.connection._receiver.is_idle)[1], "all of it")  # noqa: SLF001
@@ -152,7 +161,7 @@ def test_draining_hurries_only_who_is_idle(link: Link, data: bytes, state: State
     assert link.connection.deadline == NOW + deadline
 
 
-def test_the_table_of_moves_is_whole() -> None:
+def test_the_table_of_state_transitions_is_complete() -> None:
     assert set(MOVES) == set(State)
     assert MOVES[State.CLOSED] == frozenset()
     assert all(State.CLOSED in MOVES[state] for state in State if state is not State.CLOSED)
@@ -204,7 +213,7 @@ def walk(chance: random.Random) -> None:
     link.close()
 
 
-def test_whatever_a_client_does_the_moves_are_legal_and_it_ends(capfd: pytest.CaptureFixture[str]) -> None:
+def test_random_clients_cause_only_legal_state_transitions(capfd: pytest.CaptureFixture[str]) -> None:
     for seed in range(150):
         walk(random.Random(seed))
     capfd.readouterr()

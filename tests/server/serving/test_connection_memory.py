@@ -29,7 +29,9 @@ LARGE_BODY = sized("/", b"hello", "X: " + "x" * 10_000)
         (request("GET", "/big-9000000") + LARGE, State.SENDING, len("/big-9000000") + len(LARGE)),
     ],
 )
-def test_what_waits_is_reckoned(link: Link, data: bytes, state: State, held: int) -> None:
+def test_the_memory_that_a_waiting_connection_holds_is_counted(
+    link: Link, data: bytes, state: State, held: int
+) -> None:
     link.client.send(data)
     receive = link.connection.socket
     poll(lambda: not data or len(receive.recv(1 << 20, socket.MSG_PEEK)) == len(data), "all of it")
@@ -41,8 +43,8 @@ def test_what_waits_is_reckoned(link: Link, data: bytes, state: State, held: int
     assert link.context.heads.left == ENOUGH
 
 
-@pytest.mark.parametrize("data", [LARGE[:-1], LARGE_BODY[:-1]])
-def test_who_holds_memory_that_is_wanted_is_told(link: Link, data: bytes) -> None:
+@pytest.mark.parametrize("data", [LARGE[:-1], LARGE_BODY[:-1]], ids=["head", "body"])
+def test_a_connection_closed_to_free_memory_gets_503(link: Link, data: bytes) -> None:
     link.client.send(data)
     poll(lambda: (link.drive(), link.connection.held > 10_000)[1], "all of it")
     link.verdict = link.connection.relieve(NOW)
@@ -54,7 +56,7 @@ def test_who_holds_memory_that_is_wanted_is_told(link: Link, data: bytes) -> Non
     assert link.asked == []
 
 
-def test_what_came_behind_an_answer_under_way_is_not_run_for_want_of_memory(link: Link) -> None:
+def test_a_pipelined_request_is_dropped_when_memory_is_short(link: Link) -> None:
     """The answer comes whole, and the end of the connection says that there was no other."""
     data = request("GET", "/big-9000000") + sized("/", b"x" * 900, "X: " + "x" * 10_000)
     link.client.send(data)
@@ -71,7 +73,7 @@ def test_what_came_behind_an_answer_under_way_is_not_run_for_want_of_memory(link
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-def test_an_answer_that_is_not_taken_in_time_does_not_look_whole(link: Link, version: str) -> None:
+def test_a_response_not_read_in_time_ends_with_a_reset(link: Link, version: str) -> None:
     """Where the end of the connection marks that of the answer, it is a reset."""
     link.client.send(request("GET", "/stream-9000", version=version))
     link.reach(State.SENDING)
@@ -92,7 +94,9 @@ def test_an_answer_that_is_not_taken_in_time_does_not_look_whole(link: Link, ver
         (request("GET", "/") + b"GET", State.HEAD, 10, 200),
     ],
 )
-def test_deadlines(link: Link, data: bytes, state: State, patience: float, status: int) -> None:
+def test_each_state_has_its_deadline_and_status(
+    link: Link, data: bytes, state: State, patience: float, status: int
+) -> None:
     if data:
         link.say(data, state)
     poll(lambda: (link.drive(), link.connection.deadline == NOW + patience)[1], "the deadline")
@@ -105,7 +109,7 @@ def test_deadlines(link: Link, data: bytes, state: State, patience: float, statu
     assert link.client.rest().startswith(b"HTTP/1.1 408" if data.endswith(b"\r\n\r\nGET") else b"")
 
 
-def test_a_head_that_trickles_has_one_deadline_and_a_body_one_for_each_piece(link: Link) -> None:
+def test_a_slow_head_has_one_deadline_and_a_slow_body_one_for_each_piece(link: Link) -> None:
     link.say(b"GET", State.HEAD, NOW + 1)
     poll(lambda: (link.drive(), link.connection.deadline == NOW + 11)[1], "the deadline of the head")
     link.say(b" / HTTP", State.HEAD, NOW + 5)
@@ -116,7 +120,7 @@ def test_a_head_that_trickles_has_one_deadline_and_a_body_one_for_each_piece(lin
     poll(lambda: (link.drive(NOW + 20), link.connection.deadline == NOW + 40)[1], "the deadline of the body")
 
 
-def test_a_body_that_trickles_has_to_keep_a_rate(link: Link) -> None:
+def test_a_slow_body_has_to_keep_a_minimum_rate(link: Link) -> None:
     """60 s, and a second for each 1,000 bytes: a piece every 15 s is not silence, and not enough."""
     link.say(request("POST", "/", "Content-Length: 900"), State.BODY, NOW)
     for now in (15, 30, 45):
@@ -128,7 +132,7 @@ def test_a_body_that_trickles_has_to_keep_a_rate(link: Link) -> None:
     assert link.asked == []
 
 
-def test_request_ids(link: Link) -> None:
+def test_a_valid_request_id_is_kept_and_an_invalid_one_is_replaced(link: Link) -> None:
     """One that is fit to be repeated is; any other request gets a name of its own."""
     for sent in ("abc-1", "", "a b", "x" * 129, '"', "caf\xe9"):
         link.ask(request("GET", "/", f"X-Request-ID: {sent}") if sent else request("GET", "/"))

@@ -20,8 +20,8 @@ from wsgiserver.serving.states import State, Verdict
     [
         (b"GARBAGE\r\n\r\n", 400, "head-malformed"),
         (b"GET / HTTP/1.1\r\n\r\n", 400, "host-missing"),
-        (request("GET", "/" + "x" * 9000), 414, "line-too-long"),
-        (request("GET", "/", *["X: y"] * 101), 431, "head-too-large"),
+        (request("GET", "/" + "x" * 9000), 414, "uri-too-long"),
+        (request("GET", "/", *["X: y"] * 101), 431, "headers-too-large"),
         (request("HEAD", "/", "Content-Length: x"), 400, "content-length-invalid"),
         (request("POST", "/", "Content-Length: 5, 5", body=b"hello"), 400, "content-length-invalid"),
         (request("POST", "/", "Content-Length: 5", "Transfer-Encoding: chunked"), 400, "length-ambiguous"),
@@ -33,7 +33,7 @@ from wsgiserver.serving.states import State, Verdict
         (chunked("/", b"x" * 1001), 413, "body-too-large"),
     ],
 )
-def test_refused(link: Link, data: bytes, status: int, name: str) -> None:
+def test_an_invalid_request_is_refused_and_logged_by_name(link: Link, data: bytes, status: int, name: str) -> None:
     link.say(data, State.LINGERING)
     is_head = data.startswith(b"HEAD")
     answer = link.client.answer(method="HEAD" if is_head else "GET")
@@ -44,7 +44,7 @@ def test_refused(link: Link, data: bytes, status: int, name: str) -> None:
     assert "date" in answer.headers
     assert link.asked == []
     (record,) = link.logged()
-    assert (record["status"], record["refused"]) == (status, name)
+    assert (record["status"], record["error"]) == (status, name)
     link.client.socket.close()
     link.reach(State.CLOSED)
 
@@ -75,7 +75,7 @@ def test_refused(link: Link, data: bytes, status: int, name: str) -> None:
         (request("HEAD", "/raise"), 500),
     ],
 )
-def test_an_answer_to_head_has_no_content(link: Link, data: bytes, status: int) -> None:
+def test_a_response_to_head_has_no_content(link: Link, data: bytes, status: int) -> None:
     """RFC 9110, section 9.3.2: whoever answers, and why."""
     link.client.send(data)
     link.reach(State.CLOSED if status == 500 else State.LINGERING)
@@ -88,12 +88,12 @@ def test_an_answer_to_head_has_no_content(link: Link, data: bytes, status: int) 
 @pytest.mark.parametrize(
     "data", [b"HEADER / HTTP/1.1\r\n\r\n", b"head / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nHEAD \r\n\r\n"]
 )
-def test_what_is_not_head_has_content(link: Link, data: bytes) -> None:
+def test_a_refusal_of_a_method_similar_to_head_has_content(link: Link, data: bytes) -> None:
     link.say(data, State.LINGERING)
     assert link.client.answer().refused in {"host-missing", "head-malformed"}
 
 
-def test_a_refused_head_behind_another_request_has_no_content(link: Link) -> None:
+def test_a_refusal_of_a_pipelined_head_request_has_no_content(link: Link) -> None:
     link.say(request("GET", "/big-3") + b"HEAD / HTTP/1.1\r\n\r\n", State.LINGERING)
     assert link.client.answer().body == b"xxx"
     assert link.client.answer(method="HEAD").status == 400
@@ -109,7 +109,7 @@ def test_a_refused_head_behind_another_request_has_no_content(link: Link) -> Non
         (request("HEAD", "/", "Transfer-Encoding: chunked"), State.BODY),
     ],
 )
-def test_a_head_that_is_late_has_no_content(link: Link, data: bytes, state: State) -> None:
+def test_the_408_for_a_head_request_has_no_content(link: Link, data: bytes, state: State) -> None:
     link.client.send(data)
     poll(lambda: (link.drive(), not link.connection._receiver.is_idle)[1], "the request")  # noqa: SLF001
     link.reach(state)
@@ -118,15 +118,15 @@ def test_a_head_that_is_late_has_no_content(link: Link, data: bytes, state: Stat
     assert link.client.rest() == b""
 
 
-def test_a_head_whose_body_is_cut_short_has_no_content(link: Link) -> None:
+def test_a_refusal_of_a_head_request_with_a_truncated_body_has_no_content(link: Link) -> None:
     link.client.send(request("HEAD", "/", "Content-Length: 5", body=b"he")).socket.shutdown(socket.SHUT_WR)
     link.reach(State.CLOSED)
     assert link.client.answer(method="HEAD").status == 400
     assert link.client.rest() == b""
 
 
-def test_a_head_that_is_turned_away_has_no_content(link: Link) -> None:
-    """It was not received yet, and is there."""
+def test_the_429_for_a_head_request_has_no_content(link: Link) -> None:
+    """The request has arrived, but the server has not read it yet."""
     link.client.send(request("HEAD", "/"))
     assert select.select([link.connection.socket], [], [], PATIENCE)[0]
     link.verdict = link.connection.turn_away(NOW)
@@ -137,7 +137,7 @@ def test_a_head_that_is_turned_away_has_no_content(link: Link) -> None:
     assert link.client.rest() == b""
 
 
-def test_a_head_that_is_timed_out_has_no_content(link: Link) -> None:
+def test_the_504_for_a_head_request_has_no_content(link: Link) -> None:
     thread = hang(link, "/hang", method="HEAD")
     assert link.connection.exchange.time_out(link.connection.exchange.response, 5.0, "")
     link.connection.note_time_out(NOW + 5)
@@ -148,13 +148,13 @@ def test_a_head_that_is_timed_out_has_no_content(link: Link) -> None:
     assert link.connection.resume(NOW + 6) is Verdict.CLOSE
 
 
-def test_a_good_request_before_a_bad_one_is_served(link: Link) -> None:
+def test_a_valid_request_before_an_invalid_one_is_served(link: Link) -> None:
     link.say(request("GET", "/big-3") + b"GARBAGE\r\n\r\n", State.LINGERING)
     assert [link.client.answer().status for _ in range(2)] == [200, 400]
     assert len(link.asked) == 1
 
 
-def test_a_request_that_comes_in_the_last_moment_is_not_lost(link: Link) -> None:
+def test_a_request_that_arrives_as_the_keep_alive_time_ends_is_served(link: Link) -> None:
     """An idle connection is about to be closed, and the loop has not read yet what has just arrived."""
     assert link.ask(request("GET", "/")).status == 200
     link.client.send(request("GET", "/"))
@@ -166,7 +166,7 @@ def test_a_request_that_comes_in_the_last_moment_is_not_lost(link: Link) -> None
     assert link.client.rest() == b""
 
 
-def test_a_client_still_sending_can_read_the_refusal(link: Link) -> None:
+def test_a_client_that_is_still_sending_can_read_the_refusal(link: Link) -> None:
     """It reads only after all is sent: a connection closed at once would answer it with a reset."""
     link.say(request("POST", "/", "Content-Length: 999999999"), State.LINGERING)
     for _ in range(100):
@@ -176,7 +176,7 @@ def test_a_client_still_sending_can_read_the_refusal(link: Link) -> None:
     link.expire(State.CLOSED)
 
 
-def test_the_last_answer_can_be_read_by_a_client_that_has_said_more(link: Link) -> None:
+def test_a_client_that_sends_more_can_still_read_the_last_response(link: Link) -> None:
     """What was not read makes a close a reset, and that destroys answers: RFC 9112, section 9.6."""
     link.say(request("GET", "/big-9000", "Connection: close") + b"x" * 100_000, State.LINGERING)
     link.say(b"x" * 100_000, State.LINGERING)
@@ -191,7 +191,7 @@ def test_lingering_is_bounded(link: Link) -> None:
     assert link.connection.deadline == NOW + LINGER
 
 
-def test_cut_short_body_is_logged_and_never_handed_on(link: Link, events: Events) -> None:
+def test_a_truncated_body_is_logged_and_never_reaches_the_application(link: Link, events: Events) -> None:
     for data, received, expected in (
         (sized("/", b"hello")[:-1], 4, 5),
         (chunked("/", b"hello")[:-1], 5, "unknown"),
@@ -202,22 +202,23 @@ def test_cut_short_body_is_logged_and_never_handed_on(link: Link, events: Events
         link.reach(State.CLOSED)
         assert link.client.answer().status == 400
         assert link.asked == []
-        assert link.logged()[0]["refused"] == "body-truncated"
+        assert link.logged()[0]["error"] == "body-incomplete"
         (event,) = events()
-        assert (event["event"], event["received"], event["expected"]) == ("body-truncated", received, expected)
+        assert event["event"] == "body-incomplete"
+        assert (event["received_bytes"], event["expected_bytes"]) == (received, expected)
         link.close()
 
 
-def test_reset_in_the_middle_of_a_body(link: Link, events: Events) -> None:
+def test_a_reset_during_a_body_is_logged_and_calls_no_application(link: Link, events: Events) -> None:
     link.say(sized("/", b"hello")[:-1], State.BODY)
     link.reset()
     link.reach(State.CLOSED)
     assert link.asked == []
-    assert [event["event"] for event in events()] == ["body-truncated"]
+    assert [event["event"] for event in events()] == ["body-incomplete"]
 
 
 @pytest.mark.parametrize("room", [300, 900])
-def test_no_room_for_the_body(tmp_path: Path, room: int, events: Events) -> None:
+def test_a_body_that_finds_no_disk_space_gets_507(tmp_path: Path, room: int, events: Events) -> None:
     """The client is told 507, the log why; the application is never called."""
     link = Link(str(tmp_path))
     link.say(sized("/", b"x" * 1000)[:-800], State.BODY)

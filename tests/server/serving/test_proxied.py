@@ -53,7 +53,7 @@ def check(server: Server, header: bytes, address: str, port: str | None, scheme:
             assert each["wsgi.url_scheme"] == scheme
 
 
-def test_whose_it_is(server: Server) -> None:
+def test_the_proxy_header_decides_the_client_address(server: Server) -> None:
     check(server, TEXT, "203.0.113.7", "4711")
     check(server, binary(), "2001:db8::7", "4711")
     check(server, binary(TLS), "2001:db8::7", "4711", "https")
@@ -72,7 +72,9 @@ def test_whose_it_is(server: Server) -> None:
         (UNKNOWN, "9.9.9.9", "https"),
     ],
 )
-def test_whom_to_believe_what_is_forwarded(server: Server, header: bytes, address: str, scheme: str) -> None:
+def test_forwarded_headers_are_believed_from_trusted_addresses_only(
+    server: Server, header: bytes, address: str, scheme: str
+) -> None:
     with server.client() as client:
         environ = seen(client.send(header), "X-Forwarded-For: 9.9.9.9", "X-Forwarded-Proto: https")
     assert (environ["REMOTE_ADDR"], environ["wsgi.url_scheme"]) == (address, scheme)
@@ -81,13 +83,13 @@ def test_whom_to_believe_what_is_forwarded(server: Server, header: bytes, addres
     assert line["client"] == address, "the same as the application sees"
 
 
-def test_who_trusts_any_peer_does_not_trust_any_client(serve: Serve) -> None:
+def test_trusting_any_peer_does_not_trust_any_client(serve: Serve) -> None:
     with serve("--proxy-protocol", "--forwarded-allow-ips", "*").client() as client:
         environ = seen(client.send(TEXT), "X-Forwarded-For: 9.9.9.9")
     assert environ["REMOTE_ADDR"] == "203.0.113.7"
 
 
-def test_bodies_and_byte_by_byte(server: Server) -> None:
+def test_a_proxy_header_and_a_body_can_arrive_byte_by_byte(server: Server) -> None:
     with server.client() as client:
         for byte in TEXT + sized("/upload", b"hello"):
             client.send(bytes([byte]))
@@ -104,22 +106,22 @@ def test_bodies_and_byte_by_byte(server: Server) -> None:
         SIGNATURE + b"\x11" + request("GET", "/"),
     ],
 )
-def test_who_has_no_header_is_refused(server: Server, data: bytes) -> None:
+def test_a_connection_without_a_valid_proxy_header_is_refused(server: Server, data: bytes) -> None:
     with server.client() as client:
         answer = client.send(data).answer()
     assert (answer.status, answer.refused) == (400, "proxy-header-invalid")
     (line,) = poll(server.requests, "the log")
-    assert (line["refused"], line["client"]) == ("proxy-header-invalid", "127.0.0.1")
+    assert (line["error"], line["client"]) == ("proxy-header-invalid", "127.0.0.1")
     said = {event["event"] for event in server.events()}
     assert said <= {"started", "worker-ready"}, "nothing that the administrator has to look at"
 
 
-def test_a_second_header_is_no_request(server: Server) -> None:
+def test_a_second_proxy_header_is_refused(server: Server) -> None:
     with server.client() as client:
         assert client.send(TEXT + TEXT + request("GET", "/")).answer().status == 400
 
 
-def test_a_peer_that_is_not_trusted_is_refused(serve: Serve) -> None:
+def test_an_untrusted_peer_is_refused(serve: Serve) -> None:
     server = serve("--proxy-protocol", "--forwarded-allow-ips", "192.0.2.1")
     for data in (TEXT + request("GET", "/"), request("GET", "/")):
         with server.client() as client:
@@ -139,26 +141,26 @@ def test_a_peer_that_is_not_trusted_is_refused(serve: Serve) -> None:
         (LOCAL + request("HEAD", "/"), "192.0.2.1", 403),
     ],
 )
-def test_a_head_that_is_refused_has_no_content(serve: Serve, data: bytes, allowed: str, status: int) -> None:
+def test_a_refusal_of_a_head_request_has_no_content(serve: Serve, data: bytes, allowed: str, status: int) -> None:
     with serve("--proxy-protocol", "--forwarded-allow-ips", allowed).client() as client:
         assert client.send(data).answer(method="HEAD").status == status
         assert client.rest() == b""
 
 
-def test_half_a_header_is_not_waited_for(serve: Serve) -> None:
+def test_an_incomplete_proxy_header_is_closed_after_the_head_timeout(serve: Serve) -> None:
     server = serve("--proxy-protocol", "--forwarded-allow-ips", "*", "--head-timeout", "0.2")
     for beginning in (b"", TEXT[:-1], LOCAL[:-1]):
         with server.client() as client:
             assert client.send(beginning).rest() == b""
 
 
-def test_unix_socket(serve: Serve, tmp_path: Path) -> None:
+def test_a_proxy_header_is_accepted_over_a_unix_socket(serve: Serve, tmp_path: Path) -> None:
     server = serve("--proxy-protocol", "--forwarded-allow-ips", "127.0.0.1", "-b", f"unix:{tmp_path}/socket")
     check(server, TEXT, "203.0.113.7", "4711")
     check(server, LOCAL, "", None)
 
 
-def test_the_admin_listener_is_asked_directly(serve: Serve) -> None:
+def test_the_admin_listener_needs_no_proxy_header(serve: Serve) -> None:
     server = serve("--proxy-protocol", "--forwarded-allow-ips", "*", "--admin-bind", "127.0.0.1:0")
     poll(server.workers, "the server to start")
     host, _, port = str(server.events("started")[0]["admin_bind"]).rpartition(":")

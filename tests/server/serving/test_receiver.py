@@ -135,11 +135,11 @@ def p(body: bytes | None, *trailers: tuple[str, str]) -> Request:
         (GET + b"GET /a HTTP/1.1\r\n\r\n", [G, "host-missing"]),
     ],
 )
-def test_requests(data: bytes, expected: Outcome) -> None:
+def test_requests_are_received_or_refused_by_name(data: bytes, expected: Outcome) -> None:
     check(data, *expected)
 
 
-def test_smuggled_request_stays_in_the_body() -> None:
+def test_a_request_inside_a_body_stays_in_the_body() -> None:
     check(length(GET) + GET, p(GET), G, "idle")
     check(chunked(GET) + GET, p(GET), G, "idle")
 
@@ -155,14 +155,14 @@ def test_smuggled_request_stays_in_the_body() -> None:
         (b"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n", False),
     ],
 )
-def test_who_waits_for_continue(data: bytes, *, awaits: bool) -> None:
+def test_only_a_client_that_expects_100_continue_waits_for_it(data: bytes, *, awaits: bool) -> None:
     receiver = Receiver(LIMITS)
     receiver.feed(data)
     assert receiver.awaits_continue is awaits
     receiver.release()
 
 
-def test_continue_is_not_awaited_by_the_next_request() -> None:
+def test_the_next_request_does_not_wait_for_100_continue() -> None:
     receiver = Receiver(LIMITS)
     receiver.feed(post(b"", "Expect: 100-continue", "Content-Length: 5"))
     assert receiver.feed(b"hello" + length(b"hello")[:-1]) is Stage.COMPLETE
@@ -172,11 +172,11 @@ def test_continue_is_not_awaited_by_the_next_request() -> None:
     receiver.release()
 
 
-def test_too_large_is_refused_before_continue() -> None:
+def test_a_body_that_is_too_large_is_refused_instead_of_100_continue() -> None:
     assert received([post(b"", "Expect: 100-continue", "Content-Length: 101")]) == ["body-too-large"]
 
 
-def test_a_chunked_body_is_refused_in_the_middle() -> None:
+def test_a_chunked_body_is_refused_as_soon_as_it_exceeds_the_limit() -> None:
     """Not one byte beyond the limit is kept, and the end is not waited for."""
     receiver = Receiver(LIMITS)
     receiver.feed(post(b"fff\r\n" + b"x" * 99, "Transfer-Encoding: chunked"))
@@ -188,7 +188,7 @@ def test_a_chunked_body_is_refused_in_the_middle() -> None:
     receiver.release()
 
 
-def test_framing_as_it_is_logged() -> None:
+def test_the_framing_for_the_log_is_none_length_or_chunked() -> None:
     for data, framing in ((GET, "none"), (length(b""), "none"), (length(b"x"), "length"), (chunked(), "chunked")):
         receiver = Receiver(LIMITS)
         receiver.feed(data)
@@ -199,14 +199,14 @@ def test_framing_as_it_is_logged() -> None:
 
 def test_a_head_that_never_ends_is_refused() -> None:
     endless = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 20_000
-    assert received([endless]) == ["head-too-large"]
-    assert received([endless[n : n + 1000] for n in range(0, len(endless), 1000)]) == ["head-too-large"]
+    assert received([endless]) == ["headers-too-large"]
+    assert received([endless[n : n + 1000] for n in range(0, len(endless), 1000)]) == ["headers-too-large"]
     trailer = post(b"0\r\nX: " + b"y" * MAX_TRAILER, "Transfer-Encoding: chunked")
     assert received([trailer]) == ["trailer-too-large"]
 
 
 @given(st.data(), st.lists(st.integers(0, 3000), max_size=6))
-def test_what_is_wrong_is_refused_by_the_same_name_in_any_pieces(data: st.DataObject, places: list[int]) -> None:
+def test_a_flawed_request_is_refused_identically_in_any_pieces(data: st.DataObject, places: list[int]) -> None:
     """Though what comes in pieces is refused before its end: the first mistake decides. Size is no mistake here: a body
     is measured piece by piece.
     """
@@ -222,7 +222,7 @@ def test_what_is_wrong_is_refused_by_the_same_name_in_any_pieces(data: st.DataOb
     bodies=st.lists(st.tuples(st.booleans(), st.binary(max_size=90)), min_size=1, max_size=4),
     cuts=st.lists(st.integers(0, 600), max_size=6),
 )
-def test_any_pieces_give_the_same(bodies: list[tuple[bool, bytes]], cuts: list[int]) -> None:
+def test_requests_are_received_identically_in_any_pieces(bodies: list[tuple[bool, bytes]], cuts: list[int]) -> None:
     data = b"".join(chunked(*filter(None, [body])) if coded else length(body) for coded, body in bodies)
     edges = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
     pieces = [data[a:b] for a, b in pairwise(edges)]
@@ -242,14 +242,14 @@ def test_any_pieces_give_the_same(bodies: list[tuple[bool, bytes]], cuts: list[i
         (b"GET / HTTP/1.1\r\n", ""),
     ],
 )
-def test_head_is_known_for_head_as_soon_as_it_can_be(data: bytes, method: str) -> None:
+def test_the_method_head_is_recognized_from_an_incomplete_or_refused_head(data: bytes, method: str) -> None:
     receiver = Receiver(LIMITS)
     with contextlib.suppress(Refusal):
         receiver.feed(data)
     assert receiver.method == method
 
 
-def test_all_that_is_held_beside_the_body_counts() -> None:
+def test_all_memory_held_besides_the_body_is_counted() -> None:
     receiver = Receiver(LIMITS)
     head = b"PUT /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
     for sent, held in [
@@ -272,7 +272,7 @@ def test_all_that_is_held_beside_the_body_counts() -> None:
     assert receiver.is_idle
 
 
-def test_a_request_without_a_body_is_forgotten_but_for_its_line() -> None:
+def test_a_receiver_that_forgets_most_keeps_method_and_target() -> None:
     receiver = Receiver(LIMITS)
     receiver.feed(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
     receiver.forget_most()

@@ -61,12 +61,14 @@ def check(lines: Lines, record: Record) -> dict[str, Any]:
     said: dict[str, Any] = json.loads(line)
     assert said.pop("time") == "1994-11-06T08:49:37.062Z"
     assert said.pop("event") == "request"
-    assert tuple(said) == Record._fields
-    times = {"receive", "application", "send"}
+    expected = record._asdict()
+    expected["path"] = expected.pop("target").partition("?")[0]
+    assert set(said) == set(expected)
+    times = {"receive_seconds", "application_seconds", "send_seconds"}
     assert {key: value for key, value in said.items() if key not in times} == {
-        key: value for key, value in record._asdict().items() if key not in times
+        key: value for key, value in expected.items() if key not in times
     }
-    assert all(said[key] == pytest.approx(getattr(record, key), abs=1e-6) for key in times)
+    assert all(said[key] == pytest.approx(expected[key], abs=1e-6) for key in times)
     return said
 
 
@@ -87,18 +89,18 @@ def check(lines: Lines, record: Record) -> dict[str, Any]:
         "x" * 10_000,
     ],
 )
-def test_nothing_can_be_forged(lines: Lines, text: str) -> None:
+def test_a_client_cannot_forge_a_log_line(lines: Lines, text: str) -> None:
     check(lines, RECORD._replace(client=text, request_id=text, method=text, target=text))
 
 
 @given(st.text(), st.text(), st.integers(0, 2**63), st.floats(0, 1e6))
-def test_whatever_is_in_it(target: str, request_id: str, size: int, seconds: float) -> None:
+def test_any_text_is_logged_as_one_line_of_json(target: str, request_id: str, size: int, seconds: float) -> None:
     lines = Lines()
-    check(lines, RECORD._replace(target=target, request_id=request_id, received=size, send=seconds))
+    check(lines, RECORD._replace(target=target, request_id=request_id, received_bytes=size, send_seconds=seconds))
     lines.close()
 
 
-def test_lines_are_gathered_and_not_held_back_for_long(lines: Lines) -> None:
+def test_lines_are_buffered_until_a_flush_or_64_lines(lines: Lines) -> None:
     lines.log.add(RECORD)
     assert lines.read() == []
     lines.log.flush()
@@ -112,7 +114,7 @@ def test_lines_are_gathered_and_not_held_back_for_long(lines: Lines) -> None:
     assert len(lines.read()) == 6
 
 
-def test_a_log_nobody_reads_costs_no_request() -> None:
+def test_a_log_that_cannot_be_written_raises_nothing() -> None:
     lines = Lines()
     os.close(lines.reader)
     for _ in range(100):
@@ -125,7 +127,7 @@ def test_a_log_nobody_reads_costs_no_request() -> None:
     os.close(lines.writer)
 
 
-def test_no_log(lines: Lines) -> None:
+def test_a_disabled_log_writes_nothing(lines: Lines) -> None:
     log = NoAccessLog()
     log.add(RECORD)
     log.flush()
@@ -134,7 +136,7 @@ def test_no_log(lines: Lines) -> None:
     assert (log.wanted, lines.read()) == (False, [])
 
 
-def test_the_time_goes_on() -> None:
+def test_each_line_has_its_own_time() -> None:
     seconds = iter([0.0, 0.999, 1.0, 59.9999])
     lines = Lines(lambda: next(seconds))
     for _ in range(4):
@@ -157,7 +159,7 @@ def test_a_shared_descriptor_keeps_its_flags() -> None:
         assert os.get_blocking(pipe.writer)
 
 
-def test_a_terminal_that_is_held_up() -> None:
+def test_a_stopped_terminal_loses_lines_but_does_not_block() -> None:
     ours, theirs = os.openpty()
     log = AccessLog(theirs)
     for _ in range(10_000):
@@ -169,7 +171,7 @@ def test_a_terminal_that_is_held_up() -> None:
     os.close(theirs)
 
 
-def test_a_slow_reader_gets_the_rest_at_the_end() -> None:
+def test_closing_the_log_waits_for_a_slow_reader() -> None:
     with Stalled() as pipe:
         log = AccessLog(pipe.writer)
         for _ in range(200):
@@ -189,9 +191,9 @@ def read_until_end(fd: int) -> bytes:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_requests_are_answered_while_nobody_reads_the_log(serve: Serve, workers: str) -> None:
+def test_requests_are_served_while_nobody_reads_the_log(serve: Serve, workers: str) -> None:
     """Far more than what is kept is logged; then somebody reads again, and learns how much was lost."""
-    target, count = "/?" + "x" * 3000, 1000
+    target, count = "/" * 3000, 1000
     with Stalled() as pipe:
         server = serve("-w", workers, "--threads", "2", stdout=pipe.writer)
         clients = [server.client() for _ in range(4)]  # for more than one worker to have some
@@ -210,7 +212,7 @@ def test_requests_are_answered_while_nobody_reads_the_log(serve: Serve, workers:
             return not server.get("/").body  # which gives a worker the occasion to write
 
         poll(is_all_accounted_for, "every line to be written, or counted as lost")
-    assert {json.loads(line)["target"] for line in data.splitlines()} == {target, "/"}
+    assert {json.loads(line)["path"] for line in data.splitlines()} == {target, "/"}
 
 
 class Unheard:
@@ -236,7 +238,7 @@ class Unheard:
             return Client(sock).get(target).status
 
 
-def test_failures_are_answered_while_nobody_reads_of_them(tmp_path: Path) -> None:
+def test_failures_are_answered_while_nobody_reads_standard_error(tmp_path: Path) -> None:
     """Events of the application's errors are long, and standard error is a pipe that is full after two of them."""
     with Stalled() as pipe:
         with Unheard(tmp_path, "--no-access-log", pipe.writer) as server:
@@ -245,7 +247,7 @@ def test_failures_are_answered_while_nobody_reads_of_them(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("redirections", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
-def test_standard_streams_that_are_closed(tmp_path: Path, redirections: str) -> None:
+def test_closed_standard_streams_are_replaced_by_dev_null(tmp_path: Path, redirections: str) -> None:
     """Else a socket or a pipe of the server's would get their numbers, and what is logged."""
     with Unheard(tmp_path, redirections) as server:
         assert [server.status("/"), server.status("/fail"), server.status("/")] == [200, 500, 200]
@@ -257,7 +259,7 @@ def test_standard_streams_that_are_closed(tmp_path: Path, redirections: str) -> 
 # --- Files --------------------------------------------------------------------------------------------------
 
 
-def test_a_file_is_appended_to(tmp_path: Path) -> None:
+def test_several_workers_append_to_one_log_file(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     path.write_text("before\n")
     logs = [AccessLog(str(path)), AccessLog(str(path))]  # two workers
@@ -268,10 +270,10 @@ def test_a_file_is_appended_to(tmp_path: Path) -> None:
         log.close()
     before, *lines = path.read_text().splitlines()
     assert before == "before"
-    assert [json.loads(line)["target"] for line in lines] == ["/"] * 600
+    assert [json.loads(line)["path"] for line in lines] == ["/"] * 600
 
 
-def test_a_file_is_opened_again(tmp_path: Path) -> None:
+def test_a_log_file_that_was_renamed_is_reopened(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     log = AccessLog(str(path))
     log.add(RECORD._replace(target="/1"))
@@ -279,11 +281,11 @@ def test_a_file_is_opened_again(tmp_path: Path) -> None:
     log.reopen()
     log.add(RECORD._replace(target="/2"))
     log.flush()
-    assert json.loads((tmp_path / "old").read_text())["target"] == "/1"
-    assert json.loads(path.read_text())["target"] == "/2"
+    assert json.loads((tmp_path / "old").read_text())["path"] == "/1"
+    assert json.loads(path.read_text())["path"] == "/2"
 
 
-def test_the_file_of_a_server_is_opened_again(serve: Serve, tmp_path: Path) -> None:
+def test_usr1_reopens_the_access_log_of_a_server(serve: Serve, tmp_path: Path) -> None:
     path, old = tmp_path / "access.log", tmp_path / "old"
     server = serve("--access-logfile", str(path), "-w", "2")
     server.get("/")
@@ -306,7 +308,9 @@ def test_the_file_of_a_server_is_opened_again(serve: Serve, tmp_path: Path) -> N
     assert server.requests() == []
 
 
-def test_a_file_that_cannot_be_opened_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_log_file_that_cannot_be_reopened_stays_open_and_is_reported(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "logs"
     folder.mkdir()
     path = folder / "access.log"
@@ -319,6 +323,6 @@ def test_a_file_that_cannot_be_opened_again(tmp_path: Path, capfd: pytest.Captur
     assert (tmp_path / "moved" / "access.log").read_text().count("\n") == 1
 
 
-def test_standard_output_stays_what_it_is(lines: Lines) -> None:
+def test_a_log_on_standard_output_is_not_reopened(lines: Lines) -> None:
     lines.log.reopen()
     check(lines, RECORD)

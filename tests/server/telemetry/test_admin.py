@@ -65,18 +65,18 @@ def board() -> Board:
     return Board()
 
 
-def test_every_metric_is_there_before_anything_has_happened(board: Board) -> None:
+def test_every_metric_is_exported_from_the_start(board: Board) -> None:
     samples = board.samples()
     assert {name for name, _ in samples} == {
         "requests_total",
         "refused_total",
         "timeouts_total",
-        "truncated_total",
+        "incomplete_bodies_total",
         "received_bytes_total",
         "sent_bytes_total",
         "spooled_bytes_total",
         "connections_accepted_total",
-        "baton_passes_total",
+        "handoffs_total",
         "log_lines_dropped_total",
         "worker_restarts_total",
         "connections",
@@ -101,7 +101,7 @@ def test_every_metric_is_there_before_anything_has_happened(board: Board) -> Non
     assert {label for name, label in samples if name == "workers"} == {"starting", "ready", "retiring", "draining"}
 
 
-def test_memory_is_that_of_the_workers(board: Board) -> None:
+def test_the_memory_metric_sums_up_the_workers(board: Board) -> None:
     board.worker(pid=os.getpid())
     board.worker(pid=2**22 + 1)  # no such process: it has just ended
     assert 1 << 20 < board.samples()["resident_memory_bytes", ""] < 1 << 40
@@ -119,7 +119,9 @@ def test_memory_is_that_of_the_workers(board: Board) -> None:
         ([Phase.READY], Phase.DRAINING, 503),
     ],
 )
-def test_readiness(board: Board, phases: list[Phase], server: Phase, status: int) -> None:
+def test_readyz_reports_whether_a_worker_is_ready(
+    board: Board, phases: list[Phase], server: Phase, status: int
+) -> None:
     for phase in phases:
         board.worker(phase)
     board.scoreboard.past.advance(server)
@@ -143,7 +145,7 @@ def test_readiness(board: Board, phases: list[Phase], server: Phase, status: int
         ("POST", "/nothing", "404 Not Found"),
     ],
 )
-def test_other_requests(board: Board, method: str, path: str, status: str) -> None:
+def test_only_get_and_head_of_known_paths_are_served(board: Board, method: str, path: str, status: str) -> None:
     said, headers, _ = board.ask(path, method)
     assert said == status
     assert headers.get("Allow") == ("GET, HEAD" if status.startswith("405") else None)

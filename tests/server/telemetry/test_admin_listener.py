@@ -30,7 +30,7 @@ def counted(server: Server, requests: int) -> None:
     poll(lambda: line in admin(server, "/metrics").body, f"{requests} requests to be counted")
 
 
-def test_it_says_first_that_the_server_stops(serve: Serve) -> None:
+def test_readyz_reports_the_stop_while_requests_finish(serve: Serve) -> None:
     server = serve("--admin-bind", "127.0.0.1:0", "--threads", "1")
     upload = sized("/upload", b"body")
     half = server.client().send(upload[:-1])
@@ -43,8 +43,8 @@ def test_it_says_first_that_the_server_stops(serve: Serve) -> None:
     assert server.ended() == 0
 
 
-def test_with_a_drain_delay_it_serves_on_and_says_that_it_will_stop(serve: Serve) -> None:
-    """Until it is asked once more. (600 seconds are never over by themselves.)"""
+def test_a_server_in_its_drain_delay_serves_requests_and_is_not_ready(serve: Serve) -> None:
+    """Until a second TERM: the delay of 600 seconds does not end within this test."""
     server = serve("--admin-bind", "127.0.0.1:0", "--drain-delay", "600")
     assert server.get("/").body == b"hello"
     poll(lambda: ready(server) == 200, "readiness")
@@ -59,7 +59,7 @@ def test_with_a_drain_delay_it_serves_on_and_says_that_it_will_stop(serve: Serve
     assert server.ended() == 0
 
 
-def test_a_worker_that_dies_in_the_drain_delay_is_replaced(serve: Serve) -> None:
+def test_a_worker_that_dies_during_the_drain_delay_is_replaced(serve: Serve) -> None:
     server = serve("--admin-bind", "127.0.0.1:0", "--drain-delay", "600")
     worker = int(server.get("/pid").body)
     server.signal(signal.SIGTERM)
@@ -70,7 +70,7 @@ def test_a_worker_that_dies_in_the_drain_delay_is_replaced(serve: Serve) -> None
     assert ready(server) == 503
 
 
-def test_after_the_drain_delay_the_server_stops(serve: Serve) -> None:
+def test_the_server_stops_after_the_drain_delay(serve: Serve) -> None:
     server = serve("--drain-delay", "0.3")
     upload = sized("/upload", b"body")
     half = server.client().send(upload[:-1])
@@ -91,7 +91,7 @@ def test_an_interrupt_does_not_wait_for_the_drain_delay(serve: Serve) -> None:
     assert server.ended() == 0
 
 
-def test_an_answer_to_head_has_no_content(serve: Serve) -> None:
+def test_a_response_to_head_has_no_content(serve: Serve) -> None:
     server = serve("--admin-bind", "127.0.0.1:0")
     server.get("/")
     host, _, port = str(server.events("started")[0]["admin_bind"]).rpartition(":")
@@ -119,7 +119,7 @@ if os.path.exists("broken"):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "3"])
-def test_it_is_not_ready_while_workers_end_again_and_again(serve: Serve, tmp_path: Path, workers: str) -> None:
+def test_readyz_reports_workers_that_crash_repeatedly(serve: Serve, tmp_path: Path, workers: str) -> None:
     """Each of them has the application loaded, and says that it is ready, before it ends. What was mended is ready."""
     (tmp_path / "crashing.py").write_text(CRASHING)
     (tmp_path / "broken").touch()
@@ -139,7 +139,7 @@ def test_it_is_not_ready_while_workers_end_again_and_again(serve: Serve, tmp_pat
     assert len(server.events("workers-stay")) == 1
 
 
-def test_two_workers_that_are_killed_are_no_failure(serve: Serve) -> None:
+def test_readyz_stays_ready_after_two_killed_workers(serve: Serve) -> None:
     server = serve("--admin-bind", "127.0.0.1:0")
     for _ in range(2):
         worker = int(server.get("/pid").body)
@@ -148,7 +148,7 @@ def test_two_workers_that_are_killed_are_no_failure(serve: Serve) -> None:
     poll(lambda: ready(server) == 200, "readiness")
 
 
-def test_it_is_not_ready_where_a_worker_cannot_have_its_threads(serve: Serve) -> None:
+def test_readyz_reports_a_worker_that_cannot_start_its_threads(serve: Serve) -> None:
     """Where address space is short, as where the control group allows no more of them."""
     server = serve("--admin-bind", "127.0.0.1:0", "--threads", "40", limits="-s 65536 && ulimit -v 2000000")
     deaths = poll(lambda: server.events("worker-died")[2:], "three deaths")
@@ -162,7 +162,7 @@ def test_it_is_not_ready_where_a_worker_cannot_have_its_threads(serve: Serve) ->
     assert server.ended() == 0
 
 
-def test_what_a_worker_has_counted_outlives_it(serve: Serve) -> None:
+def test_the_counters_of_a_killed_worker_are_kept(serve: Serve) -> None:
     server = serve("--admin-bind", "127.0.0.1:0")
     for _ in range(3):
         server.get("/")
@@ -175,7 +175,7 @@ def test_what_a_worker_has_counted_outlives_it(serve: Serve) -> None:
     assert b"worker_restarts_total 1\n" in admin(server, "/metrics").body
 
 
-def test_it_is_started_anew(serve: Serve) -> None:
+def test_a_killed_admin_process_is_restarted(serve: Serve) -> None:
     server = serve("--admin-bind", "127.0.0.1:0")
     worker = int(server.get("/pid").body)
     (pid,) = set(server.workers()) - {worker}
@@ -186,7 +186,7 @@ def test_it_is_started_anew(serve: Serve) -> None:
     assert server.ended() == 0
 
 
-def test_everything_is_counted(serve: Serve) -> None:
+def test_requests_bodies_and_busy_threads_are_counted(serve: Serve) -> None:
     """A view that works, fails, is not reached; bodies in memory, in a file, cut short; threads that are busy."""
     server = serve("--admin-bind", "127.0.0.1:0", "--spool-memory", "1k", "--threads", "3")
     body = b"x" * 10_000
@@ -207,8 +207,8 @@ def test_everything_is_counted(serve: Serve) -> None:
         "requests_total 4xx": 2,
         "requests_total 5xx": 1,
         "refused_total head-malformed": 1,
-        "refused_total body-truncated": 1,
-        "truncated_total": 1,
+        "refused_total body-incomplete": 1,
+        "incomplete_bodies_total": 1,
         "received_bytes_total": 4 + 10_000 + 9_999,
         "spooled_bytes_total": 10_000 + 9_999,
         "connections_accepted_total": 8,

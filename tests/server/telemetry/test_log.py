@@ -13,7 +13,7 @@ import pytest
 from wsgiserver.telemetry.log import MAX_PENDING, Sink, check_file, event
 
 
-def test_events(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_are_lines_of_json(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     event("happened", text='a"b\n\u20ac', number=1.5, count=3)
     monkeypatch.setattr("sys.stderr", None)
     event("again")
@@ -49,7 +49,7 @@ class Stalled:
 
 @pytest.mark.parametrize("never_blocks", [True, False])
 @pytest.mark.parametrize("length", [10, 1000, 4095, 4096, 4097, 10_000])
-def test_what_does_not_fit_is_kept_and_comes_later(length: int, *, never_blocks: bool) -> None:
+def test_lines_that_do_not_fit_into_the_pipe_are_written_later(length: int, *, never_blocks: bool) -> None:
     lines = [f"{n:x}".ljust(length - 1, ".") + "\n" for n in range(100)]
     with Stalled() as pipe:
         os.set_blocking(pipe.writer, not never_blocks)
@@ -64,7 +64,7 @@ def test_what_does_not_fit_is_kept_and_comes_later(length: int, *, never_blocks:
         assert sink.lost == 0
 
 
-def test_what_is_too_much_is_lost_and_told(capfd: pytest.CaptureFixture[str]) -> None:
+def test_lines_beyond_the_limit_are_dropped_and_their_number_is_logged(capfd: pytest.CaptureFixture[str]) -> None:
     line = "x" * 999 + "\n"
     with Stalled() as pipe:
         sink = Sink("test", pipe.writer)
@@ -83,7 +83,7 @@ def test_what_is_too_much_is_lost_and_told(capfd: pytest.CaptureFixture[str]) ->
         assert {(each["event"], each["log"]) for each in said} == {("log-lines-lost", "test")}
 
 
-def test_threads_write_at_once() -> None:
+def test_threads_can_write_at_the_same_time() -> None:
     """Events come from any thread; once, two of them took the same piece, and the worker ended."""
     reader, writer = os.pipe()
     sink = Sink("test", writer)
@@ -108,7 +108,7 @@ def test_threads_write_at_once() -> None:
     assert sorted(lines) == sorted(f"{thread} {n}" for thread in range(4) for n in range(500))
 
 
-def test_a_reader_that_is_gone_costs_lines_and_no_more() -> None:
+def test_a_reader_that_has_gone_causes_no_error() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     sink = Sink("test", writer)
@@ -118,7 +118,7 @@ def test_a_reader_that_is_gone_costs_lines_and_no_more() -> None:
     assert sink.lost == 3
 
 
-def test_what_is_kept_is_not_a_childs_to_write() -> None:
+def test_a_forked_child_does_not_write_the_pending_lines_of_its_parent() -> None:
     with Stalled() as pipe:
         sink = Sink("test", pipe.writer)
         sink.write(["x" * 4000 + "\n", "kept\n"] * 3)
@@ -132,12 +132,12 @@ def test_what_is_kept_is_not_a_childs_to_write() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "missing/access.log", "."])
-def test_a_file_that_cannot_be_opened(tmp_path: Path, name: str) -> None:
+def test_a_log_file_that_cannot_be_opened_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(OSError, match=r"No such file|Is a directory"):
         check_file(str(tmp_path / name) if name else "")
 
 
-def test_a_pipe_without_a_reader_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_named_pipe_without_a_reader_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="No such device"):
         check_file(str(tmp_path / "pipe"))

@@ -32,7 +32,7 @@ def check(board: Board, expected: dict[tuple[str, str], float]) -> None:
     assert {key: samples[key] for key in expected} == expected
 
 
-def test_all_of_it_fits_into_a_slot() -> None:
+def test_all_metrics_of_a_worker_fit_into_a_slot() -> None:
     assert 24 + 8 * (COUNTS + SUMS) <= SLOT_SIZE
 
 
@@ -40,9 +40,9 @@ def test_a_request_is_counted(board: Board) -> None:
     finish(
         board.worker(),
         RECORD,
-        RECORD._replace(status=404, sent=7),
-        RECORD._replace(received=10, spool="memory"),
-        RECORD._replace(received=1000, spool="file", status=799),
+        RECORD._replace(status=404, sent_bytes=7),
+        RECORD._replace(received_bytes=10, spool="memory"),
+        RECORD._replace(received_bytes=1000, spool="file", status=799),
     )
     check(
         board,
@@ -65,9 +65,9 @@ def test_a_request_is_counted(board: Board) -> None:
 
 @pytest.mark.parametrize("name", REFUSALS)
 def test_a_refusal_is_counted_by_its_name(board: Board, name: str) -> None:
-    finish(board.worker(), RECORD._replace(status=REFUSALS[name][0].value, refused=name, receive=3.0))
+    finish(board.worker(), RECORD._replace(status=REFUSALS[name][0].value, error=name, receive_seconds=3.0))
     expected = {("refused_total", each): float(each == name) for each in REFUSALS}
-    expected[("truncated_total", "")] = name == "body-truncated"
+    expected[("incomplete_bodies_total", "")] = name == "body-incomplete"
     expected[("receive_seconds_count", "")] = 0
     if REFUSALS[name][0] in {408, 504}:
         expected[("timeouts_total", name)] = 1
@@ -75,8 +75,8 @@ def test_a_refusal_is_counted_by_its_name(board: Board, name: str) -> None:
 
 
 @pytest.mark.parametrize("bound", BOUNDS)
-def test_a_bound_belongs_to_its_bucket(board: Board, bound: float) -> None:
-    finish(board.worker(), RECORD._replace(send=bound), RECORD._replace(send=bound * 1.0001))
+def test_the_bound_of_a_bucket_is_inclusive(board: Board, bound: float) -> None:
+    finish(board.worker(), RECORD._replace(send_seconds=bound), RECORD._replace(send_seconds=bound * 1.0001))
     samples = board.samples()
     below = [samples["send_seconds_bucket", str(each)] for each in BOUNDS]
     assert below[BOUNDS.index(bound)] == 1
@@ -84,7 +84,7 @@ def test_a_bound_belongs_to_its_bucket(board: Board, bound: float) -> None:
     assert samples["send_seconds_bucket", "+Inf"] == samples["send_seconds_count", ""] == 2
 
 
-def test_workers_are_summed_up(board: Board) -> None:
+def test_the_metrics_of_all_workers_are_summed_up(board: Board) -> None:
     phases = [Phase.READY, Phase.READY, Phase.RETIRING, Phase.STARTING, Phase.DRAINING]
     for phase in phases:
         slot = board.worker(phase)
@@ -102,7 +102,7 @@ def test_workers_are_summed_up(board: Board) -> None:
             ("threads_busy", ""): 10,
             ("threads_stuck", ""): 5,
             ("connections_accepted_total", ""): 30,
-            ("baton_passes_total", ""): 35,
+            ("handoffs_total", ""): 35,
             ("log_lines_dropped_total", ""): 40,
             ("workers", "ready"): 2,
             ("workers", "starting"): 1,
@@ -120,7 +120,7 @@ def live(slot: Slot, connections: int) -> None:
     slot.publish()
 
 
-def test_a_thread_that_has_not_come_back_is_busy(board: Board) -> None:
+def test_a_thread_in_the_application_counts_as_busy(board: Board) -> None:
     """A worker of one thread cannot tell that it is in the application; that it is not waiting can be seen."""
     slot = board.worker()
     slot.heartbeats[0] = 5.0
@@ -130,7 +130,7 @@ def test_a_thread_that_has_not_come_back_is_busy(board: Board) -> None:
     check(board, {("threads_busy", ""): 0, ("requests_in_flight", ""): 0})
 
 
-def test_counters_outlive_their_worker_and_gauges_do_not(board: Board) -> None:
+def test_counters_outlive_their_worker_but_gauges_do_not(board: Board) -> None:
     slot = board.worker()
     live(slot, 5)
     board.scoreboard.release(slot)

@@ -74,7 +74,9 @@ def v2(folder: str, cpu: str, memory: str = "max") -> Files:
         ),
     ],
 )
-def test_limits(tmp_path: Path, files: Files, quota: float | None, memory: int | None) -> None:
+def test_the_limits_of_cpu_and_memory_are_read_from_the_control_groups(
+    tmp_path: Path, files: Files, quota: float | None, memory: int | None
+) -> None:
     lay(tmp_path, files)
     assert cpu_quota(tmp_path) == quota
     assert memory_limit(tmp_path) == memory
@@ -99,7 +101,9 @@ def lay(root: Path, files: Files) -> None:
         (8, V2 | v2("", "max 1", str(64 << 20)), 1, "8 CPUs to run on: 8; 64 MiB of memory, 128 for each: 0"),
     ],
 )
-def test_advice(tmp_path: Path, available: int, files: Files, workers: int, reason: str) -> None:
+def test_the_advised_number_of_workers_fits_cpus_and_memory(
+    tmp_path: Path, available: int, files: Files, workers: int, reason: str
+) -> None:
     lay(tmp_path, files)
     assert advise(available, tmp_path) == (workers, reason)
 
@@ -134,14 +138,16 @@ PIDS_V1 = {"proc/self/cgroup": "8:pids:/docker/x\n4:cpu,cpuacct:/docker/x\n"}
         (PIDS_V1 | tasks("docker/x/", "max", "1", "pids/"), None),
     ],
 )
-def test_tasks(tmp_path: Path, files: Files, expected: tuple[int, int] | None) -> None:
+def test_the_number_of_spare_tasks_is_read_from_the_control_groups(
+    tmp_path: Path, files: Files, expected: tuple[int, int] | None
+) -> None:
     lay(tmp_path, files)
     assert spare_tasks(tmp_path) == expected
 
 
 @pytest.mark.parametrize("threads", [1, 4, 16, 100])
 @pytest.mark.parametrize("workers", [1, 2, 8, 200])
-def test_as_many_workers_fit_as_need_no_more_than_there_is(workers: int, threads: int) -> None:
+def test_the_largest_number_of_workers_that_fits_the_tasks_is_found(workers: int, threads: int) -> None:
     needed = tasks_needed(workers, threads)
     assert needed > workers * threads
     assert (workers_within(needed, threads), workers_within(needed - 1, threads)) == (workers, workers - 1)
@@ -159,7 +165,7 @@ def test_as_many_workers_fit_as_need_no_more_than_there_is(workers: int, threads
         (30, 4, 128, "at most 22 workers of 4 threads"),
     ],
 )
-def test_what_does_not_fit_is_refused_by_name(
+def test_too_many_workers_and_threads_are_refused_by_name(
     tmp_path: Path, workers: int, threads: int, limit: int, said: str
 ) -> None:
     lay(tmp_path, V2 | tasks("", str(limit), "2"))
@@ -173,7 +179,7 @@ def test_what_does_not_fit_is_refused_by_name(
         assert part in str(error.value)
 
 
-def test_a_worker_more_that_does_not_fit_is_not_started(tmp_path: Path) -> None:
+def test_an_additional_worker_that_does_not_fit_is_not_started(tmp_path: Path) -> None:
     """As TTIN asks for: what runs is counted already."""
     lay(tmp_path, V2 | tasks("", "40", "28"))
     assert "have fewer threads" in preflight.too_many(1, 4, tmp_path)
@@ -181,7 +187,7 @@ def test_a_worker_more_that_does_not_fit_is_not_started(tmp_path: Path) -> None:
     assert preflight.too_many(1, 4, tmp_path) == ""
 
 
-def test_auto_is_no_more_than_fit(tmp_path: Path) -> None:
+def test_workers_auto_is_at_most_as_many_as_fit(tmp_path: Path) -> None:
     lay(tmp_path, V2 | tasks("", "40", "2"))
     assert advise(64, tmp_path, 4) == (4, "64 CPUs to run on: 64; 40 processes and threads at once: 4")
     preflight.check(Settings(workers=4), tmp_path)
@@ -192,19 +198,19 @@ def test_auto_is_no_more_than_fit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("threads", [1, 4, 100])
 @pytest.mark.parametrize("connections", [1, 100, 8000])
-def test_as_many_connections_fit_as_need_no_more_than_there_is(connections: int, threads: int) -> None:
+def test_the_largest_number_of_connections_that_fits_the_descriptors_is_found(connections: int, threads: int) -> None:
     needed = descriptors_needed(connections, threads)
     assert connections_within(needed, threads) == connections
     assert connections_within(needed - 1, threads) == connections - 1
     assert connections_within(10, threads) == 0
 
 
-def test_this_machine() -> None:
+def test_the_resources_of_this_machine_can_be_read() -> None:
     assert cpus() >= 1
     assert advise(cpus()).workers >= 1
 
 
-def test_resident_memory_is_what_is_there_now() -> None:
+def test_resident_memory_is_measured_now_and_not_at_its_peak() -> None:
     size = 64 << 20
     before = resident()
     with mmap.mmap(-1, size) as block:  # new memory, not what an allocator has left from before

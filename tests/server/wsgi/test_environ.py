@@ -74,11 +74,11 @@ def check(text: str, expected: dict[str, Any], trust: Trust | None = None) -> No
         ("GET /|Connection: close|Upgrade: h2c", {"HTTP_CONNECTION": "close", "HTTP_UPGRADE": "h2c"}),
     ],
 )
-def test_build(text: str, expected: dict[str, Any]) -> None:
+def test_the_environ_is_built_from_the_request(text: str, expected: dict[str, Any]) -> None:
     check(text, expected)
 
 
-def test_nothing_of_the_process_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environ_has_nothing_of_the_process_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_KEY", "hush-hush")
     seen = environ("GET /")
     assert "SECRET_KEY" not in seen
@@ -86,7 +86,7 @@ def test_nothing_of_the_process_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert not (set(seen) & set(os.environ)) - {"SERVER_NAME", "SERVER_PORT", "SERVER_SOFTWARE"}
 
 
-def test_the_template_is_not_shared() -> None:
+def test_each_environ_is_a_copy_of_the_template() -> None:
     base = template("srv", 1, sys.stderr, threads=True, processes=True)
     before = dict(base)
     head = parse_head(b"GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n")
@@ -94,7 +94,7 @@ def test_the_template_is_not_shared() -> None:
     assert base == before
 
 
-def test_the_body_has_its_true_length_whatever_was_announced() -> None:
+def test_content_length_is_the_length_of_the_received_body() -> None:
     seen = environ("POST /|Transfer-Encoding: chunked")
     body = io.BytesIO(b"hello")
     add_body(seen, body, 5, {})
@@ -105,7 +105,7 @@ def test_the_body_has_its_true_length_whatever_was_announced() -> None:
     assert "HTTP_X" not in seen
 
 
-def test_names_are_not_remembered_without_bound() -> None:
+def test_the_caches_of_variable_names_are_bounded() -> None:
     for n in range(3000):
         assert environ(f"GET /|X-N{n}: y|X_N{n}: z")[f"HTTP_X_N{n}"] == "y"
         environ(f"GET /|X-N{n}: y", PROXIES)
@@ -127,12 +127,12 @@ def test_names_are_not_remembered_without_bound() -> None:
         ("\xe9", False),
     ],
 )
-def test_a_request_id_is_kept_where_it_is_fit_to_be_repeated(sent: str, *, is_kept: bool) -> None:
+def test_only_a_valid_request_id_is_kept(sent: str, *, is_kept: bool) -> None:
     head = parse_head(f"GET / HTTP/1.1\r\nHost: a\r\nX-Request-ID: {sent}\r\n\r\n".encode("latin-1"))
     assert (RequestIds().of(head) == sent) is is_kept
 
 
-def test_request_ids_of_our_own_are_all_different() -> None:
+def test_generated_request_ids_are_all_different() -> None:
     head = parse_head(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     one, other = RequestIds(), RequestIds()
     made = [ids.of(asked) for ids in (one, other) for asked in (head, head, None, None)]

@@ -76,7 +76,7 @@ REGULAR: dict[str, tuple[Callable[[Path], Any], bytes]] = {
 
 
 @pytest.mark.parametrize("name", REGULAR)
-def test_regular(path: Path, name: str) -> None:
+def test_a_regular_file_is_sent_from_its_position(path: Path, name: str) -> None:
     make, expected = REGULAR[name]
     with make(path) as file:
         check(file, expected)
@@ -149,13 +149,13 @@ READ: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("name", READ)
-def test_what_only_reading_can_tell(path: Path, name: str) -> None:
+def test_a_file_that_only_reading_can_measure_has_no_segment(path: Path, name: str) -> None:
     file = READ[name](path)
     with file:
         check(file, None)
 
 
-def test_closed(path: Path) -> None:
+def test_a_closed_file_has_no_segment(path: Path) -> None:
     file = path.open("rb")
     file.close()
     check(file, None)
@@ -166,7 +166,7 @@ class Unclosable:
         self.read = io.BytesIO(data).read
 
 
-def test_blocks_and_close() -> None:
+def test_a_wrapper_yields_blocks_and_closes_its_file() -> None:
     file = io.BytesIO(b"0123456789")
     wrapper = FileWrapper(file, 4)
     assert list(wrapper) == [b"0123", b"4567", b"89"]
@@ -177,7 +177,7 @@ def test_blocks_and_close() -> None:
     assert not hasattr(bare, "close")
 
 
-def test_close_is_the_files_as_it_was_set() -> None:
+def test_close_calls_the_replaced_close_of_the_file() -> None:
     """Django puts the response's own close there, which closes more than the file."""
     closed: list[str] = []
 
@@ -191,7 +191,7 @@ def test_close_is_the_files_as_it_was_set() -> None:
 
 
 @pytest.mark.parametrize(("start", "expected"), [(0, DATA), (1000, DATA[1000:]), (len(DATA), b"")])
-def test_seek_is_the_files(path: Path, start: int, expected: bytes) -> None:
+def test_seek_and_tell_are_those_of_the_file(path: Path, start: int, expected: bytes) -> None:
     """That is how frameworks find the start of a range."""
     for file in (path.open("rb"), io.BytesIO(DATA)):
         wrapper = FileWrapper(file)
@@ -202,7 +202,7 @@ def test_seek_is_the_files(path: Path, start: int, expected: bytes) -> None:
         wrapper.close()
 
 
-def test_what_a_file_has_not_its_wrapper_has_not() -> None:
+def test_a_wrapper_has_only_the_methods_of_its_file() -> None:
     wrapper = FileWrapper(Unclosable(b""))
     assert not [name for name in ("close", "seek", "seekable", "tell") if hasattr(wrapper, name)]
     with piped(Path()) as pipe:
@@ -210,20 +210,20 @@ def test_what_a_file_has_not_its_wrapper_has_not() -> None:
 
 
 @pytest.mark.parametrize("size", [None, 0, 1, 100, 150, len(DATA), len(DATA) + 1])
-def test_no_more_is_read_than_is_wanted(size: int | None) -> None:
+def test_no_more_is_read_than_the_requested_size(size: int | None) -> None:
     file = io.BytesIO(DATA)
     assert b"".join(FileWrapper(file, 100).up_to(size)) == DATA[:size]
     assert file.tell() == min(len(DATA), len(DATA) if size is None else size)
 
 
-def test_segment_leaves_the_file_where_it_is(path: Path) -> None:
+def test_segment_does_not_move_the_position_of_the_file(path: Path) -> None:
     with path.open("rb") as file:
         file.seek(5)
         assert FileWrapper(file).segment() is not None
         assert file.tell() == 5
 
 
-def test_the_iterator_is_its_own() -> None:
+def test_a_wrapper_is_its_own_iterator() -> None:
     wrapper = FileWrapper(io.BytesIO(b""))
     iterator: Iterator[bytes] = iter(wrapper)
     assert iterator is wrapper

@@ -16,12 +16,12 @@ FORWARDED = (
 FORWARDED_KEYS = ["HTTP_" + line.partition(":")[0].upper().replace("-", "_") for line in FORWARDED.split("|")]
 
 
-def test_what_a_stranger_says_of_itself_is_dropped() -> None:
+def test_forwarded_headers_of_an_untrusted_peer_are_dropped() -> None:
     expected = {"REMOTE_ADDR": "192.0.2.1", "REMOTE_PORT": "4711", "wsgi.url_scheme": "http"}
     check("GET /|" + FORWARDED, expected | dict.fromkeys(FORWARDED_KEYS))
 
 
-def test_what_a_trusted_proxy_says_is_believed() -> None:
+def test_forwarded_headers_of_a_trusted_proxy_are_believed() -> None:
     expected = {
         "REMOTE_ADDR": "2.2.2.2",
         "REMOTE_PORT": "",
@@ -72,7 +72,7 @@ def test_what_a_trusted_proxy_says_is_believed() -> None:
         (f"X-Forwarded-For: {'1.1.1.1, ' * 1000}9.9.9.9", "9.9.9.9", ""),
     ],
 )
-def test_the_client_is_the_first_that_is_not_trusted(fields: str, address: str, port: str) -> None:
+def test_the_client_is_the_last_address_that_is_not_trusted(fields: str, address: str, port: str) -> None:
     for _ in range(2):  # the second time it is remembered
         check("GET /|" + fields, {"REMOTE_ADDR": address, "REMOTE_PORT": port}, PROXIES)
 
@@ -81,7 +81,7 @@ def test_the_client_is_the_first_that_is_not_trusted(fields: str, address: str, 
     ("value", "address"),
     [("9.9.9.9", "9.9.9.9"), ("1.1.1.1, 9.9.9.9", "9.9.9.9"), ("1.1.1.1, x", "192.0.2.1"), ("1.1.1.1,", "192.0.2.1")],
 )
-def test_who_trusts_anyone_trusts_the_last_word_only(value: str, address: str) -> None:
+def test_trusting_any_address_believes_only_the_last_forwarded_one(value: str, address: str) -> None:
     check("GET /|X-Forwarded-For: " + value, {"REMOTE_ADDR": address}, ANYONE)
 
 
@@ -114,11 +114,13 @@ def test_who_trusts_anyone_trusts_the_last_word_only(value: str, address: str) -
     ],
 )
 @pytest.mark.parametrize("trust", [PROXIES, ANYONE])
-def test_what_was_asked_of_the_proxy(fields: str, key: str, value: str, trust: Trust) -> None:
+def test_forwarded_scheme_host_and_port_are_applied_if_they_are_valid(
+    fields: str, key: str, value: str, trust: Trust
+) -> None:
     check("GET /|" + fields, {key: value}, trust)
 
 
-def test_what_is_remembered_of_addresses_is_bounded() -> None:
+def test_the_caches_of_addresses_are_bounded() -> None:
     trust = Trust(["10.0.0.0/8"])
     for n in range(3000):
         trust.client(f"1.1.{n >> 8}.{n & 255}, 10.0.0.1")
@@ -150,11 +152,11 @@ def test_what_is_remembered_of_addresses_is_bounded() -> None:
         ("127.0.0.1", "", True),
     ],
 )
-def test_trust(allowed: str, address: str, *, trusts: bool) -> None:
+def test_an_address_is_trusted_if_it_is_allowed(allowed: str, address: str, *, trusts: bool) -> None:
     assert Trust(allowed.split(",")).trusts(address) is trusts
 
 
 @pytest.mark.parametrize("allowed", ["localhost", "10.0.0.0/33", "10.0.0", "nginx:8000"])
-def test_trust_takes_addresses_only(allowed: str) -> None:
+def test_a_trusted_proxy_that_is_not_an_address_is_refused(allowed: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         Trust([allowed])

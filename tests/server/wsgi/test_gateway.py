@@ -75,7 +75,7 @@ from wsgiserver.wsgi.gateway import Phase, Response, run
         (wrapping, b"x" * 100_000, "100000"),
     ],
 )
-def test_answers(application: Any, body: bytes, framing: str) -> None:
+def test_responses_have_the_right_body_and_framing(application: Any, body: bytes, framing: str) -> None:
     check(application, body, framing)
 
 
@@ -114,7 +114,7 @@ def answering_by_name(environ: Any, start_response: Start, *, body: bytes) -> li
         (partial(answering_by_name, body=b"partial"), b"partial", "7"),
     ],
 )
-def test_callables_of_every_kind(application: Any, body: bytes, framing: str) -> None:
+def test_applications_of_every_kind_are_called(application: Any, body: bytes, framing: str) -> None:
     check(application, body, framing)
 
 
@@ -125,18 +125,18 @@ class Lying(Indexed):
         return 1
 
 
-def test_one_block_that_is_two_is_cut_where_the_client_expects_the_end() -> None:
+def test_a_list_that_yields_more_blocks_than_its_length_is_cut_off() -> None:
     fail(answering(b"he", b"llo", kind=Lying), "longer", b"he")
 
 
-def test_one_send_for_a_small_answer_and_no_copy_of_a_large_one() -> None:
+def test_a_small_response_takes_one_send_and_a_large_one_no_copy() -> None:
     assert len(Exchange(answering(b"hello")).sends) == 1
     large = Exchange(answering(b"x" * 200_000)).sends
     assert len(large) == 2
     assert len(large[1]) == 200_000
 
 
-def test_every_block_goes_out_before_the_next_is_asked_for() -> None:
+def test_each_block_is_sent_before_the_next_one_is_requested() -> None:
     seen: list[int] = []
 
     def application(_: Any, start_response: Start) -> Iterator[bytes]:
@@ -161,22 +161,22 @@ def test_every_block_goes_out_before_the_next_is_asked_for() -> None:
         (writing, "none"),
     ],
 )
-def test_head_has_no_body(application: Any, framing: str) -> None:
+def test_a_response_to_head_has_no_body(application: Any, framing: str) -> None:
     exchange = check(application, b"", framing, method="HEAD")
     assert exchange.response.keep_alive
     assert exchange.wire.endswith(b"\r\n\r\n")
 
 
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
-@pytest.mark.parametrize("blocks", [(), (b"",), (b"body",), (b"a", b"b")])
-def test_no_body_where_the_status_has_none(status: str, blocks: tuple[bytes, ...]) -> None:
+@pytest.mark.parametrize("blocks", [(), (b"",), (b"body",), (b"a", b"b")], ids=repr)
+def test_a_204_or_304_response_has_no_body(status: str, blocks: tuple[bytes, ...]) -> None:
     exchange = check(answering(*blocks, status=status), b"", "none")
     assert exchange.response.keep_alive
     assert b"Transfer-Encoding" not in exchange.wire
 
 
 @pytest.mark.parametrize(("status", "framing"), [("204 No Content", "none"), ("304 Not Modified", "5")])
-def test_a_length_is_not_told_where_there_cannot_be_a_body(status: str, framing: str) -> None:
+def test_content_length_is_dropped_from_204_and_kept_in_304(status: str, framing: str) -> None:
     """RFC 9110, section 8.6: not with 204; with 304 it is that of the answer which is not sent."""
     check(answering(status=status, length=5), b"", framing)
 
@@ -194,7 +194,9 @@ def test_a_length_is_not_told_where_there_cannot_be_a_body(status: str, framing:
         (answering(status="204 No"), 0, True, True, b"keep-alive"),
     ],
 )
-def test_keep_alive(application: Any, minor: int, *, keep_alive: bool, stays: bool, connection: bytes | None) -> None:
+def test_keep_alive_follows_version_and_framing(
+    application: Any, minor: int, *, keep_alive: bool, stays: bool, connection: bytes | None
+) -> None:
     exchange = Exchange(application, minor=minor, keep_alive=keep_alive)
     assert exchange.error is None
     assert exchange.response.keep_alive is stays
@@ -203,7 +205,7 @@ def test_keep_alive(application: Any, minor: int, *, keep_alive: bool, stays: bo
     assert minor or exchange.framing != "chunked"
 
 
-def test_headers_go_out_as_they_are_and_date_once() -> None:
+def test_headers_are_sent_unchanged_and_date_once() -> None:
     def application(_: Any, start_response: Start) -> list[bytes]:
         start_response("201 Made", [("X-A", "b"), ("x-a", "c"), ("DATE", "yesterday"), ("Server", "me")])
         return [b""]
@@ -214,7 +216,7 @@ def test_headers_go_out_as_they_are_and_date_once() -> None:
     assert Exchange(answering(b"")).wire.count(b"Date: ") == 1
 
 
-def test_headers_can_be_changed_until_they_go_out() -> None:
+def test_later_changes_of_the_header_list_are_not_sent() -> None:
     """Until the first block they may be replaced; the list itself is not the server's to watch."""
 
     def application(_: Any, start_response: Start) -> list[bytes]:
@@ -243,7 +245,7 @@ def test_close_is_called_once_whatever_happens(blocks: Closing, status: str, err
     assert (error or "") in str(exchange.error)
 
 
-def test_close_is_called_when_the_client_is_gone() -> None:
+def test_close_is_called_when_the_client_has_disconnected() -> None:
     def gone(_: bytes) -> None:
         raise ClientGone
 
@@ -253,7 +255,7 @@ def test_close_is_called_when_the_client_is_gone() -> None:
     assert blocks.closed == 1
 
 
-def test_a_generator_is_closed_where_it_stands() -> None:
+def test_a_generator_is_closed_at_a_block_that_is_too_long() -> None:
     ends: list[str] = []
 
     def application(_: Any, start_response: Start) -> Iterator[bytes]:
@@ -299,7 +301,9 @@ def hinting(*hints: Any, after: bool = False) -> Any:
         (([LINK],), 0, "GET", []),
     ],
 )
-def test_early_hints(hints: tuple[Any, ...], minor: int, method: str, sends: list[bytes]) -> None:
+def test_early_hints_are_sent_before_the_response(
+    hints: tuple[Any, ...], minor: int, method: str, sends: list[bytes]
+) -> None:
     exchange = Exchange(hinting(*hints), minor=minor, method=method)
     assert exchange.error is None
     assert exchange.sends[: len(sends)] == sends
@@ -307,7 +311,7 @@ def test_early_hints(hints: tuple[Any, ...], minor: int, method: str, sends: lis
     assert exchange.wire.count(b" 103 ") == len(sends)
 
 
-def test_a_client_takes_early_hints_for_what_they_are() -> None:
+def test_h11_reads_early_hints_as_an_informational_response() -> None:
     client = h11.Connection(h11.CLIENT)
     client.send(h11.Request(method="GET", target="/", headers=[("Host", "a")]))
     client.send(h11.EndOfMessage())
@@ -330,18 +334,18 @@ def test_a_client_takes_early_hints_for_what_they_are() -> None:
     ],
 )
 @pytest.mark.parametrize("minor", [0, 1])
-def test_early_hints_are_checked_as_headers_are(hint: Any, match: str, minor: int) -> None:
+def test_invalid_early_hints_are_refused(hint: Any, match: str, minor: int) -> None:
     exchange = Exchange(hinting(hint), minor=minor)
     assert isinstance(exchange.error, ApplicationError)
     assert match in str(exchange.error)
     assert (exchange.wire, exchange.response.phase) == (b"", Phase.NEW)
 
 
-def test_early_hints_are_early() -> None:
+def test_early_hints_after_the_head_are_refused() -> None:
     fail(hinting([LINK], after=True), "after the head", b"1\r\na\r\n")
 
 
-def test_early_hints_between_start_response_and_the_head() -> None:
+def test_early_hints_are_sent_between_start_response_and_the_head() -> None:
     def application(environ: dict[str, Any], start_response: Start) -> Iterator[bytes]:
         start_response("200 OK", TEXT)
         environ["wsgi.early_hints"]([LINK])
@@ -350,7 +354,7 @@ def test_early_hints_between_start_response_and_the_head() -> None:
     assert Exchange(application).sends[0] == HINTS
 
 
-def test_an_answer_that_was_timed_out_is_not_begun() -> None:
+def test_a_response_that_has_timed_out_sends_nothing() -> None:
     """Another thread has answered, or cut the client off: what the application says then goes nowhere."""
     sends: list[bytes] = []
     response = Response(sends.append, no_file, method="GET", minor=1, keep_alive=True)
@@ -362,7 +366,7 @@ def test_an_answer_that_was_timed_out_is_not_begun() -> None:
     assert not response.replace("500"), "it has been answered"
 
 
-def test_an_answer_that_is_complete_cannot_be_timed_out() -> None:
+def test_a_complete_response_cannot_time_out() -> None:
     response = check(answering(b"whole"), b"whole", "5").response
     assert not response.time_out()
     assert not response.timed_out
@@ -377,7 +381,7 @@ class EndsMeanwhile(Response):
             self.finish()
 
 
-def test_an_answer_that_ends_just_before_its_time_is_the_only_one() -> None:
+def test_a_response_that_ends_just_before_its_timeout_is_the_only_one() -> None:
     response = EndsMeanwhile(lambda _: None, no_file, method="GET", minor=1, keep_alive=True)
     response.start_response("200 OK", [])
     with pytest.raises(ClientGone):  # the head goes out only if nobody has answered
@@ -389,14 +393,14 @@ def test_an_answer_that_ends_just_before_its_time_is_the_only_one() -> None:
     assert not response.timed_out
 
 
-def test_the_server_answers_for_an_application_that_failed() -> None:
+def test_an_unsent_response_can_be_replaced_after_a_failure() -> None:
     response = Response(lambda _: None, no_file, method="GET", minor=1, keep_alive=True)
     response.start_response("200 OK", [])
     assert response.replace("500")
     assert (response.status, response.keep_alive, response.phase) == ("500", False, Phase.SENDING)
 
 
-def test_what_was_dropped_was_not_sent() -> None:
+def test_dropped_bytes_do_not_count_as_sent() -> None:
     response = Response(lambda _: None, no_file, method="GET", minor=1, keep_alive=True)
     write = response.start_response("200 OK", [])
     write(b"x" * 1000)

@@ -11,15 +11,15 @@ from wsgiserver.errors import ApplicationError
 from wsgiserver.wsgi.gateway import Phase
 
 
-def test_too_short_is_an_error_at_the_end() -> None:
+def test_a_body_shorter_than_its_content_length_is_an_error() -> None:
     exchange = fail(answering(b"abc", length=5), "2 bytes shorter", b"abc")
     assert exchange.response.phase is Phase.SENDING  # so the connection is cut: truncation must show
     fail(answering(b"ab", b"c", length=5), "2 bytes shorter", b"abc")
     fail(answering(length=5), "5 bytes shorter", b"")
 
 
-@pytest.mark.parametrize("blocks", [(b"abcdef",), (b"abc", b"def"), (b"ab", b"cd"), (b"aaa", b"", b"x")])
-def test_too_long_is_cut_where_the_client_expects_the_end(blocks: tuple[bytes, ...]) -> None:
+@pytest.mark.parametrize("blocks", [(b"abcdef",), (b"abc", b"def"), (b"ab", b"cd"), (b"aaa", b"", b"x")], ids=repr)
+def test_a_body_longer_than_its_content_length_is_cut_off(blocks: tuple[bytes, ...]) -> None:
     exchange = fail(answering(*blocks, length=3), "longer", b"".join(blocks)[:3])
     assert exchange.response.phase is Phase.DONE  # complete, as far as the client can tell
     assert exchange.response.sent == 3
@@ -72,7 +72,9 @@ NO_ERROR = (None, None, None)
         (call(("200 OK", ["ab", "cd"])), "not pairs", ApplicationError),
     ],
 )
-def test_nothing_goes_out_of_what_breaks_a_rule(application: Any, match: str, error: type[BaseException]) -> None:
+def test_an_application_that_breaks_a_rule_sends_nothing(
+    application: Any, match: str, error: type[BaseException]
+) -> None:
     exchange = fail(application, match, error=error)
     assert exchange.wire == b""
     assert exchange.response.phase in {Phase.NEW, Phase.STARTED}  # so there can still be a 500
@@ -124,8 +126,8 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("wrong", WRONG)
-def test_start_response_refuses_when_it_is_called(wrong: tuple[Any, Any]) -> None:
+@pytest.mark.parametrize("wrong", WRONG, ids=repr)
+def test_start_response_refuses_invalid_arguments_at_once(wrong: tuple[Any, Any]) -> None:
     """Not when the head goes out: then the application could not answer with something better (PEP 3333)."""
 
     def application(_: Any, start_response: Start) -> list[bytes]:
@@ -139,8 +141,8 @@ def test_start_response_refuses_when_it_is_called(wrong: tuple[Any, Any]) -> Non
     assert (read(exchange)[0], read(exchange)[2]) == (500, b"sorry")
 
 
-@pytest.mark.parametrize("wrong", WRONG)
-def test_what_start_response_refuses_changes_nothing(wrong: tuple[Any, Any]) -> None:
+@pytest.mark.parametrize("wrong", WRONG, ids=repr)
+def test_a_refused_call_of_start_response_changes_nothing(wrong: tuple[Any, Any]) -> None:
     """Neither the first time, nor when it is called again for an error: what was said before holds."""
 
     def application(_: Any, start_response: Start) -> list[bytes]:
@@ -158,7 +160,7 @@ def test_what_start_response_refuses_changes_nothing(wrong: tuple[Any, Any]) -> 
     assert exchange.response.status == "201 Made"
 
 
-def test_start_response_refuses_before_the_application_has_written() -> None:
+def test_start_response_refuses_an_invalid_header_before_anything_is_written() -> None:
     def application(_: Any, start_response: Start) -> list[bytes]:
         start_response("200 OK", [("A", "b\r\nC: d")])(b"never")
         return [b"never"]
@@ -167,7 +169,7 @@ def test_start_response_refuses_before_the_application_has_written() -> None:
     assert (exchange.wire, exchange.response.phase) == (b"", Phase.NEW)
 
 
-def test_start_response_refuses_in_a_generator_before_its_first_block() -> None:
+def test_start_response_refuses_hop_by_hop_headers_in_a_generator() -> None:
     blocks: list[str] = []
 
     def application(_: Any, start_response: Start) -> Iterator[bytes]:
@@ -182,7 +184,7 @@ def test_start_response_refuses_in_a_generator_before_its_first_block() -> None:
     assert "hop-by-hop" in blocks[0]
 
 
-def test_exc_info_after_the_head_raises_the_error_itself_whatever_comes_with_it() -> None:
+def test_exc_info_after_the_head_with_invalid_arguments_raises_the_error_itself() -> None:
     def application(_: Any, start_response: Start) -> Iterator[bytes]:
         start_response(*OK)
         yield b"a"
@@ -207,7 +209,7 @@ def test_exc_info_after_the_head_raises_the_error_itself() -> None:
     fail(application, "the error itself", b"1\r\na\r\n", error=ValueError)
 
 
-def test_exc_info_without_an_error_does_not_begin_again() -> None:
+def test_exc_info_without_an_error_does_not_start_a_second_response() -> None:
     def application(_: Any, start_response: Start) -> Iterator[bytes]:
         start_response(*OK)
         yield b"a"
@@ -235,7 +237,7 @@ def test_exc_info_after_the_end_raises_the_error_itself() -> None:
     fail(application, "the error itself", b"a", error=ValueError)
 
 
-def test_what_is_over_is_over() -> None:
+def test_start_response_and_write_after_the_end_send_nothing() -> None:
     """Calls out of close(), or kept for later, must not put a second head behind a whole answer."""
     kept: list[Any] = []
 
@@ -259,7 +261,7 @@ def test_what_is_over_is_over() -> None:
     assert exchange.response.phase is Phase.DONE
 
 
-def test_an_error_before_anything_was_sent_leaves_room_for_a_500() -> None:
+def test_an_error_before_the_head_is_sent_permits_a_500() -> None:
     def application(_: Any, start_response: Start) -> list[bytes]:
         start_response(*OK)
         raise ValueError("early")

@@ -63,7 +63,7 @@ def small(tmp_path: Path) -> Iterator[Any]:
         (0, SIZE, "HEAD", 1, "100000", 1),
     ],
 )
-def test_a_large_file_is_sent_and_not_read(
+def test_a_large_file_is_sent_without_reading_it(
     large: io.BufferedReader, position: int, length: int | None, method: str, minor: int, framing: str, sends: int
 ) -> None:
     large.seek(position)
@@ -78,13 +78,13 @@ def test_a_large_file_is_sent_and_not_read(
 
 
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
-def test_no_file_where_the_status_has_no_body(large: io.BufferedReader, status: str) -> None:
+def test_no_file_is_sent_with_a_status_that_has_no_body(large: io.BufferedReader, status: str) -> None:
     exchange = Exchange(wrapped(large, status=status))
     assert exchange.error is None
     assert (read(exchange)[2], exchange.files) == (b"", 0)
 
 
-def test_a_small_file_goes_out_with_its_head(small: io.BufferedReader) -> None:
+def test_a_small_file_is_sent_together_with_the_head(small: io.BufferedReader) -> None:
     exchange = Exchange(wrapped(small))
     assert (read(exchange)[2], exchange.framing, len(exchange.sends)) == (b"x" * 10, "10", 1)
 
@@ -120,21 +120,21 @@ def test_no_more_of_a_file_is_sent_than_was_declared(
     assert exchange.response.phase is Phase.DONE
 
 
-def test_a_small_part_of_a_file_goes_out_with_its_head(large: io.BufferedReader) -> None:
+def test_a_small_part_of_a_file_is_sent_together_with_the_head(large: io.BufferedReader) -> None:
     large.seek(5)
     exchange = Exchange(wrapped(large, length=10))
     assert exchange.wire.partition(b"\r\n\r\n")[2] == b"x" * 5 + b"y" * 5
     assert len(exchange.sends) == 1
 
 
-def test_a_pipe_is_read_as_far_as_was_declared_and_no_further() -> None:
+def test_a_pipe_is_read_only_up_to_the_declared_length() -> None:
     pipe = Pipe(b"z" * 70_000)
     exchange = Exchange(wrapped(pipe, length=70_000))
     assert exchange.error is None
     assert pipe.reads == [30_000, 30_000, 10_000]
 
 
-def test_what_was_written_before_a_file_counts(large: io.BufferedReader) -> None:
+def test_bytes_written_before_a_file_count_towards_content_length(large: io.BufferedReader) -> None:
     exchange = Exchange(wrapped(large, length=11, write=b"w"))
     assert exchange.error is None
     assert exchange.wire.partition(b"\r\n\r\n")[2] == b"w" + b"x" * 10
@@ -150,7 +150,7 @@ def test_what_was_written_before_a_file_counts(large: io.BufferedReader) -> None
         ("GET", "304 Not Modified", None),
     ],
 )
-def test_of_a_file_that_nobody_gets_nothing_is_read(method: str, status: str, length: int | None) -> None:
+def test_a_file_that_is_not_sent_is_not_read(method: str, status: str, length: int | None) -> None:
     pipe = Pipe(b"z" * 70_000)
     exchange = Exchange(wrapped(pipe, status=status, length=length), method=method)
     assert exchange.error is None
@@ -168,7 +168,7 @@ def test_a_file_shorter_than_declared_is_cut_off(large: io.BufferedReader, kind:
     assert file.closed
 
 
-def test_a_file_behind_something_written(large: io.BufferedReader) -> None:
+def test_a_file_after_written_bytes_is_read(large: io.BufferedReader) -> None:
     """The length told is not that of the file, or none was: it is read."""
     body = b"w" + b"x" * 10 + b"y" * (SIZE - 10)
     for length, framing in ((None, "chunked"), (SIZE + 1, "100001")):
@@ -178,15 +178,15 @@ def test_a_file_behind_something_written(large: io.BufferedReader) -> None:
         assert (read(exchange)[2], exchange.framing, exchange.files) == (body, framing, 0)
 
 
-def test_a_file_without_start_response(large: io.BufferedReader) -> None:
+def test_a_file_without_start_response_is_an_error_and_closed(large: io.BufferedReader) -> None:
     fail(lambda environ, _: environ["wsgi.file_wrapper"](large), "before start_response")
     assert large.closed
 
 
-def test_a_files_head_is_checked_before_the_file_goes_out(large: io.BufferedReader) -> None:
+def test_the_head_of_a_file_response_is_checked_before_the_file_is_sent(large: io.BufferedReader) -> None:
     fail(wrapped(large, status="200 OK\r\nX: y"), "cannot be sent")
 
 
-def test_what_is_no_regular_file_is_read_in_blocks() -> None:
+def test_a_file_object_in_memory_is_read_in_blocks() -> None:
     exchange = Exchange(answering(kind=lambda _: FileWrapper(io.BytesIO(b"x" * 10), 4)))
     assert exchange.sends[1:] == [b"4\r\nxxxx\r\n", b"4\r\nxxxx\r\n", b"2\r\nxx\r\n", b"0\r\n\r\n"]

@@ -29,7 +29,7 @@ def used(stack: Stack, service: str) -> int:
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 @pytest.mark.parametrize("whose", FULL)
-def test_a_spool_is_full(cramped: Stack, large: Picture, whose: str, framing: str) -> None:
+def test_an_upload_that_finds_a_full_spool_is_a_507(cramped: Stack, large: Picture, whose: str, framing: str) -> None:
     """Who does not fit is told; who does, and who was there before, is not harmed; afterwards there is room again."""
     service, route = FULL[whose]
     with trouble(cramped) as uploads:
@@ -55,7 +55,7 @@ def check_spool_full(upload: Upload) -> None:
     assert upload.answer.json()["error"] == "spool-full"
 
 
-def test_doctor_says_for_how_many_uploads_there_is_room(cramped: Stack) -> None:
+def test_doctor_reports_for_how_many_uploads_a_spool_has_room(cramped: Stack) -> None:
     said = attempt(cramped, "doctor.sh").stdout
     for name in ("NGINX_SPOOL", "WEB_SPOOL"):
         line = next(line for line in said.splitlines() if f"{name} (" in line)

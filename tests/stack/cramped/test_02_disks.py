@@ -50,7 +50,7 @@ def room_for(stack: Stack, size: int) -> Iterator[None]:
         stack.exec("gunicorn", "rm", "/srv/media/filler")
 
 
-def test_the_disk_of_the_photos_is_full(cramped: Stack, large: Picture) -> None:
+def test_a_full_media_disk_is_a_507_and_readyz_fails(cramped: Stack, large: Picture) -> None:
     with trouble(cramped) as uploads:
         assert readiness(cramped)["disk"] == "ok"
         with room_for(cramped, 12 * MEGABYTE):
@@ -76,7 +76,7 @@ def frozen(stack: Stack) -> Iterator[None]:
         stack.compose(*recreate)
 
 
-def test_the_disk_of_the_photos_is_read_only(cramped: Stack) -> None:
+def test_a_read_only_media_disk_is_a_503_and_photos_are_still_served(cramped: Stack) -> None:
     """Nothing can be stored or deleted; what is there can be seen."""
     with trouble(cramped) as uploads:
         upload = uploads.uploads[0]
@@ -101,8 +101,8 @@ def locked(stack: Stack) -> Iterator[None]:
         holder.communicate()
 
 
-def test_the_database_is_locked(cramped: Stack) -> None:
-    """Who only reads does not mind."""
+def test_a_locked_database_is_a_503_and_photos_are_still_served(cramped: Stack) -> None:
+    """Reading is not affected."""
     with trouble(cramped) as uploads:
         upload = uploads.uploads[0]
         with locked(cramped):

@@ -38,7 +38,7 @@ def check_cut_off(wire: Wire) -> None:
         assert len(wire.reader.read()) < HUGE
 
 
-def test_workers_are_killed_while_they_answer(cramped: Stack) -> None:
+def test_a_response_cut_off_by_killed_workers_is_not_taken_for_complete(cramped: Stack) -> None:
     routes = [lambda: cramped.nginx("web"), lambda: cramped.relay("web")]
     with trouble(cramped) as uploads, reading(cramped, uploads, *routes) as readers:
         cramped.processes("web", "kill-workers")
@@ -46,7 +46,7 @@ def test_workers_are_killed_while_they_answer(cramped: Stack) -> None:
             check_cut_off(wire)
 
 
-def test_web_is_killed_while_it_answers(cramped: Stack) -> None:
+def test_a_response_cut_off_by_a_kill_of_web_is_not_taken_for_complete(cramped: Stack) -> None:
     """One that vanishes may not say so: nginx has to ask (proxy_socket_keepalive)."""
     web = cramped.container("web")
     with trouble(cramped) as uploads, reading(cramped, uploads, lambda: cramped.nginx("web")) as (wire,):

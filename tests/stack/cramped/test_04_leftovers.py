@@ -10,7 +10,7 @@ from tests.wire.polling import poll
 pytestmark = pytest.mark.timeout(SLOW)
 
 
-def test_an_upload_removes_what_another_has_left(cramped: Stack, large: Picture) -> None:
+def test_an_upload_removes_the_files_left_by_a_killed_upload(cramped: Stack, large: Picture) -> None:
     """Without anybody who tells it to sweep: SWEEP_AGE and SWEEP_INTERVAL say when."""
     web = cramped.container("web")
     with trouble(cramped) as uploads:

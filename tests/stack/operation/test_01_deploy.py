@@ -21,7 +21,7 @@ BUILT_OF = ["Dockerfile", ".dockerignore", "pyproject.toml", "README.md", "LICEN
 BUILT_OF += ["requirements", "wsgiserver", "uploadstack", "app", "nginx"]
 
 
-def test_nothing_changed_is_fine(stack: Stack) -> None:
+def test_a_deploy_without_changes_replaces_nothing(stack: Stack) -> None:
     """As long as no other test here has changed anything, which makes it the first."""
     before = ids(stack)
     deploy = attempt(stack, "deploy.sh")
@@ -61,7 +61,7 @@ def page_of(stack: Stack) -> str:
         return exchange(wire, Request("GET", "/", {"Accept": "text/html"}), None).body.decode()
 
 
-def test_a_port_that_is_taken_is_found_before_anything_is_touched(stack: Stack) -> None:
+def test_a_deploy_with_a_port_in_use_changes_nothing(stack: Stack) -> None:
     before = ids(stack)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -80,7 +80,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("setting", BROKEN)
-def test_what_is_broken_leaves_the_old_one_in_place(stack: Stack, photo: Picture, name: str, setting: str) -> None:
+def test_a_deploy_with_a_broken_setting_changes_nothing(stack: Stack, photo: Picture, name: str, setting: str) -> None:
     value, complaint, reason = BROKEN[setting]
     before = ids(stack)
     deploy = attempt(stack, "deploy.sh", **{"YES": "1", "WEB_THREADS": "3", setting: value})
@@ -103,7 +103,7 @@ def check_does_not_become_well(stack: Stack, folder: Path, web: str, reason: str
     assert ids(stack) == before
 
 
-def test_a_web_that_cannot_be_made_leaves_the_old_one_in_place(
+def test_a_deploy_whose_web_cannot_be_created_keeps_the_old_one(
     stack: Stack, photo: Picture, name: str, tmp_path: Path
 ) -> None:
     taken = stack.container("nginx")["Name"].lstrip("/")
@@ -111,7 +111,7 @@ def test_a_web_that_cannot_be_made_leaves_the_old_one_in_place(
     upload(stack, name, photo)
 
 
-def test_a_web_that_ends_leaves_the_old_one_in_place(stack: Stack, photo: Picture, name: str, tmp_path: Path) -> None:
+def test_a_deploy_whose_web_exits_keeps_the_old_one(stack: Stack, photo: Picture, name: str, tmp_path: Path) -> None:
     """With the database that it has, although the new one would have had another, which was there to be migrated."""
     (password,) = re.findall(r"(?m)^POSTGRES_PASSWORD=(.+)$", Path(stack.environment["ENV_FILE"]).read_text())
     settings = {
@@ -130,7 +130,7 @@ def test_a_web_that_ends_leaves_the_old_one_in_place(stack: Stack, photo: Pictur
     upload(stack, name, photo)
 
 
-def test_tls_can_be_switched_on_and_off(stack: Stack) -> None:
+def test_a_deploy_can_switch_tls_on_and_off(stack: Stack) -> None:
     """The last to be replaced is nginx: the one that has to find the new web has the old setting still."""
     for tls, replicas in (("on", "2"), ("off", "1")):
         deploy = attempt(stack, "deploy.sh", TLS=tls, WEB_REPLICAS=replicas)
@@ -138,6 +138,6 @@ def test_tls_can_be_switched_on_and_off(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("script", ["deploy.sh", "backup.sh"])
-def test_where_nothing_runs_make_up_comes_first(stack: Stack, script: str) -> None:
+def test_deploy_and_backup_without_a_running_stack_ask_for_make_up(stack: Stack, script: str) -> None:
     refused = attempt(stack, script, COMPOSE_PROJECT_NAME=f"uploadstack-none-{uuid.uuid4().hex}")
     assert (refused.returncode, "make up" in refused.stderr) == (1, True)

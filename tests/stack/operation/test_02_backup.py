@@ -31,7 +31,7 @@ from tests.stack.stack import SCRIPTS, Stack, run
 pytestmark = pytest.mark.timeout(PATIENCE)
 
 
-def test_what_was_backed_up_comes_back(stack: Stack, photo: Picture, name: str, tmp_path: Path) -> None:
+def test_a_backup_can_be_restored(stack: Stack, photo: Picture, name: str, tmp_path: Path) -> None:
     kept = check_round_trip(stack, photo, name, tmp_path)
     with tarfile.open(kept) as tar:
         tar.extractall(tmp_path / "held", filter="data")
@@ -73,7 +73,7 @@ UNSOUND = [flipped, cut_short, emptied, of_another_kind, something_else]
 
 
 @pytest.fixture(scope="module")
-def sound(stack: Stack, photo: Picture, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def backup_bytes(stack: Stack, photo: Picture, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     upload(stack, f"{uuid.uuid4().hex}.jpg", photo)
     made = attempt(stack, "backup.sh", BACKUPS=str(tmp_path_factory.mktemp("sound")))
     assert made.returncode == 0, made.stderr
@@ -81,11 +81,11 @@ def sound(stack: Stack, photo: Picture, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.mark.parametrize("spoil", UNSOUND, ids=lambda spoil: spoil.__name__)
-def test_an_archive_that_is_not_sound_touches_nothing(
-    stack: Stack, sound: bytes, tmp_path: Path, spoil: Callable[[Path], None]
+def test_a_damaged_archive_changes_nothing(
+    stack: Stack, backup_bytes: bytes, tmp_path: Path, spoil: Callable[[Path], None]
 ) -> None:
     archive = tmp_path / "archive.tar"
-    archive.write_bytes(sound)
+    archive.write_bytes(backup_bytes)
     spoil(archive)
     before = stack.state(), [container["State"]["StartedAt"] for container in stack.replicas("web")]
     refused = attempt(stack, "restore.sh", str(archive), YES="1")
@@ -102,10 +102,10 @@ def belongs(stack: Stack) -> str:
 
 
 @pytest.mark.parametrize("is_old", [False, True], ids=["with an id", "from before there were ids"])
-def test_database_and_photos_come_back_as_a_pair(stack: Stack, sound: bytes, tmp_path: Path, is_old: bool) -> None:
+def test_a_restore_pairs_database_and_photos(stack: Stack, backup_bytes: bytes, tmp_path: Path, is_old: bool) -> None:
     """Whatever the volume says before."""
     archive = tmp_path / "archive.tar"
-    archive.write_bytes(sound)
+    archive.write_bytes(backup_bytes)
     with tarfile.open(archive) as tar:
         entries = {entry.name: tar.extractfile(entry).read() for entry in tar}  # type: ignore[union-attr]  # all are files
     about = json.loads(entries["about.json"])
@@ -120,12 +120,12 @@ def test_database_and_photos_come_back_as_a_pair(stack: Stack, sound: bytes, tmp
     assert leftovers(stack) == ""
 
 
-def test_what_a_database_that_is_not_in_use_yet_would_be_restored_with_is_left_alone(
-    stack: Stack, sound: bytes, tmp_path: Path
+def test_restore_refuses_a_database_that_web_does_not_use_yet(
+    stack: Stack, backup_bytes: bytes, tmp_path: Path
 ) -> None:
     """.env was changed, and make up has not been run: web's rows are elsewhere, and would lose their photos."""
     archive = tmp_path / "archive.tar"
-    archive.write_bytes(sound)
+    archive.write_bytes(backup_bytes)
     before = stack.state()
     elsewhere = {"DATABASE_URL": "sqlite:////srv/data/another.sqlite3"}
     for refused in (
@@ -136,11 +136,11 @@ def test_what_a_database_that_is_not_in_use_yet_would_be_restored_with_is_left_a
     assert stack.state() == before
 
 
-def test_a_volume_that_another_stack_has_too_is_neither_restored_nor_deleted(
-    stack: Stack, sound: bytes, tmp_path: Path
+def test_a_volume_shared_with_another_stack_is_not_restored_or_deleted(
+    stack: Stack, backup_bytes: bytes, tmp_path: Path
 ) -> None:
     archive = tmp_path / "archive.tar"
-    archive.write_bytes(sound)
+    archive.write_bytes(backup_bytes)
     before = stack.state()
     web = stack.container("web")
     volume = next(mount["Name"] for mount in web["Mounts"] if mount["Destination"] == "/srv/media")
@@ -154,9 +154,9 @@ def test_a_volume_that_another_stack_has_too_is_neither_restored_nor_deleted(
     assert stack.state() == before
 
 
-def test_nobody_who_does_not_say_yes_is_restored(stack: Stack, sound: bytes, tmp_path: Path) -> None:
+def test_a_restore_without_confirmation_changes_nothing(stack: Stack, backup_bytes: bytes, tmp_path: Path) -> None:
     archive = tmp_path / "archive.tar"
-    archive.write_bytes(sound)
+    archive.write_bytes(backup_bytes)
     before = stack.state()
     command = ["bash", "-c", 'echo no | "$0" "$1"', str(SCRIPTS / "restore.sh"), str(archive)]
     refused = subprocess.run(command, capture_output=True, text=True, env=stack.environment, check=False)
@@ -164,9 +164,7 @@ def test_nobody_who_does_not_say_yes_is_restored(stack: Stack, sound: bytes, tmp
     assert stack.state() == before
 
 
-def test_a_restore_that_fails_brings_back_what_was_there(
-    stack: Stack, photo: Picture, name: str, tmp_path: Path
-) -> None:
+def test_a_failed_restore_puts_the_previous_state_back(stack: Stack, photo: Picture, name: str, tmp_path: Path) -> None:
     """Its sums are right, but what it calls a database is none; that shows when it is brought up to date."""
     archive = archive_of(
         tmp_path / "archive.tar",
@@ -176,7 +174,7 @@ def test_a_restore_that_fails_brings_back_what_was_there(
         check_fails(stack, archive, "could not be migrated")
 
 
-def test_a_restore_that_is_killed_early_can_be_begun_again(
+def test_a_restore_killed_while_unpacking_can_be_repeated(
     stack: Stack, photo: Picture, name: str, tmp_path: Path
 ) -> None:
     """Of what is there nothing has been touched yet; half of the archive lies beside it."""
@@ -191,12 +189,12 @@ def test_a_restore_that_is_killed_early_can_be_begun_again(
 
 
 @pytest.mark.parametrize("point", ["replacing", "migrating"])
-def test_a_restore_that_is_killed_can_be_undone(
-    stack: Stack, sound: bytes, photo: Picture, name: str, tmp_path: Path, point: str
+def test_a_killed_restore_can_be_undone(
+    stack: Stack, backup_bytes: bytes, photo: Picture, name: str, tmp_path: Path, point: str
 ) -> None:
     """Even if the stack was started in between, and a backup made."""
     archive = tmp_path / "archive.tar"
-    archive.write_bytes(sound)
+    archive.write_bytes(backup_bytes)
     with unharmed(stack, photo, name):
         kill_restore(stack, archive, point)
         if point == "migrating":

@@ -26,7 +26,7 @@ def doctor(env_file: Path) -> str:
 
 
 @pytest.fixture
-def patient(stack: Stack, tmp_path: Path) -> Iterator[tuple[Path, Callable[..., str]]]:
+def stopped_stack(stack: Stack, tmp_path: Path) -> Iterator[tuple[Path, Callable[..., str]]]:
     """Settings of a stack that does not run, and what makes volumes for it, which go afterwards."""
     project = f"uploadstack-doctor-{uuid.uuid4().hex[:8]}"
     http, https, gunicorn, runserver = free_ports(4)
@@ -63,11 +63,11 @@ VOLUMES = {
 }
 
 
-def test_doctor_finds_volumes_of_another_user_and_knows_the_remedy(
-    stack: Stack, patient: tuple[Path, Callable[..., str]]
+def test_doctor_finds_volumes_of_another_user_and_prints_the_remedy(
+    stack: Stack, stopped_stack: tuple[Path, Callable[..., str]]
 ) -> None:
     """With something in them: the engine gives an empty volume the owner that the image has there."""
-    env_file, volume = patient
+    env_file, volume = stopped_stack
     for name, (service, place) in VOLUMES.items():
         spoil = f"touch {place}/x && chown -R 0:0 {place} && chmod 755 {place}"
         own = ["--entrypoint", "sh", image(stack, service), "-c", spoil]
@@ -81,8 +81,8 @@ def test_doctor_finds_volumes_of_another_user_and_knows_the_remedy(
     assert "cannot use the volume" not in doctor(env_file)
 
 
-def test_doctor_finds_a_spool_that_is_too_small(patient: tuple[Path, Callable[..., str]]) -> None:
-    env_file, volume = patient
+def test_doctor_finds_a_spool_that_is_too_small(stopped_stack: tuple[Path, Callable[..., str]]) -> None:
+    env_file, volume = stopped_stack
     volume("nginx-spool", "--driver=local", "--opt=type=tmpfs", "--opt=device=tmpfs", "--opt=o=size=40m,uid=10002")
     volume("spool")
     said = doctor(env_file)
@@ -91,10 +91,10 @@ def test_doctor_finds_a_spool_that_is_too_small(patient: tuple[Path, Callable[..
     assert said.count("the next one gets 507") == 1, said
 
 
-def test_doctor_finds_a_port_that_is_taken_and_a_secret_that_is_none(
-    patient: tuple[Path, Callable[..., str]],
+def test_doctor_finds_a_port_in_use_and_a_secret_that_is_not_set(
+    stopped_stack: tuple[Path, Callable[..., str]],
 ) -> None:
-    env_file, _ = patient
+    env_file, _ = stopped_stack
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         text = env_file.read_text()
@@ -118,8 +118,10 @@ MEMORIES = {
 
 
 @pytest.mark.parametrize("lines", MEMORIES)
-def test_doctor_finds_that_nginx_has_too_little_memory(patient: tuple[Path, Callable[..., str]], lines: str) -> None:
-    env_file, _ = patient
+def test_doctor_finds_that_nginx_has_too_little_memory(
+    stopped_stack: tuple[Path, Callable[..., str]], lines: str
+) -> None:
+    env_file, _ = stopped_stack
     with env_file.open("a") as file:
         file.write(f"\n{lines}\n")
     told = [line.strip() for line in doctor(env_file).splitlines() if "set NGINX_MEMORY=" in line]
@@ -128,10 +130,10 @@ def test_doctor_finds_that_nginx_has_too_little_memory(patient: tuple[Path, Call
 
 
 @pytest.mark.parametrize(("days", "is_told"), [(5, True), (60, False)])
-def test_doctor_looks_when_the_certificate_ends(
-    stack: Stack, patient: tuple[Path, Callable[..., str]], days: int, is_told: bool
+def test_doctor_reports_a_certificate_that_expires_soon(
+    stack: Stack, stopped_stack: tuple[Path, Callable[..., str]], days: int, is_told: bool
 ) -> None:
-    env_file, volume = patient
+    env_file, volume = stopped_stack
     where = "-keyout /srv/certificates/privkey.pem -out /srv/certificates/fullchain.pem"
     make = f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days {days} -subj /CN=x {where}"
     mount = f"{volume('certificates')}:/srv/certificates"
@@ -165,8 +167,8 @@ class Disks:
 
 
 @pytest.fixture
-def nothing(stack: Stack, patient: tuple[Path, Callable[..., str]], tmp_path: Path) -> Disks:
-    env_file, _ = patient
+def no_disks(stack: Stack, stopped_stack: tuple[Path, Callable[..., str]], tmp_path: Path) -> Disks:
+    env_file, _ = stopped_stack
     folder, fstab = tmp_path / "disks", tmp_path / "fstab"
     fstab.write_text(BEFORE)
     places = {"ENV_FILE": str(env_file), "SPOOLS": str(folder), "FSTAB": str(fstab)}
@@ -174,33 +176,33 @@ def nothing(stack: Stack, patient: tuple[Path, Callable[..., str]], tmp_path: Pa
 
 
 @pytest.fixture
-def disks(nothing: Disks) -> Iterator[Disks]:
+def disks(no_disks: Disks) -> Iterator[Disks]:
     """Of 80 MB each. Afterwards all is as it was before."""
-    before = nothing.env_file.read_text()
-    made = nothing.spool("80m")
+    before = no_disks.env_file.read_text()
+    made = no_disks.spool("80m")
     try:
         assert made.returncode == 0, made.stderr
-        yield nothing
+        yield no_disks
     finally:
-        gone = nothing.spool("0")
+        gone = no_disks.spool("0")
     assert gone.returncode == 0, gone.stderr
-    assert nothing.env_file.read_text() == before
-    assert nothing.fstab.read_text() == f"{BEFORE}\n"
-    assert not list(nothing.folder.iterdir())
+    assert no_disks.env_file.read_text() == before
+    assert no_disks.fstab.read_text() == f"{BEFORE}\n"
+    assert not list(no_disks.folder.iterdir())
 
 
 @needs_root
-def test_a_spool_without_room_for_two_uploads_is_refused(nothing: Disks) -> None:
-    before = nothing.env_file.read_text()
-    refused = nothing.spool("20m")
+def test_make_spool_refuses_a_size_without_room_for_two_uploads(no_disks: Disks) -> None:
+    before = no_disks.env_file.read_text()
+    refused = no_disks.spool("20m")
     assert (refused.returncode, "no room for two uploads" in refused.stderr) == (1, True), refused.stderr
-    assert (nothing.env_file.read_text(), nothing.fstab.read_text()) == (before, BEFORE)
-    assert not nothing.folder.exists()
+    assert (no_disks.env_file.read_text(), no_disks.fstab.read_text()) == (before, BEFORE)
+    assert not no_disks.folder.exists()
 
 
 @needs_root
-def test_spools_of_a_fixed_size(disks: Disks) -> None:
-    """They are in .env and in fstab, and doctor finds the room in them."""
+def test_make_spool_creates_disks_of_a_fixed_size(disks: Disks) -> None:
+    """The spools are in .env and in fstab, and doctor finds the room in them."""
     assert f"NGINX_SPOOL={disks.folder}/nginx\nWEB_SPOOL={disks.web}\n" in disks.env_file.read_text()
     first, *others = disks.fstab.read_text().splitlines()
     assert first == BEFORE
@@ -211,7 +213,7 @@ def test_spools_of_a_fixed_size(disks: Disks) -> None:
 
 
 @needs_root
-def test_spools_that_are_in_use_stay(stack: Stack, disks: Disks) -> None:
+def test_make_spool_does_not_remove_spools_in_use(stack: Stack, disks: Disks) -> None:
     command = ["docker", "run", "--detach", "--rm", "--entrypoint=sleep", f"--volume={disks.web}:/spool"]
     user = run(*command, image(stack, "web"), "60").strip()
     try:
@@ -223,13 +225,13 @@ def test_spools_that_are_in_use_stay(stack: Stack, disks: Disks) -> None:
 
 
 @needs_root
-def test_spools_stay_where_nobody_can_see_whether_they_are_in_use(disks: Disks) -> None:
+def test_make_spool_removes_nothing_if_the_engine_cannot_be_asked(disks: Disks) -> None:
     blind = disks.spool("0", DOCKER_HOST="unix:///nowhere")
     assert (blind.returncode, "Nothing was removed" in blind.stderr) == (1, True), blind.stderr
     assert disks.web.is_mount()
 
 
-def test_doctor_tells_whether_photos_and_database_belong_together(stack: Stack) -> None:
+def test_doctor_finds_photos_and_database_that_do_not_belong_together(stack: Stack) -> None:
     def said() -> str:
         return next(line for line in attempt(stack, "doctor.sh").stdout.splitlines() if " photos" in line)
 

@@ -31,14 +31,14 @@ BUSY = dict.fromkeys(OFTEN, 1)
         ([], dict.fromkeys(OFTEN[1:], 1), "NEVER upload: stored\nlost: 0\n"),
     ],
 )
-def test_what_a_soak_found_is_told(
+def test_the_report_of_a_soak_names_losses_and_missing_work(
     capsys: pytest.CaptureFixture[str], lost: list[str], counts: dict[str, int], said: str
 ) -> None:
     assert not report(Tally(lost=lost, counts=Counter(counts)))
     assert capsys.readouterr().out.endswith(said)
 
 
-def test_being_told_of_a_fault_is_no_loss(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_request_answered_with_an_error_is_not_a_loss(capsys: pytest.CaptureFixture[str]) -> None:
     assert report(Tally(counts=Counter(BUSY | {"upload: told 502": 3, "view: cut off": 1})))
     assert capsys.readouterr().out.endswith("\nlost: 0\n")
 
@@ -54,5 +54,5 @@ def test_being_told_of_a_fault_is_no_loss(capsys: pytest.CaptureFixture[str]) ->
     ],
     ids=["flat", "up and down", "memory", "descriptors", "too few looks"],
 )
-def test_what_grows_without_end_is_told(looks: list[tuple[float, float]], grows: bool) -> None:
+def test_steady_growth_is_reported(looks: list[tuple[float, float]], grows: bool) -> None:
     assert bool(growing({"web_1": looks})) is grows

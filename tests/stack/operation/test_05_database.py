@@ -20,9 +20,7 @@ def up(stack: Stack, **settings: str) -> str:
     return stack.script("token.sh").strip()
 
 
-def test_photos_stay_when_another_database_is_named_and_used_and_are_there_when_the_first_is_back(
-    stack: Stack, photo: Picture, name: str
-) -> None:
+def test_photos_survive_a_switch_to_another_database_and_back(stack: Stack, photo: Picture, name: str) -> None:
     for number in range(3):
         upload(stack, f"{number}-{name}", photo)
     stack.sweep()  # what workers have left that were killed in a test before

@@ -40,7 +40,9 @@ def attempt(stack: Stack, script: str, project: str) -> subprocess.CompletedProc
 
 
 @pytest.mark.parametrize("script", ["up.sh", "down.sh", "deploy.sh", "backup.sh", "restore.sh", "clean.sh"])
-def test_the_stack_of_another_folder_is_left_alone(stack: Stack, other_copy: tuple[str, Path], script: str) -> None:
+def test_every_script_refuses_the_stack_of_another_folder(
+    stack: Stack, other_copy: tuple[str, Path], script: str
+) -> None:
     project, folder = other_copy
     refused = attempt(stack, script, project)
     assert refused.returncode == 1, refused.stderr
@@ -98,14 +100,14 @@ def has_photos(env_file: Path) -> bool:
     return run("docker", "volume", "ls", "--quiet", "--filter", f"name=^{name}$").strip() == name
 
 
-def test_clean_leaves_the_photos_of_another_copy_that_is_stopped(settings: Path, tmp_path: Path) -> None:
+def test_clean_refuses_to_delete_the_photos_of_a_stopped_other_copy(settings: Path, tmp_path: Path) -> None:
     belongs_to(settings, tmp_path / "another copy")
     refused = script(settings, str(SCRIPTS / "clean.sh"), yes="1")
     assert (refused.returncode, has_photos(settings)) == (1, True), refused.stderr
     assert f"belong to the folder {tmp_path / 'another copy'}, another copy" in refused.stderr
 
 
-def test_up_takes_the_photos_of_another_copy_over_only_if_that_is_meant(settings: Path, tmp_path: Path) -> None:
+def test_up_takes_over_the_photos_of_another_copy_only_with_confirmation(settings: Path, tmp_path: Path) -> None:
     belongs_to(settings, tmp_path / "another copy")
     refused = script(settings, str(SCRIPTS / "up.sh"))
     assert refused.returncode == 1, refused.stderr
@@ -117,16 +119,14 @@ def test_up_takes_the_photos_of_another_copy_over_only_if_that_is_meant(settings
     assert (ownership.owner_of_volumes(agreed), ownership.noted_folder(agreed)) == ("", str(ROOT))
 
 
-def test_the_photos_of_a_folder_that_was_moved_are_its_own(
-    settings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_moved_folder_keeps_its_photos(settings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     belongs_to(settings, tmp_path / "before")
     (tmp_path / "before" / "compose.yaml").unlink()
     ownership.take_over_volumes(read(settings))
     assert (ownership.owner_of_volumes(read(settings)), capsys.readouterr().err) == ("", "")
 
 
-def test_photos_that_nobody_knows_are_taken_over_with_a_word_and_deleted_after_a_question(
+def test_photos_of_an_unknown_owner_are_taken_over_with_a_notice(
     settings: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ownership.take_over_volumes(read(settings))
@@ -136,16 +136,14 @@ def test_photos_that_nobody_knows_are_taken_over_with_a_word_and_deleted_after_a
     assert "This folder did not make the volumes" in asked.stderr
 
 
-def test_photos_of_an_earlier_version_in_this_folder_are_its_own(
-    settings: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_photos_of_an_earlier_version_belong_to_this_folder(settings: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (ROOT / "var").mkdir(exist_ok=True)
     (ROOT / "var" / f"{project_of(settings)}.database").write_text("sqlite:////srv/data/db.sqlite3\n")
     ownership.take_over_volumes(read(settings))
     assert capsys.readouterr().err == ""
 
 
-def test_who_deletes_the_volumes_deletes_the_note_of_whose_they_were(settings: Path) -> None:
+def test_deleting_the_volumes_deletes_the_note_of_their_owner(settings: Path) -> None:
     ownership.note_folder(read(settings))
     assert ownership.noted_folder(read(settings)) == str(ROOT)
     deleted = script(settings, str(SCRIPTS / "compose.sh"), "down", "--volumes")
@@ -154,14 +152,14 @@ def test_who_deletes_the_volumes_deletes_the_note_of_whose_they_were(settings: P
     assert run(*named) == ""
 
 
-def test_a_folder_that_was_moved_keeps_its_stack(stack: Stack, other_copy: tuple[str, Path]) -> None:
+def test_a_moved_folder_keeps_its_stack(stack: Stack, other_copy: tuple[str, Path]) -> None:
     """Where the containers were made there is no copy any more."""
     project, folder = other_copy
     (folder / "compose.yaml").unlink()
     assert attempt(stack, "down.sh", project).returncode == 0
 
 
-def test_doctor_says_that_the_stack_is_another_copy_s(stack: Stack, other_copy: tuple[str, Path]) -> None:
+def test_doctor_reports_a_stack_of_another_copy(stack: Stack, other_copy: tuple[str, Path]) -> None:
     """And looks no further: what it would say of those containers is for the other copy."""
     project, folder = other_copy
     said = attempt(stack, "doctor.sh", project).stdout

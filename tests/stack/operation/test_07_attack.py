@@ -15,13 +15,13 @@ FILES = {
 }
 
 
-def test_a_short_run_finds_no_fault(stack: Stack) -> None:
+def test_a_short_attack_finds_no_fault(stack: Stack) -> None:
     record = Attack(stack, 10, FILES).run()
     assert record.faults == []
     assert {what for what, _ in record.counts} >= {*FILES, "put", "form", "list", "page", "download", "delete"}
 
 
-def test_a_photo_that_was_answered_201_and_is_not_there_is_a_fault(stack: Stack) -> None:
+def test_a_photo_missing_after_a_201_is_a_fault(stack: Stack) -> None:
     attack = Attack(stack, 3, FILES)
     attack.record.store("promised.jpg", b"never sent")
     record = attack.run()

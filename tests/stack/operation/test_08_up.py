@@ -17,7 +17,7 @@ def services(stack: Stack) -> set[str]:
     return set(stack.containers())
 
 
-def test_without_changes_it_starts_nothing_and_says_so_in_a_few_lines(stack: Stack) -> None:
+def test_make_up_without_changes_starts_nothing_and_prints_few_lines(stack: Stack) -> None:
     stack.script("up.sh", YES="1")
     before = {service: stack.container(service)["State"]["StartedAt"] for service in services(stack)}
     again = attempt(stack, "up.sh")
@@ -28,7 +28,7 @@ def test_without_changes_it_starts_nothing_and_says_so_in_a_few_lines(stack: Sta
 
 
 @pytest.mark.parametrize("service", ["web", "gunicorn", "nginx"])
-def test_what_somebody_has_stopped_is_started(stack: Stack, photo: Picture, name: str, service: str) -> None:
+def test_make_up_starts_a_stopped_container(stack: Stack, photo: Picture, name: str, service: str) -> None:
     """Ending in order is not being done: that is for what runs once."""
     container = stack.container(service)["Id"]
     run("docker", "stop", container)
@@ -48,7 +48,9 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("setting", BROKEN)
-def test_what_is_broken_leaves_a_healthy_site_up(stack: Stack, photo: Picture, name: str, setting: str) -> None:
+def test_make_up_with_a_broken_setting_leaves_the_site_running(
+    stack: Stack, photo: Picture, name: str, setting: str
+) -> None:
     value, complaint = BROKEN[setting]
     before = ids(stack)
     refused = attempt(stack, "up.sh", **{"YES": "1", setting: value})
@@ -59,7 +61,7 @@ def test_what_is_broken_leaves_a_healthy_site_up(stack: Stack, photo: Picture, n
 
 
 @pytest.mark.parametrize("script", ["up.sh", "deploy.sh"])
-def test_another_database_is_not_taken_without_a_word(stack: Stack, script: str) -> None:
+def test_another_database_is_refused_without_confirmation(stack: Stack, script: str) -> None:
     before = ids(stack)
     refused = attempt(stack, script, DATABASE_URL="sqlite:////srv/data/another.sqlite3")
     assert (refused.returncode, "names another database" in refused.stderr) == (1, True), refused.stderr
@@ -67,7 +69,7 @@ def test_another_database_is_not_taken_without_a_word(stack: Stack, script: str)
 
 
 @pytest.mark.parametrize("script", ["up.sh", "deploy.sh"])
-def test_what_a_profile_had_started_goes_with_it_and_its_volume_stays(stack: Stack, script: str) -> None:
+def test_removing_a_profile_removes_its_service_but_not_its_volume(stack: Stack, script: str) -> None:
     stack.script("up.sh", YES="1", COMPOSE_PROFILES="postgres")
     assert "db" in services(stack)
     try:
@@ -80,7 +82,7 @@ def test_what_a_profile_had_started_goes_with_it_and_its_volume_stays(stack: Sta
         run("docker", "volume", "rm", f"{stack.project}_postgres")
 
 
-def test_what_ends_again_and_again_is_restarting_and_its_last_words_are_told(stack: Stack) -> None:
+def test_make_ps_shows_a_restarting_container_with_its_last_output(stack: Stack) -> None:
     """A container that Compose could have made, so that no service has to break."""
     labels = [f"--label=com.docker.compose.{key}" for key in (f"project={stack.project}", "service=x", "oneoff=False")]
     command = ["sh", "-c", "echo the disk is full; sleep 1; exit 1"]

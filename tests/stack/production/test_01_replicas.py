@@ -8,7 +8,7 @@ from tests.stack.wire import CHUNKED, exchange
 from tests.wire.polling import poll
 
 
-def test_all_of_them_get_requests(production: Stack, photo: Picture, name: str) -> None:
+def test_all_replicas_of_web_get_requests(production: Stack, photo: Picture, name: str) -> None:
     containers = production.replicas("web")
     assert len(containers) == 3
     sent = set()

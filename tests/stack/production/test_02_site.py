@@ -61,7 +61,7 @@ WAYS = {
 
 @pytest.mark.parametrize("route", ["/api/photos/", "/streamed/api/photos/"])
 @pytest.mark.parametrize("way", WAYS)
-def test_an_upload_over_https(
+def test_an_upload_over_https_is_stored_whole(
     production: Stack, certificate: Path, photo: Picture, name: str, way: str, route: str, tmp_path: Path
 ) -> None:
     file = tmp_path / name
@@ -73,7 +73,7 @@ def test_an_upload_over_https(
     assert production.probe("photo", name)["file_sha256"] == photo.sha256
 
 
-def test_who_comes_by_http_is_sent_on_with_the_upload(
+def test_an_upload_over_http_is_redirected_to_https_and_stored(
     production: Stack, certificate: Path, photo: Picture, name: str, tmp_path: Path
 ) -> None:
     file = tmp_path / name
@@ -87,7 +87,7 @@ def test_who_comes_by_http_is_sent_on_with_the_upload(
     assert json.loads(answer)["sha256"] == photo.sha256
 
 
-def test_the_command_that_make_up_prints(production: Stack) -> None:
+def test_the_upload_command_that_make_up_prints_works_over_https(production: Stack) -> None:
     """It says that the certificate is self-signed, and works as it stands."""
     assert "self-signed" in production.script("welcome.sh", "stack")
     production.paste_upload()

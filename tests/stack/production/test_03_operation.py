@@ -28,11 +28,11 @@ def test_a_deploy_loses_no_request(production: Stack) -> None:
     assert len(ids(production)["web"]) == 3
 
 
-def test_what_was_backed_up_comes_back(production: Stack, photo: Picture, name: str, tmp_path: Path) -> None:
+def test_a_backup_can_be_restored(production: Stack, photo: Picture, name: str, tmp_path: Path) -> None:
     check_round_trip(production, photo, name, tmp_path)
 
 
-def test_a_restore_that_fails_brings_back_what_was_there(
+def test_a_failed_restore_puts_the_previous_state_back(
     production: Stack, photo: Picture, name: str, tmp_path: Path
 ) -> None:
     command = ["docker", "exec", production.container("db")["Id"], *program("foreign_dump.sh")]
@@ -42,14 +42,14 @@ def test_a_restore_that_fails_brings_back_what_was_there(
         check_fails(production, archive, "could not be migrated")
 
 
-def test_a_restore_that_is_killed_can_be_undone(production: Stack, photo: Picture, name: str, tmp_path: Path) -> None:
+def test_a_killed_restore_can_be_undone(production: Stack, photo: Picture, name: str, tmp_path: Path) -> None:
     archive = backup(production, tmp_path)
     with unharmed(production, photo, name):
         kill_restore(production, archive, "migrating")
         undo(production)
 
 
-def test_it_is_not_taken_for_undone_while_the_database_does_not_answer(
+def test_undo_fails_while_the_database_does_not_respond(
     production: Stack, photo: Picture, name: str, tmp_path: Path
 ) -> None:
     """That nothing is found which was put aside does not mean that there is nothing."""
@@ -67,7 +67,7 @@ def test_it_is_not_taken_for_undone_while_the_database_does_not_answer(
         undo(production)
 
 
-def test_who_served_before_a_deploy_that_fails_serves_after_it(production: Stack) -> None:
+def test_a_failed_deploy_keeps_the_old_containers_serving(production: Stack) -> None:
     """Whatever their health: two that do not get to their health checks are better than none. Nothing has changed but
     how many there should be, and the one that is missing does not become well.
     """
@@ -93,7 +93,7 @@ def test_who_served_before_a_deploy_that_fails_serves_after_it(production: Stack
     production.wait_until_healthy("web", within=120)
 
 
-def test_a_backup_of_sqlite_is_refused(production: Stack, tmp_path: Path) -> None:
+def test_restoring_a_backup_of_sqlite_to_postgresql_is_refused(production: Stack, tmp_path: Path) -> None:
     before = production.state()
     archive = archive_of(tmp_path / "other.tar", {"about.json": b"{}", "database.sqlite3": b"SQLite format 3\0"})
     refused = attempt(production, "restore.sh", str(archive), YES="1")

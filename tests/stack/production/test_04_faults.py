@@ -30,7 +30,7 @@ def ask(stack: Stack, target: str, **fields: str) -> Answer:
 # --- the database -----------------------------------------------------------------------------------------------------
 
 
-def test_the_database_is_stopped_and_started(production: Stack) -> None:
+def test_a_stopped_database_is_reported_until_it_is_started(production: Stack) -> None:
     """Uploads are told, pages as well; what needs no database goes on."""
     with trouble(production, may_sweep=True) as uploads, contextlib.ExitStack() as afterwards:
         halves = [uploads.begin(*way) for way in (("buffered", "length"), ("streamed", "chunked"))]
@@ -57,7 +57,7 @@ def check_page(page: Answer) -> None:
     assert b"Traceback" not in page.body
 
 
-def test_the_database_is_killed_under_uploads(production: Stack) -> None:
+def test_a_killed_database_restarts_and_web_reconnects(production: Stack) -> None:
     """It comes back by itself, and so do the connections to it."""
     before = production.container("db")
     with (
@@ -73,7 +73,7 @@ def test_the_database_is_killed_under_uploads(production: Stack) -> None:
 # --- one of several containers ----------------------------------------------------------------------------------------
 
 
-def test_one_of_several_is_killed(production: Stack) -> None:
+def test_a_killed_replica_is_restarted_and_new_requests_are_served(production: Stack) -> None:
     """Who was in it is told. Those who come after do not notice, and it is back by itself."""
     victim = production.replicas("web")[0]
     with trouble(production, may_sweep=True) as uploads:
@@ -93,7 +93,7 @@ def test_one_of_several_is_killed(production: Stack) -> None:
         poll(lambda: is_back(production, victim), "the container is back, by itself", WELL_AGAIN)
 
 
-def test_one_of_several_is_stopped(production: Stack) -> None:
+def test_a_stopped_replica_gets_no_requests_until_it_is_started(production: Stack) -> None:
     """It does not come back by itself. Who is buffered never notices; who is streamed does not either, as soon as nginx
     has looked up the name again (docs/adr/0004). When it is started again it gets its share.
     """

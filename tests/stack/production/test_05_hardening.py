@@ -8,5 +8,5 @@ from tests.stack.stack import Stack
 
 @pytest.mark.parametrize("rule", hardening.RULES)
 @pytest.mark.parametrize("service", ["nginx", "web", "gunicorn", "db"])
-def test_a_container_is_held_to(production: Stack, service: str, rule: str) -> None:
+def test_a_container_keeps_the_hardening_rules(production: Stack, service: str, rule: str) -> None:
     hardening.check(production, service, rule)

@@ -41,11 +41,11 @@ def ask(stack: Stack, *statements: str, role: str = "uploads") -> list[object]:
     return [json.loads(line) for line in said.splitlines()]
 
 
-def test_the_application_s_role_is_an_ordinary_one_that_owns_its_database(production: Stack) -> None:
+def test_the_database_role_of_the_application_is_not_a_superuser(production: Stack) -> None:
     assert ask(production, ROLE, OWNER) == [[["uploads", *[False] * 5]], [["uploads"]]]
 
 
-def test_nothing_beyond_its_database_is_allowed_to_the_application(production: Stack) -> None:
+def test_the_application_may_do_nothing_outside_its_database(production: Stack) -> None:
     temporary = "CREATE TEMPORARY TABLE lines (line text)"
     answers = ask(production, temporary, *REFUSED.values())[1:]
     assert dict(zip(REFUSED, answers, strict=True)) == dict.fromkeys(REFUSED, "InsufficientPrivilege")
@@ -94,7 +94,7 @@ class Old:
 
 
 @pytest.fixture
-def old(production: Stack, tmp_path: Path) -> Iterator[Old]:
+def old_database(production: Stack, tmp_path: Path) -> Iterator[Old]:
     project = f"uploadstack-old-{uuid.uuid4().hex[:8]}"
     env_file = tmp_path / "env"
     env_file.write_text(f"COMPOSE_PROJECT_NAME={project}\n")
@@ -114,20 +114,20 @@ def old(production: Stack, tmp_path: Path) -> Iterator[Old]:
         yield database
 
 
-def test_a_database_of_an_earlier_version_is_mended(old: Old) -> None:
+def test_the_role_in_a_database_of_an_earlier_version_is_repaired(old_database: Old) -> None:
     """The application logs in as before, and owns what it had; it is no superuser any more. Once is enough."""
-    assert old.psql("uploads", ROLES) == ["uploads|t|f"]
-    old.psql("uploads", *THINGS.values(), "INSERT INTO t DEFAULT VALUES")
-    assert "ordinary" in old.mend()
-    assert old.psql("postgres", ROLES) == ["postgres|t|t", "uploads|f|f"]
+    assert old_database.psql("uploads", ROLES) == ["uploads|t|f"]
+    old_database.psql("uploads", *THINGS.values(), "INSERT INTO t DEFAULT VALUES")
+    assert "ordinary" in old_database.mend()
+    assert old_database.psql("postgres", ROLES) == ["postgres|t|t", "uploads|f|f"]
     owners = "SELECT relname, pg_get_userbyid(relowner) FROM pg_class WHERE relname IN ('t', 'q', 'v', 'm', 't_id_seq')"
-    assert sorted(old.psql("uploads", owners)) == sorted(f"{name}|uploads" for name in [*THINGS, "t_id_seq"])
-    assert old.psql("uploads", "ALTER TABLE t ADD COLUMN more int", "SELECT id FROM t")[-1] == "1"
-    assert old.mend() == ""
+    assert sorted(old_database.psql("uploads", owners)) == sorted(f"{name}|uploads" for name in [*THINGS, "t_id_seq"])
+    assert old_database.psql("uploads", "ALTER TABLE t ADD COLUMN more int", "SELECT id FROM t")[-1] == "1"
+    assert old_database.mend() == ""
 
 
-def test_a_mending_that_was_killed_is_done_again(old: Old) -> None:
-    """It leaves a superuser behind, without a password, whom the next one takes away."""
-    old.psql("uploads", "CREATE ROLE uploads_mender SUPERUSER LOGIN")
-    old.mend()
-    assert old.psql("postgres", ROLES) == ["postgres|t|t", "uploads|f|f"]
+def test_a_killed_repair_of_the_role_is_repeated(old_database: Old) -> None:
+    """The killed repair leaves a superuser without a password behind, which the next one removes."""
+    old_database.psql("uploads", "CREATE ROLE uploads_mender SUPERUSER LOGIN")
+    old_database.mend()
+    assert old_database.psql("postgres", ROLES) == ["postgres|t|t", "uploads|f|f"]
