@@ -91,7 +91,7 @@ def pin(database: str = "") -> None:
     target = sqlite3.connect(COPY)
     source.backup(target)  # in one read transaction; writers go on beside it
     if target.execute("PRAGMA quick_check").fetchone() != ("ok",):
-        raise Refusal("the copy of the database is damaged; so is probably the database")
+        raise Refusal("the copy of the database is damaged; the database probably is, too")
     target.execute("PRAGMA journal_mode=DELETE")  # one file, without a log beside it
     target.close()
     source.close()
@@ -249,7 +249,7 @@ def _entries(folder: Path | None) -> Iterator[tuple[str, Path | None]]:
             for entry in tar:
                 source = tar.extractfile(entry)
                 if source is None or not _is_ours(entry.name) or entry.name in found or sums:
-                    raise Refusal(f"it holds what no backup does: {entry.name}")
+                    raise Refusal(f"it contains an entry that no backup has: {entry.name}")
                 if entry.name == SUMS:
                     sums = source.read().decode()
                     continue
@@ -257,12 +257,12 @@ def _entries(folder: Path | None) -> Iterator[tuple[str, Path | None]]:
                 found[entry.name] = _copied(source, target, entry.mtime)
                 yield entry.name, target
     except (tarfile.TarError, EOFError, UnicodeDecodeError) as error:
-        raise Refusal(f"it is no archive, or not whole: {error}") from error
+        raise Refusal(f"it is not an archive, or it is incomplete: {error}") from error
     if not sums:
-        raise Refusal("it is not whole: its end, with the checksums, is missing")
+        raise Refusal("it is incomplete: its end, with the checksums, is missing")
     wanted = {name: digest for digest, _, name in (line.partition("  ") for line in sums.splitlines())}
     if different := sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
-        raise Refusal(f"{len(different)} of its files are not what they were, the first: {different[0]}")
+        raise Refusal(f"{len(different)} of its files do not match their checksums, the first is {different[0]}")
 
 
 def _is_ours(name: str) -> bool:
@@ -297,7 +297,7 @@ def _kind(names: list[str]) -> str:
     for kind, name in KINDS.items():
         if names[:2] == [ABOUT, name]:
             return kind
-    raise Refusal("it is a tar, but no backup of this stack")
+    raise Refusal("it is a tar, but not a backup of this stack")
 
 
 # --- restoring --------------------------------------------------------------------------------------------------------
@@ -362,7 +362,7 @@ def _archived_library() -> str:
     except (ValueError, AttributeError) as error:
         raise Refusal(f"its {ABOUT} cannot be read: {error}") from error
     if not isinstance(ids, str):
-        raise Refusal(f"its {ABOUT} does not say whose the files are, but {ids}")
+        raise Refusal(f"its {ABOUT} does not name the database of the files: {ids}")
     return ids
 
 

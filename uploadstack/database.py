@@ -11,7 +11,7 @@ def settings(address: str) -> dict[str, Any]:
     """An entry of DATABASES. What the address says itself (...?timeout=5) counts."""
     database: dict[str, Any] = dict(env.database(address))
     if env.is_unset(str(database["PASSWORD"])):
-        raise ImproperlyConfigured("The password in DATABASE_URL is still a placeholder: set POSTGRES_PASSWORD.")
+        raise ImproperlyConfigured("The password in DATABASE_URL is still a placeholder; set POSTGRES_PASSWORD.")
     database.update(CONN_MAX_AGE=60, CONN_HEALTH_CHECKS=True)  # seconds
     options: dict[str, Any] = {}
     if database["ENGINE"] == "django.db.backends.sqlite3":

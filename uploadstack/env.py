@@ -36,13 +36,13 @@ def secret(name: str, environ: Mapping[str, str] = os.environ) -> str:
     """
     value = text(name, environ=environ)
     fix = (
-        f"Run `make env`, which writes a random one to .env, or set it yourself: "
+        f"Run `make env`, which writes a random value to .env, or set it yourself: "
         f"export {name}=\"$(python3 -c 'import secrets; print(secrets.token_urlsafe(48))')\""
     )
     if not value:
         raise ImproperlyConfigured(f"{name} is not set. {fix}")
     if any(placeholder in value.lower() for placeholder in _PLACEHOLDERS):
-        raise ImproperlyConfigured(f"{name} is still a placeholder, which everybody knows. {fix}")
+        raise ImproperlyConfigured(f"{name} is still a placeholder. {fix}")
     if len(value) < _SECRET_LENGTH:
         raise ImproperlyConfigured(f"{name} has fewer than {_SECRET_LENGTH} characters. {fix}")
     return value
@@ -74,19 +74,19 @@ def database(address: str) -> dj_database_url.DBConfig:
         is_whole = False
     if not is_whole or re.search(r"#|%(?![0-9A-Fa-f]{2})|[\x00-\x1f\x7f]", address):
         raise ImproperlyConfigured(
-            "DATABASE_URL is not an address such as postgres://USER:PASSWORD@HOST:5432/NAME. Write the characters "
-            "/ ? # [ ] % of its password as %2F %3F %23 %5B %5D %25."
+            "DATABASE_URL is not the address of a database; use an address such as "
+            "postgres://USER:PASSWORD@HOST:5432/NAME. In the password, write / ? # [ ] % as %2F %3F %23 %5B %5D %25."
         ) from None
     return found
 
 
 def flag(name: str, *, default: bool, environ: Mapping[str, str] = os.environ) -> bool:
-    value = text(name, environ=environ).lower()
+    value = text(name, environ=environ)
     if not value:
         return default
-    if value not in _FLAGS:
-        raise ImproperlyConfigured(f"{name}={value} is neither true nor false. Set it to one of: {', '.join(_FLAGS)}.")
-    return _FLAGS[value]
+    if value.lower() not in _FLAGS:
+        raise ImproperlyConfigured(f"{name}: {value!r} is neither true nor false; use one of {', '.join(_FLAGS)}")
+    return _FLAGS[value.lower()]
 
 
 def items(name: str, default: str = "", environ: Mapping[str, str] = os.environ) -> list[str]:
@@ -100,8 +100,8 @@ def origins(name: str, environ: Mapping[str, str] = os.environ) -> list[str]:
     for origin in found:
         if not re.fullmatch(r"https?://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?", origin):
             raise ImproperlyConfigured(
-                f"{name}: {origin} is not an origin. Write scheme, host in small letters, and port if there is one, "
-                "as https://photos.example.com or http://localhost:5173; each by itself, * is not taken."
+                f"{name}: {origin!r} is not an origin; use scheme, host in lower case and any port, such as "
+                "https://photos.example.com or http://localhost:5173. List each origin; * is not supported"
             )
     return found
 
@@ -112,7 +112,7 @@ def size(name: str, default: str, environ: Mapping[str, str] = os.environ) -> in
     match = re.fullmatch(r"([1-9][0-9]{0,14})()|([1-9][0-9]{0,7})([kmg])", value.lower())
     if not match:
         raise ImproperlyConfigured(
-            f"{name}={value} is not a size. Write digits and one of k, m or g, such as {default}."
+            f"{name}: {value!r} is not a size; use digits followed by k, m or g, such as {default}"
         )
     return int(match[1] or match[3]) * _UNITS[match[4] or ""]
 
@@ -120,7 +120,7 @@ def size(name: str, default: str, environ: Mapping[str, str] = os.environ) -> in
 def seconds(name: str, default: int, environ: Mapping[str, str] = os.environ) -> int:
     value = text(name, str(default), environ)
     if not re.fullmatch(r"[0-9]{1,9}", value):
-        raise ImproperlyConfigured(f"{name}={value} is not a number of seconds. Write digits only, such as {default}.")
+        raise ImproperlyConfigured(f"{name}: {value!r} is not a number of seconds; use digits only, such as {default}")
     return int(value)
 
 
@@ -128,5 +128,7 @@ def number(name: str, default: int, environ: Mapping[str, str] = os.environ) -> 
     """A whole number from 1 on."""
     value = text(name, str(default), environ)
     if not re.fullmatch(r"[1-9][0-9]{0,8}", value):
-        raise ImproperlyConfigured(f"{name}={value} is not a number from 1 on. Write digits only, such as {default}.")
+        raise ImproperlyConfigured(
+            f"{name}: {value!r} is not a whole number of at least 1; use digits only, such as {default}"
+        )
     return int(value)

@@ -53,7 +53,7 @@ def check_disk() -> None:
         raise NotReady(str(error)) from error
     free_bytes = disk.f_bavail * disk.f_frsize
     if free_bytes < getattr(settings, "UPLOAD_MAX", 0):
-        raise NotReady(f"{free_bytes} bytes left for {settings.MEDIA_ROOT}, less than UPLOAD_MAX. Make space.")
+        raise NotReady(f"{free_bytes} bytes are free for {settings.MEDIA_ROOT}, less than UPLOAD_MAX. Free some space.")
 
 
 _DEFAULT_CHECKS = {name: f"{__name__}.check_{name}" for name in ("database", "media", "disk")}

@@ -100,14 +100,14 @@ def _is_here(request: HttpRequest, address: str) -> bool:
 
 
 def _wrong_address(request: HttpRequest, address: str) -> HttpResponse:
-    detail = f"There is nothing at {request.path[:200]} to take this {request.method}. Send it to {address}"
-    detail += " (nothing was stored or changed)."
-    people = f"There is nothing at this address; {address} was probably meant. Nothing was stored or changed."
-    return _answer(request, HTTPStatus.NOT_FOUND, "wrong-address", detail, _Page(people, "/", "To the site"))
+    detail = f"{request.path[:200]} does not accept {request.method}. Send it to {address} instead. "
+    detail += "Nothing was stored or changed."
+    people = f"There is nothing at this address. The right one is probably {address}. Nothing was stored or changed."
+    return _answer(request, HTTPStatus.NOT_FOUND, "wrong-address", detail, _Page(people, "/", "Go to the site"))
 
 
 def _login_needed(request: HttpRequest, location: str) -> HttpResponse:
-    detail = "A login is needed, or the last one has ended. Nothing was stored or changed. Log in, and send it again."
+    detail = "You are not logged in, or your login has ended. Nothing was stored or changed. Log in and send it again."
     login = urlsplit(location).path  # which must not lead back here: there is nothing to see without the body
     return _answer(request, HTTPStatus.FORBIDDEN, "login-needed", detail, _Page(detail, login, "Log in"))
 

@@ -189,7 +189,7 @@ CORS_ALLOW_HEADERS = [
 CORS_EXPOSE_HEADERS = ["Content-Disposition", "ETag", "Last-Modified", "Location", "Retry-After", "X-Request-ID"]
 SPECTACULAR_SETTINGS = {
     "TITLE": "Photos",
-    "DESCRIPTION": "Upload pictures in any framing HTTP/1.1 knows, list them, take them away.",
+    "DESCRIPTION": "Upload pictures in any framing of HTTP/1.1, list them, download them and delete them.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "POSTPROCESSING_HOOKS": ["photos.documentation.require_bodies", "photos.documentation.declare_schemes"],

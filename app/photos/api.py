@@ -52,8 +52,8 @@ class PhotoList(GenericAPIView[Photo]):
         return Response(self.get_serializer(photos, many=True).data, status=201, headers=headers)
 
     def http_method_not_allowed(self, request: Any, *args: object, **kwargs: object) -> Any:
-        name = " A photo has a name, also when it is sent: /api/photos/NAME." if request.method in _ON_ONE else ""
-        raise MethodNotAllowed(str(request.method), f"{request.method} is not possible here.{name}")
+        name = " Add the photo's name to the address: /api/photos/NAME." if request.method in _ON_ONE else ""
+        raise MethodNotAllowed(str(request.method), f"{request.method} is not allowed here.{name}")
 
 
 class PhotoDetail(APIView):
@@ -99,13 +99,15 @@ class PhotoDetail(APIView):
         name = _existing(name)
         if (bodylimit.content_length(request) or 0) > _WISH_MAX:
             raise TooLarge(
-                f"The body of a PATCH may have {_WISH_MAX} bytes at most. To send a picture use PUT.",
-                people="That was too large for a setting of a photo. Nothing was changed.",
+                f"The body of this PATCH is larger than {_WISH_MAX} bytes. Nothing was changed. PUT sends a picture.",
+                people="The request is too large. Nothing was changed. Reload the page and try again.",
             )
         said = request.data
         wish = said.get("share_position") if isinstance(said, dict) and len(said) == 1 else None
         if not isinstance(wish, bool):
-            raise BadRequest('Send {"share_position": true} or {"share_position": false}. Nothing was changed.')
+            raise BadRequest(
+                'The body must be {"share_position": true} or {"share_position": false}. Nothing was changed.'
+            )
         owner, check = cast("User", request.user), Preconditions(request).check
         try:
             photo = library.share_position(owner, name, check, is_wished=wish)

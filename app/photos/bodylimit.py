@@ -21,9 +21,9 @@ def for_people() -> str:
 
 def too_large() -> TooLarge:
     return TooLarge(
-        f"An upload may have {for_people()} at most (UPLOAD_MAX). Send it smaller.",
-        people=f"An upload may have {for_people()} at most, all its photos together. Nothing was stored. Send "
-        "fewer at a time, or smaller ones.",
+        f"The upload is larger than {for_people()} (UPLOAD_MAX). Nothing was stored. Send a smaller one.",
+        people=f"The upload is larger than {for_people()}, all its photos together. Nothing was stored. Send "
+        "fewer photos at a time, or smaller ones.",
     )
 
 

@@ -50,4 +50,4 @@ def left() -> float:
 def check() -> None:
     """Raise OutOfTime when none is left. Called last before what cannot be taken back."""
     if left() <= 0:
-        raise OutOfTime("The server took too long over this upload. Nothing was stored; try again.")
+        raise OutOfTime("The server took too long for this upload. Nothing was stored. Try again.")

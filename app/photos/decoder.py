@@ -102,7 +102,14 @@ def _next_picture(requests: socket.socket, children: list[_Child], selector: sel
     try:
         child = _forked(json.loads(terms), picture, client, [requests, *(child.client for child in children)])
     except OSError:  # no process left, or no memory for one
-        _send(client, *_problem(DecoderBusy("The server has no room for another picture just now. Try again soon.")))
+        _send(
+            client,
+            *_problem(
+                DecoderBusy(
+                    "The server cannot decode another picture at the moment. Nothing was stored. Try again in a moment."
+                )
+            ),
+        )
         client.close()
     else:
         children.append(child)
@@ -195,7 +202,12 @@ def _run_child(
         if is_limited(terms):
             _send(client, *_answer(io.BufferedReader(_Reread(picture)), terms))
         else:
-            _send(client, *_problem(DecoderBusy("The server cannot look at pictures safely. Nothing was stored.")))
+            _send(
+                client,
+                *_problem(
+                    DecoderBusy("The server cannot set limits for decoding, so it decodes nothing. Nothing was stored.")
+                ),
+            )
         status = 0
     finally:
         os._exit(status)
@@ -257,7 +269,7 @@ def _answer(file: IO[bytes], terms: dict[str, Any]) -> tuple[Any, ...]:
         return _problem(problem)
     except MemoryError:
         return _problem(
-            ImageTooComplex("This picture takes more memory to decode than there is for one. Send it smaller.")
+            ImageTooComplex("Decoding this picture takes more memory than one picture may have. Send it smaller.")
         )
     except OSError as error:
         return ({"errno": error.errno, "detail": str(error.strerror)},)
@@ -328,7 +340,7 @@ def _wait(lock: Callable[[], None], terms: dict[str, Any]) -> None:
     """Time spent waiting is not time spent on the picture."""
 
     def give_up(*_: object) -> NoReturn:
-        raise DecoderBusy("Others' pictures are being decoded, and this one's turn did not come. Try again soon.")
+        raise DecoderBusy("The server is busy with other pictures. Nothing was stored. Try again in a moment.")
 
     signal.signal(signal.SIGALRM, give_up)
     signal.setitimer(signal.ITIMER_REAL, max(_INSTANT, terms["wait"]))

@@ -111,7 +111,9 @@ def interpreter() -> str:
     candidates = (Path(prefix, "bin", name) for prefix in (sys.prefix, sys.base_prefix))
     found = next((str(path) for path in candidates if path.exists()), shutil.which(name))
     if not found:
-        raise Unavailable(f"there is no {name} beside {sys.executable or 'this program'}, to run a process of its own")
+        raise Unavailable(
+            f"found no {name} for the decoding process, beside {sys.executable or 'this program'} or on the PATH"
+        )
     return found
 
 
@@ -158,7 +160,7 @@ def _asked(process: _Process, picture: int, terms: bytes, deadline: float) -> An
     try:
         ours, theirs = socket.socketpair()
     except OSError as error:  # no descriptor left
-        raise Unavailable("no socket for the answer") from error
+        raise Unavailable("cannot create a socket for the answer") from error
     with ours:
         with theirs:
             process.send(terms, [picture, theirs.fileno()])
@@ -168,11 +170,11 @@ def _asked(process: _Process, picture: int, terms: bytes, deadline: float) -> An
 def received(ours: socket.socket, deadline: float) -> Answer:
     head, data = FRAME.unpack(_exactly(ours, FRAME.size, deadline))
     if head > _HEAD_MAX or data > _DATA_MAX:
-        raise Unavailable("the decoding process answered more than there can be")
+        raise Unavailable("the decoding process sent an answer that is too large")
     try:
         found = json.loads(_exactly(ours, head, deadline))
     except ValueError as error:
-        raise Unavailable("the decoding process answered nonsense") from error
+        raise Unavailable("the decoding process sent an answer that is not JSON") from error
     return Answer(found if isinstance(found, dict) else {}, _exactly(ours, data, deadline))
 
 

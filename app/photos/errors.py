@@ -51,15 +51,15 @@ class BadRequest(Problem):
     status = 400
     code = "bad-request"
     people = (
-        "The server cannot read what your browser has sent. Nothing was stored or changed. Go back, reload the page, "
-        "and try again."
+        "The server could not read what your browser sent. Nothing was stored or changed. Go back, reload the page and "
+        "try again."
     )
 
 
 class BadName(Problem):
     status = 400
     code = "bad-name"
-    people = "This name cannot be used. Nothing was stored. Choose another one, without slashes."
+    people = "This name cannot be used. Nothing was stored. Choose another name, without slashes."
 
 
 class EmptyBody(Problem):
@@ -70,13 +70,13 @@ class EmptyBody(Problem):
 class BodyIncomplete(Problem):
     status = 400
     code = "body-incomplete"
-    people = "The upload ended in the middle of a file, or of the form around it. Nothing was stored. Send it again."
+    people = "The upload was incomplete. Nothing was stored. Send it again."
 
 
 class NoFile(Problem):
     status = 400
     code = "no-file"
-    people = "The form has no file. Nothing was stored. Choose one or several photos, and send them again."
+    people = "No file was sent. Nothing was stored. Choose one or more photos and send them."
 
 
 class NotAnImage(Problem):
@@ -99,21 +99,19 @@ class ImageTooComplex(Problem):
     code = "image-too-complex"
     people = (
         "The server would need too much time or memory to open this picture. Nothing was stored. Save it again with a "
-        "photo program, smaller if possible, and send that."
+        "photo program, smaller if possible, and send the new file."
     )
 
 
 def image_has_too_much_data() -> ImageTooComplex:
     """For all who read a picture, before it is decoded and afterwards."""
-    return ImageTooComplex("This picture carries far more data than its pixels need. Save it anew.")
+    return ImageTooComplex("This picture contains far more data than its pixels need. Save it again.")
 
 
 class LoginNeeded(Problem):
     status = 403  # on a page; 401 would make browsers ask for a name and a password themselves
     code = "login-needed"
-    people = (
-        "You are not logged in, or your last login has ended. Nothing was stored or changed. Log in, and send it again."
-    )
+    people = "You are not logged in, or your login has ended. Nothing was stored or changed. Log in and send it again."
 
 
 class NotLoggedIn(LoginNeeded):
@@ -129,28 +127,30 @@ class WrongToken(Problem):
 class Forbidden(Problem):
     status = 403
     code = "forbidden"
-    people = "You may not do this. Nothing was stored or changed."
+    people = "You are not allowed to do this. Nothing was stored or changed."
 
 
 class CsrfFailed(Problem):
     status = 403
     code = "csrf"
     people = (
-        "This page is no longer current: it was open for long, or you have logged in or out elsewhere meanwhile. "
-        "Nothing was stored or changed. Reload the page, and try again."
+        "This page is out of date: it was open for a long time, or you have logged in or out in another window. "
+        "Nothing was stored or changed. Reload the page and try again."
     )
 
 
 class NotFound(Problem):
     status = 404
     code = "not-found"
-    people = "There is nothing at this address. It may be misspelt, or the photo may have been deleted."
+    people = "There is nothing at this address. Check its spelling. The photo may also have been deleted."
 
 
 class MethodNotAllowed(Problem):
     status = 405
     code = "method-not-allowed"
-    people = "This address only takes what its form sends. Nothing was changed. Go to the gallery, and try again there."
+    people = (
+        "This address accepts only its own form. Nothing was stored or changed. Go to the gallery and try again there."
+    )
 
 
 class WrongLogin(Problem):
@@ -165,7 +165,7 @@ class WrongLogin(Problem):
 class NotOwner(Problem):
     status = 403
     code = "not-owner"
-    people = "This photo belongs to somebody else. Nothing was stored or changed."
+    people = "This photo belongs to another user. Nothing was stored or changed."
 
 
 class NameTaken(Problem):
@@ -192,7 +192,7 @@ class QuotaExceeded(Problem):
 class WrongMediaType(Problem):
     status = 415
     code = "unsupported-media-type"
-    people = "The server does not take what was sent. Nothing was stored. Reload the page, and use its form."
+    people = "The server does not accept this kind of data. Nothing was stored. Reload the page and use its form."
 
 
 class TooManyLogins(Problem):
@@ -213,7 +213,7 @@ class DatabaseUnavailable(Problem):
 class DecoderBusy(Problem):
     status = 503
     code = "decoder-busy"
-    people = "The server has too much to do just now. Nothing was stored. Try again in a moment."
+    people = "The server is too busy. Nothing was stored. Try again in a moment."
     retry_after = 10
 
 

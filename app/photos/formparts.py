@@ -75,11 +75,11 @@ class Reader:
         self._preamble()
         while self._is_another():
             self._number += 1
-            self._place = f"inside the head of part {self._number}"
+            self._place = f"inside the headers of part {self._number}"
             part = _part(self._head(), self._number)
             self._place = f"in the middle of {'' if part.filename is None else 'a file, '}{part}"
             yield part, _decoded(part, self._content(part))
-            self._place = f"behind {part}, before its last boundary"
+            self._place = f"after {part}, before the last boundary"
         self._epilogue()
 
     def _preamble(self) -> None:
@@ -87,10 +87,12 @@ class Reader:
             for _, window in _windows(self._until_delimiter(), _NO_TEXT_MAX):
                 _refuse_content(window, "before the first boundary")
         except BodyIncomplete as error:
-            raise NoFile("The form is empty: the boundary that its Content-Type names is not in the body.") from error
+            raise NoFile(
+                "The body does not contain the boundary that its Content-Type names. Nothing was stored."
+            ) from error
 
     def _epilogue(self) -> None:
-        place = "behind the last boundary"
+        place = "after the last boundary"
         while piece := self._read(_PIECE):
             self._buffer += piece
             self._refuse_boundary(place)
@@ -101,7 +103,7 @@ class Reader:
 
     def _refuse_boundary(self, place: str) -> None:
         if self._delimiter in self._buffer:
-            raise BadRequest(f"The form goes on {place}. A form ends with its last boundary. Nothing was stored.")
+            raise BadRequest(f"The form continues {place}, which must end it. Nothing was stored.")
 
     def _is_another(self) -> bool:
         """Called right behind a boundary: is it that of another part, or the last one?"""
@@ -112,8 +114,8 @@ class Reader:
             return False
         if not re.fullmatch(rb"[ \t]*\r", self._line(b"\n", _LINE_MAX)):
             raise BadRequest(
-                f"The line of the boundary before part {self._number + 1} of the form does not end with it. "
-                "Lines end with CR and LF. Nothing was stored."
+                f"The boundary before part {self._number + 1} of the form must be alone on its line, and the line must "
+                "end with CR and LF. Nothing was stored."
             )
         return True
 
@@ -128,7 +130,9 @@ class Reader:
     def _line(self, end: bytes, longest: int) -> bytes:
         while (found := self._buffer.find(end, 0, longest)) < 0:
             if len(self._buffer) >= longest:
-                raise BadRequest(f"The head of part {self._number or 1} of the form is too long. Nothing was stored.")
+                raise BadRequest(
+                    f"The headers of part {self._number or 1} of the form are too long. Nothing was stored."
+                )
             self._fill()
         line, self._buffer = self._buffer[:found], self._buffer[found + len(end) :]
         return line
@@ -138,8 +142,8 @@ class Reader:
         for piece, window in _windows(self._until_delimiter(), len(self._delimiter) + _ANOTHER_PART_MAX):
             if self._has_another_part(window):
                 raise BadRequest(
-                    f"There is another part inside {part}: the boundary between them has to be a line of its own, and "
-                    "lines end with CR and LF. Nothing was stored."
+                    f"Another part begins inside {part}: the boundary between them must be on its own line, and the "
+                    "line must end with CR and LF. Nothing was stored."
                 )
             yield piece
 
@@ -180,7 +184,7 @@ def _windows(pieces: Iterator[bytes], reach: int) -> Iterator[tuple[bytes, bytes
 
 def _refuse_content(data: bytes, place: str) -> None:
     if _NO_TEXT.search(data):
-        raise BadRequest(f"The form has content {place}, where no file can be. Nothing was stored.")
+        raise BadRequest(f"The form has content {place}, where it belongs to no part. Nothing was stored.")
 
 
 def _part(head: bytes, number: int) -> Part:
@@ -207,9 +211,9 @@ def _part(head: bytes, number: int) -> Part:
 
 def _refuse_coding(part: Part) -> None:
     if part.media_type.startswith("multipart/"):  # RFC 7578, section 4.3, deprecates it
-        raise BadRequest(f"A form inside {part}: put each file into a part of its own. Nothing was stored.")
+        raise BadRequest(f"There is a form inside {part}. Nothing was stored; put each file into a separate part.")
     if part.encoding not in {*_AS_THEY_ARE, "base64"}:
-        raise BadRequest(f"The encoding of {part} is not known. Send the bytes as they are. Nothing was stored.")
+        raise BadRequest(f"The encoding of {part} is not supported. Nothing was stored; send the bytes unencoded.")
 
 
 def _fields(head: bytes, number: int) -> dict[str, bytes]:
@@ -217,10 +221,10 @@ def _fields(head: bytes, number: int) -> dict[str, bytes]:
     for line in re.sub(rb"\r\n[ \t]+", b" ", head).split(b"\r\n") if head else []:  # unfolded
         match = _FIELD.fullmatch(line)
         if match is None:
-            raise BadRequest(f"The head of part {number} of the form is malformed. Nothing was stored.")
+            raise BadRequest(f"The headers of part {number} of the form are malformed. Nothing was stored.")
         name = match[1].decode("ascii").lower()
         if name in fields:
-            raise BadRequest(f"The head of part {number} of the form has {name} twice. Nothing was stored.")
+            raise BadRequest(f"Part {number} of the form has more than one {name}. Nothing was stored.")
         fields[name] = match[2].strip()
     return fields
 
@@ -270,7 +274,7 @@ def _counted(part: Part, pieces: Iterator[bytes]) -> Iterator[bytes]:
         yield piece
     if part.length not in {None, size}:
         raise BodyIncomplete(
-            f"The Content-Length in {part} says {part.length} bytes, {size} came. Nothing was stored; send it again."
+            f"The Content-Length of {part} is {part.length}; it has {size} bytes. Nothing was stored; send it again."
         )
 
 
@@ -282,9 +286,9 @@ def _from_base64(part: Part, pieces: Iterator[bytes]) -> Iterator[bytes]:
         try:
             yield base64.b64decode(whole, validate=True)
         except binascii.Error as error:
-            raise BadRequest(f"The base64 in {part} cannot be decoded: {error}. Nothing was stored.") from error
+            raise BadRequest(f"The base64 in {part} cannot be decoded. Nothing was stored.") from error
         if whole and is_over:
-            raise BadRequest(f"The base64 in {part} goes on behind its padding. Nothing was stored.")
+            raise BadRequest(f"The base64 in {part} continues after its padding. Nothing was stored.")
         is_over = is_over or whole.endswith(b"=")
     if rest:
-        raise BadRequest(f"The base64 in {part} does not end with a group of four. Nothing was stored.")
+        raise BadRequest(f"The base64 in {part} is incomplete: its length is not a multiple of 4. Nothing was stored.")

@@ -52,6 +52,7 @@ _PROBLEMS: Final[dict[str, type[Problem]]] = {
 _RENDITIONS: Final = 3  # in an answer, in the order of Picture's
 _TOO_LONG, _TOO_LATE = -signal.SIGXCPU, -signal.SIGALRM  # the limits that decoder.py has set
 _TAKEN_AWAY: Final = {-signal.SIGKILL, -signal.SIGTERM}  # by the kernel, for want of memory; or by a person
+_CANNOT_CHECK: Final = "The server cannot check pictures at the moment. Nothing was stored. Try again in a moment."
 _log = logging.getLogger(__name__)
 
 
@@ -101,8 +102,8 @@ def _asked(file: IO[bytes], kind: Kind, seconds: float, task: dict[str, Any]) ->
     except decoding.TimedOut as error:
         raise _out_of_time() from error
     except decoding.Unavailable as error:
-        _log.error("no picture can be looked at: %s", error)
-        raise DecoderBusy("The server cannot look at pictures just now. Nothing was stored; try again.") from error
+        _log.error("cannot check pictures: %s", error)
+        raise DecoderBusy(_CANNOT_CHECK) from error
     return answer
 
 
@@ -112,7 +113,7 @@ def _kind(file: IO[bytes]) -> Kind:
     for kind in KINDS:
         if kind.is_signature(head):
             return kind
-    raise NotAnImage(f"This is not a picture the server knows. Send {NAMES}.")
+    raise NotAnImage(f"This is not a picture in a supported format. Send {NAMES}.")
 
 
 @contextmanager
@@ -138,7 +139,7 @@ def picture_of(kind: Kind, answer: decoding.Answer, size: int) -> Picture:
     data, found = _patches(answer, size)
     renditions = _renditions(head.get("sizes"), data)
     if not (_is_side(width) and _is_side(height) and renditions and renditions[0]):
-        raise DecoderBusy("The server cannot look at pictures just now. Nothing was stored; try again.")
+        raise DecoderBusy(_CANNOT_CHECK)
     thumbnail, thumbnail_2x, preview = renditions
     return Picture(
         kind, int(head["width"]), int(head["height"]), thumbnail, thumbnail_2x, preview, patches=tuple(found)
@@ -152,7 +153,7 @@ def _patches(answer: decoding.Answer, size: int) -> tuple[bytes, list[Patch]]:
     try:
         return answer.data[:start], unpack(answer.data[start:] if start is not None else b"?", size)
     except ValueError as error:
-        raise DecoderBusy("The server cannot look at pictures just now. Nothing was stored; try again.") from error
+        raise DecoderBusy(_CANNOT_CHECK) from error
 
 
 def _renditions(sizes: object, data: bytes) -> list[bytes]:
@@ -184,11 +185,11 @@ def _ended(status: object) -> Problem:
     if status == _TOO_LATE:  # and still below its limit of CPU time: it was others that took long
         return _out_of_time()
     if status == _TOO_LONG:
-        return ImageTooComplex("This picture takes too long to decode. Save it anew, smaller or simpler.")
+        return ImageTooComplex("This picture takes too long to decode. Save it again, smaller or simpler.")
     if status in _TAKEN_AWAY:
-        return DecoderBusy("The server had no memory left for this picture just now. Nothing was stored; try again.")
-    return ImageTooComplex("This picture breaks the program that decodes it. Save it anew.")
+        return DecoderBusy("The server ran out of memory for this picture. Nothing was stored. Try again.")
+    return ImageTooComplex("This picture crashes the program that decodes it. Save it again.")
 
 
 def _out_of_time() -> OutOfTime:
-    return OutOfTime("The server did not come to this picture in time. Nothing was stored; try again.")
+    return OutOfTime("The server was too busy to check this picture in time. Nothing was stored. Try again.")

@@ -141,4 +141,4 @@ def _in_file(extents: list[Extent], method: int, idat: int | None, size: int) ->
 
 
 def _too_complex() -> ImageTooComplex:
-    return ImageTooComplex("This picture's metadata are of a kind that the server cannot read. Save it anew.")
+    return ImageTooComplex("The server cannot read the metadata of this picture. Save it again.")

@@ -89,7 +89,7 @@ def segments(file: IO[bytes], position: int = 2) -> Iterator[tuple[int, int, int
             raise _broken()
         yield marker, position, length
         position += 2 + length
-    raise ImageTooComplex(f"This picture has more than {SEGMENTS_MAX} segments before its pixels. Save it anew.")
+    raise ImageTooComplex(f"This picture has more than {SEGMENTS_MAX} segments before its pixels. Save it again.")
 
 
 def _next_marker(file: IO[bytes], position: int) -> tuple[int, int]:
@@ -118,7 +118,7 @@ def _take(file: IO[bytes], found: _Found, marker: int, start: int, length: int) 
         if data.startswith(b"ICC_PROFILE\0"):
             found.profile += b"\xff\xe2" + length.to_bytes(2) + data
     if len(found.kept) > _HEADER_MAX:
-        raise ImageTooComplex("This picture has more tables than pixels need. Save it anew.")
+        raise ImageTooComplex("This picture has more tables than its pixels need. Save it again.")
 
 
 def _after(name: bytes, data: bytes) -> bytes:
@@ -157,10 +157,10 @@ def _scans(file: IO[bytes], position: int, frame: Frame) -> int:
             return scans
         scans += marker == SOS
         if scans > most:
-            raise ImageTooComplex(f"This picture comes in more than {most} scans. Save it anew, not progressive.")
+            raise ImageTooComplex(f"This picture has more than {most} scans. Save it again, not progressive.")
         file.seek(position + 2)
         position += 2 + int.from_bytes(file.read(2))
-    raise ImageTooComplex(f"This picture has more than {SEGMENTS_MAX} segments. Save it anew.")
+    raise ImageTooComplex(f"This picture has more than {SEGMENTS_MAX} segments. Save it again.")
 
 
 def marker_in_data(file: IO[bytes], position: int) -> tuple[int, int | None]:
@@ -181,4 +181,6 @@ def _exactly(file: IO[bytes], count: int) -> bytes:
 
 
 def _broken() -> ImageTruncated:
-    return ImageTruncated("This picture is damaged or cut short. Check that it opens on your side, and send it again.")
+    return ImageTruncated(
+        "This picture is damaged or incomplete. Check that it opens on your device, and send it again."
+    )

@@ -171,7 +171,9 @@ def refuse_early(owner: "User", name: str, size: int, check: Check = _nothing_ag
 
 def _refuse_foreign_photo(owner: "User", photo: Photo) -> None:
     if photo.owner_id != owner.pk:
-        raise NotOwner(f"The photo {photo.name} belongs to somebody else. Use another name.")
+        raise NotOwner(
+            f"The photo {photo.name} belongs to another user. Nothing was stored or changed; use another name."
+        )
 
 
 def _shelve_of_several(
@@ -189,7 +191,7 @@ def _shelve_of_several(
 def _shelve(upload: Incoming, files: ExitStack, *, shares_position: bool) -> _Shelved:
     """Check the upload, make its renditions and what others download, and give all files their final names."""
     if upload.size == 0:
-        raise EmptyBody("The file is empty. Choose another one.")
+        raise EmptyBody("The file is empty. Nothing was stored. Choose another file.")
     upload.flush()
     picture = images.inspect(upload.file, deadline.left())
     copies = [sharing.without_position(upload.file, picture.patches, files)] if picture.patches else []
@@ -267,7 +269,7 @@ def _committed(
             raise
         return result
     _put_aside_unless_rows(shelved)
-    raise NameTaken("Others are taking this name at this very moment. Try again, or use another name.")
+    raise NameTaken("Other uploads are taking this name right now. Nothing was stored. Try again, or use another name.")
 
 
 def _put_aside_unless_rows(shelved: Iterable[_Shelved]) -> None:
@@ -286,7 +288,7 @@ def _put_aside(place: str) -> None:
     try:
         quarantine.put(place)
     except (OSError, Problem) as error:
-        _log.warning("cannot put %s into quarantine, the sweep will try again: %s", place, error)
+        _log.warning("cannot move %s into quarantine, the sweep will try again: %s", place, error)
 
 
 def _insert_or_update(owner: "User", name: str, shelved: _Shelved, check: Check) -> tuple[Photo, bool, list[str]]:

@@ -79,7 +79,9 @@ class _Form:
 
     def take(self, part: Part, content: Iterable[bytes]) -> None:
         if part.number > settings.DATA_UPLOAD_MAX_NUMBER_FIELDS:  # empty ones, too: each costs time
-            raise BadRequest(f"A form has {settings.DATA_UPLOAD_MAX_NUMBER_FIELDS} parts at most. Nothing was stored.")
+            raise BadRequest(
+                f"The form has more than {settings.DATA_UPLOAD_MAX_NUMBER_FIELDS} parts. Nothing was stored."
+            )
         if part.filename is None:
             self._take_field(part, content)
         else:
@@ -99,8 +101,9 @@ class _Form:
 
     def _refuse_further_file(self) -> None:
         if self._files >= self._files_max:
-            most = f"takes {self._files_max} files at most" if self._files_max else "takes no files"
-            text = f"This form {most}. Nothing was stored; send fewer at a time."
+            text = "This form accepts no files. Nothing was stored or changed. Send it without files."
+            if self._files_max:
+                text = f"The form has more than {self._files_max} files. Nothing was stored. Send fewer at a time."
             raise BadRequest(text, people=text)
 
     def _take_field(self, part: Part, content: Iterable[bytes]) -> None:
@@ -112,8 +115,8 @@ class _Form:
         text = data.decode("utf-8", "replace")
         if text and (_is_for_files(part) or _NO_TEXT.search(text)):
             raise NoFile(
-                f"There is content in {part}, which does not say that it is a file: it needs a filename. "
-                "Nothing was stored."
+                f"The content of {part} looks like a file, but the part has no filename. Nothing was stored; "
+                "add a filename."
             )
         self.fields.appendlist(part.name, text)
 
@@ -121,8 +124,8 @@ class _Form:
         self._size += len(data)
         if self._size > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
             raise BadRequest(
-                f"The fields of a form have {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes at most. A picture is sent as "
-                "a file, with a filename. Nothing was stored."
+                f"The text fields of the form have more than {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes in all. "
+                "Nothing was stored; send a picture as a file, with a filename."
             )
 
 
@@ -165,5 +168,5 @@ def files(request: HttpRequest) -> list[tuple[str, storage.Incoming]]:
     deadline.body_has_come(request)
     if not found:
         receive.refuse_lost(request)
-        raise NoFile("The form has no file. Put one or several into the field `file`.")
+        raise NoFile("The form has no file. Nothing was stored; put one or more files into the field `file`.")
     return [(file.filename, file.incoming) for file in sorted(found, key=lambda file: file.number)]

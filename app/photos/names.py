@@ -26,15 +26,17 @@ def clean(name: str) -> str:
     Raises BadName, which says what is wrong.
     """
     if char := invisible.refused(name):
-        what = unicodedata.name(char, "a control character, or none at all")
-        raise BadName(f"A name holds characters that can be seen, not U+{ord(char):04X} ({what}). Leave that out.")
+        what = unicodedata.name(char, "unnamed")
+        raise BadName(f"The name contains U+{ord(char):04X} ({what}), which is not allowed in names. Leave it out.")
     name = invisible.tidied(name)
     if not name or len(name) > MAX_LENGTH:
-        raise BadName(f"A name has 1 to {MAX_LENGTH} characters; this one has {len(name)}.")
+        raise BadName(f"The name has {len(name)} characters; use 1 to {MAX_LENGTH}.")
     if name in {".", ".."} or "/" in name or "\\" in name:
-        raise BadName("A name is one path segment: no slash, no backslash, and not . or .. alone.")
+        raise BadName(
+            "The name contains a slash or a backslash, or is . or .., which are not allowed. Choose another name."
+        )
     if name != name.strip():
-        raise BadName("A name has no space before its first character or behind its last.")
+        raise BadName("The name begins or ends with a space. Leave it out.")
     return name
 
 

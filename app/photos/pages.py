@@ -57,7 +57,7 @@ def _shows_problems(show: Callable[[HttpRequest, Problem], HttpResponse]) -> Cal
 def _method_not_allowed(request: HttpRequest, empty: HttpResponseBase) -> HttpResponse:
     """A page in the place of Django's empty answer."""
     allowed = empty.headers["Allow"]
-    response = problems.answer(request, MethodNotAllowed(f"{request.method} is not possible here, but {allowed} is."))
+    response = problems.answer(request, MethodNotAllowed(f"{request.method} is not allowed here; use {allowed}."))
     response.headers["Allow"] = allowed
     return response
 
@@ -69,7 +69,7 @@ def _writers_only(view: _View) -> _View:
     @wraps(view)
     def wrapped(request: HttpRequest, *arguments: Any, **options: Any) -> HttpResponseBase:
         if request.method == "POST" and not request.user.is_authenticated:
-            return problems.answer(request, LoginNeeded("A form came without a valid session."))
+            return problems.answer(request, LoginNeeded("A form was sent without a valid session."))
         return view(request, *arguments, **options)
 
     return wrapped
@@ -106,7 +106,7 @@ def _delete(request: HttpRequest, name: str) -> HttpResponse:
         library.delete(cast("User", request.user), photo.name, Preconditions(request).check)
     except Photo.DoesNotExist as error:
         raise Http404 from error
-    messages.success(request, f"{photo.name} is gone.")
+    messages.success(request, f"Deleted {photo.name}.")
     return redirect(places.address(neighbour))
 
 

@@ -21,10 +21,10 @@ def positive(query: QueryDict, name: str, default: int, most: int | None = None)
     """A positive number out of the query string. Raises BadRequest."""
     value = query.get(name, str(default))
     if not (value.isascii() and value.isdigit() and value.strip("0")):
-        raise BadRequest(f"{name} has to be a whole number from 1 on, not {value[:20]!r}.")
+        raise BadRequest(f"{name}: {value[:20]!r} is not a whole number of at least 1.")
     number = int(value) if len(value) < len(str(_BEYOND)) else _BEYOND
     if most and number > most:
-        raise BadRequest(f"{name} may be {most} at most.")
+        raise BadRequest(f"{name}: {number} is too large; the limit is {most}.")
     return number
 
 
@@ -38,7 +38,7 @@ class PhotoPages(BasePagination):
         try:
             self._page = Paginator(queryset, size).page(positive(self._query, "page", 1))
         except EmptyPage as error:
-            raise NotFound("There is no such page. Start at the first and follow `next`.") from error
+            raise NotFound("There is no such page. Start at page 1 and follow `next`.") from error
         return list(self._page.object_list)
 
     def get_paginated_response(self, data: Any) -> Response:

@@ -35,7 +35,7 @@ FILE, COUNT = media.LIBRARY_ID, media.LIBRARY_COUNT
 _ID = re.compile(r"[0-9a-f]{32}")
 _COUNTED = re.compile(r"([0-9a-f]{32}) ([0-9]{1,18})\n")
 _TRIES = 3  # to add an id while somebody adopts the folder
-_ADOPT = "If they do belong together, say so: manage.py adopt_media (it says what it finds; --yes does it)"
+_ADOPT = "If they belong together, declare it: manage.py adopt_media (reports what it finds; with --yes it declares it)"
 
 
 class _Unreadable(Exception):
@@ -54,22 +54,24 @@ def _library() -> Library:
 def trouble() -> str:
     """Why nothing that is published may be taken away, and what to do; empty when it may. Raises DatabaseError."""
     if (storage.root() / media.RESTORING).exists():
-        return "a restore is under way, or was cut short: scripts/restore.sh --undo brings back what was there"
+        return "a restore is in progress, or was interrupted: scripts/restore.sh --undo brings back what was there"
     try:
         ids, (counted, count) = _ids(), _count()  # before the database, which is ahead
     except _Unreadable as error:
-        return f"{error}, so nobody can tell which database the media folder's files are of. {_ADOPT}"
+        return f"{error}, so it is unknown which database the files in the media folder belong to. {_ADOPT}"
     library = _library()
     return _trouble_with(library, ids, count if counted == library.identity else 0)
 
 
 def _trouble_with(library: Library, ids: set[str], count: int) -> str:
     if not ids:
-        return f"the media folder has files that this database does not know, and no {FILE} that says whose. {_ADOPT}"
+        return f"the media folder has files that this database does not know, and no {FILE}. {_ADOPT}"
     if library.identity not in ids:
-        return f"the media folder is of another database (look at DATABASE_URL, and which volume is mounted). {_ADOPT}"
+        return (
+            f"the media folder belongs to another database (check DATABASE_URL and which volume is mounted). {_ADOPT}"
+        )
     if len(ids) > 1:
-        return f"another database has stored files in the media folder, too: each line of {FILE} is one. {_ADOPT}"
+        return f"another database has stored files in the media folder as well: each line of {FILE} is one. {_ADOPT}"
     if count > library.sweeps:
         return f"this database is older than the media folder, or another stack sweeps with a copy of it. {_ADOPT}"
     return ""
@@ -133,7 +135,7 @@ def _ids() -> set[str]:
         return set()
     ids = set(text.splitlines())
     if not ids or not all(_ID.fullmatch(line) for line in ids):
-        raise _Unreadable(f"{FILE} holds something else than ids")
+        raise _Unreadable(f"{FILE} contains something other than ids")
     return ids
 
 
@@ -144,7 +146,7 @@ def _count() -> tuple[str, int]:
         return "", 0
     if found := _COUNTED.fullmatch(text):
         return found[1], int(found[2])
-    raise _Unreadable(f"{COUNT} holds something else than an id and a count")
+    raise _Unreadable(f"{COUNT} contains something other than an id and a count")
 
 
 def _text(name: str) -> str | None:

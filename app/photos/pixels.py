@@ -163,7 +163,9 @@ def _meant_by(error: Exception) -> Exception:
 
 
 def _truncated() -> ImageTruncated:
-    return ImageTruncated("This picture is damaged or cut short. Check that it opens on your side, and send it again.")
+    return ImageTruncated(
+        "This picture is damaged or incomplete. Check that it opens on your device, and send it again."
+    )
 
 
 def _open(file: IO[bytes], kind: Kind, reckoned: Reckoning) -> tuple[Image.Image, _Meter]:
@@ -179,7 +181,7 @@ def _open(file: IO[bytes], kind: Kind, reckoned: Reckoning) -> tuple[Image.Image
 
 def _refuse_other_size(image: "Image.Image | heic.Picture", reckoned: Reckoning) -> None:
     if image.width * image.height > reckoned.pixels:
-        raise ImageTooComplex("This picture says two different sizes. Save it anew.")
+        raise ImageTooComplex("This picture states two different sizes. Save it again.")
 
 
 def _decoded(image: Image.Image, meter: _Meter, reckoned: Reckoning) -> Decoded:

@@ -69,7 +69,9 @@ def _tags(request: HttpRequest, header: str) -> list[str] | None:
     if value.strip() == "*":
         return _ANY
     if not _TAGS.fullmatch(value):
-        raise BadRequest(f'{header} is either * or entity tags in double quotes, such as "5b8bc37f", with commas.')
+        raise BadRequest(
+            f'{header} is malformed. Send * or entity tags in double quotes, such as "5b8bc37f", separated by commas.'
+        )
     return re.findall(_TAG, value)
 
 
@@ -86,5 +88,7 @@ def _is_one_of(etag: str | None, tags: list[str] | None, *, is_weak_enough: bool
 
 
 def _failed(header: str, etag: str | None) -> PreconditionFailed:
-    now = f"has the ETag {etag}" if etag else "is not there"
-    return PreconditionFailed(f"{header} does not hold: the photo {now}. Nothing was changed; look at it, then decide.")
+    now = f"has the ETag {etag}" if etag else "does not exist"
+    return PreconditionFailed(
+        f"{header} is not fulfilled: the photo {now}. Nothing was changed; look at it, then decide."
+    )

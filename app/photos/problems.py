@@ -45,15 +45,17 @@ _CODES = {  # of what the framework refuses by itself
     415: "unsupported-media-type",
     500: "server-error",
 }
-_NOT_FOUND = "There is nothing at this address. Check the name; GET /api/photos/ lists what there is."
-_SERVER_ERROR = "Something broke on the server. Try again; if it stays, give the request id to whoever runs it."
-_LOGIN = "A login is needed. Send `Authorization: Token ...`; `make token` prints a token of the sample user."
-_WRONG_LOGIN = "This token is wrong, or too old. `make token` prints a new one."
-_CSRF = (
-    "The form's token does not match: {}. If this stays after the page was loaded again, the proxy has to pass the "
-    "Host header with its port, or CSRF_TRUSTED_ORIGINS has to name this site's address."
+_NOT_FOUND = "There is nothing at this address. Check the name; GET /api/photos/ lists all photos."
+_SERVER_ERROR = (
+    "The server has failed. Try again. If it fails again, give the request id to the administrator of this site."
 )
-_REFUSED = "The server does not take this. Nothing was stored or changed. Reload the page, and try again."
+_LOGIN = "This needs a login. Send `Authorization: Token ...`; `make token` prints a token of the sample user."
+_WRONG_LOGIN = "This token is wrong or no longer valid. `make token` prints a new one."
+_CSRF = (
+    "The CSRF check failed: {}. Reload the page. If it fails again, make the proxy pass on the Host header with its "
+    "port, or add this site's address to CSRF_TRUSTED_ORIGINS."
+)
+_REFUSED = "The server does not accept this request. Nothing was stored or changed. Reload the page and try again."
 # Marks JSON with a text for people. The page's script shows no other: nginx and proxies answer with JSON, too.
 _FOR_PEOPLE = {"X-Text-For": "people"}
 
@@ -92,7 +94,7 @@ def about_files(problem: Problem) -> str:
     stored = "" if "othing was stored" in text else " Nothing was stored."
     if file.count == 1:
         return f"{file.name}: {text}{stored}"
-    others = "None of the others was stored, either. Send them again without this one."
+    others = "The other files were not stored either. Send them again without this one."
     return f"{file.name} (file {file.number} of {file.count}): {text}{stored} {others}"
 
 
@@ -121,11 +123,13 @@ def as_problem(error: BaseException | None) -> Problem | None:
     if isinstance(error, Problem):
         return error
     if isinstance(error, UnreadablePostError):
-        return BodyIncomplete("The connection broke before the body was complete. Nothing was stored; send it again.")
+        return BodyIncomplete(
+            "The connection was lost before the body was complete. Nothing was stored; send it again."
+        )
     if isinstance(error, SuspiciousOperation):  # too many fields or files, a form that makes the parser loop
         return BadRequest(f"The request cannot be read: {error}")
     if isinstance(error, OperationalError | InterfaceError):  # the second: a connection that was lost before
-        return DatabaseUnavailable("The database is busy or away. Try again in a moment.")
+        return DatabaseUnavailable("The database is busy or cannot be reached. Try again in a moment.")
     return None
 
 
@@ -151,7 +155,7 @@ def _of_django(error: Exception) -> Problem | None:
     if isinstance(error, Http404):
         return NotFound(_NOT_FOUND)
     if isinstance(error, PermissionDenied):
-        return Forbidden(str(error) or "You may not do this.")
+        return Forbidden(str(error) or "You are not allowed to do this.")
     return None
 
 
@@ -176,11 +180,11 @@ def _of_the_framework(error: Exception) -> Problem | None:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return answer(request, as_problem(exception) or BadRequest("The request cannot be understood."))
+    return answer(request, as_problem(exception) or BadRequest("The request is malformed."))
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return answer(request, Forbidden(str(exception) or "You may not do this."))
+    return answer(request, Forbidden(str(exception) or "You are not allowed to do this."))
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:

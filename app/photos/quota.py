@@ -32,7 +32,8 @@ def refuse_beyond(owner: "User", added: int) -> None:
     if used + added > settings.USER_QUOTA:
         quota, there = (filesizeformat(size).replace("\xa0", " ") for size in (settings.USER_QUOTA, used))
         raise QuotaExceeded(
-            f"Your photos may have {quota} in all (USER_QUOTA), and have {there}. Nothing was stored. "
+            f"The upload exceeds your quota: your photos use {there} of {quota} (USER_QUOTA). Nothing was stored. "
             "Delete some first.",
-            people=f"Your photos may have {quota} in all, and have {there}. Nothing was stored. Delete some first.",
+            people=f"You do not have enough space left: your photos use {there} of {quota}. Nothing was stored. "
+            "Delete some first.",
         )

@@ -13,11 +13,11 @@ from photos.errors import BadRequest, BodyIncomplete, EmptyBody, WrongMediaType
 
 _EMPTY = "The body is empty. Send the picture's bytes."
 _LOST = (
-    " This request came without a Content-Length: it was probably sent chunked, and the WSGI server in front of Django "
-    "dropped the body. See the README for servers that do not, or send the length."
+    " The request has no Content-Length: it was probably sent chunked, and the WSGI server in front of Django dropped "
+    "the body. Send a Content-Length, or use a server that receives chunked bodies (see the README)."
 )
 _NOTHING_CAME = (
-    "Nothing has arrived. Nothing was stored. Try again; if that does not help, tell whoever runs this site."
+    "No data arrived. Nothing was stored. Try again. If it fails again, tell the administrator of this site."
 )
 
 
@@ -25,9 +25,13 @@ def refuse_odd_headers(request: HttpRequest) -> None:
     """Before the body is read. Raises WrongMediaType or BadRequest for what would be stored as something it is not."""
     media_type = request.META.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
     if media_type == "multipart/form-data":
-        raise WrongMediaType("PUT takes the bare bytes of the picture. Send a form with POST to /api/photos/.")
+        raise WrongMediaType(
+            "PUT takes the picture's bytes, not a form. Nothing was stored; send a form with POST to /api/photos/."
+        )
     if "Content-Range" in request.headers:  # RFC 9110, section 14.5
-        raise BadRequest("A part of a picture cannot be stored. Send the whole of it, without Content-Range.")
+        raise BadRequest(
+            "A part of a picture cannot be stored. Nothing was stored; send all of it, without Content-Range."
+        )
 
 
 def receive(request: HttpRequest, incoming: storage.Incoming) -> None:
@@ -47,7 +51,7 @@ def receive(request: HttpRequest, incoming: storage.Incoming) -> None:
     claimed = bodylimit.content_length(request)
     if claimed is not None and incoming.size != claimed:
         raise BodyIncomplete(
-            f"{claimed} bytes were announced, {incoming.size} came. Nothing was stored; send it again."
+            f"The Content-Length is {claimed}, but {incoming.size} bytes arrived. Nothing was stored; send it again."
         )
 
 

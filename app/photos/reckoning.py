@@ -46,19 +46,21 @@ def reckon(file: IO[bytes], kind: Kind) -> Reckoning:
     found = _READERS[kind.pillow](file)
     if found.pixels > kind.pixels_max:
         raise ImageTooManyPixels(
-            f"This picture has more than {kind.pixels_max // 1_000_000} million pixels, the most in its format. "
+            f"This picture has more than {kind.pixels_max // 1_000_000} million pixels, the limit for its format. "
             "Send it smaller."
         )
     if found.memory > MEMORY_MAX:
         raise ImageTooComplex(
-            f"This picture takes {found.memory // 1024**2} MiB to decode; {MEMORY_MAX // 1024**2} are the most. "
+            f"This picture takes {found.memory // 1024**2} MiB to decode; the limit is {MEMORY_MAX // 1024**2} MiB. "
             "Send it smaller, or not progressive, or without animation."
         )
     return found
 
 
 def _truncated() -> ImageTruncated:
-    return ImageTruncated("This picture is damaged or cut short. Check that it opens on your side, and send it again.")
+    return ImageTruncated(
+        "This picture is damaged or incomplete. Check that it opens on your device, and send it again."
+    )
 
 
 def _unpacked(layout: str, file: IO[bytes]) -> tuple[int, ...]:
@@ -302,7 +304,7 @@ def _heic(file: IO[bytes]) -> Reckoning:
     _refuse_many_items(meta)
     sizes = [struct.unpack(">II", found) for found in _ISPE.findall(meta)]
     if not sizes:
-        raise NotAnImage("This HEIC holds no still picture. Send a picture, not a film.") if moov else _truncated()
+        raise NotAnImage("This HEIC contains no still picture. Send a picture, not a video.") if moov else _truncated()
     width, height = max(sizes, key=lambda size: size[0] * size[1])
     planes = max((_hevc_planes(*found) for found in _HVCC.findall(meta)), default=6.0)
     has_alpha = b"auxid:1\0" in meta or b"auxiliary:alpha" in meta

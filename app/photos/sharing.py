@@ -67,7 +67,7 @@ def wish(said: str | None) -> bool:
         return _WISHES[said.lower()]
     except KeyError as error:
         raise BadRequest(
-            f"share_position is either true or false, and not {said[:20]!r}. Nothing was stored."
+            f"share_position: {said[:20]!r} is neither true nor false. Nothing was stored or changed."
         ) from error
 
 
@@ -90,7 +90,7 @@ def settled(photo: Photo) -> Photo:
             return photo
         _examine(photo)
         photo = Photo.objects.select_related("owner").get(pk=photo.pk)
-    raise DecoderBusy("This photo is being replaced just now. Try again soon.")
+    raise DecoderBusy("This photo is being replaced. Try again in a moment.")
 
 
 def _examine(photo: Photo) -> None:
@@ -99,7 +99,7 @@ def _examine(photo: Photo) -> None:
         if file is None and quarantine.restore(photo.original):
             file = storage.opened(photo.original)
         if file is None:
-            raise FileNotFoundError(errno.ENOENT, "the original is not there", photo.original)
+            raise FileNotFoundError(errno.ENOENT, "the original is missing", photo.original)
         files.enter_context(file)
         found = images.find_position(file)
         copy = without_position(file, found, files) if found else None

@@ -65,10 +65,10 @@ def disk_trouble_is_a_problem() -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _NO_SPACE:
-            raise DiskFull("The server's disk is full. Nothing was stored; try again later.") from error
+            raise DiskFull("The server's disk is full. Nothing was stored. Try again later.") from error
         if error.errno in _NO_WRITING:
             raise StorageUnavailable(
-                "The server cannot write photos at the moment. Nothing was stored; try again later."
+                "The server cannot write photos at the moment. Nothing was stored. Try again later."
             ) from error
         raise
 
@@ -194,7 +194,7 @@ def retire(place: str) -> None:
         os.link(root() / place, aside)
         os.utime(aside)  # from now on
     except OSError as error:
-        _log.warning("cannot put %s aside, so it goes at once: %s", place, error)
+        _log.warning("cannot keep the outdated file %s for a while, so it is removed now: %s", place, error)
     remove(place)
     tidy_if_due()
 
@@ -228,7 +228,7 @@ def tidy(age: int) -> None:
     except FileNotFoundError:
         return  # there is nothing yet, or somebody else is at it
     except OSError as error:
-        _log.warning("cannot look at what is outdated, the sweep will try again: %s", error)
+        _log.warning("cannot read the folder of outdated files, the sweep will try again: %s", error)
 
 
 def is_old(modified: float, age: float) -> bool:

@@ -89,7 +89,7 @@ def sweep_if_due() -> None:
     except BlockingIOError:
         return  # another process is at it
     except (OSError, DatabaseError, Problem):
-        _log.exception("the sweep failed; it is tried again in %s seconds", settings.SWEEP_INTERVAL)
+        _log.exception("the sweep failed; the next attempt is in %s seconds", settings.SWEEP_INTERVAL)
 
 
 def _modified(path: Path) -> float:
@@ -134,8 +134,8 @@ def _quarantined(age: int, *, has_brake: bool) -> list[str]:
     abandoned = [place for place in published.unknown if storage.is_old(_modified(storage.root() / place), age)]
     if has_brake and len(abandoned) > published.left_by_crashes:
         _log.error(
-            "no published file is swept: of %s files %s have no row, more than crashes leave. Rows seem to be missing: "
-            "is this the right database, and a recent one? If these files are to go: manage.py sweep --no-brake",
+            "no published file is swept: of %s files %s have no row, more than crashes can leave. Rows seem to be "
+            "missing: check that this is the right database, not an old copy. To sweep anyway: sweep --no-brake",
             *(published.files, len(abandoned)),
         )
         return []

@@ -43,12 +43,12 @@ class Token(LoginView):  # type: ignore[misc]  # it comes without types
     @extend_schema(**documentation.LOGIN)
     def post(self, request: Request) -> Response:
         if (bodylimit.content_length(request) or 0) > _BODY_MAX:
-            raise TooLarge("A name and a password have 64 KB at most. Send nothing else.")
+            raise TooLarge("The request is larger than 64 KB. Send a name and a password, and nothing else.")
         name, password = _login(request)
         logins.begin(request, name)
         form = AuthenticationForm(request, {"username": name, "password": password})
         if not form.is_valid():
-            raise WrongLogin("There is no user of this name with this password. Check both, then try again.")
+            raise WrongLogin("The name or the password is wrong. Check both and try again.")
         logins.forget(request, name)
         request.user = form.get_user()
         AuthToken.objects.filter(user=request.user, expiry__lte=timezone.now()).delete()
@@ -59,7 +59,9 @@ class Token(LoginView):  # type: ignore[misc]  # it comes without types
     @extend_schema(exclude=True)
     def delete(self, request: Request) -> Response:
         if not isinstance(request.auth, AuthToken):
-            raise BadRequest("There is no token in this request. DELETE /api/tokens ends all that you have.")
+            raise BadRequest(
+                "This request has no token, so there is none to end. DELETE /api/tokens ends all your tokens."
+            )
         request.auth.delete()
         return Response(status=204)
 
@@ -90,7 +92,7 @@ class OneOfTokens(APIView):
     def delete(self, request: Request, key: str) -> Response:
         deleted, _ = AuthToken.objects.filter(user=request.user, token_key=key).delete()
         if not deleted:
-            raise NotFound("You have no token with this key. GET /api/tokens lists yours.")
+            raise NotFound("You have no token with this key. GET /api/tokens lists your tokens.")
         return Response(status=204)
 
 
@@ -102,5 +104,7 @@ def _login(request: Request) -> tuple[str, str]:
     except RecursionError:  # thousands of brackets, one in the other
         is_valid = False
     if not is_valid:
-        raise BadRequest('Send a name and a password: {"username": "...", "password": "..."}, as JSON or as a form.')
+        raise BadRequest(
+            'The body must be a name and a password, {"username": "...", "password": "..."}, as JSON or as a form.'
+        )
     return serializer.validated_data["username"], serializer.validated_data["password"]

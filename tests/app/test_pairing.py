@@ -152,7 +152,7 @@ def test_another_database_takes_nothing_away(stack_on: StackOn, media: Path) -> 
     first, second = stack_on("first", media), stack_on("second", media)
     first.put("a.jpg", "b.jpg")
     before = state.files(media)
-    check_untouched(second, before, "of another database")
+    check_untouched(second, before, "belongs to another database")
     second.put("c.jpg")
     after = state.files(media)
     assert len(after - before) == 2
@@ -174,7 +174,7 @@ def test_an_empty_database_takes_nothing_away(stack_on: StackOn, media: Path) ->
     assert not (media / ".library-id").exists()
     assert new.run("adopt_media", "--yes").returncode == 0
     assert new.run("flush", "--noinput").returncode == 0
-    check_untouched(new, {place}, "of another database")
+    check_untouched(new, {place}, "belongs to another database")
 
 
 def test_an_older_database_takes_little_aside_and_the_right_one_puts_it_back(stack_on: StackOn, media: Path) -> None:
@@ -266,7 +266,7 @@ def test_a_much_older_database_takes_nothing_away(stack_on: StackOn, media: Path
     shutil.copyfile(stack.path, yesterday.path)
     stack.put(*(f"{number}.jpg" for number in range(20)))
     before = state.files(media)
-    check_untouched(yesterday, before, "more than crashes leave")
+    check_untouched(yesterday, before, "more than crashes can leave")
     yesterday.sweep("--no-brake")
     assert len(quarantined(media)) == 40
     stack.sweep()
@@ -398,7 +398,10 @@ def test_adopting_asks_first(stack_on: StackOn, media: Path) -> None:
     assert not (media / ".library-id").exists()
     assert stack.run("adopt_media", "--yes").returncode == 0
     agreed = stack.run("adopt_media")
-    assert (agreed.returncode, agreed.stdout.splitlines()[-1]) == (0, "Database and media folder belong together.")
+    assert (agreed.returncode, agreed.stdout.splitlines()[-1]) == (
+        0,
+        "The database and the media folder belong together.",
+    )
 
 
 # --- quarantine -------------------------------------------------------------------------------------------------------

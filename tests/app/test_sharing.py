@@ -302,18 +302,18 @@ def test_the_command_examines_all_and_may_be_repeated(api: Client, ada: User, me
     Photo.objects.update(shared="", shared_sha256="", examined="")
     said = StringIO()
     call_command("hide_positions", stderr=said)
-    assert said.getvalue().splitlines() == ["3 of 3 photos", "3 examined."]
+    assert said.getvalue().splitlines() == ["3 of 3 photos", "Photos examined: 3"]
     assert Photo.objects.filter(examined=F("original")).exclude(shared="").count() == 3
     state.check(media, {"a.jpg", "b.jpg", "c.jpg"})
     call_command("hide_positions", stderr=said)
-    assert said.getvalue().splitlines()[2:] == ["0 examined."]
+    assert said.getvalue().splitlines()[2:] == ["Photos examined: 0"]
 
 
 def test_the_command_names_what_it_cannot_examine(api: Client, photo: Photo, media: Path) -> None:
     as_stored_before(photo)
     (media / photo.original).unlink()
     said = StringIO()
-    with pytest.raises(CommandError, match="1 could not be examined"):
+    with pytest.raises(CommandError, match="Photos not examined: 1"):
         call_command("hide_positions", stderr=said)
     assert "a.jpg" in said.getvalue()
 

@@ -190,7 +190,7 @@ def test_an_open_gallery_shows_its_problems_among_its_photos(photo: Photo, setti
     browser.get("/")  # for the CSRF cookie
     page = browser.generic("POST", "/", *CUT).content.decode()
     assert NAME in page
-    assert "The upload ended" in page
+    assert "The upload was incomplete" in page
 
 
 @pytest.mark.parametrize("is_public", [True, False])

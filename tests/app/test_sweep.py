@@ -151,7 +151,7 @@ def test_the_command_says_what_it_removed(
     call_command("sweep", "--age", "60")
     out, err = capsys.readouterr()
     assert out == f"{path}\n"
-    assert err == "1 removed.\n"
+    assert err == "Files removed: 1\n"
 
 
 def test_a_large_library_is_asked_about_in_batches(ada: User, media: Path) -> None:

@@ -111,9 +111,9 @@ def test_strangers_end_nothing(client: Client, api: Client) -> None:
 @pytest.mark.parametrize(
     ("arguments", "of_ada", "of_bob", "said"),
     [
-        (["ada"], False, True, "1 revoked."),
-        (["--all"], False, False, "2 revoked."),
-        (["bob"], True, False, "1 revoked."),
+        (["ada"], False, True, "Tokens revoked: 1"),
+        (["--all"], False, False, "Tokens revoked: 2"),
+        (["bob"], True, False, "Tokens revoked: 1"),
     ],
 )
 def test_whoever_runs_the_site_ends_them(

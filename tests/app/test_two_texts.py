@@ -190,7 +190,7 @@ def test_a_refused_file_of_several_is_named(browser: Client, media: Path) -> Non
     files = [("one.jpg", JPEG), ("two.jpg", b"text"), ("three.jpg", JPEG)]
     text = Text(sent(client, csrf, "POST", "/", files).content.decode()).text
     assert "two.jpg (file 2 of 3): This is not a picture" in text
-    assert "Nothing was stored. None of the others was stored, either." in text
+    assert "Nothing was stored. The other files were not stored either." in text
     state.check(media, set())
 
 

@@ -116,7 +116,7 @@ def test_database_and_photos_come_back_as_a_pair(stack: Stack, sound: bytes, tmp
     stack.exec("gunicorn", "sh", "-c", 'printf "$0" > /srv/media/.library-id', FOREIGN)
     restored = attempt(stack, "restore.sh", str(archive), YES="1")
     assert restored.returncode == 0, restored.stderr
-    assert belongs(stack) == "Database and media folder belong together."
+    assert belongs(stack) == "The database and the media folder belong together."
     assert leftovers(stack) == ""
 
 

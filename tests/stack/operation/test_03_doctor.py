@@ -239,6 +239,6 @@ def test_doctor_tells_whether_photos_and_database_belong_together(stack: Stack) 
     stack.exec("gunicorn", "sh", "-c", f"mv {library} {library}-kept && echo {'0' * 32} > {library}")
     try:
         assert said().startswith("  PROBLEM  photos and database")
-        assert "of another database" in said()
+        assert "belongs to another database" in said()
     finally:
         stack.exec("gunicorn", "mv", f"{library}-kept", library)

@@ -24,7 +24,7 @@ class Command(BaseCommand):
     otherwise has a command of the same name, derived from this one, in an application before `uploadstack`.
     """
 
-    help = "Print which columns of the database name files in MEDIA_ROOT, as JSON. `make backup` asks for it."
+    help = "Print which columns of the database name files in MEDIA_ROOT, as JSON. `make backup` uses it."
 
     def handle(self, *args: object, **options: object) -> None:
         self.stdout.write(json.dumps([column._asdict() for column in self.columns()]))

@@ -8,12 +8,14 @@ from photos.models import Photo
 
 class Command(BaseCommand):
     help = (
-        "Say whether database and media folder belong together, and how many files and rows match; with --yes, declare "
-        "that they do. From then on files that this database does not know are swept."
+        "Report whether the database and the media folder belong together, and how many files and rows match. With "
+        "--yes, declare that they belong together: from then on sweeps remove files that this database does not know."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--yes", action="store_true", help="they do; without it nothing is changed")
+        parser.add_argument(
+            "--yes", action="store_true", help="declare that they belong together; without it nothing is changed"
+        )
 
     def handle(self, *args: object, **options: object) -> None:
         published = sweep.look()
@@ -25,7 +27,7 @@ class Command(BaseCommand):
             raise CommandError(f"{trouble}. Nothing was changed.")
         if trouble:
             pairing.adopt()
-        self.stdout.write("Database and media folder belong together.")
+        self.stdout.write("The database and the media folder belong together.")
 
 
 def _rows_without_file() -> int:

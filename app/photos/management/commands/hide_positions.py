@@ -12,8 +12,8 @@ _STEP = 100  # photos between two lines of progress
 
 class Command(BaseCommand):
     help = (
-        "Examine photos stored before positions were hidden, and make the files without a position that others "
-        "download. Until then a photo is examined when somebody else first asks for it."
+        "Examine photos that were stored before positions were hidden, and create the files without a position that "
+        "others download. A photo that this command has not examined is examined when another user first requests it."
     )
 
     def handle(self, *args: object, **options: object) -> None:
@@ -23,9 +23,11 @@ class Command(BaseCommand):
             failed += not self._examine(key)
             if number % _STEP == 0 or number == len(waiting):
                 self.stderr.write(f"{number} of {len(waiting)} photos")
-        self.stderr.write(f"{len(waiting) - failed} examined.")
+        self.stderr.write(f"Photos examined: {len(waiting) - failed}")
         if failed:
-            raise CommandError(f"{failed} could not be examined; others do not get these. Run it again later.")
+            raise CommandError(
+                f"Photos not examined: {failed}. Others cannot download these. Run this command again later."
+            )
 
     def _examine(self, key: int) -> bool:
         photo = Photo.objects.filter(pk=key).first()

@@ -66,9 +66,9 @@
     const folders = items.filter(isFolder).map((item) => item.webkitGetAsEntry().name);
     const files = items.filter((item) => !isFolder(item)).map((item) => item.getAsFile());
     accept(files.filter(Boolean));
-    for (const name of folders) refuse({ name }, "This is a folder. Open it, and drop the photos that are in it.");
+    for (const name of folders) refuse({ name }, "This is a folder. Open it and drop the photos inside it.");
     if (!items.length) {
-      refuse({ name: "What you dropped" }, "This is not a file. Save the photo on this device, and drop it from there.");
+      refuse({ name: "What you dropped" }, "This is not a file. Save the photo on this device and drop it from there.");
     }
   }
 
@@ -96,9 +96,9 @@
 
   function reasonToRefuse(file) {
     if (file.size > largest) {
-      return `Too large: ${megabytes(file.size)}, and ${form.dataset.maxText} is the most. Choose a smaller one.`;
+      return `Too large: ${megabytes(file.size)}; the limit is ${form.dataset.maxText}. Choose a smaller file.`;
     }
-    if (file.size === 0) return "This file is empty. Choose another one.";
+    if (file.size === 0) return "This file is empty. Choose another file.";
     return "";
   }
 
@@ -220,9 +220,9 @@
     const mayBeThere = upload.loaded >= upload.total;
     if (upload.isCancelled && !mayBeThere) cancelled(upload);
     else if (mayBeThere) {
-      fail(upload, "The connection broke before the answer came. Look in the gallery whether the photo was stored.");
+      fail(upload, "The connection was lost before the answer arrived. Check in the gallery whether the photo was stored.");
       refresh();
-    } else fail(upload, "The connection broke. Check that you are online, and try again.");
+    } else fail(upload, "The connection was lost. Check that you are online and try again.");
     next();
   }
 
@@ -286,7 +286,7 @@
   }
 
   function cancelled({ file, row }) {
-    live.textContent = `${file.name} is cancelled. Nothing of it was stored.`;
+    live.textContent = `Cancelled ${file.name}. Nothing was stored.`;
     remove(row);
   }
 
@@ -298,7 +298,7 @@
         headers: { "X-CSRFToken": token, "If-Match": `"${photo.sha256}"` },
       });
       if (!response.ok && response.status !== 404) throw new Error(response.status);
-      live.textContent = `${upload.file.name} is cancelled. What was stored of it is deleted.`;
+      live.textContent = `Cancelled ${upload.file.name}. It was already stored, and has been deleted.`;
       remove(upload.row);
     } catch {
       fail(upload, `It was stored as ${photo.name} before you cancelled. Delete it in the gallery.`, false);
@@ -312,10 +312,10 @@
   // Keeps the files, and says how to go on. Another tab of this site says so when there is a login again.
   function pause(upload) {
     waiting.unshift(upload);
-    for (const { row } of waiting) say(row, "Waits for the login");
+    for (const { row } of waiting) say(row, "Waiting for you to log in");
     current = null;
     isPaused = true;
-    ask(`Your login has ended. Log in in the new tab that the button opens, and the upload goes on by itself.`);
+    ask("Your login has ended. Log in in the new tab that the button opens. The upload then continues on its own.");
   }
 
   function ask(question) {
@@ -330,9 +330,9 @@
   async function resume({ type }) {
     if (!isPaused) return;
     const user = await currentUser();
-    if (!user) return type === "click" && ask("You are not logged in yet. Log in in the new tab, then go on here.");
+    if (!user) return type === "click" && ask("You are not logged in yet. Log in in the new tab, then continue here.");
     if (user !== form.dataset.user && type !== "click") {
-      return ask(`You are logged in as ${user} now. Press "Go on" to store these photos as ${user}.`);
+      return ask(`You are now logged in as ${user}. Press "Continue" to store these photos as ${user}.`);
     }
     form.dataset.user = user;
     if (isPaused) goOn();
@@ -368,9 +368,9 @@
 
   async function finish() {
     if (!stored) return;
-    const sum = `${stored} ${stored === 1 ? "photo" : "photos"} stored` + (failed ? `, ${failed} not` : "");
+    const sum = `Stored ${stored} ${stored === 1 ? "photo" : "photos"}` + (failed ? `, ${failed} failed` : "");
     const isShown = await refresh();
-    live.textContent = isShown ? `${sum}.` : `${sum}. Reload the page to see the new ones.`;
+    live.textContent = isShown ? `${sum}.` : `${sum}. Reload the page to see the new photos.`;
     if (!isShown || current) return;
     // What is in the gallery now need not stay in the queue; what failed stays until it is dismissed.
     queue.querySelectorAll(".done").forEach(remove);
@@ -411,10 +411,10 @@
     } catch {
       // no JSON: then by its status, too
     }
-    if (request.status === 413) return `Too large for the server. ${form.dataset.maxText} is the most. Choose a smaller one.`;
-    if (request.status === 429) return "The server gets too many requests just now. Try again in a minute.";
-    if (request.status === 507) return "The server has no room left. Nothing was stored. Try again later.";
-    return `The server did not take it (${request.status}). Try again in a moment.`;
+    if (request.status === 413) return `Too large for the server; the limit is ${form.dataset.maxText}. Choose a smaller file.`;
+    if (request.status === 429) return "The server is receiving too many requests. Try again in a minute.";
+    if (request.status === 507) return "The server's disk is full. Nothing was stored. Try again later.";
+    return `The server did not accept the file (status ${request.status}). Try again in a moment.`;
   }
 
   function say(row, text) {
