@@ -51,7 +51,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "uploadstack.request_id.RequestId",
-    "photos.deadline.Deadline",
+    "photos.middleware.Deadline",
     "uploadstack.health.HealthChecks",  # before all that could fail, and before the Host header is looked at
     "uploadstack.redirects.KeepBodies",  # around all that redirects
     "django.middleware.security.SecurityMiddleware",
@@ -59,9 +59,9 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
-    "photos.permissions.PrivateAnswers",
-    "photos.multipart.LowerCaseMediaType",
-    "photos.bodylimit.BodyLimit",  # before the CSRF check, which reads a form's body
+    "photos.middleware.PrivateAnswers",
+    "photos.middleware.LowerCaseMediaType",
+    "photos.middleware.BodyLimit",  # before the CSRF check, which reads a form's body
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -192,6 +192,6 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Upload pictures in any framing of HTTP/1.1, list them, download them and delete them.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
-    "POSTPROCESSING_HOOKS": ["photos.documentation.require_bodies", "photos.documentation.declare_schemes"],
+    "POSTPROCESSING_HOOKS": ["photos.schema.require_bodies", "photos.schema.declare_schemes"],
     "COMPONENT_SPLIT_REQUEST": True,  # or a file to upload is described as the address of one
 }

@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from photos import bodylimit, documentation, library, multipart, paging, receive, sharing, storage, sweep
+from photos import bodylimit, library, multipart, pagination, receive, schema, sharing, storage, sweep
 from photos.errors import BadName, BadRequest, Problem, TooLarge
 from photos.models import Photo
 from photos.preconditions import Preconditions, validators
@@ -30,10 +30,10 @@ _ON_ONE = {"PUT", "PATCH", "DELETE"}
 class PhotoList(GenericAPIView[Photo]):
     queryset = Photo.objects.select_related("owner")
     serializer_class = PhotoSerializer
-    pagination_class = paging.PhotoPages
+    pagination_class = pagination.PhotoPagination
     parser_classes = [MultiPartParser]
 
-    @extend_schema(**documentation.LIST)
+    @extend_schema(**schema.LIST)
     def get(self, request: Request) -> Response:
         page = self.paginate_queryset(self.get_queryset())
         page = [_examined(photo, request) for photo in page or []]
@@ -41,7 +41,7 @@ class PhotoList(GenericAPIView[Photo]):
         patch_vary_headers(response, ("Cookie", "Authorization"))  # each is told of what that one downloads
         return response
 
-    @extend_schema(**documentation.POST)
+    @extend_schema(**schema.POST)
     def post(self, request: Request) -> Response:
         uploads = multipart.files(request)
         wish = sharing.wish(request.POST.get("share_position"))
@@ -59,7 +59,7 @@ class PhotoList(GenericAPIView[Photo]):
 class PhotoDetail(APIView):
     parser_classes = [JSONParser]  # of PATCH; PUT reads the body itself
 
-    @extend_schema(**documentation.GET)
+    @extend_schema(**schema.GET)
     def get(self, request: Request, name: str) -> Response:
         photo = Photo.objects.select_related("owner").filter(name=_existing(name)).first()
         if photo is None:
@@ -76,12 +76,12 @@ class PhotoDetail(APIView):
             return Response(status=304, headers=headers)
         return Response(_facts(photo, request), headers=headers)
 
-    @extend_schema(**documentation.PUT)
+    @extend_schema(**schema.PUT)
     def put(self, request: Request, name: str) -> Response:
         name = library.stored_name(name)
         owner = cast("User", request.user)
         wish = sharing.wish(request.query_params.get("share_position"))
-        receive.refuse_odd_headers(request)
+        receive.check_headers(request)
         check = Preconditions(request).check
         library.refuse_early(owner, name, bodylimit.content_length(request) or 0, check)
         with storage.Incoming() as incoming:
@@ -94,13 +94,13 @@ class PhotoDetail(APIView):
             headers={"Location": _address(photo), **validators(photo, photo.etag)},
         )
 
-    @extend_schema(**documentation.PATCH)
+    @extend_schema(**schema.PATCH)
     def patch(self, request: Request, name: str) -> Response:
         name = _existing(name)
         if (bodylimit.content_length(request) or 0) > _WISH_MAX:
             raise TooLarge(
                 f"The body of this PATCH is larger than {_WISH_MAX} bytes. Nothing was changed. PUT sends a picture.",
-                people="The request is too large. Nothing was changed. Reload the page and try again.",
+                visitor_text="The request is too large. Nothing was changed. Reload the page and try again.",
             )
         said = request.data
         wish = said.get("share_position") if isinstance(said, dict) and len(said) == 1 else None
@@ -115,7 +115,7 @@ class PhotoDetail(APIView):
             raise NotFound(f"There is no photo called {name}.") from error
         return Response(_facts(photo, request), headers=validators(photo, photo.etag))
 
-    @extend_schema(**documentation.DELETE)
+    @extend_schema(**schema.DELETE)
     def delete(self, request: Request, name: str) -> Response:
         try:
             library.delete(cast("User", request.user), _existing(name), Preconditions(request).check)
@@ -133,7 +133,7 @@ def _examined(photo: Photo, request: Request) -> Photo:
     if photo.owner_id == request.user.pk:
         return photo
     try:
-        return sharing.settled(photo)
+        return sharing.examined(photo)
     except (Problem, OSError, Photo.DoesNotExist):
         return photo
 

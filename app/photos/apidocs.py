@@ -60,7 +60,7 @@ def _operation(path: str, method: str, operation: dict[str, Any]) -> dict[str, A
 def _described(parameter: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": parameter["name"],
-        "place": parameter["in"],
+        "location": parameter["in"],
         "is_required": parameter.get("required", False),
         "description": _marked(parameter.get("description", "")),
     }

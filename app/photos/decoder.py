@@ -37,18 +37,20 @@ from photos.errors import DecoderBusy, ImageTooComplex, Problem
 from photos.kinds import BY_NAME, Kind
 from photos.limits import CPU_MAX, FRAME, MEMORY_MAX, SMALL
 
-_LEEWAY: Final = (
+_MEMORY_MARGIN: Final = (
     48 * 1024**2
 )  # bytes of address space beyond what is reckoned: thumbnail, libraries, what a heap wastes
 _DESCRIPTORS: Final = 16  # that a child may have; it needs five
 _FOLDER: Final = Path(__file__).parent
-LARGE_LANE: Final = _FOLDER / "images.py"
-_SMALL_LANES: Final = tuple(_FOLDER / name for name in ("reckoning.py", "pixels.py"))
+LARGE_LOCK: Final = _FOLDER / "images.py"
+_SMALL_LOCKS: Final = tuple(_FOLDER / name for name in ("reckoning.py", "pixels.py"))
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 _M_ARENA_MAX: Final = -8  # mallopt(3)
-_INSTANT: Final = 0.001  # seconds
+_TIMER_MIN: Final = 0.001  # seconds
 _STATM: Final = Path("/proc/self/statm")
-_ASSUMED: Final = 128 * 1024**2  # bytes of address space where there is no /proc: it has some 70 MiB on amd64
+_ASSUMED_ADDRESS_SPACE: Final = (
+    128 * 1024**2
+)  # bytes of address space where there is no /proc: it has some 70 MiB on amd64
 _libc = ctypes.CDLL(None)
 
 
@@ -163,7 +165,7 @@ def _problem(problem: Problem) -> tuple[dict[str, Any]]:
 # --- a child: one picture ---------------------------------------------------------------------------------------------
 
 
-class _Reread(io.RawIOBase):
+class _PositionedFile(io.RawIOBase):
     """A file with a position of its own: the descriptor's belongs to the process that sent it, and goes on with it."""
 
     def __init__(self, descriptor: int) -> None:
@@ -200,7 +202,7 @@ def _run_child(
             other.close()
         _bind_to(server)
         if is_limited(terms):
-            _send(client, *_answer(io.BufferedReader(_Reread(picture)), terms))
+            _send(client, *_answer(io.BufferedReader(_PositionedFile(picture)), terms))
         else:
             _send(
                 client,
@@ -233,7 +235,7 @@ def is_limited(terms: dict[str, Any]) -> bool:
 
 def limit(terms: dict[str, Any]) -> None:
     # SIGALRM ends it, in the middle of C code as well. Zero would be no limit.
-    signal.setitimer(signal.ITIMER_REAL, max(_INSTANT, terms["wall"]))
+    signal.setitimer(signal.ITIMER_REAL, max(_TIMER_MIN, terms["wall"]))
     _lower(resource.RLIMIT_CPU, CPU_MAX, CPU_MAX + 1)  # SIGXCPU
     _lower(resource.RLIMIT_CORE, 0, 0)
     _lower(resource.RLIMIT_NOFILE, _DESCRIPTORS, _DESCRIPTORS)
@@ -242,7 +244,7 @@ def limit(terms: dict[str, Any]) -> None:
         _lower(resource.RLIMIT_NPROC, 0, 0)  # no more processes or threads
     _lower(resource.RLIMIT_FSIZE, 0, 0)  # writes to no file, the picture included
     now = _address_space()
-    _lower(resource.RLIMIT_AS, now + SMALL + _LEEWAY, now + MEMORY_MAX + _LEEWAY)
+    _lower(resource.RLIMIT_AS, now + SMALL + _MEMORY_MARGIN, now + MEMORY_MAX + _MEMORY_MARGIN)
 
 
 def _lower(what: int, soft: int, hard: int) -> None:
@@ -257,7 +259,7 @@ def _address_space() -> int:
     try:
         pages = int(_STATM.read_text().split()[0])
     except OSError:
-        return _ASSUMED
+        return _ASSUMED_ADDRESS_SPACE
     return pages * resource.getpagesize()
 
 
@@ -280,8 +282,8 @@ def _decoded(file: IO[bytes], terms: dict[str, Any]) -> tuple[dict[str, Any], by
     """With `is_position_only`, the picture was decoded when it was stored."""
     kind = BY_NAME[terms["kind"]]
     if terms.get("is_position_only"):
-        return _in_its_turn(lambda: _position(file, kind), 0, terms)
-    with pixels.errors_sorted():
+        return _with_lock(lambda: _position(file, kind), 0, terms)
+    with pixels.errors_as_problems():
         reckoned = reckoning.reckon(file, kind)
 
     def decode() -> tuple[dict[str, Any], bytes]:
@@ -291,33 +293,33 @@ def _decoded(file: IO[bytes], terms: dict[str, Any]) -> tuple[dict[str, Any], by
         head |= {"width": found.width, "height": found.height, "sizes": sizes}
         return head, b"".join((*found.renditions, packed))
 
-    return _in_its_turn(decode, reckoned.memory, terms)
+    return _with_lock(decode, reckoned.memory, terms)
 
 
 def _position(file: IO[bytes], kind: Kind) -> tuple[dict[str, Any], bytes]:
     """How many bytes of the answer, its last ones, are patches; and these."""
-    with pixels.errors_sorted():
+    with pixels.errors_as_problems():
         packed = patches.pack(position.find(file, kind.pillow))
     return {"patches": len(packed)}, packed
 
 
-def _in_its_turn(
+def _with_lock(
     decode: Callable[[], tuple[dict[str, Any], bytes]], memory: int, terms: dict[str, Any]
 ) -> tuple[dict[str, Any], bytes]:
     if memory <= SMALL:
-        with suppress(MemoryError), _turn(_SMALL_LANES, terms):  # more than its header says
+        with suppress(MemoryError), _machine_wide_lock(_SMALL_LOCKS, terms):  # more than its header says
             return decode()
-    with _turn((LARGE_LANE,), terms):
+    with _machine_wide_lock((LARGE_LOCK,), terms):
         _, most = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
         return decode()
 
 
 @contextmanager
-def _turn(lanes: tuple[Path, ...], terms: dict[str, Any]) -> Iterator[None]:
+def _machine_wide_lock(lock_files: tuple[Path, ...], terms: dict[str, Any]) -> Iterator[None]:
     """Hold the first of these that is free, for the `with`."""
-    first = os.getpid() % len(lanes)
-    files = [path.open("rb") for path in (*lanes[first:], *lanes[:first])]
+    first = os.getpid() % len(lock_files)
+    files = [path.open("rb") for path in (*lock_files[first:], *lock_files[:first])]
     if not any(_is_locked(file) for file in files):
         _wait(lambda: fcntl.flock(files[0], fcntl.LOCK_EX), terms)
     try:
@@ -343,7 +345,7 @@ def _wait(lock: Callable[[], None], terms: dict[str, Any]) -> None:
         raise DecoderBusy("The server is busy with other pictures. Nothing was stored. Try again in a moment.")
 
     signal.signal(signal.SIGALRM, give_up)
-    signal.setitimer(signal.ITIMER_REAL, max(_INSTANT, terms["wait"]))
+    signal.setitimer(signal.ITIMER_REAL, max(_TIMER_MIN, terms["wait"]))
     lock()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, max(_INSTANT, terms["wall"]))
+    signal.setitimer(signal.ITIMER_REAL, max(_TIMER_MIN, terms["wall"]))

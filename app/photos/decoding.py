@@ -27,13 +27,13 @@ from typing import Any, Final
 from photos.limits import FRAME
 from photos.patches import PACKED_MAX
 
-_TRIES: Final = 2
+_ATTEMPTS: Final = 2
 _HEAD_MAX: Final = 4096  # bytes of JSON
 # Bytes of renditions, of which 2048 x 2048 pixels take less than 3 MiB each, whatever they show; and of patches.
 _DATA_MAX: Final = 16 * 1024**2 + PACKED_MAX
-_PIECE: Final = 256 * 1024
+_RECV_SIZE: Final = 256 * 1024
 _BOOT: Final = "import sys; sys.path += sys.argv[1:]; from photos import decoder; decoder.serve()"
-_GRACE: Final = 2  # seconds that it may take to end
+_EXIT_SECONDS: Final = 2  # seconds that it may take to end
 _lock = threading.Lock()
 
 
@@ -69,7 +69,7 @@ class _Process:
                 start_new_session=True,
             )
         self._parent = os.getpid()
-        self.socket.settimeout(_GRACE)  # it takes pictures at once; one that does not is as good as gone
+        self.socket.settimeout(_EXIT_SECONDS)  # it takes pictures at once; one that does not is as good as gone
 
     @property
     def number(self) -> int:
@@ -88,7 +88,7 @@ class _Process:
             self._process.returncode = 0  # another's child: not ours to wait for
             return
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_GRACE)
+            self._process.wait(_EXIT_SECONDS)
             return
         self._process.kill()
         self._process.wait()
@@ -123,7 +123,7 @@ _process: _Process | None = None
 def ask(picture: int, terms: dict[str, Any], seconds: float) -> Answer:
     """Have the file behind the descriptor `picture` decoded. Raises TimedOut after so many seconds, and Unavailable."""
     deadline = monotonic() + seconds
-    for _ in range(_TRIES):
+    for _ in range(_ATTEMPTS):
         process = _running()
         try:
             return _asked(process, picture, json.dumps(terms).encode(), deadline)
@@ -183,7 +183,7 @@ def _exactly(ours: socket.socket, count: int, deadline: float) -> bytes:
     while len(parts) < count:
         try:
             ours.settimeout(max(0.001, deadline - monotonic()))
-            part = ours.recv(min(_PIECE, count - len(parts)))
+            part = ours.recv(min(_RECV_SIZE, count - len(parts)))
         except TimeoutError as error:
             raise TimedOut from error
         except OSError as error:

@@ -27,7 +27,7 @@ def _expired(now: datetime) -> list[QuerySet[Session] | QuerySet[AuthToken] | Qu
     return [
         Session.objects.filter(expire_date__lt=now).order_by("expire_date"),
         AuthToken.objects.filter(expiry__lt=now).order_by("expiry"),  # with its binding
-        LoginAttempts.objects.filter(last__lt=now - logins.FORGET).order_by("last"),
+        LoginAttempts.objects.filter(last__lt=now - logins.FORGET_AFTER).order_by("last"),
     ]
 
 

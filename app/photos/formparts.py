@@ -69,17 +69,17 @@ class Reader:
         self._damaged = re.compile(re.escape(self._delimiter[2:]) + _ANOTHER_PART)
         self._buffer = b"\r\n"  # so that the first boundary is found like the others
         self._number = 0
-        self._place = "before its first part"
+        self._where = "before its first part"
 
     def __iter__(self) -> Iterator[tuple[Part, Iterator[bytes]]]:
         self._preamble()
         while self._is_another():
             self._number += 1
-            self._place = f"inside the headers of part {self._number}"
+            self._where = f"inside the headers of part {self._number}"
             part = _part(self._head(), self._number)
-            self._place = f"in the middle of {'' if part.filename is None else 'a file, '}{part}"
+            self._where = f"in the middle of {'' if part.filename is None else 'a file, '}{part}"
             yield part, _decoded(part, self._content(part))
-            self._place = f"after {part}, before the last boundary"
+            self._where = f"after {part}, before the last boundary"
         self._epilogue()
 
     def _preamble(self) -> None:
@@ -92,18 +92,18 @@ class Reader:
             ) from error
 
     def _epilogue(self) -> None:
-        place = "after the last boundary"
+        where = "after the last boundary"
         while piece := self._read(_PIECE):
             self._buffer += piece
-            self._refuse_boundary(place)
-            _refuse_content(self._buffer, place)
+            self._refuse_boundary(where)
+            _refuse_content(self._buffer, where)
             self._buffer = self._buffer[-max(len(self._delimiter), _NO_TEXT_MAX) :]
-        self._refuse_boundary(place)
-        _refuse_content(self._buffer, place)
+        self._refuse_boundary(where)
+        _refuse_content(self._buffer, where)
 
-    def _refuse_boundary(self, place: str) -> None:
+    def _refuse_boundary(self, where: str) -> None:
         if self._delimiter in self._buffer:
-            raise BadRequest(f"The form continues {place}, which must end it. Nothing was stored.")
+            raise BadRequest(f"The form continues {where}, which must end it. Nothing was stored.")
 
     def _is_another(self) -> bool:
         """Called right behind a boundary: is it that of another part, or the last one?"""
@@ -169,7 +169,7 @@ class Reader:
     def _fill(self) -> None:
         piece = self._read(_PIECE)
         if not piece:
-            raise BodyIncomplete(f"The body ended {self._place}. Nothing was stored; send it again.")
+            raise BodyIncomplete(f"The body ended {self._where}. Nothing was stored; send it again.")
         self._buffer += piece
 
 
@@ -182,9 +182,9 @@ def _windows(pieces: Iterator[bytes], reach: int) -> Iterator[tuple[bytes, bytes
         before = window[-reach:]
 
 
-def _refuse_content(data: bytes, place: str) -> None:
+def _refuse_content(data: bytes, where: str) -> None:
     if _NO_TEXT.search(data):
-        raise BadRequest(f"The form has content {place}, where it belongs to no part. Nothing was stored.")
+        raise BadRequest(f"The form has content {where}, where it belongs to no part. Nothing was stored.")
 
 
 def _part(head: bytes, number: int) -> Part:

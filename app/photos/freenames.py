@@ -37,16 +37,16 @@ def free(wanted: Sequence[str], taken: Taken) -> list[str]:
     starts = dict.fromkeys(wanted, 1)
     tried: set[str] = set()
     chosen: dict[int, str] = {}
-    while left := [place for place in range(len(wanted)) if place not in chosen]:
-        starts.update(_ends({wanted[place]: starts[wanted[place]] for place in left}, memory.taken))
+    while left := [index for index in range(len(wanted)) if index not in chosen]:
+        starts.update(_ends({wanted[index]: starts[wanted[index]] for index in left}, memory.taken))
         candidates = {}
-        for place in left:
-            name, starts[wanted[place]] = _next(wanted[place], starts[wanted[place]], tried)
-            candidates[place] = name
+        for index in left:
+            name, starts[wanted[index]] = _next(wanted[index], starts[wanted[index]], tried)
+            candidates[index] = name
             tried.add(name)
         gone = memory.taken(candidates.values())
-        chosen |= {place: name for place, name in candidates.items() if name not in gone}
-    return [chosen[place] for place in range(len(wanted))]
+        chosen |= {index: name for index, name in candidates.items() if name not in gone}
+    return [chosen[index] for index in range(len(wanted))]
 
 
 def _next(name: str, number: int, tried: set[str]) -> tuple[str, int]:
@@ -76,8 +76,8 @@ def _narrowed(numbers: list[int], are_taken: list[bool], most: int) -> list[int]
     """The numbers to ask for next: one alone is the answer. `numbers` ascend."""
     if all(are_taken):
         return [numbers[-1] + ahead for ahead in _AHEAD]
-    place = are_taken.index(False)
-    if place == 0 or numbers[place] - numbers[place - 1] == 1:
-        return [numbers[place]]
-    low, high = numbers[place - 1], numbers[place]
+    index = are_taken.index(False)
+    if index == 0 or numbers[index] - numbers[index - 1] == 1:
+        return [numbers[index]]
+    low, high = numbers[index - 1], numbers[index]
     return [*range(low, high, -(-(high - low) // most)), high]

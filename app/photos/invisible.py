@@ -63,7 +63,7 @@ def tidied(text: str) -> str:
     spaced = "".join(" " if char == _BLANK or unicodedata.category(char) == "Zs" else char for char in text)
     text = _FLAG.sub(lambda match: "" if match[1] else match[0], unicodedata.normalize("NFC", spaced))
     text = "".join(char for char in text if not _is_ignorable(char) or _depends(char))
-    kept = (char for place, char in enumerate(text) if not _depends(char) or _belongs(text, place))
+    kept = (char for index, char in enumerate(text) if not _depends(char) or _belongs(text, index))
     return unicodedata.normalize("NFC", "".join(kept))
 
 
@@ -71,10 +71,10 @@ def cut(text: str, most: int) -> str:
     """The text's beginning, of `most` characters at most: never inside of what looks like one letter (UAX #29, rules
     GB6 to GB13), and of Indic conjuncts. Empty when already the first one is longer.
     """
-    place = min(len(text), max(most, 0))
-    while 0 < place < len(text) and _is_inside(text, place):
-        place -= 1
-    return text[:place]
+    index = min(len(text), max(most, 0))
+    while 0 < index < len(text) and _is_inside(text, index):
+        index -= 1
+    return text[:index]
 
 
 def _is_refused(char: str) -> bool:
@@ -97,13 +97,13 @@ def _is_selector(char: str) -> bool:
     return "\ufe00" <= char <= "\ufe0f" or "\U000e0100" <= char <= "\U000e01ef" or char in "\u180b\u180c\u180d\u180f"
 
 
-def _belongs(text: str, place: int) -> bool:
-    before, after = text[:place][-1:], text[place + 1 : place + 2]
-    match text[place]:
+def _belongs(text: str, index: int) -> bool:
+    before, after = text[:index][-1:], text[index + 1 : index + 2]
+    match text[index]:
         case "\u200c":
-            return _is_virama(before) or _parts_letters(text, place)
+            return _is_virama(before) or _parts_letters(text, index)
         case "\u200d":
-            return _is_virama(before) or _is_before_virama(before, after) or _joins_emoji(text, place)
+            return _is_virama(before) or _is_before_virama(before, after) or _joins_emoji(text, index)
         case "\ufe0f" if (
             unicodedata.east_asian_width(before or " ") == "W" and before not in "\u3030\u303d\u3297\u3299"
         ):
@@ -123,17 +123,17 @@ def _is_before_virama(before: str, after: str) -> bool:
     return _is_virama(after) and bool(before) and unicodedata.category(before) == "Lo"
 
 
-def _parts_letters(text: str, place: int) -> bool:
+def _parts_letters(text: str, index: int) -> bool:
     """Whether the letters around would join without it. Beyond twenty marks nobody could tell."""
-    window = text[max(0, place - 20) : place + 20]
-    is_named = place > 0 and unicodedata.name(text[place - 1], "") != ""  # else idna raises ValueError
-    return is_named and idna.valid_contextj(window, min(place, 20))
+    window = text[max(0, index - 20) : index + 20]
+    is_named = index > 0 and unicodedata.name(text[index - 1], "") != ""  # else idna raises ValueError
+    return is_named and idna.valid_contextj(window, min(index, 20))
 
 
-def _joins_emoji(text: str, place: int) -> bool:
+def _joins_emoji(text: str, index: int) -> bool:
     """UAX #29, rule GB11: an emoji, with what belongs to it, on the left; another one on the right."""
-    before = re.sub(f"(?:[{_TEXT}{_EMOJI}]|{_MODIFIER})+$", "", text[max(0, place - 4) : place])[-1:]
-    return _is_emoji(before) and _is_emoji(text[place + 1 : place + 2])
+    before = re.sub(f"(?:[{_TEXT}{_EMOJI}]|{_MODIFIER})+$", "", text[max(0, index - 4) : index])[-1:]
+    return _is_emoji(before) and _is_emoji(text[index + 1 : index + 2])
 
 
 def _is_emoji(char: str) -> bool:
@@ -148,15 +148,15 @@ def _has_variants(char: str, selector: str) -> bool:
     return name.startswith(_VARIED) or (selector < "\ufe0e" and unicodedata.category(char or " ") == "Sm")
 
 
-def _is_inside(text: str, place: int) -> bool:
-    """Whether the characters on both sides of the place are of one letter."""
-    before, char = text[place - 1], text[place]
+def _is_inside(text: str, index: int) -> bool:
+    """Whether the characters on both sides of the index are of one letter."""
+    before, char = text[index - 1], text[index]
     if unicodedata.category(char)[0] == "M" or _depends(char) or re.match(f"{_MODIFIER}|[\U000e0020-\U000e007f]", char):
         return True
     if before == _JOINER or _is_virama(before):
         return True
     if _is_regional(before) and _is_regional(char):
-        run = re.search("[\U0001f1e6-\U0001f1ff]+$", text[:place])
+        run = re.search("[\U0001f1e6-\U0001f1ff]+$", text[:index])
         return run is not None and len(run[0]) % 2 == 1
     return _continues_syllable(before, char)
 

@@ -47,7 +47,7 @@ def _nothing_against(_: "Photo | None") -> None:
 
 
 @dataclass(frozen=True)
-class _Shelved:
+class _PublishedFiles:
     """Files under their final names, and what a row has to say about them."""
 
     upload: Incoming
@@ -63,7 +63,7 @@ class _Shelved:
             file.keep()
 
     @property
-    def places(self) -> list[str]:
+    def storage_keys(self) -> list[str]:
         return [str(self.columns[column]) for column in FILES if self.columns.get(column)]
 
     @property
@@ -100,10 +100,12 @@ def put(
     refuse_early(owner, name, upload.size, check)  # before the work
     pairing.announce()
     with ExitStack() as files:
-        shelved = _shelve(upload, files, shares_position=shares_position)
-        photo, is_new, outdated = _committed([shelved], lambda: lambda: _insert_or_update(owner, name, shelved, check))
-    for place in outdated:
-        storage.retire(place)
+        published = _publish_files(upload, files, shares_position=shares_position)
+        photo, is_new, outdated = _committed(
+            [published], lambda: lambda: _insert_or_update(owner, name, published, check)
+        )
+    for key in outdated:
+        storage.retire(key)
     _log_stored(photo)
     return photo, is_new
 
@@ -113,20 +115,20 @@ def add(owner: "User", uploads: Sequence[tuple[str, Incoming]], *, shares_positi
     quota.refuse_beyond(owner, sum(upload.size for _, upload in uploads))  # before the work
     pairing.announce()
     with ExitStack() as files:
-        shelved = [
-            _shelve_of_several(number, uploads, files, shares_position=shares_position)
+        published = [
+            _publish_one_of_several(number, uploads, files, shares_position=shares_position)
             for number in range(len(uploads))
         ]
         wanted = [
             names.sanitised(filename, f"photo{item.suffix}")
-            for (filename, _), item in zip(uploads, shelved, strict=True)
+            for (filename, _), item in zip(uploads, published, strict=True)
         ]
 
         def plan() -> Callable[[], list[Photo]]:
             free = freenames.free(wanted, _taken)  # outside of the transaction, which holds up others
-            return lambda: _insert(owner, free, shelved)
+            return lambda: _insert(owner, free, published)
 
-        photos = _committed(shelved, plan, _ATTEMPTS_AT_FREE_NAMES)
+        photos = _committed(published, plan, _ATTEMPTS_AT_FREE_NAMES)
     for photo in photos:
         _log_stored(photo)
     return photos
@@ -140,8 +142,8 @@ def delete(owner: "User", name: str, check: Check = _nothing_against) -> None:
         check(photo)
         outdated = _not_needed_without(photo)
         photo.delete()
-    for place in outdated:
-        storage.remove(place)
+    for key in outdated:
+        storage.remove(key)
     _log.info("photo deleted", extra={"fields": {"photo": photo.name}})
 
 
@@ -176,19 +178,19 @@ def _refuse_foreign_photo(owner: "User", photo: Photo) -> None:
         )
 
 
-def _shelve_of_several(
+def _publish_one_of_several(
     number: int, uploads: Sequence[tuple[str, Incoming]], files: ExitStack, *, shares_position: bool
-) -> _Shelved:
-    """Shelve one file of a form; what is wrong with it says which one it is."""
+) -> _PublishedFiles:
+    """Publish one file of a form; what is wrong with it says which one it is."""
     filename, upload = uploads[number]
     try:
-        return _shelve(upload, files, shares_position=shares_position)
+        return _publish_files(upload, files, shares_position=shares_position)
     except Problem as problem:
         problem.file = FileOfForm(names.sanitised(filename, "without a name"), number + 1, len(uploads))
         raise
 
 
-def _shelve(upload: Incoming, files: ExitStack, *, shares_position: bool) -> _Shelved:
+def _publish_files(upload: Incoming, files: ExitStack, *, shares_position: bool) -> _PublishedFiles:
     """Check the upload, make its renditions and what others download, and give all files their final names."""
     if upload.size == 0:
         raise EmptyBody("The file is empty. Nothing was stored. Choose another file.")
@@ -197,7 +199,7 @@ def _shelve(upload: Incoming, files: ExitStack, *, shares_position: bool) -> _Sh
     copies = [sharing.without_position(upload.file, picture.patches, files)] if picture.patches else []
     original = upload.publish(storage.ORIGINALS, picture.kind.suffix)
     made, columns = _renditions(picture, files)
-    return _Shelved(
+    return _PublishedFiles(
         upload,
         [*made, *copies],
         {
@@ -222,8 +224,8 @@ def _renditions(
     """Files under their final names, and the columns that name them. With `thumbnail`, there is one already."""
     columns = {"thumbnail": thumbnail, "thumbnail_2x": "", "preview": ""}
     made = []
-    for column, place in columns.items():
-        if not place and (data := getattr(picture, column)):
+    for column, key in columns.items():
+        if not key and (data := getattr(picture, column)):
             file = files.enter_context(Incoming())
             file.write(data)
             columns[column] = file.publish(FILES[column], images.THUMBNAIL_SUFFIX, columns["thumbnail"])
@@ -246,7 +248,7 @@ def add_renditions(photo: Photo) -> bool:
 
 
 def _committed(
-    shelved: Sequence[_Shelved], plan: Callable[[], Callable[[], _Result]], attempts: int = _ATTEMPTS
+    published: Sequence[_PublishedFiles], plan: Callable[[], Callable[[], _Result]], attempts: int = _ATTEMPTS
 ) -> _Result:
     """Run what `plan` returns in one transaction; plan and run again if another request took a name in between.
 
@@ -260,49 +262,51 @@ def _committed(
             with transaction.atomic(durable=True):
                 result = write_rows()
                 deadline.check()  # nobody waits for the answer any more: nothing is stored
-                for item in shelved:
+                for item in published:
                     item.keep()
         except IntegrityError:
             continue
         except DatabaseError:
-            _put_aside_unless_rows(shelved)
+            _put_aside_unless_rows(published)
             raise
         return result
-    _put_aside_unless_rows(shelved)
+    _put_aside_unless_rows(published)
     raise NameTaken("Other uploads are taking this name right now. Nothing was stored. Try again, or use another name.")
 
 
-def _put_aside_unless_rows(shelved: Iterable[_Shelved]) -> None:
-    kept = [item for item in shelved if item.is_kept]
+def _put_aside_unless_rows(published: Iterable[_PublishedFiles]) -> None:
+    kept = [item for item in published if item.is_kept]
     try:
         if Photo.objects.filter(original__in=[item.columns["original"] for item in kept]).exists() or pairing.trouble():
             return
     except DatabaseError:
         return
     for item in kept:
-        for place in item.places:
-            _put_aside(place)
+        for key in item.storage_keys:
+            _put_aside(key)
 
 
-def _put_aside(place: str) -> None:
+def _put_aside(key: str) -> None:
     try:
-        quarantine.put(place)
+        quarantine.put(key)
     except (OSError, Problem) as error:
-        _log.warning("cannot move %s into quarantine, the sweep will try again: %s", place, error)
+        _log.warning("cannot move %s into quarantine, the sweep will try again: %s", key, error)
 
 
-def _insert_or_update(owner: "User", name: str, shelved: _Shelved, check: Check) -> tuple[Photo, bool, list[str]]:
+def _insert_or_update(
+    owner: "User", name: str, published: _PublishedFiles, check: Check
+) -> tuple[Photo, bool, list[str]]:
     """The row, whether it is new, and the files nobody needs after the commit."""
     quota.hold(owner)
     photo = Photo.objects.select_for_update().filter(name=name).first()
     if photo:
         _refuse_foreign_photo(owner, photo)
     check(photo)
-    quota.refuse_beyond(owner, shelved.upload.size - (photo.size if photo else 0))
+    quota.refuse_beyond(owner, published.upload.size - (photo.size if photo else 0))
     if photo is None:
-        return Photo.objects.create(name=name, owner=owner, **shelved.columns), True, []
+        return Photo.objects.create(name=name, owner=owner, **published.columns), True, []
     outdated = _not_needed_without(photo)
-    for column, value in shelved.columns.items():
+    for column, value in published.columns.items():
         setattr(photo, column, value)
     photo.modified = _after(photo.modified)
     photo.save()
@@ -321,7 +325,7 @@ def _not_needed_without(photo: Photo) -> list[str]:
     if trouble := pairing.trouble():
         _log.warning("the files of %s stay where they are: %s", photo.name, trouble)
         return []
-    return photo.places
+    return photo.storage_keys
 
 
 def _taken(wanted: Collection[str]) -> set[str]:
@@ -333,10 +337,10 @@ def _taken(wanted: Collection[str]) -> set[str]:
     return found
 
 
-def _insert(owner: "User", free: Sequence[str], shelved: Sequence[_Shelved]) -> list[Photo]:
+def _insert(owner: "User", free: Sequence[str], published: Sequence[_PublishedFiles]) -> list[Photo]:
     quota.hold(owner)
-    quota.refuse_beyond(owner, sum(item.upload.size for item in shelved))
-    rows = [Photo(name=name, owner=owner, **item.columns) for name, item in zip(free, shelved, strict=True)]
+    quota.refuse_beyond(owner, sum(item.upload.size for item in published))
+    rows = [Photo(name=name, owner=owner, **item.columns) for name, item in zip(free, published, strict=True)]
     # In one order for all, so that two forms with the same names wait for each other, and not in a circle.
     Photo.objects.bulk_create(sorted(rows, key=lambda photo: photo.name))
     return rows

@@ -25,7 +25,7 @@ from photos.errors import TooManyLogins
 from photos.models import LoginAttempts
 
 _PAUSE, _PAUSE_MAX = 60, 900  # seconds
-FORGET = timedelta(hours=1)  # after the last attempt; longer than any pause
+FORGET_AFTER = timedelta(hours=1)  # after the last attempt; longer than any pause
 _SALT = "photos.logins"
 _COOKIE_AGE = 180 * 24 * 3600  # seconds
 
@@ -34,7 +34,7 @@ def begin(request: HttpRequest, name: str) -> None:
     """Count an attempt to log in under this name, before it is made. Raises TooManyLogins."""
     now = timezone.now()
     with transaction.atomic(durable=True):
-        LoginAttempts.objects.filter(last__lt=now - FORGET).delete()
+        LoginAttempts.objects.filter(last__lt=now - FORGET_AFTER).delete()
         attempts, _ = LoginAttempts.objects.select_for_update().get_or_create(
             key=_key(request, name), defaults={"last": now}
         )

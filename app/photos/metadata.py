@@ -161,20 +161,20 @@ class _Tiff:
             self._empty(self._number(entry + 8))
             return False
         if change := self._changes.get(tag):
-            self._within(*self._place(entry), change)
+            self._within(*self._value_extent(entry), change)
             return True
         if tag in _BLANKED:
-            self._blank(*self._place(entry))
+            self._blank(*self._value_extent(entry))
         return tag not in _BLANKED
 
-    def _place(self, entry: int) -> tuple[int, int]:
+    def _value_extent(self, entry: int) -> tuple[int, int]:
         """Where an entry's value lies, and how many bytes it has."""
         kind, count = self._number(entry + 2, "H"), self._number(entry + 4)
         size = _SIZES.get(kind, 1) * count
         return (entry + 8 if size <= 4 else self._number(entry + 8)), size  # noqa: PLR2004 - TIFF 6.0: then in place
 
     def _offsets(self, entry: int) -> list[int]:
-        start, size = self._place(entry)
+        start, size = self._value_extent(entry)
         return [self._number(start + 4 * number) for number in range(min(size // 4, _DIRECTORIES_MAX))]
 
     def _within(self, start: int, size: int, change: _Change) -> None:
@@ -193,7 +193,7 @@ class _Tiff:
             return
         count = self._count(start)
         for entry in range(start + 2, start + 2 + 12 * count, 12):
-            self._blank(*self._place(entry))
+            self._blank(*self._value_extent(entry))
         self._blank(start, 2 + 12 * count)
 
 

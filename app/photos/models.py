@@ -90,7 +90,7 @@ class Photo(models.Model):
         return photo
 
     @property
-    def places(self) -> list[str]:
+    def storage_keys(self) -> list[str]:
         """Its files, below MEDIA_ROOT."""
         return [getattr(self, column) for column in FILES if getattr(self, column)]
 
@@ -120,14 +120,14 @@ class Photo(models.Model):
         Rows of photos grow by it. A style attribute would say it more shortly, but the page's policy allows none.
         """
         digits = f"{min(9999, max(100, 1000 * self.width // self.height)):04}"
-        return " ".join(f"w{'_' * place}{digit}" for place, digit in enumerate(digits))
+        return " ".join(f"w{'_' * index}{digit}" for index, digit in enumerate(digits))
 
 
-def known(places: Collection[str]) -> set[str]:
-    """Those of the places, some hundreds at most, that a row names."""
+def known(keys: Collection[str]) -> set[str]:
+    """The storage keys that a row names, of some hundreds at most."""
     found: set[str] = set()
     for column, folder in FILES.items():
-        if candidates := [place for place in places if place.startswith(f"{folder}/")]:
+        if candidates := [key for key in keys if key.startswith(f"{folder}/")]:
             rows = Photo.objects.filter(**{f"{column}__in": candidates}).order_by()
             found.update(rows.values_list(column, flat=True))
     return found

@@ -104,7 +104,7 @@ class _Form:
             text = "This form accepts no files. Nothing was stored or changed. Send it without files."
             if self._files_max:
                 text = f"The form has more than {self._files_max} files. Nothing was stored. Send fewer at a time."
-            raise BadRequest(text, people=text)
+            raise BadRequest(text, visitor_text=text)
 
     def _take_field(self, part: Part, content: Iterable[bytes]) -> None:
         data = bytearray()
@@ -132,20 +132,6 @@ class _Form:
 def _is_for_files(part: Part) -> bool:
     """Whether a field that holds text, all the same, was to be a file."""
     return bool(_FOR_FILES.fullmatch(part.name)) or part.media_type.startswith(_TYPES_OF_FILES)
-
-
-class LowerCaseMediaType:
-    """Middleware: a media type is the same in capitals (RFC 9110, section 8.3.1), but not to the parsers of
-    forms that Django and the framework have. To stand before all that reads one.
-    """
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self._get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        media_type, semicolon, parameters = request.META.get("CONTENT_TYPE", "").partition(";")
-        request.META["CONTENT_TYPE"] = media_type.lower() + semicolon + parameters
-        return self._get_response(request)
 
 
 def without_files(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:

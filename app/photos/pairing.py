@@ -103,7 +103,7 @@ def announce() -> None:
             return  # then nobody takes anything away
         if own in ids:
             return
-        with storage.disk_trouble_is_a_problem():
+        with storage.disk_errors_as_problems():
             if ids:
                 _add(own)
             elif not _is_empty():

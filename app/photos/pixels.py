@@ -44,7 +44,7 @@ _READ_COST: Final = 64  # bytes of that budget per call, so that a file of a mil
 _PROFILE_MAX: Final = 16 * 1024  # bytes of a colour profile worth carrying in every thumbnail
 _TEXT_MAX: Final = 4 * 1024 * 1024  # bytes of a PNG's profile or text, unpacked; Pillow's own limit is one MiB
 _TILE: Final = 500_000  # pixels of a large image that are converted at a time
-_TURNS: Final = {
+_UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -53,7 +53,7 @@ _TURNS: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }  # EXIF orientation -> what brings the picture upright
-_LYING: Final = {5, 6, 7, 8}  # the orientations that swap width and height
+_ROTATED_90: Final = {5, 6, 7, 8}  # the orientations that swap width and height
 
 
 def prepare() -> None:
@@ -127,7 +127,7 @@ class _Meter:
 
 def decode(file: IO[bytes], kind: Kind, reckoned: Reckoning) -> Decoded:
     """Raises ImageTruncated, ImageTooComplex; OSError when reading the file itself fails; MemoryError."""
-    with errors_sorted():
+    with errors_as_problems():
         if kind.pillow == "HEIC":
             return _decoded_heic(file, reckoned)
         if kind.pillow == "PNG":
@@ -138,7 +138,7 @@ def decode(file: IO[bytes], kind: Kind, reckoned: Reckoning) -> Decoded:
 
 
 @contextmanager
-def errors_sorted() -> Iterator[None]:
+def errors_as_problems() -> Iterator[None]:
     """What reading a picture may raise, as the Problem that it means; a disk's errors and MemoryError as they are."""
     try:
         yield
@@ -188,7 +188,7 @@ def _decoded(image: Image.Image, meter: _Meter, reckoned: Reckoning) -> Decoded:
     width, height = image.size
     # JPEG can be decoded at an eighth of its size: the whole file is still read, with 1/64 of the memory.
     image.draft("RGB", scaled(width, height, THUMBNAIL_2X_MAX))
-    _let_go_of_canvases(image)
+    _release_canvases(image)
     image.load()
     # Asked now: a PNG may say it behind its pixels.
     told = reckoned.jpeg.exif if reckoned.jpeg else image.info.get("exif") or b""
@@ -196,7 +196,7 @@ def _decoded(image: Image.Image, meter: _Meter, reckoned: Reckoning) -> Decoded:
     reduced = _reduced(image, REDUCED_MIN)
     _decode_other_frames(image, meter, reckoned)
     thumbnails = _thumbnails(reduced, (width, height), orientation)
-    if orientation in _LYING:
+    if orientation in _ROTATED_90:
         width, height = height, width
     return Decoded(width, height, (*thumbnails, b""))
 
@@ -230,7 +230,7 @@ class _Once:
         return decoder.get_next()
 
 
-def _let_go_of_canvases(image: Image.Image) -> None:
+def _release_canvases(image: Image.Image) -> None:
     """It makes 12 bytes a pixel of 16. Should Pillow call its decoder otherwise one day, nothing happens."""
     if image.format == "WEBP" and not getattr(image, "is_animated", False) and hasattr(image, "_decoder"):
         image._decoder = _Once(image._decoder)  # noqa: SLF001 - there is no other way
@@ -246,8 +246,8 @@ def _thumbnails(reduced: Image.Image, size: tuple[int, int], orientation: int = 
 
 def _thumbnail(reduced: Image.Image, size: tuple[int, int], orientation: int) -> bytes:
     small = reduced.resize(size, Image.Resampling.LANCZOS)
-    if orientation in _TURNS:
-        small = small.transpose(_TURNS[orientation])
+    if orientation in _UPRIGHT:
+        small = small.transpose(_UPRIGHT[orientation])
     return _webp(small, reduced.info["icc_profile"])
 
 

@@ -57,10 +57,10 @@ _CSRF = (
 )
 _REFUSED = "The server does not accept this request. Nothing was stored or changed. Reload the page and try again."
 # Marks JSON with a text for people. The page's script shows no other: nginx and proxies answer with JSON, too.
-_FOR_PEOPLE = {"X-Text-For": "people"}
+_FOR_VISITORS = {"X-Text-For": "people"}
 
 
-def is_for_people(request: HttpRequest) -> bool:
+def is_visitor(request: HttpRequest) -> bool:
     """Whether a visitor reads the answer. The page's script sends the API the form's CSRF token, also when the session
     has ended; programs send a token of their own, or nothing.
     """
@@ -88,7 +88,7 @@ def _rendered(request: HttpRequest, problem: Problem, context: HttpRequest | Non
 
 def about_files(problem: Problem) -> str:
     """The text for a page that has no list of files: which of them it is about, and what became of the others."""
-    file, text = problem.file, problem.for_people
+    file, text = problem.file, problem.for_visitors
     if file is None:
         return text
     stored = "" if "othing was stored" in text else " Nothing was stored."
@@ -102,7 +102,7 @@ def note(problem: Problem) -> None:
     """Write down what a visitor is not told. Errors of the server come with their traceback."""
     if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.error(problem.code, exc_info=problem)
-    elif problem.people:
+    elif problem.visitor_text:
         _log.warning("%s: %s", problem.code, problem)
 
 
@@ -111,11 +111,11 @@ def _body(code: str, detail: str) -> dict[str, str]:
 
 
 def _said(request: HttpRequest, problem: Problem) -> dict[str, str]:
-    return _body(problem.code, problem.for_people if is_for_people(request) else str(problem))
+    return _body(problem.code, problem.for_visitors if is_visitor(request) else str(problem))
 
 
 def _mark(request: HttpRequest) -> dict[str, str]:
-    return _FOR_PEOPLE if is_for_people(request) else {}
+    return _FOR_VISITORS if is_visitor(request) else {}
 
 
 def as_problem(error: BaseException | None) -> Problem | None:
@@ -143,7 +143,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         set_rollback()
     if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:  # ours, not the client's
         _log.error(problem.code, exc_info=error)
-    elif is_for_people(request):
+    elif is_visitor(request):
         note(problem)
     headers = {**problem.headers, **_mark(request)}
     if challenge := getattr(error, "auth_header", None):
@@ -173,7 +173,7 @@ def _of_the_framework(error: Exception) -> Problem | None:
         return problem
     if isinstance(error, exceptions.NotFound):
         return NotFound(text)
-    problem = Problem(text, people=_REFUSED)
+    problem = Problem(text, visitor_text=_REFUSED)
     problem.status = error.status_code
     problem.code = _CODES.get(error.status_code, str(error.default_code).replace("_", "-"))
     return problem

@@ -1,6 +1,6 @@
 """Published files that no row knows: put aside, long before they are deleted, and put back when a row knows them again.
 
-    .quarantine/<reading>/<place>   where `reading` is what the clock below said when the file came
+    .quarantine/<reading>/<key>   where `reading` is what the clock below said when the file came
     .quarantine/clock               that clock: seconds, and the wall clock's time when it said so
 
 A database can be wrong for a while (restored, failed over, exchanged), and a rename can be undone. Nothing is served
@@ -27,20 +27,20 @@ def _top() -> Path:
     return storage.root() / FOLDER
 
 
-def put(place: str) -> None:
+def put(key: str) -> None:
     """Move a published file here, durably: after a power cut it is in one of the two places. Raises OSError."""
     storage.make_folder(_top())
-    _moved(storage.root() / place, _top() / f"{_tick():012}" / place)
+    _moved(storage.root() / key, _top() / f"{_tick():012}" / key)
 
 
-def restore(place: str) -> bool:
+def restore(key: str) -> bool:
     """Put the file back where a row says it is; whether it is there now. Raises OSError."""
-    final = storage.root() / place
+    final = storage.root() / key
     for folder in _folders():
         if final.exists():
             break
         with contextlib.suppress(FileNotFoundError):  # not in this one, or somebody else has put it back
-            _moved(folder / place, final)
+            _moved(folder / key, final)
     return final.exists()
 
 
@@ -58,9 +58,9 @@ def expired(age: int) -> Iterator[tuple[str, Path]]:
     if not _folders():
         return
     now = _tick()
-    for place, path in held():
+    for key, path in held():
         if now - _reading(path.relative_to(_top()).parts[0]) >= age:
-            yield place, path
+            yield key, path
 
 
 def tidy() -> None:

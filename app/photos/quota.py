@@ -34,6 +34,6 @@ def refuse_beyond(owner: "User", added: int) -> None:
         raise QuotaExceeded(
             f"The upload exceeds your quota: your photos use {there} of {quota} (USER_QUOTA). Nothing was stored. "
             "Delete some first.",
-            people=f"You do not have enough space left: your photos use {there} of {quota}. Nothing was stored. "
+            visitor_text=f"You do not have enough space left: your photos use {there} of {quota}. Nothing was stored. "
             "Delete some first.",
         )

@@ -21,7 +21,7 @@ _NOTHING_CAME = (
 )
 
 
-def refuse_odd_headers(request: HttpRequest) -> None:
+def check_headers(request: HttpRequest) -> None:
     """Before the body is read. Raises WrongMediaType or BadRequest for what would be stored as something it is not."""
     media_type = request.META.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
     if media_type == "multipart/form-data":
@@ -47,7 +47,7 @@ def receive(request: HttpRequest, incoming: storage.Incoming) -> None:
     deadline.body_has_come(request)
     if incoming.size == 0:
         refuse_lost(request)
-        raise EmptyBody(_EMPTY, people=_NOTHING_CAME)
+        raise EmptyBody(_EMPTY, visitor_text=_NOTHING_CAME)
     claimed = bodylimit.content_length(request)
     if claimed is not None and incoming.size != claimed:
         raise BodyIncomplete(
@@ -58,4 +58,4 @@ def receive(request: HttpRequest, incoming: storage.Incoming) -> None:
 def refuse_lost(request: HttpRequest) -> None:
     """Called when nothing came: raise EmptyBody with the reason, if the server in front is the likely one."""
     if "Transfer-Encoding" in request.headers or not request.META.get("CONTENT_LENGTH"):
-        raise EmptyBody(_EMPTY + _LOST, people=_NOTHING_CAME)
+        raise EmptyBody(_EMPTY + _LOST, visitor_text=_NOTHING_CAME)

@@ -23,8 +23,8 @@ _COMMENTS_MAX: Final = 1024**2  # bytes of a GIF's comments, which Pillow joins 
 _BOXES_MAX: Final = 1000  # of an AVIF or HEIC, outermost
 _BOX_MAX: Final = 4 * 1024**2  # bytes of its description
 _ITEMS_MAX: Final = 64 * 1024  # bytes of its four lists of items; 1,000 tiles take 50 KB
-_PIXEL: Final = 4  # bytes that Pillow keeps of one, RGB or RGBA
-_SOME: Final = 4 * 1024**2  # bytes: what a decoder needs besides
+_PIXEL_BYTES: Final = 4  # bytes that Pillow keeps of one, RGB or RGBA
+_DECODER_OVERHEAD: Final = 4 * 1024**2  # bytes: what a decoder needs besides
 _Reader = Callable[[IO[bytes]], "Reckoning"]
 
 
@@ -86,8 +86,8 @@ def _jpeg(file: IO[bytes]) -> Reckoning:
     factor = next(n for n in (8, 4, 2, 1) if n == 1 or min(width // small[0], height // small[1]) >= n)
     if header.frame.marker not in _REDUCIBLE:
         factor = 1
-    shown = (width // factor + 1) * (height // factor + 1) * _PIXEL
-    return Reckoning(width, height, header.memory + shown + _SOME, header)
+    shown = (width // factor + 1) * (height // factor + 1) * _PIXEL_BYTES
+    return Reckoning(width, height, header.memory + shown + _DECODER_OVERHEAD, header)
 
 
 _REDUCIBLE: Final = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # those with coefficients, Huffman or arithmetic
@@ -108,7 +108,7 @@ def _png(file: IO[bytes]) -> Reckoning:
             file.seek(start)
             width, height, depth, colour = _unpacked(">IIBB", file)
             rows = 2 * width * depth * _CHANNELS.get(colour, 4) // 8  # the one before is needed to make sense of a row
-            cost = max(cost, (2 if depth == 16 else 1) if colour in {_GREY, _PALETTE} else _PIXEL)  # noqa: PLR2004 - bits
+            cost = max(cost, (2 if depth == 16 else 1) if colour in {_GREY, _PALETTE} else _PIXEL_BYTES)  # noqa: PLR2004 - bits
         elif name == b"acTL" and int.from_bytes(at(file, start, 4)) > 1:
             cost = _ANIMATED_PNG
         elif name in {b"IDAT", b"IEND"}:
@@ -118,7 +118,7 @@ def _png(file: IO[bytes]) -> Reckoning:
         extra += length
         if number > _CHUNKS_MAX or extra > _EXTRA_MAX:
             raise image_has_too_much_data()
-    return Reckoning(width, height, width * height * cost + rows + extra + _SOME)
+    return Reckoning(width, height, width * height * cost + rows + extra + _DECODER_OVERHEAD)
 
 
 def chunks(file: IO[bytes], position: int) -> Iterator[tuple[bytes, int, int]]:
@@ -145,7 +145,7 @@ def _webp(file: IO[bytes]) -> Reckoning:
     length = min(size, file.seek(0, 2))  # which Pillow reads whole, and copies
     _refuse_many_chunks(file, length)
     cost = _ANIMATED_WEBP if is_animated else _STILL_WEBP
-    return Reckoning(width, height, width * height * cost + 2 * length + _SOME, end=length)
+    return Reckoning(width, height, width * height * cost + 2 * length + _DECODER_OVERHEAD, end=length)
 
 
 def _refuse_many_chunks(file: IO[bytes], end: int) -> None:
@@ -201,7 +201,7 @@ def _gif(file: IO[bytes]) -> Reckoning:
         if min(left) < 0:
             raise image_has_too_much_data()
     cost = _ANIMATED_GIF if frames > 1 else 1
-    return Reckoning(width, height, width * height * cost + _SOME)
+    return Reckoning(width, height, width * height * cost + _DECODER_OVERHEAD)
 
 
 def table(flags: int) -> int:
@@ -238,10 +238,10 @@ def _avif(file: IO[bytes]) -> Reckoning:
     width, height = max(sizes, key=lambda size: size[0] * size[1])
     planes = max((_planes(found[0]) for found in _AV1C.findall(meta + moov)), default=3.0)
     has_alpha = b":aux:alpha" in meta or b"auxiliary:alpha" in meta or b"auxv" in moov
-    cost = _PIXEL + (4.0 if has_alpha else 3.0) + 1 + planes + (1.5 if has_alpha else 0)
+    cost = _PIXEL_BYTES + (4.0 if has_alpha else 3.0) + 1 + planes + (1.5 if has_alpha else 0)
     if moov:
-        cost += _PIXEL + _FRAMES_KEPT * planes
-    return Reckoning(width, height, int(width * height * cost) + end + _SOME, end=end)
+        cost += _PIXEL_BYTES + _FRAMES_KEPT * planes
+    return Reckoning(width, height, int(width * height * cost) + end + _DECODER_OVERHEAD, end=end)
 
 
 def _descriptions(file: IO[bytes]) -> tuple[bytes, bytes, int]:
@@ -308,11 +308,13 @@ def _heic(file: IO[bytes]) -> Reckoning:
     width, height = max(sizes, key=lambda size: size[0] * size[1])
     planes = max((_hevc_planes(*found) for found in _HVCC.findall(meta)), default=6.0)
     has_alpha = b"auxid:1\0" in meta or b"auxiliary:alpha" in meta
-    bands = _PIXEL if has_alpha else 3
+    bands = _PIXEL_BYTES if has_alpha else 3
     decoding = planes + bands + 0.5 if planes <= _PLAIN else 2 * planes + bands + 1
     decoding += 2 * planes if has_alpha and planes > _PLAIN else has_alpha
     shrinking = width * height * bands + _of_preview(width, height)
-    return Reckoning(width, height, max(int(width * height * decoding), shrinking) + 2 * end + _THREAD + _SOME, end=end)
+    return Reckoning(
+        width, height, max(int(width * height * decoding), shrinking) + 2 * end + _THREAD + _DECODER_OVERHEAD, end=end
+    )
 
 
 def _hevc_planes(colours: bytes, depth: bytes) -> float:
@@ -324,7 +326,7 @@ def _of_preview(width: int, height: int) -> int:
     """Bytes: what it is made from, and the way there."""
     factor = max(1, max(width, height) // PREVIEW_MAX)
     small = scaled(width, height, PREVIEW_MAX)
-    return width * height * _PIXEL // factor**2 + small[0] * small[1] * _PREVIEW
+    return width * height * _PIXEL_BYTES // factor**2 + small[0] * small[1] * _PREVIEW
 
 
 _READERS: dict[str, _Reader] = {"JPEG": _jpeg, "PNG": _png, "WEBP": _webp, "GIF": _gif, "AVIF": _avif, "HEIC": _heic}

@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 class Download:
     """The file that somebody gets who asks for a photo."""
 
-    place: str
+    key: str
     sha256: str
     is_private: bool  # not what others would get
 
@@ -50,7 +50,7 @@ class Download:
 
 
 def download(photo: Photo, askers: Iterable[object]) -> Download:
-    """For somebody with these ids of users. What others get of a photo that is not `settled` has no place yet."""
+    """For somebody with these ids of users. What others get of a photo that is not `examined` has no place yet."""
     is_hidden = not photo.is_examined or bool(photo.shared and not photo.shares_position)
     if photo.owner_id in askers or not is_hidden:
         return Download(photo.original, photo.sha256, is_private=is_hidden)
@@ -79,7 +79,7 @@ def without_position(source: IO[bytes], found: Sequence[Patch], files: ExitStack
     return copy
 
 
-def settled(photo: Photo) -> Photo:
+def examined(photo: Photo) -> Photo:
     """The photo, after it was examined; the same one if it was before.
 
     Raises Photo.DoesNotExist if it was deleted meanwhile, FileNotFoundError without its file; and what

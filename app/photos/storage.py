@@ -59,7 +59,7 @@ def root() -> Path:
 
 
 @contextlib.contextmanager
-def disk_trouble_is_a_problem() -> Iterator[None]:
+def disk_errors_as_problems() -> Iterator[None]:
     """Turns the errors of a disk that is full, or cannot be written, into Problems; the others are bugs."""
     try:
         yield
@@ -83,7 +83,7 @@ class Incoming:
         self.size = 0
         self.is_kept = False
         self._hash = hashlib.sha256()
-        with disk_trouble_is_a_problem():
+        with disk_errors_as_problems():
             path, descriptor = _made_and_locked(root() / INCOMING)
         # Also runs when the object is forgotten, as Django's multipart parser does with a file it fails to finish.
         self._discard = weakref.finalize(self, _unlink_own, path, os.getpid())
@@ -95,14 +95,14 @@ class Incoming:
         return self._hash.hexdigest()
 
     def write(self, data: bytes) -> None:
-        with disk_trouble_is_a_problem():
+        with disk_errors_as_problems():
             self.file.write(data)
         self._hash.update(data)
         self.size += len(data)
 
     def flush(self) -> None:
         """Make what was written visible to readers of `file`, which is left at its start."""
-        with disk_trouble_is_a_problem():
+        with disk_errors_as_problems():
             self.file.seek(0)  # writes out the buffer
 
     def publish(self, folder: str, suffix: str, beside: str = "") -> str:
@@ -111,9 +111,9 @@ class Incoming:
         With `beside`, the name of another file, it is of the same content, and `is_beside` says so.
         """
         stem = _stem(beside)[:_SHARED] + uuid.uuid4().hex[-(32 - _SHARED if beside else 32) :]
-        place = f"{folder}/{stem[:2]}/{stem}{suffix}"
-        final = root() / place
-        with disk_trouble_is_a_problem():
+        key = f"{folder}/{stem[:2]}/{stem}{suffix}"
+        final = root() / key
+        with disk_errors_as_problems():
             self.file.flush()
             os.fsync(self.file.fileno())
             make_folder(final.parent)
@@ -123,7 +123,7 @@ class Incoming:
             self._discard = weakref.finalize(self, _unlink_own, final, os.getpid())
             self._path = final
             sync_folder(final.parent)
-        return place
+        return key
 
     def link(self, final: Path, *, replace: bool) -> None:
         """Give the file another name besides, or this one in place of its own. Raises FileExistsError, or OSError."""
@@ -156,13 +156,13 @@ class Incoming:
         self.close()
 
 
-def is_beside(place: str, other: str) -> bool:
+def is_beside(key: str, other: str) -> bool:
     """Whether the file was published beside that other one."""
-    return _stem(place)[:_SHARED] == _stem(other)[:_SHARED]
+    return _stem(key)[:_SHARED] == _stem(other)[:_SHARED]
 
 
-def _stem(place: str) -> str:
-    return place.rpartition("/")[2].partition(".")[0]
+def _stem(key: str) -> str:
+    return key.rpartition("/")[2].partition(".")[0]
 
 
 def _made_and_locked(folder: Path) -> tuple[Path, int]:
@@ -178,38 +178,38 @@ def _made_and_locked(folder: Path) -> tuple[Path, int]:
         os.close(descriptor)
 
 
-def remove(place: str) -> None:
+def remove(key: str) -> None:
     """Remove a published file whose row is gone. A failure is logged: the sweep will find the file again."""
-    _unlink(root() / place)
+    _unlink(root() / key)
 
 
-def retire(place: str) -> None:
+def retire(key: str) -> None:
     """Take a published file away whose photo has another one now, but not from those who were told its name already.
 
     nginx opens a file some moments after Django has named it, and then looks here as well. Nothing is synced: after a
     power cut the file may be under either name, and goes from each in the end.
     """
-    aside = root() / OUTDATED / place.rpartition("/")[2]
+    aside = root() / OUTDATED / key.rpartition("/")[2]
     try:
-        os.link(root() / place, aside)
+        os.link(root() / key, aside)
         os.utime(aside)  # from now on
     except OSError as error:
-        _log.warning("cannot keep the outdated file %s for a while, so it is removed now: %s", place, error)
-    remove(place)
+        _log.warning("cannot keep the outdated file %s for a while, so it is removed now: %s", key, error)
+    remove(key)
     tidy_if_due()
 
 
-def opened(place: str) -> IO[bytes] | None:
+def opened(key: str) -> IO[bytes] | None:
     """A published file, or None if it is not there."""
     try:
-        return (root() / place).open("rb")
+        return (root() / key).open("rb")
     except FileNotFoundError:
         return None
 
 
-def opened_outdated(place: str) -> IO[bytes] | None:
+def opened_outdated(key: str) -> IO[bytes] | None:
     """One that was published there until it was retired, some moments ago."""
-    return opened(f"{OUTDATED}/{place.rpartition('/')[2]}")
+    return opened(f"{OUTDATED}/{key.rpartition('/')[2]}")
 
 
 def tidy_if_due() -> None:

@@ -44,7 +44,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class Published:
-    """What a look at all published files has found."""
+    """What a scan of all published files has found."""
 
     files: int = 0
     unknown: list[str] = field(default_factory=list)  # to the database
@@ -60,13 +60,13 @@ def sweep(age: int, *, has_brake: bool = True) -> list[Path]:
 
     Raises OSError, DatabaseError or Problem when it cannot go on; what was done until then stays done.
     """
-    removed = [place for place in _places(media.INCOMING) if _taken(place, age, _unlinked)]
+    removed = [key for key in _keys(media.INCOMING) if _taken(key, age, _unlinked)]
     storage.tidy(min(age, storage.OUTDATED_AGE))
     _put_back()
     removed += _quarantined(age, has_brake=has_brake)
     if removed:
         _log.info("swept", extra={"fields": {"files": len(removed)}})
-    return [storage.root() / place for place in removed]
+    return [storage.root() / key for key in removed]
 
 
 def sweep_if_due() -> None:
@@ -100,38 +100,38 @@ def _modified(path: Path) -> float:
         return 0.0
 
 
-def look() -> Published:
-    """At all that is published, which the database is asked about in batches."""
+def scan() -> Published:
+    """Find all published files, and ask the database about them in batches."""
     found = Published()
     for folder in sorted(set(FILES.values())):
-        places = _places(folder)
-        while batch := list(islice(places, _BATCH)):
+        keys = _keys(folder)
+        while batch := list(islice(keys, _BATCH)):
             found.files += len(batch)
             found.unknown += sorted(set(batch) - known(batch))
     return found
 
 
-def _places(folder: str) -> Iterator[str]:
+def _keys(folder: str) -> Iterator[str]:
     """The files in and below a folder, named as rows name them. Strings, because there may be very many."""
     for parent, _, filenames in os.walk(storage.root() / folder):
-        shelf = Path(parent).relative_to(storage.root()).as_posix()
-        yield from (f"{shelf}/{filename}" for filename in filenames)
+        prefix = Path(parent).relative_to(storage.root()).as_posix()
+        yield from (f"{prefix}/{filename}" for filename in filenames)
 
 
 def _quarantined(age: int, *, has_brake: bool) -> list[str]:
     """Put what no row knows into quarantine, and delete what has been there for long; or say why not."""
     published = None
     if pairing.is_undecided():
-        published = look()
+        published = scan()
         if not published.unknown:
             pairing.begin()
     if trouble := pairing.trouble():
         _log.error("no published file is swept: %s", trouble)
         return []
     pairing.count_sweep()
-    published = published or look()
+    published = published or scan()
     # Without those of uploads that are under way.
-    abandoned = [place for place in published.unknown if storage.is_old(_modified(storage.root() / place), age)]
+    abandoned = [key for key in published.unknown if storage.is_old(_modified(storage.root() / key), age)]
     if has_brake and len(abandoned) > published.left_by_crashes:
         _log.error(
             "no published file is swept: of %s files %s have no row, more than crashes can leave. Rows seem to be "
@@ -140,7 +140,7 @@ def _quarantined(age: int, *, has_brake: bool) -> list[str]:
         )
         return []
     _delete_expired()  # first, because on a full disk it makes room for the others
-    taken = [place for place in abandoned if _taken(place, age, _put_into_quarantine)]
+    taken = [key for key in abandoned if _taken(key, age, _put_into_quarantine)]
     if taken:
         _log.warning(
             "put into quarantine: files without a row", extra={"fields": {"files": len(taken), "first": taken[0]}}
@@ -148,29 +148,29 @@ def _quarantined(age: int, *, has_brake: bool) -> list[str]:
     return taken
 
 
-def _taken(place: str, age: int, take: Callable[[str, Path], bool]) -> bool:
-    return _if_nobodys(place, storage.root() / place, age, take)
+def _taken(key: str, age: int, take: Callable[[str, Path], bool]) -> bool:
+    return _take_if_abandoned(key, storage.root() / key, age, take)
 
 
-def _put_into_quarantine(place: str, _: Path) -> bool:
+def _put_into_quarantine(key: str, _: Path) -> bool:
     if pairing.trouble():  # another database may have stored this file since: it has said so before
         return False
-    quarantine.put(place)
+    quarantine.put(key)
     return True
 
 
 def _put_back() -> None:
     """What a row knows again goes where the row says it is."""
-    held = (place for place, _ in quarantine.held())
+    held = (key for key, _ in quarantine.held())
     while batch := list(islice(held, _BATCH)):
-        for place in known(batch):
-            if not (storage.root() / place).exists() and quarantine.restore(place):
-                _log.warning("put back from quarantine: a row knows it", extra={"fields": {"file": place}})
+        for key in known(batch):
+            if not (storage.root() / key).exists() and quarantine.restore(key):
+                _log.warning("put back from quarantine: a row knows it", extra={"fields": {"file": key}})
 
 
 def _delete_expired() -> None:
     expired = list(quarantine.expired(settings.SWEEP_QUARANTINE))
-    deleted = [place for place, path in expired if _if_nobodys(place, path, 0, _unlinked)]
+    deleted = [key for key, path in expired if _take_if_abandoned(key, path, 0, _unlinked)]
     quarantine.tidy()
     if deleted:
         _log.info("deleted from quarantine", extra={"fields": {"files": len(deleted)}})
@@ -181,19 +181,19 @@ def _unlinked(_: str, path: Path) -> bool:
     return True
 
 
-def _if_nobodys(place: str, path: Path, age: int, take: Callable[[str, Path], bool]) -> bool:
+def _take_if_abandoned(key: str, path: Path, age: int, take: Callable[[str, Path], bool]) -> bool:
     """The three questions of this file's head, in their order; then `take` the file, which is at `path`."""
     try:
         with path.open("rb") as file:
             if not storage.is_old(os.fstat(file.fileno()).st_mtime, age):
                 return False
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return not _is_needed(place, path) and take(place, path)
+            return not _is_needed(key, path) and take(key, path)
     except (BlockingIOError, FileNotFoundError):  # its writer is at work, or just moved or removed it
         return False
 
 
-def _is_needed(place: str, path: Path) -> bool:
+def _is_needed(key: str, path: Path) -> bool:
     """Whether a row has the file; one that is in its place does not need this one, should it be another."""
-    final = storage.root() / place
-    return bool(known([place])) and (path == final or not final.exists())
+    final = storage.root() / key
+    return bool(known([key])) and (path == final or not final.exists())

@@ -15,7 +15,7 @@ from django.db import connection, connections, transaction
 from django.test import Client, RequestFactory
 from pytest_django import Settings
 
-from photos import deadline, errors, images
+from photos import deadline, errors, images, middleware
 from photos.models import Photo
 from tests.app import state
 from tests.app.pictures import picture
@@ -89,7 +89,7 @@ def test_the_clock_waits_for_a_body_that_comes_slowly(settings: Settings) -> Non
             deadline.body_has_come(request)
             late[name] = deadline.left()
 
-    deadline.Deadline(view)(request)
+    middleware.Deadline(view)(request)
     assert late["whole"] < 10
     assert late["coming"] > 900_000
 

@@ -343,6 +343,6 @@ def test_a_photo_replaced_while_it_is_examined_is_not_noted(ada: User, photo: Ph
         incoming.write(OTHER)
         library.put(ada, NAME, incoming)
     with pytest.raises(FileNotFoundError):
-        sharing.settled(before)
+        sharing.examined(before)
     assert Photo.objects.get().position == "hidden"
     state.check(media, {NAME})

@@ -214,8 +214,8 @@ def raised() -> Iterator[tuple[str, str, str]]:
         for node in ast.walk(ast.parse(path.read_text())):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in PROBLEMS):
                 continue
-            said = next((keyword.value for keyword in node.keywords if keyword.arg == "people"), None)
-            default = PROBLEMS[node.func.id].people
+            said = next((keyword.value for keyword in node.keywords if keyword.arg == "visitor_text"), None)
+            default = PROBLEMS[node.func.id].visitor_text
             text = default if said is None and default else _constants(said or node)
             yield f"{path.name}:{node.lineno}", node.func.id, text
 
@@ -233,4 +233,4 @@ def test_no_problem_of_the_sources_speaks_to_visitors_as_to_programs() -> None:
 
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_what_a_class_says_of_all_its_problems_is_not_technical(name: str) -> None:
-    assert TECHNICAL.findall(PROBLEMS[name].people) == []
+    assert TECHNICAL.findall(PROBLEMS[name].visitor_text) == []

@@ -18,7 +18,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: object, **options: object) -> None:
-        published = sweep.look()
+        published = sweep.scan()
         total, unknown = published.files, len(published.unknown)
         self.stdout.write(f"{total} published files: {total - unknown} have a row, {unknown} have none.")
         self.stdout.write(f"{Photo.objects.count()} rows: {_rows_without_file()} lack a file.")
@@ -32,4 +32,4 @@ class Command(BaseCommand):
 
 def _rows_without_file() -> int:
     photos = Photo.objects.order_by().iterator()
-    return sum(not all((storage.root() / place).is_file() for place in photo.places) for photo in photos)
+    return sum(not all((storage.root() / key).is_file() for key in photo.storage_keys) for photo in photos)

@@ -33,7 +33,7 @@ class Command(BaseCommand):
         photo = Photo.objects.filter(pk=key).first()
         try:
             if photo:
-                sharing.settled(photo)
+                sharing.examined(photo)
         except Photo.DoesNotExist:  # deleted meanwhile
             return True
         except (Problem, OSError) as error:

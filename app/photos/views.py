@@ -19,10 +19,10 @@ from django.shortcuts import redirect, render
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from photos import bodylimit, images, library, logins, multipart, places, problems, sharing, sweep
+from photos import bodylimit, images, library, logins, multipart, neighbours, problems, sharing, sweep
 from photos.errors import BadName, LoginNeeded, MethodNotAllowed, Problem
 from photos.models import Photo
-from photos.paging import PAGE_SIZE
+from photos.pagination import PAGE_SIZE
 from photos.permissions import may_look
 from photos.preconditions import Preconditions
 
@@ -101,13 +101,13 @@ def delete(request: HttpRequest, name: str) -> HttpResponse:
 @require_POST
 def _delete(request: HttpRequest, name: str) -> HttpResponse:
     photo = _existing(name)
-    neighbour = places.older(photo) or places.newer(photo)  # which takes its place, or is the last one left
+    neighbour = neighbours.older(photo) or neighbours.newer(photo)  # which takes its place, or is the last one left
     try:
         library.delete(cast("User", request.user), photo.name, Preconditions(request).check)
     except Photo.DoesNotExist as error:
         raise Http404 from error
     messages.success(request, f"Deleted {photo.name}.")
-    return redirect(places.address(neighbour))
+    return redirect(neighbours.address(neighbour))
 
 
 @multipart.without_files
@@ -120,9 +120,9 @@ def photo(request: HttpRequest, name: str) -> HttpResponse:
     found = _existing(name)
     context = {
         "photo": found,
-        "newer": places.newer(found),
-        "older": places.older(found),
-        "gallery": places.address(found),
+        "newer": neighbours.newer(found),
+        "older": neighbours.older(found),
+        "gallery": neighbours.address(found),
     }
     return render(request, "photos/photo.html", context)
 
@@ -194,7 +194,7 @@ def _photos(request: HttpRequest, problem: Problem | None) -> HttpResponse:
         "page": page,
         "problem": problem and problems.about_files(problem),
         "upload_max": settings.UPLOAD_MAX,
-        "upload_max_text": bodylimit.for_people(),
+        "upload_max_text": bodylimit.human_limit(),
         "formats": images.NAMES,
         "media_types": ",".join(images.ACCEPTED),
     }

@@ -17,7 +17,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from photos import bodylimit, documentation, logins
+from photos import bodylimit, logins, schema
 from photos.errors import BadRequest, TooLarge, WrongLogin
 from photos.permissions import LoggedIn
 from photos.serializers import LoginSerializer, TokenFactsSerializer
@@ -40,7 +40,7 @@ class Token(LoginView):  # type: ignore[misc]  # it comes without types
     def get_permissions(self) -> list[BasePermission]:
         return [] if self.request.method == "POST" else [LoggedIn()]
 
-    @extend_schema(**documentation.LOGIN)
+    @extend_schema(**schema.LOGIN)
     def post(self, request: Request) -> Response:
         if (bodylimit.content_length(request) or 0) > _BODY_MAX:
             raise TooLarge("The request is larger than 64 KB. Send a name and a password, and nothing else.")
@@ -71,7 +71,7 @@ class Tokens(APIView):
 
     permission_classes = [LoggedIn]
 
-    @extend_schema(**documentation.TOKENS)
+    @extend_schema(**schema.TOKENS)
     def get(self, request: Request) -> Response:
         tokens = AuthToken.objects.filter(user=request.user).order_by("-created", "digest")
         serializer = TokenFactsSerializer(tokens, many=True, context={"current": request.auth})

@@ -33,7 +33,7 @@ from photos.tokens import BoundTokens
 _SANDBOX = "default-src 'none'; sandbox"
 # nginx would judge these by a date and an ETag that it does not have, and say 412; so Django sends the bytes.
 _NOT_FOR_NGINX = ("If-Match", "If-Unmodified-Since")
-_LOOKS = 3  # for a photo whose file is gone when it is opened: it was replaced meanwhile
+_OPEN_ATTEMPTS = 3  # for a photo whose file is gone when it is opened: it was replaced meanwhile
 _RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{0,18})|-([0-9]{1,18}))", re.IGNORECASE)
 
 
@@ -45,7 +45,7 @@ def original(request: HttpRequest, name: str) -> HttpResponseBase:
         photo, download, file = _found(name, _askers(request))
     except Problem as problem:  # a photo that could not be examined yet: others do not get it
         return problems.answer(request, problem)
-    response = _answer(request, download.place, file, download.etag, photo.content_type)
+    response = _answer(request, download.key, file, download.etag, photo.content_type)
     # The owner and others may get different bytes here.
     patch_vary_headers(response, ("Cookie", "Authorization"))
     # Shown, not saved; but saved under the photo's name, if somebody does.
@@ -68,45 +68,45 @@ def _askers(request: HttpRequest) -> set[object]:
 
 
 def _found(name: str, askers: Collection[object]) -> tuple[Photo, Download, IO[bytes]]:
-    """Raises Http404; and what sharing.settled raises."""
+    """Raises Http404; and what sharing.examined raises."""
     try:
         name = library.stored_name(name)
     except BadName as error:
         raise Http404 from error
-    for _ in range(_LOOKS):
+    for _ in range(_OPEN_ATTEMPTS):
         photo = Photo.objects.filter(name=name).first()
         if photo is None:
             break
         try:
-            photo = photo if photo.owner_id in askers else sharing.settled(photo)
+            photo = photo if photo.owner_id in askers else sharing.examined(photo)
         except (Photo.DoesNotExist, FileNotFoundError):  # or replaced meanwhile
             continue
         download = sharing.download(photo, askers)
-        if file := _opened(download.place):
+        if file := _opened(download.key):
             return photo, download, file
     raise Http404
 
 
 @require_safe
-def thumbnail(request: HttpRequest, place: str) -> HttpResponseBase:
+def thumbnail(request: HttpRequest, key: str) -> HttpResponseBase:
     if not _may_look(request):
         return redirect_to_login(request.get_full_path())
     # The page that named it may be a moment old.
-    file = _opened(place) if known([place]) else storage.opened_outdated(place)
+    file = _opened(key) if known([key]) else storage.opened_outdated(key)
     if file is None:
         raise Http404
-    response = _answer(request, place, file, f'"{place}"', images.THUMBNAIL_TYPE)
+    response = _answer(request, key, file, f'"{key}"', images.THUMBNAIL_TYPE)
     scope = "public" if settings.GALLERY_PUBLIC else "private"
     # A new picture's thumbnail gets a new address, so this one never changes.
     response.headers["Cache-Control"] = f"{scope}, max-age=31536000, immutable"
     return response
 
 
-def _opened(place: str) -> IO[bytes] | None:
+def _opened(key: str) -> IO[bytes] | None:
     """A file that a row names: where it should be, or still is, or is again if it was in quarantine."""
-    if file := storage.opened(place) or storage.opened_outdated(place):
+    if file := storage.opened(key) or storage.opened_outdated(key):
         return file
-    return storage.opened(place) if quarantine.restore(place) else None
+    return storage.opened(key) if quarantine.restore(key) else None
 
 
 def _may_look(request: HttpRequest) -> bool:
@@ -119,12 +119,12 @@ def _may_look(request: HttpRequest) -> bool:
         return False
 
 
-def _answer(request: HttpRequest, place: str, file: IO[bytes], etag: str, content_type: str) -> HttpResponseBase:
+def _answer(request: HttpRequest, key: str, file: IO[bytes], etag: str, content_type: str) -> HttpResponseBase:
     is_for_nginx = settings.X_ACCEL_PREFIX and not any(name in request.headers for name in _NOT_FOR_NGINX)
     response = _conditional(request, etag) or _content(request, file, etag)
     if is_for_nginx and _is_plain(request, response):
         file.close()
-        response = HttpResponse(headers={"X-Accel-Redirect": settings.X_ACCEL_PREFIX + place})
+        response = HttpResponse(headers={"X-Accel-Redirect": settings.X_ACCEL_PREFIX + key})
     if response.status_code in {200, 206}:
         response.headers["Content-Type"] = content_type
     else:

@@ -8,7 +8,7 @@ from django.db.models import Q, QuerySet
 from django.urls import reverse
 
 from photos.models import Photo
-from photos.paging import PAGE_SIZE
+from photos.pagination import PAGE_SIZE
 
 
 def newer(photo: Photo) -> Photo | None:

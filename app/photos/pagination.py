@@ -28,7 +28,7 @@ def positive(query: QueryDict, name: str, default: int, most: int | None = None)
     return number
 
 
-class PhotoPages(BasePagination):
+class PhotoPagination(BasePagination):
     """`?page=2&page_size=50`. Links are paths: the proxy in front may know this server by another name."""
 
     def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> list[Any]:
