@@ -17,9 +17,9 @@ urlpatterns = [
         r"^(?P<key>(?:thumbs|renditions)/[0-9a-f]{2}/[0-9a-f]{32}\.webp)$", media_views.thumbnail, name="thumbnail"
     ),
     path("api/photos/", api.PhotoList.as_view(), name="api-photos"),
-    # The same: an upload must not depend on a slash. Not in the schema twice.
+    # The same view, because an upload must not depend on a slash. The schema lists it once.
     path("api/photos", api.PhotoList.as_view(schema=None)),
-    # Lets a slash, and a line break, through to the view, which can say what is wrong with it.
+    # Accepts slashes and line breaks, so that the view can explain why such a name is refused.
     re_path(r"^api/photos/(?P<name>[\s\S]+)\Z", api.PhotoDetail.as_view(), name="api-photo"),
     path("api/token", token_views.Token.as_view(), name="api-token"),
     path("api/token/", token_views.Token.as_view(schema=None)),

@@ -1,4 +1,7 @@
-"""The API. Each view translates: request -> library.py -> JSON. Errors are raised and become answers in problems.py."""
+"""The API. Each view translates a request into a call of library.py, and its result into JSON.
+
+Errors are raised; problems.py turns them into responses.
+"""
 
 from typing import TYPE_CHECKING, Any, cast
 
@@ -38,7 +41,7 @@ class PhotoList(GenericAPIView[Photo]):
         page = self.paginate_queryset(self.get_queryset())
         page = [_examined(photo, request) for photo in page or []]
         response = self.get_paginated_response(self.get_serializer(page, many=True).data)
-        patch_vary_headers(response, ("Cookie", "Authorization"))  # each is told of what that one downloads
+        patch_vary_headers(response, ("Cookie", "Authorization"))  # each user sees the file that this user downloads
         return response
 
     @extend_schema(**schema.POST)
@@ -47,7 +50,7 @@ class PhotoList(GenericAPIView[Photo]):
         wish = sharing.wish(request.POST.get("share_position"))
         photos = library.add(cast("User", request.user), uploads, shares_position=wish)
         sweep.sweep_if_due()
-        one = photos[0] if len(photos) == 1 else None  # what a header says is of one resource
+        one = photos[0] if len(photos) == 1 else None  # headers describe one resource
         headers = {"Location": _address(one), **validators(one, one.etag)} if one else {}
         return Response(self.get_serializer(photos, many=True).data, status=201, headers=headers)
 
@@ -57,20 +60,20 @@ class PhotoList(GenericAPIView[Photo]):
 
 
 class PhotoDetail(APIView):
-    parser_classes = [JSONParser]  # of PATCH; PUT reads the body itself
+    parser_classes = [JSONParser]  # for PATCH; PUT reads the body itself
 
     @extend_schema(**schema.GET)
     def get(self, request: Request, name: str) -> Response:
         photo = Photo.objects.select_related("owner").filter(name=_existing(name)).first()
         if photo is None:
             raise NotFound(f"There is no photo called {name}.")
-        # Asked anew each time: a date alone would let caches reckon for how long it is good (RFC 9111, section 4.2.2).
+        # Caches must revalidate: with a date alone they would guess how long it is fresh (RFC 9111, section 4.2.2).
         photo = _examined(photo, request)
-        is_private = photo.owner_id == request.user.pk and photo.position != "none"  # others are told something else
+        is_private = photo.owner_id == request.user.pk and photo.position != "none"  # others get different details
         fresh = "no-cache" if settings.GALLERY_PUBLIC and not is_private else "private, no-cache"
         etag = sharing.download(photo, {request.user.pk}).etag
         headers = {**validators(photo, etag), "Cache-Control": fresh, "Vary": "Cookie, Authorization"}
-        # The owner's wish, which only the owner is told, may change while the ETag does not.
+        # Whether the position is shared, which only the owner sees, may change while the ETag does not.
         is_known = Preconditions(request).is_known(photo, etag)
         if is_known and not is_private:
             return Response(status=304, headers=headers)
@@ -129,7 +132,7 @@ def _facts(photo: Photo, request: Request) -> Any:
 
 
 def _examined(photo: Photo, request: Request) -> Photo:
-    """What is told of a photo is told, too, if it cannot be examined just now, and so not downloaded."""
+    """Examine the photo for others than its owner. Its details are shown even if it cannot be examined now."""
     if photo.owner_id == request.user.pk:
         return photo
     try:
@@ -143,7 +146,7 @@ def _address(photo: Photo) -> str:
 
 
 def _existing(name: str) -> str:
-    """A name to look up: one that could not be stored is simply not there."""
+    """Return a name to look up; a name that could never be stored raises NotFound."""
     try:
         return library.stored_name(name)
     except BadName as error:

@@ -1,10 +1,10 @@
-"""What can be wrong with a request, each with the HTTP status and the stable short name that clients see.
+"""The problems of requests, each with the HTTP status and the stable short name that clients see.
 
-A problem has two texts. The text of the exception is for whoever runs the site or writes a client: it may name
-settings, headers and commands; it is in the log and in the API's answers. `for_visitors` is for a visitor of the page:
-what happened, whether anything was stored, and what to do now, in everyday words. Where the first is fit for visitors,
-it is both. Problems are raised anywhere below the views, and become answers at one place, problems.py, which decides by
-who asked.
+A problem has two texts. The text of the exception is for administrators and for authors of clients: it may name
+settings, headers and commands; it is in the log and in the API's responses. `for_visitors` is for visitors of the page:
+it says in everyday words what happened, whether anything was stored, and what to do. If the first text suits visitors,
+it serves as both. Problems are raised anywhere below the views. One module, problems.py, turns them into responses and
+chooses the text for the client.
 """
 
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class FileOfForm:
-    """Which file of a form a problem is about."""
+    """The file of a form that a problem is about."""
 
     name: str
-    number: int  # from 1 on
+    number: int  # counts from 1
     count: int  # of all files in the form
 
 
 class Problem(Exception):
-    """Base class, and itself the problem that nobody knows more about."""
+    """Base class, and itself the problem without a more specific class."""
 
     status = 500
     code = "server-error"
-    retry_after: int | None = None  # seconds, for what may pass by itself
-    visitor_text = ""  # the text for visitors, of all problems of a class; empty: the exception's text is for them, too
+    retry_after: int | None = None  # seconds, for problems that may pass on their own
+    visitor_text = ""  # for visitors, of all problems of a class; empty: the exception's text
     file: FileOfForm | None = None
 
     def __init__(self, text: str, *, visitor_text: str = "") -> None:
@@ -104,12 +104,12 @@ class ImageTooComplex(Problem):
 
 
 def image_has_too_much_data() -> ImageTooComplex:
-    """For all who read a picture, before it is decoded and afterwards."""
+    """Return the problem for a picture that is larger than its pixels explain, whichever step finds it."""
     return ImageTooComplex("This picture contains far more data than its pixels need. Save it again.")
 
 
 class LoginNeeded(Problem):
-    status = 403  # on a page; 401 would make browsers ask for a name and a password themselves
+    status = 403  # on a page; 401 would make browsers show their own login dialog
     code = "login-needed"
     visitor_text = (
         "You are not logged in, or your login has ended. Nothing was stored or changed. Log in and send it again."
@@ -117,7 +117,7 @@ class LoginNeeded(Problem):
 
 
 class NotLoggedIn(LoginNeeded):
-    status = 401  # of the API
+    status = 401  # in the API
 
 
 class WrongToken(Problem):
@@ -187,7 +187,7 @@ class TooLarge(Problem):
 
 
 class QuotaExceeded(Problem):
-    status = 413  # and not 507, which passes by itself
+    status = 413  # not 507, which may pass on its own
     code = "quota-exceeded"
 
 
@@ -228,7 +228,7 @@ class OutOfTime(Problem):
 class StorageUnavailable(Problem):
     status = 503
     code = "storage-unavailable"
-    retry_after = 60  # somebody has to mend it
+    retry_after = 60  # an administrator has to fix it
 
 
 class DiskFull(Problem):

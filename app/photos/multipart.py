@@ -1,8 +1,8 @@
-"""Files of a multipart form, written by the same code as raw bodies: straight to `incoming`, hashed on the way.
+"""Writes the files of a multipart form by the same code as raw bodies: directly to `incoming`, hashed while written.
 
-Django asks an upload handler whether it wants to read the whole form itself; this one does (formparts.py), whatever the
-size. So each part that says it is a file becomes one, under any field name and any file name, and nothing is left out.
-Everything else is a field: text, and little of it.
+Django lets an upload handler parse the whole form; this one does (formparts.py), for forms of any size. So each part
+with a filename becomes a file, whatever its field and file are called, and no part is dropped. All other parts are
+fields with a little text.
 """
 
 import re
@@ -21,19 +21,19 @@ from photos import deadline, invisible, receive, storage
 from photos.errors import BadRequest, NoFile
 from photos.formparts import Part, Reader
 
-_FOR_FILES = re.compile(r"files?[0-9\[\]]*", re.IGNORECASE)  # what fields for files are called
+_FOR_FILES = re.compile(r"files?[0-9\[\]]*", re.IGNORECASE)  # names of fields for files
 _TYPES_OF_FILES = ("image/", "video/", "application/octet-stream")
-# What every picture has, and no text; or what a canvas makes of a picture.
+# Bytes that every picture has and no text; or the text that a canvas makes of a picture.
 _NO_TEXT = re.compile(r"[\x00-\x08\x0e-\x1f]|\Adata:image/")
 
 
 class IncomingFile(UploadedFile):  # type: ignore[type-arg]  # generic in the stubs only
-    """What `request.FILES` holds. Django closes it when the request ends, which discards what was not kept."""
+    """A file in `request.FILES`. Django closes it at the end of the request, which discards it unless it was kept."""
 
     def __init__(self, incoming: storage.Incoming, part: Part) -> None:
-        super().__init__(incoming.file, "file", "", incoming.size)  # Django takes fewer names than `filename`
+        super().__init__(incoming.file, "file", "", incoming.size)  # Django accepts fewer names than `filename`
         self.incoming = incoming
-        self.filename = invisible.replaced(part.filename or "", "")  # what a browser would not show
+        self.filename = invisible.replaced(part.filename or "", "")  # without characters that a browser would not show
         self.number = part.number
 
     def close(self) -> None:
@@ -55,9 +55,7 @@ class IncomingFileHandler(FileUploadHandler):
         boundary: bytes,  # type: ignore[override]  # the stubs say str; Django encodes it before
         encoding: str | None = None,
     ) -> "tuple[QueryDict, MultiValueDict[str, UploadedFile[bytes]]]":
-        with (
-            ExitStack() as unfinished
-        ):  # what is broken in the middle leaves nothing, now and not when memory is reclaimed
+        with ExitStack() as unfinished:  # a form that fails leaves no files, now and not at garbage collection
             form = _Form(self._files_max, unfinished)
             for part, content in Reader(input_data.read, boundary):
                 form.take(part, content)
@@ -67,7 +65,7 @@ class IncomingFileHandler(FileUploadHandler):
 
 
 class _Form:
-    """What the parts come to. The files are closed by `unfinished`, until it is told otherwise."""
+    """The fields and files of a form. `unfinished` closes the files, unless the form is complete."""
 
     def __init__(self, files_max: int, unfinished: ExitStack) -> None:
         self.fields = QueryDict(mutable=True)
@@ -78,7 +76,7 @@ class _Form:
         self._unfinished = unfinished
 
     def take(self, part: Part, content: Iterable[bytes]) -> None:
-        if part.number > settings.DATA_UPLOAD_MAX_NUMBER_FIELDS:  # empty ones, too: each costs time
+        if part.number > settings.DATA_UPLOAD_MAX_NUMBER_FIELDS:  # also empty ones, because each takes time
             raise BadRequest(
                 f"The form has more than {settings.DATA_UPLOAD_MAX_NUMBER_FIELDS} parts. Nothing was stored."
             )
@@ -92,7 +90,7 @@ class _Form:
         for piece in content:
             self._refuse_further_file()
             incoming.write(piece)
-        if incoming.size == 0 and not part.filename:  # nothing was chosen in a browser
+        if incoming.size == 0 and not part.filename:  # no file was chosen in a browser
             incoming.close()
             return
         self._refuse_further_file()
@@ -130,12 +128,12 @@ class _Form:
 
 
 def _is_for_files(part: Part) -> bool:
-    """Whether a field that holds text, all the same, was to be a file."""
+    """Return whether a field that contains text was meant to be a file."""
     return bool(_FOR_FILES.fullmatch(part.name)) or part.media_type.startswith(_TYPES_OF_FILES)
 
 
 def without_files(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """For a view whose form has no file: nobody may fill the disk there. Goes around what reads the form."""
+    """Decorate a view whose form has no files, so that nobody can fill the disk there. Must wrap whatever reads it."""
 
     @wraps(view)
     def wrapped(request: HttpRequest, *arguments: Any, **options: Any) -> HttpResponseBase:
@@ -146,9 +144,9 @@ def without_files(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRe
 
 
 def files(request: HttpRequest) -> list[tuple[str, storage.Incoming]]:
-    """The form's files in its order, as (file name, content), whatever their fields are called.
+    """Return the form's files in their order, as (file name, content), whatever their fields are called.
 
-    Raises EmptyBody or NoFile; and, as the form is parsed here at the latest, what the handler above raises.
+    Raises EmptyBody or NoFile; and what the handler above raises, because the form is parsed here at the latest.
     """
     found = [file for files in request.FILES.lists() for file in files[1] if isinstance(file, IncomingFile)]
     deadline.body_has_come(request)

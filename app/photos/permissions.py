@@ -1,6 +1,6 @@
-"""Who may look: everybody, or with GALLERY_PUBLIC=false whoever is logged in. Who may write: whoever is logged in.
+"""Everyone may view photos; with GALLERY_PUBLIC=false, only users who are logged in. Only these may write.
 
-Whose photo it is, is library.py's question, which asks it again inside the transaction.
+Whether a photo belongs to the user is checked by library.py, inside the transaction.
 """
 
 from typing import TYPE_CHECKING
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 
-if TYPE_CHECKING:  # the framework imports this module while it is itself half imported
+if TYPE_CHECKING:  # the framework imports this module while it is still being imported itself
     from django.contrib.auth.base_user import AbstractBaseUser
     from django.contrib.auth.models import AnonymousUser
     from rest_framework.request import Request

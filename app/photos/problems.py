@@ -1,11 +1,11 @@
-"""The one place where errors become answers.
+"""The only module that turns errors into responses.
 
-Below /api/ every error is JSON of one shape: `error`, a stable short name for programs; `detail`, a sentence that says
-what to do; `request_id`, which finds the log lines. Elsewhere it is a small page. The short names are those of
+Below /api/ every error is a JSON object: `error` is a stable short name for programs; `detail` is a sentence that says
+what to do; `request_id` identifies the log lines. Elsewhere an error is a small page. The short names are those of
 errors.py and of _CODES below.
 
-Who asks decides which of a problem's two texts (errors.py) is sent: visitors get the one for people, on pages and
-through the page's script; programs that use the API get the technical one. What visitors are not told is in the log.
+A problem has two texts (errors.py). Visitors get the text for visitors, on pages and through the page's script.
+Programs that use the API get the technical text. If visitors get another text, the technical text is logged.
 """
 
 import logging
@@ -35,7 +35,7 @@ from photos.errors import (
 from uploadstack import request_id
 
 _log = logging.getLogger(__name__)
-_CODES = {  # of what the framework refuses by itself
+_CODES = {  # of requests that the framework itself refuses
     400: "bad-request",
     401: "login-needed",
     403: "forbidden",
@@ -56,13 +56,13 @@ _CSRF = (
     "port, or add this site's address to CSRF_TRUSTED_ORIGINS."
 )
 _REFUSED = "The server does not accept this request. Nothing was stored or changed. Reload the page and try again."
-# Marks JSON with a text for people. The page's script shows no other: nginx and proxies answer with JSON, too.
+# Marks JSON with a text for visitors. The page's script shows no other JSON: nginx and proxies also respond with JSON.
 _FOR_VISITORS = {"X-Text-For": "people"}
 
 
 def is_visitor(request: HttpRequest) -> bool:
-    """Whether a visitor reads the answer. The page's script sends the API the form's CSRF token, also when the session
-    has ended; programs send a token of their own, or nothing.
+    """Return whether a visitor reads the response. The page's script sends the form's CSRF token to the API, even when
+    the session has ended; programs send an API token, or nothing.
     """
     if not request.path.startswith("/api/"):
         return True
@@ -70,13 +70,13 @@ def is_visitor(request: HttpRequest) -> bool:
 
 
 def answer(request: HttpRequest, problem: Problem) -> HttpResponse:
-    """An error outside of an API view: JSON below /api/, else a page."""
+    """Return the response to an error outside of an API view: JSON below /api/, otherwise a page."""
     note(problem)
     return _rendered(request, problem, request)
 
 
 def _rendered(request: HttpRequest, problem: Problem, context: HttpRequest | None) -> HttpResponse:
-    """`context` is what the page may ask who is logged in; None where that may be what is broken."""
+    """`context` lets the page look up who is logged in; None if that lookup itself may be broken."""
     response: HttpResponse
     if request.path.startswith("/api/"):
         response = JsonResponse(_said(request, problem), status=problem.status)
@@ -87,7 +87,7 @@ def _rendered(request: HttpRequest, problem: Problem, context: HttpRequest | Non
 
 
 def about_files(problem: Problem) -> str:
-    """The text for a page that has no list of files: which of them it is about, and what became of the others."""
+    """Return the text for a page that does not list files: the file it is about, and what happened to the others."""
     file, text = problem.file, problem.for_visitors
     if file is None:
         return text
@@ -99,7 +99,7 @@ def about_files(problem: Problem) -> str:
 
 
 def note(problem: Problem) -> None:
-    """Write down what a visitor is not told. Errors of the server come with their traceback."""
+    """Log the technical text that a visitor does not get. Errors of the server are logged with their traceback."""
     if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.error(problem.code, exc_info=problem)
     elif problem.visitor_text:
@@ -119,7 +119,7 @@ def _mark(request: HttpRequest) -> dict[str, str]:
 
 
 def as_problem(error: BaseException | None) -> Problem | None:
-    """The Problem behind an exception of the layers below; None when there is none, and it is a bug."""
+    """Return the Problem behind an exception of the layers below; None if the exception is a bug."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, UnreadablePostError):
@@ -128,20 +128,20 @@ def as_problem(error: BaseException | None) -> Problem | None:
         )
     if isinstance(error, SuspiciousOperation):  # too many fields or files, a form that makes the parser loop
         return BadRequest(f"The request cannot be read: {error}")
-    if isinstance(error, OperationalError | InterfaceError):  # the second: a connection that was lost before
+    if isinstance(error, OperationalError | InterfaceError):  # InterfaceError: the connection was lost earlier
         return DatabaseUnavailable("The database is busy or cannot be reached. Try again in a moment.")
     return None
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
-    """Django REST framework's hook. None lets the exception go on to Django, which logs it and calls server_error."""
+    """Hook of Django REST framework. For None, Django handles the exception: it logs it and calls server_error."""
     problem = as_problem(error) or _of_django(error) or _of_the_framework(error)
     if problem is None:
         return None
     request = context["request"]
     if as_problem(error):
         set_rollback()
-    if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:  # ours, not the client's
+    if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:  # the server's fault, not the client's
         _log.error(problem.code, exc_info=error)
     elif is_visitor(request):
         note(problem)
@@ -169,7 +169,7 @@ def _of_the_framework(error: Exception) -> Problem | None:
         return WrongToken(_WRONG_LOGIN)
     if isinstance(error, exceptions.PermissionDenied) and text.startswith("CSRF Failed: "):
         problem: Problem = CsrfFailed(_CSRF.format(text.removeprefix("CSRF Failed: ").rstrip(".")))
-        problem.code = _CODES[403]  # as programs know it
+        problem.code = _CODES[403]  # the name that programs know
         return problem
     if isinstance(error, exceptions.NotFound):
         return NotFound(text)
@@ -196,10 +196,10 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """What no view has caught, a database that is away included: Django calls this while it handles the exception,
-    which it has logged.
+    """Respond to an exception that no view has caught, including an unreachable database. Django has logged the
+    exception and is handling it.
 
-    The page must not need what may be broken (database, session), so it is rendered without the request.
+    The page must not use anything that may be broken (database, session), so it is rendered without the request.
     """
     return _rendered(request, as_problem(sys.exception()) or Problem(_SERVER_ERROR), None)
 

@@ -1,8 +1,7 @@
-"""A request's raw body to a file: piece by piece, counted, hashed, never whole in memory.
+"""Writes the raw body of a request to a file: in pieces, counted and hashed, never as a whole in memory.
 
-Django hands out exactly CONTENT_LENGTH bytes, and none at all when there is no such header: PEP 3333 knows no other
-framing. A server that passes a chunked body on without having counted it makes the body vanish. We cannot get it back
-here, but we can say what happened.
+Django reads exactly CONTENT_LENGTH bytes, and nothing without that header: PEP 3333 has no other framing. If a server
+passes on a chunked body without counting it, the body is lost. This module cannot recover it, but explains the cause.
 """
 
 from django.conf import settings
@@ -22,7 +21,7 @@ _NOTHING_CAME = (
 
 
 def check_headers(request: HttpRequest) -> None:
-    """Before the body is read. Raises WrongMediaType or BadRequest for what would be stored as something it is not."""
+    """Called before the body is read. Raises WrongMediaType or BadRequest unless the body is a whole picture."""
     media_type = request.META.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
     if media_type == "multipart/form-data":
         raise WrongMediaType(
@@ -37,8 +36,8 @@ def check_headers(request: HttpRequest) -> None:
 def receive(request: HttpRequest, incoming: storage.Incoming) -> None:
     """Stream the body into `incoming`.
 
-    Raises EmptyBody, BodyIncomplete, TooLarge, DiskFull, StorageUnavailable; UnreadablePostError when the client is
-    gone.
+    Raises EmptyBody, BodyIncomplete, TooLarge, DiskFull, StorageUnavailable; UnreadablePostError if the client has
+    disconnected.
     """
     while piece := request.read(storage.CHUNK):
         incoming.write(piece)
@@ -56,6 +55,6 @@ def receive(request: HttpRequest, incoming: storage.Incoming) -> None:
 
 
 def refuse_lost(request: HttpRequest) -> None:
-    """Called when nothing came: raise EmptyBody with the reason, if the server in front is the likely one."""
+    """Called if the body is empty: raise EmptyBody with an explanation, if the server has probably lost the body."""
     if "Transfer-Encoding" in request.headers or not request.META.get("CONTENT_LENGTH"):
         raise EmptyBody(_EMPTY + _LOST, visitor_text=_NOTHING_CAME)

@@ -1,4 +1,4 @@
-"""What the OpenAPI schema says about each operation beyond what the code itself tells: keyword arguments of
+"""The part of the OpenAPI schema that cannot be derived from the code: for each operation, keyword arguments of
 drf-spectacular's `extend_schema`.
 """
 
@@ -21,7 +21,7 @@ from photos.serializers import (
 
 _LOGIN: list[dict[str, list[str]]] = [{"knoxApiToken": []}, {"cookieAuth": []}]
 _LOOK = [*_LOGIN, {}] if settings.GALLERY_PUBLIC else _LOGIN
-# The operations name them one by one, so the framework does not see that they are needed.
+# Each operation names its schemes itself, so the framework does not find them.
 _SCHEMES = {
     "knoxApiToken": {
         "type": "apiKey",
@@ -110,7 +110,7 @@ POST: dict[str, Any] = {
     "The fields may have any name.",
     "auth": _LOGIN,
     "request": {"multipart/form-data": UploadSerializer},
-    # Spelled out, because `many=True` would promise pages.
+    # Spelled out, because `many=True` would describe pages.
     "responses": {
         201: OpenApiResponse(
             {"type": "array", "items": {"$ref": "#/components/schemas/Photo"}}, "all files were stored"
@@ -180,13 +180,13 @@ TOKENS: dict[str, Any] = {
 
 
 def declare_schemes(result: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """A hook of drf-spectacular: how to log in."""
+    """Hook of drf-spectacular: add the ways to log in."""
     result["components"]["securitySchemes"] = _SCHEMES
     return result
 
 
 def require_bodies(result: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """A hook of drf-spectacular, which takes a body of bare bytes for one that may be left out."""
+    """Hook of drf-spectacular: make bodies required, because it treats bodies of bare bytes as optional."""
     for methods in result["paths"].values():
         for operation in methods.values():
             if "requestBody" in operation:

@@ -1,18 +1,18 @@
-"""Removes what crashes left behind: half-written files, and published files that no row knows.
+"""Removes the files that crashes leave: incomplete files, and published files that no row names.
 
-Safe beside running uploads and other sweeps, in any number of processes. A file is touched only
+It is safe while uploads and other sweeps run, in any number of processes. A file is removed only
 
-1. when it is older than an age, so that its writer has had the time to lock it (see storage.py), and
-2. while this process holds its lock, which means that its writer is done or dead, and
-3. when the database, asked *after* the lock was taken, has no row for it.
+1. if it is older than a given age, so that its writer has had time to lock it (see storage.py), and
+2. while this process holds its lock, which means that its writer has finished or ended, and
+3. if the database, queried *after* the lock was taken, has no row for it.
 
-A published file, besides, only
+A published file is removed only if also
 
-4. when the database can show that it belongs to this media folder (pairing.py), and
-5. when there are no more such files than crashes can leave; if there are, rows are missing, not files left over.
+4. the database can show that it belongs to this media folder (pairing.py), and
+5. there are not more such files than crashes can leave; otherwise rows are missing.
 
-It is then put into quarantine (quarantine.py), and deleted from there after SWEEP_QUARANTINE seconds, if 2 to 4 still
-hold. What is in quarantine and has a row is put back first of all, whosever the folder is.
+It is moved into quarantine (quarantine.py), and deleted there after SWEEP_QUARANTINE seconds if 2 to 4 still hold.
+Each sweep begins by putting back quarantined files that a row names, even if 4 does not hold.
 """
 
 import fcntl
@@ -32,11 +32,11 @@ from photos.errors import Problem
 from photos.models import FILES, known
 from uploadstack import media
 
-_BATCH = 500  # files per question to the database; SQLite takes 999 parameters in old builds
+_BATCH = 500  # files in one query; old builds of SQLite accept 999 parameters
 _STAMP = ".last-sweep"
-# Published files without a row that crashes leave between two sweeps. A power cut that meets half of the threads of web
-# and of gunicorn (2 processes with 4 threads each) at a photo: 8 photos of 4 files. In a large library as many as the
-# largest form has (100 photos), or several crashes; but not more than a tenth of what there is.
+# How many published files without a row crashes can leave between two sweeps. A power failure while half of the threads
+# of web and of gunicorn (2 processes with 4 threads each) store a photo leaves 8 photos of 4 files. In a large library
+# it may be the largest form (100 photos), or several crashes; but not more than a tenth of all files.
 _LEFT_BY_A_CRASH = 32
 _LEFT_BY_CRASHES = 400
 _log = logging.getLogger(__name__)
@@ -51,14 +51,14 @@ class Published:
 
     @property
     def left_by_crashes(self) -> int:
-        """So many at most."""
+        """The most files without a row that crashes can explain."""
         return min(_LEFT_BY_CRASHES, max(_LEFT_BY_A_CRASH, self.files // 10))
 
 
 def sweep(age: int, *, has_brake: bool = True) -> list[Path]:
-    """Take abandoned files older than `age` seconds away. Returns where they were.
+    """Remove abandoned files that are older than `age` seconds. Returns their paths.
 
-    Raises OSError, DatabaseError or Problem when it cannot go on; what was done until then stays done.
+    Raises OSError, DatabaseError or Problem if it cannot continue; files that were removed before stay removed.
     """
     removed = [key for key in _keys(media.INCOMING) if _taken(key, age, _unlinked)]
     storage.tidy(min(age, storage.OUTDATED_AGE))
@@ -70,30 +70,30 @@ def sweep(age: int, *, has_brake: bool = True) -> list[Path]:
 
 
 def sweep_if_due() -> None:
-    """Called when an upload was handled: sweeps at most once per SWEEP_INTERVAL, whichever process comes first.
+    """Sweep after an upload, at most once per SWEEP_INTERVAL in all processes together.
 
-    Never raises: the upload it follows was stored, and has to be answered.
+    Never raises: the upload before it was stored, and its client needs a response.
     """
     stamp = storage.root() / _STAMP
     try:
-        # A stamp from the future was set by a clock gone wrong, and would stop sweeps until that day.
+        # A stamp in the future comes from a wrong clock, and would prevent sweeps until then.
         if 0 <= time.time() - _modified(stamp) < settings.SWEEP_INTERVAL:
             return
         descriptor = os.open(stamp, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, 0o644)  # whoever may write to it may stop sweeps
+            os.fchmod(descriptor, 0o644)  # a process that can write to it could prevent sweeps
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.utime(stamp)
-            expired.remove()  # first: what is wrong with the files does not keep rows from going
+            expired.remove()  # first, because an error with files must not keep expired rows
             sweep(settings.SWEEP_AGE)
     except BlockingIOError:
-        return  # another process is at it
+        return  # another process is sweeping
     except (OSError, DatabaseError, Problem):
         _log.exception("the sweep failed; the next attempt is in %s seconds", settings.SWEEP_INTERVAL)
 
 
 def _modified(path: Path) -> float:
-    """Seconds since the epoch; 0 when there is no such file."""
+    """Return the modification time in seconds since the epoch; 0 if there is no such file."""
     try:
         return path.stat().st_mtime
     except FileNotFoundError:
@@ -112,14 +112,14 @@ def scan() -> Published:
 
 
 def _keys(folder: str) -> Iterator[str]:
-    """The files in and below a folder, named as rows name them. Strings, because there may be very many."""
+    """Yield the storage keys of all files in a folder. They are strings, because there may be very many."""
     for parent, _, filenames in os.walk(storage.root() / folder):
         prefix = Path(parent).relative_to(storage.root()).as_posix()
         yield from (f"{prefix}/{filename}" for filename in filenames)
 
 
 def _quarantined(age: int, *, has_brake: bool) -> list[str]:
-    """Put what no row knows into quarantine, and delete what has been there for long; or say why not."""
+    """Move published files without a row into quarantine, and delete expired ones there; or log why not."""
     published = None
     if pairing.is_undecided():
         published = scan()
@@ -130,7 +130,7 @@ def _quarantined(age: int, *, has_brake: bool) -> list[str]:
         return []
     pairing.count_sweep()
     published = published or scan()
-    # Without those of uploads that are under way.
+    # Without the files of uploads in progress.
     abandoned = [key for key in published.unknown if storage.is_old(_modified(storage.root() / key), age)]
     if has_brake and len(abandoned) > published.left_by_crashes:
         _log.error(
@@ -139,7 +139,7 @@ def _quarantined(age: int, *, has_brake: bool) -> list[str]:
             *(published.files, len(abandoned)),
         )
         return []
-    _delete_expired()  # first, because on a full disk it makes room for the others
+    _delete_expired()  # first, because it frees space on a full disk
     taken = [key for key in abandoned if _taken(key, age, _put_into_quarantine)]
     if taken:
         _log.warning(
@@ -153,14 +153,14 @@ def _taken(key: str, age: int, take: Callable[[str, Path], bool]) -> bool:
 
 
 def _put_into_quarantine(key: str, _: Path) -> bool:
-    if pairing.trouble():  # another database may have stored this file since: it has said so before
+    if pairing.trouble():  # another database may have stored this file since; it announces itself first
         return False
     quarantine.put(key)
     return True
 
 
 def _put_back() -> None:
-    """What a row knows again goes where the row says it is."""
+    """Move quarantined files that a row names back to where the row expects them."""
     held = (key for key, _ in quarantine.held())
     while batch := list(islice(held, _BATCH)):
         for key in known(batch):
@@ -182,18 +182,18 @@ def _unlinked(_: str, path: Path) -> bool:
 
 
 def _take_if_abandoned(key: str, path: Path, age: int, take: Callable[[str, Path], bool]) -> bool:
-    """The three questions of this file's head, in their order; then `take` the file, which is at `path`."""
+    """Check conditions 1 to 3 of this module's docstring in their order; then `take` the file at `path`."""
     try:
         with path.open("rb") as file:
             if not storage.is_old(os.fstat(file.fileno()).st_mtime, age):
                 return False
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return not _is_needed(key, path) and take(key, path)
-    except (BlockingIOError, FileNotFoundError):  # its writer is at work, or just moved or removed it
+    except (BlockingIOError, FileNotFoundError):  # its writer is still working, or has just moved or removed it
         return False
 
 
 def _is_needed(key: str, path: Path) -> bool:
-    """Whether a row has the file; one that is in its place does not need this one, should it be another."""
+    """Return whether a row needs this file. It does not need a quarantined file if its own file is in place."""
     final = storage.root() / key
     return bool(known([key])) and (path == final or not final.exists())

@@ -1,7 +1,7 @@
-"""Tokens over HTTP: got for a name and a password, listed, and ended. What they are is in tokens.py.
+"""Tokens over HTTP: created for a name and a password, listed, and revoked. tokens.py explains tokens.
 
-A session gets no token, and what a cookie says does not count where one is made: another site could send the cookie
-along, but it does not know the password. Sessions may list and end tokens; for that they need their CSRF token.
+A session cannot create a token, and its cookie is ignored there: another site could make the browser send the cookie,
+but does not know the password. Sessions may list and revoke tokens; for that they need their CSRF token.
 """
 
 from django.contrib.auth.forms import AuthenticationForm
@@ -26,8 +26,8 @@ _BODY_MAX = 64 * 1024  # bytes; nginx takes as much at this address (nginx/form.
 
 
 class Token(LoginView):  # type: ignore[misc]  # it comes without types
-    """The token of the request; POST makes one. DELETE is not in the schema: a program that tries out all of that would
-    end its own.
+    """The token of the request; POST creates one. The schema does not list DELETE: a program that tries all operations
+    would revoke its own token.
     """
 
     parser_classes = [JSONParser, FormParser]
@@ -84,7 +84,7 @@ class Tokens(APIView):
 
 
 class OneOfTokens(APIView):
-    """One token of the user, by the key that the list gives."""
+    """One token of the user, by its key in the list."""
 
     permission_classes = [LoggedIn]
 
@@ -97,11 +97,11 @@ class OneOfTokens(APIView):
 
 
 def _login(request: Request) -> tuple[str, str]:
-    """Raises BadRequest, and what the parsers raise."""
+    """Return the name and the password. Raises BadRequest, and what the parsers raise."""
     try:
         serializer = LoginSerializer(data=request.data)
         is_valid = serializer.is_valid()
-    except RecursionError:  # thousands of brackets, one in the other
+    except RecursionError:  # thousands of nested brackets
         is_valid = False
     if not is_valid:
         raise BadRequest(

@@ -1,4 +1,4 @@
-"""A person's word that this database and this media folder belong together; see photos/pairing.py."""
+"""Lets an administrator declare that this database and this media folder belong together; see photos/pairing.py."""
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 

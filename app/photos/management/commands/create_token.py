@@ -1,6 +1,6 @@
-"""Prints a fresh API token, and nothing else, so that `TOKEN=$(manage.py create_token)` works.
+"""Prints a new API token, and nothing else, so that `TOKEN=$(manage.py create_token)` works.
 
-Only a hash of it is stored: it cannot be shown again.
+Only a hash of the token is stored, so it cannot be shown again.
 """
 
 from django.contrib.auth.models import User

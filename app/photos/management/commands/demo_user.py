@@ -1,4 +1,4 @@
-"""Creates or updates the sample user from DEMO_USER and DEMO_PASSWORD. Runs on every start: nothing changes twice."""
+"""Creates or updates the sample user from DEMO_USER and DEMO_PASSWORD. Runs on every start, and is idempotent."""
 
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError
@@ -19,7 +19,7 @@ class Command(BaseCommand):
         if not is_new and user.check_password(password):
             self.stderr.write(f"User {name} already exists.")
             return
-        # Setting it anew would end the user's sessions, so only when it differs.
+        # Setting it ends the user's sessions, so it is set only if it differs.
         user.set_password(password)
         user.save()
         self.stderr.write(f"{'Created' if is_new else 'Updated'} user {name}.")

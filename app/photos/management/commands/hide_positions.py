@@ -1,4 +1,4 @@
-"""Examines the photos that an older version stored; see photos/sharing.py. May be stopped and started again."""
+"""Examines the photos that an older version stored; see photos/sharing.py. Can be stopped and restarted."""
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import F
@@ -34,7 +34,7 @@ class Command(BaseCommand):
         try:
             if photo:
                 sharing.examined(photo)
-        except Photo.DoesNotExist:  # deleted meanwhile
+        except Photo.DoesNotExist:  # deleted in the meantime
             return True
         except (Problem, OSError) as error:
             self.stderr.write(f"{photo}: {error}")

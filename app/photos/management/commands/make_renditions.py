@@ -1,4 +1,4 @@
-"""Makes what photos lack that were stored by an older version: larger thumbnails, and previews of HEICs."""
+"""Creates what photos stored by an older version lack: larger thumbnails, and previews of HEIC pictures."""
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Q

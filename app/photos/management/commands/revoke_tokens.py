@@ -1,4 +1,4 @@
-"""Ends API tokens: of one user, or of all. They end by themselves after 30 days, and when the password changes."""
+"""Revokes API tokens of one user, or of all. They also expire after 30 days, and end when the password changes."""
 
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError, CommandParser

@@ -1,4 +1,4 @@
-"""Removes what crashes left behind; see photos/sweep.py. Uploads do the same on the side, so no scheduler is needed."""
+"""Removes what crashes left behind; see photos/sweep.py. Uploads start the same sweep, so no scheduler is needed."""
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser

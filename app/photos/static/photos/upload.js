@@ -1,10 +1,10 @@
-// Makes the upload form send each file by itself, with progress, as soon as it is chosen or dropped.
+// Makes the upload form send each file separately, with progress, as soon as it is chosen or dropped.
 //
-// The form works without this script; with it, the page stays, shows how far each file is, and fetches the gallery
-// again at the end, so the server's template stays the only place that knows what a photo looks like.
+// The form works without this script. With it the page stays, shows the progress of each file, and fetches the gallery
+// again at the end, so that only the server's template knows what a photo looks like.
 //
-// An upload is waiting, under way, done or failed. One that is cancelled when the server may have all of it already is
-// not broken off: nobody could tell whether it was stored. Its answer is awaited, and what it stored is deleted.
+// An upload is waiting, in progress, done or failed. If it is cancelled when the server may already have all of it, it is
+// not aborted, because the script could not tell whether it was stored. It waits for the answer and deletes the photo.
 "use strict";
 
 (() => {
@@ -14,20 +14,20 @@
   const queue = document.getElementById("queue");
   const tools = document.getElementById("tools");
   const retryAll = document.getElementById("retry-all");
-  const live = document.getElementById("live"); // how it ended, for everybody
-  const alarm = document.getElementById("alarm"); // what failed, read out at once; its row says the same
+  const live = document.getElementById("live"); // the result, shown to everyone
+  const alarm = document.getElementById("alarm"); // what failed, for screen readers; the row shows the same
   const login = document.getElementById("login-again");
   const template = document.getElementById("queue-item");
-  const logins = new BroadcastChannel("photos-logins"); // tells the other tabs that somebody is logged in
-  const largest = Number(form.dataset.max) - 4096; // the form around the file counts, too
+  const logins = new BroadcastChannel("photos-logins"); // tells the other tabs who is logged in
+  const largest = Number(form.dataset.max) - 4096; // the form around the file also counts
   const SOON = 1; // seconds
-  const MAY_PASS = [0, 408, 409, 425, 429]; // statuses after which the same file may be taken; and 500 and above
+  const MAY_PASS = [0, 408, 409, 425, 429]; // after these statuses, and 500 and above, a retry may succeed
 
   let token = form.elements.csrfmiddlewaretoken.value;
   const waiting = [];
-  let current = null; // the one upload under way: a second beside it would only slow the first
-  let deleting = 0; // what was stored, although it was cancelled
-  let isPaused = false; // until there is a login again
+  let current = null; // the upload in progress: a second one would only slow it down
+  let deleting = 0; // uploads that were stored although they were cancelled
+  let isPaused = false; // until the user has logged in again
   let stored = 0;
   let failed = 0;
 
@@ -35,24 +35,24 @@
   input.required = false;
   logins.postMessage(form.dataset.user);
 
-  // --- What is chosen and dropped ------------------------------------------------------------------------------
+  // --- Choosing and dropping files ------------------------------------------------------------------------------
 
   input.addEventListener("change", () => {
     accept([...input.files]);
-    input.value = ""; // so that choosing the same file again is a change again
+    input.value = ""; // so that choosing the same file again fires an event
   });
   form.addEventListener("submit", (event) => event.preventDefault());
 
-  // The whole page takes drops. A photo of the page itself that is dragged is not an upload.
+  // The whole page accepts drops. Dragging a photo of the page itself is not an upload.
   let isOwn = false;
   document.addEventListener("dragstart", () => (isOwn = true));
   document.addEventListener("dragend", () => (isOwn = false));
   document.addEventListener("dragover", (event) => {
-    event.preventDefault(); // or the browser opens the file, in the place of this page
+    event.preventDefault(); // otherwise the browser opens the file instead of this page
     drop.classList.toggle("over", !isOwn);
   });
   document.addEventListener("dragleave", (event) => {
-    if (!event.relatedTarget) drop.classList.remove("over"); // it has left the window
+    if (!event.relatedTarget) drop.classList.remove("over"); // the pointer has left the window
   });
   document.addEventListener("drop", (event) => {
     event.preventDefault();
@@ -153,7 +153,7 @@
     return [...queue.querySelectorAll(".failed")].filter((row) => row.upload);
   }
 
-  // What is offered for all of them, when there is more than one to offer it for.
+  // Buttons for all uploads are shown if they apply to more than one.
   function arrange() {
     queue.hidden = queue.children.length === 0;
     retryAll.hidden = retriable().length < 2;
@@ -196,7 +196,7 @@
   function send(upload) {
     const body = new FormData();
     body.append("file", upload.file);
-    const request = new XMLHttpRequest(); // fetch() cannot tell how far an upload is
+    const request = new XMLHttpRequest(); // fetch() cannot report the progress of an upload
     Object.assign(upload, { request, began: performance.now(), loaded: 0, total: upload.file.size, isCancelled: false });
     request.open("POST", form.dataset.api);
     request.setRequestHeader("X-CSRFToken", token);
@@ -276,13 +276,13 @@
     if (isPaused && !waiting.length) goOn();
   }
 
-  // Only what is surely not all with the server: the browser tells late how far an upload is.
+  // Only if the server surely does not have all of it: browsers report the progress late.
   function breakOff(upload) {
     const seconds = (performance.now() - upload.began) / 1000;
-    const left = ((upload.total - upload.loaded) * seconds) / (upload.loaded || 1); // at the speed so far
+    const left = ((upload.total - upload.loaded) * seconds) / (upload.loaded || 1); // at the current speed
     if (seconds < SOON / 4 || left < SOON) return;
     cancelled(upload);
-    upload.request.abort(); // and then the next one
+    upload.request.abort(); // the next upload follows
   }
 
   function cancelled({ file, row }) {
@@ -309,7 +309,7 @@
 
   // --- The login -----------------------------------------------------------------------------------------------
 
-  // Keeps the files, and says how to go on. Another tab of this site says so when there is a login again.
+  // Keeps the files, and says how to continue. Another tab of this site reports when the user has logged in again.
   function pause(upload) {
     waiting.unshift(upload);
     for (const { row } of waiting) say(row, "Waiting for you to log in");
@@ -345,7 +345,7 @@
     next();
   }
 
-  // The form's token belongs to a login. After another one in another tab the page has an old one.
+  // The form's token belongs to a login. After a new login in another tab this page has an old token.
   async function renew(upload) {
     upload.isSecond = true;
     const user = await currentUser();
@@ -353,7 +353,7 @@
     return pause(upload);
   }
 
-  // Who is logged in now, and with which token; nobody when there is no form.
+  // Returns who is logged in now, and updates the token; empty if the page has no form.
   async function currentUser() {
     try {
       const now = (await fetched()).getElementById("upload");
@@ -372,11 +372,11 @@
     const isShown = await refresh();
     live.textContent = isShown ? `${sum}.` : `${sum}. Reload the page to see the new photos.`;
     if (!isShown || current) return;
-    // What is in the gallery now need not stay in the queue; what failed stays until it is dismissed.
+    // Photos that are in the gallery leave the queue; failed ones stay until they are dismissed.
     queue.querySelectorAll(".done").forEach(remove);
   }
 
-  // The first page of the gallery, where the new photos are, as the server renders it. What had the focus keeps it.
+  // Loads the first page of the gallery, which has the new photos. Keeps the focus.
   async function refresh() {
     try {
       const gallery = (await fetched()).getElementById("gallery");
@@ -401,7 +401,7 @@
     return new DOMParser().parseFromString(await response.text(), "text/html");
   }
 
-  // The application marks what is meant for people. What is not marked comes from servers on the way.
+  // The application marks texts for people. Unmarked responses come from servers in between.
   function explanation(request) {
     try {
       const { detail, request_id: id } = JSON.parse(request.responseText);
@@ -409,7 +409,7 @@
         return request.status >= 500 && id ? `${detail} (request ${id})` : detail;
       }
     } catch {
-      // no JSON: then by its status, too
+      // not JSON: use the status
     }
     if (request.status === 413) return `Too large for the server; the limit is ${form.dataset.maxText}. Choose a smaller file.`;
     if (request.status === 429) return "The server is receiving too many requests. Try again in a minute.";
