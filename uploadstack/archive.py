@@ -19,7 +19,7 @@ The container has the volumes and nothing else (no network, no secrets). The scr
     unpin               delete what was pinned
 
 An archive is a plain tar: about.json, the database, media/..., and last SHA256SUMS of all before it, so that one pass
-writes it, one pass checks it, and `tar` with `sha256sum -c` need no program of ours.
+writes it, one pass checks it, and `tar` with `sha256sum -c` can check it without this program.
 
 Pins are hard links: a file that is deleted while the archive is written still exists under the other name. The names
 of pins and of everything else that this program creates begin with a dot; the application and its sweep ignore them.

@@ -105,8 +105,8 @@ class PhotoDetail(APIView):
                 f"The body of this PATCH is larger than {_WISH_MAX} bytes. Nothing was changed. PUT sends a picture.",
                 visitor_text="The request is too large. Nothing was changed. Reload the page and try again.",
             )
-        said = request.data
-        wish = said.get("share_position") if isinstance(said, dict) and len(said) == 1 else None
+        data = request.data
+        wish = data.get("share_position") if isinstance(data, dict) and len(data) == 1 else None
         if not isinstance(wish, bool):
             raise BadRequest(
                 'The body must be {"share_position": true} or {"share_position": false}. Nothing was changed.'

@@ -38,11 +38,11 @@ _lock = threading.Lock()
 
 
 class Unavailable(Exception):
-    """There is no answer, and the picture is not the cause."""
+    """No answer arrived, and the picture is not the cause."""
 
 
 class TimedOut(Exception):
-    """There is no answer yet."""
+    """No answer has arrived yet."""
 
 
 @dataclass(frozen=True)

@@ -191,8 +191,8 @@ def _decoded(image: Image.Image, meter: _Meter, reckoned: Reckoning) -> Decoded:
     _release_canvases(image)
     image.load()
     # Read after the pixels, because in a PNG it may follow them.
-    told = reckoned.jpeg.exif if reckoned.jpeg else image.info.get("exif") or b""
-    orientation = exif.orientation(told)
+    data = reckoned.jpeg.exif if reckoned.jpeg else image.info.get("exif") or b""
+    orientation = exif.orientation(data)
     reduced = _reduced(image, REDUCED_MIN)
     _decode_other_frames(image, meter, reckoned)
     thumbnails = _thumbnails(reduced, (width, height), orientation)

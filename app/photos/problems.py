@@ -79,10 +79,10 @@ def _rendered(request: HttpRequest, problem: Problem, context: HttpRequest | Non
     """`context` lets the page look up who is logged in; None if that lookup itself may be broken."""
     response: HttpResponse
     if request.path.startswith("/api/"):
-        response = JsonResponse(_said(request, problem), status=problem.status)
+        response = JsonResponse(_payload(request, problem), status=problem.status)
         return _with_headers(response, {**problem.headers, **_mark(request)})
-    said = _body(problem.code, about_files(problem))
-    response = render(context, "photos/problem.html", said, status=problem.status)
+    payload = _body(problem.code, about_files(problem))
+    response = render(context, "photos/problem.html", payload, status=problem.status)
     return _with_headers(response, problem.headers)
 
 
@@ -110,7 +110,7 @@ def _body(code: str, detail: str) -> dict[str, str]:
     return {"error": code, "detail": detail, "request_id": request_id.current()}
 
 
-def _said(request: HttpRequest, problem: Problem) -> dict[str, str]:
+def _payload(request: HttpRequest, problem: Problem) -> dict[str, str]:
     return _body(problem.code, problem.for_visitors if is_visitor(request) else str(problem))
 
 
@@ -148,7 +148,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     headers = {**problem.headers, **_mark(request)}
     if challenge := getattr(error, "auth_header", None):
         headers["WWW-Authenticate"] = challenge
-    return Response(_said(request, problem), status=problem.status, headers=headers)
+    return Response(_payload(request, problem), status=problem.status, headers=headers)
 
 
 def _of_django(error: Exception) -> Problem | None:

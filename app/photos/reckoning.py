@@ -263,7 +263,7 @@ def _refuse_many_items(meta: bytes) -> None:
     size = 0
     for found in _LISTS.finditer(meta):
         own = int.from_bytes(meta[max(0, found.start() - 4) : found.start()])
-        size += own if own >= 8 else _ITEMS_MAX  # noqa: PLR2004 - below that: to the end, or told elsewhere
+        size += own if own >= 8 else _ITEMS_MAX  # noqa: PLR2004 - below that: to the end, or a 64-bit size
     if size > _ITEMS_MAX:
         raise image_has_too_much_data()
 

@@ -59,15 +59,15 @@ def download(photo: Photo, askers: Iterable[object]) -> Download:
     return Download(photo.shared, photo.shared_sha256, is_private=False)
 
 
-def wish(said: str | None) -> bool:
+def wish(value: str | None) -> bool:
     """Parse the owner's choice in a form or an address: whether others get the position. Raises BadRequest."""
-    if not said:
+    if not value:
         return False
     try:
-        return _WISHES[said.lower()]
+        return _WISHES[value.lower()]
     except KeyError as error:
         raise BadRequest(
-            f"share_position: {said[:20]!r} is neither true nor false. Nothing was stored or changed."
+            f"share_position: {value[:20]!r} is neither true nor false. Nothing was stored or changed."
         ) from error
 
 
