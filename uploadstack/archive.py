@@ -1,35 +1,35 @@
-"""Database and media files as one archive, and back: the inside half of backup.sh and restore.sh.
+"""Database and media files as one archive, and back: the part of backup.sh and restore.sh that runs in a container.
 
-They run it in a container that has the volumes and nothing else (no network, no secret), one step at a time, as
-`python -m uploadstack.archive STEP`. COLUMNS is what the project's command `media_columns` prints.
+The container has the volumes and nothing else (no network, no secrets). The scripts run one step at a time, as
+`python -m uploadstack.archive STEP`. COLUMNS is the output of the project's command `media_columns`.
 
-    pin DATABASE        hold on to every file of the media volume; with a path, copy that SQLite database and pin again
+    pin DATABASE        pin every file of the media volume; with a path, copy that SQLite database and pin again
     rows COLUMNS        print the files that the rows of the copy name
     tables COLUMNS      print the options by which pg_restore prints their tables
     dumped COLUMNS      stdin: these tables, as pg_restore prints them; print the files that their rows name
-    missing             stdin: files that rows name; pin again, print those that are not there
+    missing             stdin: files that rows name; pin again, print the files that are missing
     pack KIND SIZE      stdout: the archive; stdin: a dump of SIZE bytes, unless KIND is sqlite
-    check               stdin: an archive; print what it holds, or fail with what is wrong with it
-    unpack              stdin: an archive; lay it beside what is there; stdout: its dump, unless it is SQLite's
-    library             print whose the files are: the ids of .library-id (media.py), if there are any
-    swap DATABASE       put what was unpacked in the place of what is there, which is kept
-    kept                print what a swap has kept, of which nobody has said yet that it is good
-    undo DATABASE       put back what was kept
-    forget              from here on nothing is kept; delete what was pinned, unpacked or kept
+    check               stdin: an archive; print its content, or fail with the reason why it is not valid
+    unpack              stdin: an archive; unpack it beside the current files; stdout: its dump, unless it is SQLite's
+    library             print the ids of the databases of the files: .library-id (media.py), if it exists
+    swap DATABASE       replace the current files and database by the unpacked ones, and keep the replaced ones
+    kept                print the folder of what a swap has kept, if the restore is neither confirmed nor undone
+    undo DATABASE       put back what the swap has kept
+    forget              confirm the restore; delete what was pinned, unpacked or kept
     unpin               delete what was pinned
 
 An archive is a plain tar: about.json, the database, media/..., and last SHA256SUMS of all before it, so that one pass
-writes it, one pass checks it, and `tar` with `sha256sum -c` need no program of ours.
+writes it, one pass checks it, and `tar` with `sha256sum -c` can check it without this program.
 
-Pins are hard links: a file that is deleted while the archive is written is still there under the other name. They and
-all else that it makes begin with a dot, which the application and its sweep do not look at.
+Pins are hard links: a file that is deleted while the archive is written still exists under the other name. The names
+of pins and of everything else that this program creates begin with a dot; the application and its sweep ignore them.
 
-Each step may be killed at any point, and waits for one that goes on although whoever began it was killed. What a
-restore has come to is told by one folder, `.before-restore` of the media volume: swap() begins by making it, and
-forget() by renaming it. While it is there the application sweeps nothing.
+Each step may be killed at any point. A step waits for another one that still runs although its script was killed. The
+folder `.before-restore` of the media volume shows how far a restore is: swap() creates it first, forget() renames it
+first. While it exists the application sweeps nothing.
 
-An archive says whose its files are (`library` in about.json; those of before that do not): database and files that come
-back together belong together.
+An archive names the databases of its files (`library` in about.json; older archives do not): a database and files that
+are restored together belong together.
 """
 
 import fcntl
@@ -54,7 +54,7 @@ MEDIA = Path("/srv/media")
 DATA = Path("/srv/data")
 PINNED, UNPACKED, KEPT, OVER = ".backup", ".restored", media.RESTORING, ".restore-is-over"
 LIBRARY = media.LIBRARY_ID
-COUNT = media.LIBRARY_COUNT  # of the database that was: the restored one is behind it
+COUNT = media.LIBRARY_COUNT  # of the replaced database; the restored one has a lower count
 COPY = DATA / PINNED / "database"
 NOT_KEPT = {media.INCOMING}
 ABOUT, SUMS = "about.json", "SHA256SUMS"
@@ -74,7 +74,7 @@ BLOCK = 1 << 20
 
 
 class Refusal(Exception):
-    """What is wrong, for the person who asked."""
+    """Why an archive or a step is refused; the text is for the administrator."""
 
 
 # --- backing up -------------------------------------------------------------------------------------------------------
@@ -82,16 +82,16 @@ class Refusal(Exception):
 
 def pin(database: str = "") -> None:
     (MEDIA / PINNED).mkdir(exist_ok=True)
-    (MEDIA / PINNED / LIBRARY).write_text(_library())  # before the database, whose id is older than this file
+    (MEDIA / PINNED / LIBRARY).write_text(_library())  # before the database is copied: its id is older than this file
     _link_all()
     if not database:
         return
     COPY.parent.mkdir(exist_ok=True)
     source = sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=60)
     target = sqlite3.connect(COPY)
-    source.backup(target)  # in one read transaction; writers go on beside it
+    source.backup(target)  # in one read transaction; writers are not blocked
     if target.execute("PRAGMA quick_check").fetchone() != ("ok",):
-        raise Refusal("the copy of the database is damaged; so is probably the database")
+        raise Refusal("the copy of the database is damaged; the database probably is, too")
     target.execute("PRAGMA journal_mode=DELETE")  # one file, without a log beside it
     target.close()
     source.close()
@@ -105,7 +105,7 @@ def _link_all() -> None:
         try:
             os.link(path, link)
         except FileExistsError:
-            continue  # the pin of before: no file changes its content under its name
+            continue  # pinned earlier; the content of a name never changes
         except FileNotFoundError:
             continue  # deleted at this moment
 
@@ -122,7 +122,7 @@ def library() -> None:
 
 
 def _files(top: Path) -> Iterator[Path]:
-    """All files, in a fixed order, but for what is nobody's yet and what begins with a dot."""
+    """Yield all files in a fixed order, except uploads in progress and names that begin with a dot."""
     for child in sorted(top.iterdir()):
         if child.name.startswith(".") or child.name in NOT_KEPT:
             continue
@@ -144,7 +144,7 @@ def _place(folder: str, value: str) -> str:
 
 
 def rows(columns: str) -> None:
-    """An older database may lack some of the columns."""
+    """Print the files that rows name. An older database may lack some of the columns."""
     with closing(sqlite3.connect(COPY)) as database:
         for (table, column), folder in _columns(columns).items():
             there = {name for (name,) in database.execute("SELECT name FROM pragma_table_info(?)", [table])}
@@ -162,7 +162,7 @@ def tables(columns: str) -> None:
 
 def dumped(columns: str) -> None:
     wanted = _columns(columns)
-    folders: list[str | None] = []  # of each column of the table that is read; none: it names no file
+    folders: list[str | None] = []  # of each column of the current table; None: it names no file
     for line in sys.stdin:
         if begun := not folders and _COPY.fullmatch(line):
             table = _unquoted(begun[1])
@@ -184,7 +184,7 @@ def _meant(escape: re.Match[str]) -> str:
 
 
 def missing() -> None:
-    """A row without a file: it came and went between the two pins. Take another copy."""
+    """Print the files that are missing: each was stored and deleted between the two pins, so another copy is needed."""
     _link_all()
     for line in sys.stdin:
         if not (MEDIA / PINNED / line.rstrip("\n")).is_file():
@@ -192,7 +192,7 @@ def missing() -> None:
 
 
 class _Hashing:
-    """A file that is hashed as it is read."""
+    """A file that is hashed while it is read."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -237,11 +237,11 @@ def pack(kind: str, size: str = "0") -> None:
         add_bytes(SUMS, "".join(sums).encode())
 
 
-# --- looking at an archive --------------------------------------------------------------------------------------------
+# --- checking an archive ----------------------------------------------------------------------------------------------
 
 
 def _entries(folder: Path | None) -> Iterator[tuple[str, Path | None]]:
-    """Read the archive on stdin to its end, and compare it with its own sums; what it holds goes into the folder."""
+    """Read the archive on stdin to its end, compare it with its checksums, and unpack it into the folder, if given."""
     found: dict[str, str] = {}
     sums = ""
     try:
@@ -249,7 +249,7 @@ def _entries(folder: Path | None) -> Iterator[tuple[str, Path | None]]:
             for entry in tar:
                 source = tar.extractfile(entry)
                 if source is None or not _is_ours(entry.name) or entry.name in found or sums:
-                    raise Refusal(f"it holds what no backup does: {entry.name}")
+                    raise Refusal(f"it contains an entry that no backup has: {entry.name}")
                 if entry.name == SUMS:
                     sums = source.read().decode()
                     continue
@@ -257,12 +257,12 @@ def _entries(folder: Path | None) -> Iterator[tuple[str, Path | None]]:
                 found[entry.name] = _copied(source, target, entry.mtime)
                 yield entry.name, target
     except (tarfile.TarError, EOFError, UnicodeDecodeError) as error:
-        raise Refusal(f"it is no archive, or not whole: {error}") from error
+        raise Refusal(f"it is not an archive, or it is incomplete: {error}") from error
     if not sums:
-        raise Refusal("it is not whole: its end, with the checksums, is missing")
+        raise Refusal("it is incomplete: its end, with the checksums, is missing")
     wanted = {name: digest for digest, _, name in (line.partition("  ") for line in sums.splitlines())}
     if different := sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
-        raise Refusal(f"{len(different)} of its files are not what they were, the first: {different[0]}")
+        raise Refusal(f"{len(different)} of its files do not match their checksums, the first is {different[0]}")
 
 
 def _is_ours(name: str) -> bool:
@@ -297,7 +297,7 @@ def _kind(names: list[str]) -> str:
     for kind, name in KINDS.items():
         if names[:2] == [ABOUT, name]:
             return kind
-    raise Refusal("it is a tar, but no backup of this stack")
+    raise Refusal("it is a tar, but not a backup of this stack")
 
 
 # --- restoring --------------------------------------------------------------------------------------------------------
@@ -320,9 +320,10 @@ def unpack() -> None:
 
 
 def swap(database: str = "") -> None:
-    """Entry by entry: what was goes aside first. For what was not there an empty folder does, so that undo() knows.
+    """Replace entry by entry, after moving the old entry aside. An empty folder marks an entry that did not exist, for
+    undo().
 
-    Whose the files are is said last, when they are there, and the database as well.
+    The ids of the databases are written last, after the files and the database.
     """
     aside, beside = MEDIA / KEPT, MEDIA / UNPACKED / "media"
     ids = _archived_library()
@@ -362,12 +363,12 @@ def _archived_library() -> str:
     except (ValueError, AttributeError) as error:
         raise Refusal(f"its {ABOUT} cannot be read: {error}") from error
     if not isinstance(ids, str):
-        raise Refusal(f"its {ABOUT} does not say whose the files are, but {ids}")
+        raise Refusal(f"its {ABOUT} does not name the database of the files: {ids}")
     return ids
 
 
 def _of_sqlite(database: str) -> list[Path]:
-    """The database last: while it is in its place, undo() knows that nothing else has taken it."""
+    """List the files of the database, itself last: while it is in place, undo() knows that nothing has replaced it."""
     return [path for path in (Path(f"{database}{end}") for end in ("-shm", "-wal", "")) if path.exists()]
 
 
@@ -379,7 +380,7 @@ def kept() -> None:
 def undo(database: str = "") -> None:
     for aside in sorted((MEDIA / KEPT).glob("*")):
         place = MEDIA / aside.name
-        if aside.name == LIBRARY and not aside.stat().st_size:  # there was none
+        if aside.name == LIBRARY and not aside.stat().st_size:  # it did not exist before
             place.unlink(missing_ok=True)
             aside.unlink()
             continue
@@ -392,13 +393,13 @@ def undo(database: str = "") -> None:
         if (DATA / KEPT / Path(database).name).exists():
             for path in _of_sqlite(database):
                 path.unlink()
-        for aside in sorted((DATA / KEPT).glob("*")):  # the database itself comes first
+        for aside in sorted((DATA / KEPT).glob("*")):  # the database itself first
             aside.rename(Path(database).with_name(aside.name))
     os.sync()
 
 
 def forget() -> None:
-    """The rename first: half of what was kept must not be taken for all of it."""
+    """Rename the folder first, so that a partly deleted one is not mistaken for a complete one."""
     _delete(OVER)
     if (MEDIA / KEPT).exists():
         (MEDIA / KEPT).rename(MEDIA / OVER)

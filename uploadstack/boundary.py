@@ -1,7 +1,7 @@
-"""What a client says of itself in the name of a proxy, and Django must not see, whatever it is called.
+"""Removes headers that only a proxy may set, but a client has sent, before Django sees them.
 
-nginx sets what the application may believe and empties other names, one by one (nginx/proxy.conf): it cannot leave out
-all that begin alike. This can, in front of Django, whichever server runs it. It knows nothing of Django.
+nginx sets the headers that the application may trust, and empties other names one by one (nginx/proxy.conf), because it
+cannot remove all names with one prefix. This module can. It works with any server, and does not import Django.
 """
 
 from collections.abc import Iterable

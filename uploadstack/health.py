@@ -1,9 +1,9 @@
-"""Two questions a supervisor asks: does the process answer (/healthz), can it do its work (/readyz).
+"""Health checks: does the process answer (/healthz), and can it do its work (/readyz)?
 
-Answered in a middleware, before sessions, the Host header and everything else that can fail: a health check speaks to
-127.0.0.1 whatever ALLOWED_HOSTS says. `/healthz` touches nothing. `/readyz` runs the checks of the setting
-HEALTH_CHECKS, a mapping of names to functions (dotted paths) that raise NotReady; without it those below, which try the
-database, the media folder and the space left on its disk. The body names what failed; the log says why.
+A middleware answers them, before sessions, the Host header and everything else that can fail: a health check connects
+to 127.0.0.1, which need not be in ALLOWED_HOSTS. `/healthz` uses nothing else. `/readyz` runs the checks in the setting
+HEALTH_CHECKS, a mapping of names to functions (dotted paths) that raise NotReady. Without the setting it runs the
+checks below: database, media folder, free disk space. The body names the checks that failed; the log has the reasons.
 """
 
 import logging
@@ -22,11 +22,11 @@ _log = logging.getLogger(__name__)
 
 
 class NotReady(Exception):
-    """What a check raises; the text is for the log."""
+    """Raised by a check that fails; the text is for the log."""
 
 
 def check_database() -> None:
-    """Raise NotReady unless the database answers, and Django's own table is there."""
+    """Raise NotReady unless the database answers and has Django's own table."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1 FROM django_migrations LIMIT 1")
@@ -53,7 +53,7 @@ def check_disk() -> None:
         raise NotReady(str(error)) from error
     free_bytes = disk.f_bavail * disk.f_frsize
     if free_bytes < getattr(settings, "UPLOAD_MAX", 0):
-        raise NotReady(f"{free_bytes} bytes left for {settings.MEDIA_ROOT}, less than UPLOAD_MAX. Make space.")
+        raise NotReady(f"{free_bytes} bytes are free for {settings.MEDIA_ROOT}, less than UPLOAD_MAX. Free some space.")
 
 
 _DEFAULT_CHECKS = {name: f"{__name__}.check_{name}" for name in ("database", "media", "disk")}
@@ -75,7 +75,7 @@ def _ready(checks: Mapping[str, _Check]) -> JsonResponse:
 
 
 class HealthChecks:
-    """Middleware. Raises ImportError, when the server starts, for a check that is not there."""
+    """Middleware. Raises ImportError when the server starts, if a check does not exist."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response

@@ -1,14 +1,14 @@
-"""What the stack and a project agree on about MEDIA_ROOT, for backups, restores and a project's own housekeeping.
+"""Names in MEDIA_ROOT on which the stack and a project agree, for backups, restores and the project's own sweeps.
 
-What begins with a dot is nobody's upload: nginx does not serve it, and a backup leaves it out but for these.
+Names that begin with a dot are never uploads: nginx does not serve them, and a backup contains none but those below.
 """
 
 from typing import Final
 
-INCOMING: Final = "incoming"  # a folder for uploads that are being received: not in a backup
-# A file, if the project keeps one: ids of the databases that have stored files here. It goes and comes with the files.
+INCOMING: Final = "incoming"  # a folder for uploads in progress: not in a backup
+# A file, if the project writes one: ids of the databases that have stored files here. A restore restores it.
 LIBRARY_ID: Final = ".library-id"
-# A file, if the project keeps one: a count that the database has as well, and that tells an older copy of it.
+# A file, if the project writes one: a count that the database also has, and that identifies an older copy of it.
 LIBRARY_COUNT: Final = ".library-count"
-# A folder: what a restore has replaced. While it is there, a project deletes nothing on its own.
+# A folder: the files that a restore has replaced. While it exists, the project must delete nothing on its own.
 RESTORING: Final = ".before-restore"

@@ -1,11 +1,10 @@
-"""A request that changes something is never redirected so that it gets lost.
+"""Prevents redirects by which a request that changes something would lose its body.
 
-Told 301 or 302, clients come back with GET and without the body (RFC 9110, sections 15.4.2 and 15.4.3 allow it): they
-see a page, 200, and take their upload for stored. Django does this where a slash is missing (APPEND_SLASH) or a
-language (i18n_patterns), to `www.`, to https (SECURE_SSL_REDIRECT), and to the login page. This middleware, the
-outermost, answers with an error in place of such a redirect. It is JSON, or for browsers a page without words of
-programs. 307 and 308 keep the body and pass, and so does the redirect to another page after a form that was taken (302
-or 303).
+After a 301 or 302, clients send GET without the body (RFC 9110, sections 15.4.2 and 15.4.3 allow it). They receive a
+page with status 200, and assume that their upload was stored. Django redirects this way to add a slash (APPEND_SLASH)
+or a language (i18n_patterns), to `www.`, to https (SECURE_SSL_REDIRECT), and to the login page. This middleware answers
+with an error instead: JSON, or for browsers a page in everyday words. Redirects with 307 and 308 keep the body and
+pass. So does the redirect to another page after a form was accepted (302 or 303).
 
 Put it before Django's own middleware.
 """
@@ -47,11 +46,11 @@ class KeepBodies:
             return _wrong_address(request, address)
         response = self._get_response(request)
         location = response.headers.get("Location", "")
-        if response.status_code == HTTPStatus.MOVED_PERMANENTLY:  # never the answer to a form that was taken
+        if response.status_code == HTTPStatus.MOVED_PERMANENTLY:  # never the response to an accepted form
             response.close()
             return _wrong_address(request, location)
         if response.status_code in _TO_ANOTHER_PAGE:
-            if not _is_valid(request, request.path_info):  # a middleware leads on, LocaleMiddleware to /en/...
+            if not _is_valid(request, request.path_info):  # a middleware redirects, as LocaleMiddleware does to /en/...
                 response.close()
                 return _wrong_address(request, location)
             if _is_login(request, location):
@@ -61,7 +60,7 @@ class KeepBodies:
 
 
 def _right_address(request: HttpRequest) -> str:
-    """Where there is nothing: the address that was probably meant, if there is one."""
+    """Return the address that was probably meant, if the requested one has no view; otherwise an empty string."""
     if _is_valid(request, request.path_info):
         return ""
     single = re.sub("//+", "/", request.path_info)
@@ -73,18 +72,18 @@ def _right_address(request: HttpRequest) -> str:
 
 
 def _is_valid(request: HttpRequest, path: str) -> bool:
-    """Whether there is a view for this path, in the URLs that a middleware may have chosen for the request."""
+    """Return whether this path has a view, in the URLs that a middleware may have chosen for the request."""
     return bool(is_valid_path(path, getattr(request, "urlconf", None)))
 
 
 def _is_login(request: HttpRequest, location: str) -> bool:
-    """Whether it is what `login_required` answers: the login page, which is to lead back here, whatever its field for
-    that is called. A view that has stored something may lead there, too, but not back to itself.
+    """Return whether this is the redirect of `login_required`: to the login page, with a parameter of any name that
+    leads back here. A view that has stored something may also redirect to the login page, but not back to itself.
     """
     target = urlsplit(location)
     try:
         login = resolve_url(settings.LOGIN_URL)
-    except NoReverseMatch:  # a project without one: after a form that was taken this must not be an error
+    except NoReverseMatch:  # the project has no login page; an accepted form must not become an error
         return False
     if target.path != urlsplit(login).path:
         return False
@@ -92,7 +91,7 @@ def _is_login(request: HttpRequest, location: str) -> bool:
 
 
 def _is_here(request: HttpRequest, address: str) -> bool:
-    """Whether an address, which may be absolute, is that of the request."""
+    """Return whether an address, which may be absolute, is the address of the request."""
     here = request.get_full_path()
     return address == here or (
         address.startswith(("http://", "https://")) and address.split("/", 3)[3:] == [here.removeprefix("/")]
@@ -100,20 +99,20 @@ def _is_here(request: HttpRequest, address: str) -> bool:
 
 
 def _wrong_address(request: HttpRequest, address: str) -> HttpResponse:
-    detail = f"There is nothing at {request.path[:200]} to take this {request.method}. Send it to {address}"
-    detail += " (nothing was stored or changed)."
-    people = f"There is nothing at this address; {address} was probably meant. Nothing was stored or changed."
-    return _answer(request, HTTPStatus.NOT_FOUND, "wrong-address", detail, _Page(people, "/", "To the site"))
+    detail = f"{request.path[:200]} does not accept {request.method}. Send it to {address} instead. "
+    detail += "Nothing was stored or changed."
+    people = f"There is nothing at this address. The right one is probably {address}. Nothing was stored or changed."
+    return _answer(request, HTTPStatus.NOT_FOUND, "wrong-address", detail, _Page(people, "/", "Go to the site"))
 
 
 def _login_needed(request: HttpRequest, location: str) -> HttpResponse:
-    detail = "A login is needed, or the last one has ended. Nothing was stored or changed. Log in, and send it again."
-    login = urlsplit(location).path  # which must not lead back here: there is nothing to see without the body
+    detail = "You are not logged in, or your login has ended. Nothing was stored or changed. Log in and send it again."
+    login = urlsplit(location).path  # without the way back here: without its body the request is useless
     return _answer(request, HTTPStatus.FORBIDDEN, "login-needed", detail, _Page(detail, login, "Log in"))
 
 
 class _Page(NamedTuple):
-    """What a visitor gets in place of the detail."""
+    """The text for visitors, who do not get the detail."""
 
     text: str
     link: str
@@ -130,5 +129,5 @@ def _answer(request: HttpRequest, status: HTTPStatus, code: str, detail: str, pa
         response.headers["Content-Security-Policy"] = "default-src 'none'; base-uri 'none'; frame-ancestors 'none'"
     else:
         response = JsonResponse({"error": code, "detail": detail, "request_id": identifier}, status=status)
-    response.headers["X-Content-Type-Options"] = "nosniff"  # Django's middleware is further inside
+    response.headers["X-Content-Type-Options"] = "nosniff"  # Django's middleware runs further inside
     return response

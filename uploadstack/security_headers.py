@@ -1,8 +1,8 @@
-"""Headers that tell the browser what the project's pages never do, so that it can refuse it if they seem to.
+"""Headers that list what the project's pages may do; the browser blocks everything else.
 
-Settings: CONTENT_SECURITY_POLICY_HEADER and PERMISSIONS_POLICY_HEADER, each the value of the header of that name;
-without one the header is not sent. Django 6 has a setting of its own for the first, 5.2 has not. A response that brings
-its own policy keeps it.
+The settings CONTENT_SECURITY_POLICY_HEADER and PERMISSIONS_POLICY_HEADER are the values of these headers; without the
+setting the header is not sent. (Django 6 has its own setting for the first, Django 5.2 does not.) A response that
+already has a policy keeps it.
 """
 
 from collections.abc import Callable
@@ -19,8 +19,8 @@ _SETTINGS = {
 class SecurityHeaders:
     """Middleware: adds the policies, and the Secure attribute to cookies that travel over HTTPS.
 
-    The scheme is the WSGI server's word (`wsgi.url_scheme`), which knows whose X-Forwarded-Proto to believe. Deciding
-    per request lets one build serve http://localhost and https://photos.example without a switch to forget.
+    The scheme comes from the WSGI server (`wsgi.url_scheme`), which knows which proxies to trust. Because the decision
+    is made for each request, one build serves http://localhost and https://photos.example without a setting.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:

@@ -1,6 +1,6 @@
-"""What the stack needs of a project's settings, from the environment that compose.yaml makes.
+"""Completes a project's settings from the environment that compose.yaml sets.
 
-At the end of the settings: `from uploadstack.settings import configure`, and `configure(globals())`.
+At the end of the project's settings: `from uploadstack.settings import configure`, and `configure(globals())`.
 """
 
 from typing import Any
@@ -9,8 +9,8 @@ from uploadstack import database, env, json_logging
 
 _OUTERMOST = [
     "uploadstack.request_id.RequestId",
-    "uploadstack.health.HealthChecks",  # before all that could fail, and before the Host header is checked
-    "uploadstack.redirects.KeepBodies",  # around all that redirects
+    "uploadstack.health.HealthChecks",  # before everything that can fail, and before the Host header is checked
+    "uploadstack.redirects.KeepBodies",  # around everything that redirects
     "uploadstack.security_headers.SecurityHeaders",
 ]
 
@@ -18,21 +18,22 @@ _OUTERMOST = [
 def configure(settings: dict[str, Any]) -> None:
     """Complete the settings of a project, given as the globals of their module.
 
-    Replaced: what says where the project runs (secret, hosts, database, folders), and LOGGING. Added: middleware, and
-    the commands of this package. Kept: names of cookies, if the project has its own. Raises ImproperlyConfigured, with
-    the variable's name, when the environment lacks a value or has a wrong one.
+    It replaces the settings that differ between environments (secret, hosts, database, folders) and LOGGING. It adds
+    middleware, and the commands of this package. It keeps the names of cookies if the project sets them. Raises
+    ImproperlyConfigured, with the variable's name, if a variable is missing or wrong.
     """
-    settings |= _place()
+    settings |= _from_environment()
     settings["INSTALLED_APPS"] = [*settings.get("INSTALLED_APPS", []), "uploadstack"]
     settings["MIDDLEWARE"] = [*_OUTERMOST, *settings.get("MIDDLEWARE", [])]
-    settings.setdefault(
-        "SESSION_COOKIE_NAME", env.cookie("sessionid")
-    )  # nginx looks for it (nginx/anonymous.conf.template)
+    # nginx reads this cookie (nginx/anonymous.conf.template).
+    settings.setdefault("SESSION_COOKIE_NAME", env.cookie("sessionid"))
     settings.setdefault("CSRF_COOKIE_NAME", env.cookie("csrftoken"))
 
 
-def _place() -> dict[str, Any]:
-    """Return what differs between places. Relative paths are for `make dev`, which starts at the repository's root."""
+def _from_environment() -> dict[str, Any]:
+    """Return the settings that differ between environments. Relative paths are for `make dev`, which starts at the
+    repository's root.
+    """
     media = env.text("MEDIA_ROOT")
     return {
         "SECRET_KEY": env.secret("SECRET_KEY"),
@@ -43,7 +44,7 @@ def _place() -> dict[str, Any]:
         "UPLOAD_MAX": env.size("UPLOAD_MAX", "100m"),  # bytes of one request's body, as nginx counts
         "MEDIA_URL": "/media/",
         "MEDIA_ROOT": media or "var/media",
-        "FILE_UPLOAD_TEMP_DIR": media or None,  # where there is room for large ones: a container's /tmp has 64 MB
+        "FILE_UPLOAD_TEMP_DIR": media or None,  # it has room for large files; a container's /tmp has 64 MB
         "STATIC_URL": "/static/",
         "STATIC_ROOT": env.text("STATIC_ROOT", "var/static"),
         "LOGGING": json_logging.configuration(env.text("LOG_LEVEL", "INFO").upper()),

@@ -1,6 +1,6 @@
-"""Static files: names with a hash of their content once `collectstatic` has run, plain names before.
+"""Static files: their names contain a hash of the content once `collectstatic` has run, and are plain before.
 
-So a fresh checkout shows its style sheet without a build step, and the image serves names that never change meaning.
+So a fresh checkout needs no build step to show its style sheet, and in the image the content of a name never changes.
 """
 
 from whitenoise.storage import CompressedManifestStaticFilesStorage

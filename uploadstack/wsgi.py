@@ -1,9 +1,9 @@
-"""The WSGI application that the stack serves: that of the project in `app/`, behind the trust boundary.
+"""The WSGI application that the stack serves: the application of the project in `app/`, behind the trust boundary.
 
     wsgiserver uploadstack.wsgi:application        gunicorn uploadstack.wsgi:application
 
-DJANGO_SETTINGS_MODULE names the project's settings, and WSGI_APPLICATION in these its own application, as
-`startproject` writes it. So whatever replaces the sample project, the boundary stays. Raises ImproperlyConfigured,
+DJANGO_SETTINGS_MODULE names the project's settings. WSGI_APPLICATION in the settings names the project's application,
+as `startproject` writes it. So the boundary stays, whatever replaces the sample project. Raises ImproperlyConfigured,
 ImportError.
 """
 
@@ -16,7 +16,7 @@ from django.utils.module_loading import import_string
 
 from uploadstack.boundary import guarded
 
-logging.captureWarnings(capture=True)  # as log lines like all others
+logging.captureWarnings(capture=True)  # so that warnings are log lines like all others
 
 
 def _of_project() -> WSGIApplication:

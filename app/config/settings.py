@@ -1,7 +1,7 @@
-"""Django's settings: every value that differs between places is read from the environment, once, here.
+"""Django's settings. Every value that differs between environments is read here, once, from environment variables.
 
-The defaults are those of a production container, except that files and database land in var/ at the repository's root
-when nothing says otherwise. `.env.example` explains the variables; `uploadstack/env.py` refuses wrong ones.
+The defaults are those of a production container, except that files and database are in var/ at the repository's root
+unless a variable says otherwise. `.env.example` explains the variables; `uploadstack/env.py` refuses wrong values.
 """
 
 from datetime import timedelta
@@ -17,21 +17,21 @@ SECRET_KEY = env.secret("SECRET_KEY")
 DEBUG = env.flag("DEBUG", default=False)
 ALLOWED_HOSTS = env.items("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env.items("CSRF_TRUSTED_ORIGINS")
-CORS_ALLOWED_ORIGINS = env.origins("CORS_ALLOWED_ORIGINS")  # whose pages may use the API, with tokens
+CORS_ALLOWED_ORIGINS = env.origins("CORS_ALLOWED_ORIGINS")  # sites whose pages may use the API, with tokens
 
 # --- What this project adds -------------------------------------------------------------------------------------------
 
-UPLOAD_MAX = env.size("UPLOAD_MAX", "100m")  # bytes, of one request's body, as nginx counts
-# Bytes of photos that each user may have in all; 0 is no limit.
+UPLOAD_MAX = env.size("UPLOAD_MAX", "100m")  # bytes of one request's body, as nginx counts
+# Bytes that all photos of one user may have; 0 disables the limit.
 USER_QUOTA = 0 if env.text("USER_QUOTA", "0") == "0" else env.size("USER_QUOTA", "10g")
-LOGIN_FAILURES = env.number("LOGIN_FAILURES", 10)  # of one account, until each further attempt has to wait
-GALLERY_PUBLIC = env.flag("GALLERY_PUBLIC", default=True)  # False: a login is needed to look, too
+LOGIN_FAILURES = env.number("LOGIN_FAILURES", 10)  # failed logins of one account until further attempts have to wait
+GALLERY_PUBLIC = env.flag("GALLERY_PUBLIC", default=True)  # False: viewing needs a login as well
 X_ACCEL_PREFIX = env.text("X_ACCEL_PREFIX")  # nginx's internal location; empty: Django sends the files itself
 UPLOAD_SECONDS = limits.UPLOAD_SECONDS
-# Files are locked while a request works on them, so this only has to outlast the moment between creating and locking.
+# Requests lock the files that they work on, so this need only be longer than the time between creating and locking.
 SWEEP_AGE = env.seconds("SWEEP_AGE", 600)
-SWEEP_INTERVAL = env.seconds("SWEEP_INTERVAL", 600)  # between sweeps that uploads start on the side
-# Published files that no row knows are kept for so long before they are deleted: the database may have been wrong.
+SWEEP_INTERVAL = env.seconds("SWEEP_INTERVAL", 600)  # between the sweeps that uploads start
+# Published files without a row are deleted only after this time, because the database may have been wrong.
 SWEEP_QUARANTINE = env.seconds("SWEEP_QUARANTINE", 7 * 24 * 3600)
 
 # --- Application ------------------------------------------------------------------------------------------------------
@@ -51,24 +51,24 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "uploadstack.request_id.RequestId",
-    "photos.deadline.Deadline",
-    "uploadstack.health.HealthChecks",  # before all that could fail, and before the Host header is looked at
-    "uploadstack.redirects.KeepBodies",  # around all that redirects
+    "photos.middleware.Deadline",
+    "uploadstack.health.HealthChecks",  # before everything that can fail, and before the Host header is checked
+    "uploadstack.redirects.KeepBodies",  # around everything that redirects
     "django.middleware.security.SecurityMiddleware",
     "uploadstack.security_headers.SecurityHeaders",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
-    "photos.permissions.PrivateAnswers",
-    "photos.multipart.LowerCaseMediaType",
-    "photos.bodylimit.BodyLimit",  # before the CSRF check, which reads a form's body
+    "photos.middleware.PrivateAnswers",
+    "photos.middleware.LowerCaseMediaType",
+    "photos.middleware.BodyLimit",  # before the CSRF check, which reads a form's body
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
-if CORS_ALLOWED_ORIGINS:  # without them it would still say of each answer that it depends on who asks (Vary)
-    # Around all that answers, or a page would not be told of errors.
+if CORS_ALLOWED_ORIGINS:  # without origins the middleware would still add `Vary: Origin` to each response
+    # Around everything that responds, so that pages of other sites can read errors as well.
     MIDDLEWARE.insert(MIDDLEWARE.index("uploadstack.redirects.KeepBodies"), "corsheaders.middleware.CorsMiddleware")
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
@@ -85,7 +85,7 @@ TEMPLATES = [
         },
     },
 ]
-# What a message says ends with the login it was for: a cookie would be there for the browser's next user.
+# Messages end with the session that they are for: a cookie would show them to the browser's next user.
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 LANGUAGE_CODE = "en"
 USE_I18N = False
@@ -102,7 +102,7 @@ HEALTH_CHECKS = {
 # --- Database ---------------------------------------------------------------------------------------------------------
 
 if not (_database := env.text("DATABASE_URL")):
-    _VAR.mkdir(exist_ok=True)  # SQLite creates the file, not the folder
+    _VAR.mkdir(exist_ok=True)  # SQLite creates the file, but not its folder
     _database = f"sqlite:///{_VAR / 'db.sqlite3'}"
 DATABASES = {"default": database.settings(_database)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -124,19 +124,19 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "uploadstack.static_files.StaticFiles"},
 }
-WHITENOISE_USE_FINDERS = True  # the plain names work without collectstatic
-WHITENOISE_ROOT = BASE_DIR / "photos" / "root"  # what browsers ask for at the top of a site: /favicon.ico
+WHITENOISE_USE_FINDERS = True  # plain names work without collectstatic
+WHITENOISE_ROOT = BASE_DIR / "photos" / "root"  # files that browsers request at the root of a site: /favicon.ico
 WHITENOISE_AUTOREFRESH = DEBUG
 
-# Multipart files go straight to MEDIA_ROOT/incoming, whatever their size, by the same code as raw bodies: on
-# the media volume, so that the last step is a rename. That is what FILE_UPLOAD_TEMP_DIR is for elsewhere.
+# Files in forms, of any size, are written directly to MEDIA_ROOT/incoming, by the same code as raw bodies. So they are
+# on the media volume, and a rename publishes them. Other projects use FILE_UPLOAD_TEMP_DIR for this.
 FILE_UPLOAD_HANDLERS = ["photos.multipart.IncomingFileHandler"]
-DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024  # bytes of a form without its files; ours hold a name and a password
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024  # bytes of a form without its files; ours contain a name and a password
 DATA_UPLOAD_MAX_NUMBER_FILES = 100
 
-# --- Who may come in --------------------------------------------------------------------------------------------------
+# --- Sessions, logins and headers -------------------------------------------------------------------------------------
 
-SESSION_COOKIE_NAME = env.cookie("sessionid")  # nginx looks for it: nginx/anonymous.conf.template
+SESSION_COOKIE_NAME = env.cookie("sessionid")  # nginx reads it: nginx/anonymous.conf.template
 CSRF_COOKIE_NAME = env.cookie("csrftoken")
 KNOWN_BROWSER_COOKIE_NAME = env.cookie("known_browser")  # photos/logins.py
 LOGIN_URL = "login"
@@ -146,19 +146,19 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
-# Nothing inline anywhere; `blob:` is for previews of files the visitor has just chosen.
+# No inline code or styles; `blob:` is for previews of files that the visitor has chosen.
 CONTENT_SECURITY_POLICY_HEADER = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 PERMISSIONS_POLICY_HEADER = "camera=(), geolocation=(), microphone=()"
-CSRF_COOKIE_HTTPONLY = True  # the page's script takes the token from the form
+CSRF_COOKIE_HTTPONLY = True  # the page's script reads the token from the form
 CSRF_FAILURE_VIEW = "photos.problems.csrf_failure"
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 SILENCED_SYSTEM_CHECKS = [
-    "security.W004",  # HSTS is for whoever ends TLS
-    "security.W008",  # so is the redirect to HTTPS
+    "security.W004",  # HSTS is the task of the proxy that terminates TLS
+    "security.W008",  # and so is the redirect to HTTPS
     "security.W012",  # uploadstack/security_headers.py marks cookies Secure whenever the request came over HTTPS
     "security.W016",
 ]
@@ -166,7 +166,7 @@ SILENCED_SYSTEM_CHECKS = [
 # --- API --------------------------------------------------------------------------------------------------------------
 
 REST_FRAMEWORK = {
-    # The first one's challenge makes a missing login a 401 instead of a 403.
+    # Because the first class has a challenge, a missing login is answered 401 instead of 403.
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "photos.tokens.BoundTokens",
         "rest_framework.authentication.SessionAuthentication",
@@ -179,7 +179,7 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "photos.problems.exception_handler",
 }
 REST_KNOX = {"TOKEN_TTL": timedelta(days=30)}
-# Pages of other sites: the API, and the pictures that its answers name. Never with a session's cookie.
+# What pages of other sites may request: the API, and the pictures named in its responses. Never with a session cookie.
 CORS_URLS_REGEX = r"^/(api|photos|thumbs|renditions)/"
 CORS_ALLOW_CREDENTIALS = False
 CORS_ALLOW_HEADERS = [
@@ -189,9 +189,9 @@ CORS_ALLOW_HEADERS = [
 CORS_EXPOSE_HEADERS = ["Content-Disposition", "ETag", "Last-Modified", "Location", "Retry-After", "X-Request-ID"]
 SPECTACULAR_SETTINGS = {
     "TITLE": "Photos",
-    "DESCRIPTION": "Upload pictures in any framing HTTP/1.1 knows, list them, take them away.",
+    "DESCRIPTION": "Upload pictures in any framing of HTTP/1.1, list them, download them and delete them.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
-    "POSTPROCESSING_HOOKS": ["photos.documentation.require_bodies", "photos.documentation.declare_schemes"],
-    "COMPONENT_SPLIT_REQUEST": True,  # or a file to upload is described as the address of one
+    "POSTPROCESSING_HOOKS": ["photos.schema.require_bodies", "photos.schema.declare_schemes"],
+    "COMPONENT_SPLIT_REQUEST": True,  # otherwise a file to upload is described as the address of a file
 }

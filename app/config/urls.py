@@ -3,29 +3,29 @@
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularJSONAPIView
 
-from photos import api, apidocs, downloads, pages, problems, tokenviews
+from photos import api, apidocs, media_views, problems, token_views, views
 
 urlpatterns = [
-    path("", pages.gallery, name="gallery"),
-    path("login/", pages.login, name="login"),
-    path("logout/", pages.logout, name="logout"),
-    path("delete/<str:name>", pages.delete, name="delete"),
-    path("photo/<str:name>", pages.photo, name="photo"),
-    path("photos/<str:name>/position", pages.position, name="position"),
-    path("photos/<str:name>", downloads.original, name="original"),
+    path("", views.gallery, name="gallery"),
+    path("login/", views.login, name="login"),
+    path("logout/", views.logout, name="logout"),
+    path("delete/<str:name>", views.delete, name="delete"),
+    path("photo/<str:name>", views.photo, name="photo"),
+    path("photos/<str:name>/position", views.position, name="position"),
+    path("photos/<str:name>", media_views.original, name="original"),
     re_path(
-        r"^(?P<place>(?:thumbs|renditions)/[0-9a-f]{2}/[0-9a-f]{32}\.webp)$", downloads.thumbnail, name="thumbnail"
+        r"^(?P<key>(?:thumbs|renditions)/[0-9a-f]{2}/[0-9a-f]{32}\.webp)$", media_views.thumbnail, name="thumbnail"
     ),
     path("api/photos/", api.PhotoList.as_view(), name="api-photos"),
-    # The same: an upload must not depend on a slash. Not in the schema twice.
+    # The same view, because an upload must not depend on a slash. The schema lists it once.
     path("api/photos", api.PhotoList.as_view(schema=None)),
-    # Lets a slash, and a line break, through to the view, which can say what is wrong with it.
+    # Accepts slashes and line breaks, so that the view can explain why such a name is refused.
     re_path(r"^api/photos/(?P<name>[\s\S]+)\Z", api.PhotoDetail.as_view(), name="api-photo"),
-    path("api/token", tokenviews.Token.as_view(), name="api-token"),
-    path("api/token/", tokenviews.Token.as_view(schema=None)),
-    path("api/tokens", tokenviews.Tokens.as_view(), name="api-tokens"),
-    path("api/tokens/", tokenviews.Tokens.as_view(schema=None)),
-    path("api/tokens/<str:key>", tokenviews.OneOfTokens.as_view(), name="api-one-of-tokens"),
+    path("api/token", token_views.Token.as_view(), name="api-token"),
+    path("api/token/", token_views.Token.as_view(schema=None)),
+    path("api/tokens", token_views.Tokens.as_view(), name="api-tokens"),
+    path("api/tokens/", token_views.Tokens.as_view(schema=None)),
+    path("api/tokens/<str:key>", token_views.OneOfTokens.as_view(), name="api-one-of-tokens"),
     path("api/schema/", SpectacularJSONAPIView.as_view(), name="api-schema"),
     path("api/docs/", apidocs.page, name="api-docs"),
 ]

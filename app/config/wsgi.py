@@ -1,4 +1,4 @@
-"""The WSGI application of this project. The stack serves uploadstack.wsgi:application, which has this one inside."""
+"""The WSGI application of this project. The stack serves uploadstack.wsgi:application, which wraps this one."""
 
 import os
 

@@ -1,6 +1,6 @@
-"""The page that shows the API to people: the OpenAPI document as HTML, made on the server.
+"""The page that documents the API for people: the OpenAPI document as HTML, rendered on the server.
 
-Without script, and without anything from elsewhere, so it fits under the policy of all pages (config/settings.py).
+It has no script and loads nothing from other sites, so the policy of all pages permits it (config/settings.py).
 """
 
 import re
@@ -24,7 +24,7 @@ def page(request: HttpRequest) -> HttpResponse:
 
 @cache
 def _contents() -> dict[str, Any]:
-    """The same for all, and as long as the process lives."""
+    """The content is the same for all visitors, until the process ends."""
     schema = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]  # untyped
     operations = [
         _operation(path, method, operation)
@@ -60,7 +60,7 @@ def _operation(path: str, method: str, operation: dict[str, Any]) -> dict[str, A
 def _described(parameter: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": parameter["name"],
-        "place": parameter["in"],
+        "location": parameter["in"],
         "is_required": parameter.get("required", False),
         "description": _marked(parameter.get("description", "")),
     }
@@ -81,7 +81,7 @@ def _object(name: str, content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _named(schema: dict[str, Any]) -> str:
-    """Which object a schema means, itself or in a list; empty for bytes and such."""
+    """Return the name of the object in a schema, directly or in a list; empty for bytes and other types."""
     found = re.search(r"#/components/schemas/(\w+)", str(schema))
     return found[1] if found else ""
 
@@ -91,5 +91,5 @@ def _type(schema: dict[str, Any]) -> str:
 
 
 def _marked(text: str) -> SafeString:
-    """What stands between backticks is code."""
+    """Mark text between backticks as code."""
     return mark_safe(re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text)))  # noqa: S308 - escaped

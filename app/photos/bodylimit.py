@@ -1,45 +1,32 @@
-"""Refuses a body that says it is larger than UPLOAD_MAX, before anybody reads it.
+"""UPLOAD_MAX, the largest body of a request: what the client claims, and the error for a body that is larger.
 
-A body that does not say (no Content-Length) reaches Django empty unless the server in front has counted it; the view
-that streams counts again for itself, because a header is only a claim.
+`middleware.BodyLimit` refuses a body by its Content-Length. Without that header the body reaches Django empty, unless
+the server in front has counted it; the view that streams a body counts it again, because a header is only a claim.
 """
 
-from collections.abc import Callable
-
 from django.conf import settings
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 
-from photos import problems
 from photos.errors import TooLarge
 
 
-def for_people() -> str:
-    """The limit as a person writes it: 100 MB."""
+def human_limit() -> str:
+    """The limit in words: 100 MB."""
     return filesizeformat(settings.UPLOAD_MAX).replace("\xa0", " ").replace(".0 ", " ")
 
 
 def too_large() -> TooLarge:
     return TooLarge(
-        f"An upload may have {for_people()} at most (UPLOAD_MAX). Send it smaller.",
-        people=f"An upload may have {for_people()} at most, all its photos together. Nothing was stored. Send "
-        "fewer at a time, or smaller ones.",
+        f"The upload is larger than {human_limit()} (UPLOAD_MAX). Nothing was stored. Send a smaller one.",
+        visitor_text=f"The upload is larger than {human_limit()}, all its photos together. Nothing was stored. Send "
+        "fewer photos at a time, or smaller ones.",
     )
 
 
 def content_length(request: HttpRequest) -> int | None:
-    """What the request claims, in bytes; None when it claims nothing or nonsense."""
+    """The Content-Length in bytes; None if it is missing or malformed."""
     value = request.META.get("CONTENT_LENGTH") or ""
     if not (value.isascii() and value.isdigit()):
         return None
-    return int(value[:20])  # the first 20 digits are more than any disk holds; Python refuses to read thousands
-
-
-class BodyLimit:
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self._get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if (content_length(request) or 0) > settings.UPLOAD_MAX:
-            return problems.answer(request, too_large())
-        return self._get_response(request)
+    return int(value[:20])  # the first 20 digits exceed any disk; Python refuses to read thousands of digits

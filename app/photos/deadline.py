@@ -1,53 +1,50 @@
 """How much time a request has left. What is not done by then is not done at all.
 
-The server in front answers 504 when a request takes too long, and cannot take back what the application does after
-that. So the application has a limit of its own, UPLOAD_SECONDS, below the server's: an upload that was given up is not
-stored afterwards.
+The server in front answers 504 when a request takes too long, but cannot undo what the application does after that. So
+the application has a shorter limit, UPLOAD_SECONDS: an upload that was answered 504 is not stored afterwards.
 
-The clock runs from where the server's does: from the call of the application, if the body was there by then
-(wsgiserver hands it out as a file that can be sought in); else from the moment the whole body has come, because until
-then a slow client is at work, not this site.
+The clock starts when the server's clock does: when the server calls the application, if it has received the body by
+then (wsgiserver passes the body as a file that supports seeking). Otherwise it starts when the body is complete,
+because until then the request waits for a slow client, not for this site.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from time import monotonic
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest
 
 from photos.errors import OutOfTime
 
 _began: ContextVar[float | None] = ContextVar("began", default=None)  # None: no request, no limit
 
 
-class Deadline:
-    """Middleware; outermost, so that it counts all there is."""
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self._get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        token = _began.set(monotonic())
-        try:
-            return self._get_response(request)
-        finally:
-            _began.reset(token)
+@contextmanager
+def running() -> Iterator[None]:
+    """Run the clock; used by `middleware.Deadline`."""
+    token = _began.set(monotonic())
+    try:
+        yield
+    finally:
+        _began.reset(token)
 
 
 def body_has_come(request: HttpRequest) -> None:
+    """Restart the clock, unless the body was complete when the application was called."""
     if _began.get() is not None and not hasattr(request.META.get("wsgi.input"), "seek"):
         _began.set(monotonic())
 
 
 def left() -> float:
-    """Seconds; UPLOAD_SECONDS where there is no request."""
+    """Return the seconds that are left; UPLOAD_SECONDS outside of a request."""
     began = _began.get()
     limit = float(settings.UPLOAD_SECONDS)
     return limit if began is None else limit - (monotonic() - began)
 
 
 def check() -> None:
-    """Raise OutOfTime when none is left. Called last before what cannot be taken back."""
+    """Raise OutOfTime if no time is left. Called immediately before a step that cannot be undone."""
     if left() <= 0:
-        raise OutOfTime("The server took too long over this upload. Nothing was stored; try again.")
+        raise OutOfTime("The server took too long for this upload. Nothing was stored. Try again.")

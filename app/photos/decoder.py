@@ -1,19 +1,18 @@
-"""The decoding process: one child for each picture, with limits of its own, so that no picture harms anybody else.
+"""The decoding process: it forks a child with separate limits for each picture, so that no picture affects others.
 
-    web's process  --- picture's descriptor, terms --->  this process  --- fork --->  a child: decodes, answers, exits
-          ^---------------------- answer: one frame, over a socket of that picture's own ---------------------'
+    web process    --- picture's descriptor, terms --->  this process  --- fork --->  a child: decodes, answers, exits
+          ^---------------------- answer: one frame, over a separate socket for the picture ------------------'
 
-Whatever a picture does to its child (memory without end, time without end, a crash of a C library), the kernel ends
-that child alone, and this process, which has read nothing of the picture, says how it ended. Memory goes back to the
-system with the child. Forking from a small process with one thread takes two milliseconds; a new interpreter, 100.
+If a picture makes its child use too much memory or time, or crashes a C library, the kernel ends only that child. This
+process, which reads nothing of the picture, reports how the child ended. The child's memory returns to the system.
+Forking a small process with one thread takes two milliseconds; starting a new interpreter takes 100.
 
-Imports the standard library, Pillow and this package's pure modules; never Django, and it is given no settings and no
-secrets. decoding.py, at the other end, starts it; it ends when nobody holds the other end any more, and its children
-with it.
+It imports the standard library, Pillow and the pure modules of this package, never Django, and gets no settings and no
+secrets. decoding.py starts it. It ends, with its children, when the last web process closes its end of the socket.
 
-At most one large picture is decoded at a time in a container, and a few small ones. The kernel's locks on files of this
-package say whose turn it is; all processes of a container have them, nobody can write to them, and the kernel drops a
-lock with its holder.
+A container decodes at most one large picture at a time, and a few small ones. File locks on modules of this package
+enforce this: all processes of a container share these files, no process can write to them, and the kernel releases a
+lock when its holder ends.
 """
 
 import ctypes
@@ -37,18 +36,17 @@ from photos.errors import DecoderBusy, ImageTooComplex, Problem
 from photos.kinds import BY_NAME, Kind
 from photos.limits import CPU_MAX, FRAME, MEMORY_MAX, SMALL
 
-_LEEWAY: Final = (
-    48 * 1024**2
-)  # bytes of address space beyond what is reckoned: thumbnail, libraries, what a heap wastes
-_DESCRIPTORS: Final = 16  # that a child may have; it needs five
+# Bytes of address space beyond the estimate: thumbnail, libraries, waste of the heap.
+_MEMORY_MARGIN: Final = 48 * 1024**2
+_DESCRIPTORS: Final = 16  # a child needs five
 _FOLDER: Final = Path(__file__).parent
-LARGE_LANE: Final = _FOLDER / "images.py"
-_SMALL_LANES: Final = tuple(_FOLDER / name for name in ("reckoning.py", "pixels.py"))
+LARGE_LOCK: Final = _FOLDER / "images.py"
+_SMALL_LOCKS: Final = tuple(_FOLDER / name for name in ("reckoning.py", "pixels.py"))
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 _M_ARENA_MAX: Final = -8  # mallopt(3)
-_INSTANT: Final = 0.001  # seconds
+_TIMER_MIN: Final = 0.001  # seconds
 _STATM: Final = Path("/proc/self/statm")
-_ASSUMED: Final = 128 * 1024**2  # bytes of address space where there is no /proc: it has some 70 MiB on amd64
+_ASSUMED_ADDRESS_SPACE: Final = 128 * 1024**2  # bytes, if there is no /proc; on amd64 it is about 70 MiB
 _libc = ctypes.CDLL(None)
 
 
@@ -56,22 +54,22 @@ _libc = ctypes.CDLL(None)
 class _Child:
     process: int
     client: socket.socket
-    alive: int  # the end of a pipe that closes when the child has ended
+    alive: int  # one end of a pipe, which closes when the child ends
 
 
 # --- the process that forks -------------------------------------------------------------------------------------------
 
 
 def serve() -> NoReturn:
-    """Read pictures from the socket that is standard input, until its other end closes."""
+    """Read pictures from the socket on standard input, until the other end closes."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_IGN)  # web's process finishes its requests first; then the socket closes
+        signal.signal(number, signal.SIG_IGN)  # the web process first finishes its requests, then closes the socket
     pixels.prepare()
-    with suppress(AttributeError):  # not of glibc
-        _libc.mallopt(_M_ARENA_MAX, 1)  # a thread's own heap would count 128 MiB against the limit of memory
+    with suppress(AttributeError):  # not glibc
+        _libc.mallopt(_M_ARENA_MAX, 1)  # a thread's heap would count 128 MiB of the memory limit
     requests = socket.socket(fileno=os.dup(0))
     _silence()
-    gc.freeze()  # what is loaded stays shared with the children
+    gc.freeze()  # loaded modules stay shared with the children
     children: list[_Child] = []
     with selectors.DefaultSelector() as selector:
         selector.register(requests, selectors.EVENT_READ)
@@ -101,8 +99,15 @@ def _next_picture(requests: socket.socket, children: list[_Child], selector: sel
     client = socket.socket(fileno=reply)
     try:
         child = _forked(json.loads(terms), picture, client, [requests, *(child.client for child in children)])
-    except OSError:  # no process left, or no memory for one
-        _send(client, *_problem(DecoderBusy("The server has no room for another picture just now. Try again soon.")))
+    except OSError:  # no more processes, or no memory for one
+        _send(
+            client,
+            *_problem(
+                DecoderBusy(
+                    "The server cannot decode another picture at the moment. Nothing was stored. Try again in a moment."
+                )
+            ),
+        )
         client.close()
     else:
         children.append(child)
@@ -133,7 +138,7 @@ def _forked(terms: dict[str, Any], picture: int, client: socket.socket, others: 
 
 
 def _ended(child: _Child, children: list[_Child], selector: selectors.BaseSelector) -> None:
-    """Say how it ended, if it could not say so itself."""
+    """Report how the child ended, if it failed."""
     selector.unregister(child.alive)
     os.close(child.alive)
     children.remove(child)
@@ -145,7 +150,7 @@ def _ended(child: _Child, children: list[_Child], selector: selectors.BaseSelect
 
 def _send(client: socket.socket, head: dict[str, Any], data: bytes = b"") -> None:
     encoded = json.dumps(head).encode()
-    with suppress(OSError):  # the other end has given up
+    with suppress(OSError):  # the other end has closed the socket
         client.sendall(FRAME.pack(len(encoded), len(data)) + encoded + data)
 
 
@@ -156,8 +161,8 @@ def _problem(problem: Problem) -> tuple[dict[str, Any]]:
 # --- a child: one picture ---------------------------------------------------------------------------------------------
 
 
-class _Reread(io.RawIOBase):
-    """A file with a position of its own: the descriptor's belongs to the process that sent it, and goes on with it."""
+class _PositionedFile(io.RawIOBase):
+    """A file with a separate position, because the descriptor shares its position with the process that sent it."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
@@ -193,25 +198,30 @@ def _run_child(
             other.close()
         _bind_to(server)
         if is_limited(terms):
-            _send(client, *_answer(io.BufferedReader(_Reread(picture)), terms))
+            _send(client, *_answer(io.BufferedReader(_PositionedFile(picture)), terms))
         else:
-            _send(client, *_problem(DecoderBusy("The server cannot look at pictures safely. Nothing was stored.")))
+            _send(
+                client,
+                *_problem(
+                    DecoderBusy("The server cannot set limits for decoding, so it decodes nothing. Nothing was stored.")
+                ),
+            )
         status = 0
     finally:
         os._exit(status)
 
 
 def _bind_to(server: int) -> None:
-    """End with the process that forked; and when memory runs out all the same, be what the kernel takes."""
+    """End when the parent ends; and let the kernel choose this process first if the machine runs out of memory."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != server:  # it ended before
+    if os.getppid() != server:  # the parent has already ended
         os._exit(1)
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def is_limited(terms: dict[str, Any]) -> bool:
-    """Whether the limits could be set. Without them nothing is decoded, and no picture is to blame."""
+    """Set the limits; return whether it worked. Without limits nothing is decoded, and the picture is not the cause."""
     try:
         limit(terms)
     except (OSError, ValueError):
@@ -220,21 +230,21 @@ def is_limited(terms: dict[str, Any]) -> bool:
 
 
 def limit(terms: dict[str, Any]) -> None:
-    # SIGALRM ends it, in the middle of C code as well. Zero would be no limit.
-    signal.setitimer(signal.ITIMER_REAL, max(_INSTANT, terms["wall"]))
+    # SIGALRM ends the process, even inside C code. Zero would disable the timer.
+    signal.setitimer(signal.ITIMER_REAL, max(_TIMER_MIN, terms["wall"]))
     _lower(resource.RLIMIT_CPU, CPU_MAX, CPU_MAX + 1)  # SIGXCPU
     _lower(resource.RLIMIT_CORE, 0, 0)
     _lower(resource.RLIMIT_NOFILE, _DESCRIPTORS, _DESCRIPTORS)
     kind = BY_NAME.get(terms.get("kind", ""))
     if not (kind and kind.has_thread):
         _lower(resource.RLIMIT_NPROC, 0, 0)  # no more processes or threads
-    _lower(resource.RLIMIT_FSIZE, 0, 0)  # writes to no file, the picture included
+    _lower(resource.RLIMIT_FSIZE, 0, 0)  # no writing to files, including the picture
     now = _address_space()
-    _lower(resource.RLIMIT_AS, now + SMALL + _LEEWAY, now + MEMORY_MAX + _LEEWAY)
+    _lower(resource.RLIMIT_AS, now + SMALL + _MEMORY_MARGIN, now + MEMORY_MAX + _MEMORY_MARGIN)
 
 
 def _lower(what: int, soft: int, hard: int) -> None:
-    """Nobody may raise a limit: where the server's own is lower, that one stays."""
+    """Lower a limit. A process cannot raise its limits, so a lower limit of the server stays."""
     _, most = resource.getrlimit(what)
     if most != resource.RLIM_INFINITY:
         soft, hard = min(soft, most), min(hard, most)
@@ -245,19 +255,19 @@ def _address_space() -> int:
     try:
         pages = int(_STATM.read_text().split()[0])
     except OSError:
-        return _ASSUMED
+        return _ASSUMED_ADDRESS_SPACE
     return pages * resource.getpagesize()
 
 
 def _answer(file: IO[bytes], terms: dict[str, Any]) -> tuple[Any, ...]:
-    """What goes into the frame: the picture, a problem with it, or the disk's error."""
+    """Return the content of the frame: the result, a problem with the picture, or an error of the disk."""
     try:
         found = _decoded(file, terms)
     except Problem as problem:
         return _problem(problem)
     except MemoryError:
         return _problem(
-            ImageTooComplex("This picture takes more memory to decode than there is for one. Send it smaller.")
+            ImageTooComplex("Decoding this picture takes more memory than one picture may have. Send it smaller.")
         )
     except OSError as error:
         return ({"errno": error.errno, "detail": str(error.strerror)},)
@@ -265,11 +275,11 @@ def _answer(file: IO[bytes], terms: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _decoded(file: IO[bytes], terms: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-    """With `is_position_only`, the picture was decoded when it was stored."""
+    """Decode the picture. With `is_position_only`, it was already decoded when it was stored."""
     kind = BY_NAME[terms["kind"]]
     if terms.get("is_position_only"):
-        return _in_its_turn(lambda: _position(file, kind), 0, terms)
-    with pixels.errors_sorted():
+        return _with_lock(lambda: _position(file, kind), 0, terms)
+    with pixels.errors_as_problems():
         reckoned = reckoning.reckon(file, kind)
 
     def decode() -> tuple[dict[str, Any], bytes]:
@@ -279,33 +289,33 @@ def _decoded(file: IO[bytes], terms: dict[str, Any]) -> tuple[dict[str, Any], by
         head |= {"width": found.width, "height": found.height, "sizes": sizes}
         return head, b"".join((*found.renditions, packed))
 
-    return _in_its_turn(decode, reckoned.memory, terms)
+    return _with_lock(decode, reckoned.memory, terms)
 
 
 def _position(file: IO[bytes], kind: Kind) -> tuple[dict[str, Any], bytes]:
-    """How many bytes of the answer, its last ones, are patches; and these."""
-    with pixels.errors_sorted():
+    """Return how many of the last bytes of the answer are patches, and these bytes."""
+    with pixels.errors_as_problems():
         packed = patches.pack(position.find(file, kind.pillow))
     return {"patches": len(packed)}, packed
 
 
-def _in_its_turn(
+def _with_lock(
     decode: Callable[[], tuple[dict[str, Any], bytes]], memory: int, terms: dict[str, Any]
 ) -> tuple[dict[str, Any], bytes]:
     if memory <= SMALL:
-        with suppress(MemoryError), _turn(_SMALL_LANES, terms):  # more than its header says
+        with suppress(MemoryError), _machine_wide_lock(_SMALL_LOCKS, terms):  # it needs more than its header says
             return decode()
-    with _turn((LARGE_LANE,), terms):
+    with _machine_wide_lock((LARGE_LOCK,), terms):
         _, most = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
         return decode()
 
 
 @contextmanager
-def _turn(lanes: tuple[Path, ...], terms: dict[str, Any]) -> Iterator[None]:
-    """Hold the first of these that is free, for the `with`."""
-    first = os.getpid() % len(lanes)
-    files = [path.open("rb") for path in (*lanes[first:], *lanes[:first])]
+def _machine_wide_lock(lock_files: tuple[Path, ...], terms: dict[str, Any]) -> Iterator[None]:
+    """Hold the first of these locks that is free. All processes of the machine, or of the container, share them."""
+    first = os.getpid() % len(lock_files)
+    files = [path.open("rb") for path in (*lock_files[first:], *lock_files[:first])]
     if not any(_is_locked(file) for file in files):
         _wait(lambda: fcntl.flock(files[0], fcntl.LOCK_EX), terms)
     try:
@@ -316,7 +326,7 @@ def _turn(lanes: tuple[Path, ...], terms: dict[str, Any]) -> Iterator[None]:
 
 
 def _is_locked(file: IO[bytes]) -> bool:
-    """Take the lock, if it is free."""
+    """Take the lock if it is free."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -325,13 +335,13 @@ def _is_locked(file: IO[bytes]) -> bool:
 
 
 def _wait(lock: Callable[[], None], terms: dict[str, Any]) -> None:
-    """Time spent waiting is not time spent on the picture."""
+    """Wait for the lock; this time does not count as decoding time."""
 
     def give_up(*_: object) -> NoReturn:
-        raise DecoderBusy("Others' pictures are being decoded, and this one's turn did not come. Try again soon.")
+        raise DecoderBusy("The server is busy with other pictures. Nothing was stored. Try again in a moment.")
 
     signal.signal(signal.SIGALRM, give_up)
-    signal.setitimer(signal.ITIMER_REAL, max(_INSTANT, terms["wait"]))
+    signal.setitimer(signal.ITIMER_REAL, max(_TIMER_MIN, terms["wait"]))
     lock()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, max(_INSTANT, terms["wall"]))
+    signal.setitimer(signal.ITIMER_REAL, max(_TIMER_MIN, terms["wall"]))

@@ -1,11 +1,11 @@
-"""Web's end of the decoding process (decoder.py): starts it, asks it, and believes nothing it says without looking.
+"""The client of the decoding process (decoder.py): starts it, sends it pictures, and checks what it answers.
 
-One decoding process for each process that asks, started with the first picture and not before: never while the module
-is imported, never before a server forks its workers. Several threads may ask at once. Each picture has a socket of its
-own for the answer; nothing is shared but the socket that pictures are sent on, which takes whole messages. A fork of
-the asking process may go on using it.
+Each web process has one decoding process, which is started for the first picture: not when the module is imported, and
+not before a server forks its workers. Several threads may use it at once. Each picture has a separate socket for the
+answer; only the socket on which pictures are sent is shared, and it transfers whole messages. A fork of the web process
+can continue to use it.
 
-A decoding process that has vanished is replaced by the next picture; the picture that it had is tried once more.
+If the decoding process ends, the next picture starts a new one; its current picture is tried once more.
 """
 
 import atexit
@@ -27,22 +27,22 @@ from typing import Any, Final
 from photos.limits import FRAME
 from photos.patches import PACKED_MAX
 
-_TRIES: Final = 2
+_ATTEMPTS: Final = 2
 _HEAD_MAX: Final = 4096  # bytes of JSON
-# Bytes of renditions, of which 2048 x 2048 pixels take less than 3 MiB each, whatever they show; and of patches.
+# Bytes of renditions and patches. A rendition of 2048 x 2048 pixels takes less than 3 MiB, whatever it shows.
 _DATA_MAX: Final = 16 * 1024**2 + PACKED_MAX
-_PIECE: Final = 256 * 1024
+_RECV_SIZE: Final = 256 * 1024
 _BOOT: Final = "import sys; sys.path += sys.argv[1:]; from photos import decoder; decoder.serve()"
-_GRACE: Final = 2  # seconds that it may take to end
+_EXIT_SECONDS: Final = 2  # seconds that the process may take to exit, or to accept a picture
 _lock = threading.Lock()
 
 
 class Unavailable(Exception):
-    """There is no answer, and the picture is not to blame."""
+    """No answer arrived, and the picture is not the cause."""
 
 
 class TimedOut(Exception):
-    """There is no answer yet."""
+    """No answer has arrived yet."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,15 @@ class Answer:
 
 
 class _Vanished(Exception):
-    """The decoding process ended without a word."""
+    """The decoding process ended without an answer."""
 
 
 class _Process:
     def __init__(self) -> None:
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            # No environment: it holds secrets. No site, no user's folders: only what the paths name. A session of its
-            # own: a terminal's Ctrl-C is for web, which finishes what it has begun.
+            # No environment, because it has secrets. No site or user folders, only the given paths. A separate
+            # session, so that Ctrl-C in a terminal reaches only the web process, which finishes its requests.
             self._process = subprocess.Popen(
                 [interpreter(), "-I", "-S", "-B", "-c", _BOOT, *paths()],
                 stdin=theirs.fileno(),
@@ -69,7 +69,7 @@ class _Process:
                 start_new_session=True,
             )
         self._parent = os.getpid()
-        self.socket.settimeout(_GRACE)  # it takes pictures at once; one that does not is as good as gone
+        self.socket.settimeout(_EXIT_SECONDS)  # it accepts pictures immediately; otherwise it counts as ended
 
     @property
     def number(self) -> int:
@@ -82,13 +82,13 @@ class _Process:
             raise _Vanished from error
 
     def end(self) -> None:
-        """Its children end with it."""
+        """End the process; its children end with it."""
         self.socket.close()
         if os.getpid() != self._parent:
-            self._process.returncode = 0  # another's child: not ours to wait for
+            self._process.returncode = 0  # the child of another process, which cannot be waited for
             return
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_GRACE)
+            self._process.wait(_EXIT_SECONDS)
             return
         self._process.kill()
         self._process.wait()
@@ -96,7 +96,7 @@ class _Process:
 
 @cache
 def paths() -> tuple[str, ...]:
-    """Where this package is, and Pillow, and pillow-heif if there is one."""
+    """Return the folders of this package, of Pillow, and of pillow-heif if installed."""
     found = [find_spec(name) for name in ("PIL", "pillow_heif")]
     libraries = [str(Path(spec.origin).parent.parent) for spec in found if spec and spec.origin]
     return str(Path(__file__).parent.parent), *dict.fromkeys(libraries)
@@ -104,14 +104,16 @@ def paths() -> tuple[str, ...]:
 
 @cache
 def interpreter() -> str:
-    """Where a server embeds Python (uWSGI, mod_wsgi), sys.executable is that server; then the one of its folder."""
+    """Return the interpreter. If a server embeds Python (uWSGI, mod_wsgi), sys.executable may be that server."""
     if Path(sys.executable or "").name.startswith("python"):
         return sys.executable
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
     candidates = (Path(prefix, "bin", name) for prefix in (sys.prefix, sys.base_prefix))
     found = next((str(path) for path in candidates if path.exists()), shutil.which(name))
     if not found:
-        raise Unavailable(f"there is no {name} beside {sys.executable or 'this program'}, to run a process of its own")
+        raise Unavailable(
+            f"found no {name} for the decoding process, beside {sys.executable or 'this program'} or on the PATH"
+        )
     return found
 
 
@@ -119,9 +121,9 @@ _process: _Process | None = None
 
 
 def ask(picture: int, terms: dict[str, Any], seconds: float) -> Answer:
-    """Have the file behind the descriptor `picture` decoded. Raises TimedOut after so many seconds, and Unavailable."""
+    """Have the file with the descriptor `picture` decoded. Raises TimedOut after `seconds`, and Unavailable."""
     deadline = monotonic() + seconds
-    for _ in range(_TRIES):
+    for _ in range(_ATTEMPTS):
         process = _running()
         try:
             return _asked(process, picture, json.dumps(terms).encode(), deadline)
@@ -131,22 +133,22 @@ def ask(picture: int, terms: dict[str, Any], seconds: float) -> Answer:
 
 
 def number() -> int | None:
-    """The process id; None when there is none yet."""
+    """Return the process id; None if no process was started."""
     return _process.number if _process else None
 
 
 def _running() -> _Process:
-    global _process  # noqa: PLW0603 - one for each process is the point
+    global _process  # noqa: PLW0603 - one for the whole process is intended
     with _lock:
         try:
             _process = _process or _Process()
-        except OSError as error:  # no process left, no descriptor, no memory
+        except OSError as error:  # no more processes, descriptors or memory
             raise Unavailable(f"the decoding process cannot be started: {error}") from error
         return _process
 
 
 def _forget(process: _Process) -> None:
-    """Take it away, unless another thread was faster."""
+    """End the process, unless another thread was faster."""
     global _process  # noqa: PLW0603
     with _lock:
         if _process is process:
@@ -157,8 +159,8 @@ def _forget(process: _Process) -> None:
 def _asked(process: _Process, picture: int, terms: bytes, deadline: float) -> Answer:
     try:
         ours, theirs = socket.socketpair()
-    except OSError as error:  # no descriptor left
-        raise Unavailable("no socket for the answer") from error
+    except OSError as error:  # no more descriptors
+        raise Unavailable("cannot create a socket for the answer") from error
     with ours:
         with theirs:
             process.send(terms, [picture, theirs.fileno()])
@@ -168,11 +170,11 @@ def _asked(process: _Process, picture: int, terms: bytes, deadline: float) -> An
 def received(ours: socket.socket, deadline: float) -> Answer:
     head, data = FRAME.unpack(_exactly(ours, FRAME.size, deadline))
     if head > _HEAD_MAX or data > _DATA_MAX:
-        raise Unavailable("the decoding process answered more than there can be")
+        raise Unavailable("the decoding process sent an answer that is too large")
     try:
         found = json.loads(_exactly(ours, head, deadline))
     except ValueError as error:
-        raise Unavailable("the decoding process answered nonsense") from error
+        raise Unavailable("the decoding process sent an answer that is not JSON") from error
     return Answer(found if isinstance(found, dict) else {}, _exactly(ours, data, deadline))
 
 
@@ -181,7 +183,7 @@ def _exactly(ours: socket.socket, count: int, deadline: float) -> bytes:
     while len(parts) < count:
         try:
             ours.settimeout(max(0.001, deadline - monotonic()))
-            part = ours.recv(min(_PIECE, count - len(parts)))
+            part = ours.recv(min(_RECV_SIZE, count - len(parts)))
         except TimeoutError as error:
             raise TimedOut from error
         except OSError as error:
@@ -193,7 +195,7 @@ def _exactly(ours: socket.socket, count: int, deadline: float) -> bytes:
 
 
 def _after_fork() -> None:
-    """A lock that another thread held at that moment would stay locked for ever."""
+    """Replace the lock: if another thread held it during the fork, it would stay locked forever."""
     global _lock  # noqa: PLW0603
     _lock = threading.Lock()
 

@@ -1,10 +1,10 @@
-"""What can be wrong with a request, each with the HTTP status and the stable short name that clients see.
+"""The problems of requests, each with the HTTP status and the stable short name that clients see.
 
-A problem has two texts. The text of the exception is for whoever runs the site or writes a client: it may name
-settings, headers and commands; it is in the log and in the API's answers. `for_people` is for a visitor of the page:
-what happened, whether anything was stored, and what to do now, in everyday words. Where the first is fit for visitors,
-it is both. Problems are raised anywhere below the views, and become answers at one place, problems.py, which decides by
-who asked.
+A problem has two texts. The text of the exception is for administrators and for authors of clients: it may name
+settings, headers and commands; it is in the log and in the API's responses. `for_visitors` is for visitors of the page:
+it says in everyday words what happened, whether anything was stored, and what to do. If the first text suits visitors,
+it serves as both. Problems are raised anywhere below the views. One module, problems.py, turns them into responses and
+chooses the text for the client.
 """
 
 from dataclasses import dataclass
@@ -12,25 +12,25 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class FileOfForm:
-    """Which file of a form a problem is about."""
+    """The file of a form that a problem is about."""
 
     name: str
-    number: int  # from 1 on
+    number: int  # counts from 1
     count: int  # of all files in the form
 
 
 class Problem(Exception):
-    """Base class, and itself the problem that nobody knows more about."""
+    """Base class, and itself the problem without a more specific class."""
 
     status = 500
     code = "internal-error"
-    retry_after: int | None = None  # seconds, for what may pass by itself
-    people = ""  # the text for visitors, of all problems of a class; empty: the exception's text is for them, too
+    retry_after: int | None = None  # seconds, for problems that may pass on their own
+    visitor_text = ""  # for visitors, of all problems of a class; empty: the exception's text
     file: FileOfForm | None = None
 
-    def __init__(self, text: str, *, people: str = "") -> None:
+    def __init__(self, text: str, *, visitor_text: str = "") -> None:
         super().__init__(text)
-        self.people = people or self.people
+        self.visitor_text = visitor_text or self.visitor_text
 
     def __str__(self) -> str:
         text = super().__str__()
@@ -39,8 +39,8 @@ class Problem(Exception):
         return text
 
     @property
-    def for_people(self) -> str:
-        return self.people or super().__str__()
+    def for_visitors(self) -> str:
+        return self.visitor_text or super().__str__()
 
     @property
     def headers(self) -> dict[str, str]:
@@ -50,16 +50,16 @@ class Problem(Exception):
 class BadRequest(Problem):
     status = 400
     code = "bad-request"
-    people = (
-        "The server cannot read what your browser has sent. Nothing was stored or changed. Go back, reload the page, "
-        "and try again."
+    visitor_text = (
+        "The server could not read what your browser sent. Nothing was stored or changed. Go back, reload the page and "
+        "try again."
     )
 
 
 class BadName(Problem):
     status = 400
     code = "bad-name"
-    people = "This name cannot be used. Nothing was stored. Choose another one, without slashes."
+    visitor_text = "This name cannot be used. Nothing was stored. Choose another name, without slashes."
 
 
 class EmptyBody(Problem):
@@ -70,13 +70,13 @@ class EmptyBody(Problem):
 class BodyIncomplete(Problem):
     status = 400
     code = "body-incomplete"
-    people = "The upload ended in the middle of a file, or of the form around it. Nothing was stored. Send it again."
+    visitor_text = "The upload was incomplete. Nothing was stored. Send it again."
 
 
 class NoFile(Problem):
     status = 400
     code = "no-file"
-    people = "The form has no file. Nothing was stored. Choose one or several photos, and send them again."
+    visitor_text = "No file was sent. Nothing was stored. Choose one or more photos and send them."
 
 
 class NotAnImage(Problem):
@@ -97,60 +97,62 @@ class ImageTooManyPixels(Problem):
 class ImageTooComplex(Problem):
     status = 400
     code = "image-too-complex"
-    people = (
+    visitor_text = (
         "The server would need too much time or memory to open this picture. Nothing was stored. Save it again with a "
-        "photo program, smaller if possible, and send that."
+        "photo program, smaller if possible, and send the new file."
     )
 
 
 def image_has_too_much_data() -> ImageTooComplex:
-    """For all who read a picture, before it is decoded and afterwards."""
-    return ImageTooComplex("This picture carries far more data than its pixels need. Save it anew.")
+    """Return the problem for a picture that is larger than its pixels explain, whichever step finds it."""
+    return ImageTooComplex("This picture contains far more data than its pixels need. Save it again.")
 
 
 class LoginNeeded(Problem):
-    status = 403  # on a page; 401 would make browsers ask for a name and a password themselves
+    status = 403  # on a page; 401 would make browsers show their own login dialog
     code = "login-needed"
-    people = (
-        "You are not logged in, or your last login has ended. Nothing was stored or changed. Log in, and send it again."
+    visitor_text = (
+        "You are not logged in, or your login has ended. Nothing was stored or changed. Log in and send it again."
     )
 
 
 class NotLoggedIn(LoginNeeded):
-    status = 401  # of the API
+    status = 401  # in the API
 
 
 class WrongToken(Problem):
     status = 401
     code = "bad-token"
-    people = LoginNeeded.people
+    visitor_text = LoginNeeded.visitor_text
 
 
 class Forbidden(Problem):
     status = 403
     code = "forbidden"
-    people = "You may not do this. Nothing was stored or changed."
+    visitor_text = "You are not allowed to do this. Nothing was stored or changed."
 
 
 class CsrfFailed(Problem):
     status = 403
     code = "csrf"
-    people = (
-        "This page is no longer current: it was open for long, or you have logged in or out elsewhere meanwhile. "
-        "Nothing was stored or changed. Reload the page, and try again."
+    visitor_text = (
+        "This page is out of date: it was open for a long time, or you have logged in or out in another window. "
+        "Nothing was stored or changed. Reload the page and try again."
     )
 
 
 class NotFound(Problem):
     status = 404
     code = "not-found"
-    people = "There is nothing at this address. It may be misspelt, or the photo may have been deleted."
+    visitor_text = "There is nothing at this address. Check its spelling. The photo may also have been deleted."
 
 
 class MethodNotAllowed(Problem):
     status = 405
     code = "method-not-allowed"
-    people = "This address only takes what its form sends. Nothing was changed. Go to the gallery, and try again there."
+    visitor_text = (
+        "This address accepts only its own form. Nothing was stored or changed. Go to the gallery and try again there."
+    )
 
 
 class WrongLogin(Problem):
@@ -165,7 +167,7 @@ class WrongLogin(Problem):
 class NotOwner(Problem):
     status = 403
     code = "not-owner"
-    people = "This photo belongs to somebody else. Nothing was stored or changed."
+    visitor_text = "This photo belongs to another user. Nothing was stored or changed."
 
 
 class NameTaken(Problem):
@@ -176,7 +178,7 @@ class NameTaken(Problem):
 class PreconditionFailed(Problem):
     status = 412
     code = "precondition-failed"
-    people = "The photo has changed in the meantime. Nothing was stored or changed. Reload the page, then decide."
+    visitor_text = "The photo has changed in the meantime. Nothing was stored or changed. Reload the page, then decide."
 
 
 class TooLarge(Problem):
@@ -185,14 +187,14 @@ class TooLarge(Problem):
 
 
 class QuotaExceeded(Problem):
-    status = 413  # and not 507, which passes by itself
+    status = 413  # not 507, which may pass on its own
     code = "quota-exceeded"
 
 
 class WrongMediaType(Problem):
     status = 415
     code = "unsupported-media-type"
-    people = "The server does not take what was sent. Nothing was stored. Reload the page, and use its form."
+    visitor_text = "The server does not accept this kind of data. Nothing was stored. Reload the page and use its form."
 
 
 class TooManyLogins(Problem):
@@ -213,7 +215,7 @@ class DatabaseUnavailable(Problem):
 class DecoderBusy(Problem):
     status = 503
     code = "decoder-busy"
-    people = "The server has too much to do just now. Nothing was stored. Try again in a moment."
+    visitor_text = "The server is too busy. Nothing was stored. Try again in a moment."
     retry_after = 10
 
 
@@ -226,7 +228,7 @@ class OutOfTime(Problem):
 class StorageUnavailable(Problem):
     status = 503
     code = "storage-unavailable"
-    retry_after = 60  # somebody has to mend it
+    retry_after = 60  # an administrator has to fix it
 
 
 class DiskFull(Problem):

@@ -1,25 +1,25 @@
-"""The orientation in a picture's EXIF data, and nothing else of it: a bounded look at one directory.
+"""Reads only the orientation from a picture's EXIF data: a bounded scan of one directory.
 
-Pillow parses the whole, and copies what each entry names: 65,000 entries that name the same bytes are gigabytes.
+Pillow parses all of it, and copies the value of each entry: 65,000 entries with the same bytes become gigabytes.
 TIFF 6.0, section 2, has the directory; CIPA DC-008 (Exif), table 4, the orientation: tag 0x0112, SHORT, 1 to 8.
 """
 
 import struct
 from typing import Final
 
-_ENTRIES_MAX: Final = 1000  # cameras write some twenty
+_ENTRIES_MAX: Final = 1000  # cameras write about twenty
 _ORIENTATION: Final = 0x0112
 _SHORT: Final = 3
 _UPRIGHT: Final = 1
 
 
 def orientation(exif: bytes) -> int:
-    """1 to 8; 1 when there is none, or when the EXIF data is broken, as in many a camera's sound pictures."""
+    """Return 1 to 8; 1 without orientation, or if the EXIF data is malformed, as in valid pictures of many cameras."""
     exif = exif.removeprefix(b"Exif\0\0")
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
     try:
         return _in_directory(exif, order) if order else _UPRIGHT
-    except struct.error:  # it names bytes beyond its end
+    except struct.error:  # an offset is beyond the end
         return _UPRIGHT
 
 

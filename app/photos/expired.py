@@ -1,8 +1,8 @@
-"""Removes rows that count for nothing any more: sessions, API tokens and attempts to log in whose time is over.
+"""Removes expired rows: sessions, API tokens and login attempts.
 
-Nothing reads them: Django, knox and logins.py look at the time themselves. A sweep does this on the side (sweep.py), so
-no scheduler is needed. Each call takes a bounded number, the oldest first; after an upgrade of an old site several
-sweeps share the work.
+These rows have no effect: Django, knox and logins.py check the time themselves. Sweeps remove them (sweep.py), so no
+scheduler is needed. Each call removes a limited number, the oldest first; after the upgrade of an old site it takes
+several sweeps.
 """
 
 from datetime import datetime
@@ -15,11 +15,11 @@ from knox.models import AuthToken
 from photos import logins
 from photos.models import LoginAttempts
 
-BATCH = 500  # rows of each kind; SQLite takes 999 parameters in old builds
+BATCH = 500  # rows of each kind; old builds of SQLite accept 999 parameters
 
 
 def remove() -> int:
-    """Returns how many went. Raises DatabaseError."""
+    """Return how many rows were removed. Raises DatabaseError."""
     return sum(_delete(rows) for rows in _expired(timezone.now()))
 
 
@@ -27,7 +27,7 @@ def _expired(now: datetime) -> list[QuerySet[Session] | QuerySet[AuthToken] | Qu
     return [
         Session.objects.filter(expire_date__lt=now).order_by("expire_date"),
         AuthToken.objects.filter(expiry__lt=now).order_by("expiry"),  # with its binding
-        LoginAttempts.objects.filter(last__lt=now - logins.FORGET).order_by("last"),
+        LoginAttempts.objects.filter(last__lt=now - logins.FORGET_AFTER).order_by("last"),
     ]
 
 

@@ -1,11 +1,11 @@
-"""A multipart form (RFC 7578) taken apart: bytes in, parts out. Knows no Django, no files and no network.
+"""Parses a multipart form (RFC 7578): bytes in, parts out. Knows nothing about Django, files or the network.
 
-Django's own parser leaves out, in silence, a part whose file name or head it cannot use. Here every part is handed out,
-or the whole form is refused with an error that names the part. What can be read in one way only is read, as browsers
-and libraries differ: names in any encoding, in quotes of any kind, or missing.
+Django's own parser silently drops a part whose file name or headers it cannot use. This parser returns every part, or
+refuses the whole form with an error that names the part. Because browsers and libraries differ, it accepts everything
+that has only one meaning: names in any encoding, in quotes of any kind, or missing.
 
-Text before the first boundary and after the last one is for people, and ignored (RFC 2046, section 5.1.1). What is not
-text there could be a picture whose boundary is damaged: the form is refused.
+Text before the first boundary and after the last boundary is ignored, as RFC 2046, section 5.1.1, says. Other content
+there could be a picture whose boundary is damaged, so the form is refused.
 """
 
 import base64
@@ -19,37 +19,37 @@ from urllib.parse import unquote_to_bytes
 from photos import invisible
 from photos.errors import BadRequest, BodyIncomplete, NoFile
 
-_PIECE = 256 * 1024  # bytes asked for at a time
-_HEAD_MAX = 16 * 1024  # bytes of one part's head: a name of 255 characters, percent-encoded, in several spellings
-_PARAMETERS_MAX = 16  # that are looked at: each may take as long as its field is
-_LINE_MAX = 256  # bytes of padding behind a boundary
+_PIECE = 256 * 1024  # bytes per read
+_HEAD_MAX = 16 * 1024  # bytes of one part's headers: a percent-encoded name of 255 characters in several forms
+_PARAMETERS_MAX = 16  # that are parsed; each may take time in proportion to the header
+_LINE_MAX = 256  # bytes of padding after a boundary
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*:[ \t]*([^\x00\r\n]*)")
-# The second form of a value is what clients send that put a name with quotes, or with a backslash as the last byte of
-# a Shift-JIS letter, between quotes as it is.
+# The second form of a value is for clients that do not escape quotes in a name, or a backslash that is the last byte of
+# a Shift-JIS character.
 _END = rb"(?=[ \t]*(?:;|\Z))"
 _PARAMETER = re.compile(
     rb';[ \t]*([^=;\s]+)[ \t]*=[ \t]*("(?:[^"\\]|\\.)*"' + _END + rb'|".*?"' + _END + rb"|[^;]*)", re.DOTALL
 )
 _FILENAME = re.compile(rb"filename[*0-9]*[ \t]*=", re.IGNORECASE)
-# Of what is outside of all parts: bytes that are no text, or a part's head whose boundary is damaged.
+# Outside of all parts: bytes that are not text, or the headers of a part whose boundary is damaged.
 _NO_TEXT = re.compile(rb"[^\t\r\n\x20-\x7e]|(?i:content-disposition[ \t]{0,8}:)")
 _NO_TEXT_MAX = 28  # bytes of such a match
-# Behind a boundary that does not begin a line as it should: what shows that another part was to begin there.
+# After a boundary that does not begin a line as it should: bytes which show that another part begins there.
 _ANOTHER_PART = rb"[ \t]{0,8}\r?\n[A-Za-z-]{1,40}:"
 _ANOTHER_PART_MAX = 51  # bytes of such a match
-# What is in no picture, but in the head of each part; 34 bytes at most.
+# In the headers of each part, but in no picture; at most 34 bytes.
 _DISPOSITION = re.compile(rb"form-data\s{0,8};\s{0,8}(?:file)?name", re.IGNORECASE)
 _AS_THEY_ARE = {"", "7bit", "8bit", "binary"}  # Content-Transfer-Encodings that change nothing
 
 
 @dataclass(frozen=True)
 class Part:
-    number: int  # from 1 on
+    number: int  # counts from 1
     name: str
-    filename: str | None  # None: the part does not say that it is a file; it may be empty
+    filename: str | None  # None: the part has no filename; may be empty
     encoding: str  # of the content, in lower case
-    length: int | None  # in bytes, where the part claims one
-    media_type: str = ""  # in lower case; empty where the part does not tell
+    length: int | None  # in bytes, if the part states one
+    media_type: str = ""  # in lower case; empty if the part does not state it
 
     def __str__(self) -> str:
         called = invisible.cut(invisible.tidied(invisible.replaced(self.filename or self.name, "")), 60)
@@ -57,9 +57,9 @@ class Part:
 
 
 class Reader:
-    """Yields each part with its content, which has to be read before the next part is asked for.
+    """Yields each part with its content, which must be read before the next part.
 
-    `read(size)` returns up to `size` bytes, none at the body's end. Raises BadRequest, BodyIncomplete, NoFile, and
+    `read(size)` returns up to `size` bytes, none at the end of the body. Raises BadRequest, BodyIncomplete, NoFile, and
     what `read` raises.
     """
 
@@ -69,17 +69,17 @@ class Reader:
         self._damaged = re.compile(re.escape(self._delimiter[2:]) + _ANOTHER_PART)
         self._buffer = b"\r\n"  # so that the first boundary is found like the others
         self._number = 0
-        self._place = "before its first part"
+        self._where = "before its first part"
 
     def __iter__(self) -> Iterator[tuple[Part, Iterator[bytes]]]:
         self._preamble()
         while self._is_another():
             self._number += 1
-            self._place = f"inside the head of part {self._number}"
+            self._where = f"inside the headers of part {self._number}"
             part = _part(self._head(), self._number)
-            self._place = f"in the middle of {'' if part.filename is None else 'a file, '}{part}"
+            self._where = f"in the middle of {'' if part.filename is None else 'a file, '}{part}"
             yield part, _decoded(part, self._content(part))
-            self._place = f"behind {part}, before its last boundary"
+            self._where = f"after {part}, before the last boundary"
         self._epilogue()
 
     def _preamble(self) -> None:
@@ -87,24 +87,26 @@ class Reader:
             for _, window in _windows(self._until_delimiter(), _NO_TEXT_MAX):
                 _refuse_content(window, "before the first boundary")
         except BodyIncomplete as error:
-            raise NoFile("The form is empty: the boundary that its Content-Type names is not in the body.") from error
+            raise NoFile(
+                "The body does not contain the boundary that its Content-Type names. Nothing was stored."
+            ) from error
 
     def _epilogue(self) -> None:
-        place = "behind the last boundary"
+        where = "after the last boundary"
         while piece := self._read(_PIECE):
             self._buffer += piece
-            self._refuse_boundary(place)
-            _refuse_content(self._buffer, place)
+            self._refuse_boundary(where)
+            _refuse_content(self._buffer, where)
             self._buffer = self._buffer[-max(len(self._delimiter), _NO_TEXT_MAX) :]
-        self._refuse_boundary(place)
-        _refuse_content(self._buffer, place)
+        self._refuse_boundary(where)
+        _refuse_content(self._buffer, where)
 
-    def _refuse_boundary(self, place: str) -> None:
+    def _refuse_boundary(self, where: str) -> None:
         if self._delimiter in self._buffer:
-            raise BadRequest(f"The form goes on {place}. A form ends with its last boundary. Nothing was stored.")
+            raise BadRequest(f"The form continues {where}, which must end it. Nothing was stored.")
 
     def _is_another(self) -> bool:
-        """Called right behind a boundary: is it that of another part, or the last one?"""
+        """Called after a boundary: return whether another part follows, or this was the last boundary."""
         while len(self._buffer) < len(b"--"):
             self._fill()
         if self._buffer.startswith(b"--"):
@@ -112,8 +114,8 @@ class Reader:
             return False
         if not re.fullmatch(rb"[ \t]*\r", self._line(b"\n", _LINE_MAX)):
             raise BadRequest(
-                f"The line of the boundary before part {self._number + 1} of the form does not end with it. "
-                "Lines end with CR and LF. Nothing was stored."
+                f"The boundary before part {self._number + 1} of the form must be alone on its line, and the line must "
+                "end with CR and LF. Nothing was stored."
             )
         return True
 
@@ -128,32 +130,34 @@ class Reader:
     def _line(self, end: bytes, longest: int) -> bytes:
         while (found := self._buffer.find(end, 0, longest)) < 0:
             if len(self._buffer) >= longest:
-                raise BadRequest(f"The head of part {self._number or 1} of the form is too long. Nothing was stored.")
+                raise BadRequest(
+                    f"The headers of part {self._number or 1} of the form are too long. Nothing was stored."
+                )
             self._fill()
         line, self._buffer = self._buffer[:found], self._buffer[found + len(end) :]
         return line
 
     def _content(self, part: Part) -> Iterator[bytes]:
-        """Where the boundary before the next part is damaged, two would become one, and the second be lost."""
+        """Yield the content; refuse a damaged boundary, which would join two parts and lose the second."""
         for piece, window in _windows(self._until_delimiter(), len(self._delimiter) + _ANOTHER_PART_MAX):
             if self._has_another_part(window):
                 raise BadRequest(
-                    f"There is another part inside {part}: the boundary between them has to be a line of its own, and "
-                    "lines end with CR and LF. Nothing was stored."
+                    f"Another part begins inside {part}: the boundary between them must be on its own line, and the "
+                    "line must end with CR and LF. Nothing was stored."
                 )
             yield piece
 
     def _has_another_part(self, window: bytes) -> bool:
-        """Of two questions each, the first is fast."""
+        """Each pair of checks begins with the fast one."""
         return bool(
             (self._delimiter[2:] in window and self._damaged.search(window))
             or (b"form-data" in window.lower() and _DISPOSITION.search(window))
         )
 
     def _until_delimiter(self) -> Iterator[bytes]:
-        """What comes before the next delimiter, which is dropped."""
+        """Yield the bytes before the next delimiter, and drop the delimiter."""
         while (found := self._buffer.find(self._delimiter)) < 0:
-            sure = len(self._buffer) - len(self._delimiter) + 1  # what follows may be the beginning of one
+            sure = len(self._buffer) - len(self._delimiter) + 1  # the rest may be the beginning of a delimiter
             if sure > 0:
                 yield self._buffer[:sure]
                 self._buffer = self._buffer[sure:]
@@ -165,12 +169,12 @@ class Reader:
     def _fill(self) -> None:
         piece = self._read(_PIECE)
         if not piece:
-            raise BodyIncomplete(f"The body ended {self._place}. Nothing was stored; send it again.")
+            raise BodyIncomplete(f"The body ended {self._where}. Nothing was stored; send it again.")
         self._buffer += piece
 
 
 def _windows(pieces: Iterator[bytes], reach: int) -> Iterator[tuple[bytes, bytes]]:
-    """Each piece, and the same with so many bytes of those before it: what is looked for may lie across."""
+    """Yield each piece, and the piece with the last `reach` bytes before it, because a match may span pieces."""
     before = b""
     for piece in pieces:
         window = before + piece
@@ -178,9 +182,9 @@ def _windows(pieces: Iterator[bytes], reach: int) -> Iterator[tuple[bytes, bytes
         before = window[-reach:]
 
 
-def _refuse_content(data: bytes, place: str) -> None:
+def _refuse_content(data: bytes, where: str) -> None:
     if _NO_TEXT.search(data):
-        raise BadRequest(f"The form has content {place}, where no file can be. Nothing was stored.")
+        raise BadRequest(f"The form has content {where}, where it belongs to no part. Nothing was stored.")
 
 
 def _part(head: bytes, number: int) -> Part:
@@ -207,9 +211,9 @@ def _part(head: bytes, number: int) -> Part:
 
 def _refuse_coding(part: Part) -> None:
     if part.media_type.startswith("multipart/"):  # RFC 7578, section 4.3, deprecates it
-        raise BadRequest(f"A form inside {part}: put each file into a part of its own. Nothing was stored.")
+        raise BadRequest(f"There is a form inside {part}. Nothing was stored; put each file into a separate part.")
     if part.encoding not in {*_AS_THEY_ARE, "base64"}:
-        raise BadRequest(f"The encoding of {part} is not known. Send the bytes as they are. Nothing was stored.")
+        raise BadRequest(f"The encoding of {part} is not supported. Nothing was stored; send the bytes unencoded.")
 
 
 def _fields(head: bytes, number: int) -> dict[str, bytes]:
@@ -217,16 +221,16 @@ def _fields(head: bytes, number: int) -> dict[str, bytes]:
     for line in re.sub(rb"\r\n[ \t]+", b" ", head).split(b"\r\n") if head else []:  # unfolded
         match = _FIELD.fullmatch(line)
         if match is None:
-            raise BadRequest(f"The head of part {number} of the form is malformed. Nothing was stored.")
+            raise BadRequest(f"The headers of part {number} of the form are malformed. Nothing was stored.")
         name = match[1].decode("ascii").lower()
         if name in fields:
-            raise BadRequest(f"The head of part {number} of the form has {name} twice. Nothing was stored.")
+            raise BadRequest(f"Part {number} of the form has more than one {name}. Nothing was stored.")
         fields[name] = match[2].strip()
     return fields
 
 
 def _parameters(value: bytes) -> dict[str, bytes]:
-    """Those of a field's value, still in their quotes. Of two with one name the first counts."""
+    """Return the parameters of a header, still in quotes. Of two with the same name the first counts."""
     found: dict[str, bytes] = {}
     for match in islice(_PARAMETER.finditer(value), _PARAMETERS_MAX):
         found.setdefault(match[1].decode("ascii", "replace").lower(), match[2].strip())
@@ -234,8 +238,8 @@ def _parameters(value: bytes) -> dict[str, bytes]:
 
 
 def _filename(parameters: dict[str, bytes], disposition: bytes) -> str | None:
-    """RFC 8187's spelling before the plain one. Empty where there is one that cannot be read: RFC 2231's pieces, one
-    behind a quote that does not end, or behind many other parameters.
+    """Return the filename, preferring the form of RFC 8187. Empty if it cannot be parsed: RFC 2231's pieces, or a
+    filename after a quote that does not end, or after many other parameters.
     """
     charset, _, rest = _unquoted(parameters.get("filename*", b"")).partition(b"'")
     if charset.lower() in {b"utf-8", b"iso-8859-1"}:
@@ -254,7 +258,7 @@ def _unquoted(value: bytes) -> bytes:
 
 
 def _text(value: bytes, charset: str = "utf-8") -> str:
-    """Latin-1, Shift-JIS and others cannot be told apart: what is not UTF-8 becomes underscores."""
+    """Replace bytes that are not UTF-8 by underscores: Latin-1, Shift-JIS and others cannot be distinguished."""
     return value.decode(charset, "replace").replace("\N{REPLACEMENT CHARACTER}", "_")
 
 
@@ -270,7 +274,7 @@ def _counted(part: Part, pieces: Iterator[bytes]) -> Iterator[bytes]:
         yield piece
     if part.length not in {None, size}:
         raise BodyIncomplete(
-            f"The Content-Length in {part} says {part.length} bytes, {size} came. Nothing was stored; send it again."
+            f"The Content-Length of {part} is {part.length}; it has {size} bytes. Nothing was stored; send it again."
         )
 
 
@@ -282,9 +286,9 @@ def _from_base64(part: Part, pieces: Iterator[bytes]) -> Iterator[bytes]:
         try:
             yield base64.b64decode(whole, validate=True)
         except binascii.Error as error:
-            raise BadRequest(f"The base64 in {part} cannot be decoded: {error}. Nothing was stored.") from error
+            raise BadRequest(f"The base64 in {part} cannot be decoded. Nothing was stored.") from error
         if whole and is_over:
-            raise BadRequest(f"The base64 in {part} goes on behind its padding. Nothing was stored.")
+            raise BadRequest(f"The base64 in {part} continues after its padding. Nothing was stored.")
         is_over = is_over or whole.endswith(b"=")
     if rest:
-        raise BadRequest(f"The base64 in {part} does not end with a group of four. Nothing was stored.")
+        raise BadRequest(f"The base64 in {part} is incomplete: its length is not a multiple of 4. Nothing was stored.")

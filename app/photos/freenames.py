@@ -1,24 +1,23 @@
-"""Free names for all files of a form, found in a few questions however many photos are called alike.
+"""Finds free names for all files of a form in a few queries, however many photos have similar names.
 
-`cat.jpg`, `cat-2.jpg`, `cat-3.jpg`: the numbers of one name are mostly a row without gaps, so its end is found as a
-word in a dictionary: by doubling, then by narrowing down. All names of the form are looked for with the same questions.
-Knows no database: `taken` answers which of some names there are. Another request may take a name that was free a moment
-ago; library.py then asks again.
+`cat.jpg`, `cat-2.jpg`, `cat-3.jpg`: the numbers of a name rarely have gaps, so their end is found by doubling and then
+by bisection. Each query covers all names of the form. This module knows no database: `taken` returns which of the given
+names are taken. Another request may take a name that was just free; library.py then tries again.
 """
 
 from collections.abc import Callable, Collection, Sequence
 
 from photos import names
 
-# Ahead of a name's first number: close together where most names end, then by doubling and more.
+# Added to a name's first number: close together where most names end, then doubling or more.
 _AHEAD = (0, 1, 2, 3, 7, 15, 255, 4095, 2**16, 2**20, 2**24, 2**28)
-_QUESTIONS = 400  # names to ask for at a time, shared by all that are looked for
+_QUESTIONS = 400  # names per query, shared by all names of the form
 
 Taken = Callable[[Collection[str]], set[str]]
 
 
 class _Memory:
-    """Asks `taken`, and never twice for a name that was free."""
+    """Calls `taken`, and never again for a name that was free."""
 
     def __init__(self, taken: Taken) -> None:
         self._taken = taken
@@ -32,32 +31,32 @@ class _Memory:
 
 
 def free(wanted: Sequence[str], taken: Taken) -> list[str]:
-    """For each wanted name, in their order, itself or its next variant that is free, and no two alike."""
+    """Return for each wanted name, in order, the name or its next free variant; no two results are equal."""
     memory = _Memory(taken)
     starts = dict.fromkeys(wanted, 1)
     tried: set[str] = set()
     chosen: dict[int, str] = {}
-    while left := [place for place in range(len(wanted)) if place not in chosen]:
-        starts.update(_ends({wanted[place]: starts[wanted[place]] for place in left}, memory.taken))
+    while left := [index for index in range(len(wanted)) if index not in chosen]:
+        starts.update(_ends({wanted[index]: starts[wanted[index]] for index in left}, memory.taken))
         candidates = {}
-        for place in left:
-            name, starts[wanted[place]] = _next(wanted[place], starts[wanted[place]], tried)
-            candidates[place] = name
+        for index in left:
+            name, starts[wanted[index]] = _next(wanted[index], starts[wanted[index]], tried)
+            candidates[index] = name
             tried.add(name)
         gone = memory.taken(candidates.values())
-        chosen |= {place: name for place, name in candidates.items() if name not in gone}
-    return [chosen[place] for place in range(len(wanted))]
+        chosen |= {index: name for index, name in candidates.items() if name not in gone}
+    return [chosen[index] for index in range(len(wanted))]
 
 
 def _next(name: str, number: int, tried: set[str]) -> tuple[str, int]:
-    """The first variant from `number` on that this form has not tried, and the number after it."""
+    """Return the first variant from `number` on that this form has not tried, and the number after it."""
     while (variant := names.variant(name, number)) in tried:
         number += 1
     return variant, number + 1
 
 
 def _ends(starts: dict[str, int], taken: Taken) -> dict[str, int]:
-    """For each name, from its number on, one that is free behind one that is taken: the end, if there are no gaps."""
+    """Return for each name a free number after a taken one: without gaps, this is the end."""
     ends: dict[str, int] = {}
     probes = {name: [start + ahead for ahead in _AHEAD] for name, start in starts.items()}
     while probes:
@@ -73,11 +72,11 @@ def _ends(starts: dict[str, int], taken: Taken) -> dict[str, int]:
 
 
 def _narrowed(numbers: list[int], are_taken: list[bool], most: int) -> list[int]:
-    """The numbers to ask for next: one alone is the answer. `numbers` ascend."""
+    """Return the numbers to query next; a single number is the result. `numbers` are in ascending order."""
     if all(are_taken):
         return [numbers[-1] + ahead for ahead in _AHEAD]
-    place = are_taken.index(False)
-    if place == 0 or numbers[place] - numbers[place - 1] == 1:
-        return [numbers[place]]
-    low, high = numbers[place - 1], numbers[place]
+    index = are_taken.index(False)
+    if index == 0 or numbers[index] - numbers[index - 1] == 1:
+        return [numbers[index]]
+    low, high = numbers[index - 1], numbers[index]
     return [*range(low, high, -(-(high - low) // most)), high]

@@ -1,4 +1,4 @@
-"""What this project adds to /readyz: HEALTH_CHECKS in the settings."""
+"""The project's own check for /readyz: see HEALTH_CHECKS in the settings."""
 
 from django.db import DatabaseError
 
@@ -7,7 +7,7 @@ from uploadstack.health import NotReady
 
 
 def check_photos() -> None:
-    """Raise NotReady unless the table of photos is there."""
+    """Raise NotReady unless the table of photos exists."""
     try:
         Photo.objects.exists()
     except DatabaseError as error:

@@ -1,10 +1,10 @@
-"""A HEIC, as iPhones send it: its main picture, decoded by libheif (pillow-heif). Runs in the decoding process only.
+"""Decodes the main picture of a HEIC with libheif (pillow-heif). Runs only in the decoding process.
 
-Not through Pillow's plugin, which copies all pixels into an image of four bytes each: 48 megapixels would not fit. What
-is needed of an image is its size and its tiles, so `Picture` has these, under Pillow's names.
+It does not use Pillow's plugin, which copies all pixels into an image with four bytes per pixel: 48 megapixels would
+not fit. pixels.py needs only the size and the tiles of an image, so `Picture` has these, under Pillow's names.
 
-libheif has turned and mirrored the picture as its `irot` and `imir` say (ISO 23008-12, 6.5.10 and 6.5.12). The EXIF
-orientation says the same once more, and is not to be applied (ISO 23000-22, 7.3.6.5 asks writers for agreement).
+libheif rotates and mirrors the picture as its `irot` and `imir` say (ISO 23008-12, 6.5.10 and 6.5.12). The EXIF
+orientation repeats that and must not be applied again (ISO 23000-22, 7.3.6.5, requires that both agree).
 """
 
 from typing import IO, Any
@@ -12,8 +12,15 @@ from typing import IO, Any
 import pillow_heif
 from PIL import Image
 
-_BANDS = {"L": 1, "LA": 2, "La": 2, "RGB": 3, "RGBA": 4, "RGBa": 4}  # one byte each: more bits are cut to eight
-# What libheif says where memory, or a limit of its own, does not suffice.
+_BANDS = {
+    "L": 1,
+    "LA": 2,
+    "La": 2,
+    "RGB": 3,
+    "RGBA": 4,
+    "RGBa": 4,
+}  # one byte each; more bits are reduced to eight
+# In the messages of libheif when memory, or one of its own limits, is not enough.
 _TOO_MUCH = ("memory", "limit", "bad_alloc")
 
 
@@ -37,7 +44,7 @@ class Picture:
 
 
 def prepare() -> None:
-    """Nothing but the main picture is looked at, in one thread."""
+    """Decode only the main picture, in one thread."""
     pillow_heif.options.DECODE_THREADS = 1
     pillow_heif.options.THUMBNAILS = False
     pillow_heif.options.DEPTH_IMAGES = False
@@ -45,7 +52,7 @@ def prepare() -> None:
 
 
 def opened(file: IO[bytes], end: int) -> Picture:
-    """Decode what the first `end` bytes hold. Raises MemoryError; ValueError, IndexError: what libheif finds wrong."""
+    """Decode the first `end` bytes. Raises MemoryError; ValueError and IndexError for errors that libheif finds."""
     file.seek(0)
     try:
         found = pillow_heif.HeifFile(  # type: ignore[no-untyped-call]

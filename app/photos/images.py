@@ -1,11 +1,11 @@
-"""Is this an image, how large is it, and what does it look like small?
+"""Checks whether a file is an image, and returns its size and thumbnails.
 
-Knows files; no HTTP, no database, no names. What arrives here is hostile until proven otherwise, so the process that
-asks decodes nothing itself. It looks at the first bytes and hands the file to a process made for this one picture,
-whose time and memory the kernel limits (decoder.py). What that one answers is not believed without looking either.
+Knows files, but no HTTP, no database and no names. Every file may be hostile, so this process decodes nothing itself.
+It reads the first bytes, and passes the file to a process that is created for this picture and whose time and memory
+the kernel limits (decoder.py). The answer of that process is checked as well.
 
-Time is bounded, too: a picture waits WAIT_MAX seconds for its turn and takes WALL_MAX, or less when the caller has
-less.
+Time is also limited: a picture waits at most WAIT_MAX seconds for a decoder and takes at most WALL_MAX seconds to
+decode, or less if the caller has less time.
 """
 
 import logging
@@ -43,36 +43,37 @@ __all__ = [
     "inspect",
 ]
 
-# For a page's file chooser. Systems that do not know a kind know its files by their names.
+# For a page's file chooser. Systems that do not know a media type may know the suffix.
 ACCEPTED: Final = [part for kind in KINDS for part in (kind.content_type, *([] if kind.is_shown else [kind.suffix]))]
 THUMBNAIL_SUFFIX, THUMBNAIL_TYPE = ".webp", "image/webp"
 _PROBLEMS: Final[dict[str, type[Problem]]] = {
     problem.code: problem for problem in (NotAnImage, ImageTruncated, ImageTooManyPixels, ImageTooComplex, DecoderBusy)
 }
-_RENDITIONS: Final = 3  # in an answer, in the order of Picture's
-_TOO_LONG, _TOO_LATE = -signal.SIGXCPU, -signal.SIGALRM  # the limits that decoder.py has set
-_TAKEN_AWAY: Final = {-signal.SIGKILL, -signal.SIGTERM}  # by the kernel, for want of memory; or by a person
+_RENDITIONS: Final = 3  # in an answer, in the order of the fields of Picture
+_TOO_LONG, _TOO_LATE = -signal.SIGXCPU, -signal.SIGALRM  # signals of the limits that decoder.py sets
+_TAKEN_AWAY: Final = {-signal.SIGKILL, -signal.SIGTERM}  # by the kernel when memory runs out, or by an administrator
+_CANNOT_CHECK: Final = "The server cannot check pictures at the moment. Nothing was stored. Try again in a moment."
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What `inspect` found: pixels as the image is shown, that is, with its orientation applied.
+    """The result of `inspect`. Width and height are those of the displayed image, with its orientation applied.
 
-    Renditions are WebP, without metadata; b"" where there is none, which the thumbnail never is.
+    Renditions are WebP without metadata, or empty; the thumbnail is never empty.
     """
 
     kind: Kind
     width: int
     height: int
     thumbnail: bytes  # at most THUMBNAIL_MAX pixels each way
-    thumbnail_2x: bytes = b""  # THUMBNAIL_2X_MAX; of pictures larger than the thumbnail
-    preview: bytes = b""  # PREVIEW_MAX; of kinds that browsers do not show
-    patches: tuple[Patch, ...] = ()  # that take the position out of the file; none if it has none
+    thumbnail_2x: bytes = b""  # at most THUMBNAIL_2X_MAX; if the picture is larger than the thumbnail
+    preview: bytes = b""  # at most PREVIEW_MAX; for formats that browsers cannot show
+    patches: tuple[Patch, ...] = ()  # that remove the position from the file; none if it has no position
 
 
 def find_position(file: IO[bytes]) -> list[Patch]:
-    """What takes the position out of a picture that `inspect` has found sound before. Raises what that does."""
+    """Return the patches that remove the position from a picture that `inspect` has accepted. Raises the same."""
     kind = _kind(file)
     answer = _asked(file, kind, WAIT_MAX + WALL_MAX, {"is_position_only": True})
     _raise_problem(answer.head)
@@ -80,7 +81,7 @@ def find_position(file: IO[bytes]) -> list[Patch]:
 
 
 def inspect(file: IO[bytes], seconds: float = WAIT_MAX + WALL_MAX) -> Picture:
-    """Check the image in `file` (what was written to it is flushed; left anywhere), in so many seconds.
+    """Check the flushed image in `file` within `seconds`. The position in the file may change.
 
     Raises NotAnImage, ImageTruncated, ImageTooManyPixels, ImageTooComplex, DecoderBusy, OutOfTime; OSError when reading
     the file itself fails.
@@ -101,8 +102,8 @@ def _asked(file: IO[bytes], kind: Kind, seconds: float, task: dict[str, Any]) ->
     except decoding.TimedOut as error:
         raise _out_of_time() from error
     except decoding.Unavailable as error:
-        _log.error("no picture can be looked at: %s", error)
-        raise DecoderBusy("The server cannot look at pictures just now. Nothing was stored; try again.") from error
+        _log.error("cannot check pictures: %s", error)
+        raise DecoderBusy(_CANNOT_CHECK) from error
     return answer
 
 
@@ -112,12 +113,12 @@ def _kind(file: IO[bytes]) -> Kind:
     for kind in KINDS:
         if kind.is_signature(head):
             return kind
-    raise NotAnImage(f"This is not a picture the server knows. Send {NAMES}.")
+    raise NotAnImage(f"This is not a picture in a supported format. Send {NAMES}.")
 
 
 @contextmanager
 def _descriptor(file: IO[bytes]) -> Iterator[int]:
-    """The file's, or that of a copy when it is none of the system's."""
+    """Yield the descriptor of the file, or of a copy if the file has none."""
     try:
         descriptor = file.fileno()
     except OSError:  # io.UnsupportedOperation is one
@@ -131,14 +132,14 @@ def _descriptor(file: IO[bytes]) -> Iterator[int]:
 
 
 def picture_of(kind: Kind, answer: decoding.Answer, size: int) -> Picture:
-    """What the decoding process has said of a file of `size` bytes, looked through."""
+    """Check what the decoding process answered about a file of `size` bytes."""
     head = answer.head
     _raise_problem(head)
     width, height = head.get("width"), head.get("height")
     data, found = _patches(answer, size)
     renditions = _renditions(head.get("sizes"), data)
     if not (_is_side(width) and _is_side(height) and renditions and renditions[0]):
-        raise DecoderBusy("The server cannot look at pictures just now. Nothing was stored; try again.")
+        raise DecoderBusy(_CANNOT_CHECK)
     thumbnail, thumbnail_2x, preview = renditions
     return Picture(
         kind, int(head["width"]), int(head["height"]), thumbnail, thumbnail_2x, preview, patches=tuple(found)
@@ -146,17 +147,17 @@ def picture_of(kind: Kind, answer: decoding.Answer, size: int) -> Picture:
 
 
 def _patches(answer: decoding.Answer, size: int) -> tuple[bytes, list[Patch]]:
-    """What comes before them, and the patches at the end of an answer."""
+    """Return the data before the patches, and the patches, which end an answer."""
     count = answer.head.get("patches")
     start = len(answer.data) - count if type(count) is int and 0 <= count <= len(answer.data) else None
     try:
         return answer.data[:start], unpack(answer.data[start:] if start is not None else b"?", size)
     except ValueError as error:
-        raise DecoderBusy("The server cannot look at pictures just now. Nothing was stored; try again.") from error
+        raise DecoderBusy(_CANNOT_CHECK) from error
 
 
 def _renditions(sizes: object, data: bytes) -> list[bytes]:
-    """The pieces of `data`; nothing if they make no sense."""
+    """Split `data` into renditions; empty if the sizes are not plausible."""
     if not (isinstance(sizes, list) and len(sizes) == _RENDITIONS and all(type(size) is int for size in sizes)):
         return []
     starts = [sum(sizes[:number]) for number in range(_RENDITIONS)]
@@ -179,16 +180,16 @@ def _raise_problem(head: dict[str, Any]) -> None:
 
 
 def _ended(status: object) -> Problem:
-    """The process that decoded the picture ended without an answer: by its limits, or by what nobody thought of."""
+    """Return the Problem for a decoding process that ended without an answer: by a limit, or by an unknown cause."""
     _log.warning("decoder-ended", extra={"fields": {"status": status}})
-    if status == _TOO_LATE:  # and still below its limit of CPU time: it was others that took long
+    if status == _TOO_LATE:  # below its limit of CPU time, so other work on the machine delayed it
         return _out_of_time()
     if status == _TOO_LONG:
-        return ImageTooComplex("This picture takes too long to decode. Save it anew, smaller or simpler.")
+        return ImageTooComplex("This picture takes too long to decode. Save it again, smaller or simpler.")
     if status in _TAKEN_AWAY:
-        return DecoderBusy("The server had no memory left for this picture just now. Nothing was stored; try again.")
-    return ImageTooComplex("This picture breaks the program that decodes it. Save it anew.")
+        return DecoderBusy("The server ran out of memory for this picture. Nothing was stored. Try again.")
+    return ImageTooComplex("This picture crashes the program that decodes it. Save it again.")
 
 
 def _out_of_time() -> OutOfTime:
-    return OutOfTime("The server did not come to this picture in time. Nothing was stored; try again.")
+    return OutOfTime("The server was too busy to check this picture in time. Nothing was stored. Try again.")

@@ -1,4 +1,4 @@
-"""Boxes and items of AVIF and HEIC files: what there is besides the pictures, and where it lies.
+"""Boxes and items of AVIF and HEIC files: finds the data beside the pictures.
 
 ISO 14496-12, section 4.2 (boxes), 8.11.3 (`iloc`: where items lie), 8.11.6 (`iinf`: what they are). Pure: reads bytes.
 """
@@ -11,15 +11,15 @@ from typing import Final
 from photos.errors import ImageTooComplex
 from photos.patches import Extent
 
-_BOXES_MAX: Final = 4096  # in one other
+_BOXES_MAX: Final = 4096  # in one box
 _EXTENTS_MAX: Final = 65_536  # of all items
-_FILE, _IDAT = 0, 1  # what an item's offsets are counted from
+_FILE, _IDAT = 0, 1  # the origin of an item's offsets
 
 
 @dataclass(frozen=True)
 class Box:
     kind: bytes
-    start: int  # of the whole
+    start: int  # of the box
     body: int  # where its content starts
     end: int
 
@@ -32,7 +32,7 @@ class Item:
 
 
 def boxes(data: bytes, start: int, end: int) -> Iterator[Box]:
-    """Those between two offsets, until something is no box."""
+    """Yield the boxes between two offsets, up to the first data that is not a box."""
     for _ in range(_BOXES_MAX):
         if start + 8 > end:
             return
@@ -49,14 +49,14 @@ def boxes(data: bytes, start: int, end: int) -> Iterator[Box]:
 
 
 def children_of(meta: bytes) -> Iterator[Box]:
-    """Of a `meta` box, which has a version and flags in front of them."""
+    """Yield the boxes in a `meta` box, which begins with a version and flags."""
     body = 20 if int.from_bytes(meta[:4]) == 1 else 12
     return boxes(meta, body, len(meta))
 
 
 def items(meta: bytes, offset: int, size: int) -> list[Item]:
-    """Of a `meta` box that lies at `offset` of a file of `size` bytes. Raises ImageTooComplex when an item's place
-    cannot be told.
+    """Return the items of the `meta` box at `offset` of a file of `size` bytes. Raises ImageTooComplex if an item
+    cannot be located.
     """
     children = {box.kind: box for box in children_of(meta)}
     try:
@@ -74,7 +74,7 @@ def _kinds(meta: bytes, iinf: Box) -> dict[int, Item]:
     found: dict[int, Item] = {}
     for box in boxes(meta, first, iinf.end):
         version = meta[box.body]
-        if box.kind != b"infe" or version < 2:  # noqa: PLR2004 - before that items have no type; no picture format has them
+        if box.kind != b"infe" or version < 2:  # noqa: PLR2004 - older items have no type; no picture format uses them
             continue
         number, rest = (">H", 6) if version == 2 else (">I", 8)  # noqa: PLR2004
         start = box.body + rest + 2
@@ -86,7 +86,7 @@ def _kinds(meta: bytes, iinf: Box) -> dict[int, Item]:
 
 
 class _Numbers:
-    """Big-endian ones, taken off one by one."""
+    """Reads big-endian numbers one by one."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -111,7 +111,7 @@ def _locate(iloc: bytes, found: dict[int, Item], idat: int | None, size: int) ->
     for _ in range(numbers.take(wide)):
         item = found.get(numbers.take(wide)) or Item(b"")
         method = numbers.take(2) & 15 if version else _FILE
-        numbers.take(2)  # which file: this one
+        numbers.take(2)  # the index of the file: this one
         base = numbers.take(base_size)
         extents = []
         count = numbers.take(2)
@@ -127,7 +127,7 @@ def _locate(iloc: bytes, found: dict[int, Item], idat: int | None, size: int) ->
 
 
 def is_metadata(item: Item) -> bool:
-    """What may tell of a place: everything in words. Others are pictures, tiles and masks."""
+    """Return whether an item may contain a position: any text. The others are pictures, tiles and masks."""
     return item.kind in {b"Exif", b"mime", b"uri "}
 
 
@@ -141,4 +141,4 @@ def _in_file(extents: list[Extent], method: int, idat: int | None, size: int) ->
 
 
 def _too_complex() -> ImageTooComplex:
-    return ImageTooComplex("This picture's metadata are of a kind that the server cannot read. Save it anew.")
+    return ImageTooComplex("The server cannot read the metadata of this picture. Save it again.")

@@ -1,11 +1,11 @@
-"""A JPEG's segments, walked before any decoder sees them: what decoding takes, and what of the header it needs.
+"""Reads the segments of a JPEG before a decoder does: how much memory decoding needs, and the header that it needs.
 
-Pillow joins EXIF segments, parses EXIF directories, keeps every comment and every preview's index, and each of these
-has been made to take gigabytes or minutes. None of it is needed to see the picture. So the decoder gets a header of our
-own: only the segments that pixels depend on. The orientation, the one thing wanted from EXIF, is read in exif.py.
+Pillow joins EXIF segments, parses EXIF directories, and keeps all comments and the indexes of all previews. Attackers
+can make each of these take gigabytes or minutes. The picture needs none of them. So the decoder gets a new header with
+only the segments that pixels depend on. The orientation, the only value needed from EXIF, is read by exif.py.
 
-ITU-T T.81, annex B, has the markers. libjpeg keeps all coefficients (2 bytes a sample) of a picture that comes in
-several scans, progressive or not; else it needs a few rows.
+The markers are in ITU-T T.81, annex B. libjpeg keeps all coefficients (2 bytes per sample) of a picture with several
+scans, progressive or not; otherwise it needs a few rows.
 """
 
 import re
@@ -15,24 +15,24 @@ from typing import IO, Final
 
 from photos.errors import ImageTooComplex, ImageTruncated
 
-SEGMENTS_MAX: Final = 4096  # depth maps and profiles come in some hundred segments of 64 KB
-_HEADER_MAX: Final = 1024 * 1024  # bytes of tables that the decoder is handed; ordinary files have a few hundred
-_SCANS_MAX: Final = 100  # an encoder writes about ten
-_VISITS_MAX: Final = 200_000_000  # blocks times scans: some ten nanoseconds each, whatever the scans hold
+SEGMENTS_MAX: Final = 4096  # depth maps and profiles have some hundred segments of 64 KB
+_HEADER_MAX: Final = 1024 * 1024  # bytes of tables for the decoder; ordinary files have a few hundred
+_SCANS_MAX: Final = 100  # encoders write about ten
+_VISITS_MAX: Final = 200_000_000  # blocks times scans; each takes about ten nanoseconds, whatever it contains
 _BLOCK: Final = 64  # coefficients, 8 x 8
-_PROFILE_MAX: Final = 16 * 1024  # bytes of a colour profile worth carrying in every thumbnail
+_PROFILE_MAX: Final = 16 * 1024  # bytes of a colour profile that is copied into each thumbnail
 _PIECE: Final = 1024 * 1024  # bytes searched at a time
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15
-_BUFFERED: Final = frozenset({0xC2, 0xC3, 0xC6, 0xC7, 0xCA, 0xCB, 0xCE, 0xCF})  # progressive; lossless, as a whole
-_TABLES: Final = frozenset({0xC4, 0xCC, 0xDB, 0xDD, 0xE0, 0xEE})  # DHT, DAC, DQT, DRI; JFIF and Adobe: which colours
+_BUFFERED: Final = frozenset({0xC2, 0xC3, 0xC6, 0xC7, 0xCA, 0xCB, 0xCE, 0xCF})  # progressive, or lossless (as a whole)
+_TABLES: Final = frozenset({0xC4, 0xCC, 0xDB, 0xDD, 0xE0, 0xEE})  # DHT, DAC, DQT, DRI; JFIF and Adobe, for the colours
 _BARE: Final = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length
 SOS, EOI, _APP1, _APP2 = 0xDA, 0xD9, 0xE1, 0xE2
-_MARKER: Final = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")  # in coded data: neither stuffing nor a restart
+_MARKER: Final = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")  # in coded data: neither byte stuffing nor a restart marker
 
 
 @dataclass
 class Frame:
-    """SOF: the size, and how many blocks each component has."""
+    """SOF: the size, and the number of blocks of all components."""
 
     marker: int
     width: int
@@ -44,9 +44,9 @@ class Frame:
 @dataclass
 class Header:
     frame: Frame
-    scans: int  # 1: everything in one, decoded row by row
-    exif: bytes  # the first EXIF segment, without its name
-    kept: bytes  # what the decoder needs, to be followed by the file from `rest` on
+    scans: int  # 1: a single scan, decoded row by row
+    exif: bytes  # of the first EXIF segment, without its name
+    kept: bytes  # the header for the decoder; the file from `rest` on follows it
     rest: int
 
     @property
@@ -65,7 +65,7 @@ class _Found:
 
 
 def read(file: IO[bytes]) -> Header:
-    """Raises ImageTruncated, ImageTooComplex."""
+    """Read the header. Raises ImageTruncated, ImageTooComplex."""
     found = _Found()
     for marker, start, length in segments(file):
         if marker == SOS:
@@ -75,9 +75,9 @@ def read(file: IO[bytes]) -> Header:
 
 
 def segments(file: IO[bytes], position: int = 2) -> Iterator[tuple[int, int, int]]:
-    """Marker, where it starts, and the length of what follows its two bytes; ends with the first scan.
+    """Yield each marker, its offset, and the length of its segment without the marker; ends with the first scan.
 
-    `position` is behind the start of the image. Raises ImageTruncated, ImageTooComplex.
+    `position` is after the SOI marker. Raises ImageTruncated, ImageTooComplex.
     """
     for _ in range(SEGMENTS_MAX):
         position, marker = _next_marker(file, position)
@@ -89,11 +89,11 @@ def segments(file: IO[bytes], position: int = 2) -> Iterator[tuple[int, int, int
             raise _broken()
         yield marker, position, length
         position += 2 + length
-    raise ImageTooComplex(f"This picture has more than {SEGMENTS_MAX} segments before its pixels. Save it anew.")
+    raise ImageTooComplex(f"This picture has more than {SEGMENTS_MAX} segments before its pixels. Save it again.")
 
 
 def _next_marker(file: IO[bytes], position: int) -> tuple[int, int]:
-    """Any number of 0xFF may precede a marker. The file is left behind it."""
+    """Find the next marker, which any number of 0xFF may precede. The file position is then after it."""
     file.seek(position)
     found = re.match(rb"\xff+([\x01-\xfe])", file.read(4096))
     if not found:
@@ -118,7 +118,7 @@ def _take(file: IO[bytes], found: _Found, marker: int, start: int, length: int) 
         if data.startswith(b"ICC_PROFILE\0"):
             found.profile += b"\xff\xe2" + length.to_bytes(2) + data
     if len(found.kept) > _HEADER_MAX:
-        raise ImageTooComplex("This picture has more tables than pixels need. Save it anew.")
+        raise ImageTooComplex("This picture has more tables than its pixels need. Save it again.")
 
 
 def _after(name: bytes, data: bytes) -> bytes:
@@ -137,7 +137,7 @@ def _frame(marker: int, data: bytes) -> Frame:
 
 
 def _completed(file: IO[bytes], found: _Found, start: int, length: int) -> Header:
-    """The header, at its first scan."""
+    """Return the header, at its first scan."""
     frame = found.frame
     if not frame:
         raise _broken()
@@ -149,7 +149,7 @@ def _completed(file: IO[bytes], found: _Found, start: int, length: int) -> Heade
 
 
 def _scans(file: IO[bytes], position: int, frame: Frame) -> int:
-    """How many there are. Raises ImageTooComplex as soon as they are too many."""
+    """Count the scans. Raises ImageTooComplex as soon as there are too many."""
     scans, most = 1, min(_SCANS_MAX, _VISITS_MAX // max(1, frame.blocks))
     for _ in range(SEGMENTS_MAX):
         position, marker = marker_in_data(file, position)
@@ -157,10 +157,10 @@ def _scans(file: IO[bytes], position: int, frame: Frame) -> int:
             return scans
         scans += marker == SOS
         if scans > most:
-            raise ImageTooComplex(f"This picture comes in more than {most} scans. Save it anew, not progressive.")
+            raise ImageTooComplex(f"This picture has more than {most} scans. Save it again, not progressive.")
         file.seek(position + 2)
         position += 2 + int.from_bytes(file.read(2))
-    raise ImageTooComplex(f"This picture has more than {SEGMENTS_MAX} segments. Save it anew.")
+    raise ImageTooComplex(f"This picture has more than {SEGMENTS_MAX} segments. Save it again.")
 
 
 def marker_in_data(file: IO[bytes], position: int) -> tuple[int, int | None]:
@@ -181,4 +181,6 @@ def _exactly(file: IO[bytes], count: int) -> bytes:
 
 
 def _broken() -> ImageTruncated:
-    return ImageTruncated("This picture is damaged or cut short. Check that it opens on your side, and send it again.")
+    return ImageTruncated(
+        "This picture is damaged or incomplete. Check that it opens on your device, and send it again."
+    )

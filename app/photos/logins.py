@@ -1,13 +1,13 @@
-"""How often passwords may be tried for one account, from any number of addresses; nginx counts each address.
+"""Limits how often passwords can be tried for one account, from any number of addresses; nginx limits each address.
 
-After LOGIN_FAILURES failures there is a pause before each further attempt, of a minute, then two, up to a quarter of an
-hour. Attempts in the pause count for nothing, and are answered alike whether or not there is such an account, as are
-the failures before. So guessing is slow, and nobody is locked out for longer than that. Nor can a stranger who fails on
-purpose keep a user out: a browser in which that user has logged in before has a signed cookie, and a count of its own.
+After LOGIN_FAILURES failed attempts, each further attempt must wait: one minute, then two, up to 15 minutes. Attempts
+during the wait are not counted. All responses are the same whether or not the account exists. So guessing is slow, and
+nobody is locked out for longer than 15 minutes. An attacker who fails on purpose cannot lock a user out: a browser in
+which the user has logged in before has a signed cookie, and a separate count.
 
-An attempt is counted before the password is looked at, so that many at the same moment are many. The counts are rows:
-all processes share them. What identifies an account or a browser is stored as an HMAC: people type passwords into the
-field for names. The page and the API count together; the API knows no browser.
+An attempt is counted before the password is checked, so that simultaneous attempts all count. The counts are rows,
+which all processes share. Accounts and browsers are stored as HMACs, because users sometimes type passwords into the
+field for names. The page and the API share the counts; the API has no browser cookie.
 """
 
 import unicodedata
@@ -25,7 +25,7 @@ from photos.errors import TooManyLogins
 from photos.models import LoginAttempts
 
 _PAUSE, _PAUSE_MAX = 60, 900  # seconds
-FORGET = timedelta(hours=1)  # after the last attempt; longer than any pause
+FORGET_AFTER = timedelta(hours=1)  # after the last attempt; longer than any pause
 _SALT = "photos.logins"
 _COOKIE_AGE = 180 * 24 * 3600  # seconds
 
@@ -34,12 +34,12 @@ def begin(request: HttpRequest, name: str) -> None:
     """Count an attempt to log in under this name, before it is made. Raises TooManyLogins."""
     now = timezone.now()
     with transaction.atomic(durable=True):
-        LoginAttempts.objects.filter(last__lt=now - FORGET).delete()
+        LoginAttempts.objects.filter(last__lt=now - FORGET_AFTER).delete()
         attempts, _ = LoginAttempts.objects.select_for_update().get_or_create(
             key=_key(request, name), defaults={"last": now}
         )
         pause = _pause(attempts.number)
-        wait = min(pause, pause - int((now - attempts.last).total_seconds()))  # a clock may have been set back
+        wait = min(pause, pause - int((now - attempts.last).total_seconds()))  # the clock may have been set back
         if wait <= 0:
             attempts.number += 1
             attempts.last = now
@@ -49,12 +49,12 @@ def begin(request: HttpRequest, name: str) -> None:
 
 
 def forget(request: HttpRequest, name: str) -> None:
-    """After a success: the attempts of this browser, or of all that are unknown."""
+    """Forget the attempts after a successful login: those of this browser, or of all unknown browsers."""
     LoginAttempts.objects.filter(key=_key(request, name)).delete()
 
 
 def remember(name: str, response: HttpResponse) -> None:
-    """Know this browser for this account from now on."""
+    """Remember this browser for this account from now on."""
     value = signing.dumps([_account(name), uuid.uuid4().hex], salt=_SALT)
     response.set_cookie(
         settings.KNOWN_BROWSER_COOKIE_NAME, value, max_age=_COOKIE_AGE, httponly=True, samesite="Lax", path="/login/"
@@ -62,7 +62,7 @@ def remember(name: str, response: HttpResponse) -> None:
 
 
 def _pause(number: int) -> int:
-    """Seconds after so many attempts."""
+    """Return the seconds to wait after `number` attempts."""
     above = number - settings.LOGIN_FAILURES
     return min(_PAUSE_MAX, _PAUSE * 2 ** min(above, 10)) if above >= 0 else 0
 
@@ -73,7 +73,7 @@ def _account(name: str) -> str:
 
 
 def _key(request: HttpRequest, name: str) -> str:
-    """Of the browser, if it is known for this account, else of the account."""
+    """Return the key of the browser if it is known for this account, otherwise of the account."""
     account = _account(name)
     try:
         known, browser = signing.loads(

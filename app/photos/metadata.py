@@ -1,16 +1,16 @@
-"""Blocks of metadata without the position they hold: bytes in, as many bytes out. Knows no file and no picture format.
+"""Removes the position from blocks of metadata: bytes in, as many bytes out. Knows no files and no picture formats.
 
-    exif       the GPS directory, makers' notes and GeoTIFF tags go, with the entries that name them; what lies within
-               (XMP, IPTC, the preview) is treated as it would be outside
-    xmp        the properties whose names tell of a place become spaces
-    photoshop  the same for the EXIF, XMP and IPTC resources within
-    iptc       the fields for city, state, country and the like go
+    exif       removes the GPS directory, makers' notes and GeoTIFF tags, with their entries; nested blocks (XMP, IPTC,
+               the preview) are treated like blocks outside of EXIF
+    xmp        replaces the properties that are named after locations by spaces
+    photoshop  does the same for the EXIF, XMP and IPTC resources in it
+    iptc       removes the fields for city, state, country and similar
 
-What tells of a place in words (city, country) counts as a position. Makers' notes are each maker's secret, and several
-keep positions there (Panasonic's and Leica's: landmark and city; Nikon's: a location table), so they go as a whole.
+Names of locations (city, country) also count as a position. The formats of makers' notes are not public, and several
+contain positions (Panasonic and Leica: landmark and city; Nikon: a location table), so they are removed as a whole.
 
-A block that cannot be walked, or is far larger than cameras write, is blanked as a whole, but for EXIF's orientation:
-without that the picture would lie on its side. Time is bounded by counts of entries. TIFF 6.0, section 2; CIPA DC-008,
+A block that cannot be parsed, or is far larger than cameras write, is blanked as a whole, except EXIF's orientation,
+without which the picture would lie on its side. Counts of entries limit the time. TIFF 6.0, section 2; CIPA DC-008,
 section 4.6; ISO 16684-1 (XMP), section 7; IPTC-IIM 4.2, chapter 5; Adobe's Photoshop File Formats, "Image Resources".
 """
 
@@ -22,10 +22,10 @@ from xml.parsers import expat
 
 from photos import exif as exif_reader
 
-_ENTRIES_MAX: Final = 2000  # in all directories of a block; cameras write some hundred
+_ENTRIES_MAX: Final = 2000  # in all directories of a block; cameras write about a hundred
 _DIRECTORIES_MAX: Final = 32
-_RECORDS_MAX: Final = 1000  # of IPTC; and resources of Photoshop
-_WITHIN_MAX: Final = 8  # blocks of another kind within EXIF: entries may name the same bytes again and again
+_RECORDS_MAX: Final = 1000  # of IPTC, and resources of Photoshop
+_WITHIN_MAX: Final = 8  # other blocks in EXIF, because many entries may refer to the same bytes
 _ELEMENTS_MAX: Final = 100_000  # of XMP
 _XML_DEPTH_MAX: Final = 500
 _SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 129: 1}
@@ -35,7 +35,7 @@ _XMP, _IPTC, _PHOTOSHOP = 0x02BC, 0x83BB, 0x8649
 # MakerNote, DNGPrivateData; GeoTIFF's ModelPixelScale, ModelTiepoint, ModelTransformation and its three key tags.
 _BLANKED: Final = {0x927C, 0xC634, 0x830E, 0x8482, 0x85D8, 0x87AF, 0x87B0, 0x87B1, _XMP, _IPTC, _PHOTOSHOP}
 _PREVIEW, _PREVIEW_LENGTH = 0x0201, 0x0202
-_PADDING: Final = 0xEA1C  # Microsoft's, for bytes without a meaning
+_PADDING: Final = 0xEA1C  # Microsoft's tag for bytes without meaning
 _EMPTY_PACKET: Final = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
 _PLACE: Final = re.compile(
     r"gps|latit|longit|altitude|location|country|geotag|geohash|coordinate|worldregion|provincestate|makernote"
@@ -48,15 +48,15 @@ _RESOURCE: Final = re.compile(rb"(?:8BIM|PHUT|AgHg|DCSR|MeSa)(..)", re.DOTALL)
 _PLACE_FIELDS: Final = {26, 27, 90, 92, 95, 100, 101}
 
 
-_Change = Callable[[bytes], bytes]  # as many bytes as before
+_Change = Callable[[bytes], bytes]  # returns as many bytes
 
 
 class _Unwalkable(Exception):
-    """Not what the block's format allows, or more of it than anybody needs."""
+    """The block does not conform to its format, or is unreasonably large."""
 
 
 def is_place(name: str) -> bool:
-    """Whether a property's name tells of a place: `exif:GPSLatitude`, `photoshop:City`, `drone-dji:GpsLongtitude`."""
+    """Return whether a property names a location: `exif:GPSLatitude`, `photoshop:City`, `drone-dji:GpsLongtitude`."""
     local = name.rpartition(":")[2].lower()
     return local in _PLACES or bool(_PLACE.search(local))
 
@@ -65,7 +65,7 @@ def is_place(name: str) -> bool:
 
 
 def exif(data: bytes, preview: _Change | None = None, *, is_within: bool = False) -> bytes:
-    """EXIF data, with or without the name in front. `preview` takes the position out of the JPEG within.
+    """Clean EXIF data, with or without its name in front. `preview` cleans the JPEG in it.
 
     What is itself within a Photoshop resource may have no such resources: they would nest without end.
     """
@@ -75,13 +75,13 @@ def exif(data: bytes, preview: _Change | None = None, *, is_within: bool = False
         without = _Tiff(tiff, preview or _unchanged, {} if is_within else _WITHIN).without_position()
     except (_Unwalkable, struct.error):
         without = only_orientation(tiff)
-    if exif_reader.orientation(without) != exif_reader.orientation(tiff):  # blanked with something that overlaps it
+    if exif_reader.orientation(without) != exif_reader.orientation(tiff):  # something that overlaps it was blanked
         without = only_orientation(tiff)
     return name + without
 
 
 def only_orientation(tiff: bytes) -> bytes:
-    """Nothing else, in as many bytes; too few of them for a directory become zeros."""
+    """Return as many bytes with only the orientation; zeros if a directory does not fit."""
     if not tiff.strip(b"\0"):
         return tiff
     orientation = exif_reader.orientation(tiff)
@@ -90,7 +90,7 @@ def only_orientation(tiff: bytes) -> bytes:
 
 
 class _Tiff:
-    """One walk through the directories of a block."""
+    """Walks once through the directories of a block."""
 
     def __init__(self, data: bytes, preview: _Change, within: dict[int, _Change]) -> None:
         order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
@@ -126,7 +126,7 @@ class _Tiff:
         return count
 
     def _directory(self, start: int) -> list[int]:
-        """Take the position out of one. Returns the directories that it names."""
+        """Remove the position from a directory. Returns the directories that it refers to."""
         more: list[int] = []
         kept = bytearray()
         preview: dict[int, int] = {}
@@ -149,32 +149,32 @@ class _Tiff:
         return [offset for offset in more if 0 < offset < len(self._data) - 1]
 
     def _write(self, start: int, following: int, kept: bytearray) -> None:
-        """Some entries fewer, and the place of the next directory where it then has to be. One at least is the law."""
+        """Remove entries, and move the offset of the next directory behind the rest. At least one entry must remain."""
         kept = kept or bytearray(struct.pack(self._order + "HHII", _PADDING, 7, 4, 0))
         entries = struct.pack(self._order + "H", len(kept) // 12) + kept + self._data[following : following + 4]
         end = min(following + 4, len(self._data))
         self._data[start:end] = entries.ljust(end - start, b"\0")
 
     def _is_kept(self, tag: int, entry: int) -> bool:
-        """An entry; of one that is not, what it names is blanked."""
+        """Clean one entry; for an entry that is removed, blank its value."""
         if tag == _GPS:
             self._empty(self._number(entry + 8))
             return False
         if change := self._changes.get(tag):
-            self._within(*self._place(entry), change)
+            self._within(*self._value_extent(entry), change)
             return True
         if tag in _BLANKED:
-            self._blank(*self._place(entry))
+            self._blank(*self._value_extent(entry))
         return tag not in _BLANKED
 
-    def _place(self, entry: int) -> tuple[int, int]:
-        """Where an entry's value lies, and how many bytes it has."""
+    def _value_extent(self, entry: int) -> tuple[int, int]:
+        """Return the offset and the length of an entry's value."""
         kind, count = self._number(entry + 2, "H"), self._number(entry + 4)
         size = _SIZES.get(kind, 1) * count
         return (entry + 8 if size <= 4 else self._number(entry + 8)), size  # noqa: PLR2004 - TIFF 6.0: then in place
 
     def _offsets(self, entry: int) -> list[int]:
-        start, size = self._place(entry)
+        start, size = self._value_extent(entry)
         return [self._number(start + 4 * number) for number in range(min(size // 4, _DIRECTORIES_MAX))]
 
     def _within(self, start: int, size: int, change: _Change) -> None:
@@ -188,12 +188,12 @@ class _Tiff:
         self._data[start:end] = bytes(max(0, end - start))
 
     def _empty(self, start: int) -> None:
-        """A GPS directory, with what its entries name."""
+        """Blank a GPS directory, and the values of its entries."""
         if start >= len(self._data) - 1:
             return
         count = self._count(start)
         for entry in range(start + 2, start + 2 + 12 * count, 12):
-            self._blank(*self._place(entry))
+            self._blank(*self._value_extent(entry))
         self._blank(start, 2 + 12 * count)
 
 
@@ -201,7 +201,7 @@ class _Tiff:
 
 
 def xmp(data: bytes) -> bytes:
-    """A packet of XMP in UTF-8; one in another encoding cannot be walked."""
+    """Clean a packet of XMP in UTF-8; other encodings cannot be parsed."""
     packet = data.rstrip(b"\0")
     try:
         without = _Packet(packet).without_position()
@@ -212,14 +212,14 @@ def xmp(data: bytes) -> bytes:
 
 
 class _Packet:
-    """One walk through a packet: expat says where elements begin and end; some become spaces."""
+    """Walks once through a packet: expat reports where elements begin and end; some become spaces."""
 
     def __init__(self, packet: bytes) -> None:
         self._packet = packet
         self._without = bytearray(packet)
         self._left = _ELEMENTS_MAX
         self._depth = 0
-        self._hidden_at = 0  # the depth of the element that is being blanked; 0 for none
+        self._hidden_at = 0  # depth of the element that is being blanked; 0 for none
         self._hidden_from = (0, 0)  # its start tag
         self._parser = expat.ParserCreate("utf-8")
         self._parser.StartElementHandler = self._begin
@@ -232,7 +232,7 @@ class _Packet:
         return bytes(self._without)
 
     def _refuse(self, *_: object) -> None:
-        raise _Unwalkable  # entities: no packet has them
+        raise _Unwalkable  # entities, which no packet uses
 
     def _begin(self, name: str, attributes: dict[str, str]) -> None:
         self._depth += 1
@@ -273,7 +273,7 @@ class _Packet:
 
 
 def photoshop(data: bytes) -> bytes:
-    """Image resources, one after the other. What cannot be walked is blanked from there on."""
+    """Clean image resources one by one. From a malformed resource on, everything is blanked."""
     without = bytearray(data)
     position = 0
     for _ in range(_RECORDS_MAX):
@@ -291,7 +291,7 @@ def photoshop(data: bytes) -> bytes:
 
 
 def iptc(data: bytes) -> bytes:
-    """Records of IPTC-IIM. What cannot be walked goes as well."""
+    """Clean records of IPTC-IIM. Malformed records are removed as well."""
     kept = bytearray()
     position = 0
     for _ in range(_RECORDS_MAX):

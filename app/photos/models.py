@@ -1,4 +1,4 @@
-"""One row per photo. The bytes lie in files; see storage.py for where, library.py for the order of file and row."""
+"""One row per photo. The bytes are in files: see storage.py for where, library.py for the order of file and row."""
 
 from collections.abc import Collection
 from typing import Any, Final, Self
@@ -10,8 +10,8 @@ from django.utils import timezone
 
 from photos import names, storage
 
-# The columns of a photo that name a file below MEDIA_ROOT, and the folder it lies in. "" in a column: there is no such
-# file. Whoever stores, sweeps or deletes files reads this; `manage.py media_columns` tells `make backup`.
+# The columns of a photo that contain storage keys, and the folders of the files. Empty columns: there is no such file.
+# Storing, sweeping and deleting use this; `manage.py media_columns` reports it to `make backup`.
 FILES: Final = {
     "original": storage.ORIGINALS,
     "thumbnail": storage.THUMBS,
@@ -29,20 +29,20 @@ class Photo(models.Model):
     size = models.PositiveBigIntegerField(help_text="bytes")
     sha256 = models.CharField(max_length=64, help_text="of the original, in lower-case hexadecimal")
     content_type = models.CharField(max_length=40, help_text="found in the bytes, not believed from the request")
-    # As it is shown: a portrait photo of a phone lies on its side in the file and says so in its EXIF data.
+    # As displayed: a phone stores a portrait photo on its side, with an orientation in its EXIF data.
     width = models.PositiveIntegerField(help_text="pixels")
     height = models.PositiveIntegerField(help_text="pixels")
-    # Below MEDIA_ROOT, with new random names whenever the content changes.
+    # Storage keys, with new random names whenever the content changes.
     original = models.CharField(max_length=60, unique=True)
     thumbnail = models.CharField(max_length=60, unique=True)
-    # With a default in the database, as `modified` below.
+    # With a default in the database, like `modified` below.
     thumbnail_2x = models.CharField(
         max_length=60, default="", db_default="", blank=True, help_text="for dense screens; empty if the photo is small"
     )
     preview = models.CharField(
         max_length=60, default="", db_default="", blank=True, help_text="for browsers that do not show the original"
     )
-    # What others download: sharing.py. All with a default in the database, as `modified` below.
+    # What others download: sharing.py. All have a default in the database, like `modified` below.
     shared = models.CharField(
         max_length=60,
         default="",
@@ -51,7 +51,7 @@ class Photo(models.Model):
         help_text="the original without its position; empty if it has none",
     )
     shared_sha256 = models.CharField(max_length=64, default="", db_default="", blank=True)
-    # A version before replaces the original and leaves this as it is.
+    # An older version that replaces the original does not change this column.
     examined = models.CharField(
         max_length=60, default="", db_default="", blank=True, help_text="the original that `shared` is of"
     )
@@ -59,7 +59,7 @@ class Photo(models.Model):
         default=False, db_default=False, help_text="the owner's wish: others get the original, too"
     )
     created = models.DateTimeField(default=timezone.now)
-    # With a default in the database, too: while a new version is deployed, the one before writes rows without it.
+    # Has a default in the database as well: during a deploy the old version writes rows without it.
     modified = models.DateTimeField(
         default=timezone.now, db_default=Now(), help_text="when the content came that it has now"
     )
@@ -78,8 +78,8 @@ class Photo(models.Model):
 
     @classmethod
     def from_db(cls, *args: Any, **kwargs: Any) -> Self:
-        """Without renditions of the content before: while a new version is deployed, the one before replaces a photo's
-        thumbnail and leaves these columns as they are.
+        """Ignore renditions of previous content: during a deploy the old version replaces a photo's thumbnail and does
+        not change these columns.
         """
         photo = super().from_db(*args, **kwargs)
         for column in _RENDITIONS:
@@ -90,18 +90,18 @@ class Photo(models.Model):
         return photo
 
     @property
-    def places(self) -> list[str]:
-        """Its files, below MEDIA_ROOT."""
+    def storage_keys(self) -> list[str]:
+        """The storage keys of its files."""
         return [getattr(self, column) for column in FILES if getattr(self, column)]
 
     @property
     def is_examined(self) -> bool:
-        """Whether it is known if the original tells its position."""
+        """Whether the original was checked for a position."""
         return self.examined == self.original
 
     @property
     def position(self) -> str:
-        """What others get of it: "none" if there is none, "hidden", "shared"; "unknown" if it was not examined."""
+        """What others get: "none" without a position, "hidden" or "shared"; "unknown" if it was not examined."""
         if not self.is_examined:
             return "unknown"
         if not self.shared:
@@ -110,31 +110,31 @@ class Photo(models.Model):
 
     @property
     def etag(self) -> str:
-        """The strong validator of the original: other bytes, another ETag. RFC 9110, section 8.8.3."""
+        """The strong validator of the original: other bytes have another ETag. RFC 9110, section 8.8.3."""
         return f'"{self.sha256}"'
 
     @property
     def shape(self) -> str:
-        """Width by height in digits, one class of the style sheet for each: `w1 w_3 w__3 w___3` is 1.333.
+        """Width divided by height, one CSS class for each digit: `w1 w_3 w__3 w___3` is 1.333.
 
-        Rows of photos grow by it. A style attribute would say it more shortly, but the page's policy allows none.
+        The layout of photo rows uses it. A style attribute would be shorter, but the page's policy forbids it.
         """
         digits = f"{min(9999, max(100, 1000 * self.width // self.height)):04}"
-        return " ".join(f"w{'_' * place}{digit}" for place, digit in enumerate(digits))
+        return " ".join(f"w{'_' * index}{digit}" for index, digit in enumerate(digits))
 
 
-def known(places: Collection[str]) -> set[str]:
-    """Those of the places, some hundreds at most, that a row names."""
+def known(keys: Collection[str]) -> set[str]:
+    """Return those of at most some hundred storage keys that a row names."""
     found: set[str] = set()
     for column, folder in FILES.items():
-        if candidates := [place for place in places if place.startswith(f"{folder}/")]:
+        if candidates := [key for key in keys if key.startswith(f"{folder}/")]:
             rows = Photo.objects.filter(**{f"{column}__in": candidates}).order_by()
             found.update(rows.values_list(column, flat=True))
     return found
 
 
 class Library(models.Model):
-    """One row: the id by which this database shows that it belongs to a media folder. See pairing.py."""
+    """The only row has the id that links this database to a media folder. See pairing.py."""
 
     identity = models.CharField(max_length=32, help_text="random, in lower-case hexadecimal; never changes")
     sweeps = models.PositiveBigIntegerField(
@@ -146,7 +146,7 @@ class Library(models.Model):
 
 
 class LoginAttempts(models.Model):
-    """Those since the last login of an account, or of one browser that is known for it. See logins.py."""
+    """Login attempts since the last login to an account, or from one known browser of it. See logins.py."""
 
     key = models.CharField(max_length=64, primary_key=True)
     number = models.PositiveIntegerField(default=0)
@@ -157,9 +157,9 @@ class LoginAttempts(models.Model):
 
 
 class TokenBinding(models.Model):
-    """The password that a token belongs to. See tokens.py."""
+    """The password with which a token was created. See tokens.py."""
 
-    # No constraint: while a new version is deployed, the one before deletes tokens and knows nothing of this.
+    # No constraint: during a deploy the old version deletes tokens without knowing this table.
     token = models.OneToOneField("knox.AuthToken", models.CASCADE, primary_key=True, db_constraint=False)
     password = models.CharField(max_length=64, help_text="SHA-256 of the hash that Django stores, in hexadecimal")
 

@@ -1,8 +1,8 @@
-"""Files of a multipart form, written by the same code as raw bodies: straight to `incoming`, hashed on the way.
+"""Writes the files of a multipart form by the same code as raw bodies: directly to `incoming`, hashed while written.
 
-Django asks an upload handler whether it wants to read the whole form itself; this one does (formparts.py), whatever the
-size. So each part that says it is a file becomes one, under any field name and any file name, and nothing is left out.
-Everything else is a field: text, and little of it.
+Django lets an upload handler parse the whole form; this one does (formparts.py), for forms of any size. So each part
+with a filename becomes a file, whatever its field and file are called, and no part is dropped. All other parts are
+fields with a little text.
 """
 
 import re
@@ -21,19 +21,19 @@ from photos import deadline, invisible, receive, storage
 from photos.errors import BadRequest, NoFile
 from photos.formparts import Part, Reader
 
-_FOR_FILES = re.compile(r"files?[0-9\[\]]*", re.IGNORECASE)  # what fields for files are called
+_FOR_FILES = re.compile(r"files?[0-9\[\]]*", re.IGNORECASE)  # names of fields for files
 _TYPES_OF_FILES = ("image/", "video/", "application/octet-stream")
-# What every picture has, and no text; or what a canvas makes of a picture.
+# Bytes that every picture has and no text; or the text that a canvas makes of a picture.
 _NO_TEXT = re.compile(r"[\x00-\x08\x0e-\x1f]|\Adata:image/")
 
 
 class IncomingFile(UploadedFile):  # type: ignore[type-arg]  # generic in the stubs only
-    """What `request.FILES` holds. Django closes it when the request ends, which discards what was not kept."""
+    """A file in `request.FILES`. Django closes it at the end of the request, which discards it unless it was kept."""
 
     def __init__(self, incoming: storage.Incoming, part: Part) -> None:
-        super().__init__(incoming.file, "file", "", incoming.size)  # Django takes fewer names than `filename`
+        super().__init__(incoming.file, "file", "", incoming.size)  # Django accepts fewer names than `filename`
         self.incoming = incoming
-        self.filename = invisible.replaced(part.filename or "", "")  # what a browser would not show
+        self.filename = invisible.replaced(part.filename or "", "")  # without characters that a browser would not show
         self.number = part.number
 
     def close(self) -> None:
@@ -55,9 +55,7 @@ class IncomingFileHandler(FileUploadHandler):
         boundary: bytes,  # type: ignore[override]  # the stubs say str; Django encodes it before
         encoding: str | None = None,
     ) -> "tuple[QueryDict, MultiValueDict[str, UploadedFile[bytes]]]":
-        with (
-            ExitStack() as unfinished
-        ):  # what is broken in the middle leaves nothing, now and not when memory is reclaimed
+        with ExitStack() as unfinished:  # a form that fails leaves no files, now and not at garbage collection
             form = _Form(self._files_max, unfinished)
             for part, content in Reader(input_data.read, boundary):
                 form.take(part, content)
@@ -67,7 +65,7 @@ class IncomingFileHandler(FileUploadHandler):
 
 
 class _Form:
-    """What the parts come to. The files are closed by `unfinished`, until it is told otherwise."""
+    """The fields and files of a form. `unfinished` closes the files, unless the form is complete."""
 
     def __init__(self, files_max: int, unfinished: ExitStack) -> None:
         self.fields = QueryDict(mutable=True)
@@ -78,8 +76,10 @@ class _Form:
         self._unfinished = unfinished
 
     def take(self, part: Part, content: Iterable[bytes]) -> None:
-        if part.number > settings.DATA_UPLOAD_MAX_NUMBER_FIELDS:  # empty ones, too: each costs time
-            raise BadRequest(f"A form has {settings.DATA_UPLOAD_MAX_NUMBER_FIELDS} parts at most. Nothing was stored.")
+        if part.number > settings.DATA_UPLOAD_MAX_NUMBER_FIELDS:  # also empty ones, because each takes time
+            raise BadRequest(
+                f"The form has more than {settings.DATA_UPLOAD_MAX_NUMBER_FIELDS} parts. Nothing was stored."
+            )
         if part.filename is None:
             self._take_field(part, content)
         else:
@@ -90,7 +90,7 @@ class _Form:
         for piece in content:
             self._refuse_further_file()
             incoming.write(piece)
-        if incoming.size == 0 and not part.filename:  # nothing was chosen in a browser
+        if incoming.size == 0 and not part.filename:  # no file was chosen in a browser
             incoming.close()
             return
         self._refuse_further_file()
@@ -99,9 +99,10 @@ class _Form:
 
     def _refuse_further_file(self) -> None:
         if self._files >= self._files_max:
-            most = f"takes {self._files_max} files at most" if self._files_max else "takes no files"
-            text = f"This form {most}. Nothing was stored; send fewer at a time."
-            raise BadRequest(text, people=text)
+            text = "This form accepts no files. Nothing was stored or changed. Send it without files."
+            if self._files_max:
+                text = f"The form has more than {self._files_max} files. Nothing was stored. Send fewer at a time."
+            raise BadRequest(text, visitor_text=text)
 
     def _take_field(self, part: Part, content: Iterable[bytes]) -> None:
         data = bytearray()
@@ -112,8 +113,8 @@ class _Form:
         text = data.decode("utf-8", "replace")
         if text and (_is_for_files(part) or _NO_TEXT.search(text)):
             raise NoFile(
-                f"There is content in {part}, which does not say that it is a file: it needs a filename. "
-                "Nothing was stored."
+                f"The content of {part} looks like a file, but the part has no filename. Nothing was stored; "
+                "add a filename."
             )
         self.fields.appendlist(part.name, text)
 
@@ -121,32 +122,18 @@ class _Form:
         self._size += len(data)
         if self._size > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
             raise BadRequest(
-                f"The fields of a form have {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes at most. A picture is sent as "
-                "a file, with a filename. Nothing was stored."
+                f"The text fields of the form have more than {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes in all. "
+                "Nothing was stored; send a picture as a file, with a filename."
             )
 
 
 def _is_for_files(part: Part) -> bool:
-    """Whether a field that holds text, all the same, was to be a file."""
+    """Return whether a field that contains text was meant to be a file."""
     return bool(_FOR_FILES.fullmatch(part.name)) or part.media_type.startswith(_TYPES_OF_FILES)
 
 
-class LowerCaseMediaType:
-    """Middleware: a media type is the same in capitals (RFC 9110, section 8.3.1), but not to the parsers of
-    forms that Django and the framework have. To stand before all that reads one.
-    """
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self._get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        media_type, semicolon, parameters = request.META.get("CONTENT_TYPE", "").partition(";")
-        request.META["CONTENT_TYPE"] = media_type.lower() + semicolon + parameters
-        return self._get_response(request)
-
-
 def without_files(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """For a view whose form has no file: nobody may fill the disk there. Goes around what reads the form."""
+    """Decorate a view whose form has no files, so that nobody can fill the disk there. Must wrap whatever reads it."""
 
     @wraps(view)
     def wrapped(request: HttpRequest, *arguments: Any, **options: Any) -> HttpResponseBase:
@@ -157,13 +144,13 @@ def without_files(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRe
 
 
 def files(request: HttpRequest) -> list[tuple[str, storage.Incoming]]:
-    """The form's files in its order, as (file name, content), whatever their fields are called.
+    """Return the form's files in their order, as (file name, content), whatever their fields are called.
 
-    Raises EmptyBody or NoFile; and, as the form is parsed here at the latest, what the handler above raises.
+    Raises EmptyBody or NoFile; and what the handler above raises, because the form is parsed here at the latest.
     """
     found = [file for files in request.FILES.lists() for file in files[1] if isinstance(file, IncomingFile)]
     deadline.body_has_come(request)
     if not found:
         receive.refuse_lost(request)
-        raise NoFile("The form has no file. Put one or several into the field `file`.")
+        raise NoFile("The form has no file. Nothing was stored; put one or more files into the field `file`.")
     return [(file.filename, file.incoming) for file in sorted(found, key=lambda file: file.number)]

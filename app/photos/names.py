@@ -1,7 +1,7 @@
-"""What a photo may be called.
+"""The names of photos.
 
-A name is a label for people: it appears in addresses and in Content-Disposition, never in a path on disk (storage.py
-makes those up). What of it cannot be seen is invisible.py's question. Pure functions; no database.
+A name is a label for people. It appears in addresses and in Content-Disposition, never in a path on disk (storage.py
+creates the paths). invisible.py handles characters that cannot be seen. Pure functions; no database.
 """
 
 import unicodedata
@@ -10,44 +10,46 @@ from pathlib import PurePosixPath
 from photos import invisible
 from photos.errors import BadName
 
-# Characters, as the database counts them; four bytes each, percent-encoded, still fit any server's request line.
+# Characters, as the database counts them. Even with four bytes each, percent-encoded, they fit into any request line.
 MAX_LENGTH = 120
-_SUFFIX_MAX = 10  # characters; longer ones are part of a sentence, not a file type
+_SUFFIX_MAX = 10  # characters; a longer suffix is text, not a file type
 _NAMELESS = "photo"
-# What `clean` demands, for the API's schema: a first and a last character that is neither a space nor a control
-# character nor a slash, the same or spaces between them; and neither `.` nor `..`, which clients resolve away.
+# The rules of `clean`, for the API's schema: the first and last character are not a space, a control character or a
+# slash; between them spaces are allowed; and the name is not `.` or `..`, which clients remove from addresses.
 PATTERN = r"^(?!\.{1,2}$)[^\x00-\x20\x7f-\xa0/\\](?:[^\x00-\x1f\x7f-\x9f/\\]*[^\x00-\x20\x7f-\xa0/\\])?$"
 
 
 def clean(name: str) -> str:
-    """The name as it is stored: Unicode form C, so that the same letters typed on a Mac and on a phone are one name;
-    every kind of space as a space, and nothing that cannot be seen but where it changes what is.
+    """Return the name as it is stored: in Unicode's form C, so that equal letters from a Mac and a phone make equal
+    names; with plain spaces only, and without invisible characters, except where they change what is visible.
 
-    Raises BadName, which says what is wrong.
+    Raises BadName.
     """
     if char := invisible.refused(name):
-        what = unicodedata.name(char, "a control character, or none at all")
-        raise BadName(f"A name holds characters that can be seen, not U+{ord(char):04X} ({what}). Leave that out.")
+        what = unicodedata.name(char, "unnamed")
+        raise BadName(f"The name contains U+{ord(char):04X} ({what}), which is not allowed in names. Leave it out.")
     name = invisible.tidied(name)
     if not name or len(name) > MAX_LENGTH:
-        raise BadName(f"A name has 1 to {MAX_LENGTH} characters; this one has {len(name)}.")
+        raise BadName(f"The name has {len(name)} characters; use 1 to {MAX_LENGTH}.")
     if name in {".", ".."} or "/" in name or "\\" in name:
-        raise BadName("A name is one path segment: no slash, no backslash, and not . or .. alone.")
+        raise BadName(
+            "The name contains a slash or a backslash, or is . or .., which are not allowed. Choose another name."
+        )
     if name != name.strip():
-        raise BadName("A name has no space before its first character or behind its last.")
+        raise BadName("The name begins or ends with a space. Leave it out.")
     return name
 
 
 def as_before(name: str) -> str | None:
-    """What an older version of this project made of the name, which knew nothing of invisible characters; None where
-    it refused it.
+    """Return the name as an older version of this project stored it, without the rules for invisible characters; None
+    if that version refused it.
     """
     name = unicodedata.normalize("NFC", name)
     return name if name.isprintable() and len(name) <= MAX_LENGTH else None
 
 
 def sanitised(filename: str, nameless: str = _NAMELESS) -> str:
-    """The nearest allowed name to what a browser calls its file; `nameless` when nothing usable is left."""
+    """Return the allowed name nearest to a browser's file name; `nameless` if nothing usable is left."""
     base = invisible.tidied(invisible.replaced(filename, "_")).replace("\\", "/").rsplit("/", 1)[-1].strip()
     if base.strip("._ ") == "":
         return nameless
@@ -60,7 +62,7 @@ def variant(name: str, number: int) -> str:
 
 
 def _shortened(name: str, ending: str) -> str:
-    """The name with `ending` put before its suffix, cut in the stem where it would be too long: between letters."""
+    """Insert `ending` before the suffix, and shorten a name that is too long: in the stem, between letters."""
     path = PurePosixPath(name)
     suffix = path.suffix if len(path.suffix) <= _SUFFIX_MAX else ""
     stem = name.removesuffix(suffix) if suffix else name

@@ -1,4 +1,4 @@
-"""The API speaks JSON whatever the Accept header says: an upload that worked must not be answered with a 406."""
+"""The API responds with JSON for any Accept header: a successful upload must not be answered 406."""
 
 from collections.abc import Iterable
 

@@ -1,7 +1,7 @@
-"""Changes to a file that keep its length: found by one process, written by another.
+"""Changes to a file that keep its length: one process finds them, another writes them.
 
-position.py finds them in the decoding process, which may not write; library.py writes them into a copy. A `Patch` is
-either bytes, or one byte many times over, so that a blanked video of 10 MB takes 17 bytes. Knows no format.
+position.py finds them in the decoding process, which cannot write; sharing.py writes them into a copy. A `Patch` is
+either bytes, or one repeated byte, so that a blanked video of 10 MB takes 18 bytes. Knows no formats.
 """
 
 import struct
@@ -12,23 +12,23 @@ from typing import IO, Final
 from photos.errors import image_has_too_much_data
 
 PACKED_MAX: Final = 2 * 1024**2  # bytes of all patches of a picture, packed
-_HEAD: Final = struct.Struct(">QQB")  # offset, length, whether one byte follows that is to be repeated
-_GRAIN: Final = 64  # bytes compared at a time
-_PIECE: Final = 1024**2  # bytes read and written at a time
+_HEAD: Final = struct.Struct(">QQB")  # offset, length, whether a single repeated byte follows
+_GRAIN: Final = 64  # bytes compared at once
+_PIECE: Final = 1024**2  # bytes per read and write
 _ZERO: Final = b"\0"
 
-Extent = tuple[int, int]  # where in the file, and how many bytes
+Extent = tuple[int, int]  # offset in the file, and length
 
 
 @dataclass(frozen=True)
 class Patch:
     offset: int
     length: int
-    data: bytes  # as long as that, or one byte to be repeated
+    data: bytes  # as long as the extent, or one repeated byte
 
 
 class Patches:
-    """Those found so far in `file`. Its methods compare with what is there: no patch writes what there is already."""
+    """The patches found so far in `file`. A patch never writes bytes that the file already has."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
@@ -36,7 +36,7 @@ class Patches:
         self.found: list[Patch] = []
 
     def read(self, extents: Iterable[Extent]) -> bytes:
-        """As much of it as the file has."""
+        """Return the extent, cut at the end of the file."""
         parts = []
         for offset, length in extents:
             self.file.seek(offset)
@@ -44,7 +44,7 @@ class Patches:
         return b"".join(parts)
 
     def replace(self, extents: Sequence[Extent], old: bytes, new: bytes) -> None:
-        """What these extents hold, joined, is to become `new`, which is as long as `old`."""
+        """Replace the joined content of these extents by `new`, which is as long as `old`."""
         position = 0
         for offset, length in extents:
             self._compare(offset, old[position : position + length], new[position : position + length])
@@ -68,7 +68,7 @@ class Patches:
                 self._add(Patch(offset + start, len(after), after[:1] if is_uniform else after))
 
     def _add(self, patch: Patch) -> None:
-        """Joined with the one before where both fill with the same."""
+        """Add a patch; join it with the previous one if both repeat the same byte."""
         last = self.found[-1] if self.found else None
         if last and last.data == patch.data and len(patch.data) == 1 and last.offset + last.length == patch.offset:
             self.found[-1] = Patch(last.offset, last.length + patch.length, patch.data)
@@ -77,7 +77,7 @@ class Patches:
 
 
 def patched(source: IO[bytes], found: Sequence[Patch]) -> Iterator[bytes]:
-    """The content of a file with these patches made, piece by piece."""
+    """Yield the content of a file with these patches applied, piece by piece."""
     source.seek(0)
     offset = 0
     while piece := source.read(_PIECE):
@@ -94,7 +94,7 @@ def patched(source: IO[bytes], found: Sequence[Patch]) -> Iterator[bytes]:
 
 
 def pack(found: Iterable[Patch]) -> bytes:
-    """Raises ImageTooComplex."""
+    """Pack the patches. Raises ImageTooComplex."""
     packed = bytearray()
     for patch in found:
         is_repeated = len(patch.data) != patch.length
@@ -105,7 +105,7 @@ def pack(found: Iterable[Patch]) -> bytes:
 
 
 def unpack(packed: bytes, size: int) -> list[Patch]:
-    """Of a file of `size` bytes. Raises ValueError for what `pack` cannot have made."""
+    """Unpack the patches of a file of `size` bytes. Raises ValueError for data that `pack` does not produce."""
     found: list[Patch] = []
     position = 0
     try:

@@ -1,17 +1,14 @@
-"""Who may look: everybody, or with GALLERY_PUBLIC=false whoever is logged in. Who may write: whoever is logged in.
+"""Everyone may view photos; with GALLERY_PUBLIC=false, only users who are logged in. Only these may write.
 
-Whose photo it is, is library.py's question, which asks it again inside the transaction.
+Whether a photo belongs to the user is checked by library.py, inside the transaction.
 """
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponseBase
-from django.utils.cache import patch_cache_control
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 
-if TYPE_CHECKING:  # the framework imports this module while it is itself half imported
+if TYPE_CHECKING:  # the framework imports this module while it is still being imported itself
     from django.contrib.auth.base_user import AbstractBaseUser
     from django.contrib.auth.models import AnonymousUser
     from rest_framework.request import Request
@@ -30,18 +27,3 @@ class MayLook(BasePermission):
 class LoggedIn(BasePermission):
     def has_permission(self, request: "Request", view: "APIView") -> bool:
         return request.user.is_authenticated
-
-
-class PrivateAnswers:
-    """Middleware: with GALLERY_PUBLIC=false no cache on the way keeps an answer for the next visitor, whatever made it
-    (RFC 9111, section 5.2.2.7).
-    """
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self._get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        response = self._get_response(request)
-        if not settings.GALLERY_PUBLIC:
-            patch_cache_control(response, private=True)
-        return response

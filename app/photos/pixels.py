@@ -1,12 +1,12 @@
-"""What a picture looks like small: Pillow's answer, with its errors sorted. Runs in the decoding process (decoder.py).
+"""Creates thumbnails and previews with Pillow, and classifies its errors. Runs in the decoding process (decoder.py).
 
-What arrives here is hostile until proven otherwise:
+Every file may be hostile:
 
-* only the one format that the file's signature names is tried;
-* reckoning.py has judged size and memory from the header before Pillow sees the file;
-* everything is decoded once, because only that shows that the file is whole;
-* Pillow reads through a meter, so a file made to fill the memory (a chunk of a gigabyte in a small PNG) is refused;
-* bytes after the image's end are not read at all, and stay part of the original.
+* only the format of the file's signature is tried;
+* reckoning.py has checked size and memory by the header before Pillow reads the file;
+* everything is decoded once, because only that shows that the file is complete;
+* Pillow reads through a meter, so a file that would fill the memory (a chunk of a gigabyte in a small PNG) is refused;
+* bytes after the end of the image are not read, and stay part of the original.
 """
 
 import warnings
@@ -36,15 +36,15 @@ from photos.reckoning import Reckoning, scaled
 if "HEIC" in BY_NAME:
     from photos import heic
 
-# What one file may make Pillow read: its pixels at 8 bytes (16-bit RGBA, not compressed at all), and so much besides
-# (profiles, EXIF, previews; WebP and AVIF are read whole before they are decoded).
+# How much Pillow may read of one file: 8 bytes per pixel (uncompressed 16-bit RGBA), and this for everything else
+# (profiles, EXIF, previews; WebP and AVIF are read as a whole before decoding).
 _OVERHEAD_MAX: Final = 64 * 1024 * 1024  # bytes
 _PIXEL_BYTES_MAX: Final = 8
-_READ_COST: Final = 64  # bytes of that budget per call, so that a file of a million empty chunks ends early, too
-_PROFILE_MAX: Final = 16 * 1024  # bytes of a colour profile worth carrying in every thumbnail
-_TEXT_MAX: Final = 4 * 1024 * 1024  # bytes of a PNG's profile or text, unpacked; Pillow's own limit is one MiB
-_TILE: Final = 500_000  # pixels of a large image that are converted at a time
-_TURNS: Final = {
+_READ_COST: Final = 64  # bytes of that budget per call, so that a file of a million empty chunks also ends early
+_PROFILE_MAX: Final = 16 * 1024  # bytes of a colour profile that is copied into each thumbnail
+_TEXT_MAX: Final = 4 * 1024 * 1024  # bytes of a PNG's uncompressed profile or text; Pillow's own limit is one MiB
+_TILE: Final = 500_000  # pixels of a large image that are converted at once
+_UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -52,15 +52,15 @@ _TURNS: Final = {
     6: Image.Transpose.ROTATE_270,
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
-}  # EXIF orientation -> what brings the picture upright
-_LYING: Final = {5, 6, 7, 8}  # the orientations that swap width and height
+}  # EXIF orientation -> the operation that turns the picture upright
+_ROTATED_90: Final = {5, 6, 7, 8}  # the orientations that swap width and height
 
 
 def prepare() -> None:
-    """For a process that does nothing else: Pillow with its formats loaded, silent, and without threads."""
+    """Configure Pillow for this process: formats loaded, no warnings, no threads."""
     Image.preinit()
-    Image.MAX_IMAGE_PIXELS = None  # reckoning.py judges, with a limit for each format
-    AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # a thread's stack and heap would count against the limit of memory
+    Image.MAX_IMAGE_PIXELS = None  # reckoning.py checks, with a limit for each format
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # a thread's stack and heap would count as used memory
     PngImagePlugin.MAX_TEXT_CHUNK = _TEXT_MAX
     warnings.simplefilter("ignore")  # one file can cause tens of thousands
     if "HEIC" in BY_NAME:
@@ -69,21 +69,21 @@ def prepare() -> None:
 
 @dataclass(frozen=True)
 class Decoded:
-    """Pixels as the image is shown, that is, with its orientation applied."""
+    """The size of the displayed image, with its orientation applied, and its renditions."""
 
     width: int
     height: int
-    renditions: tuple[bytes, bytes, bytes]  # those of images.Picture
+    renditions: tuple[bytes, bytes, bytes]  # as in images.Picture
 
 
 class _OverBudget(Exception):
-    """Pillow wanted to read more than a sound file of this many pixels can hold."""
+    """Pillow tried to read more than a valid file of this many pixels can contain."""
 
 
 class _Meter:
-    """The part of a file that Pillow uses, with a limit on how much it may read in all.
+    """The part of a file that Pillow uses, with a limit on the bytes that it may read in all.
 
-    With `end`, nothing behind that is read. With `head`, that stands in the place of what the file has before `rest`.
+    With `end`, nothing after it is read. With `head`, it replaces the part of the file before `rest`.
     """
 
     def __init__(self, file: IO[bytes], budget: int, end: int | None, head: bytes = b"", rest: int = 0) -> None:
@@ -127,33 +127,33 @@ class _Meter:
 
 def decode(file: IO[bytes], kind: Kind, reckoned: Reckoning) -> Decoded:
     """Raises ImageTruncated, ImageTooComplex; OSError when reading the file itself fails; MemoryError."""
-    with errors_sorted():
+    with errors_as_problems():
         if kind.pillow == "HEIC":
             return _decoded_heic(file, reckoned)
         if kind.pillow == "PNG":
-            # The checksums. An image is of no use after that, so it is opened for this alone.
+            # Check the checksums. The image cannot be used afterwards, so it is opened only for this.
             _open(file, kind, reckoned)[0].verify()
         image, meter = _open(file, kind, reckoned)
         return _decoded(image, meter, reckoned)
 
 
 @contextmanager
-def errors_sorted() -> Iterator[None]:
-    """What reading a picture may raise, as the Problem that it means; a disk's errors and MemoryError as they are."""
+def errors_as_problems() -> Iterator[None]:
+    """Turn what reading a picture may raise into Problems. Errors of the disk and MemoryError pass unchanged."""
     try:
         yield
     except (Problem, MemoryError):
         raise
     except _OverBudget as error:
         raise image_has_too_much_data() from error
-    except Exception as error:  # named boundary: fed with damaged bytes, Pillow's readers raise nearly anything
+    except Exception as error:  # named boundary: Pillow's readers raise nearly anything for damaged bytes
         if isinstance(error, OSError) and error.errno is not None:  # the disk's error, not the picture's
             raise
         raise _meant_by(error) from error
 
 
 def _meant_by(error: Exception) -> Exception:
-    """Pillow has limits of its own, and libraries that lack memory; a picture that meets them is sound."""
+    """Recognise the limits of Pillow, and its lack of memory: then the picture is not damaged."""
     text = str(error).lower()
     if "memory" in text and "max_text" not in text:
         return MemoryError()
@@ -163,14 +163,16 @@ def _meant_by(error: Exception) -> Exception:
 
 
 def _truncated() -> ImageTruncated:
-    return ImageTruncated("This picture is damaged or cut short. Check that it opens on your side, and send it again.")
+    return ImageTruncated(
+        "This picture is damaged or incomplete. Check that it opens on your device, and send it again."
+    )
 
 
 def _open(file: IO[bytes], kind: Kind, reckoned: Reckoning) -> tuple[Image.Image, _Meter]:
     header = reckoned.jpeg
     budget = _OVERHEAD_MAX + (reckoned.end or 0)
     meter = _Meter(file, budget, reckoned.end, *((header.kept, header.rest) if header else ()))
-    # Pillow asks for read, seek and tell only, whatever its annotation says.
+    # Pillow uses only read, seek and tell, although its annotation requires more.
     image = Image.open(meter, formats=[kind.pillow])  # type: ignore[arg-type]
     _refuse_other_size(image, reckoned)
     meter.allow(reckoned.pixels * _PIXEL_BYTES_MAX)
@@ -179,22 +181,22 @@ def _open(file: IO[bytes], kind: Kind, reckoned: Reckoning) -> tuple[Image.Image
 
 def _refuse_other_size(image: "Image.Image | heic.Picture", reckoned: Reckoning) -> None:
     if image.width * image.height > reckoned.pixels:
-        raise ImageTooComplex("This picture says two different sizes. Save it anew.")
+        raise ImageTooComplex("This picture states two different sizes. Save it again.")
 
 
 def _decoded(image: Image.Image, meter: _Meter, reckoned: Reckoning) -> Decoded:
     width, height = image.size
-    # JPEG can be decoded at an eighth of its size: the whole file is still read, with 1/64 of the memory.
+    # JPEG can be decoded at an eighth of its size: the whole file is read, with 1/64 of the memory.
     image.draft("RGB", scaled(width, height, THUMBNAIL_2X_MAX))
-    _let_go_of_canvases(image)
+    _release_canvases(image)
     image.load()
-    # Asked now: a PNG may say it behind its pixels.
-    told = reckoned.jpeg.exif if reckoned.jpeg else image.info.get("exif") or b""
-    orientation = exif.orientation(told)
+    # Read after the pixels, because in a PNG it may follow them.
+    data = reckoned.jpeg.exif if reckoned.jpeg else image.info.get("exif") or b""
+    orientation = exif.orientation(data)
     reduced = _reduced(image, REDUCED_MIN)
     _decode_other_frames(image, meter, reckoned)
     thumbnails = _thumbnails(reduced, (width, height), orientation)
-    if orientation in _LYING:
+    if orientation in _ROTATED_90:
         width, height = height, width
     return Decoded(width, height, (*thumbnails, b""))
 
@@ -203,13 +205,13 @@ def _decoded_heic(file: IO[bytes], reckoned: Reckoning) -> Decoded:
     image = heic.opened(file, reckoned.end or 0)
     _refuse_other_size(image, reckoned)
     size, reduced = image.size, _reduced(image, PREVIEW_MAX)
-    del image  # its pixels make room for what follows
+    del image  # frees its pixels before the next steps
     preview = reduced.resize(scaled(*size, PREVIEW_MAX), Image.Resampling.LANCZOS)
     return Decoded(*size, (*_thumbnails(reduced, size), _webp(_in_srgb(preview, reduced))))
 
 
 def _in_srgb(image: Image.Image, original: Image.Image) -> Image.Image:
-    """For whoever does not look at colour profiles. One that nobody can read changes nothing."""
+    """Convert to sRGB for viewers that ignore colour profiles. A malformed profile is ignored."""
     try:
         profile = ImageCms.ImageCmsProfile(BytesIO(original.info["icc_profile"]))
         return ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB")) or image
@@ -218,7 +220,7 @@ def _in_srgb(image: Image.Image, original: Image.Image) -> Image.Image:
 
 
 class _Once:
-    """A WebP's decoder that is forgotten, with its two canvases, as soon as it has handed out its one frame."""
+    """A decoder of WebP that is released, with its two canvases, after its only frame."""
 
     def __init__(self, decoder: Any) -> None:
         self._decoder = decoder
@@ -228,14 +230,14 @@ class _Once:
         return decoder.get_next()
 
 
-def _let_go_of_canvases(image: Image.Image) -> None:
-    """It makes 12 bytes a pixel of 16. Should Pillow call its decoder otherwise one day, nothing happens."""
+def _release_canvases(image: Image.Image) -> None:
+    """Reduce the memory from 16 to 12 bytes per pixel. Without effect if Pillow renames the attribute."""
     if image.format == "WEBP" and not getattr(image, "is_animated", False) and hasattr(image, "_decoder"):
         image._decoder = _Once(image._decoder)  # noqa: SLF001 - there is no other way
 
 
 def _thumbnails(reduced: Image.Image, size: tuple[int, int], orientation: int = 1) -> tuple[bytes, bytes]:
-    """Of an image of this size; the larger one only if it shows more."""
+    """Return both thumbnails of an image of this size; the larger one is empty if it would not show more."""
     small = _thumbnail(reduced, scaled(*size, THUMBNAIL_MAX), orientation)
     if max(size) <= THUMBNAIL_MAX:
         return small, b""
@@ -244,22 +246,23 @@ def _thumbnails(reduced: Image.Image, size: tuple[int, int], orientation: int = 
 
 def _thumbnail(reduced: Image.Image, size: tuple[int, int], orientation: int) -> bytes:
     small = reduced.resize(size, Image.Resampling.LANCZOS)
-    if orientation in _TURNS:
-        small = small.transpose(_TURNS[orientation])
+    if orientation in _UPRIGHT:
+        small = small.transpose(_UPRIGHT[orientation])
     return _webp(small, reduced.info["icc_profile"])
 
 
 def _profile(image: "Image.Image | heic.Picture") -> bytes:
     profile = image.info.get("icc_profile") or b""
     if image.mode not in {"RGB", "RGBA", "P"} or len(profile) > _PROFILE_MAX:
-        return b""  # it describes colours (grey, CMYK) that renditions do not have, or is a burden
+        return b""  # it describes colours that renditions do not have (grey, CMYK), or is too large
     return bytes(profile)
 
 
 def _reduced(image: "Image.Image | heic.Picture", least: int) -> Image.Image:
-    """The image in RGB or RGBA, shrunk by a whole number, so that its longer side keeps `least` pixels, if it has them.
+    """Return the image in RGB or RGBA, reduced by an integer factor; its longer side keeps at least `least` pixels, if
+    it has as many.
 
-    Tile by tile: converting, and resizing with transparency, would take a second copy of a large image.
+    It works tile by tile: converting, or resizing with transparency, would need a second copy of a large image.
     """
     mode = "RGBA" if image.has_transparency_data else "RGB"
     factor = max(1, max(image.size) // least)
@@ -282,7 +285,7 @@ def _converted(tile: Image.Image, mode: str) -> Image.Image:
 
 
 def _decode_other_frames(image: Image.Image, meter: _Meter, reckoned: Reckoning) -> None:
-    """The other frames of an animation: as many as a single picture may have pixels, and no longer than FRAMES_CPU."""
+    """Decode the other frames of an animation: up to PIXELS_MAX pixels, FRAMES_MAX frames and FRAMES_CPU seconds."""
     for number in range(1, min(PIXELS_MAX // max(1, reckoned.pixels), FRAMES_MAX)):
         meter.allow(reckoned.pixels * _PIXEL_BYTES_MAX)
         if process_time() > FRAMES_CPU:
@@ -296,8 +299,8 @@ def _decode_other_frames(image: Image.Image, meter: _Meter, reckoned: Reckoning)
 
 
 def _webp(small: Image.Image, profile: bytes = b"") -> bytes:
-    """Pillow writes only the metadata it is handed, so EXIF data, and with it the place of a photo, stays behind."""
+    """Encode a WebP. Pillow writes only the metadata that it is given, so EXIF data and the position are left out."""
     buffer = BytesIO()
-    # Of the methods, 0 to 6, this one takes a third of the time of the default, 4, for files that are 5 % larger.
+    # Methods are 0 to 6. Method 2 takes a third of the time of the default, 4; the files are 5 % larger.
     small.save(buffer, "WEBP", quality=80, method=2, icc_profile=profile)
     return buffer.getvalue()

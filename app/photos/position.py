@@ -1,20 +1,19 @@
-"""Where a picture's file tells at which place it was taken: found, as patches that take it out and move nothing.
+"""Finds the position in a picture's file, and returns patches that remove it without moving any bytes.
 
-Runs in the decoding process (decoder.py), on a file that has been decoded. metadata.py knows what is in a block of
+Runs in the decoding process (decoder.py), on a file that has been decoded. metadata.py knows the content of a block of
 metadata; this module knows where the blocks are in each format:
 
-    JPEG        segments APP0 to APP15; pictures behind the first one (MPO, gain maps), which are JPEGs again
-    PNG         eXIf; texts that hold EXIF, XMP or IPTC, or are called after a place (as ImageMagick writes them)
+    JPEG        segments APP0 to APP15; the pictures after the first one (MPO, gain maps), which are also JPEGs
+    PNG         eXIf; texts that contain EXIF, XMP or IPTC, or are named after a location (as ImageMagick writes them)
     WebP        the chunks EXIF and XMP
     GIF         application extensions
     AVIF, HEIC  the items Exif and mime; user data of sequences
 
-What a format has beyond that is kept where it is known to hold no place (pixels, colours, timing, comments in words of
-the owner's), and blanked where it is not: segments, chunks and boxes of unknown names. What lies behind the picture's
-end is blanked if it looks like a file of its own or like metadata (a phone's "motion photo" is a video there, with a
-place of its own); padding is not.
+Other data is kept if it cannot contain a position (pixels, colours, timing, the owner's comments); segments, chunks and
+boxes with unknown names are blanked. Data after the end of the picture is blanked if it looks like another file or like
+metadata (the "motion photo" of a phone is a video there, with its own position); padding is kept.
 
-Pixels are never touched, and what is blanked keeps its length; so orientation, colours and checksums hold.
+Pixels never change, and blanked data keeps its length, so orientation, colours and checksums stay valid.
 """
 
 import zlib
@@ -30,14 +29,14 @@ from photos.errors import ImageTooComplex, ImageTruncated, image_has_too_much_da
 from photos.patches import Extent, Patch, Patches, patched
 
 _PICTURES_MAX: Final = 16  # JPEGs in one file
-_WALKED_MAX: Final = 8  # blocks of one kind in a picture that are walked; the others are blanked as a whole
+_WALKED_MAX: Final = 8  # blocks of one kind in a picture that are parsed; the others are blanked as a whole
 _CHUNKS_MAX: Final = 1_000_000  # of a PNG; and blocks of a GIF
-_BOXES_MAX: Final = 1000  # outermost, as in reckoning.py
+_BOXES_MAX: Final = 1000  # outermost boxes, as in reckoning.py
 _META_MAX: Final = 4 * 1024**2  # bytes of a `meta` box
 _PIECE: Final = 1024**2  # bytes searched at a time
 _OVERLAP: Final = 64
-_SEARCHED_MAX: Final = 128 * 1024**2  # bytes behind a picture; more than a second of processor time
-_TELLING: Final = (  # videos, pictures, metadata of all kinds, a Samsung's trailer; too long to be found in noise
+_SEARCHED_MAX: Final = 128 * 1024**2  # bytes after a picture; searching more takes over a second of processor time
+_TELLING: Final = (  # videos, pictures, metadata, Samsung's trailer; too long to occur in noise
     *(b"mvhd\0\0\0", b"ftypmp4", b"ftypiso", b"ftypheic", b"ftypavif", b"ftypmif1", b"jumb\0\0\0", b"MotionPhoto"),
     *(b"Exif\0\0", b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08", b"ns.adobe.com", b"<x:xmpmeta", b"Photoshop 3.0"),
     *(b"\0\0\0\rIHDR", b"GPSLat", b"GPSLon", b"atitude", b"ongitude", b"ocation"),
@@ -46,7 +45,7 @@ _Change = Callable[[bytes], bytes]
 
 
 def find(file: IO[bytes], kind: str) -> list[Patch]:
-    """The patches that take the position out of a picture of this kind (as Pillow calls it); none if it has none.
+    """Return the patches that remove the position from a picture of this kind (Pillow's name); none if it has none.
 
     Raises ImageTruncated, ImageTooComplex; OSError when reading the file itself fails; MemoryError.
     """
@@ -60,7 +59,7 @@ def _zeros(data: bytes) -> bytes:
 
 
 def _blank_behind(patches: Patches, start: int, end: int) -> None:
-    """What lies there is no part of the picture. It goes if it is more than padding, or too much to look through."""
+    """Blank data that is not part of the picture, if it is more than padding, or too long to search."""
     if end - start > _SEARCHED_MAX:
         patches.fill(start, end - start)
         return
@@ -81,7 +80,7 @@ _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _EXTENSION, _PHOTOSHOP = b"http://ns.adobe.com/xmp/extension/\0", b"Photoshop 3.0\0"
 _EXTENSION_HEAD: Final = len(_EXTENSION) + 32 + 4 + 4  # name, digest, length of the whole, offset
 _APP0, _APP15 = 0xE0, 0xEF
-_HARMLESS: Final = {  # what these begin with tells of pixels and colours
+_HARMLESS: Final = {  # segments that begin with these describe pixels and colours
     0xE0: (b"JFIF\0", b"JFXX\0", b"AVI1"),
     0xE2: (b"ICC_PROFILE\0", b"MPF\0", b"urn:iso:std:iso:ts:21496:-1\0"),
     0xEB: (b"JP", b"HDR_RI"),
@@ -91,7 +90,7 @@ _SOI: Final = b"\xff\xd8\xff"
 
 
 def _jpeg(patches: Patches) -> None:
-    """The picture, and those that follow it. What lies between them, and behind the last, is blanked."""
+    """Patch the picture and those that follow it. Data between them, and after the last, is blanked."""
     end = _Jpeg(patches, 0).walk()
     for _ in range(_PICTURES_MAX):
         start = _next_picture(patches, end)
@@ -100,7 +99,7 @@ def _jpeg(patches: Patches) -> None:
         mark = len(patches.found)
         try:
             next_end = _Jpeg(patches, start).walk()
-        except (ImageTruncated, ImageTooComplex):  # no picture, then
+        except (ImageTruncated, ImageTooComplex):  # not a picture
             del patches.found[mark:]
             break
         _blank_behind(patches, end, start)
@@ -109,7 +108,7 @@ def _jpeg(patches: Patches) -> None:
 
 
 def _next_picture(patches: Patches, position: int) -> int | None:
-    """Where the next one begins."""
+    """Return where the next picture begins."""
     while len(piece := patches.read([(position, 1024**2)])) >= len(_SOI):
         found = piece.find(_SOI)
         if found >= 0:
@@ -119,7 +118,7 @@ def _next_picture(patches: Patches, position: int) -> int | None:
 
 
 class _Jpeg:
-    """One picture, from its SOI on. Blocks that come in several segments are joined first."""
+    """One picture, from its SOI on. Blocks in several segments are joined first."""
 
     def __init__(self, patches: Patches, start: int, *, has_preview: bool = True) -> None:
         self._patches = patches
@@ -131,7 +130,7 @@ class _Jpeg:
         self._resources: list[Extent] = []
 
     def walk(self) -> int:
-        """Returns where it ends."""
+        """Return where it ends."""
         end = self._patches.size
         for marker, start, length in self._segments():
             if marker == jpegheader.EOI:
@@ -143,7 +142,7 @@ class _Jpeg:
         return end
 
     def _segments(self) -> Iterator[tuple[int, int, int]]:
-        """Marker, where it starts, and the length of what follows its two bytes; of all scans, up to the end."""
+        """Yield each marker, its offset, and its segment's length without the marker; of all scans, up to the end."""
         file, position = self._patches.file, self._patches.size
         for marker, at, length in jpegheader.segments(file, self._start + 2):
             yield marker, at, length
@@ -176,7 +175,7 @@ class _Jpeg:
             self._patches.fill(start, length)
 
     def _add_exif(self, extent: Extent, begin: bytes) -> None:
-        """More than fits one segment goes on in the next, which then has no header of its own."""
+        """A block that is longer than one segment continues in the next, without another header."""
         if self._exif and not begin.startswith((b"II*\0", b"MM\0*")):
             self._exif[-1].append(extent)
         else:
@@ -198,13 +197,13 @@ class _Jpeg:
 
 
 def _is_harmless(marker: int, begin: bytes) -> bool:
-    if begin[8 + 4 : 8 + 8] == b"jumb":  # APP11: content credentials, which may tell of a place, and not JPEG XT
+    if begin[8 + 4 : 8 + 8] == b"jumb":  # APP11: content credentials, which may contain a position; not JPEG XT
         return False
     return begin.startswith(_HARMLESS.get(marker, ())) or not begin.strip(b"\0")
 
 
 def _preview(data: bytes) -> bytes:
-    """The small JPEG in EXIF data, without its own EXIF data's position."""
+    """Remove the position from the preview in EXIF data, which is a JPEG with its own EXIF data."""
     file = BytesIO(data)
     patches = Patches(file)
     try:
@@ -219,9 +218,9 @@ def _preview(data: bytes) -> bytes:
 
 _TEXTS: Final = {b"tEXt", b"zTXt", b"iTXt"}
 _PACKET: Final = b"XML:com.adobe.xmp\0"
-_PROFILE: Final = b"raw profile type "  # ImageMagick's, in hexadecimal: EXIF, XMP, IPTC and what is called APP1
-_PROFILE_MAX: Final = 256 * 1024  # bytes of one in which the orientation is looked for
-_SMALLEST: Final = 26  # bytes of EXIF data with nothing but an orientation
+_PROFILE: Final = b"raw profile type "  # of ImageMagick, in hexadecimal: EXIF, XMP, IPTC and APP1
+_PROFILE_MAX: Final = 256 * 1024  # bytes of a profile that is searched for the orientation
+_SMALLEST: Final = 26  # bytes of EXIF data with only an orientation
 _HARMLESS_CHUNKS: Final = frozenset(
     b"IHDR PLTE IDAT IEND tRNS cHRM gAMA iCCP sBIT sRGB cICP mDCV mDCv cLLI cLLi bKGD hIST pHYs sPLT tIME acTL fcTL "
     b"fdAT iDOT oFFs pCAL sCAL sTER gIFg gIFt".split()
@@ -236,14 +235,14 @@ def _png(patches: Patches) -> None:
         if name == b"IEND":
             end = start + length + 4
             break
-        is_known = name in _HARMLESS_CHUNKS or not name[0] & 0x20  # PNG, 5.4: without these there is no picture
+        is_known = name in _HARMLESS_CHUNKS or not name[0] & 0x20  # PNG, 5.4: critical chunks, which a picture needs
         if not is_known and start + length + 4 <= patches.size:
             _chunk(patches, name, start, length)
     _blank_behind(patches, end, patches.size)
 
 
 def _chunk(patches: Patches, name: bytes, start: int, length: int) -> None:
-    extent = (start - 4, length + 8)  # with its name and its checksum
+    extent = (start - 4, length + 8)  # including name and checksum
     old = patches.read([extent])
     data = old[4:-4]
     new_name, new = name, bytes(length)
@@ -257,9 +256,9 @@ def _chunk(patches: Patches, name: bytes, start: int, length: int) -> None:
 
 
 def _text(name: bytes, data: bytes) -> tuple[bytes, bytes]:
-    """What becomes of a text chunk: its name, its content."""
+    """Return the new name and content of a text chunk."""
     keyword = data.partition(b"\0")[0]
-    if name == b"iTXt" and data.startswith(_PACKET + b"\0"):  # not compressed
+    if name == b"iTXt" and data.startswith(_PACKET + b"\0"):  # uncompressed
         language = data.find(b"\0", len(_PACKET) + 2)
         head = data[: data.find(b"\0", language + 1) + 1]
         return name, head + metadata.xmp(data[len(head) :])
@@ -276,7 +275,7 @@ def _text_of(keyword: bytes, text: bytes, length: int) -> bytes:
 
 
 def _raw_orientation(data: bytes) -> bytes:
-    """A raw profile that says how the picture has to be turned, if this one does; it is text, compressed or not."""
+    """Return a raw profile with only the orientation, if this one has it; as text, compressed or not."""
     content = data.partition(b"\0")[2]
     with suppress(zlib.error):
         content = zlib.decompressobj().decompress(content[1:], _PROFILE_MAX)
@@ -295,7 +294,7 @@ _WEBP_CHUNKS: Final = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"I
 
 
 def _webp(patches: Patches) -> None:
-    """RFC 9649, section 2.3: chunks of an even length."""
+    """RFC 9649, section 2.3: chunks have an even length."""
     end = min(patches.size, 8 + int.from_bytes(reckoning.at(patches.file, 4, 4), "little"))
     position = 12
     while position + 8 <= end:
@@ -318,7 +317,7 @@ _HARMLESS_APPLICATIONS: Final = {b"NETSCAPE2.0", b"ANIMEXTS1.0", b"ICCRGBG1012"}
 
 
 def _gif(patches: Patches) -> None:
-    """Appendix A of the GIF89a specification has the blocks."""
+    """The blocks are in appendix A of the GIF89a specification."""
     file = patches.file
     flags = reckoning.at(file, 10, 1)
     position = 13 + reckoning.table((flags or b"\0")[0])
@@ -330,7 +329,7 @@ def _gif(patches: Patches) -> None:
             position = _application(patches, position + 14, head[3:], left)
         elif head[0] == reckoning.EXTENSION:
             position = _past_blocks(file, position + 2, left)
-        elif head[0] == 0:  # as reckoning.py lets pass
+        elif head[0] == 0:  # skipped, as in reckoning.py
             position += 1
             left[0] -= 1
         else:
@@ -342,7 +341,7 @@ def _gif(patches: Patches) -> None:
 
 
 def _past_blocks(file: IO[bytes], position: int, left: list[int]) -> int:
-    """Where the blocks end that begin here: each says how long it is."""
+    """Return where the blocks that begin here end. Each block begins with its length."""
     file.seek(position)
     while (size := file.read(1)) not in {b"", b"\0"}:
         position = file.seek(size[0], 1)
@@ -353,7 +352,7 @@ def _past_blocks(file: IO[bytes], position: int, left: list[int]) -> int:
 
 
 def _application(patches: Patches, start: int, name: bytes, left: list[int]) -> int:
-    """Blank an application's blocks. XMP is none: its bytes are counted as lengths, and end in a row of all of them."""
+    """Blank an application's blocks. XMP has no blocks: its bytes serve as lengths, up to a trailer of all lengths."""
     end = _past_blocks(patches.file, start, left)
     if name == b"XMP DataXMP":
         data = patches.read([(start, end - start)])
@@ -374,7 +373,7 @@ _MAGIC_TRAILER: Final = b"\x01" + bytes(range(255, -1, -1)) + b"\0"  # XMP speci
 # --- AVIF, HEIC -------------------------------------------------------------------------------------------------------
 
 _HARMLESS_BOXES: Final = {b"ftyp", b"mdat", b"free", b"skip", b"wide", b"styp", b"sidx", b"moof", b"mfra", b"pdin"}
-_WORDS: Final = {b"udta", b"meta", b"uuid"}  # of a sequence: user data, and what nobody else knows
+_WORDS: Final = {b"udta", b"meta", b"uuid"}  # of a sequence: user data, and private boxes
 _META_CHILDREN: Final = {
     b"hdlr",
     b"pitm",
@@ -409,7 +408,7 @@ def _iso(patches: Patches) -> None:
 
 
 def _free(patches: Patches, start: int, head: int, size: int) -> None:
-    """Make a box one that has nothing to say, unless it has nothing."""
+    """Blank the content of a box, unless it is empty."""
     mark = len(patches.found)
     patches.fill(start + head, size - head)
     if len(patches.found) > mark:
@@ -431,7 +430,7 @@ def _items(patches: Patches, meta: bytes, offset: int) -> None:
 
 
 def _exif_item(data: bytes) -> bytes:
-    """ISO 23008-12, annex A.2: four bytes say how many more there are before the TIFF header."""
+    """ISO 23008-12, annex A.2: four bytes state how many more bytes precede the TIFF header."""
     head = 4 + int.from_bytes(data[:4])
     head = head if head <= len(data) else min(4, len(data))
     return data[:head] + metadata.exif(data[head:])

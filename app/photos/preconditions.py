@@ -1,7 +1,7 @@
-"""Conditions that a client sets on a request: RFC 9110, sections 13.1 and 13.2.
+"""Conditions of a request, such as If-Match: RFC 9110, sections 13.1 and 13.2.
 
-For PUT and DELETE library.py asks inside the transaction, for what was true before the body came need not be true any
-more. For GET they tell whether the client has the photo's facts already.
+For PUT, PATCH and DELETE, library.py checks them inside the transaction, because the photo may change while the body
+arrives. For GET they tell whether the client already has the photo's details.
 """
 
 import re
@@ -13,13 +13,13 @@ from photos.errors import BadRequest, PreconditionFailed
 from photos.models import Photo
 
 _TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'  # section 8.8.3
-# One way only to match each space, or a header of commas would take for ever.
+# Each space can match in one way only; otherwise a header of many commas would take forever.
 _TAGS = re.compile(rf"[ \t,]*{_TAG}(?:[ \t]*,(?:[ \t]*{_TAG})?)*[ \t]*")
 _ANY = ["*"]
 
 
 class Preconditions:
-    """Those of one request. Raises BadRequest for tags that cannot be read: they were to protect something."""
+    """The conditions of one request. Raises BadRequest for malformed tags, which were meant to protect a photo."""
 
     def __init__(self, request: HttpRequest) -> None:
         self._match = _tags(request, "If-Match")
@@ -28,18 +28,18 @@ class Preconditions:
         self._modified = _date(request, "If-Modified-Since")
 
     def check(self, photo: Photo | None) -> None:
-        """Of a PUT or DELETE. Raise PreconditionFailed where the photo, or that there is none, is not as expected."""
+        """For PUT, PATCH, DELETE: raise PreconditionFailed if the photo, or its absence, is not as expected."""
         etag = photo.etag if photo else None
         self._refuse_another(photo, etag)
         if _is_one_of(etag, self._none_match, is_weak_enough=True):
             raise _failed("If-None-Match", etag)
 
     def is_known(self, photo: Photo, etag: str) -> bool:
-        """Of a GET by somebody who gets the photo with this ETag: whether it is there already. Raises
-        PreconditionFailed, too.
+        """For GET, by a client that would get this ETag: return whether the client has it already. Raises
+        PreconditionFailed.
         """
         self._refuse_another(photo, etag)
-        if self._none_match is not None:  # section 13.1.3: then the date does not count
+        if self._none_match is not None:  # section 13.1.3: then the date is ignored
             return _is_one_of(etag, self._none_match, is_weak_enough=True)
         return self._modified is not None and _seconds(photo) <= self._modified
 
@@ -53,7 +53,7 @@ class Preconditions:
 
 
 def validators(photo: Photo, etag: str) -> dict[str, str]:
-    """The headers by which a client names this content later."""
+    """Return the headers with which a client can refer to this content later."""
     return {"ETag": etag, "Last-Modified": http_date(_seconds(photo))}
 
 
@@ -62,29 +62,33 @@ def _seconds(photo: Photo) -> int:
 
 
 def _tags(request: HttpRequest, header: str) -> list[str] | None:
-    """The entity tags of a header; None when it is not there."""
+    """Return the entity tags of a header; None without the header."""
     value = request.headers.get(header)
     if value is None:
         return None
     if value.strip() == "*":
         return _ANY
     if not _TAGS.fullmatch(value):
-        raise BadRequest(f'{header} is either * or entity tags in double quotes, such as "5b8bc37f", with commas.')
+        raise BadRequest(
+            f'{header} is malformed. Send * or entity tags in double quotes, such as "5b8bc37f", separated by commas.'
+        )
     return re.findall(_TAG, value)
 
 
 def _date(request: HttpRequest, header: str) -> int | None:
-    """In seconds since the epoch. What is no date is ignored, as sections 13.1.3 and 13.1.4 demand."""
+    """Return seconds since the epoch. Malformed dates are ignored, as sections 13.1.3 and 13.1.4 require."""
     return parse_http_date_safe(request.headers.get(header, ""))
 
 
 def _is_one_of(etag: str | None, tags: list[str] | None, *, is_weak_enough: bool) -> bool:
-    """Whether there is a photo with one of these tags. Weak ones match only where weak comparison is allowed."""
+    """Return whether the photo has one of these tags. Weak tags match only if weak comparison is allowed."""
     if etag is None or tags is None:
         return False
     return tags == _ANY or etag in ([tag.removeprefix("W/") for tag in tags] if is_weak_enough else tags)
 
 
 def _failed(header: str, etag: str | None) -> PreconditionFailed:
-    now = f"has the ETag {etag}" if etag else "is not there"
-    return PreconditionFailed(f"{header} does not hold: the photo {now}. Nothing was changed; look at it, then decide.")
+    now = f"has the ETag {etag}" if etag else "does not exist"
+    return PreconditionFailed(
+        f"{header} is not fulfilled: the photo {now}. Nothing was changed; look at it, then decide."
+    )

@@ -1,13 +1,13 @@
-"""Published files that no row knows: put aside, long before they are deleted, and put back when a row knows them again.
+"""Quarantine for published files that no row names. They are deleted much later, or put back if a row names them again.
 
-    .quarantine/<reading>/<place>   where `reading` is what the clock below said when the file came
-    .quarantine/clock               that clock: seconds, and the wall clock's time when it said so
+    .quarantine/<reading>/<key>     `reading` is the reading of the clock below when the file was put here
+    .quarantine/clock               that clock: its reading in seconds, and the system time of that reading
 
-A database can be wrong for a while (restored, failed over, exchanged), and a rename can be undone. Nothing is served
-from here: a name that a row has never begins with a dot.
+A database can be wrong for a while (restored, failed over, replaced), and a rename can be undone. Nothing is served
+from here: the storage keys in rows never begin with a dot.
 
-The age of a file is told by a clock that counts the time from sweep to sweep, a day at most for each: a wall clock that
-jumps ahead by a year ages nothing by more than a day, and one that jumps back ages nothing at all.
+The age of a file is measured by a clock that adds the time between two sweeps, but at most a day. So if the system
+clock jumps ahead by a year, files age by at most a day; if it jumps back, they do not age at all.
 """
 
 import contextlib
@@ -27,25 +27,25 @@ def _top() -> Path:
     return storage.root() / FOLDER
 
 
-def put(place: str) -> None:
-    """Move a published file here, durably: after a power cut it is in one of the two places. Raises OSError."""
+def put(key: str) -> None:
+    """Move a published file here, durably: after a power failure it is here or there. Raises OSError."""
     storage.make_folder(_top())
-    _moved(storage.root() / place, _top() / f"{_tick():012}" / place)
+    _moved(storage.root() / key, _top() / f"{_tick():012}" / key)
 
 
-def restore(place: str) -> bool:
-    """Put the file back where a row says it is; whether it is there now. Raises OSError."""
-    final = storage.root() / place
+def restore(key: str) -> bool:
+    """Put the file back where a row expects it; return whether it is there now. Raises OSError."""
+    final = storage.root() / key
     for folder in _folders():
         if final.exists():
             break
-        with contextlib.suppress(FileNotFoundError):  # not in this one, or somebody else has put it back
-            _moved(folder / place, final)
+        with contextlib.suppress(FileNotFoundError):  # not in this folder, or another process has put it back
+            _moved(folder / key, final)
     return final.exists()
 
 
 def held() -> Iterator[tuple[str, Path]]:
-    """All that is here: where it was, and where it is."""
+    """Yield the storage key and the path of each file in quarantine."""
     for folder in _folders():
         for parent, _, names in os.walk(folder):
             for name in names:
@@ -54,23 +54,23 @@ def held() -> Iterator[tuple[str, Path]]:
 
 
 def expired(age: int) -> Iterator[tuple[str, Path]]:
-    """Those of `held` that have been here for `age` seconds."""
+    """Yield the files of `held` that have been here for `age` seconds."""
     if not _folders():
         return
     now = _tick()
-    for place, path in held():
+    for key, path in held():
         if now - _reading(path.relative_to(_top()).parts[0]) >= age:
-            yield place, path
+            yield key, path
 
 
 def tidy() -> None:
-    """Remove folders that are empty."""
+    """Remove empty folders."""
     for folder in _folders():
         for parent, _, _ in os.walk(folder, topdown=False):
             try:
                 os.rmdir(parent)  # noqa: PTH106 - os.walk's strings
             except OSError:
-                continue  # not empty, or gone
+                continue  # not empty, or already removed
 
 
 def _folders() -> list[Path]:
@@ -78,7 +78,7 @@ def _folders() -> list[Path]:
 
 
 def _moved(source: Path, target: Path) -> None:
-    source.stat()  # no folder is made for what is not there
+    source.stat()  # raises before a folder is created for nothing
     storage.make_folder(target.parent)
     os.rename(source, target)  # noqa: PTH104 - as in storage.py
     storage.sync_folder(target.parent)
@@ -86,17 +86,17 @@ def _moved(source: Path, target: Path) -> None:
 
 
 def _tick() -> int:
-    """Read the clock, after it has gone on."""
+    """Advance the clock and return its reading."""
     now = int(time.time())
     reading, then = _last(now)
     reading += min(max(0, now - then), _STEP_MAX)
-    with contextlib.suppress(OSError, Problem):  # on a full disk what is expired has to go all the same
+    with contextlib.suppress(OSError, Problem):  # on a full disk expired files must still be deleted
         storage.write_whole(f"{FOLDER}/clock", f"{reading} {now}\n", replace=True)
     return reading
 
 
 def _last(now: int) -> tuple[int, int]:
-    """What it said last, and when. Without that it goes on from the youngest file, so that none is older."""
+    """Return the last reading and its time. If lost, continue from the newest file, so that no file becomes older."""
     try:
         reading, then = (_top() / "clock").read_text("ascii").split()
         return int(reading), int(then)

@@ -1,7 +1,7 @@
-"""How many bytes of originals one user may have stored: USER_QUOTA, for each; 0 is no limit.
+"""The bytes of originals that each user may store: USER_QUOTA; 0 disables the limit.
 
-Thumbnails are not counted. Two uploads of one user at the same moment cannot both take the last free bytes: whoever
-writes rows holds the user's row first. SQLite lets one transaction write at a time anyway.
+Thumbnails do not count. Two simultaneous uploads of one user cannot both get the last free bytes: a transaction locks
+the user's row before it writes rows. (SQLite allows only one writing transaction at a time.)
 """
 
 from typing import TYPE_CHECKING
@@ -19,20 +19,21 @@ if TYPE_CHECKING:
 
 
 def hold(owner: "User") -> None:
-    """Inside a transaction, before any other row of it: others that want to store for this user wait for its end."""
+    """Lock the user's row, first in a transaction: other transactions that store for this user wait for its end."""
     if settings.USER_QUOTA:
         get_user_model().objects.select_for_update().filter(pk=owner.pk).first()
 
 
 def refuse_beyond(owner: "User", added: int) -> None:
-    """Raise QuotaExceeded if the user has no room for so many bytes more; what makes no difference is allowed."""
+    """Raise QuotaExceeded if `added` more bytes exceed the user's quota. Not adding any is always allowed."""
     if not settings.USER_QUOTA or added <= 0:
         return
     used = Photo.objects.filter(owner=owner).aggregate(bytes=Sum("size"))["bytes"] or 0
     if used + added > settings.USER_QUOTA:
         quota, there = (filesizeformat(size).replace("\xa0", " ") for size in (settings.USER_QUOTA, used))
         raise QuotaExceeded(
-            f"Your photos may have {quota} in all (USER_QUOTA), and have {there}. Nothing was stored. "
+            f"The upload exceeds your quota: your photos use {there} of {quota} (USER_QUOTA). Nothing was stored. "
             "Delete some first.",
-            people=f"Your photos may have {quota} in all, and have {there}. Nothing was stored. Delete some first.",
+            visitor_text=f"You do not have enough space left: your photos use {there} of {quota}. Nothing was stored. "
+            "Delete some first.",
         )

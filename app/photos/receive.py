@@ -1,8 +1,7 @@
-"""A request's raw body to a file: piece by piece, counted, hashed, never whole in memory.
+"""Writes the raw body of a request to a file: in pieces, counted and hashed, never as a whole in memory.
 
-Django hands out exactly CONTENT_LENGTH bytes, and none at all when there is no such header: PEP 3333 knows no other
-framing. A server that passes a chunked body on without having counted it makes the body vanish. We cannot get it back
-here, but we can say what happened.
+Django reads exactly CONTENT_LENGTH bytes, and nothing without that header: PEP 3333 has no other framing. If a server
+passes on a chunked body without counting it, the body is lost. This module cannot recover it, but explains the cause.
 """
 
 from django.conf import settings
@@ -13,28 +12,32 @@ from photos.errors import BadRequest, BodyIncomplete, EmptyBody, WrongMediaType
 
 _EMPTY = "The body is empty. Send the picture's bytes."
 _LOST = (
-    " This request came without a Content-Length: it was probably sent chunked, and the WSGI server in front of Django "
-    "dropped the body. See the README for servers that do not, or send the length."
+    " The request has no Content-Length: it was probably sent chunked, and the WSGI server in front of Django dropped "
+    "the body. Send a Content-Length, or use a server that receives chunked bodies (see the README)."
 )
 _NOTHING_CAME = (
-    "Nothing has arrived. Nothing was stored. Try again; if that does not help, tell whoever runs this site."
+    "No data arrived. Nothing was stored. Try again. If it fails again, tell the administrator of this site."
 )
 
 
-def refuse_odd_headers(request: HttpRequest) -> None:
-    """Before the body is read. Raises WrongMediaType or BadRequest for what would be stored as something it is not."""
+def check_headers(request: HttpRequest) -> None:
+    """Called before the body is read. Raises WrongMediaType or BadRequest unless the body is a whole picture."""
     media_type = request.META.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
     if media_type == "multipart/form-data":
-        raise WrongMediaType("PUT takes the bare bytes of the picture. Send a form with POST to /api/photos/.")
+        raise WrongMediaType(
+            "PUT takes the picture's bytes, not a form. Nothing was stored; send a form with POST to /api/photos/."
+        )
     if "Content-Range" in request.headers:  # RFC 9110, section 14.5
-        raise BadRequest("A part of a picture cannot be stored. Send the whole of it, without Content-Range.")
+        raise BadRequest(
+            "A part of a picture cannot be stored. Nothing was stored; send all of it, without Content-Range."
+        )
 
 
 def receive(request: HttpRequest, incoming: storage.Incoming) -> None:
     """Stream the body into `incoming`.
 
-    Raises EmptyBody, BodyIncomplete, TooLarge, DiskFull, StorageUnavailable; UnreadablePostError when the client is
-    gone.
+    Raises EmptyBody, BodyIncomplete, TooLarge, DiskFull, StorageUnavailable; UnreadablePostError if the client has
+    disconnected.
     """
     while piece := request.read(storage.CHUNK):
         incoming.write(piece)
@@ -43,15 +46,15 @@ def receive(request: HttpRequest, incoming: storage.Incoming) -> None:
     deadline.body_has_come(request)
     if incoming.size == 0:
         refuse_lost(request)
-        raise EmptyBody(_EMPTY, people=_NOTHING_CAME)
+        raise EmptyBody(_EMPTY, visitor_text=_NOTHING_CAME)
     claimed = bodylimit.content_length(request)
     if claimed is not None and incoming.size != claimed:
         raise BodyIncomplete(
-            f"{claimed} bytes were announced, {incoming.size} came. Nothing was stored; send it again."
+            f"The Content-Length is {claimed}, but {incoming.size} bytes arrived. Nothing was stored; send it again."
         )
 
 
 def refuse_lost(request: HttpRequest) -> None:
-    """Called when nothing came: raise EmptyBody with the reason, if the server in front is the likely one."""
+    """Called if the body is empty: raise EmptyBody with an explanation, if the server has probably lost the body."""
     if "Transfer-Encoding" in request.headers or not request.META.get("CONTENT_LENGTH"):
-        raise EmptyBody(_EMPTY + _LOST, people=_NOTHING_CAME)
+        raise EmptyBody(_EMPTY + _LOST, visitor_text=_NOTHING_CAME)

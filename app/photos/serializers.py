@@ -14,17 +14,19 @@ class PhotoSerializer(serializers.ModelSerializer[Photo]):
     name = serializers.CharField(read_only=True, max_length=names.MAX_LENGTH)
     owner = serializers.CharField(source="owner.get_username", read_only=True)
     url = serializers.SerializerMethodField(help_text="the original; a path on this server")
-    sha256 = serializers.SerializerMethodField(help_text="of what you download from `url`, in lower-case hexadecimal")
+    sha256 = serializers.SerializerMethodField(
+        help_text="of the file that you download from `url`, in lower-case hexadecimal"
+    )
     position = serializers.SerializerMethodField(
-        help_text="for the owner: whether the original tells where it was taken, and others get that; else null"
+        help_text="for the owner: whether the original contains its position, and others get it; null for others"
     )
     thumbnail = serializers.SerializerMethodField(help_text="a WebP of at most 480 x 480 pixels; a path on this server")
 
     thumbnail_2x = serializers.SerializerMethodField(
-        help_text="the same of at most 960 x 960 pixels; null if the photo is no larger than the thumbnail"
+        help_text="the same, of at most 960 x 960 pixels; null if the photo is not larger than the thumbnail"
     )
     preview = serializers.SerializerMethodField(
-        help_text="a WebP of at most 2048 x 2048 pixels of what browsers do not show (HEIC); null for other photos"
+        help_text="a WebP of at most 2048 x 2048 pixels of a format that browsers cannot show (HEIC); otherwise null"
     )
 
     class Meta:
@@ -70,41 +72,41 @@ class PhotoSerializer(serializers.ModelSerializer[Photo]):
 
 
 class WishSerializer(serializers.Serializer[None]):
-    """What an owner may wish for a photo."""
+    """What an owner can change about a photo."""
 
-    share_position = serializers.BooleanField(help_text="whether others get the position that the original tells")
+    share_position = serializers.BooleanField(help_text="whether others get the position stored in the original")
 
 
 class UploadSerializer(serializers.Serializer[None]):
     """A multipart form."""
 
     file = serializers.ListField(
-        child=serializers.FileField(), min_length=1, help_text="one or several pictures: all are stored, or none"
+        child=serializers.FileField(), min_length=1, help_text="one or more pictures: all are stored, or none"
     )
     share_position = serializers.BooleanField(
-        required=False, help_text="whether others get the position that the pictures tell; false if it is not there"
+        required=False, help_text="whether others get the position stored in the pictures; the default is false"
     )
 
 
 class LoginSerializer(serializers.Serializer[None]):
-    """What a token is given for."""
+    """The account for which to create a token."""
 
     username = serializers.CharField(max_length=150)
     password = serializers.CharField(max_length=4096, trim_whitespace=False)
 
 
 class TokenSerializer(serializers.Serializer[None]):
-    token = serializers.CharField(help_text="to be sent as `Authorization: Token ...`; it is not shown again")
-    expiry = serializers.DateTimeField(help_text="when it ends, unless somebody ends it before")
+    token = serializers.CharField(help_text="send it as `Authorization: Token ...`; it is not shown again")
+    expiry = serializers.DateTimeField(help_text="when it expires, unless it is revoked earlier")
 
 
 class TokenFactsSerializer(serializers.Serializer[AuthToken]):
-    """A token without what would be needed to use it. Context: `current`, the one of the request, or None."""
+    """A token, without the part that is needed to use it. Context: `current`, the token of the request, or None."""
 
-    key = serializers.CharField(source="token_key", help_text="how it begins; ends it at DELETE /api/tokens/KEY")
+    key = serializers.CharField(source="token_key", help_text="its first characters; DELETE /api/tokens/KEY revokes it")
     created = serializers.DateTimeField()
     expiry = serializers.DateTimeField(allow_null=True)
-    is_current = serializers.SerializerMethodField(help_text="whether it is the one of this request")
+    is_current = serializers.SerializerMethodField(help_text="whether this request was made with it")
 
     def get_is_current(self, token: AuthToken) -> bool:
         return bool(token == self.context["current"])

@@ -1,9 +1,9 @@
-"""What others than the owner download: the original, or the same bytes without the position.
+"""What other users than the owner download: the original, or a copy without the position.
 
-A photo's row says which of its originals was examined (`examined`), and where the variant without a position is
-(`shared`; "" if there was none to take out). A row that an older version wrote, or wrote anew beside this one, names
-another original there, or none: it is examined before anybody else gets the photo. That is done when one is asked for;
-`manage.py hide_positions` does it for all.
+A photo's row names the original that was examined (`examined`), and the copy without a position (`shared`; empty if
+the original has no position). If an older version wrote the row, or replaces the photo while both versions run,
+`examined` is empty or names another original. Then the photo is examined before other users get it: when one of them
+requests it, or by `manage.py hide_positions`, which examines all photos.
 """
 
 import errno
@@ -21,7 +21,7 @@ from photos.models import Photo
 from photos.patches import Patch
 from photos.storage import Incoming
 
-_ATTEMPTS: Final = 3  # at a photo that is replaced meanwhile
+_ATTEMPTS: Final = 3  # at a photo that is replaced in the meantime
 _WISHES: Final = {
     "true": True,
     "1": True,
@@ -37,20 +37,20 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Download:
-    """The file that somebody gets who asks for a photo."""
+    """The file that a user gets."""
 
-    place: str
+    key: str
     sha256: str
-    is_private: bool  # not what others would get
+    is_private: bool  # others would get something else
 
     @property
     def etag(self) -> str:
-        """A strong validator: other bytes, another ETag. RFC 9110, section 8.8.3."""
+        """A strong validator: other bytes have another ETag. RFC 9110, section 8.8.3."""
         return f'"{self.sha256}"'
 
 
 def download(photo: Photo, askers: Iterable[object]) -> Download:
-    """For somebody with these ids of users. What others get of a photo that is not `settled` has no place yet."""
+    """Return the file for a client with these user ids. Other users' file has no key until the photo is `examined`."""
     is_hidden = not photo.is_examined or bool(photo.shared and not photo.shares_position)
     if photo.owner_id in askers or not is_hidden:
         return Download(photo.original, photo.sha256, is_private=is_hidden)
@@ -59,30 +59,30 @@ def download(photo: Photo, askers: Iterable[object]) -> Download:
     return Download(photo.shared, photo.shared_sha256, is_private=False)
 
 
-def wish(said: str | None) -> bool:
-    """Of the owner, as a form or an address says it: whether others get the position, too. Raises BadRequest."""
-    if not said:
+def wish(value: str | None) -> bool:
+    """Parse the owner's choice in a form or an address: whether others get the position. Raises BadRequest."""
+    if not value:
         return False
     try:
-        return _WISHES[said.lower()]
+        return _WISHES[value.lower()]
     except KeyError as error:
         raise BadRequest(
-            f"share_position is either true or false, and not {said[:20]!r}. Nothing was stored."
+            f"share_position: {value[:20]!r} is neither true nor false. Nothing was stored or changed."
         ) from error
 
 
 def without_position(source: IO[bytes], found: Sequence[Patch], files: ExitStack) -> Incoming:
-    """A copy in which these patches are made; `files` discards it unless it is kept."""
+    """Return a copy with these patches applied; `files` discards it unless it is kept."""
     copy = files.enter_context(Incoming())
     for piece in patches.patched(source, found):
         copy.write(piece)
     return copy
 
 
-def settled(photo: Photo) -> Photo:
-    """The photo, after it was examined; the same one if it was before.
+def examined(photo: Photo) -> Photo:
+    """Return the photo after examining it, if it was not examined before.
 
-    Raises Photo.DoesNotExist if it was deleted meanwhile, FileNotFoundError without its file; and what
+    Raises Photo.DoesNotExist if it was deleted in the meantime, FileNotFoundError without its file, and what
     images.find_position and storage raise.
     """
     for _ in range(_ATTEMPTS):
@@ -90,7 +90,7 @@ def settled(photo: Photo) -> Photo:
             return photo
         _examine(photo)
         photo = Photo.objects.select_related("owner").get(pk=photo.pk)
-    raise DecoderBusy("This photo is being replaced just now. Try again soon.")
+    raise DecoderBusy("This photo is being replaced. Try again in a moment.")
 
 
 def _examine(photo: Photo) -> None:
@@ -99,7 +99,7 @@ def _examine(photo: Photo) -> None:
         if file is None and quarantine.restore(photo.original):
             file = storage.opened(photo.original)
         if file is None:
-            raise FileNotFoundError(errno.ENOENT, "the original is not there", photo.original)
+            raise FileNotFoundError(errno.ENOENT, "the original is missing", photo.original)
         files.enter_context(file)
         found = images.find_position(file)
         copy = without_position(file, found, files) if found else None
@@ -107,7 +107,7 @@ def _examine(photo: Photo) -> None:
 
 
 def _note(photo: Photo, copy: Incoming | None) -> None:
-    """Write into the row what was found, unless the photo was replaced or somebody else was faster."""
+    """Write the result into the row, unless the photo was replaced, or another process was faster."""
     columns = {"examined": photo.original, "shared": "", "shared_sha256": ""}
     if copy:
         pairing.announce()
@@ -119,6 +119,6 @@ def _note(photo: Photo, copy: Incoming | None) -> None:
         outdated = photo.shared if is_noted and photo.shared and not pairing.trouble() else ""
         if copy and is_noted:
             copy.keep()
-    if outdated:  # of a content before
+    if outdated:  # of previous content
         storage.retire(outdated)
     _log.info("photo examined", extra={"fields": {"photo": photo.name, "has_position": bool(copy)}})

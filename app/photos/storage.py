@@ -1,23 +1,24 @@
-"""Bytes to durable files, and nothing else: no HTTP, no images, no database.
+"""Writes bytes to durable files. Knows nothing about HTTP, images or the database.
 
 Below MEDIA_ROOT:
 
-    incoming/<random>                 being written; a crash may leave some, the sweep takes them
+    incoming/<random>                 being written; the sweep removes those that a crash left
     originals/<xx>/<random>.<suffix>  as uploaded
     thumbs/<xx>/<random>.webp
-    renditions/<xx>/<random>.webp     larger than thumbnails; begins as the thumbnail's name does
+    renditions/<xx>/<random>.webp     larger than thumbnails; the name begins like the thumbnail's
     shared/<xx>/<random>.<suffix>     originals without their position, for others than the owner
-    .outdated/<random>.<suffix>       of photos replaced just now, for whoever was told the old name
-    .quarantine/...                   published files that no row knows (quarantine.py)
-    .library-id, .library-count       whose files these are (pairing.py)
+    .outdated/<random>.<suffix>       files of photos that were just replaced, for clients that know the old name
+    .quarantine/...                   published files that no row names (quarantine.py)
+    .library-id, .library-count       which database the files belong to (pairing.py)
     .last-sweep                       when the last sweep was (sweep.py)
 
-A file is written in `incoming`, synced, renamed to its final name and the folder synced, so a final name never shows
-half a file, not even after a power cut. All names are random; nothing a client sends becomes part of a path.
+A file is written in `incoming`, synced, and renamed to its final name; then the folder is synced. So a final name never
+shows an incomplete file, even after a power failure. All names are random; nothing that a client sends becomes part of
+a path. The path of a published file, relative to MEDIA_ROOT, is its storage key.
 
-An `Incoming` holds an exclusive lock on its file from its first byte until it is kept or discarded. The kernel drops
-the lock when the process dies, however it dies, so "nobody holds the lock" means "nobody is working on it": that is
-how sweep.py tells an abandoned file from one of an upload that is running in another process.
+An `Incoming` holds an exclusive lock on its file from the start until the file is kept or discarded. The kernel
+releases the lock when the process ends, however it ends. So a file without a lock is abandoned: that is how sweep.py
+distinguishes it from the file of an upload that is running in another process.
 """
 
 import contextlib
@@ -42,13 +43,13 @@ from uploadstack.media import INCOMING
 CHUNK = 256 * 1024  # bytes read and written at a time: few system calls, little memory
 ORIGINALS, THUMBS, RENDITIONS = "originals", "thumbs", "renditions"
 SHARED = "shared"
-_SHARED: Final = 8  # hexadecimal digits that the names of a thumbnail and of what is beside it have in common
+_SHARED: Final = 8  # hexadecimal digits that the names of a thumbnail and its renditions have in common
 OUTDATED = ".outdated"
-# Between Django's answer and nginx's open() lie milliseconds; nginx itself waits 70 s for anything (nginx/proxy.conf).
+# nginx opens the file milliseconds after Django's response; its own timeouts are 70 s (nginx/proxy.conf).
 OUTDATED_AGE = 120  # seconds
-_TIDY_INTERVAL = 30.0  # seconds between two looks of one process at what is outdated
+_TIDY_INTERVAL = 30.0  # seconds between two scans of one process for outdated files
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-# Mounted read-only (by an administrator, or by the kernel after an error), another user's, or broken.
+# Mounted read-only (by an administrator, or by the kernel after an error), owned by another user, or broken.
 _NO_WRITING = {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 _log = logging.getLogger(__name__)
 _next_tidying = 0.0  # monotonic
@@ -59,22 +60,22 @@ def root() -> Path:
 
 
 @contextlib.contextmanager
-def disk_trouble_is_a_problem() -> Iterator[None]:
-    """Turns the errors of a disk that is full, or cannot be written, into Problems; the others are bugs."""
+def disk_errors_as_problems() -> Iterator[None]:
+    """Turn the errors of a disk that is full or cannot be written into Problems. Other OSErrors are bugs."""
     try:
         yield
     except OSError as error:
         if error.errno in _NO_SPACE:
-            raise DiskFull("The server's disk is full. Nothing was stored; try again later.") from error
+            raise DiskFull("The server's disk is full. Nothing was stored. Try again later.") from error
         if error.errno in _NO_WRITING:
             raise StorageUnavailable(
-                "The server cannot write photos at the moment. Nothing was stored; try again later."
+                "The server cannot write photos at the moment. Nothing was stored. Try again later."
             ) from error
         raise
 
 
 class Incoming:
-    """A file on its way in: write() it, publish() it, keep() it. Leaving the `with` block discards what is not kept.
+    """A file that is being stored: write(), publish(), keep(). Leaving the `with` block discards it unless it is kept.
 
     Its methods raise DiskFull, StorageUnavailable, or OSError. One thread at a time.
     """
@@ -83,9 +84,9 @@ class Incoming:
         self.size = 0
         self.is_kept = False
         self._hash = hashlib.sha256()
-        with disk_trouble_is_a_problem():
+        with disk_errors_as_problems():
             path, descriptor = _made_and_locked(root() / INCOMING)
-        # Also runs when the object is forgotten, as Django's multipart parser does with a file it fails to finish.
+        # Also runs when the object is garbage-collected, which is what happens to an unfinished file of a form.
         self._discard = weakref.finalize(self, _unlink_own, path, os.getpid())
         self.file: IO[bytes] = os.fdopen(descriptor, "w+b")
         self._path = path
@@ -95,56 +96,56 @@ class Incoming:
         return self._hash.hexdigest()
 
     def write(self, data: bytes) -> None:
-        with disk_trouble_is_a_problem():
+        with disk_errors_as_problems():
             self.file.write(data)
         self._hash.update(data)
         self.size += len(data)
 
     def flush(self) -> None:
-        """Make what was written visible to readers of `file`, which is left at its start."""
-        with disk_trouble_is_a_problem():
+        """Make the written bytes visible to readers of `file`, and move `file` to its start."""
+        with disk_errors_as_problems():
             self.file.seek(0)  # writes out the buffer
 
     def publish(self, folder: str, suffix: str, beside: str = "") -> str:
-        """Give the file its final name, durably. Returns that name, relative to the media root.
+        """Give the file its final name, durably. Returns its storage key.
 
-        With `beside`, the name of another file, it is of the same content, and `is_beside` says so.
+        `beside` is the storage key of another file of the same content; `is_beside` recognises such files.
         """
         stem = _stem(beside)[:_SHARED] + uuid.uuid4().hex[-(32 - _SHARED if beside else 32) :]
-        place = f"{folder}/{stem[:2]}/{stem}{suffix}"
-        final = root() / place
-        with disk_trouble_is_a_problem():
+        key = f"{folder}/{stem[:2]}/{stem}{suffix}"
+        final = root() / key
+        with disk_errors_as_problems():
             self.file.flush()
             os.fsync(self.file.fileno())
             make_folder(final.parent)
-            make_folder(root() / OUTDATED)  # now, because what is retired must not fail any more
+            make_folder(root() / OUTDATED)  # now, because retiring a file later must not fail
             os.rename(self._path, final)  # noqa: PTH104 - pathlib's would hide that this is the system call
             self._discard.detach()
             self._discard = weakref.finalize(self, _unlink_own, final, os.getpid())
             self._path = final
             sync_folder(final.parent)
-        return place
+        return key
 
     def link(self, final: Path, *, replace: bool) -> None:
-        """Give the file another name besides, or this one in place of its own. Raises FileExistsError, or OSError."""
+        """Link the file to another name, or with `replace` rename it over that name. Raises OSError."""
         if replace:
             os.replace(self._path, final)  # noqa: PTH105 - as above
         else:
             os.link(self._path, final)
 
     def keep(self) -> None:
-        """From here on the file is not this object's to discard."""
+        """From now on this object does not discard the file."""
         self._discard.detach()
         self.is_kept = True
 
     def discard(self) -> None:
-        """Remove the file. Harmless when it was discarded or kept before."""
+        """Remove the file, unless it was discarded or kept before."""
         self._discard()
 
     def close(self) -> None:
-        """Discard the file unless it was kept, and give up the lock."""
+        """Discard the file unless it was kept, and release the lock."""
         self._discard()
-        with contextlib.suppress(OSError):  # the buffer of a file that no longer matters may not fit the disk
+        with contextlib.suppress(OSError):  # the buffer of a discarded file may not fit on the disk
             self.file.close()
 
     def __enter__(self) -> Self:
@@ -156,21 +157,21 @@ class Incoming:
         self.close()
 
 
-def is_beside(place: str, other: str) -> bool:
-    """Whether the file was published beside that other one."""
-    return _stem(place)[:_SHARED] == _stem(other)[:_SHARED]
+def is_beside(key: str, other: str) -> bool:
+    """Return whether the file was published with `beside` naming the other one."""
+    return _stem(key)[:_SHARED] == _stem(other)[:_SHARED]
 
 
-def _stem(place: str) -> str:
-    return place.rpartition("/")[2].partition(".")[0]
+def _stem(key: str) -> str:
+    return key.rpartition("/")[2].partition(".")[0]
 
 
 def _made_and_locked(folder: Path) -> tuple[Path, int]:
-    """A new file. A sweep that was faster than the lock has taken it for abandoned; then another one."""
+    """Create and lock a new file; try again if a sweep removed the file before it was locked."""
     make_folder(folder)
     while True:
         path = folder / uuid.uuid4().hex
-        # Readable for all: nginx serves originals under another user id.
+        # Readable by all: nginx serves originals under another user id.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         if os.fstat(descriptor).st_nlink:
@@ -178,68 +179,68 @@ def _made_and_locked(folder: Path) -> tuple[Path, int]:
         os.close(descriptor)
 
 
-def remove(place: str) -> None:
-    """Remove a published file whose row is gone. A failure is logged: the sweep will find the file again."""
-    _unlink(root() / place)
+def remove(key: str) -> None:
+    """Remove a published file whose row was deleted. A failure is logged; the sweep will try again."""
+    _unlink(root() / key)
 
 
-def retire(place: str) -> None:
-    """Take a published file away whose photo has another one now, but not from those who were told its name already.
+def retire(key: str) -> None:
+    """Remove a published file that was replaced, but keep it for a while for clients that already know its name.
 
-    nginx opens a file some moments after Django has named it, and then looks here as well. Nothing is synced: after a
-    power cut the file may be under either name, and goes from each in the end.
+    nginx opens a file some milliseconds after Django has named it, and also tries the folder of outdated files. Nothing
+    is synced: after a power failure the file may have either name, and is eventually removed under both.
     """
-    aside = root() / OUTDATED / place.rpartition("/")[2]
+    aside = root() / OUTDATED / key.rpartition("/")[2]
     try:
-        os.link(root() / place, aside)
-        os.utime(aside)  # from now on
+        os.link(root() / key, aside)
+        os.utime(aside)  # its age counts from now
     except OSError as error:
-        _log.warning("cannot put %s aside, so it goes at once: %s", place, error)
-    remove(place)
+        _log.warning("cannot keep the outdated file %s for a while, so it is removed now: %s", key, error)
+    remove(key)
     tidy_if_due()
 
 
-def opened(place: str) -> IO[bytes] | None:
-    """A published file, or None if it is not there."""
+def opened(key: str) -> IO[bytes] | None:
+    """Open a published file; None if it does not exist."""
     try:
-        return (root() / place).open("rb")
+        return (root() / key).open("rb")
     except FileNotFoundError:
         return None
 
 
-def opened_outdated(place: str) -> IO[bytes] | None:
-    """One that was published there until it was retired, some moments ago."""
-    return opened(f"{OUTDATED}/{place.rpartition('/')[2]}")
+def opened_outdated(key: str) -> IO[bytes] | None:
+    """Open a file that was published under this key until it was retired."""
+    return opened(f"{OUTDATED}/{key.rpartition('/')[2]}")
 
 
 def tidy_if_due() -> None:
-    global _next_tidying  # noqa: PLW0603 - a note of this process's, which two threads may both overwrite
+    global _next_tidying  # noqa: PLW0603 - one value for the process; two threads may both set it
     if time.monotonic() >= _next_tidying:
         _next_tidying = time.monotonic() + _TIDY_INTERVAL
         tidy(OUTDATED_AGE)
 
 
 def tidy(age: int) -> None:
-    """Remove what has been outdated for `age` seconds. Never raises: the replacement it follows is committed."""
+    """Remove files that have been outdated for `age` seconds. Never raises: the replacement before it is committed."""
     try:
         for path in (root() / OUTDATED).iterdir():
             if is_old(path.lstat().st_mtime, age):
                 _unlink(path)
     except FileNotFoundError:
-        return  # there is nothing yet, or somebody else is at it
+        return  # there are none yet, or another process is removing them
     except OSError as error:
-        _log.warning("cannot look at what is outdated, the sweep will try again: %s", error)
+        _log.warning("cannot read the folder of outdated files, the sweep will try again: %s", error)
 
 
 def is_old(modified: float, age: float) -> bool:
-    """Whether a file's time is more than `age` seconds ago. One that is as far in the future was written by a clock
-    gone wrong, and the file would otherwise stay young until that day.
+    """Return whether a file's time is more than `age` seconds ago, or as far in the future. A wrong clock writes such a
+    time; otherwise the file would count as young until then.
     """
     return abs(time.time() - modified) > age
 
 
 def write_whole(name: str, content: str, *, replace: bool) -> bool:
-    """A small file in the media folder, durably, all of it or nothing. False: there is one, which was left as it is."""
+    """Write a small file in the media folder, durably and atomically. Returns False if it exists and must stay."""
     final = root() / name
     with Incoming() as incoming:
         incoming.write(content.encode())
@@ -254,7 +255,7 @@ def write_whole(name: str, content: str, *, replace: bool) -> bool:
 
 
 def _unlink_own(path: Path, process: int) -> None:
-    """A forked process has copies of its parent's objects, but the parent's uploads are none of its business."""
+    """Unlink only in the process that created the file: a forked child has copies of its parent's objects."""
     if os.getpid() == process:
         _unlink(path)
 
@@ -267,7 +268,7 @@ def _unlink(path: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Create the folder, and make its entry in the one above durable: syncing a file does not sync the way to it."""
+    """Create the folder, and sync its parents: syncing a file does not sync the path to it."""
     if folder.is_dir():
         return
     make_folder(folder.parent)

@@ -1,9 +1,9 @@
-"""API tokens that end with their user's password, whoever changes it and how: a form, `manage.py changepassword`,
-`demo_user`, SQL.
+"""API tokens that end when their user's password changes, however it is changed: by a form, `manage.py
+changepassword`, `demo_user`, or SQL.
 
-Beside each token of knox there is a hash of the password's own hash. A token whose password is another one by now is
-refused, and removed. Sessions end the same way in Django, also when a new version of Django hashes a password anew at
-its user's next login. A token that has no such row (an older version of this project made it) gets one when it is used.
+Each token of knox has a row with a hash of the password's hash. If the password has changed since, the token is refused
+and deleted. Django ends sessions the same way, also when a new version of Django rehashes a password at the next login.
+A token without such a row (created by an older version of this project) gets one when it is used.
 """
 
 import hashlib
@@ -26,20 +26,20 @@ def fingerprint(user: User) -> str:
 
 @receiver(post_save, sender=AuthToken)
 def bind(instance: AuthToken, created: bool, **_: Any) -> None:  # noqa: FBT001 - the signal's argument
-    """Whoever makes a token."""
+    """Bind each new token to the password, whatever creates it."""
     if created:
         TokenBinding.objects.create(token=instance, password=fingerprint(instance.user))
 
 
 class BoundTokens(TokenAuthentication):  # type: ignore[misc]  # it comes without types
     def authenticate_credentials(self, token: bytes) -> tuple[User, AuthToken]:
-        if not token.isascii():  # knox takes it for UTF-8, and breaks
+        if not token.isascii():  # knox decodes it as UTF-8, and fails
             raise AuthenticationFailed
         user, auth = super().authenticate_credentials(token)
         return user, auth
 
     def validate_user(self, auth_token: AuthToken) -> tuple[User, AuthToken]:
-        """Called by knox when the token is known and not too old."""
+        """Called by knox if the token exists and has not expired."""
         user, auth = super().validate_user(auth_token)
         now = fingerprint(user)
         binding, _ = TokenBinding.objects.get_or_create(token=auth, defaults={"password": now})

@@ -23,4 +23,4 @@ def check(media: Path, names: set[str] | None = None) -> None:
     for photo in photos:
         data = (media / photo.original).read_bytes()
         assert (len(data), hashlib.sha256(data).hexdigest()) == (photo.size, photo.sha256)
-    assert files(media) == {place for photo in photos for place in photo.places}
+    assert files(media) == {place for photo in photos for place in photo.storage_keys}

@@ -132,7 +132,7 @@ def sweep_until_swept(media: Path) -> None:
     deadline = time.monotonic() + PATIENCE
     while True:
         sweep.sweep(0)
-        known = {place for photo in Photo.objects.all() for place in photo.places}
+        known = {place for photo in Photo.objects.all() for place in photo.storage_keys}
         if state.files(media) <= known or time.monotonic() > deadline:
             return
         time.sleep(0.05)

@@ -15,7 +15,7 @@ from django.db import connection, connections, transaction
 from django.test import Client, RequestFactory
 from pytest_django import Settings
 
-from photos import deadline, errors, images
+from photos import deadline, errors, images, middleware
 from photos.models import Photo
 from tests.app import state
 from tests.app.pictures import picture
@@ -91,7 +91,7 @@ def test_the_time_for_receiving_a_streamed_body_does_not_count(settings: Setting
             deadline.body_has_come(request)
             late[name] = deadline.left()
 
-    deadline.Deadline(view)(request)
+    middleware.Deadline(view)(request)
     assert late["whole"] < 10
     assert late["coming"] > 900_000
 

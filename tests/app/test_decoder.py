@@ -59,7 +59,7 @@ def decoding_process() -> int:
 
 @contextmanager
 def large_lane_taken() -> Iterator[None]:
-    with decoder.LARGE_LANE.open("rb") as other_process:
+    with decoder.LARGE_LOCK.open("rb") as other_process:
         fcntl.flock(other_process, fcntl.LOCK_EX)
         yield
 

@@ -75,4 +75,4 @@ def test_the_sweep_command_removes_expired_rows(ada: User, capsys: pytest.Captur
     rows(ada, HOUR)
     call_command("sweep")
     assert left() == [0, 0, 0, 0]
-    assert "3 rows of sessions" in capsys.readouterr().err
+    assert "login attempts removed: 3" in capsys.readouterr().err

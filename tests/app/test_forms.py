@@ -108,19 +108,19 @@ REFUSED: dict[str, tuple[bytes, list[str]]] = {
     "an empty file": (form(GOOD, part(b'name="file"; filename="a.jpg"', b"")), ["2 of 2", "a.jpg", "empty"]),
     "a damaged file": (form(GOOD, part(b'name="file"; filename="a.jpg"', JPEG[:900])), ["2 of 2", "a.jpg"]),
     "no picture": (form(GOOD, part(b'name="x"; filename="a.txt"', b"x")), ["2 of 2", "a.txt"]),
-    "cut inside a head": (form(GOOD, end=b"--b\r\nContent-Disposition: form-da"), ["head of part 2"]),
-    "cut behind a boundary": (form(GOOD, end=b"--b\r\n"), ["head of part 2"]),
+    "cut inside a head": (form(GOOD, end=b"--b\r\nContent-Disposition: form-da"), ["headers of part 2"]),
+    "cut behind a boundary": (form(GOOD, end=b"--b\r\n"), ["headers of part 2"]),
     "cut inside a file": (form(GOOD, end=b"--b\r\n" + GOOD[:-300]), ["part 2 of the form (good.jpg)"]),
     "no last boundary": (form(GOOD, GOOD, end=b""), ["part 2 of the form (good.jpg)"]),
-    "another file behind the end": (form(GOOD) + form(GOOD), ["behind the last boundary"]),
+    "another file behind the end": (form(GOOD) + form(GOOD), ["after the last boundary"]),
     "a form in the form": (
         form(
             GOOD, part(b'name="file"', form(GOOD).replace(b"--b", b"--c"), b"Content-Type: multipart/mixed; boundary=c")
         ),
         ["part 2"],
     ),
-    "1001 parts, all empty": (form(*[part(b'name="file"; filename=""', b"")] * 1001), ["1000 parts at most"]),
-    "101 files": (form(*[part(b'name="file"; filename="x"', b"x")] * 101), ["100 files at most"]),
+    "1001 parts, all empty": (form(*[part(b'name="file"; filename=""', b"")] * 1001), ["more than 1000 parts"]),
+    "101 files": (form(*[part(b'name="file"; filename="x"', b"x")] * 101), ["more than 100 files"]),
 }
 
 
@@ -169,7 +169,7 @@ def test_the_form_of_the_page_follows_the_same_rules_as_the_api(browser: Client,
     state.check(media, {"photo.jpg", "good.jpg"})
     response = post(browser, form(csrf, GOOD, part(None)), path="/")
     assert response.status_code == 400
-    assert "The server cannot read what your browser has sent." in response.content.decode()
+    assert "The server could not read what your browser sent." in response.content.decode()
     state.check(media, {"photo.jpg", "good.jpg"})
 
 
@@ -179,5 +179,5 @@ def test_pages_without_uploads_refuse_files(browser: Client, media: Path, path: 
     token = str(client.get("/login/" if path == "/login/" else "/").context["csrf_token"]).encode()
     response = post(client, form(part(b'name="csrfmiddlewaretoken"', token), GOOD), path=path)
     assert response.status_code == 400
-    assert "takes no files" in response.content.decode()
+    assert "accepts no files" in response.content.decode()
     state.check(media, set())

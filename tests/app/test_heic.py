@@ -100,7 +100,7 @@ def test_a_heic_portrait_is_upright(case: str) -> None:
 
 @pytest.mark.parametrize("number", range(1, 9))
 def test_each_orientation_is_applied_exactly_once(number: int) -> None:
-    turn = pixels._TURNS.get(number)  # noqa: SLF001 - the table of EXIF
+    turn = pixels._UPRIGHT.get(number)  # noqa: SLF001 - the table of EXIF
     as_seen = corners(640, 480)
     back = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}.get(number, turn)
     found = found_in(heic(as_seen.transpose(back) if back is not None else as_seen, exif=orientation(number)))

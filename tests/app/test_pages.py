@@ -54,10 +54,10 @@ def test_several_files_of_the_form_are_stored(browser: Client, media: Path) -> N
 @pytest.mark.parametrize(
     ("files", "status", "part"),
     [
-        ([], 400, "The form has no file."),
-        ([("a.jpg", b"text")], 400, "not a picture the server knows"),
-        ([("good.jpg", JPEG), ("a.jpg", JPEG[:1000])], 400, "damaged or cut short"),
-        ([("a.jpg", bytes(21 * 1024**2))], 413, "20 MB at most"),
+        ([], 400, "No file was sent."),
+        ([("a.jpg", b"text")], 400, "not a picture in a supported format"),
+        ([("good.jpg", JPEG), ("a.jpg", JPEG[:1000])], 400, "damaged or incomplete"),
+        ([("a.jpg", bytes(21 * 1024**2))], 413, "larger than 20 MB"),
     ],
 )
 def test_a_refused_file_is_explained_on_the_page(
@@ -74,7 +74,7 @@ def test_a_truncated_form_is_explained_on_the_page(browser: Client, media: Path)
     head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
     response = browser.generic("POST", "/", head + JPEG, "multipart/form-data; boundary=b")
     assert response.status_code == 400
-    assert "ended in the middle of a file" in response.content.decode()
+    assert "The upload was incomplete" in response.content.decode()
     state.check(media, set())
 
 
@@ -99,7 +99,7 @@ def test_login_and_logout_work_in_a_browser(ada: User) -> None:
     client = Client(enforce_csrf_checks=True)
     token = str(client.get("/login/").context["csrf_token"])
     wrong = client.post("/login/", {"username": "ada", "password": "no", "csrfmiddlewaretoken": token})
-    assert "do not match" in wrong.content.decode()
+    assert "name or the password is wrong" in wrong.content.decode()
     right = client.post("/login/", {"username": "ada", "password": "of ada", "csrfmiddlewaretoken": token})
     assert right.headers["Location"] == "/"
     page = client.get("/")
@@ -200,6 +200,6 @@ def test_an_unavailable_database_is_explained_on_a_page(browser: Client, path: s
         response = browser.get(path)
     page = response.content.decode()
     assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
-    assert "The database is busy or away." in page
+    assert "The database is busy or cannot be reached." in page
     assert "database-unavailable" in page
     assert "unexpectedly" not in page

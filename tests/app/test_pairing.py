@@ -152,7 +152,7 @@ def test_the_sweep_of_another_database_removes_nothing(stack_on: StackOn, media:
     first, second = stack_on("first", media), stack_on("second", media)
     first.put("a.jpg", "b.jpg")
     before = state.files(media)
-    check_untouched(second, before, "of another database")
+    check_untouched(second, before, "belongs to another database")
     second.put("c.jpg")
     after = state.files(media)
     assert len(after - before) == 2
@@ -174,7 +174,7 @@ def test_the_sweep_of_an_empty_database_removes_nothing(stack_on: StackOn, media
     assert not (media / ".library-id").exists()
     assert new.run("adopt_media", "--yes").returncode == 0
     assert new.run("flush", "--noinput").returncode == 0
-    check_untouched(new, {place}, "of another database")
+    check_untouched(new, {place}, "belongs to another database")
 
 
 def test_files_that_an_older_database_quarantines_are_put_back(stack_on: StackOn, media: Path) -> None:
@@ -266,7 +266,7 @@ def test_the_sweep_of_a_much_older_database_removes_nothing(stack_on: StackOn, m
     shutil.copyfile(stack.path, yesterday.path)
     stack.put(*(f"{number}.jpg" for number in range(20)))
     before = state.files(media)
-    check_untouched(yesterday, before, "more than crashes leave")
+    check_untouched(yesterday, before, "more than crashes can leave")
     yesterday.sweep("--no-brake")
     assert len(quarantined(media)) == 40
     stack.sweep()
@@ -396,7 +396,10 @@ def test_adopt_media_asks_for_confirmation(stack_on: StackOn, media: Path) -> No
     assert not (media / ".library-id").exists()
     assert stack.run("adopt_media", "--yes").returncode == 0
     agreed = stack.run("adopt_media")
-    assert (agreed.returncode, agreed.stdout.splitlines()[-1]) == (0, "Database and media folder belong together.")
+    assert (agreed.returncode, agreed.stdout.splitlines()[-1]) == (
+        0,
+        "The database and the media folder belong together.",
+    )
 
 
 # --- quarantine -------------------------------------------------------------------------------------------------------

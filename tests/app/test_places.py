@@ -11,7 +11,7 @@ from django.urls import path
 from pytest_django import Settings
 
 from config import urls
-from photos import pages
+from photos import views
 from photos.models import Photo
 from tests.app.test_pages import tags
 
@@ -162,7 +162,7 @@ def test_each_delete_button_is_named_after_its_photo(browser: Client, photos: li
 class WithPosition:
     """The project's addresses, and one that takes the owner's wish."""
 
-    urlpatterns: ClassVar = [path("photos/<str:name>/position", pages.photo, name="position"), *urls.urlpatterns]
+    urlpatterns: ClassVar = [path("photos/<str:name>/position", views.photo, name="position"), *urls.urlpatterns]
 
 
 def test_only_the_owner_sees_the_form_for_sharing_the_position(

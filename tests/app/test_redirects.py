@@ -88,8 +88,8 @@ def test_an_upload_to_a_wrong_address_is_an_error_in_json(
     ("address", "status", "said", "link"),
     [
         ("/login", 404, "/login/", "/"),
-        ("/", 403, "Log in, and send it again", "/login/"),
-        ("/delete/a.jpg", 403, "Log in, and send it again", "/login/"),
+        ("/", 403, "Log in and send it again", "/login/"),
+        ("/delete/a.jpg", 403, "Log in and send it again", "/login/"),
     ],
 )
 def test_a_browser_that_posts_to_a_wrong_address_gets_a_page(
@@ -109,7 +109,7 @@ def test_a_post_of_an_expired_session_is_refused_with_an_explanation(browser: Cl
     for address in ("/", "/delete/a.jpg"):
         response = browser.post(address, {"csrfmiddlewaretoken": str(token), "file": ""})
         assert response.status_code == 403
-        assert "your last login has ended" in response.content.decode()
+        assert "your login has ended" in response.content.decode()
     response = send(browser, "POST", "/api/photos", headers={"X-CSRFToken": str(token)})
     assert (response.status_code, response.json()["error"]) == (401, "login-needed")
     state.check(media, set())

@@ -21,10 +21,10 @@ def manage(environment: dict[str, str], *arguments: str) -> subprocess.Completed
         ({"SECRET_KEY": ""}, "SECRET_KEY is not set. Run `make env`"),
         ({"SECRET_KEY": "change-me"}, "SECRET_KEY is still a placeholder"),
         ({"DATABASE_URL": "postgres://uploads:change-me@db/uploads"}, "DATABASE_URL is still a placeholder"),
-        ({"UPLOAD_MAX": "lots"}, "UPLOAD_MAX=lots is not a size"),
-        ({"USER_QUOTA": "lots"}, "USER_QUOTA=lots is not a size"),
-        ({"LOGIN_FAILURES": "0"}, "LOGIN_FAILURES=0 is not a number from 1 on"),
-        ({"GALLERY_PUBLIC": "perhaps"}, "GALLERY_PUBLIC=perhaps is neither true nor false"),
+        ({"UPLOAD_MAX": "lots"}, "UPLOAD_MAX: 'lots' is not a size"),
+        ({"USER_QUOTA": "lots"}, "USER_QUOTA: 'lots' is not a size"),
+        ({"LOGIN_FAILURES": "0"}, "LOGIN_FAILURES: '0' is not a whole number of at least 1"),
+        ({"GALLERY_PUBLIC": "perhaps"}, "GALLERY_PUBLIC: 'perhaps' is neither true nor false"),
     ],
 )
 def test_an_invalid_variable_stops_the_start_with_a_remedy(
@@ -83,5 +83,5 @@ def test_a_password_that_breaks_the_url_is_refused_and_not_printed(environment: 
     url = f"postgres://uploads:{password}@db:5432/uploads"
     done = manage({**environment, "DATABASE_URL": url}, "check")
     last = done.stderr.strip().splitlines()[-1]
-    assert (done.returncode, "DATABASE_URL is not an address" in last) == (1, True), done.stderr
+    assert (done.returncode, "DATABASE_URL is not the address of a database" in last) == (1, True), done.stderr
     assert password not in done.stderr

@@ -304,18 +304,18 @@ def test_hide_positions_examines_all_photos_and_can_be_repeated(api: Client, ada
     Photo.objects.update(shared="", shared_sha256="", examined="")
     said = StringIO()
     call_command("hide_positions", stderr=said)
-    assert said.getvalue().splitlines() == ["3 of 3 photos", "3 examined."]
+    assert said.getvalue().splitlines() == ["3 of 3 photos", "Photos examined: 3"]
     assert Photo.objects.filter(examined=F("original")).exclude(shared="").count() == 3
     state.check(media, {"a.jpg", "b.jpg", "c.jpg"})
     call_command("hide_positions", stderr=said)
-    assert said.getvalue().splitlines()[2:] == ["0 examined."]
+    assert said.getvalue().splitlines()[2:] == ["Photos examined: 0"]
 
 
 def test_hide_positions_names_a_photo_that_cannot_be_examined(api: Client, photo: Photo, media: Path) -> None:
     as_stored_before(photo)
     (media / photo.original).unlink()
     said = StringIO()
-    with pytest.raises(CommandError, match="1 could not be examined"):
+    with pytest.raises(CommandError, match="Photos not examined: 1"):
         call_command("hide_positions", stderr=said)
     assert "a.jpg" in said.getvalue()
 
@@ -347,6 +347,6 @@ def test_the_result_of_examining_a_replaced_photo_is_dropped(ada: User, photo: P
         incoming.write(OTHER)
         library.put(ada, NAME, incoming)
     with pytest.raises(FileNotFoundError):
-        sharing.settled(before)
+        sharing.examined(before)
     assert Photo.objects.get().position == "hidden"
     state.check(media, {NAME})

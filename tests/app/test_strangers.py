@@ -192,7 +192,7 @@ def test_a_public_gallery_shows_errors_among_its_photos(photo: Photo, settings: 
     browser.get("/")  # for the CSRF cookie
     page = browser.generic("POST", "/", *CUT).content.decode()
     assert NAME in page
-    assert "The upload ended" in page
+    assert "The upload was incomplete" in page
 
 
 @pytest.mark.parametrize("is_public", [True, False])

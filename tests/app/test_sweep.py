@@ -153,7 +153,7 @@ def test_the_sweep_command_prints_the_removed_files(
     call_command("sweep", "--age", "60")
     out, err = capsys.readouterr()
     assert out == f"{path}\n"
-    assert err == "1 removed.\n"
+    assert err == "Files removed: 1\n"
 
 
 def test_a_large_library_is_queried_in_batches(ada: User, media: Path) -> None:

@@ -111,9 +111,9 @@ def test_an_anonymous_client_cannot_end_tokens(client: Client, api: Client) -> N
 @pytest.mark.parametrize(
     ("arguments", "of_ada", "of_bob", "said"),
     [
-        (["ada"], False, True, "1 revoked."),
-        (["--all"], False, False, "2 revoked."),
-        (["bob"], True, False, "1 revoked."),
+        (["ada"], False, True, "Tokens revoked: 1"),
+        (["--all"], False, False, "Tokens revoked: 2"),
+        (["bob"], True, False, "Tokens revoked: 1"),
     ],
     ids=str,
 )

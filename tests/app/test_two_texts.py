@@ -193,7 +193,7 @@ def test_the_error_page_names_the_refused_file_of_several(browser: Client, media
     files = [("one.jpg", JPEG), ("two.jpg", b"text"), ("three.jpg", JPEG)]
     text = Text(sent(client, csrf, "POST", "/", files).content.decode()).text
     assert "two.jpg (file 2 of 3): This is not a picture" in text
-    assert "Nothing was stored. None of the others was stored, either." in text
+    assert "Nothing was stored. The other files were not stored either." in text
     state.check(media, set())
 
 
@@ -217,8 +217,8 @@ def raised() -> Iterator[tuple[str, str, str]]:
         for node in ast.walk(ast.parse(path.read_text())):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in PROBLEMS):
                 continue
-            said = next((keyword.value for keyword in node.keywords if keyword.arg == "people"), None)
-            default = PROBLEMS[node.func.id].people
+            said = next((keyword.value for keyword in node.keywords if keyword.arg == "visitor_text"), None)
+            default = PROBLEMS[node.func.id].visitor_text
             text = default if said is None and default else _constants(said or node)
             yield f"{path.name}:{node.lineno}", node.func.id, text
 
@@ -236,4 +236,4 @@ def test_no_error_text_for_people_in_the_sources_is_technical() -> None:
 
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_no_default_error_text_for_people_is_technical(name: str) -> None:
-    assert TECHNICAL.findall(PROBLEMS[name].people) == []
+    assert TECHNICAL.findall(PROBLEMS[name].visitor_text) == []

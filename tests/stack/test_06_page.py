@@ -113,7 +113,7 @@ def test_a_photo_can_be_deleted_on_the_page(
     assert control.evaluate("control => control.checkVisibility({ opacityProperty: true })")
     control.click()
     visitor.page.get_by_role("button", name="Delete for good").click()
-    expect(visitor.page.get_by_text(f"{name} is gone.")).to_be_visible()
+    expect(visitor.page.get_by_text(f"Deleted {name}.")).to_be_visible()
     expect(visitor.page.get_by_role("img", name=name, exact=True)).to_have_count(0)
     assert stack.probe("photo", name) is None
     visitor.look("deleted")

@@ -57,7 +57,7 @@ def test_an_upload_cancelled_while_it_is_checked_is_not_stored(page: Page, photo
         assert is_stored(page, name)  # or there is nothing to try
         row(page, name).get_by_role("button", name="Cancel").click()
         expect(row(page, name)).to_contain_text("Cancelling")
-    expect(page.locator("#live")).to_have_text(f"{name} is cancelled. What was stored of it is deleted.")
+    expect(page.locator("#live")).to_have_text(f"Cancelled {name}. It was already stored, and has been deleted.")
     expect(row(page, name)).to_have_count(0)
     assert not is_stored(page, name)
 
@@ -68,7 +68,7 @@ def test_an_upload_cancelled_while_it_is_sent_is_not_stored(page: Page, photo: P
     choose(page, as_file(name, photo))
     expect(row(page, name)).to_contain_text(re.compile("[1-9] %"))
     row(page, name).get_by_role("button", name="Cancel").click()
-    expect(page.locator("#live")).to_contain_text("is cancelled")
+    expect(page.locator("#live")).to_contain_text("Cancelled")
     expect(row(page, name)).to_have_count(0)
     assert not is_stored(page, name)
 
@@ -78,7 +78,7 @@ def test_failed_uploads_can_be_retried_one_by_one_or_all_together(page: Page, ph
     page.context.set_offline(True)
     choose(page, *[as_file(each, photo) for each in names])
     for each in names:
-        expect(row(page, each)).to_contain_text("The connection broke.")
+        expect(row(page, each)).to_contain_text("The connection was lost.")
     page.context.set_offline(False)
     row(page, names[1]).get_by_role("button", name="Try again").click()
     check_shown(page, names[1])
@@ -110,7 +110,7 @@ def test_an_upload_resumes_after_logging_in_again(stack: Stack, page: Page, phot
     choose(page, *[as_file(each, photo) for each in names])
     notice = page.locator("#login-again")
     expect(notice).to_contain_text("Your login has ended.")
-    expect(row(page, names[0])).to_contain_text("Waits for the login")
+    expect(row(page, names[0])).to_contain_text("Waiting for you to log in")
     assert "token" not in page.locator("main").inner_text().lower()
     with page.expect_popup() as opened:
         notice.get_by_role("link", name="Log in").click()
@@ -181,9 +181,9 @@ def test_the_focus_moves_to_the_next_photo_after_deleting(
     item.hover()
     item.locator("summary").click()
     item.get_by_role("button", name="Delete for good").click()
-    expect(other.get_by_text(f"{above} is gone.")).to_be_in_viewport()
+    expect(other.get_by_text(f"Deleted {above}.")).to_be_in_viewport()
     expect(other.get_by_role("link", name=below)).to_be_focused()
-    expect(other).to_have_title(re.compile(re.escape(f"{above} is gone.")))
+    expect(other).to_have_title(re.compile(re.escape(f"Deleted {above}.")))
 
 
 def test_arrow_keys_move_between_photos_and_escape_goes_back(page: Page, photo: Picture, name: str) -> None:

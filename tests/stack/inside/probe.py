@@ -43,7 +43,7 @@ def photo(name: str) -> dict[str, Any] | None:
         "thumbnail_size": (MEDIA / row.thumbnail).stat().st_size,
         "original": row.original,
         "thumbnail": row.thumbnail,
-        "places": row.places,
+        "places": row.storage_keys,
     }
 
 
@@ -56,7 +56,7 @@ def take(ending: str) -> dict[str, str]:
             digests[row.name] = hashlib.file_digest(file, "sha256").hexdigest()
     Photo.objects.filter(pk__in=[row.pk for row in rows]).delete()
     for row in rows:
-        for place in row.places:
+        for place in row.storage_keys:
             (MEDIA / place).unlink()
     return digests
 

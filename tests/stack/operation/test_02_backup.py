@@ -116,7 +116,7 @@ def test_a_restore_pairs_database_and_photos(stack: Stack, backup_bytes: bytes, 
     stack.exec("gunicorn", "sh", "-c", 'printf "$0" > /srv/media/.library-id', FOREIGN)
     restored = attempt(stack, "restore.sh", str(archive), YES="1")
     assert restored.returncode == 0, restored.stderr
-    assert belongs(stack) == "Database and media folder belong together."
+    assert belongs(stack) == "The database and the media folder belong together."
     assert leftovers(stack) == ""
 
 

@@ -241,6 +241,6 @@ def test_doctor_finds_photos_and_database_that_do_not_belong_together(stack: Sta
     stack.exec("gunicorn", "sh", "-c", f"mv {library} {library}-kept && echo {'0' * 32} > {library}")
     try:
         assert said().startswith("  PROBLEM  photos and database")
-        assert "of another database" in said()
+        assert "belongs to another database" in said()
     finally:
         stack.exec("gunicorn", "mv", f"{library}-kept", library)

@@ -1,4 +1,4 @@
-"""Which columns of the database name files in MEDIA_ROOT. `make backup` asks, to see that each row finds its files."""
+"""Lists the columns of the database that name files in MEDIA_ROOT. `make backup` checks that these files exist."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -14,17 +14,17 @@ from django.db.models import FileField
 class MediaColumn(NamedTuple):
     table: str
     column: str
-    folder: str = ""  # in MEDIA_ROOT, to which the column's values are relative
+    folder: str = ""  # in MEDIA_ROOT; the column's values are relative to it
 
 
 class Command(BaseCommand):
     """Prints a JSON array of objects with the keys table, column and folder.
 
-    It tells the project's FileFields and ImageFields whose storage is in MEDIA_ROOT. A project that names its files
-    otherwise has a command of the same name, derived from this one, in an application before `uploadstack`.
+    It lists the project's FileFields and ImageFields whose storage is in MEDIA_ROOT. A project that names its files in
+    other columns defines a command of the same name, derived from this one, in an application before `uploadstack`.
     """
 
-    help = "Print which columns of the database name files in MEDIA_ROOT, as JSON. `make backup` asks for it."
+    help = "Print which columns of the database name files in MEDIA_ROOT, as JSON. `make backup` uses it."
 
     def handle(self, *args: object, **options: object) -> None:
         self.stdout.write(json.dumps([column._asdict() for column in self.columns()]))
@@ -43,7 +43,7 @@ def _file_fields() -> Iterator[MediaColumn]:
 
 
 def _in_media(field: FileField) -> str | None:
-    """Return where in MEDIA_ROOT a field's storage is; None if it is elsewhere."""
+    """Return the folder of a field's storage, relative to MEDIA_ROOT; None if it is outside."""
     location = getattr(field.storage, "location", None)
     media = Path(settings.MEDIA_ROOT).resolve()
     if location is None or not Path(location).resolve().is_relative_to(media):

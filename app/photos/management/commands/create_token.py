@@ -1,6 +1,6 @@
-"""Prints a fresh API token, and nothing else, so that `TOKEN=$(manage.py create_token)` works.
+"""Prints a new API token, and nothing else, so that `TOKEN=$(manage.py create_token)` works.
 
-Only a hash of it is stored: it cannot be shown again.
+Only a hash of the token is stored, so it cannot be shown again.
 """
 
 from django.contrib.auth.models import User
@@ -11,10 +11,12 @@ from uploadstack import env
 
 
 class Command(BaseCommand):
-    help = "Print a new API token of a user (the sample user when none is named). Use: Authorization: Token ..."
+    help = (
+        "Create an API token for a user (by default the sample user) and print it. Send it as: Authorization: Token ..."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("user", nargs="?", default=env.text("DEMO_USER", "demo"))
+        parser.add_argument("user", nargs="?", default=env.text("DEMO_USER", "demo"), help="the user's name")
 
     def handle(self, *args: object, **options: object) -> None:
         name = options["user"]
@@ -23,7 +25,7 @@ class Command(BaseCommand):
         except User.DoesNotExist as error:
             raise CommandError(
                 f"There is no user {name}. `manage.py demo_user` creates the sample user, "
-                "`manage.py createsuperuser` another."
+                "`manage.py createsuperuser` any other."
             ) from error
         _, token = AuthToken.objects.create(user=user)
         self.stdout.write(token)

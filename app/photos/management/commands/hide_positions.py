@@ -1,4 +1,4 @@
-"""Examines the photos that an older version stored; see photos/sharing.py. May be stopped and started again."""
+"""Examines the photos that an older version stored; see photos/sharing.py. Can be stopped and restarted."""
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import F
@@ -12,8 +12,8 @@ _STEP = 100  # photos between two lines of progress
 
 class Command(BaseCommand):
     help = (
-        "Examine photos stored before positions were hidden, and make the files without a position that others "
-        "download. Until then a photo is examined when somebody else first asks for it."
+        "Examine photos that were stored before positions were hidden, and create the files without a position that "
+        "others download. A photo that this command has not examined is examined when another user first requests it."
     )
 
     def handle(self, *args: object, **options: object) -> None:
@@ -23,16 +23,18 @@ class Command(BaseCommand):
             failed += not self._examine(key)
             if number % _STEP == 0 or number == len(waiting):
                 self.stderr.write(f"{number} of {len(waiting)} photos")
-        self.stderr.write(f"{len(waiting) - failed} examined.")
+        self.stderr.write(f"Photos examined: {len(waiting) - failed}")
         if failed:
-            raise CommandError(f"{failed} could not be examined; others do not get these. Run it again later.")
+            raise CommandError(
+                f"Photos not examined: {failed}. Others cannot download these. Run this command again later."
+            )
 
     def _examine(self, key: int) -> bool:
         photo = Photo.objects.filter(pk=key).first()
         try:
             if photo:
-                sharing.settled(photo)
-        except Photo.DoesNotExist:  # deleted meanwhile
+                sharing.examined(photo)
+        except Photo.DoesNotExist:  # deleted in the meantime
             return True
         except (Problem, OSError) as error:
             self.stderr.write(f"{photo}: {error}")

@@ -1,4 +1,4 @@
-"""Makes what photos lack that were stored by an older version: larger thumbnails, and previews of HEICs."""
+"""Creates what photos stored by an older version lack: larger thumbnails, and previews of HEIC pictures."""
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Q
@@ -12,8 +12,8 @@ _NOT_SHOWN = [kind.content_type for kind in kinds.KINDS if not kind.is_shown]
 
 class Command(BaseCommand):
     help = (
-        "Make the larger thumbnail, and the preview if browsers do not show the original, of photos that have none. "
-        "May be stopped at any time, and goes on where it was; runs beside uploads."
+        "Create the missing larger thumbnails, and the missing previews of photos whose format browsers cannot show. "
+        "It can be stopped at any time and continues where it stopped. Uploads can go on while it runs."
     )
 
     def handle(self, *args: object, **options: object) -> None:
@@ -29,9 +29,9 @@ class Command(BaseCommand):
             except (Problem, OSError) as error:
                 failed += 1
                 self.stderr.write(f"{photo.name}: {error}")
-        self.stderr.write(f"{done} made.")
+        self.stderr.write(f"Photos completed: {done}")
         if failed:
-            raise CommandError(f"{failed} could not be made. Run it again, when what is said above is mended.")
+            raise CommandError(f"Photos that failed: {failed}. Fix the errors above, then run this command again.")
 
 
 def _lacks_some(photo: Photo) -> bool:

@@ -1,4 +1,4 @@
-"""Which columns name files: FILES of the models, which are no FileFields. See uploadstack's command of this name."""
+"""Lists the columns that name files: FILES of the models, which are not FileFields. Extends uploadstack's command."""
 
 from collections.abc import Iterable
 

@@ -1,5 +1,5 @@
-// For pages that show photos; they work without it. Closes an open confirmation on Escape and on a click elsewhere, and
-// on the page of one photo goes to the next with the arrow keys, and back to the gallery with Escape.
+// For pages that show photos; they work without it. Escape or a click elsewhere closes an open confirmation. On the page
+// of one photo the arrow keys go to the next photo, and Escape to the gallery.
 "use strict";
 
 (() => {
@@ -31,7 +31,7 @@
     if (hadFocus) confirmation.querySelector("summary").focus();
   }
 
-  // Where there is such a link.
+  // If the page has this link.
   function follow(link) {
     if (link) document.querySelector(link)?.click();
   }

@@ -1,10 +1,10 @@
-// Makes the upload form send each file by itself, with progress, as soon as it is chosen or dropped.
+// Makes the upload form send each file separately, with progress, as soon as it is chosen or dropped.
 //
-// The form works without this script; with it, the page stays, shows how far each file is, and fetches the gallery
-// again at the end, so the server's template stays the only place that knows what a photo looks like.
+// The form works without this script. With it the page stays, shows the progress of each file, and fetches the gallery
+// again at the end, so that only the server's template knows what a photo looks like.
 //
-// An upload is waiting, under way, done or failed. One that is cancelled when the server may have all of it already is
-// not broken off: nobody could tell whether it was stored. Its answer is awaited, and what it stored is deleted.
+// An upload is waiting, in progress, done or failed. If it is cancelled when the server may already have all of it, it is
+// not aborted, because the script could not tell whether it was stored. It waits for the answer and deletes the photo.
 "use strict";
 
 (() => {
@@ -14,20 +14,20 @@
   const queue = document.getElementById("queue");
   const tools = document.getElementById("tools");
   const retryAll = document.getElementById("retry-all");
-  const live = document.getElementById("live"); // how it ended, for everybody
-  const alarm = document.getElementById("alarm"); // what failed, read out at once; its row says the same
+  const live = document.getElementById("live"); // the result, shown to everyone
+  const alarm = document.getElementById("alarm"); // what failed, for screen readers; the row shows the same
   const login = document.getElementById("login-again");
   const template = document.getElementById("queue-item");
-  const logins = new BroadcastChannel("photos-logins"); // tells the other tabs that somebody is logged in
-  const largest = Number(form.dataset.max) - 4096; // the form around the file counts, too
+  const logins = new BroadcastChannel("photos-logins"); // tells the other tabs who is logged in
+  const largest = Number(form.dataset.max) - 4096; // the form around the file also counts
   const SOON = 1; // seconds
-  const MAY_PASS = [0, 408, 409, 425, 429]; // statuses after which the same file may be taken; and 500 and above
+  const MAY_PASS = [0, 408, 409, 425, 429]; // after these statuses, and 500 and above, a retry may succeed
 
   let token = form.elements.csrfmiddlewaretoken.value;
   const waiting = [];
-  let current = null; // the one upload under way: a second beside it would only slow the first
-  let deleting = 0; // what was stored, although it was cancelled
-  let isPaused = false; // until there is a login again
+  let current = null; // the upload in progress: a second one would only slow it down
+  let deleting = 0; // uploads that were stored although they were cancelled
+  let isPaused = false; // until the user has logged in again
   let stored = 0;
   let failed = 0;
 
@@ -35,24 +35,24 @@
   input.required = false;
   logins.postMessage(form.dataset.user);
 
-  // --- What is chosen and dropped ------------------------------------------------------------------------------
+  // --- Choosing and dropping files ------------------------------------------------------------------------------
 
   input.addEventListener("change", () => {
     accept([...input.files]);
-    input.value = ""; // so that choosing the same file again is a change again
+    input.value = ""; // so that choosing the same file again fires an event
   });
   form.addEventListener("submit", (event) => event.preventDefault());
 
-  // The whole page takes drops. A photo of the page itself that is dragged is not an upload.
+  // The whole page accepts drops. Dragging a photo of the page itself is not an upload.
   let isOwn = false;
   document.addEventListener("dragstart", () => (isOwn = true));
   document.addEventListener("dragend", () => (isOwn = false));
   document.addEventListener("dragover", (event) => {
-    event.preventDefault(); // or the browser opens the file, in the place of this page
+    event.preventDefault(); // otherwise the browser opens the file instead of this page
     drop.classList.toggle("over", !isOwn);
   });
   document.addEventListener("dragleave", (event) => {
-    if (!event.relatedTarget) drop.classList.remove("over"); // it has left the window
+    if (!event.relatedTarget) drop.classList.remove("over"); // the pointer has left the window
   });
   document.addEventListener("drop", (event) => {
     event.preventDefault();
@@ -66,9 +66,9 @@
     const folders = items.filter(isFolder).map((item) => item.webkitGetAsEntry().name);
     const files = items.filter((item) => !isFolder(item)).map((item) => item.getAsFile());
     accept(files.filter(Boolean));
-    for (const name of folders) refuse({ name }, "This is a folder. Open it, and drop the photos that are in it.");
+    for (const name of folders) refuse({ name }, "This is a folder. Open it and drop the photos inside it.");
     if (!items.length) {
-      refuse({ name: "What you dropped" }, "This is not a file. Save the photo on this device, and drop it from there.");
+      refuse({ name: "What you dropped" }, "This is not a file. Save the photo on this device and drop it from there.");
     }
   }
 
@@ -96,9 +96,9 @@
 
   function reasonToRefuse(file) {
     if (file.size > largest) {
-      return `Too large: ${megabytes(file.size)}, and ${form.dataset.maxText} is the most. Choose a smaller one.`;
+      return `Too large: ${megabytes(file.size)}; the limit is ${form.dataset.maxText}. Choose a smaller file.`;
     }
-    if (file.size === 0) return "This file is empty. Choose another one.";
+    if (file.size === 0) return "This file is empty. Choose another file.";
     return "";
   }
 
@@ -153,7 +153,7 @@
     return [...queue.querySelectorAll(".failed")].filter((row) => row.upload);
   }
 
-  // What is offered for all of them, when there is more than one to offer it for.
+  // Buttons for all uploads are shown if they apply to more than one.
   function arrange() {
     queue.hidden = queue.children.length === 0;
     retryAll.hidden = retriable().length < 2;
@@ -196,7 +196,7 @@
   function send(upload) {
     const body = new FormData();
     body.append("file", upload.file);
-    const request = new XMLHttpRequest(); // fetch() cannot tell how far an upload is
+    const request = new XMLHttpRequest(); // fetch() cannot report the progress of an upload
     Object.assign(upload, { request, began: performance.now(), loaded: 0, total: upload.file.size, isCancelled: false });
     request.open("POST", form.dataset.api);
     request.setRequestHeader("X-CSRFToken", token);
@@ -220,9 +220,9 @@
     const mayBeThere = upload.loaded >= upload.total;
     if (upload.isCancelled && !mayBeThere) cancelled(upload);
     else if (mayBeThere) {
-      fail(upload, "The connection broke before the answer came. Look in the gallery whether the photo was stored.");
+      fail(upload, "The connection was lost before the answer arrived. Check in the gallery whether the photo was stored.");
       refresh();
-    } else fail(upload, "The connection broke. Check that you are online, and try again.");
+    } else fail(upload, "The connection was lost. Check that you are online and try again.");
     next();
   }
 
@@ -276,17 +276,17 @@
     if (isPaused && !waiting.length) goOn();
   }
 
-  // Only what is surely not all with the server: the browser tells late how far an upload is.
+  // Only if the server surely does not have all of it: browsers report the progress late.
   function breakOff(upload) {
     const seconds = (performance.now() - upload.began) / 1000;
-    const left = ((upload.total - upload.loaded) * seconds) / (upload.loaded || 1); // at the speed so far
+    const left = ((upload.total - upload.loaded) * seconds) / (upload.loaded || 1); // at the current speed
     if (seconds < SOON / 4 || left < SOON) return;
     cancelled(upload);
-    upload.request.abort(); // and then the next one
+    upload.request.abort(); // the next upload follows
   }
 
   function cancelled({ file, row }) {
-    live.textContent = `${file.name} is cancelled. Nothing of it was stored.`;
+    live.textContent = `Cancelled ${file.name}. Nothing was stored.`;
     remove(row);
   }
 
@@ -298,7 +298,7 @@
         headers: { "X-CSRFToken": token, "If-Match": `"${photo.sha256}"` },
       });
       if (!response.ok && response.status !== 404) throw new Error(response.status);
-      live.textContent = `${upload.file.name} is cancelled. What was stored of it is deleted.`;
+      live.textContent = `Cancelled ${upload.file.name}. It was already stored, and has been deleted.`;
       remove(upload.row);
     } catch {
       fail(upload, `It was stored as ${photo.name} before you cancelled. Delete it in the gallery.`, false);
@@ -309,13 +309,13 @@
 
   // --- The login -----------------------------------------------------------------------------------------------
 
-  // Keeps the files, and says how to go on. Another tab of this site says so when there is a login again.
+  // Keeps the files, and says how to continue. Another tab of this site reports when the user has logged in again.
   function pause(upload) {
     waiting.unshift(upload);
-    for (const { row } of waiting) say(row, "Waits for the login");
+    for (const { row } of waiting) say(row, "Waiting for you to log in");
     current = null;
     isPaused = true;
-    ask(`Your login has ended. Log in in the new tab that the button opens, and the upload goes on by itself.`);
+    ask("Your login has ended. Log in in the new tab that the button opens. The upload then continues on its own.");
   }
 
   function ask(question) {
@@ -330,9 +330,9 @@
   async function resume({ type }) {
     if (!isPaused) return;
     const user = await currentUser();
-    if (!user) return type === "click" && ask("You are not logged in yet. Log in in the new tab, then go on here.");
+    if (!user) return type === "click" && ask("You are not logged in yet. Log in in the new tab, then continue here.");
     if (user !== form.dataset.user && type !== "click") {
-      return ask(`You are logged in as ${user} now. Press "Go on" to store these photos as ${user}.`);
+      return ask(`You are now logged in as ${user}. Press "Continue" to store these photos as ${user}.`);
     }
     form.dataset.user = user;
     if (isPaused) goOn();
@@ -345,7 +345,7 @@
     next();
   }
 
-  // The form's token belongs to a login. After another one in another tab the page has an old one.
+  // The form's token belongs to a login. After a new login in another tab this page has an old token.
   async function renew(upload) {
     upload.isSecond = true;
     const user = await currentUser();
@@ -353,7 +353,7 @@
     return pause(upload);
   }
 
-  // Who is logged in now, and with which token; nobody when there is no form.
+  // Returns who is logged in now, and updates the token; empty if the page has no form.
   async function currentUser() {
     try {
       const now = (await fetched()).getElementById("upload");
@@ -368,15 +368,15 @@
 
   async function finish() {
     if (!stored) return;
-    const sum = `${stored} ${stored === 1 ? "photo" : "photos"} stored` + (failed ? `, ${failed} not` : "");
+    const sum = `Stored ${stored} ${stored === 1 ? "photo" : "photos"}` + (failed ? `, ${failed} failed` : "");
     const isShown = await refresh();
-    live.textContent = isShown ? `${sum}.` : `${sum}. Reload the page to see the new ones.`;
+    live.textContent = isShown ? `${sum}.` : `${sum}. Reload the page to see the new photos.`;
     if (!isShown || current) return;
-    // What is in the gallery now need not stay in the queue; what failed stays until it is dismissed.
+    // Photos that are in the gallery leave the queue; failed ones stay until they are dismissed.
     queue.querySelectorAll(".done").forEach(remove);
   }
 
-  // The first page of the gallery, where the new photos are, as the server renders it. What had the focus keeps it.
+  // Loads the first page of the gallery, which has the new photos. Keeps the focus.
   async function refresh() {
     try {
       const gallery = (await fetched()).getElementById("gallery");
@@ -401,7 +401,7 @@
     return new DOMParser().parseFromString(await response.text(), "text/html");
   }
 
-  // The application marks what is meant for people. What is not marked comes from servers on the way.
+  // The application marks texts for people. Unmarked responses come from servers in between.
   function explanation(request) {
     try {
       const { detail, request_id: id } = JSON.parse(request.responseText);
@@ -409,12 +409,12 @@
         return request.status >= 500 && id ? `${detail} (request ${id})` : detail;
       }
     } catch {
-      // no JSON: then by its status, too
+      // not JSON: use the status
     }
-    if (request.status === 413) return `Too large for the server. ${form.dataset.maxText} is the most. Choose a smaller one.`;
-    if (request.status === 429) return "The server gets too many requests just now. Try again in a minute.";
-    if (request.status === 507) return "The server has no room left. Nothing was stored. Try again later.";
-    return `The server did not take it (${request.status}). Try again in a moment.`;
+    if (request.status === 413) return `Too large for the server; the limit is ${form.dataset.maxText}. Choose a smaller file.`;
+    if (request.status === 429) return "The server is receiving too many requests. Try again in a minute.";
+    if (request.status === 507) return "The server's disk is full. Nothing was stored. Try again later.";
+    return `The server did not accept the file (status ${request.status}). Try again in a moment.`;
   }
 
   function say(row, text) {

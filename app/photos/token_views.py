@@ -1,7 +1,7 @@
-"""Tokens over HTTP: got for a name and a password, listed, and ended. What they are is in tokens.py.
+"""Tokens over HTTP: created for a name and a password, listed, and revoked. tokens.py explains tokens.
 
-A session gets no token, and what a cookie says does not count where one is made: another site could send the cookie
-along, but it does not know the password. Sessions may list and end tokens; for that they need their CSRF token.
+A session cannot create a token, and its cookie is ignored there: another site could make the browser send the cookie,
+but does not know the password. Sessions may list and revoke tokens; for that they need their CSRF token.
 """
 
 from django.contrib.auth.forms import AuthenticationForm
@@ -17,7 +17,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from photos import bodylimit, documentation, logins
+from photos import bodylimit, logins, schema
 from photos.errors import BadRequest, TooLarge, WrongLogin
 from photos.permissions import LoggedIn
 from photos.serializers import LoginSerializer, TokenFactsSerializer
@@ -26,8 +26,8 @@ _BODY_MAX = 64 * 1024  # bytes; nginx takes as much at this address (nginx/form.
 
 
 class Token(LoginView):  # type: ignore[misc]  # it comes without types
-    """The token of the request; POST makes one. DELETE is not in the schema: a program that tries out all of that would
-    end its own.
+    """The token of the request; POST creates one. The schema does not list DELETE: a program that tries all operations
+    would revoke its own token.
     """
 
     parser_classes = [JSONParser, FormParser]
@@ -40,15 +40,15 @@ class Token(LoginView):  # type: ignore[misc]  # it comes without types
     def get_permissions(self) -> list[BasePermission]:
         return [] if self.request.method == "POST" else [LoggedIn()]
 
-    @extend_schema(**documentation.LOGIN)
+    @extend_schema(**schema.LOGIN)
     def post(self, request: Request) -> Response:
         if (bodylimit.content_length(request) or 0) > _BODY_MAX:
-            raise TooLarge("A name and a password have 64 KB at most. Send nothing else.")
+            raise TooLarge("The request is larger than 64 KB. Send a name and a password, and nothing else.")
         name, password = _login(request)
         logins.begin(request, name)
         form = AuthenticationForm(request, {"username": name, "password": password})
         if not form.is_valid():
-            raise WrongLogin("There is no user of this name with this password. Check both, then try again.")
+            raise WrongLogin("The name or the password is wrong. Check both and try again.")
         logins.forget(request, name)
         request.user = form.get_user()
         AuthToken.objects.filter(user=request.user, expiry__lte=timezone.now()).delete()
@@ -59,7 +59,9 @@ class Token(LoginView):  # type: ignore[misc]  # it comes without types
     @extend_schema(exclude=True)
     def delete(self, request: Request) -> Response:
         if not isinstance(request.auth, AuthToken):
-            raise BadRequest("There is no token in this request. DELETE /api/tokens ends all that you have.")
+            raise BadRequest(
+                "This request has no token, so there is none to end. DELETE /api/tokens ends all your tokens."
+            )
         request.auth.delete()
         return Response(status=204)
 
@@ -69,7 +71,7 @@ class Tokens(APIView):
 
     permission_classes = [LoggedIn]
 
-    @extend_schema(**documentation.TOKENS)
+    @extend_schema(**schema.TOKENS)
     def get(self, request: Request) -> Response:
         tokens = AuthToken.objects.filter(user=request.user).order_by("-created", "digest")
         serializer = TokenFactsSerializer(tokens, many=True, context={"current": request.auth})
@@ -82,7 +84,7 @@ class Tokens(APIView):
 
 
 class OneOfTokens(APIView):
-    """One token of the user, by the key that the list gives."""
+    """One token of the user, by its key in the list."""
 
     permission_classes = [LoggedIn]
 
@@ -90,17 +92,19 @@ class OneOfTokens(APIView):
     def delete(self, request: Request, key: str) -> Response:
         deleted, _ = AuthToken.objects.filter(user=request.user, token_key=key).delete()
         if not deleted:
-            raise NotFound("You have no token with this key. GET /api/tokens lists yours.")
+            raise NotFound("You have no token with this key. GET /api/tokens lists your tokens.")
         return Response(status=204)
 
 
 def _login(request: Request) -> tuple[str, str]:
-    """Raises BadRequest, and what the parsers raise."""
+    """Return the name and the password. Raises BadRequest, and what the parsers raise."""
     try:
         serializer = LoginSerializer(data=request.data)
         is_valid = serializer.is_valid()
-    except RecursionError:  # thousands of brackets, one in the other
+    except RecursionError:  # thousands of nested brackets
         is_valid = False
     if not is_valid:
-        raise BadRequest('Send a name and a password: {"username": "...", "password": "..."}, as JSON or as a form.')
+        raise BadRequest(
+            'The body must be a name and a password, {"username": "...", "password": "..."}, as JSON or as a form.'
+        )
     return serializer.validated_data["username"], serializer.validated_data["password"]

@@ -1,4 +1,4 @@
-"""Pages of the list. Odd numbers are refused instead of guessed, so that a client's mistake does not look like data."""
+"""The pages of the API's list. Wrong numbers are refused, so that a mistake of a client does not look like data."""
 
 from typing import Any
 
@@ -12,24 +12,24 @@ from rest_framework.views import APIView
 
 from photos.errors import BadRequest
 
-PAGE_SIZE = 24  # fills rows of two, three and four
+PAGE_SIZE = 24  # fills rows of two, three or four photos
 PAGE_SIZE_MAX = 100
-_BEYOND = 10**9  # more than any gallery has; longer numbers are not even read
+_BEYOND = 10**9  # more pages than any gallery has; longer numbers are not parsed
 
 
 def positive(query: QueryDict, name: str, default: int, most: int | None = None) -> int:
-    """A positive number out of the query string. Raises BadRequest."""
+    """Return a positive number from the query string. Raises BadRequest."""
     value = query.get(name, str(default))
     if not (value.isascii() and value.isdigit() and value.strip("0")):
-        raise BadRequest(f"{name} has to be a whole number from 1 on, not {value[:20]!r}.")
+        raise BadRequest(f"{name}: {value[:20]!r} is not a whole number of at least 1.")
     number = int(value) if len(value) < len(str(_BEYOND)) else _BEYOND
     if most and number > most:
-        raise BadRequest(f"{name} may be {most} at most.")
+        raise BadRequest(f"{name}: {number} is too large; the limit is {most}.")
     return number
 
 
-class PhotoPages(BasePagination):
-    """`?page=2&page_size=50`. Links are paths: the proxy in front may know this server by another name."""
+class PhotoPagination(BasePagination):
+    """`?page=2&page_size=50`. Links are paths, because clients may use another host name than the one that arrives."""
 
     def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> list[Any]:
         self._query = request.query_params
@@ -38,7 +38,7 @@ class PhotoPages(BasePagination):
         try:
             self._page = Paginator(queryset, size).page(positive(self._query, "page", 1))
         except EmptyPage as error:
-            raise NotFound("There is no such page. Start at the first and follow `next`.") from error
+            raise NotFound("There is no such page. Start at page 1 and follow `next`.") from error
         return list(self._page.object_list)
 
     def get_paginated_response(self, data: Any) -> Response:
@@ -59,7 +59,7 @@ class PhotoPages(BasePagination):
 
     def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
         return [
-            _parameter("page", "which page, from 1 on", {"type": "integer", "minimum": 1, "default": 1}),
+            _parameter("page", "the number of the page", {"type": "integer", "minimum": 1, "default": 1}),
             _parameter(
                 "page_size",
                 "photos per page",

@@ -1,7 +1,7 @@
-"""The web page: the gallery with its upload form, a page for each photo, deleting, the login. Works without JavaScript.
+"""The web pages: the gallery with its upload form, each photo, deleting, the login. They work without JavaScript.
 
-With JavaScript (static/photos/upload.js) the form's files go one by one to POST /api/photos/, with progress; the page
-that comes back is this one either way.
+With JavaScript (static/photos/upload.js) the files of the form are sent one by one to POST /api/photos/, and the page
+shows the progress. Both ways lead to the same page.
 """
 
 from collections.abc import Callable
@@ -19,10 +19,10 @@ from django.shortcuts import redirect, render
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from photos import bodylimit, images, library, logins, multipart, places, problems, sharing, sweep
+from photos import bodylimit, images, library, logins, multipart, neighbours, problems, sharing, sweep
 from photos.errors import BadName, LoginNeeded, MethodNotAllowed, Problem
 from photos.models import Photo
-from photos.paging import PAGE_SIZE
+from photos.pagination import PAGE_SIZE
 from photos.permissions import may_look
 from photos.preconditions import Preconditions
 
@@ -36,11 +36,11 @@ _View = Callable[..., HttpResponseBase]
 def _shows_problems(show: Callable[[HttpRequest, Problem], HttpResponse]) -> Callable[[_View], _View]:
     """Turn a Problem into a page.
 
-    It wraps the CSRF check, too, because that is who reads the form, and so who meets a broken body or a full disk.
+    The CSRF check is inside, because it reads the form, and so may find a broken body or a full disk.
     """
 
     def decorator(view: _View) -> _View:
-        @csrf_exempt  # only here, outside: `view` is protected again within
+        @csrf_exempt  # only for the outer function; `view` itself is protected
         @wraps(view)
         def wrapped(request: HttpRequest, *arguments: Any, **options: Any) -> HttpResponseBase:
             try:
@@ -55,28 +55,28 @@ def _shows_problems(show: Callable[[HttpRequest, Problem], HttpResponse]) -> Cal
 
 
 def _method_not_allowed(request: HttpRequest, empty: HttpResponseBase) -> HttpResponse:
-    """A page in the place of Django's empty answer."""
+    """Return a page instead of Django's empty response."""
     allowed = empty.headers["Allow"]
-    response = problems.answer(request, MethodNotAllowed(f"{request.method} is not possible here, but {allowed} is."))
+    response = problems.answer(request, MethodNotAllowed(f"{request.method} is not allowed here; use {allowed}."))
     response.headers["Allow"] = allowed
     return response
 
 
 def _writers_only(view: _View) -> _View:
-    """Refuse strangers before their form is read. No redirect to the login: it would lose what they sent."""
+    """Refuse visitors without a login before their form is read. A redirect to the login would lose the form."""
 
     @csrf_exempt
     @wraps(view)
     def wrapped(request: HttpRequest, *arguments: Any, **options: Any) -> HttpResponseBase:
         if request.method == "POST" and not request.user.is_authenticated:
-            return problems.answer(request, LoginNeeded("A form came without a valid session."))
+            return problems.answer(request, LoginNeeded("A form was sent without a valid session."))
         return view(request, *arguments, **options)
 
     return wrapped
 
 
 def _page(request: HttpRequest, problem: Problem | None = None) -> HttpResponse:
-    """The gallery, with the problem's sentence on top. Who may not look sees the sentence alone, or the login."""
+    """Return the gallery with the problem's text on top; for visitors without access, only the text, or the login."""
     if may_look(request.user):
         return _photos(request, problem)
     return problems.answer(request, problem) if problem else redirect_to_login(request.get_full_path())
@@ -101,28 +101,28 @@ def delete(request: HttpRequest, name: str) -> HttpResponse:
 @require_POST
 def _delete(request: HttpRequest, name: str) -> HttpResponse:
     photo = _existing(name)
-    neighbour = places.older(photo) or places.newer(photo)  # which takes its place, or is the last one left
+    neighbour = neighbours.older(photo) or neighbours.newer(photo)  # the one that moves up, or the last one left
     try:
         library.delete(cast("User", request.user), photo.name, Preconditions(request).check)
     except Photo.DoesNotExist as error:
         raise Http404 from error
-    messages.success(request, f"{photo.name} is gone.")
-    return redirect(places.address(neighbour))
+    messages.success(request, f"Deleted {photo.name}.")
+    return redirect(neighbours.address(neighbour))
 
 
 @multipart.without_files
 @_shows_problems(problems.answer)
 @require_safe
 def photo(request: HttpRequest, name: str) -> HttpResponse:
-    """One photo, as large as the window, with what is known about it."""
+    """Show one photo, as large as the window, with its details."""
     if not may_look(request.user):
         return redirect_to_login(request.get_full_path())
     found = _existing(name)
     context = {
         "photo": found,
-        "newer": places.newer(found),
-        "older": places.older(found),
-        "gallery": places.address(found),
+        "newer": neighbours.newer(found),
+        "older": neighbours.older(found),
+        "gallery": neighbours.address(found),
     }
     return render(request, "photos/photo.html", context)
 
@@ -146,7 +146,7 @@ def position(request: HttpRequest, name: str) -> HttpResponse:
 
 @require_POST
 def _position(request: HttpRequest, name: str) -> HttpResponse:
-    """A box that is not ticked is not sent: then others do not get the position."""
+    """Browsers do not send a box that is not ticked: then others do not get the position."""
     photo = _existing(name)
     wish = sharing.wish(request.POST.get("share_position"))
     try:
@@ -189,12 +189,12 @@ def _upload(request: HttpRequest) -> HttpResponse:
 
 def _photos(request: HttpRequest, problem: Problem | None) -> HttpResponse:
     photos = Photo.objects.select_related("owner")
-    page = Paginator(photos, PAGE_SIZE).get_page(request.GET.get("page"))  # the nearest one there is
+    page = Paginator(photos, PAGE_SIZE).get_page(request.GET.get("page"))  # the nearest existing page
     context = {
         "page": page,
         "problem": problem and problems.about_files(problem),
         "upload_max": settings.UPLOAD_MAX,
-        "upload_max_text": bodylimit.for_people(),
+        "upload_max_text": bodylimit.human_limit(),
         "formats": images.NAMES,
         "media_types": ",".join(images.ACCEPTED),
     }

@@ -1,13 +1,13 @@
-"""Originals and thumbnails, after the question whether this visitor may look. The owner gets the original as it was
-uploaded; others get it without its position, unless the owner wishes otherwise (sharing.py).
+"""Originals and thumbnails, for clients that may view the gallery. The owner gets the original as it was uploaded;
+others get it without its position, unless the owner shares it (sharing.py).
 
-With nginx in front (X_ACCEL_PREFIX set) the answer is empty and names an internal location; nginx sends the bytes,
-with ranges. Without, Django sends them itself, with single ranges. The headers that make a stranger's file harmless are
-the same either way, but nginx passes on only a few of an empty answer's headers: its location for originals has to
-repeat the policy, nosniff and the ETag.
+Behind nginx (X_ACCEL_PREFIX is set) the response is empty and names an internal location; nginx sends the bytes and
+supports ranges. Otherwise Django sends the bytes, and supports single ranges. The headers that make untrusted files
+harmless are the same both ways. But nginx keeps only a few headers of an empty response, so its location for originals
+has to repeat the policy, nosniff and the ETag.
 
-Conditions (RFC 9110, section 13) are judged here, by the ETag, which changes with the content. There is no
-Last-Modified: a photo can be replaced twice in a second, and a date would not tell.
+Conditions (RFC 9110, section 13) are evaluated here, by the ETag, which changes with the content. There is no
+Last-Modified: a photo can be replaced twice in one second, so a date would not be enough.
 """
 
 import re
@@ -29,11 +29,11 @@ from photos.permissions import may_look
 from photos.sharing import Download
 from photos.tokens import BoundTokens
 
-# Even if a browser could be made to take a picture for a page, that page may do nothing.
+# Even if a browser interprets a picture as a page, that page may do nothing.
 _SANDBOX = "default-src 'none'; sandbox"
-# nginx would judge these by a date and an ETag that it does not have, and say 412; so Django sends the bytes.
+# nginx would compare these with a date and an ETag that it does not have, and answer 412; so Django sends the bytes.
 _NOT_FOR_NGINX = ("If-Match", "If-Unmodified-Since")
-_LOOKS = 3  # for a photo whose file is gone when it is opened: it was replaced meanwhile
+_OPEN_ATTEMPTS = 3  # if a file no longer exists when it is opened, the photo was replaced
 _RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{0,18})|-([0-9]{1,18}))", re.IGNORECASE)
 
 
@@ -43,21 +43,21 @@ def original(request: HttpRequest, name: str) -> HttpResponseBase:
         return redirect_to_login(request.get_full_path())
     try:
         photo, download, file = _found(name, _askers(request))
-    except Problem as problem:  # a photo that could not be examined yet: others do not get it
+    except Problem as problem:  # the photo could not be examined, so other users cannot get it
         return problems.answer(request, problem)
-    response = _answer(request, download.place, file, download.etag, photo.content_type)
+    response = _answer(request, download.key, file, download.etag, photo.content_type)
     # The owner and others may get different bytes here.
     patch_vary_headers(response, ("Cookie", "Authorization"))
-    # Shown, not saved; but saved under the photo's name, if somebody does.
+    # Browsers show it; if a user saves it, they suggest the photo's name.
     response.headers["Content-Disposition"] = str(content_disposition_header(as_attachment=False, filename=photo.name))
     is_public = settings.GALLERY_PUBLIC and not download.is_private
-    # Another picture may take this name at any time, so every use asks again; the ETag makes asking cheap.
+    # Another picture may get this name at any time, so clients revalidate each time; the ETag makes that cheap.
     response.headers["Cache-Control"] = "no-cache" if is_public else "private, no-cache"
     return response
 
 
 def _askers(request: HttpRequest) -> set[object]:
-    """The ids of whoever asks: of the session, and of the token."""
+    """Return the user ids of the client: of its session, and of its token."""
     ids: set[object] = {request.user.pk}
     try:
         if authenticated := BoundTokens().authenticate(request):
@@ -68,49 +68,49 @@ def _askers(request: HttpRequest) -> set[object]:
 
 
 def _found(name: str, askers: Collection[object]) -> tuple[Photo, Download, IO[bytes]]:
-    """Raises Http404; and what sharing.settled raises."""
+    """Return the photo and its opened file. Raises Http404, and what sharing.examined raises."""
     try:
         name = library.stored_name(name)
     except BadName as error:
         raise Http404 from error
-    for _ in range(_LOOKS):
+    for _ in range(_OPEN_ATTEMPTS):
         photo = Photo.objects.filter(name=name).first()
         if photo is None:
             break
         try:
-            photo = photo if photo.owner_id in askers else sharing.settled(photo)
-        except (Photo.DoesNotExist, FileNotFoundError):  # or replaced meanwhile
+            photo = photo if photo.owner_id in askers else sharing.examined(photo)
+        except (Photo.DoesNotExist, FileNotFoundError):  # deleted or replaced in the meantime
             continue
         download = sharing.download(photo, askers)
-        if file := _opened(download.place):
+        if file := _opened(download.key):
             return photo, download, file
     raise Http404
 
 
 @require_safe
-def thumbnail(request: HttpRequest, place: str) -> HttpResponseBase:
+def thumbnail(request: HttpRequest, key: str) -> HttpResponseBase:
     if not _may_look(request):
         return redirect_to_login(request.get_full_path())
-    # The page that named it may be a moment old.
-    file = _opened(place) if known([place]) else storage.opened_outdated(place)
+    # The page that names it may be slightly out of date.
+    file = _opened(key) if known([key]) else storage.opened_outdated(key)
     if file is None:
         raise Http404
-    response = _answer(request, place, file, f'"{place}"', images.THUMBNAIL_TYPE)
+    response = _answer(request, key, file, f'"{key}"', images.THUMBNAIL_TYPE)
     scope = "public" if settings.GALLERY_PUBLIC else "private"
-    # A new picture's thumbnail gets a new address, so this one never changes.
+    # The thumbnail of a new picture has a new address, so the content of an address never changes.
     response.headers["Cache-Control"] = f"{scope}, max-age=31536000, immutable"
     return response
 
 
-def _opened(place: str) -> IO[bytes] | None:
-    """A file that a row names: where it should be, or still is, or is again if it was in quarantine."""
-    if file := storage.opened(place) or storage.opened_outdated(place):
+def _opened(key: str) -> IO[bytes] | None:
+    """Open a file that a row names: in its place, among the outdated files, or back from quarantine."""
+    if file := storage.opened(key) or storage.opened_outdated(key):
         return file
-    return storage.opened(place) if quarantine.restore(place) else None
+    return storage.opened(key) if quarantine.restore(key) else None
 
 
 def _may_look(request: HttpRequest) -> bool:
-    """Whether the page's login, or the API's token, opens the gallery."""
+    """Return whether the client may view the gallery, by its session or its token."""
     if may_look(request.user):
         return True
     try:
@@ -119,12 +119,12 @@ def _may_look(request: HttpRequest) -> bool:
         return False
 
 
-def _answer(request: HttpRequest, place: str, file: IO[bytes], etag: str, content_type: str) -> HttpResponseBase:
+def _answer(request: HttpRequest, key: str, file: IO[bytes], etag: str, content_type: str) -> HttpResponseBase:
     is_for_nginx = settings.X_ACCEL_PREFIX and not any(name in request.headers for name in _NOT_FOR_NGINX)
     response = _conditional(request, etag) or _content(request, file, etag)
     if is_for_nginx and _is_plain(request, response):
         file.close()
-        response = HttpResponse(headers={"X-Accel-Redirect": settings.X_ACCEL_PREFIX + place})
+        response = HttpResponse(headers={"X-Accel-Redirect": settings.X_ACCEL_PREFIX + key})
     if response.status_code in {200, 206}:
         response.headers["Content-Type"] = content_type
     else:
@@ -136,15 +136,15 @@ def _answer(request: HttpRequest, place: str, file: IO[bytes], etag: str, conten
 
 
 def _is_plain(request: HttpRequest, response: HttpResponseBase) -> bool:
-    """All of the file, or the part that was asked for. For a Range that cannot be had, or is to be ignored, nginx says
-    416, with each header twice.
+    """Return whether the response is the whole file, or the requested range. For a range that cannot be
+    satisfied, or must be ignored, nginx would answer 416, with each header twice.
     """
     return response.status_code == (206 if "Range" in request.headers else 200)
 
 
 def _conditional(request: HttpRequest, etag: str) -> HttpResponseBase | None:
-    """304 when the client has it already, 412 when it wants another one, or None for "send it"."""
-    # To be ignored where there is no date to compare with (RFC 9110, section 13.1.4); Django would say 412.
+    """Return 304 if the client has the file, 412 if a condition fails, and None to send the file."""
+    # Must be ignored without a date to compare with (RFC 9110, section 13.1.4); Django would answer 412.
     request.META.pop("HTTP_IF_UNMODIFIED_SINCE", None)
     return get_conditional_response(request, etag=etag)
 
@@ -171,9 +171,9 @@ class _NoSuchRange(Exception):
 
 
 def _window(request: HttpRequest, size: int, etag: str) -> range | None:
-    """The bytes a Range header asks for, or None for all of them. RFC 9110, section 14: only GET has ranges.
+    """Return the bytes that a Range header requests, or None for all. RFC 9110, section 14: only GET has ranges.
 
-    Several ranges, other units and what cannot be read are answered with the whole file, which is allowed and simple.
+    For several ranges, other units and malformed headers the whole file is sent, which is allowed and simple.
     """
     match = _RANGE.fullmatch(request.headers.get("Range", ""))
     if not match or request.method != "GET" or request.headers.get("If-Range", etag) != etag:
