@@ -14,6 +14,9 @@ import pytest
 
 from wsgiserver.binds import options_in_text
 from wsgiserver.errors import REFUSALS, Refusal
+from wsgiserver.http1.chunked import MAX_TRAILER
+from wsgiserver.http1.fields import MAX_FIELDS
+from wsgiserver.http1.head import MAX_HEAD, MAX_LINE
 from wsgiserver.serving.receiver import Limits, Receiver, Stage
 from wsgiserver.settings import declared
 from wsgiserver.telemetry.admin import application
@@ -188,6 +191,20 @@ def test_the_documentation_of_a_refusal_has_its_status_and_a_remedy(name: str) -
     assert text.count("```") == 2
     flags = {setting.name.replace("_", "-") for setting in declared()}
     assert {flag for flag in re.findall(r"`--([a-z-]+)", text) if not flag.startswith("http")} <= flags
+
+
+@pytest.mark.parametrize(
+    ("name", "limits"),
+    [
+        ("uri-too-long", [f"{MAX_LINE // 1024} KB"]),
+        ("headers-too-large", [f"{MAX_HEAD // 1024} KB", f"{MAX_FIELDS} "]),
+        ("trailer-too-large", [f"{MAX_TRAILER // 1024} KB"]),
+    ],
+)
+def test_a_refusal_and_its_documentation_name_the_limit_of_the_parser(name: str, limits: list[str]) -> None:
+    for limit in limits:
+        assert limit in REFUSALS[name][1]
+        assert limit in explained()[name]
 
 
 @pytest.mark.parametrize("name", [name for name in REFUSALS if name not in NOT_SHOWN])
