@@ -133,7 +133,7 @@ def test_the_application_waits_for_the_migration() -> None:
 
 # Whose manage.py it is, and the sample user's password -> how the service migrate ends, and what it says.
 MIGRATIONS = {
-    "the sample project's": ("app", "5ecre7", 0, "User demo is created."),
+    "the sample project's": ("app", "5ecre7", 0, "Created user demo."),
     "the sample project's, without a password": ("app", "", 1, "DEMO_PASSWORD is empty"),
     "another's": ("another", "", 0, "Applying sessions.0001_initial... OK"),
 }
