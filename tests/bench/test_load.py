@@ -39,7 +39,7 @@ def test_an_upload_is_framed_with_a_length_or_in_chunks(size: int, chunk: int) -
 
 
 @pytest.mark.parametrize(
-    ("sent", "body", "kept"),
+    ("sent", "body", "keep_alive"),
     [
         (HEAD + b"Content-Length: 2\r\n\r\nhi", b"hi", True),
         (HEAD + b"Content-Length: 2\r\nConnection: close\r\n\r\nhi", b"hi", False),
@@ -48,13 +48,13 @@ def test_an_upload_is_framed_with_a_length_or_in_chunks(size: int, chunk: int) -
         (HEAD + b"Content-Length: 0\r\n\r\n", b"", True),
     ],
 )
-def test_a_response_is_read_to_its_end(sent: bytes, body: bytes, kept: bool) -> None:
-    here, there = socket.socketpair()
-    with here, there:
-        there.sendall(sent)
+def test_a_response_is_read_to_its_end(sent: bytes, body: bytes, keep_alive: bool) -> None:
+    client, server = socket.socketpair()
+    with client, server:
+        server.sendall(sent)
         if b"Content-Length" not in sent:
-            there.shutdown(socket.SHUT_WR)
-        assert read_answer(here) == (200, body, kept)
+            server.shutdown(socket.SHUT_WR)
+        assert read_answer(client) == (200, body, keep_alive)
 
 
 def test_a_missing_response_is_an_error() -> None:

@@ -39,7 +39,7 @@ def received(pieces: list[bytes]) -> tuple[Outcome, str]:
     receiver = Receiver(LIMITS)
     served: Outcome = []
     try:
-        served.extend(map(taken, completed(receiver, pieces)))  # what came before a refusal stays
+        served.extend(map(checked_request, completed(receiver, pieces)))  # what came before a refusal stays
     except Refusal:  # by which name depends on the pieces, where there is more than one mistake
         return served, "refused"
     else:
@@ -48,7 +48,7 @@ def received(pieces: list[bytes]) -> tuple[Outcome, str]:
         receiver.release()
 
 
-def taken(receiver: Receiver) -> tuple[object, ...]:
+def checked_request(receiver: Receiver) -> tuple[object, ...]:
     """Do what a connection does with a request: its environ is made as well."""
     head, spool = receiver.head, receiver.spool
     assert head is not None
@@ -61,12 +61,12 @@ def taken(receiver: Receiver) -> tuple[object, ...]:
             add_body(environ, spool.rewind(), spool.size, receiver.trailers)
             assert environ["CONTENT_LENGTH"] == str(len(body))
         assert "HTTP_TRANSFER_ENCODING" not in environ
-        said = [value for key, value in environ.items() if isinstance(value, str) and key != "PATH_INFO"]  # unescaped
-        assert not set("\r\n\0") & set("".join(said))
+        texts = [value for key, value in environ.items() if isinstance(value, str) and key != "PATH_INFO"]  # unescaped
+        assert not set("\r\n\0") & set("".join(texts))
     return head, body, dict(receiver.trailers), keeps_alive(head)
 
 
-def introduced(data: bytes) -> Source | str | None:
+def parse_proxy_header(data: bytes) -> Source | str | None:
     """Return what the PROXY protocol makes of the beginning of a connection."""
     try:
         return parse(data)
@@ -74,9 +74,9 @@ def introduced(data: bytes) -> Source | str | None:
         return "refused"
 
 
-def check_introduction(data: bytes, size: int) -> None:
+def check_proxy_header(data: bytes, size: int) -> None:
     """What is there is not looked at beyond its end, and a part of it is not taken for it."""
-    whole, part = introduced(data), introduced(data[:size])
+    whole, part = parse_proxy_header(data), parse_proxy_header(data[:size])
     if isinstance(whole, Source):
         assert whole.length <= len(data)
         assert part == (whole if size >= whole.length else None)
@@ -91,7 +91,7 @@ def one_input(data: bytes) -> None:
     whole = received([data])
     in_pieces = received([data[start : start + size] for start in range(0, len(data), size)])
     assert whole == in_pieces, (whole, in_pieces)
-    check_introduction(data, size)
+    check_proxy_header(data, size)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ Start = Callable[..., Callable[[bytes], None]]
 Environ = dict[str, Any]
 
 digests: list[str] = []  # of the bodies this process was handed
-kept: list[bytes] = []
+retained: list[bytes] = []
 calls = itertools.count()
 
 
@@ -94,7 +94,7 @@ def fail(_: Environ, __: str) -> Iterable[bytes]:
 
 def keep(_: Environ, size: str) -> Iterable[bytes]:
     """Take memory, and never give it back."""
-    kept.append(b"x" * int(size))
+    retained.append(b"x" * int(size))
     return [b"kept"]
 
 
@@ -136,7 +136,7 @@ def application(environ: Environ, start_response: Start) -> Iterable[bytes]:
 
 def echo(environ: Environ, start_response: Start) -> Iterable[bytes]:
     """Another application: tell what was asked."""
-    told = {
+    echoed = {
         "method": environ["REQUEST_METHOD"],
         "path": environ["PATH_INFO"],
         "query": environ["QUERY_STRING"],
@@ -144,16 +144,16 @@ def echo(environ: Environ, start_response: Start) -> Iterable[bytes]:
         "body": environ["wsgi.input"].read().decode("latin-1"),
     }
     start_response("200 OK", [("Content-Type", "application/json")])
-    return [json.dumps(told).encode()]
+    return [json.dumps(echoed).encode()]
 
 
-def say_goodbye(path: str) -> None:
+def record_exit(path: str) -> None:
     with open(path, "a") as file:  # noqa: PTH123 - one write, appended, of a short line: two processes do not mix
         file.write(f"{os.getpid()}\n")
 
 
 if path := os.environ.get("TEST_EXIT_FILE"):
-    atexit.register(say_goodbye, path)
+    atexit.register(record_exit, path)
 
 if digits := os.environ.get("TEST_CRASH_WITH"):  # a worker that dies before it has served anything
     os._exit(int(digits))

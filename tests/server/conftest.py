@@ -48,8 +48,8 @@ class Server:
         self._gate = folder / "gate"
         self._gate.mkdir()
         self._clients = ExitStack()
-        is_told = {"-b", "-c"} & set(flags) or "WSGISERVER_BIND" in variables
-        bind = () if is_told else ("-b", "127.0.0.1:0")  # it would add to them, or win
+        has_bind = {"-b", "-c"} & set(flags) or "WSGISERVER_BIND" in variables
+        bind = () if has_bind else ("-b", "127.0.0.1:0")  # it would add to them, or win
         limited = ["sh", "-c", f'ulimit {limits} && exec "$@"', "sh"] if limits else []
         environment = {key: value for key, value in os.environ.items() if key not in {"HOME", "PYTHONPATH"}}
         with self._out.open("wb") as out, self._err.open("wb") as err:
@@ -69,8 +69,8 @@ class Server:
     def events(self, name: str = "") -> list[dict[str, Any]]:
         """What it has said of itself so far, or of that what goes by one name."""
         lines = [line for line in self.error_output.splitlines(keepends=True) if line.endswith("}\n")]
-        said = [json.loads(line) for line in lines if line.startswith('{"time"')]
-        return [event for event in said if name in {"", event["event"]}]
+        events = [json.loads(line) for line in lines if line.startswith('{"time"')]
+        return [event for event in events if name in {"", event["event"]}]
 
     def requests(self) -> list[dict[str, Any]]:
         """What it has logged of requests so far; not what is only half written."""

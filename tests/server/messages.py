@@ -49,21 +49,23 @@ def coded(
     )
 
 
-def cut(data: bytes, places: list[int]) -> list[bytes]:
+def cut(data: bytes, positions: list[int]) -> list[bytes]:
     """Take data apart at some places."""
-    edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
+    edges = [0, *sorted(position % (len(data) + 1) for position in positions), len(data)]
     return [data[start:end] for start, end in pairwise(edges)]
 
 
 @st.composite
-def flawed(draw: st.DrawFn, data: bytes, places: list[int] | None = None, flaws: bytes | None = None) -> bytes:
+def flawed(draw: st.DrawFn, data: bytes, positions: list[int] | None = None, flaws: bytes | None = None) -> bytes:
     """Put one to three bytes in, in place of others, or take some out."""
-    for _ in range(draw(st.integers(1, 3)) if places is None else 1):
-        place = draw(st.sampled_from(places)) if places is not None else draw(st.integers(0, max(0, len(data) - 1)))
+    for _ in range(draw(st.integers(1, 3)) if positions is None else 1):
+        position = (
+            draw(st.sampled_from(positions)) if positions is not None else draw(st.integers(0, max(0, len(data) - 1)))
+        )
         flaw = draw(st.sampled_from(flaws)) if flaws is not None else draw(st.integers(0, 255))
-        how = draw(st.sampled_from(["insert", "replace", "remove"]))
-        new = b"" if how == "remove" else bytes([flaw])
-        data = data[:place] + new + data[place + (how != "insert") :]
+        operation = draw(st.sampled_from(["insert", "replace", "remove"]))
+        new = b"" if operation == "remove" else bytes([flaw])
+        data = data[:position] + new + data[position + (operation != "insert") :]
     return data
 
 

@@ -25,7 +25,7 @@ from wsgiserver.serving.receiver import Limits, Receiver, Stage
 Exchange = tuple[Head, bytes, dict[str, str]]
 
 
-def by_us(data: bytes) -> list[Exchange]:
+def read_by_receiver(data: bytes) -> list[Exchange]:
     """Return head, body and trailers of the requests that would be served: up to what is refused or not complete."""
     receiver = Receiver(Limits(1 << 20, 1 << 20, None))
     served: list[Exchange] = []
@@ -46,7 +46,7 @@ def by_us(data: bytes) -> list[Exchange]:
         receiver.release()
 
 
-def by_h11(data: bytes, count: int) -> Iterator[tuple[Exchange, bool]]:
+def read_by_h11(data: bytes, count: int) -> Iterator[tuple[Exchange, bool]]:
     """Yield so many requests, and whether the connection would stay open after each; h11 must not object."""
     server = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
     server.receive_data(data)
@@ -88,8 +88,8 @@ def resolved(head: Head) -> Head:
 
 def check(data: bytes) -> int:
     """Return how many requests we would serve; h11 must agree on all of each."""
-    served = by_us(data)
-    for ours, ((head, body, trailers), stays) in zip(served, by_h11(data, len(served)), strict=True):
+    served = read_by_receiver(data)
+    for ours, ((head, body, trailers), stays) in zip(served, read_by_h11(data, len(served)), strict=True):
         if "transfer-encoding" in head.fields:  # which h11 gives in lower case
             ours[0].fields["transfer-encoding"] = ours[0].fields["transfer-encoding"].lower()
         assert ours == (resolved(head), body, trailers)
@@ -221,8 +221,8 @@ def test_accepted_requests_of_random_parts_are_read_identically_by_h11(data: byt
 
 
 @given(st.sampled_from(list(ACCEPTED)), st.integers(0, 200), st.binary(max_size=2))
-def test_accepted_heads_with_a_flaw_are_read_identically_by_h11(name: str, place: int, flaw: bytes) -> None:
+def test_accepted_heads_with_a_flaw_are_read_identically_by_h11(name: str, position: int, flaw: bytes) -> None:
     data = ACCEPTED[name][0].encode("latin-1")
-    flawed = data[:place] + flaw + data[place + 1 :]
+    flawed = data[:position] + flaw + data[position + 1 :]
     if not flawed.startswith(b"\r\n"):  # an empty line before a request: ignored as the RFC wants it, and not by h11
         check(flawed)

@@ -52,7 +52,7 @@ def splits(size: int) -> Iterable[int]:
 
 
 def check(kind: str, data: bytes, expected: Any) -> None:
-    for pieces in ways(data):
+    for pieces in partitions(data):
         requests, refused = received(pieces)
         if kind == "valid":
             assert (requests, refused) == (expected, "")
@@ -60,7 +60,7 @@ def check(kind: str, data: bytes, expected: Any) -> None:
             assert (len(requests), refused) == (expected["served"], expected["refused"])
 
 
-def ways(data: bytes) -> Iterator[list[bytes]]:
+def partitions(data: bytes) -> Iterator[list[bytes]]:
     yield [data]
     yield [data[n : n + 1] for n in range(len(data))]
     for split in splits(len(data)):
@@ -100,11 +100,11 @@ def test_a_server_process_serves_the_valid_requests(server: Server, name: str) -
         client.send(corpus.data("valid", name)).socket.shutdown(socket.SHUT_WR)
         for request in corpus.expected("valid", name):
             answer = final(client)
-            told = json.loads(answer.body)
+            echoed = json.loads(answer.body)
             assert answer.status == 200
             path, _, query = request["target"].partition("?")
-            assert told.pop("path") == ("" if path == "*" else unquote_to_bytes(path).decode("latin-1"))
-            assert told == {key: request[key] for key in ("method", "minor", "body")} | {"query": query}
+            assert echoed.pop("path") == ("" if path == "*" else unquote_to_bytes(path).decode("latin-1"))
+            assert echoed == {key: request[key] for key in ("method", "minor", "body")} | {"query": query}
             if not request["keeps_alive"]:
                 assert answer.headers["connection"] == "close"
                 break

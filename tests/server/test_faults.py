@@ -112,7 +112,7 @@ def descriptors() -> int:
 
 
 @contextmanager
-def no_descriptor_more() -> Iterator[None]:
+def no_new_descriptors() -> Iterator[None]:
     gc.collect()  # what other tests have left behind
     before = descriptors()
     yield
@@ -128,7 +128,7 @@ class Reader:
         self.data = b""
         self.is_over = False
 
-    def look(self) -> None:
+    def receive(self) -> None:
         try:
             while not self.is_over and (data := self._socket.recv(1 << 16)):
                 self.data += data
@@ -154,7 +154,7 @@ def ran(
     folder: Path,
     nth: int = 0,
     fault: Fault = Fault.RESET,
-    trouble: AbstractContextManager[object] = nullcontext(),  # noqa: B008 - it does nothing, and that to all alike
+    failure: AbstractContextManager[object] = nullcontext(),  # noqa: B008 - it does nothing, and that to all alike
 ) -> tuple[bool, list[bytes]]:
     """Let the n-th call fail, or something else be in trouble, and look what has become of it all.
 
@@ -166,7 +166,7 @@ def ran(
         return Faulty(sock.detach(), nth, fault)
 
     link = Link(str(folder), wrap)
-    link.asked.path = folder / "download"
+    link.calls.path = folder / "download"
     faulty = link.connection.socket
     assert isinstance(faulty, Faulty)
     link.client.send(scenario.data)
@@ -174,18 +174,18 @@ def ran(
 
     def is_done() -> bool:
         if link.drive() is not Verdict.CLOSE:
-            reader.look()
+            reader.receive()
         return link.connection.state in {State.CLOSED, State.LINGERING} or reader.answers() == scenario.answers
 
-    with trouble:
+    with failure:
         poll(is_done, f"the end: call {nth}, {fault}")
-    reader.look()
-    given, answers = [environ["body"] for environ in link.asked], reader.answers()
+    reader.receive()
+    given, answers = [environ["body"] for environ in link.calls], reader.answers()
     assert given == scenario.given[: len(given)]
     assert answers == scenario.answers[: len(answers)]
     link.close()
     assert link.context.heads.left == link.context.answers.left == DEFAULT_BUDGET, "all memory is given back"
-    is_clean = not faulty.has_fired and isinstance(trouble, nullcontext)
+    is_clean = not faulty.has_fired and isinstance(failure, nullcontext)
     if fault in HARMLESS or is_clean:
         assert (given, answers) == (scenario.given, scenario.answers)
     return is_clean, answers
@@ -200,7 +200,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("fault", Fault)
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_failure_of_any_socket_call_leaks_nothing(name: str, fault: Fault, folder: Path) -> None:
-    with no_descriptor_more():
+    with no_new_descriptors():
         for nth in count(1):
             is_clean, _ = ran(SCENARIOS[name], folder, nth, fault)
             if is_clean:
@@ -210,11 +210,11 @@ def test_a_failure_of_any_socket_call_leaks_nothing(name: str, fault: Fault, fol
 
 @pytest.mark.parametrize("name", ["upload in a file", "chunked upload in a file", "pipelined"])
 def test_a_disk_that_is_full_after_any_byte_leaks_nothing(name: str, folder: Path) -> None:
-    with no_descriptor_more():
+    with no_new_descriptors():
         for room in [*range(0, len(BODY), 31), len(BODY) - 1]:
-            _, answers = ran(SCENARIOS[name], folder, trouble=limited(resource.RLIMIT_FSIZE, room))
+            _, answers = ran(SCENARIOS[name], folder, failure=limited(resource.RLIMIT_FSIZE, room))
             assert answers == [], room
-        _, answers = ran(SCENARIOS[name], folder, trouble=limited(resource.RLIMIT_FSIZE, len(BODY)))
+        _, answers = ran(SCENARIOS[name], folder, failure=limited(resource.RLIMIT_FSIZE, len(BODY)))
         assert answers == SCENARIOS[name].answers
 
 
@@ -234,9 +234,9 @@ def few_descriptors(spare: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("name", ["upload in a file", "download of a file", "pipelined"])
 def test_a_shortage_of_descriptors_at_any_point_leaks_nothing(name: str, folder: Path) -> None:
-    with no_descriptor_more():
+    with no_new_descriptors():
         for spare in range(20):
-            _, answers = ran(SCENARIOS[name], folder, trouble=few_descriptors(spare))
+            _, answers = ran(SCENARIOS[name], folder, failure=few_descriptors(spare))
             if answers == SCENARIOS[name].answers:
                 break
     assert 0 < spare < 19
@@ -263,11 +263,11 @@ class FaultyListener(socket.socket):
 def survived(data: bytes, nth: int, fault: Fault) -> bool:
     """Serve a client whose connection has a fault, and others beside it. Returns whether there was an n-th call."""
     with FaultyListener(nth, fault) as listener, running(2, listener=listener) as server:
-        with server.client() as victim, suppress(OSError):  # it may be cut off at any moment
-            victim.send(data).socket.shutdown(socket.SHUT_WR)
-            victim.rest()
-        with server.client() as bystander:
-            assert bystander.get("/fast").body == b"/fast"
+        with server.client() as faulty, suppress(OSError):  # it may be cut off at any moment
+            faulty.send(data).socket.shutdown(socket.SHUT_WR)
+            faulty.rest()
+        with server.client() as other:
+            assert other.get("/fast").body == b"/fast"
         poll(lambda: not server.loop.connections, "all to be forgotten")
         assert listener.first is not None
         return listener.first.has_fired
@@ -280,7 +280,7 @@ def survived(data: bytes, nth: int, fault: Fault) -> bool:
     ids=["two uploads", "a large response", "an incomplete upload"],
 )
 def test_a_connection_that_fails_does_not_end_the_loop(data: bytes, fault: Fault) -> None:
-    with no_descriptor_more():
+    with no_new_descriptors():
         for nth in range(1, 100):
             if not survived(data, nth, fault):
                 break

@@ -17,7 +17,7 @@ from wsgiserver.healthcheck import BIND_VARIABLE, ask, main
 from wsgiserver.settings import VARIABLE_PREFIX
 
 
-def check(*arguments: str, said: str = "", **variables: str) -> int:
+def check(*arguments: str, message: str = "", **variables: str) -> int:
     """Run it as a process; what it says is one line, and nothing if all is well."""
     ended = subprocess.run(
         [sys.executable, "-m", "wsgiserver", "healthcheck", *arguments],
@@ -30,8 +30,8 @@ def check(*arguments: str, said: str = "", **variables: str) -> int:
     )
     assert ended.stdout == ""
     assert ended.stderr.count("\n") == bool(ended.returncode)
-    assert said in ended.stderr
-    assert bool(said) == bool(ended.returncode)
+    assert message in ended.stderr
+    assert bool(message) == bool(ended.returncode)
     return ended.returncode
 
 
@@ -47,11 +47,11 @@ def test_healthcheck_reports_a_running_and_a_stopping_server(serve: Serve, tmp_p
     assert check("--ready", WSGISERVER_ADMIN_BIND=f"{bind}, 127.0.0.1:1") == 0
     server.signal(signal.SIGTERM)
     poll(lambda: main(["--ready", bind]) == 1, "the server to say that it is stopping")
-    assert check("--ready", bind, said="wsgiserver healthcheck: stopping") == 1
+    assert check("--ready", bind, message="wsgiserver healthcheck: stopping") == 1
     assert check(bind) == 0
     assert half.send(upload[-1:]).answer().status == 200
     assert server.ended() == 0
-    assert check(bind, said="wsgiserver healthcheck: ") == 1
+    assert check(bind, message="wsgiserver healthcheck: ") == 1
 
 
 def test_healthcheck_does_not_import_the_server() -> None:
@@ -76,7 +76,7 @@ def test_healthcheck_reads_the_variable_of_the_admin_bind_setting() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bind", "said"),
+    ("bind", "message"),
     [
         ("", "neither BIND nor WSGISERVER_ADMIN_BIND is set; write BIND, such as 127.0.0.1:9000"),
         ("nowhere", "'nowhere' is not HOST:PORT"),
@@ -84,8 +84,8 @@ def test_healthcheck_reads_the_variable_of_the_admin_bind_setting() -> None:
         ("unix:/no/such/socket", "No such file"),
     ],
 )
-def test_healthcheck_fails_with_a_message_without_a_server(bind: str, said: str) -> None:
-    assert check(*([bind] if bind else []), said=said) == 1
+def test_healthcheck_fails_with_a_message_without_a_server(bind: str, message: str) -> None:
+    assert check(*([bind] if bind else []), message=message) == 1
 
 
 def answering(answer: bytes) -> socket.socket:

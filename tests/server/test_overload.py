@@ -83,10 +83,10 @@ def test_descriptors_that_the_application_keeps_open_lower_max_connections(serve
     )
     server = serve("--threads", str(THREADS), application="greedy", cwd=tmp_path, limits=f"-n {LIMIT}")
     assert server.get("/").body == b"hello"
-    of_the_server, of_the_worker = server.events("max-connections-lowered")
-    assert of_the_server["fits"] == FITS
-    assert of_the_worker["open"] > 100 + DESCRIPTORS_PER_THREAD
-    assert of_the_worker["fits"] < FITS - (100 - OTHER_DESCRIPTORS) // 2
+    server_event, worker_event = server.events("max-connections-lowered")
+    assert server_event["fits"] == FITS
+    assert worker_event["open"] > 100 + DESCRIPTORS_PER_THREAD
+    assert worker_event["fits"] < FITS - (100 - OTHER_DESCRIPTORS) // 2
 
 
 Make = Callable[[Server], Client]
@@ -142,40 +142,40 @@ def test_one_stalled_body_per_new_connection_gets_503(serve: Serve) -> None:
     server = serve("--max-connections", "5", "--threads", "1")
     halves = [server.client().send(sized("/upload", BODY)[:-1]) for _ in range(5)]
     assert server.get("/").body == b"hello"
-    told = poll(lambda: [client for client in halves if select.select([client.socket], [], [], 0)[0]], "an answer")
-    assert len(told) == 1
-    answer = told[0].answer()
+    answered = poll(lambda: [client for client in halves if select.select([client.socket], [], [], 0)[0]], "an answer")
+    assert len(answered) == 1
+    answer = answered[0].answer()
     assert (answer.status, answer.refused) == (503, "overloaded")
     for client in halves:
-        if client is not told[0]:
+        if client is not answered[0]:
             assert b'"size": 300000' in client.send(BODY[-1:]).answer().body
 
 
 @contextmanager
-def going_on(clients: list[Client], step: Callable[[Client], object]) -> Iterator[None]:
+def repeating(clients: list[Client], step: Callable[[Client], object]) -> Iterator[None]:
     """Each of the clients takes a step again and again, for as long as it is let; meanwhile others ask."""
-    over = threading.Event()
+    stopped = threading.Event()
 
-    def go_on() -> None:
+    def repeat() -> None:
         left = list(clients)
-        while left and not over.wait(0.05):
+        while left and not stopped.wait(0.05):
             for client in list(left):
                 try:
                     step(client)
                 except OSError:
                     left.remove(client)
 
-    thread = threading.Thread(target=go_on)
+    thread = threading.Thread(target=repeat)
     thread.start()
     try:
         yield
     finally:
-        over.set()
+        stopped.set()
         thread.join()
 
 
 @pytest.mark.parametrize(
-    ("begun", "crumb"),
+    ("beginning", "piece"),
     [
         (sized("/upload", BODY)[:-100_000], b"x"),
         (request("POST", "/upload", "Transfer-Encoding: chunked"), b"1\r\nx\r\n"),
@@ -183,21 +183,21 @@ def going_on(clients: list[Client], step: Callable[[Client], object]) -> Iterato
     ],
     ids=["length", "chunks", "a chunk's line"],
 )
-def test_bodies_that_arrive_byte_by_byte_make_room(serve: Serve, begun: bytes, crumb: bytes) -> None:
+def test_bodies_that_arrive_byte_by_byte_make_room(serve: Serve, beginning: bytes, piece: bytes) -> None:
     """A byte now and then is no progress, whatever came before it."""
     server = serve("--max-connections", "5", "--threads", "1", "--body-timeout", "1000")
-    halves = [server.client().send(begun) for _ in range(5)]
-    with going_on(halves, lambda client: client.send(crumb)):
+    halves = [server.client().send(beginning) for _ in range(5)]
+    with repeating(halves, lambda client: client.send(piece)):
         assert server.get("/").body == b"hello"
 
 
 def test_bodies_at_the_minimum_rate_do_not_make_room(serve: Serve) -> None:
     """Of clients that fill the server, only the one that is behind loses its place."""
     server = serve("--max-connections", "3", "--threads", "1", "--body-rate", "100")
-    behind, *others = [server.client().send(sized("/upload", BODY)[:-100_000]) for _ in range(3)]
-    with going_on(others, lambda client: client.send(b"x" * 500)):
+    slow, *steady = [server.client().send(sized("/upload", BODY)[:-100_000]) for _ in range(3)]
+    with repeating(steady, lambda client: client.send(b"x" * 500)):
         assert server.get("/").body == b"hello"
-    assert behind.answer().refused == "overloaded"
+    assert slow.answer().refused == "overloaded"
     logged = poll(lambda: [line for line in server.requests() if line["path"] == "/upload"], "the log")
     assert [line["error"] for line in logged] == ["overloaded"]
 
@@ -206,20 +206,20 @@ def test_clients_with_repeated_requests_do_not_lock_out_new_ones(serve: Serve) -
     """Their responses say `Connection: close`, so that none loses a request that it has sent."""
     server = serve("--max-connections", "5", "--threads", "1")
     busy = [server.client() for _ in range(5)]
-    said: list[str | None] = []
+    connection_fields: list[str | None] = []
 
     def ask(client: Client) -> None:
         answer = client.get("/")
         assert answer.body == b"hello"
-        said.append(answer.headers.get("connection"))
-        if said[-1] == "close":
+        connection_fields.append(answer.headers.get("connection"))
+        if connection_fields[-1] == "close":
             raise ConnectionError
 
     for client in busy:
         ask(client)
-    with going_on(busy, ask):
+    with repeating(busy, ask):
         assert server.get("/").body == b"hello"
-    assert "close" in said
+    assert "close" in connection_fields
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
@@ -323,14 +323,14 @@ def test_the_memory_of_waiting_clients_is_bounded(serve: Serve, name: str) -> No
     data, flags = HOLDING[name]
     server = serve("--head-budget", "1m", "--threads", "2", *flags)
     proxied = b"PROXY UNKNOWN\r\n" if "--proxy-protocol" in flags else b""
-    ask = proxied + request("GET", "/pid")
+    query = proxied + request("GET", "/pid")
     with server.client() as client:
-        pid = int(client.send(ask).answer().body)
+        pid = int(client.send(query).answer().body)
     before = resident(pid)
     for _ in range(UNREAD if "nobody reads" in name else MANY):
         server.client().send(data)
     with server.client() as client:
-        assert int(client.send(ask).answer().body) == pid
+        assert int(client.send(query).answer().body) == pid
     grown = resident(pid) - before
     assert grown < BUDGET + SPARE, f"{grown >> 20} MiB"
 
@@ -338,13 +338,13 @@ def test_the_memory_of_waiting_clients_is_bounded(serve: Serve, name: str) -> No
 def test_the_largest_incomplete_heads_make_room_first(serve: Serve) -> None:
     """Whoever has sent half of an ordinary one goes on as if nothing were."""
     server = serve("--head-budget", "64k", "--threads", "2")
-    ask = request("GET", "/", fields(5000))
+    query = request("GET", "/", fields(5000))
     ordinary = [server.client().send(request("GET", "/", "X: " + "x" * 2000)[:-2]) for _ in range(20)]
     upload = sized("/upload", BODY, "X: " + "x" * 3000)
     half = server.client().send(upload[:-1])
     large = [server.client().send(request("GET", "/", fields(HEAD))[:-2]) for _ in range(10)]
     answers = [client.answer() for client in large[:8]]
     assert {(answer.status, answer.refused) for answer in answers} == {(503, "overloaded")}
-    assert server.client().send(ask).answer().body == b"hello"
+    assert server.client().send(query).answer().body == b"hello"
     assert [client.send(b"\r\n").answer().body for client in ordinary] == [b"hello"] * 20
     assert b'"size": 300000' in half.send(upload[-1:]).answer().body

@@ -9,11 +9,11 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.1  # seconds: what is asked may be a cont
 T = TypeVar("T")
 
 
-def poll(look: Callable[[], T], what: str, within: float = PATIENCE) -> T:
+def poll(check: Callable[[], T], what: str, within: float = PATIENCE) -> T:
     """Look until there is something to see, and return it. Fails after so many seconds, and says for what it waited."""
     deadline, pause = time.monotonic() + within, _FIRST_PAUSE
-    while not (seen := look()):
+    while not (result := check()):
         assert time.monotonic() < deadline, f"waited {within:.0f} seconds for {what}"
         time.sleep(pause)
         pause = min(pause * 1.1, _LONGEST_PAUSE)
-    return seen
+    return result

@@ -54,18 +54,18 @@ def make(pair: Pair) -> Iterator[Make]:
 class Reader(threading.Thread):
     """Takes all there is, in bites, with or without a breath between them."""
 
-    def __init__(self, client: socket.socket, *, bite: int = 1 << 16, breath: float = 0.0) -> None:
+    def __init__(self, client: socket.socket, *, piece_size: int = 1 << 16, pause: float = 0.0) -> None:
         super().__init__()
-        self._client, self._bite, self._breath = client, bite, breath
+        self._client, self._piece_size, self._pause = client, piece_size, pause
         self.size = 0
         self._hash = hashlib.sha256()
         self.start()
 
     def run(self) -> None:
-        while data := self._client.recv(self._bite):
+        while data := self._client.recv(self._piece_size):
             self.size += len(data)
             self._hash.update(data)
-            time.sleep(self._breath)
+            time.sleep(self._pause)
 
     def digest(self) -> str:
         self.join(PATIENCE)
@@ -174,7 +174,7 @@ def test_a_full_disk_slows_down_and_loses_nothing(pair: Pair, make: Make, tmp_pa
     server, client = pair
     pieces = [random.Random(n).randbytes(50_001) for n in range(40)] + [random.Random(1).randbytes(900_000)]
     outbox = make(folder=str(tmp_path))
-    reader = Reader(client, breath=0.0005)
+    reader = Reader(client, pause=0.0005)
     with limited(resource.RLIMIT_FSIZE, room):
         for piece in pieces:
             outbox.send(piece)
@@ -264,7 +264,7 @@ def test_the_memory_of_all_outboxes_together_is_bounded() -> None:
 def test_producers_wait_for_their_clients_without_memory_and_disk_space(tmp_path: Path) -> None:
     many = Many(3, 0, str(tmp_path))
     data = [random.Random(size).randbytes(600_000) for size in range(3)]
-    readers = [Reader(client, breath=0.0005) for _, client in many.pairs]
+    readers = [Reader(client, pause=0.0005) for _, client in many.pairs]
     with limited(resource.RLIMIT_FSIZE, 0):
         producers = [
             threading.Thread(target=outbox.send, args=(each,)) for outbox, each in zip(many.outboxes, data, strict=True)
@@ -420,20 +420,20 @@ def test_a_file_that_cannot_be_read_is_reported_and_closed(pair: Pair, make: Mak
     assert str(content) not in descriptors()
 
 
-@pytest.mark.parametrize("way", ["client", "drop", "patience"])
+@pytest.mark.parametrize("cause", ["client", "drop", "patience"])
 def test_the_descriptor_of_a_file_is_closed_however_sending_ends(
-    pair: Pair, make: Make, content: Path, way: str
+    pair: Pair, make: Make, content: Path, cause: str
 ) -> None:
     server, client = pair
     outbox = make(0.1)
     with content.open("rb") as file:
         outbox.send_file(file.fileno(), 0, 3 * FILE_FLUSH_SIZE)
     assert str(content) in descriptors()
-    if way == "client":
+    if cause == "client":
         client.close()
         with pytest.raises(ClientGone):
             flush_all(outbox, server)
-    elif way == "patience":
+    elif cause == "patience":
         with pytest.raises(ClientGone):
             outbox.send(b"more")
     outbox.drop()

@@ -61,9 +61,9 @@ def test_a_spool_keeps_its_limits_of_size_and_memory(
 
 
 def test_small_writes_count_towards_the_memory_limit(tmp_path: Path) -> None:
-    crumbs = [bytes([number % 256]) for number in range(1000)]
-    check(Spool(2000, 1000, str(tmp_path)), *crumbs, holds=b"".join(crumbs), in_memory=True)
-    check(Spool(2000, 999, str(tmp_path)), *crumbs, holds=b"".join(crumbs), in_memory=False)
+    single_bytes = [bytes([number % 256]) for number in range(1000)]
+    check(Spool(2000, 1000, str(tmp_path)), *single_bytes, holds=b"".join(single_bytes), in_memory=True)
+    check(Spool(2000, 999, str(tmp_path)), *single_bytes, holds=b"".join(single_bytes), in_memory=False)
 
 
 def test_small_writes_do_not_take_many_times_their_size_in_memory() -> None:
@@ -98,13 +98,13 @@ def test_a_spool_can_be_written_after_a_peek() -> None:
 def test_a_write_to_a_full_disk_is_refused_and_keeps_the_earlier_data(tmp_path: Path, room: int) -> None:
     """Whatever part of a refused piece the disk still took is not left behind."""
     pieces = [b"a" * 10, b"b" * 5, b"c" * 5000, b"d" * 3000, b"e" * 60_000]
-    kept = b""
+    stored = b""
     for piece in pieces:
-        if len(kept + piece) > max(room, 10):
+        if len(stored + piece) > max(room, 10):
             break
-        kept += piece
+        stored += piece
     with limited(resource.RLIMIT_FSIZE, room):
-        check(Spool(1 << 20, 10, str(tmp_path)), *pieces, holds=kept, in_memory=room < 10, refused="spool-full")
+        check(Spool(1 << 20, 10, str(tmp_path)), *pieces, holds=stored, in_memory=room < 10, refused="spool-full")
 
 
 def test_a_refused_write_can_be_repeated_when_there_is_room(tmp_path: Path) -> None:
@@ -125,13 +125,13 @@ def no_folder(folder: Path) -> Iterator[None]:
     yield
 
 
-@pytest.mark.parametrize(("trouble", "number"), [(no_descriptors, errno.EMFILE), (no_folder, errno.ENOENT)])
-def test_a_spool_file_that_cannot_be_created_is_a_refusal(tmp_path: Path, trouble: object, number: int) -> None:
-    assert callable(trouble)
+@pytest.mark.parametrize(("failure", "number"), [(no_descriptors, errno.EMFILE), (no_folder, errno.ENOENT)])
+def test_a_spool_file_that_cannot_be_created_is_a_refusal(tmp_path: Path, failure: object, number: int) -> None:
+    assert callable(failure)
     folder = tmp_path / "spool"
     folder.mkdir()
     spool = Spool(100, 4, str(folder))
-    for _ in trouble(folder):
+    for _ in failure(folder):
         with pytest.raises(Refusal, match="spool-full") as refusal:
             spool.write(b"12345")
         assert isinstance(refusal.value.__cause__, OSError)

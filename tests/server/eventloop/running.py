@@ -124,12 +124,12 @@ class Running:
         return self.clients.enter_context(Client(socket.create_connection(self.address, timeout=PATIENCE)))
 
     @contextmanager
-    def resting(self) -> Iterator[None]:
+    def asserting_idle(self) -> Iterator[None]:
         """Assert that the loop waits all the while: it may look around now and then, and does not spin."""
         before, began = self.idles, time.monotonic()
         yield
-        looks = self.idles - before
-        assert looks < 50 * max(1, time.monotonic() - began)
+        wakeups = self.idles - before
+        assert wakeups < 50 * max(1, time.monotonic() - began)
 
     def waiting(self, count: int) -> None:
         poll(lambda: self.gate.waiting == count, f"{count} calls in progress")

@@ -32,12 +32,12 @@ def test_requests_wait_while_all_threads_are_busy_and_none_is_lost(threads: int)
     with running(threads) as server:
         slow = [server.client().send(request("GET", "/wait")) for _ in range(threads)]
         server.waiting(threads)
-        others = [server.client().send(request("GET", f"/{n}")) for n in range(50)]
-        others += [server.client().send(request("GET", "/wait")) for n in range(10)]
+        waiting = [server.client().send(request("GET", f"/{n}")) for n in range(50)]
+        waiting += [server.client().send(request("GET", "/wait")) for n in range(10)]
         server.gate.opened.set()
         assert [client.answer().body for client in slow] == [b"/wait"] * threads
-        assert [client.answer().body for client in others[:50]] == [f"/{n}".encode() for n in range(50)]
-        assert [client.answer().body for client in others[50:]] == [b"/wait"] * 10
+        assert [client.answer().body for client in waiting[:50]] == [f"/{n}".encode() for n in range(50)]
+        assert [client.answer().body for client in waiting[50:]] == [b"/wait"] * 10
         assert server.gate.most <= threads
 
 
@@ -70,12 +70,12 @@ def test_pipelined_slow_and_fast_requests_stay_in_order(threads: int) -> None:
 @pytest.mark.parametrize("threads", [1, 4])
 def test_the_pipeline_of_one_client_does_not_hold_up_other_clients(threads: int) -> None:
     """None of its calls is slow, so the watchdog has no part in it. The other client asks during one of them."""
-    with running(threads, handoff=0.05) as server, server.client() as greedy, server.client() as other:
+    with running(threads, handoff=0.05) as server, server.client() as pipelining, server.client() as other:
         server.gate.act = lambda: other.send(FAST)
-        greedy.send(request("GET", "/act") + request("GET", "/sleep-0.02") * 100)
+        pipelining.send(request("GET", "/act") + request("GET", "/sleep-0.02") * 100)
         assert other.answer().body == b"/fast"
         for target in ["/act"] + ["/sleep-0.02"] * 100:
-            assert greedy.answer().body == target.encode()
+            assert pipelining.answer().body == target.encode()
         assert server.gate.calls.index("/fast") < 50, "the other client had to wait for the pipeline"
 
 
@@ -114,7 +114,7 @@ def remembered(server: Running, target: str) -> bool:
         return found
 
 
-def customer(server: Running, seed: int, visits: int = 100) -> None:
+def random_client(server: Running, seed: int, visits: int = 100) -> None:
     """A client that does what clients do, and asserts that every answer is its own."""
     chance = random.Random(seed)
     client = server.client()
@@ -148,7 +148,7 @@ def customer(server: Running, seed: int, visits: int = 100) -> None:
 def test_a_random_mix_of_requests_is_answered_correctly(threads: int, capfd: pytest.CaptureFixture[str]) -> None:
     with running(threads, handoff=0.002) as server:
         with ThreadPoolExecutor(12) as pool:
-            list(pool.map(lambda seed: customer(server, seed), range(12)))
+            list(pool.map(lambda seed: random_client(server, seed), range(12)))
         poll(lambda: not server.loop.connections, "all to be forgotten")
         idle = server.loop.team._idle  # noqa: SLF001
         poll(lambda: len(idle) == threads - 1, "all threads but one to be idle")

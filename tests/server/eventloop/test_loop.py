@@ -54,7 +54,7 @@ def test_an_idle_loop_does_not_wake_up() -> None:
         reset = server.client().send(sized("/", b"hello")[:-1])
         reset.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         reset.socket.close()
-        with server.resting():
+        with server.asserting_idle():
             time.sleep(1)  # the time in which nothing happens is the subject
 
 
@@ -125,7 +125,7 @@ def exhausted(server: Running, capfd: pytest.CaptureFixture[str]) -> Iterator[tu
 def test_the_loop_continues_when_descriptors_are_free_again(capfd: pytest.CaptureFixture[str]) -> None:
     """It does not spin meanwhile, and continues even with nothing else to do."""
     with running(2) as server, exhausted(server, capfd) as (clients, held):
-        with server.resting():
+        with server.asserting_idle():
             time.sleep(0.5)  # how often it looks in that time is the subject
         os.close(held.pop())
         assert clients[0].get("/fast").body == b"/fast"
@@ -203,7 +203,7 @@ def test_a_draining_loop_ignores_connections_that_wait_for_another_worker() -> N
         poll(lambda: server.loop.draining and server.listener.fileno() == -1, "the drain")
         server.client()
         poll(lambda: sibling.getsockname() and server.idles, "the loop")
-        with server.resting():
+        with server.asserting_idle():
             time.sleep(1)
         server.gate.opened.set()
         assert slow.answer().body == b"/wait"

@@ -25,9 +25,9 @@ def test_a_call_that_hangs_times_out_with_504(threads: int, capfd: pytest.Captur
             assert hanging.rest() == b""
         poll(lambda: not server.loop.connections, "the connection to be forgotten")
         assert get(server) == b"/fast"
-    said = json.loads(next(line for line in capfd.readouterr().err.splitlines() if "application-timeout" in line))
-    assert said["path"] == "/wait"
-    assert "self.opened.wait(PATIENCE)" in said["stack"]
+    event = json.loads(next(line for line in capfd.readouterr().err.splitlines() if "application-timeout" in line))
+    assert event["path"] == "/wait"
+    assert "self.opened.wait(PATIENCE)" in event["stack"]
 
 
 def test_a_close_that_hangs_counts_as_a_stuck_thread(capfd: pytest.CaptureFixture[str]) -> None:

@@ -184,11 +184,11 @@ def test_a_chunked_body_is_refused_at_its_first_wrong_byte(data: bytes, refused:
 
 
 @given(st.data(), st.lists(st.integers(0, 2000), max_size=6))
-def test_no_beginning_of_a_valid_chunked_body_is_refused(data: st.DataObject, places: list[int]) -> None:
+def test_no_beginning_of_a_valid_chunked_body_is_refused(data: st.DataObject, positions: list[int]) -> None:
     """Of a body that is right every beginning is taken, in whatever pieces."""
     body = data.draw(coded())
     size = data.draw(st.integers(0, len(body.data) - 1))
-    assert outcome(cut(body.data[:size], places)) == "incomplete"
+    assert outcome(cut(body.data[:size], positions)) == "incomplete"
 
 
 def test_a_chunk_size_line_is_accepted_up_to_its_limit() -> None:
@@ -215,7 +215,7 @@ def test_chunks_of_one_byte_are_accepted() -> None:
     assert outcome([b"1\r\nx\r\n" * 50_000 + b"0\r\n\r\n"]) == Body(b"x" * 50_000)
 
 
-def crumbs(chance: random.Random, count: int) -> tuple[bytes, bytes]:
+def small_chunks(chance: random.Random, count: int) -> tuple[bytes, bytes]:
     """Small chunks of all kinds, many alike, with whatever looks like framing in them: coded, and as they are."""
     coded, payload, size = b"", b"", 1
     for _ in range(count):
@@ -231,12 +231,12 @@ def crumbs(chance: random.Random, count: int) -> tuple[bytes, bytes]:
 @pytest.mark.parametrize("seed", range(20))
 def test_small_chunks_are_decoded_identically_together_and_byte_by_byte(seed: int) -> None:
     chance = random.Random(seed)
-    coded, payload = crumbs(chance, 1500)
-    places = [chance.randrange(len(coded)) for _ in range(chance.randrange(30))]
-    assert outcome(cut(coded + b"rest", places)) == Body(payload, b"rest")
+    coded, payload = small_chunks(chance, 1500)
+    positions = [chance.randrange(len(coded)) for _ in range(chance.randrange(30))]
+    assert outcome(cut(coded + b"rest", positions)) == Body(payload, b"rest")
     flaw = chance.randrange(len(coded))
     broken = coded[:flaw] + chance.choice([b"", b"y", b"\r"]) + coded[flaw + 1 :]
-    assert outcome(cut(broken, places)) == outcome(broken[n : n + 1] for n in range(len(broken)))
+    assert outcome(cut(broken, positions)) == outcome(broken[n : n + 1] for n in range(len(broken)))
 
 
 def test_small_chunks_are_returned_together() -> None:
@@ -300,23 +300,23 @@ def test_a_chunked_body_is_decoded_identically_at_any_split(data: bytes, cut: in
 
 @given(coded(), st.binary(max_size=10), st.lists(st.integers(0, 2000), max_size=6))
 def test_any_valid_spelling_in_any_pieces_is_decoded_to_the_payload(
-    body: Coded, rest: bytes, places: list[int]
+    body: Coded, rest: bytes, positions: list[int]
 ) -> None:
     expected = Body(body.payload, rest, tuple(body.trailers.items()))
-    assert outcome(cut(body.data + rest, places)) == expected
+    assert outcome(cut(body.data + rest, positions)) == expected
 
 
 @given(st.data(), st.lists(st.integers(0, 2000), max_size=6))
-def test_a_flawed_chunked_body_is_read_identically_in_any_pieces(data: st.DataObject, places: list[int]) -> None:
+def test_a_flawed_chunked_body_is_read_identically_in_any_pieces(data: st.DataObject, positions: list[int]) -> None:
     flaw = data.draw(flawed(data.draw(coded()).data))
-    assert outcome(cut(flaw, places)) == outcome([flaw])
+    assert outcome(cut(flaw, positions)) == outcome([flaw])
 
 
 @given(st.data())
 def test_a_flaw_in_the_framing_is_refused_or_leaves_the_payload_unchanged(data: st.DataObject) -> None:
     """But for the sizes, which can be wrong and still add up; no flaw adds a digit, and no payload looks like one."""
     body = data.draw(coded(st.text("\r\nxyz", min_size=1, max_size=9).map(str.encode)))
-    places = [place for place, is_framing in enumerate(body.framing) if is_framing]
-    flaw = data.draw(flawed(body.data, places, b'\r\n\0 \t;="\\x:\x7f\xff,+-'))
+    positions = [position for position, is_framing in enumerate(body.framing) if is_framing]
+    flaw = data.draw(flawed(body.data, positions, b'\r\n\0 \t;="\\x:\x7f\xff,+-'))
     result = outcome([flaw])
     assert isinstance(result, str) or result.payload == body.payload, flaw

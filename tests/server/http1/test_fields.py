@@ -64,15 +64,15 @@ def test_the_cache_of_field_sections_is_bounded() -> None:
 
 
 def test_the_cache_of_field_names_is_bounded() -> None:
-    asked: list[str] = []
+    derived: list[str] = []
 
     def derive(name: str) -> str:
-        asked.append(name)
+        derived.append(name)
         return name.upper()
 
     names = NameCache(derive, {"known": "k"})
     assert [names["a"], names["a"], names["known"]] == ["A", "A", "k"]
-    assert asked == ["a"]
+    assert derived == ["a"]
     for n in range(3000):
         assert names[f"x-{n}"] == f"X-{n}"
     assert len(names) == MAX_CACHED_NAMES
@@ -106,7 +106,7 @@ def test_a_long_field_section_is_not_cached() -> None:
         assert parse_head(f"GET / HTTP/1.1\r\nHost: {long}\r\n{long}: y\r\n\r\n".encode()) == Head(
             "GET", "/", 1, Fields({"host": long, long: "y"})
         )
-    assert not any(len(kept) > 100 for kept in SECTIONS)
+    assert not any(len(section) > 100 for section in SECTIONS)
 
 
 def test_a_repeated_field_section_is_parsed_once_unless_it_is_large() -> None:

@@ -191,9 +191,9 @@ def test_the_cache_of_response_heads_is_bounded_and_holds_no_cookies() -> None:
     assert len(_HEADS) <= MAX_CACHED_HEADS
     encode_head("200 OK", [("X", "y" * 3000)])
     encode_head("200 OK", [("X", "y"), ("SET-cookie", "secret")])
-    kept = b"".join(head[0] for head in _HEADS.values())
-    assert b"yyy" not in kept
-    assert b"secret" not in kept
+    cached = b"".join(head[0] for head in _HEADS.values())
+    assert b"yyy" not in cached
+    assert b"secret" not in cached
 
 
 def test_the_cache_of_response_heads_does_not_mix_up_similar_heads() -> None:
@@ -235,10 +235,10 @@ def test_every_refusal_is_a_complete_response_in_json(name: str) -> None:
     status, headers, body = read_by_h11(refusal_answer(Refusal(name), "some-id", 784111777))
     assert status == REFUSALS[name][0]
     assert 400 <= status < 600
-    told = json.loads(body)
-    assert (told["error"], told["request_id"]) == (name, "some-id")
-    assert told["detail"].lower() == f"{REFUSALS[name][1]}.".lower()
-    assert told["detail"][0].isupper()
+    document = json.loads(body)
+    assert (document["error"], document["request_id"]) == (name, "some-id")
+    assert document["detail"].lower() == f"{REFUSALS[name][1]}.".lower()
+    assert document["detail"][0].isupper()
     assert headers[b"content-type"] == b"application/json"
     assert headers[b"date"] == b"Sun, 06 Nov 1994 08:49:37 GMT"
     assert headers[b"content-length"] == str(len(body)).encode()

@@ -45,7 +45,7 @@ class Application:
         if path == "/half":
             return self.half(start_response)
         if path == "/ruin":
-            ruin()
+            close_event_poll()
         start_response("200 OK", [("Content-Type", "text/plain")])
         if path == "/big":
             return [b"x" * (1 << 20)] * 200
@@ -62,7 +62,7 @@ class Application:
         yield b"more"
 
 
-def ruin() -> None:
+def close_event_poll() -> None:
     """Close what is not its own, as one does who closes every descriptor there is: here, what the loop waits on."""
     for number, target in descriptors().items():
         if target == "anon_inode:[eventpoll]":
@@ -133,15 +133,15 @@ def descriptors() -> dict[str, str]:
 
 @pytest.mark.parametrize("threads", [1, 4])
 def test_an_embedded_server_serves_from_any_thread_on_its_announced_address(threads: int) -> None:
-    with serving(threads=threads) as it:
-        assert re.fullmatch(r"127\.0\.0\.1:[1-9]\d+", it.server.bound[0])
-        client = it.client()
+    with serving(threads=threads) as embedded:
+        assert re.fullmatch(r"127\.0\.0\.1:[1-9]\d+", embedded.server.bound[0])
+        client = embedded.client()
         assert client.get("/").body == b"hello"
         for upload in (sized("/", b"body"), chunked("/", b"body")):
             assert client.send(upload).answer().body == b"body"
-        assert it.thread not in it.application.threads, "it may have to return while a call hangs"
-        it.server.stop()
-        assert it.ended() == (0, 0)
+        assert embedded.thread not in embedded.application.threads, "it may have to return while a call hangs"
+        embedded.server.stop()
+        assert embedded.ended() == (0, 0)
 
 
 def test_a_client_that_connects_before_serve_is_served() -> None:
@@ -163,23 +163,23 @@ def test_a_server_as_a_context_manager_serves_in_the_background() -> None:
 
 
 def test_stop_finishes_running_requests_and_accepts_no_new_ones() -> None:
-    with serving() as it:
-        calling, sending, idle = it.client(), it.client(), it.client()
+    with serving() as embedded:
+        calling, sending, idle = embedded.client(), embedded.client(), embedded.client()
         assert idle.get("/").body == b"hello"
         calling.send(request("GET", "/wait"))
         sending.send(chunked("/", b"body")[:-3])
-        it.waiting(1)
-        it.server.stop()
-        poll(lambda: refuses(it), "the listener to be closed")
+        embedded.waiting(1)
+        embedded.server.stop()
+        poll(lambda: refuses(embedded), "the listener to be closed")
         answer = sending.send(b"\n\r\n").answer()
         assert (answer.body, answer.headers["connection"]) == (b"body", "close")
-        it.application.gate.set()
+        embedded.application.gate.set()
         assert calling.answer().body == b"hello"
-        assert it.ended() == (0, 0)
+        assert embedded.ended() == (0, 0)
 
 
-def refuses(it: Embedded) -> bool:
-    host, port = it.server.bound[0].split(":")
+def refuses(embedded: Embedded) -> bool:
+    host, port = embedded.server.bound[0].split(":")
     with socket.socket() as probe:
         return probe.connect_ex((host, int(port))) != 0
 
@@ -187,18 +187,18 @@ def refuses(it: Embedded) -> bool:
 @pytest.mark.parametrize(("threads", "stuck"), [(4, 1), (4, 4), (1, 1)])
 def test_stop_leaves_hanging_calls_behind_and_disconnects_their_clients(threads: int, stuck: int) -> None:
     """All threads in the application: then nobody leads the loop, and nobody there hears that it has to stop."""
-    with serving(threads=threads, graceful_timeout=0.2) as it:
-        clients = [it.client().send(request("GET", "/wait")) for _ in range(stuck)]
-        it.waiting(stuck)
-        it.server.stop()
-        assert it.ended() == (stuck, stuck)
+    with serving(threads=threads, graceful_timeout=0.2) as embedded:
+        clients = [embedded.client().send(request("GET", "/wait")) for _ in range(stuck)]
+        embedded.waiting(stuck)
+        embedded.server.stop()
+        assert embedded.ended() == (stuck, stuck)
         for client in clients:
-            assert is_over(client)
-        it.application.gate.set()
-        poll(lambda: not any(thread.is_alive() for thread in it.application.threads), "the threads to end")
+            assert ends_without_response(client)
+        embedded.application.gate.set()
+        poll(lambda: not any(thread.is_alive() for thread in embedded.application.threads), "the threads to end")
 
 
-def is_over(client: Client) -> bool:
+def ends_without_response(client: Client) -> bool:
     """Whether the connection has ended without an answer."""
     try:
         return client.rest() == b""
@@ -207,46 +207,46 @@ def is_over(client: Client) -> bool:
 
 
 def test_a_response_cut_off_by_stop_ends_with_a_reset() -> None:
-    with serving(graceful_timeout=0.2) as it:
-        client = it.client().send(request("GET", "/half", version="1.0"))  # whose end is that of the connection
-        it.waiting(1)
-        it.server.stop()
-        assert it.ended() == (1, 1)
+    with serving(graceful_timeout=0.2) as embedded:
+        client = embedded.client().send(request("GET", "/half", version="1.0"))  # whose end is that of the connection
+        embedded.waiting(1)
+        embedded.server.stop()
+        assert embedded.ended() == (1, 1)
         with pytest.raises(ConnectionResetError):
             client.rest()
-        it.application.gate.set()
+        embedded.application.gate.set()
 
 
 def test_stop_disconnects_slow_clients_after_the_graceful_timeout() -> None:
-    with serving(graceful_timeout=0.2, threads=2) as it:
-        reader = it.client().send(request("GET", "/big"))
-        poll(lambda: it.application.threads, "the call to begin")
-        sender = it.client().send(sized("/", b"x" * 100)[:-1])
-        idle = it.client()
+    with serving(graceful_timeout=0.2, threads=2) as embedded:
+        reader = embedded.client().send(request("GET", "/big"))
+        poll(lambda: embedded.application.threads, "the call to begin")
+        sender = embedded.client().send(sized("/", b"x" * 100)[:-1])
+        idle = embedded.client()
         assert idle.get("/").body == b"hello"
-        it.server.stop()
-        assert it.ended() == (2, 0)
+        embedded.server.stop()
+        assert embedded.ended() == (2, 0)
         with pytest.raises((ConnectionResetError, EOFError)):
             reader.answer()
-        assert is_over(sender)
-        assert is_over(idle)
+        assert ends_without_response(sender)
+        assert ends_without_response(idle)
 
 
 def test_stop_does_not_wait_for_a_call_that_has_timed_out() -> None:
-    with serving(timeout=0.3) as it:
-        client = it.client().send(request("GET", "/wait"))
+    with serving(timeout=0.3) as embedded:
+        client = embedded.client().send(request("GET", "/wait"))
         assert client.answer().status == 504
-        it.server.stop()
-        assert it.ended() == (0, 1)
+        embedded.server.stop()
+        assert embedded.ended() == (0, 1)
 
 
 def test_too_many_stuck_threads_are_logged_once(capfd: pytest.CaptureFixture[str]) -> None:
     """The process is not replaced here: the other threads go on."""
-    with serving(timeout=0.2, threads=4) as it:
+    with serving(timeout=0.2, threads=4) as embedded:
         for _ in range(3):  # the second is told, and it is looked at more than once until the third has timed out
-            assert it.client().send(request("GET", "/wait")).answer().status == 504
+            assert embedded.client().send(request("GET", "/wait")).answer().status == 504
         for _ in range(20):
-            assert it.client().get("/").body == b"hello"
+            assert embedded.client().get("/").body == b"hello"
     assert capfd.readouterr().err.count("too-many-threads-stuck") == 1
 
 
@@ -263,18 +263,18 @@ def test_two_servers_in_one_process_are_independent() -> None:
 
 
 def test_a_server_serves_only_once() -> None:
-    with serving() as it:
-        assert it.client().get("/").body == b"hello"
+    with serving() as embedded:
+        assert embedded.client().get("/").body == b"hello"
         with pytest.raises(RuntimeError, match=r"^this server serves already: make another one$"):
-            it.server.serve()
+            embedded.server.serve()
         with pytest.raises(RuntimeError, match="serves already"):
-            it.server.close()
-        it.server.stop()
-        it.ended()
-        for again in (it.server.serve, it.server.close, it.server.start().wait):
+            embedded.server.close()
+        embedded.server.stop()
+        embedded.ended()
+        for again in (embedded.server.serve, embedded.server.close, embedded.server.start().wait):
             with pytest.raises(RuntimeError, match="this server has served"):
                 again()
-        it.server.stop()  # there is nobody to be told, and no descriptor that could be another's by now
+        embedded.server.stop()  # there is nobody to be told, and no descriptor that could be another's by now
 
 
 def test_a_server_that_has_not_served_can_be_closed() -> None:
@@ -288,9 +288,9 @@ def test_a_server_that_has_not_served_can_be_closed() -> None:
 
 
 def test_a_thread_that_fails_ends_the_server_but_not_the_process() -> None:
-    with serving(threads=3) as it:
-        client = it.client().send(request("GET", "/ruin"))
-        outcome = it.ended()
+    with serving(threads=3) as embedded:
+        client = embedded.client().send(request("GET", "/ruin"))
+        outcome = embedded.ended()
         assert isinstance(outcome, RuntimeError)
         assert str(outcome) == "a thread of the server has failed"
         assert isinstance(outcome.__cause__, OSError)
@@ -316,10 +316,10 @@ def test_an_embedded_server_takes_the_settings_of_the_command_line(tmp_path: Pat
     binds = [f"unix:{tmp_path}/s,scheme=https", {"address": "127.0.0.1:0", "forwarded_allow_ips": ["127.0.0.1"]}]
     before = os.umask(0o077)
     try:
-        with serving(bind=binds, socket_mode="666", max_body="1k", access_logfile=str(log)) as it:
+        with serving(bind=binds, socket_mode="666", max_body="1k", access_logfile=str(log)) as embedded:
             assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == 0o666
-            assert it.server.bound[0] == f"unix:{tmp_path}/s"
-            with connected(it.server.bound[1]) as client:
+            assert embedded.server.bound[0] == f"unix:{tmp_path}/s"
+            with connected(embedded.server.bound[1]) as client:
                 assert client.send(sized("/", b"x" * 2000)).answer().refused == "body-too-large"
     finally:
         assert os.umask(before) == 0o077
@@ -328,12 +328,12 @@ def test_an_embedded_server_takes_the_settings_of_the_command_line(tmp_path: Pat
 
 
 def test_an_embedded_server_writes_nothing_to_standard_output_by_default(capfd: pytest.CaptureFixture[str]) -> None:
-    with serving() as it:
-        assert it.client().get("/").status == 200
+    with serving() as embedded:
+        assert embedded.client().get("/").status == 200
     assert capfd.readouterr() == ("", "")
 
 
-ELSEWHERE = {
+SERVER_ONLY = {
     "workers": 2,
     "max_requests": 5,
     "max_requests_jitter": 5,
@@ -350,7 +350,7 @@ ELSEWHERE = {
 
 @pytest.mark.parametrize("name", UNSUPPORTED_SETTINGS)
 def test_a_setting_for_processes_only_is_refused_by_name(name: str) -> None:
-    settings = {name: ELSEWHERE[name]} | ({"max_requests": 5} if name == "max_requests_jitter" else {})
+    settings = {name: SERVER_ONLY[name]} | ({"max_requests": 5} if name == "max_requests_jitter" else {})
     with pytest.raises(
         SettingError,
         match=r"^max_requests cannot be set" if len(settings) > 1 else f"^{name} cannot be set for a server inside",
@@ -432,8 +432,8 @@ def test_threads_that_cannot_start_are_reported_and_started_threads_end() -> Non
     assert ran(HOST, "starve") == (0, "can't start new thread\n", "")
 
 
-@pytest.mark.parametrize(("number", "said"), [(signal.SIGTERM, "(0, 0)\n"), (signal.SIGINT, "interrupted\n")])
-def test_signals_in_the_main_thread_reach_the_embedding_program(number: int, said: str) -> None:
+@pytest.mark.parametrize(("number", "output"), [(signal.SIGTERM, "(0, 0)\n"), (signal.SIGINT, "interrupted\n")])
+def test_signals_in_the_main_thread_reach_the_embedding_program(number: int, output: str) -> None:
     """Its handler of TERM calls stop(); for INT it has none, so that is what Python makes of it."""
     process = subprocess.Popen(
         [sys.executable, "-u", HOST, "serve"],
@@ -446,5 +446,5 @@ def test_signals_in_the_main_thread_reach_the_embedding_program(number: int, sai
         with connected(process.stdout.readline()) as client:
             assert client.get("/").body == b"hello"
         process.send_signal(number)
-        assert process.stdout.read() == said
+        assert process.stdout.read() == output
         assert process.wait(PATIENCE) == 0

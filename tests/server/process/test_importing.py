@@ -27,7 +27,7 @@ class Box:
 
 
 @pytest.fixture
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def shop_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "shop.py").write_text(FACTORY)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
@@ -48,12 +48,14 @@ def called(application: Any) -> bytes:
         ("shop:Box.make('c')", b"c"),
     ],
 )
-def test_a_factory_is_called_with_the_arguments_in_its_parentheses(shop: Path, text: str, expected: bytes) -> None:
+def test_a_factory_is_called_with_the_arguments_in_its_parentheses(
+    shop_module: Path, text: str, expected: bytes
+) -> None:
     assert called(load(text)) == expected
 
 
 @pytest.mark.parametrize(
-    ("text", "kind", "said"),
+    ("text", "kind", "message"),
     [
         (
             "shop:create_nothing()",
@@ -64,8 +66,8 @@ def test_a_factory_is_called_with_the_arguments_in_its_parentheses(shop: Path, t
         ("shop:make()", AttributeError, "has no attribute 'make'"),
     ],
 )
-def test_an_error_of_a_factory_is_reported(shop: Path, text: str, kind: type[Exception], said: str) -> None:
-    with pytest.raises(kind, match=said):
+def test_an_error_of_a_factory_is_reported(shop_module: Path, text: str, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
         load(text)
 
 

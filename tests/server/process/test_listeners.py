@@ -169,8 +169,8 @@ def test_ipv4_and_ipv6_binds_can_share_one_port(binds: list[str], expected: set[
     port = port_that_is_free()
     found = listeners.find({"--bind": [bind.format(port) for bind in binds]})
     with ExitStack() as opened:
-        for of_a_bind in listeners.listen_all(found, "--bind", 0o660):
-            for listener in of_a_bind:
+        for group in listeners.listen_all(found, "--bind", 0o660):
+            for listener in group:
                 opened.enter_context(listener)
         assert answers(port) == expected
 
@@ -188,16 +188,16 @@ def test_a_host_name_listens_on_all_its_addresses_with_one_port(found: list[Plac
         assert answers(port) == {"127.0.0.1", "::1"}
 
 
-NOT_OURS = Place("name:0", socket.AF_INET6, ("2001:db8::1", 0, 0, 0))  # RFC 3849: nobody has it
+FOREIGN = Place("name:0", socket.AF_INET6, ("2001:db8::1", 0, 0, 0))  # RFC 3849: nobody has it
 
 
-@pytest.mark.parametrize("found", [[V4, NOT_OURS], [NOT_OURS, V4]], ids=["missing last", "missing first"])
+@pytest.mark.parametrize("found", [[V4, FOREIGN], [FOREIGN, V4]], ids=["missing last", "missing first"])
 def test_an_address_of_a_host_name_that_this_machine_lacks_is_skipped(found: list[Place]) -> None:
     (listener,) = listeners.listen(found)
     with listener:
         assert listener.getsockname()[0] == "127.0.0.1"
     with pytest.raises(OSError, match=r"assign|not supported"):
-        listeners.listen([NOT_OURS])
+        listeners.listen([FOREIGN])
 
 
 def test_a_host_name_with_a_port_in_use_at_one_address_listens_nowhere() -> None:

@@ -29,7 +29,7 @@ def test_recycling_under_load_loses_no_request(serve: Serve) -> None:
     body = b"0123456789" * 30_000
     half = server.client().send(chunked("/upload", body)[:100_000])
     load = Load(server, MIXED)
-    with load.going_on():
+    with load.running():
         poll(lambda: len(retired(server)) >= 2, "both to retire, the one with the upload as well")
         assert half.send(chunked("/upload", body)[100_000:]).answer().status == 200
         poll(lambda: len(retired(server)) >= 4, "more to retire")
@@ -41,12 +41,12 @@ def test_workers_retire_one_at_a_time(serve: Serve) -> None:
     server = serve("-w", "3", "--max-requests", "1")
     seen = []
 
-    def look() -> bool:
+    def count_workers() -> bool:
         server.get("/")
         seen.append(len(server.workers()))
         return len(retired(server)) >= 6
 
-    poll(look, "six to retire")
+    poll(count_workers, "six to retire")
     assert max(seen) <= 4
 
 

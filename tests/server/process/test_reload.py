@@ -38,14 +38,14 @@ def deploy(tmp_path: Path) -> Deploy:
 
 @pytest.fixture
 def start(serve: Serve, deploy: Deploy, tmp_path: Path) -> Callable[..., Server]:
-    def begin(*flags: str, **variables: str) -> Server:
+    def start_server(*flags: str, **variables: str) -> Server:
         deploy(1)
         server = serve(*flags, application="served", cwd=tmp_path, PYTHONDONTWRITEBYTECODE="1", **variables)
         workers = int(flags[flags.index("-w") + 1]) if "-w" in flags else 1
         poll(lambda: len(server.events("worker-ready")) == workers, "all workers to have it loaded")
         return server
 
-    return begin
+    return start_server
 
 
 def version(server: Server) -> bytes:
@@ -61,23 +61,23 @@ def reload(server: Server, event: str = "reloaded") -> None:
 class Load:
     """Clients that ask, and ask again, as fast as they are answered; what goes wrong is in `lost`."""
 
-    def __init__(self, server: Server, asks: list[bytes]) -> None:
+    def __init__(self, server: Server, requests: list[bytes]) -> None:
         self._server = server
         self._over = threading.Event()
         self.lost: list[Exception] = []
         self.answered = 0
-        self._threads = [threading.Thread(target=self._ask, args=(ask,)) for ask in asks]
+        self._threads = [threading.Thread(target=self._send, args=(data,)) for data in requests]
 
-    def _ask(self, ask: bytes) -> None:
+    def _send(self, data: bytes) -> None:
         while not self._over.is_set():
             with self._server.client() as client:
-                self._ask_on(client, ask)
+                self._send_on(client, data)
 
-    def _ask_on(self, client: Client, ask: bytes) -> None:
+    def _send_on(self, client: Client, data: bytes) -> None:
         """Use one connection for as long as the server keeps it."""
         while not self._over.is_set() and not client.has_ended():
             try:
-                answer = client.send(ask).answer()
+                answer = client.send(data).answer()
             except (OSError, AssertionError) as error:
                 self.lost.append(error)
                 return
@@ -85,19 +85,19 @@ class Load:
             if answer.headers.get("connection") == "close":
                 return
 
-    def more(self, count: int) -> None:
+    def wait_for_more(self, count: int) -> None:
         """Wait for that many more answers."""
-        aim = self.answered + count
-        poll(lambda: self.answered >= aim, "more answers")
+        target = self.answered + count
+        poll(lambda: self.answered >= target, "more answers")
 
     @contextmanager
-    def going_on(self) -> Iterator[None]:
+    def running(self) -> Iterator[None]:
         for thread in self._threads:
             thread.start()
         try:
-            self.more(len(self._threads))
+            self.wait_for_more(len(self._threads))
             yield
-            self.more(len(self._threads))
+            self.wait_for_more(len(self._threads))
         finally:
             self._over.set()
             for thread in self._threads:
@@ -119,11 +119,11 @@ def test_reload_under_load_loses_no_request(start: Callable[..., Server], deploy
     half = server.client().send(chunked("/upload", BODY)[:100_000])
     old = set(server.workers(int(workers)))
     load = Load(server, MIXED)
-    with load.going_on():
+    with load.running():
         deploy(2)
         server.signal(signal.SIGHUP)
         poll(lambda: version(server) == b"2", "a new worker")
-        load.more(20)
+        load.wait_for_more(20)
         assert half.send(chunked("/upload", BODY)[100_000:]).answer().status == 200
         poll(lambda: server.events("reloaded"), "the reload to be over")
         assert version(server) == b"2"
@@ -168,12 +168,12 @@ def test_a_reload_replaces_workers_one_at_a_time(start: Callable[..., Server]) -
     server.workers(3)
     seen: list[int] = []
 
-    def look() -> list[dict[str, Any]]:
+    def count_workers() -> list[dict[str, Any]]:
         seen.append(len(server.workers()))
         return server.events("reloaded")
 
     server.signal(signal.SIGHUP)
-    poll(look, "the reload to be over")
+    poll(count_workers, "the reload to be over")
     assert max(seen) <= 4
 
 
@@ -208,11 +208,11 @@ def test_a_second_hup_during_a_reload_loads_the_latest_code(start: Callable[...,
 def test_repeated_hups_under_load_lose_no_request(start: Callable[..., Server], deploy: Deploy) -> None:
     server = start("-w", "2")
     load = Load(server, MIXED)
-    with load.going_on():
+    with load.running():
         for number in range(2, 10):
             deploy(number)
             server.signal(signal.SIGHUP)
-            load.more(2)
+            load.wait_for_more(2)
         poll(lambda: version(server) == b"9", "the last version")
         poll(lambda: len(server.workers()) == 2, "the reload to be over")
     assert not load.lost
@@ -272,11 +272,11 @@ def test_a_killed_worker_loses_only_its_own_requests(start: Callable[..., Server
     server = start("-w", "2", "--threads", "2")
     server.workers(2)
     load = Load(server, [request("GET", "/sleep-0.02", "Connection: close")] * 4)
-    with load.going_on():
+    with load.running():
         victim = int(server.get("/pid").body)
         os.kill(victim, signal.SIGKILL)
         poll(lambda: len(server.workers()) == 2 and victim not in server.workers(), "another worker")
-        load.more(20)
+        load.wait_for_more(20)
     assert len(load.lost) <= 4, "one for each connection it can have had"
 
 
@@ -297,7 +297,7 @@ def test_a_worker_that_gets_term_from_outside_is_replaced_while_it_drains(start:
 def test_ttin_and_ttou_add_and_remove_workers(start: Callable[..., Server]) -> None:
     server = start()
     load = Load(server, MIXED)
-    with load.going_on():
+    with load.running():
         for number, wanted in [(signal.SIGTTIN, 2), (signal.SIGTTIN, 3), (signal.SIGTTOU, 2), (signal.SIGTTOU, 1)]:
             server.signal(number)
             poll(lambda wanted=wanted: len(server.workers()) == wanted, f"{wanted} workers")  # type: ignore[misc]

@@ -63,11 +63,11 @@ def test_reload_serves_a_change_and_shows_the_error_of_a_broken_one(serve: Serve
         (tmp_path / "new").rename(tmp_path / "part.py")
 
     def shown(text: str, status: int = 200) -> None:
-        def look() -> bool:
+        def is_served() -> bool:
             answer = server.get("/")
             return answer.status == status and text in answer.body.decode()
 
-        poll(look, text)
+        poll(is_served, text)
 
     (tmp_path / "served.py").write_text(
         "import part\n"

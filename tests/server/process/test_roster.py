@@ -26,7 +26,7 @@ def roster(text: str) -> list[WorkerRecord]:
 
 
 @pytest.mark.parametrize(
-    ("workers", "wanted", "move", "whom"),
+    ("workers", "wanted", "move", "pid"),
     [
         ("", 1, Move.START, None),
         ("r", 2, Move.START, None),
@@ -58,11 +58,11 @@ def roster(text: str) -> list[WorkerRecord]:
     ],
 )
 def test_the_next_move_follows_from_the_workers_and_their_wanted_number(
-    workers: str, wanted: int, move: Move, whom: int | None
+    workers: str, wanted: int, move: Move, pid: int | None
 ) -> None:
     decision, member = next_move(roster(workers), wanted)
     assert decision is move
-    assert (member.pid if member else None) == whom
+    assert (member.pid if member else None) == pid
 
 
 def followed(workers: list[WorkerRecord], wanted: int) -> Iterator[list[WorkerRecord]]:

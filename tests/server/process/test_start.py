@@ -82,7 +82,7 @@ def test_preload_together_with_reload_is_refused(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["tests.server.application"], 0, ""),
         (["tests.server.application", "-w", "many"], 2, "--workers"),
@@ -97,14 +97,14 @@ def test_preload_together_with_reload_is_refused(serve: Serve) -> None:
     ],
     ids=str,
 )
-def test_check_config_reports_errors_without_listening(arguments: list[str], code: int, said: str) -> None:
+def test_check_config_reports_errors_without_listening(arguments: list[str], code: int, message: str) -> None:
     """On a port that is taken, which does not matter, because it listens nowhere."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         bind = f"127.0.0.1:{taken.getsockname()[1]}"
         command = [sys.executable, "-m", "wsgiserver", *arguments, "--check-config", "--bind", bind]
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, cwd=ROOT)
     assert done.returncode == code
-    assert said in done.stderr
+    assert message in done.stderr
     assert done.stdout == ""
 
 

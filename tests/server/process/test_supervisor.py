@@ -20,7 +20,7 @@ from tests.wire.polling import PATIENCE, poll
 BODY = b"0123456789" * 30_000
 
 
-def is_there(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     """Whether a process runs; one that has ended and was not waited for does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
@@ -95,7 +95,7 @@ def test_int_stops_at_once(serve: Serve, number: int) -> None:
     workers = server.workers(2)
     server.signal(number)
     assert server.ended() == 0
-    assert not any(map(is_there, workers))
+    assert not any(map(is_running, workers))
     with pytest.raises(ConnectionError):
         slow.answer()
 
@@ -149,7 +149,7 @@ def test_the_only_worker_is_replaced_and_connections_wait_for_it(serve: Serve) -
     server = serve()
     worker = pid_serving(server)
     os.kill(worker, signal.SIGKILL)
-    poll(lambda: not is_there(worker), "its end")
+    poll(lambda: not is_running(worker), "its end")
     with server.client() as client:  # there is no worker now, or only just
         assert client.get("/").body == b"hello"
 
@@ -177,7 +177,7 @@ def test_workers_end_when_the_supervisor_is_killed(serve: Serve) -> None:
         poll(server.refuses, "the workers to have heard of it")
         server.open_gate()
         assert slow.answer().body == b"waited", "not before it has finished"
-        poll(lambda: not any(map(is_there, workers)), "the workers to end")
+        poll(lambda: not any(map(is_running, workers)), "the workers to end")
 
 
 def test_workers_without_a_supervisor_end_after_the_graceful_timeout(serve: Serve) -> None:
@@ -188,7 +188,7 @@ def test_workers_without_a_supervisor_end_after_the_graceful_timeout(serve: Serv
         workers = server.workers()
         server.signal(signal.SIGKILL)
         server.ended()
-        poll(lambda: not any(map(is_there, workers)), "the workers to end")
+        poll(lambda: not any(map(is_running, workers)), "the workers to end")
 
 
 def test_repeated_term_signals_do_not_extend_the_graceful_timeout(serve: Serve) -> None:
@@ -307,7 +307,7 @@ def test_a_signal_to_a_process_forked_by_the_application_spares_the_worker(serve
     worker = pid_serving(server)
     child = int(server.get("/fork-600").body)
     os.kill(child, signal.SIGTERM)
-    poll(lambda: not is_there(child), "its end")
+    poll(lambda: not is_running(child), "its end")
     for _ in range(10):
         answer = server.get("/pid")
         assert int(answer.body) == worker

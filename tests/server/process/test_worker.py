@@ -62,13 +62,13 @@ def test_uploads_arrive_whole(serve: Serve) -> None:
 def test_a_truncated_body_never_reaches_the_application(serve: Serve) -> None:
     server = serve()
     for data in (sized("/upload", BODY)[:-1], chunked("/upload", BODY)[:-1], chunked("/upload", b"x")[:-4]):
-        for how in (socket.SHUT_WR, None):
+        for direction in (socket.SHUT_WR, None):
             with server.client() as client:
                 client.send(data)
-                if how is None:
+                if direction is None:
                     client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
                 else:
-                    client.socket.shutdown(how)
+                    client.socket.shutdown(direction)
                     assert client.answer().status == 400
     poll(lambda: len(server.events("body-incomplete")) == 6, "all six to be noticed")
     assert json.loads(server.get("/uploads").body) == []

@@ -47,10 +47,10 @@ def test_each_worker_calls_the_hook_before_it_loads_the_application(serve: Serve
     server = serve("-w", "2", "--worker-init", "hooks:connect", application="served", cwd=folder)
     workers = ready(server, 2)
     for pid in workers:
-        assert [what for what, process in notes(folder) if process == pid] == ["hook", "application"]
+        assert [step for step, process in notes(folder) if process == pid] == ["hook", "application"]
     server.signal(signal.SIGHUP)
     poll(lambda: server.events("reloaded"), "the reload to be over")
-    hooked = {process for what, process in notes(folder) if what == "hook"}
+    hooked = {process for step, process in notes(folder) if step == "hook"}
     assert len(hooked) == 4, "those that replace others do, too"
     assert str(server.pid) not in hooked
 
@@ -58,8 +58,8 @@ def test_each_worker_calls_the_hook_before_it_loads_the_application(serve: Serve
 def test_with_preload_the_hook_runs_after_the_fork(serve: Serve, folder: Path) -> None:
     server = serve("-w", "2", "--preload", "--worker-init", "hooks:connect", application="served", cwd=folder)
     workers = ready(server, 2)
-    assert [process for what, process in notes(folder) if what == "application"] == [str(server.pid)]
-    assert {process for what, process in notes(folder) if what == "hook"} == workers
+    assert [process for step, process in notes(folder) if step == "application"] == [str(server.pid)]
+    assert {process for step, process in notes(folder) if step == "hook"} == workers
 
 
 @pytest.mark.parametrize("flags", [[], ["--preload"]], ids=["in a worker", "with preload"])

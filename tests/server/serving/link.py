@@ -34,7 +34,7 @@ BIG = 20_000_000  # more than loopback's buffers take
 RESET = struct.pack("ii", 1, 0)
 
 
-class Asked(list[dict[str, Any]]):
+class Calls(list[dict[str, Any]]):
     """An application that remembers what it was asked, and answers by path. /hang lasts until the gate opens."""
 
     def __init__(self) -> None:
@@ -45,14 +45,14 @@ class Asked(list[dict[str, Any]]):
         self.entered.set()
         assert self.gate.wait(PATIENCE)
 
-    def hanging(self, where: str, start_response: Start) -> Iterator[bytes]:
-        if where == "middle":
+    def hanging(self, stage: str, start_response: Start) -> Iterator[bytes]:
+        if stage == "middle":
             start_response("200 OK", [])
             yield b"first"
         self.hang()
-        if where == "fail":
+        if stage == "fail":
             raise ValueError("on purpose")
-        if where != "middle":
+        if stage != "middle":
             start_response("200 OK", [])
         yield b"second"
 
@@ -115,11 +115,11 @@ class Link:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock = wrap(sock)
-        self.asked = Asked()
+        self.calls = Calls()
         self._log_reader, self._log_writer = os.pipe2(os.O_NONBLOCK)
         self.log = AccessLog(self._log_writer)
         self.context = ServerContext(
-            application=self.asked,
+            application=self.calls,
             log=self.log,
             limits=Limits(limits.get("max_body", 1000), limits.get("memory", 100), folder),
             head_timeout=10,
@@ -155,7 +155,7 @@ class Link:
     def reach(self, state: State, now: float = NOW) -> None:
         poll(lambda: (self.drive(now), self.connection.state is state)[1], f"{state}, now {self.connection.state}")
 
-    def say(self, data: bytes | str, state: State = State.HEAD, now: float = NOW) -> None:
+    def feed(self, data: bytes | str, state: State = State.HEAD, now: float = NOW) -> None:
         """Send, and wait until the connection has made of it what it will."""
         self.client.send(data)
         assert select.select([self.connection.socket], [], [], PATIENCE)[0]
@@ -166,7 +166,7 @@ class Link:
         self.reach(state)
 
     def ask(self, data: bytes | str, *, method: str = "GET") -> Answer:
-        self.say(data)
+        self.feed(data)
         return self.client.answer(method=method)
 
     def logged(self) -> list[dict[str, Any]]:
@@ -224,12 +224,12 @@ class Answers(threading.Thread):
 
 def check(link: Link, data: bytes, *bodies: bytes, state: State = State.HEAD) -> None:
     """Each body is what an answer to the next of the requests in `data` holds."""
-    link.say(data, state)
+    link.feed(data, state)
     for body in bodies:
         answer = link.client.answer()
         assert (answer.status, answer.body) == (200, body)
-    assert len(link.asked) == len(bodies)
-    for environ in link.asked:
+    assert len(link.calls) == len(bodies)
+    for environ in link.calls:
         assert environ.get("CONTENT_LENGTH", "0") == str(len(environ["body"]))
 
 
@@ -239,5 +239,5 @@ def hang(link: Link, target: str, version: str = "1.1", method: str = "GET") -> 
     poll(lambda: link.connection.receive(NOW) is Verdict.RUN, "the request")
     thread = threading.Thread(target=link.connection.exchange.respond)
     thread.start()
-    assert link.asked.entered.wait(PATIENCE)
+    assert link.calls.entered.wait(PATIENCE)
     return thread

@@ -27,7 +27,7 @@ def test_a_call_that_times_out_before_its_response_gets_504(link: Link, events: 
     assert answer.refused == "application-timeout"
     (record,) = link.logged()
     assert (record["status"], record["error"], record["application_seconds"]) == (504, "application-timeout", 5.0)
-    link.asked.gate.set()
+    link.calls.gate.set()
     thread.join(PATIENCE)
     assert connection.resume(NOW + 6) is Verdict.CLOSE
     assert link.client.rest() == b""
@@ -45,7 +45,7 @@ def test_a_call_that_times_out_in_its_response_resets_the_connection(link: Link,
     assert link.connection.exchange.time_out(link.connection.exchange.response, 5.0, "")
     with pytest.raises(ConnectionResetError):
         link.client.rest()
-    link.asked.gate.set()
+    link.calls.gate.set()
     thread.join(PATIENCE)
     assert link.connection.resume(NOW + 6) is Verdict.CLOSE
     (record,) = link.logged()
@@ -66,17 +66,17 @@ def test_a_call_that_has_ended_cannot_be_timed_out(link: Link) -> None:
 
 @pytest.mark.parametrize("target", [f"/big-{BIG}", f"/stream-{BIG // 1000}"])
 def test_the_loop_sends_the_response_to_a_slow_reader(link: Link, target: str) -> None:
-    link.say(request("GET", target) + request("GET", "/big-3"), State.SENDING)
+    link.feed(request("GET", target) + request("GET", "/big-3"), State.SENDING)
     assert link.verdict is Verdict.WRITE
     assert link.connection.deadline == NOW + 30
-    assert len(link.asked) == 1, "the next request waits for its turn"
+    assert len(link.calls) == 1, "the next request waits for its turn"
     reader = Answers(link.client, 2)
     link.reach(State.HEAD, NOW + 1)
     assert [len(answer.body) for answer in reader.all()] == [BIG, 3]
 
 
 def test_a_reader_that_stops_is_closed_and_logged_with_the_bytes_sent(link: Link) -> None:
-    link.say(request("GET", f"/big-{BIG}"), State.SENDING)
+    link.feed(request("GET", f"/big-{BIG}"), State.SENDING)
     link.expire(State.CLOSED)
     (record,) = link.logged()
     assert record["status"] == 200
@@ -85,7 +85,7 @@ def test_a_reader_that_stops_is_closed_and_logged_with_the_bytes_sent(link: Link
 
 @pytest.mark.parametrize("how", ["reset", "close"])
 def test_a_client_that_disconnects_during_its_response_is_logged(link: Link, how: str) -> None:
-    link.say(request("GET", f"/big-{BIG}"), State.SENDING)
+    link.feed(request("GET", f"/big-{BIG}"), State.SENDING)
     link.reset() if how == "reset" else link.client.socket.close()
     link.reach(State.CLOSED)
     assert [record["status"] for record in link.logged()] == [200]
@@ -104,9 +104,9 @@ def test_a_client_that_disconnects_before_its_response_is_closed(link: Link, tar
 @pytest.fixture
 def download(link: Link, tmp_path: Path) -> Path:
     """Return the file that /file answers with."""
-    link.asked.path = tmp_path / "download"
-    link.asked.path.write_bytes(random.Random(9).randbytes(BIG))
-    return link.asked.path
+    link.calls.path = tmp_path / "download"
+    link.calls.path.write_bytes(random.Random(9).randbytes(BIG))
+    return link.calls.path
 
 
 def is_open(path: Path) -> bool:
@@ -115,9 +115,9 @@ def is_open(path: Path) -> bool:
 
 def test_the_loop_sends_a_download(link: Link, download: Path) -> None:
     """The application's file is closed, its thread is free, nothing is spooled, and the next request waits."""
-    link.say(request("GET", "/file") + request("GET", "/big-3"), State.SENDING)
+    link.feed(request("GET", "/file") + request("GET", "/big-3"), State.SENDING)
     assert link.verdict is Verdict.WRITE
-    assert len(link.asked) == 1
+    assert len(link.calls) == 1
     reader = Answers(link.client, 2)
     link.reach(State.HEAD, NOW + 1)
     assert [answer.body for answer in reader.all()] == [download.read_bytes(), b"xxx"]
@@ -127,7 +127,7 @@ def test_the_loop_sends_a_download(link: Link, download: Path) -> None:
 
 @pytest.mark.parametrize("how", ["reset", "close", "timeout"])
 def test_a_download_that_is_cut_off_leaves_no_descriptor(link: Link, download: Path, how: str) -> None:
-    link.say(request("GET", "/file"), State.SENDING)
+    link.feed(request("GET", "/file"), State.SENDING)
     assert is_open(download)
     if how == "timeout":
         link.expire(State.CLOSED)
@@ -138,14 +138,14 @@ def test_a_download_that_is_cut_off_leaves_no_descriptor(link: Link, download: P
 
 
 def test_a_connection_that_is_turned_away_closes_its_file(link: Link, download: Path) -> None:
-    link.say(request("GET", "/file"), State.SENDING)
+    link.feed(request("GET", "/file"), State.SENDING)
     link.verdict = link.connection.turn_away(NOW)
     link.expire(State.CLOSED)
     assert not is_open(download)
 
 
 def test_a_file_that_shrinks_resets_the_connection(link: Link, download: Path, events: Events) -> None:
-    link.say(request("GET", "/file"), State.SENDING)
+    link.feed(request("GET", "/file"), State.SENDING)
     os.truncate(download, 10)
     read_to_the_reset(link)
     assert not is_open(download)
@@ -155,7 +155,7 @@ def test_a_file_that_shrinks_resets_the_connection(link: Link, download: Path, e
 
 def test_a_complete_response_is_not_timed_out_by_a_slow_close(link: Link) -> None:
     SlowClose.link = link
-    link.say(request("GET", "/slowclose") * 2, State.SENDING)
+    link.feed(request("GET", "/slowclose") * 2, State.SENDING)
     reader = Answers(link.client, 2)
     link.reach(State.HEAD)
     assert [(answer.status, len(answer.body)) for answer in reader.all()] == [(200, BIG)] * 2
@@ -163,7 +163,7 @@ def test_a_complete_response_is_not_timed_out_by_a_slow_close(link: Link) -> Non
 
 
 def test_early_hints_are_sent_with_pipelined_requests(link: Link) -> None:
-    link.say(request("GET", "/hint") + request("GET", "/big-3") + request("GET", "/hint"))
+    link.feed(request("GET", "/hint") + request("GET", "/big-3") + request("GET", "/hint"))
     answers = [link.client.answer() for _ in range(5)]
     assert [answer.status for answer in answers] == [103, 200, 200, 103, 200]
     assert dict(answers[0].headers) == {"Link": "</a>"}
@@ -172,7 +172,7 @@ def test_early_hints_are_sent_with_pipelined_requests(link: Link) -> None:
 def test_an_application_that_fails_before_its_response_gets_500(link: Link, events: Events) -> None:
     for target in ("/raise", "/exit"):
         link = Link()
-        link.say(request("GET", target), State.CLOSED)
+        link.feed(request("GET", target), State.CLOSED)
         answer = link.client.answer()
         assert (answer.status, answer.headers["connection"]) == (500, "close")
         assert answer.refused == "internal-error"
@@ -186,7 +186,7 @@ def test_an_application_that_fails_before_its_response_gets_500(link: Link, even
 
 
 def test_the_500_for_a_head_request_has_no_body(link: Link) -> None:
-    link.say(request("HEAD", "/raise"), State.CLOSED)
+    link.feed(request("HEAD", "/raise"), State.CLOSED)
     answer = link.client.answer(method="HEAD")
     assert answer.status == 500
     assert link.client.rest() == b""
@@ -218,7 +218,7 @@ def test_a_failure_after_a_complete_response_loses_no_pipelined_request(
     link: Link, events: Events, target: str, body: bytes, error: str
 ) -> None:
     """Nobody was told that the connection would end: the next request may have been sent."""
-    link.say(request("GET", target) + request("GET", "/big-4"))
+    link.feed(request("GET", target) + request("GET", "/big-4"))
     assert link.client.answer().body == body
     assert link.client.answer().body == b"xxxx"
     assert error in events()[0]["error"]
@@ -226,5 +226,5 @@ def test_a_failure_after_a_complete_response_loses_no_pipelined_request(
 
 def test_a_missing_stderr_does_not_prevent_the_500(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", None)
-    link.say(request("GET", "/raise"), State.CLOSED)
+    link.feed(request("GET", "/raise"), State.CLOSED)
     assert link.client.answer().status == 500

@@ -35,8 +35,8 @@ def test_the_memory_that_a_waiting_connection_holds_is_counted(
     link.client.send(data)
     receive = link.connection.socket
     poll(lambda: not data or len(receive.recv(1 << 20, socket.MSG_PEEK)) == len(data), "all of it")
-    reckoned = poll(lambda: (link.drive(), link.connection.state is state)[1] and (link.connection.held,), str(state))
-    assert reckoned == (held,)
+    counted = poll(lambda: (link.drive(), link.connection.state is state)[1] and (link.connection.held,), str(state))
+    assert counted == (held,)
     assert link.context.heads.left == DEFAULT_BUDGET - held
     link.reset()
     poll(lambda: link.drive(NOW + 1) is Verdict.CLOSE or link.connection.state is State.LINGERING, "the end")
@@ -53,7 +53,7 @@ def test_a_connection_closed_to_free_memory_gets_503(link: Link, data: bytes) ->
     answer = link.client.answer()
     assert (answer.status, answer.refused) == (503, "overloaded")
     assert link.client.rest() == b""
-    assert link.asked == []
+    assert link.calls == []
 
 
 def test_a_pipelined_request_is_dropped_when_memory_is_short(link: Link) -> None:
@@ -69,7 +69,7 @@ def test_a_pipelined_request_is_dropped_when_memory_is_short(link: Link) -> None
     (answer,) = answers.all()
     assert len(answer.body) == 9_000_000
     assert link.client.rest() == b""
-    assert [environ["PATH_INFO"] for environ in link.asked] == ["/big-9000000"]
+    assert [environ["PATH_INFO"] for environ in link.calls] == ["/big-9000000"]
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
@@ -98,7 +98,7 @@ def test_each_state_has_its_deadline_and_status(
     link: Link, data: bytes, state: State, patience: float, status: int
 ) -> None:
     if data:
-        link.say(data, state)
+        link.feed(data, state)
     poll(lambda: (link.drive(), link.connection.deadline == NOW + patience)[1], "the deadline")
     link.verdict = link.connection.expire(link.connection.deadline)
     link.drive()
@@ -110,26 +110,26 @@ def test_each_state_has_its_deadline_and_status(
 
 
 def test_a_slow_head_has_one_deadline_and_a_slow_body_one_for_each_piece(link: Link) -> None:
-    link.say(b"GET", State.HEAD, NOW + 1)
+    link.feed(b"GET", State.HEAD, NOW + 1)
     poll(lambda: (link.drive(), link.connection.deadline == NOW + 11)[1], "the deadline of the head")
-    link.say(b" / HTTP", State.HEAD, NOW + 5)
+    link.feed(b" / HTTP", State.HEAD, NOW + 5)
     assert link.connection.deadline == NOW + 11
-    link.say(b"/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n", State.BODY, NOW + 6)
+    link.feed(b"/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n", State.BODY, NOW + 6)
     assert link.connection.deadline == NOW + 26
-    link.say(b"h", State.BODY, NOW + 20)
+    link.feed(b"h", State.BODY, NOW + 20)
     poll(lambda: (link.drive(NOW + 20), link.connection.deadline == NOW + 40)[1], "the deadline of the body")
 
 
 def test_a_slow_body_has_to_keep_a_minimum_rate(link: Link) -> None:
     """60 s, and a second for each 1,000 bytes: a piece every 15 s is not silence, and not enough."""
-    link.say(request("POST", "/", "Content-Length: 900"), State.BODY, NOW)
+    link.feed(request("POST", "/", "Content-Length: 900"), State.BODY, NOW)
     for now in (15, 30, 45):
-        link.say(b"x" * 250, State.BODY, NOW + now)
+        link.feed(b"x" * 250, State.BODY, NOW + now)
         assert link.connection.deadline > NOW + now
     poll(lambda: (link.drive(NOW + 45), link.connection.deadline == NOW + 60.75)[1], "the deadline of the whole")
     link.expire(State.LINGERING)
     assert link.client.answer().refused == "body-too-slow"
-    assert link.asked == []
+    assert link.calls == []
 
 
 def test_a_valid_request_id_is_kept_and_an_invalid_one_is_replaced(link: Link) -> None:
@@ -140,4 +140,4 @@ def test_a_valid_request_id_is_kept_and_an_invalid_one_is_replaced(link: Link) -
     assert ids[0] == "abc-1"
     assert all(re.fullmatch("[0-9a-f]{32}", each) for each in ids[1:])
     assert len(set(ids)) == 6
-    assert [environ["HTTP_X_REQUEST_ID"] for environ in link.asked] == ids
+    assert [environ["HTTP_X_REQUEST_ID"] for environ in link.calls] == ids

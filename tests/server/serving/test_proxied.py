@@ -112,8 +112,8 @@ def test_a_connection_without_a_valid_proxy_header_is_refused(server: Server, da
     assert (answer.status, answer.refused) == (400, "proxy-header-invalid")
     (line,) = poll(server.requests, "the log")
     assert (line["error"], line["client"]) == ("proxy-header-invalid", "127.0.0.1")
-    said = {event["event"] for event in server.events()}
-    assert said <= {"started", "worker-ready"}, "nothing that the administrator has to look at"
+    reported = {event["event"] for event in server.events()}
+    assert reported <= {"started", "worker-ready"}, "nothing that the administrator has to look at"
 
 
 def test_a_second_proxy_header_is_refused(server: Server) -> None:

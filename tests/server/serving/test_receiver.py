@@ -206,7 +206,7 @@ def test_a_head_that_never_ends_is_refused() -> None:
 
 
 @given(st.data(), st.lists(st.integers(0, 3000), max_size=6))
-def test_a_flawed_request_is_refused_identically_in_any_pieces(data: st.DataObject, places: list[int]) -> None:
+def test_a_flawed_request_is_refused_identically_in_any_pieces(data: st.DataObject, positions: list[int]) -> None:
     """Though what comes in pieces is refused before its end: the first mistake decides. Size is no mistake here: a body
     is measured piece by piece.
     """
@@ -214,7 +214,7 @@ def test_a_flawed_request_is_refused_identically_in_any_pieces(data: st.DataObje
     requests = data.draw(st.lists(messages.requests(), min_size=1, max_size=2).map(b"".join))
     flaw = data.draw(messages.flawed(requests))
     expected = received([flaw], roomy)
-    assert received(messages.cut(flaw, places), roomy) == expected
+    assert received(messages.cut(flaw, positions), roomy) == expected
     assert received([flaw[n : n + 1] for n in range(len(flaw))], roomy) == expected
 
 

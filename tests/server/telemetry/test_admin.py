@@ -35,13 +35,14 @@ class Board:
         return slot
 
     def ask(self, path: str, method: str = "GET") -> tuple[str, dict[str, str], str]:
-        said: list[Any] = []
+        response: list[Any] = []
         blocks = self.application(
-            {"PATH_INFO": path, "REQUEST_METHOD": method}, lambda status, headers: said.extend((status, dict(headers)))
+            {"PATH_INFO": path, "REQUEST_METHOD": method},
+            lambda status, headers: response.extend((status, dict(headers))),
         )
         body = b"".join(blocks)
-        assert int(said[1]["Content-Length"]) == len(body)
-        return said[0], said[1], body.decode()
+        assert int(response[1]["Content-Length"]) == len(body)
+        return response[0], response[1], body.decode()
 
     def samples(self) -> Samples:
         """Everything that /metrics says: (name without prefix, the one label's value) -> value."""
@@ -125,8 +126,8 @@ def test_readyz_reports_whether_a_worker_is_ready(
     for phase in phases:
         board.worker(phase)
     board.scoreboard.past.advance(server)
-    said, headers, text = board.ask("/readyz")
-    assert (said, text) == (
+    reported, headers, text = board.ask("/readyz")
+    assert (reported, text) == (
         f"{status} {HTTPStatus(status).phrase}",
         "ready\n" if status == 200 else "stopping\n" if server is WorkerPhase.DRAINING else "no worker is ready\n",
     )
@@ -146,6 +147,6 @@ def test_readyz_reports_whether_a_worker_is_ready(
     ],
 )
 def test_only_get_and_head_of_known_paths_are_served(board: Board, method: str, path: str, status: str) -> None:
-    said, headers, _ = board.ask(path, method)
-    assert said == status
+    reported, headers, _ = board.ask(path, method)
+    assert reported == status
     assert headers.get("Allow") == ("GET, HEAD" if status.startswith("405") else None)

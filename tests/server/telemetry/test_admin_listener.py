@@ -153,9 +153,9 @@ def test_readyz_reports_a_worker_that_cannot_start_its_threads(serve: Serve) -> 
     server = serve("--admin-bind", "127.0.0.1:0", "--threads", "40", limits="-s 65536 && ulimit -v 2000000")
     deaths = poll(lambda: server.events("worker-died")[2:], "three deaths")
     assert {event["code"] for event in deaths} == {1}
-    said = server.events("threads-not-started")
-    assert {event["threads"] for event in said} == {40}
-    assert "can't start new thread" in said[0]["error"]
+    events = server.events("threads-not-started")
+    assert {event["threads"] for event in events} == {40}
+    assert "can't start new thread" in events[0]["error"]
     assert len(server.events("worker-ready")) <= 1, "the admin listener's own"
     assert ready(server) == 503
     server.signal(signal.SIGTERM)

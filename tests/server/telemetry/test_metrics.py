@@ -155,11 +155,11 @@ def replaced_forever(board: Board) -> Iterator[None]:
 
 def test_no_counter_ever_falls(board: Board) -> None:
     """However looks and replacements come between each other; a slot is emptied before `past` has its counts."""
-    dice = random.Random(3)
+    chance = random.Random(3)
     lives = [replaced_forever(board) for _ in range(5)]
     last = 0.0
     for _ in range(300):
-        next(dice.choice(lives))
+        next(chance.choice(lives))
         seen = board.samples()["requests_total", "2xx"]
         assert last <= seen <= last + 1
         last = seen

@@ -114,7 +114,7 @@ def generating(_: Any, start_response: Start) -> Iterator[bytes]:
     yield b"bc"
 
 
-def generating_nothing(_: Any, start_response: Start) -> Iterator[bytes]:
+def empty_generator(_: Any, start_response: Start) -> Iterator[bytes]:
     start_response("200 OK", TEXT)
     yield from ()
 
@@ -134,7 +134,7 @@ def writing(_: Any, start_response: Start) -> list[bytes]:
     return [b"c"]
 
 
-def only_writing(_: Any, start_response: Start) -> list[bytes]:
+def writing_only(_: Any, start_response: Start) -> list[bytes]:
     start_response("200 OK", [*TEXT, ("Content-Length", "2")])(b"ab")
     return []
 
@@ -204,7 +204,7 @@ class LateWriting(Late):
         yield b"te"
 
 
-class ListOfItsOwn(list[bytes]):
+class ListWithClose(list[bytes]):
     """A list that has a close of its own."""
 
     closed = 0
@@ -213,7 +213,7 @@ class ListOfItsOwn(list[bytes]):
         type(self).closed += 1
 
 
-def changing_its_mind(_: Any, start_response: Start) -> list[bytes]:
+def replacing_its_response(_: Any, start_response: Start) -> list[bytes]:
     start_response("200 OK", TEXT)
     try:
         int("late")

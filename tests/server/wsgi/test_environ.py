@@ -114,7 +114,7 @@ def test_the_caches_of_variable_names_are_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "is_kept"),
+    ("sent", "is_valid"),
     [
         ("0af7651916cd43dd8448eb211c80319c", True),
         ("Root=1-67891233-abcdef012345678912345678", True),
@@ -127,14 +127,14 @@ def test_the_caches_of_variable_names_are_bounded() -> None:
         ("\xe9", False),
     ],
 )
-def test_only_a_valid_request_id_is_kept(sent: str, *, is_kept: bool) -> None:
+def test_only_a_valid_request_id_is_kept(sent: str, *, is_valid: bool) -> None:
     head = parse_head(f"GET / HTTP/1.1\r\nHost: a\r\nX-Request-ID: {sent}\r\n\r\n".encode("latin-1"))
-    assert (RequestIds().of(head) == sent) is is_kept
+    assert (RequestIds().of(head) == sent) is is_valid
 
 
 def test_generated_request_ids_are_all_different() -> None:
     head = parse_head(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     one, other = RequestIds(), RequestIds()
-    made = [ids.of(asked) for ids in (one, other) for asked in (head, head, None, None)]
+    made = [ids.of(argument) for ids in (one, other) for argument in (head, head, None, None)]
     assert len(set(made)) == 8
     assert all(re.fullmatch("[0-9a-f]{32}", name) for name in made)

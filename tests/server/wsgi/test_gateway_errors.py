@@ -126,13 +126,13 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("wrong", WRONG, ids=repr)
-def test_start_response_refuses_invalid_arguments_at_once(wrong: tuple[Any, Any]) -> None:
+@pytest.mark.parametrize("arguments", WRONG, ids=repr)
+def test_start_response_refuses_invalid_arguments_at_once(arguments: tuple[Any, Any]) -> None:
     """Not when the head goes out: then the application could not answer with something better (PEP 3333)."""
 
     def application(_: Any, start_response: Start) -> list[bytes]:
         with pytest.raises((ApplicationError, TypeError)):
-            start_response(*wrong)
+            start_response(*arguments)
         start_response("500 Something Better", TEXT)
         return [b"sorry"]
 
@@ -141,8 +141,8 @@ def test_start_response_refuses_invalid_arguments_at_once(wrong: tuple[Any, Any]
     assert (read(exchange)[0], read(exchange)[2]) == (500, b"sorry")
 
 
-@pytest.mark.parametrize("wrong", WRONG, ids=repr)
-def test_a_refused_call_of_start_response_changes_nothing(wrong: tuple[Any, Any]) -> None:
+@pytest.mark.parametrize("arguments", WRONG, ids=repr)
+def test_a_refused_call_of_start_response_changes_nothing(arguments: tuple[Any, Any]) -> None:
     """Neither the first time, nor when it is called again for an error: what was said before holds."""
 
     def application(_: Any, start_response: Start) -> list[bytes]:
@@ -151,7 +151,7 @@ def test_a_refused_call_of_start_response_changes_nothing(wrong: tuple[Any, Any]
             int("an error")
         except ValueError:
             with pytest.raises((ApplicationError, TypeError)):
-                start_response(*wrong, sys.exc_info())
+                start_response(*arguments, sys.exc_info())
         return [b"as it was"]
 
     exchange = Exchange(application)
@@ -239,16 +239,16 @@ def test_exc_info_after_the_end_raises_the_error_itself() -> None:
 
 def test_start_response_and_write_after_the_end_send_nothing() -> None:
     """Calls out of close(), or kept for later, must not put a second head behind a whole answer."""
-    kept: list[Any] = []
+    saved: list[Any] = []
 
     def application(_: Any, start_response: Start) -> list[bytes]:
-        kept.extend([start_response, start_response("200 OK", TEXT)])
+        saved.extend([start_response, start_response("200 OK", TEXT)])
         return [b"whole"]
 
     exchange = Exchange(application)
     wire = exchange.wire
-    start_response: Start = kept[0]
-    write: Callable[[bytes], None] = kept[1]
+    start_response: Start = saved[0]
+    write: Callable[[bytes], None] = saved[1]
     again: list[Callable[[], Any]] = [
         lambda: write(b"more"),
         lambda: start_response(*OK, NO_ERROR),
