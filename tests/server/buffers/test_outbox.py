@@ -1,4 +1,4 @@
-"""What a slow client has not taken: in order, whole, within bounds, over a socket pair with the smallest buffers."""
+"""Pending output for a slow client: ordered, complete and bounded. The socket pair has the smallest buffers."""
 
 import fcntl
 import hashlib
@@ -25,7 +25,7 @@ Pair = tuple[socket.socket, socket.socket]
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
-    """Return the server's end, which does not block, and the client's."""
+    """Return the server's non-blocking socket and the client's socket."""
     server, client = socket.socketpair()
     server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     server.setblocking(False)
@@ -39,7 +39,7 @@ Make = Callable[..., Outbox]
 
 @pytest.fixture
 def make(pair: Pair) -> Iterator[Make]:
-    """Make outboxes of the server's end, and let go of what they keep afterwards."""
+    """Create outboxes on the server's socket and drop them after the test."""
     made: list[Outbox] = []
 
     def outbox(patience: float = PATIENCE, folder: str | None = None, sock: socket.socket | None = None) -> Outbox:
@@ -52,7 +52,7 @@ def make(pair: Pair) -> Iterator[Make]:
 
 
 class Reader(threading.Thread):
-    """Takes all there is, in bites, with or without a breath between them."""
+    """Reads everything in pieces, with an optional pause between them."""
 
     def __init__(self, client: socket.socket, *, piece_size: int = 1 << 16, pause: float = 0.0) -> None:
         super().__init__()
@@ -74,13 +74,13 @@ class Reader(threading.Thread):
 
 
 def flush_all(outbox: Outbox, server: socket.socket) -> None:
-    """Do what the loop does: wait until there is room."""
+    """Flush as the loop does: wait until the socket accepts more."""
     while not outbox.flush():
         assert select.select([], [server], [], PATIENCE)[1]
 
 
 def check(pair: Pair, outbox: Outbox, pieces: list[bytes]) -> None:
-    """Nobody reads until all is handed over, if that can be; then the client gets it all, in order."""
+    """The client starts to read after the last send and receives everything in order."""
     server, client = pair
     for piece in pieces:
         outbox.send(piece)
@@ -134,9 +134,9 @@ def test_flush_reports_whether_the_outbox_is_empty(pair: Pair, make: Make) -> No
 
 @pytest.mark.parametrize("block", [MAX_PENDING * 2, 1 << 20])
 def test_a_producer_far_ahead_waits_for_its_client(pair: Pair, make: Make, block: int) -> None:
-    """One block that is beyond the limit, or many that add up to it: the same."""
+    """One block above the limit and many small blocks are treated the same."""
     server, client = pair
-    server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 18)  # this one is about amounts
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 18)  # this test is about amounts
     outbox = make()
     data = random.Random(3).randbytes(1 << 20) * (block >> 20)
     expected = hashlib.sha256()
@@ -156,7 +156,7 @@ def test_the_buffer_for_a_client_that_reads_nothing_is_limited(pair: Pair, make:
 
 
 def test_nothing_is_sent_after_a_client_has_timed_out(pair: Pair, make: Make) -> None:
-    """An application that swallows the exception must not get its next words through: there is a gap before them."""
+    """An application that swallows the exception must not send more: the output before it has a gap."""
     client = pair[1]
     outbox = make(0.1)
     with pytest.raises(ClientGone):
@@ -196,7 +196,7 @@ def test_a_client_that_disconnects_with_data_pending_raises_client_gone(pair: Pa
 
 
 def test_a_client_that_disconnects_ends_the_wait_of_the_producer(pair: Pair, make: Make) -> None:
-    """It would wait for longer than a test may take."""
+    """Otherwise the wait would exceed the time limit of a test."""
     client = pair[1]
     outbox = make(3600)
     leaving = threading.Timer(0.2, client.close)
@@ -207,7 +207,7 @@ def test_a_client_that_disconnects_ends_the_wait_of_the_producer(pair: Pair, mak
 
 
 def test_waiting_for_a_client_works_with_descriptors_above_1023(pair: Pair, make: Make) -> None:
-    """A busy server has them, and select() does not take them."""
+    """A busy server has such descriptors, and select() does not accept them."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with limited(resource.RLIMIT_NOFILE, max(soft, min(hard, 2048))):
         server = socket.socket(fileno=fcntl.fcntl(pair[0].fileno(), fcntl.F_DUPFD_CLOEXEC, 1100))
@@ -215,11 +215,11 @@ def test_waiting_for_a_client_works_with_descriptors_above_1023(pair: Pair, make
             make(0.1, sock=server).send(b"x" * (MAX_PENDING * 2))
 
 
-# --- Memory that all share ---------------------------------------------------------------------------------------
+# --- Shared memory ---------------------------------------------------------------------------------------
 
 
 class Many:
-    """Outboxes of a process, each with a client, and the budget they share."""
+    """Outboxes of one process, each with a client, and their shared budget."""
 
     def __init__(self, count: int, budget: int, folder: str | None) -> None:
         self.budget = SharedBudget(budget)
@@ -239,11 +239,11 @@ class Many:
 
 
 SIZES = [1, 100_000, MAX_PENDING_IN_MEMORY, 10, MAX_PENDING_IN_MEMORY + 1, 200_000, 50_000, 1 << 20]
-SHARED = 400_000  # bytes, for all of them
+SHARED = 400_000  # bytes, for all outboxes
 
 
 def test_the_memory_of_all_outboxes_together_is_bounded() -> None:
-    """What does not fit goes to files; each client gets its own, whole; and the memory is there again."""
+    """Output beyond the budget goes to files. Each client gets its complete output, and the memory is released."""
     many = Many(len(SIZES), SHARED, None)
     data = [random.Random(size).randbytes(size) for size in SIZES]
     for outbox, each in zip(many.outboxes, data, strict=True):
@@ -251,7 +251,7 @@ def test_the_memory_of_all_outboxes_together_is_bounded() -> None:
         assert many.budget.left >= 0
     in_memory = [outbox._pending.size for outbox in many.outboxes if outbox._pending and outbox._pending.in_memory]  # noqa: SLF001
     assert sum(in_memory) == SHARED - many.budget.left
-    assert many.budget.left < MAX_PENDING_IN_MEMORY, "it is made use of"
+    assert many.budget.left < MAX_PENDING_IN_MEMORY, "the budget is used"
     for outbox, (server, client), each in zip(many.outboxes, many.pairs, data, strict=True):
         reader = Reader(client)
         flush_all(outbox, server)
@@ -292,7 +292,7 @@ def test_a_client_that_reads_nothing_times_out_without_memory_and_disk_space(tmp
 
 
 def test_a_spooled_head_moves_to_memory_when_a_file_follows(content: Path) -> None:
-    """A connection has no more than one descriptor beside its socket."""
+    """A connection has at most one descriptor besides its socket."""
     many = Many(1, 0, None)
     (outbox,), ((server, client),) = many.outboxes, many.pairs
     filling = outbox._offer(bytes(1 << 20))  # noqa: SLF001 - until the socket is full
@@ -314,7 +314,7 @@ def test_a_spooled_head_moves_to_memory_when_a_file_follows(content: Path) -> No
 
 @pytest.fixture
 def content(tmp_path: Path) -> Path:
-    """Return a file of three flushes and a bit."""
+    """Return a file slightly larger than three flushes."""
     path = tmp_path / "content"
     path.write_bytes(random.Random(5).randbytes(3 * FILE_FLUSH_SIZE + 12_345))
     return path
@@ -330,7 +330,7 @@ def descriptors() -> list[str]:
         (b"", 0, 1),
         (b"head", 0, 3 * FILE_FLUSH_SIZE),
         (b"head", 77, 2 * FILE_FLUSH_SIZE + 1),
-        (b"x" * 500_000, 1, FILE_FLUSH_SIZE),  # the socket is full before the file's turn
+        (b"x" * 500_000, 1, FILE_FLUSH_SIZE),  # the socket is full before the file is sent
         (b"x" * MAX_PENDING_IN_MEMORY * 3, 0, 10),
     ],
 )
@@ -377,7 +377,7 @@ def test_two_files_in_a_row_are_sent_in_order(pair: Pair, make: Make, content: P
 
 
 def test_a_flush_to_a_fast_client_sends_a_bounded_part_of_a_file(pair: Pair, make: Make, content: Path) -> None:
-    """Others have their turn: a flush sends no more than FILE_FLUSH_SIZE, however much the socket would take."""
+    """Other clients get their turn: a flush sends at most FILE_FLUSH_SIZE, even if the socket accepts more."""
     server, client = pair
     for sock in pair:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 24)

@@ -1,4 +1,4 @@
-"""Bodies on their way through: memory, then a file, and a disk (or a folder, or a descriptor) that is not there."""
+"""Spooled bodies: memory, then a file, and a missing disk, folder or descriptor."""
 
 import errno
 import resource
@@ -16,7 +16,7 @@ from wsgiserver.errors import Refusal
 
 
 def check(spool: Spool, *pieces: bytes, holds: bytes, in_memory: bool, refused: str = "") -> None:
-    """Write pieces, the last of which is refused or not, and look at what is there in every way there is."""
+    """Write pieces, of which the last may be refused, and check the content with every read method."""
     name = ""
     try:
         for piece in pieces:
@@ -67,7 +67,7 @@ def test_small_writes_count_towards_the_memory_limit(tmp_path: Path) -> None:
 
 
 def test_small_writes_do_not_take_many_times_their_size_in_memory() -> None:
-    """A list entry and an object's head for each byte would be forty times what the limit says."""
+    """A list entry and an object header per byte would take forty times the limit."""
     tracemalloc.start()
     try:
         with closing(Spool(1 << 20, 1 << 20, None)) as spool:
@@ -96,7 +96,7 @@ def test_a_spool_can_be_written_after_a_peek() -> None:
 
 @pytest.mark.parametrize("room", [0, 1, 9, 10, 11, 15, 100, 5000, 8192, 20_000])
 def test_a_write_to_a_full_disk_is_refused_and_keeps_the_earlier_data(tmp_path: Path, room: int) -> None:
-    """Whatever part of a refused piece the disk still took is not left behind."""
+    """The part of a refused piece that the disk accepted is removed."""
     pieces = [b"a" * 10, b"b" * 5, b"c" * 5000, b"d" * 3000, b"e" * 60_000]
     stored = b""
     for piece in pieces:
@@ -166,7 +166,7 @@ def test_the_check_of_the_spool_folder_refuses_an_unusable_one(tmp_path: Path) -
 
 
 def test_bodies_share_one_memory_budget() -> None:
-    """What does not fit beside the others goes to a file; what is closed, or has gone there, makes room."""
+    """A spool that does not fit the budget goes to a file. Closed spools and spools in files free memory."""
     budget = Budget(100)
     first, second = (Spool(1000, 80, None, budget) for _ in range(2))
     first.write(b"x" * 60)

@@ -1,4 +1,4 @@
-"""Which thread leads: slow calls do not hold up fast ones, and nothing is lost or reordered."""
+"""Handing off the lead: slow calls do not delay fast ones, and no request is lost or reordered."""
 
 import itertools
 import random
@@ -14,7 +14,7 @@ from tests.wire.polling import poll
 
 @pytest.mark.parametrize("busy", [1, 2, 3])
 def test_slow_calls_do_not_hold_up_fast_ones(busy: int) -> None:
-    """Not by luck: the slow ones do not end before the fast ones have been answered."""
+    """The slow calls cannot end before the fast ones are answered."""
     with running(4) as server:
         slow = [server.client().send(request("GET", "/wait")) for _ in range(busy)]
         server.waiting(busy)
@@ -69,18 +69,18 @@ def test_pipelined_slow_and_fast_requests_stay_in_order(threads: int) -> None:
 
 @pytest.mark.parametrize("threads", [1, 4])
 def test_the_pipeline_of_one_client_does_not_hold_up_other_clients(threads: int) -> None:
-    """None of its calls is slow, so the watchdog has no part in it. The other client asks during one of them."""
+    """None of its calls is slow, so the watchdog does not act. The other client sends its request during one of them."""
     with running(threads, handoff=0.05) as server, server.client() as pipelining, server.client() as other:
         server.gate.act = lambda: other.send(FAST)
         pipelining.send(request("GET", "/act") + request("GET", "/sleep-0.02") * 100)
         assert other.answer().body == b"/fast"
         for target in ["/act"] + ["/sleep-0.02"] * 100:
             assert pipelining.answer().body == target.encode()
-        assert server.gate.calls.index("/fast") < 50, "the other client had to wait for the pipeline"
+        assert server.gate.calls.index("/fast") < 50, "the other client waited for the pipeline"
 
 
 def test_a_slow_kind_of_request_is_handed_off_in_advance_until_it_is_quick() -> None:
-    """Other kinds of requests are not handed off."""
+    """Requests of other kinds are not handed off."""
     with running(4) as server, server.client() as client:
         team = server.loop.team
         client.send(request("GET", "/wait/a/1?x"))
@@ -91,18 +91,18 @@ def test_a_slow_kind_of_request_is_handed_off_in_advance_until_it_is_quick() -> 
         before = team.handoffs
         assert client.get("/wait/b").body == b"/wait/b"
         assert team.handoffs == before
-        poll(lambda: (client.get("/wait/a/2"), not team._slow_kinds)[1], "its end")  # noqa: SLF001
+        poll(lambda: (client.get("/wait/a/2"), not team._slow_kinds)[1], "the end of the call")  # noqa: SLF001
 
 
 def test_a_kind_of_request_that_computes_is_not_remembered_as_slow() -> None:
-    """Where it gets a processor to compute with: the machine may be busy, so it has more than one chance."""
+    """This holds while the call gets a processor. The machine may be busy, so there are several attempts."""
     with running(2) as server:
         kinds = (f"/compute/{n}" for n in itertools.count())
-        poll(lambda: not remembered(server, next(kinds)), "one not to be remembered")
+        poll(lambda: not remembered(server, next(kinds)), "an attempt that is not remembered")
 
 
 def remembered(server: Running, target: str) -> bool:
-    """Have a request compute until the loop was handed off and another has been served meanwhile."""
+    """Let a request compute until the loop is handed off and another request is served."""
     server.gate.opened.clear()
     with server.client() as busy:
         busy.send(request("GET", target))
@@ -115,16 +115,16 @@ def remembered(server: Running, target: str) -> bool:
 
 
 def random_client(server: Running, seed: int, visits: int = 100) -> None:
-    """A client that does what clients do, and asserts that every answer is its own."""
+    """A client with random behavior that checks that every response belongs to its request."""
     chance = random.Random(seed)
     client = server.client()
     for visit in range(visits):
         body = chance.randbytes(chance.choice([1, 10, 5000, 100_000]))
         mark = f"/sleep-{chance.choice([0, 0, 0, 0.001, 0.006, 0.02])}"
         kind = chance.randrange(8)
-        if kind == 0:  # leaves in the middle
+        if kind == 0:  # disconnects in the middle of a request
             client.send(sized(mark, body)[: -chance.randrange(1, len(body) + 1)])
-        elif kind == 1:  # leaves before the answer
+        elif kind == 1:  # disconnects before the response
             client.send(request("GET", mark))
         elif kind == 2:
             targets = [mark, f"/{visit}", mark]
@@ -149,8 +149,8 @@ def test_a_random_mix_of_requests_is_answered_correctly(threads: int, capfd: pyt
     with running(threads, handoff=0.002) as server:
         with ThreadPoolExecutor(12) as pool:
             list(pool.map(lambda seed: random_client(server, seed), range(12)))
-        poll(lambda: not server.loop.connections, "all to be forgotten")
+        poll(lambda: not server.loop.connections, "the loop to drop all connections")
         idle = server.loop.team._idle  # noqa: SLF001
-        poll(lambda: len(idle) == threads - 1, "all threads but one to be idle")
+        poll(lambda: len(idle) == threads - 1, "all threads except one to be idle")
         assert get(server) == b"/fast"
     assert "Traceback" not in capfd.readouterr().err

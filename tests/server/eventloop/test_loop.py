@@ -26,7 +26,7 @@ def test_slow_clients_hold_no_thread() -> None:
         clients = [server.client() for _ in range(60)]
         for n, client in enumerate(clients):
             client.send([b"", FAST[:10], sized("/", b"hello")[:-2], chunked("/", b"hello")[:-7]][n % 4])
-        reader = server.client().send(request("GET", "/big-60000000"))  # and does not read it
+        reader = server.client().send(request("GET", "/big-60000000"))  # and does not read the response
         assert [get(server) for _ in range(20)] == [b"/fast"] * 20
         assert len(reader.answer().body) == 60_000_000
         for n, client in enumerate(clients):
@@ -55,7 +55,7 @@ def test_an_idle_loop_does_not_wake_up() -> None:
         reset.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         reset.socket.close()
         with server.asserting_idle():
-            time.sleep(1)  # the time in which nothing happens is the subject
+            time.sleep(1)  # the test needs time in which nothing happens
 
 
 # --- Limits -----------------------------------------------------------------------------------------------------
@@ -88,7 +88,7 @@ def test_new_connections_wait_while_all_connections_are_busy(capfd: pytest.Captu
     ("trusted", "statuses"), [([], [200, 200, 429]), (["127.0.0.1"], [200] * 3)], ids=["untrusted", "trusted"]
 )
 def test_connections_from_one_address_are_limited_unless_it_is_trusted(trusted: list[str], statuses: list[int]) -> None:
-    """A proxy that is trusted speaks for many."""
+    """A trusted proxy connects for many clients."""
     with running(2, per_address=2) as server:
         server.trust = Trust(trusted)
         clients = [server.client().send(FAST) for _ in range(3)]
@@ -105,7 +105,7 @@ def test_connections_from_one_address_are_limited_unless_it_is_trusted(trusted: 
 
 @contextmanager
 def exhausted(server: Running, capfd: pytest.CaptureFixture[str]) -> Iterator[tuple[list[Client], list[int]]]:
-    """Three clients that cannot be accepted for want of descriptors, and what takes those up."""
+    """Three clients that cannot be accepted, and the files that use up the descriptors."""
     clients = [server.clients.enter_context(Client(socket.socket())) for _ in range(3)]
     held = [os.dup(0)]
     try:
@@ -123,10 +123,10 @@ def exhausted(server: Running, capfd: pytest.CaptureFixture[str]) -> Iterator[tu
 
 
 def test_the_loop_continues_when_descriptors_are_free_again(capfd: pytest.CaptureFixture[str]) -> None:
-    """It does not spin meanwhile, and continues even with nothing else to do."""
+    """It does not spin meanwhile, and it continues even if nothing else happens."""
     with running(2) as server, exhausted(server, capfd) as (clients, held):
         with server.asserting_idle():
-            time.sleep(0.5)  # how often it looks in that time is the subject
+            time.sleep(0.5)  # the test counts the wakeups in this time
         os.close(held.pop())
         assert clients[0].get("/fast").body == b"/fast"
         clients[0].socket.close()
@@ -136,7 +136,7 @@ def test_the_loop_continues_when_descriptors_are_free_again(capfd: pytest.Captur
 def test_the_loop_drains_without_free_descriptors(capfd: pytest.CaptureFixture[str]) -> None:
     with running(2) as server, exhausted(server, capfd) as (clients, held):
         server.stop()
-        os.close(held.pop())  # one can be accepted, and the next cannot
+        os.close(held.pop())  # one connection can be accepted, the next cannot
         server.ended()
         with contextlib.suppress(ConnectionResetError):
             assert [client.rest() for client in clients] == [b""] * 3
@@ -167,7 +167,7 @@ def test_a_drain_finishes_requests_that_have_begun() -> None:
 
 
 def test_a_drain_does_not_wait_out_the_keep_alive_timeout() -> None:
-    """An answer begun before the drain says keep-alive; its client gets a moment, not all of the keep-alive time."""
+    """A response started before the drain says keep-alive. Its client gets a moment, not the whole keep-alive time."""
     with running(4) as server:
         slow, reader = server.client(), server.client()
         slow.send(request("GET", "/wait"))
@@ -195,7 +195,7 @@ def test_a_drain_serves_the_listen_backlog() -> None:
 
 
 def test_a_draining_loop_ignores_connections_that_wait_for_another_worker() -> None:
-    """Connections that wait for a sibling must not keep this one busy."""
+    """Connections that wait for another worker must not keep this one busy."""
     with running(4) as server, socket.socket(fileno=os.dup(server.listener.fileno())) as sibling:
         slow = server.client().send(request("GET", "/wait"))
         server.waiting(1)
@@ -216,25 +216,25 @@ def test_an_idle_loop_drains_at_once() -> None:
             server.ended()
 
 
-# --- A machine that is busy with something else -----------------------------------------------------------------
+# --- A busy machine -----------------------------------------------------------------
 
 
 def served_to(server: Running, client: Client) -> Connection:
-    """Return the server's end of a connection."""
+    """Return the server's connection of a client."""
     name = client.socket.getsockname()
     (found,) = [c for c in list(server.loop.connections.values()) if c.socket.getpeername() == name]
     return found
 
 
 def test_a_request_that_arrived_in_time_is_answered_even_if_it_is_read_late() -> None:
-    """The loop's only thread is elsewhere while a request arrives, and the time for it passes."""
+    """The loop's only thread is busy while a request arrives and its deadline passes."""
     with running(1) as server, server.client() as busy, server.client() as idle:
         idle.get("/fast")
         connection = served_to(server, idle)
 
         def stall() -> None:
             idle.send(FAST)
-            time.sleep(1.2)  # a sweep is due by then
+            time.sleep(1.2)  # a sweep is due at this time
             connection.deadline = time.monotonic()
 
         server.gate.act = stall
@@ -247,7 +247,10 @@ def test_a_late_client_gets_408_while_other_clients_keep_the_loop_busy() -> None
         late.send(b"GET")
         busy.get("/fast")
         connection = served_to(server, late)
-        poll(lambda: not connection.is_idle, "its beginning")
+        poll(lambda: not connection.is_idle, "the first bytes of the request")
         connection.deadline = time.monotonic()
-        poll(lambda: (busy.get("/fast"), select.select([late.socket], [], [], 0)[0])[1], "the answer to who is late")
+        poll(
+            lambda: (busy.get("/fast"), select.select([late.socket], [], [], 0)[0])[1],
+            "the response to the late client",
+        )
         assert late.answer().status == 408

@@ -1,4 +1,4 @@
-"""A server inside of a program: served in any thread, ended by another, and nothing of it is left."""
+"""A server inside a program: it runs in any thread, another thread ends it, and nothing is left of it."""
 
 import json
 import os
@@ -29,7 +29,7 @@ Start = Callable[..., Callable[[bytes], None]]
 
 
 class Application:
-    """Answers by path. /wait lasts until the gate opens, /sleep for ever, as far as a test can tell."""
+    """The path selects the response. /wait lasts until the gate opens."""
 
     def __init__(self, name: bytes = b"hello") -> None:
         self.name = name
@@ -63,7 +63,7 @@ class Application:
 
 
 def close_event_poll() -> None:
-    """Close what is not its own, as one does who closes every descriptor there is: here, what the loop waits on."""
+    """Close the descriptor that the loop polls, as a program does that closes all descriptors."""
     for number, target in descriptors().items():
         if target == "anon_inode:[eventpoll]":
             os.close(int(number))
@@ -75,7 +75,7 @@ def connected(bound: str) -> Client:
 
 
 class Embedded:
-    """A server that is served in a thread of the test's, with what came of that."""
+    """A server in a thread of the test, with its outcome."""
 
     def __init__(self, application: Application, **settings: Any) -> None:
         self.application = application
@@ -98,13 +98,13 @@ class Embedded:
 
     def ended(self) -> Any:
         self.thread.join(PATIENCE)
-        assert not self.thread.is_alive(), "serve() returns"
+        assert not self.thread.is_alive(), "serve() did not return"
         return self.outcome
 
 
 @contextmanager
 def serving(**settings: Any) -> Iterator[Embedded]:
-    """Serve until the end of a test, at which descriptors and threads are those that were there before."""
+    """Serve until the end of a test, then check that no descriptors and threads are left."""
     before = held()
     embedded = Embedded(Application(), **settings)
     embedded.thread.start()
@@ -115,18 +115,18 @@ def serving(**settings: Any) -> Iterator[Embedded]:
         embedded.application.gate.set()
         embedded.ended()
         embedded.clients.close()
-    poll(lambda: held() <= before, "nothing to be left")
+    poll(lambda: held() <= before, "all descriptors and threads to be released")
 
 
 def held() -> set[object]:
-    """What this process has: descriptors and threads. Those of another test may end meanwhile."""
+    """The descriptors and threads of this process. Those of another test may end meanwhile."""
     return {*descriptors().items(), *threading.enumerate()}
 
 
 def descriptors() -> dict[str, str]:
     found = {}
     for entry in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):  # it was that of this folder
+        with suppress(FileNotFoundError):  # the descriptor of this listing
             found[entry.name] = str(entry.readlink())
     return found
 
@@ -139,7 +139,7 @@ def test_an_embedded_server_serves_from_any_thread_on_its_announced_address(thre
         assert client.get("/").body == b"hello"
         for upload in (sized("/", b"body"), chunked("/", b"body")):
             assert client.send(upload).answer().body == b"body"
-        assert embedded.thread not in embedded.application.threads, "it may have to return while a call hangs"
+        assert embedded.thread not in embedded.application.threads, "serve() must be able to return while a call hangs"
         embedded.server.stop()
         assert embedded.ended() == (0, 0)
 
@@ -150,7 +150,7 @@ def test_a_client_that_connects_before_serve_is_served() -> None:
     with connected(server.bound[0]) as client:
         client.send(request("GET", "/", "Connection: close"))
         server.stop()
-        assert server.serve() == (0, 0), "and a stop that came before is not lost"
+        assert server.serve() == (0, 0), "a stop before serve() is not lost"
         assert client.answer().body == b"hello"
 
 
@@ -170,7 +170,7 @@ def test_stop_finishes_running_requests_and_accepts_no_new_ones() -> None:
         sending.send(chunked("/", b"body")[:-3])
         embedded.waiting(1)
         embedded.server.stop()
-        poll(lambda: refuses(embedded), "the listener to be closed")
+        poll(lambda: refuses(embedded), "the listener to close")
         answer = sending.send(b"\n\r\n").answer()
         assert (answer.body, answer.headers["connection"]) == (b"body", "close")
         embedded.application.gate.set()
@@ -186,7 +186,7 @@ def refuses(embedded: Embedded) -> bool:
 
 @pytest.mark.parametrize(("threads", "stuck"), [(4, 1), (4, 4), (1, 1)])
 def test_stop_leaves_hanging_calls_behind_and_disconnects_their_clients(threads: int, stuck: int) -> None:
-    """All threads in the application: then nobody leads the loop, and nobody there hears that it has to stop."""
+    """With all threads in the application, no thread leads the loop or receives the stop."""
     with serving(threads=threads, graceful_timeout=0.2) as embedded:
         clients = [embedded.client().send(request("GET", "/wait")) for _ in range(stuck)]
         embedded.waiting(stuck)
@@ -208,7 +208,7 @@ def ends_without_response(client: Client) -> bool:
 
 def test_a_response_cut_off_by_stop_ends_with_a_reset() -> None:
     with serving(graceful_timeout=0.2) as embedded:
-        client = embedded.client().send(request("GET", "/half", version="1.0"))  # whose end is that of the connection
+        client = embedded.client().send(request("GET", "/half", version="1.0"))  # the response ends with the connection
         embedded.waiting(1)
         embedded.server.stop()
         assert embedded.ended() == (1, 1)
@@ -220,7 +220,7 @@ def test_a_response_cut_off_by_stop_ends_with_a_reset() -> None:
 def test_stop_disconnects_slow_clients_after_the_graceful_timeout() -> None:
     with serving(graceful_timeout=0.2, threads=2) as embedded:
         reader = embedded.client().send(request("GET", "/big"))
-        poll(lambda: embedded.application.threads, "the call to begin")
+        poll(lambda: embedded.application.threads, "the call to start")
         sender = embedded.client().send(sized("/", b"x" * 100)[:-1])
         idle = embedded.client()
         assert idle.get("/").body == b"hello"
@@ -241,9 +241,9 @@ def test_stop_does_not_wait_for_a_call_that_has_timed_out() -> None:
 
 
 def test_too_many_stuck_threads_are_logged_once(capfd: pytest.CaptureFixture[str]) -> None:
-    """The process is not replaced here: the other threads go on."""
+    """An embedded server does not replace its process: the other threads continue."""
     with serving(timeout=0.2, threads=4) as embedded:
-        for _ in range(3):  # the second is told, and it is looked at more than once until the third has timed out
+        for _ in range(3):  # the second is logged; more checks follow until the third times out
             assert embedded.client().send(request("GET", "/wait")).answer().status == 504
         for _ in range(20):
             assert embedded.client().get("/").body == b"hello"
@@ -259,7 +259,7 @@ def test_two_servers_in_one_process_are_independent() -> None:
         one.server.stop()
         assert one.ended() == (0, 0)
         with connected(other.bound[0]) as client:
-            assert client.get("/").body == b"other", "goes on without the first"
+            assert client.get("/").body == b"other", "the second server continues without the first"
 
 
 def test_a_server_serves_only_once() -> None:
@@ -274,7 +274,7 @@ def test_a_server_serves_only_once() -> None:
         for again in (embedded.server.serve, embedded.server.close, embedded.server.start().wait):
             with pytest.raises(RuntimeError, match="this server has served"):
                 again()
-        embedded.server.stop()  # there is nobody to be told, and no descriptor that could be another's by now
+        embedded.server.stop()  # nothing to stop, and no descriptor that may belong to other code by now
 
 
 def test_a_server_that_has_not_served_can_be_closed() -> None:
@@ -410,13 +410,13 @@ def test_an_application_that_is_not_callable_is_refused() -> None:
         wsgiserver.Server("config.wsgi:application")  # type: ignore[arg-type] # that it is refused is the test
 
 
-# --- as a process of its own ------------------------------------------------------------------------------------------
+# --- in a separate process ------------------------------------------------------------------------------------------
 
 HOST = Path(__file__).parent / "host.py"
 
 
 def ran(program: Path, *arguments: str, **variables: str) -> tuple[int, str, str]:
-    """Run a program to its end; returns its exit code, and what it wrote."""
+    """Run a program to its end and return its exit code and output."""
     command = [sys.executable, str(program), *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT)} | variables
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
@@ -424,7 +424,7 @@ def ran(program: Path, *arguments: str, **variables: str) -> tuple[int, str, str
 
 
 def test_an_embedded_server_changes_nothing_of_its_process() -> None:
-    """By a program that compares what is its own, while it serves in another thread and afterwards."""
+    """A program compares its state before, while it serves in another thread, and afterwards."""
     assert ran(HOST, "compare", WSGISERVER_THREADS="none of its business", LISTEN_FDS="1") == (0, "the same\n", "")
 
 
@@ -434,7 +434,7 @@ def test_threads_that_cannot_start_are_reported_and_started_threads_end() -> Non
 
 @pytest.mark.parametrize(("number", "output"), [(signal.SIGTERM, "(0, 0)\n"), (signal.SIGINT, "interrupted\n")])
 def test_signals_in_the_main_thread_reach_the_embedding_program(number: int, output: str) -> None:
-    """Its handler of TERM calls stop(); for INT it has none, so that is what Python makes of it."""
+    """Its handler for TERM calls stop(). It has none for INT, so Python raises KeyboardInterrupt."""
     process = subprocess.Popen(
         [sys.executable, "-u", HOST, "serve"],
         env=os.environ | {"PYTHONPATH": str(ROOT)},

@@ -1,4 +1,4 @@
-"""The application is loaded as its name says: factories in this process, and in real servers."""
+"""Loading the application by its name: factories in this process and in real servers."""
 
 import signal
 import subprocess
@@ -93,7 +93,7 @@ def test_a_factory_is_called_once_per_process_that_loads_the_application(
     command = [sys.executable, "-m", "wsgiserver", "healthcheck", "--ready", f"unix:{admin}"]
     assert subprocess.run(command, check=False, timeout=PATIENCE, cwd=ROOT).returncode == 0
     server.signal(signal.SIGHUP)
-    poll(lambda: server.events("reloaded"), "the reload to be over")
+    poll(lambda: server.events("reloaded"), "the reload to finish")
     assert server.get("/").body == b"adaada"
     assert len(calls(tmp_path)) == (times if "--preload" in flags else 2 * times)
 

@@ -1,4 +1,4 @@
-"""IPv6 in a real server: beside IPv4 on one port, and what applications are told of it."""
+"""IPv6 in a real server: next to IPv4 on one port, and in the environ of applications."""
 
 import json
 import socket
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(not has_ipv6(), reason="no IPv6 on this machine"
 def test_server_name_has_brackets_around_ipv6_and_remote_addr_has_none(
     serve: Serve, bind: str, peer: str, expected: tuple[str, str]
 ) -> None:
-    """RFC 3875, sections 4.1.14 and 4.1.8. Host may be missing in HTTP/1.0: then addresses are made of the name."""
+    """RFC 3875, sections 4.1.14 and 4.1.8. HTTP/1.0 allows requests without Host: URLs then use SERVER_NAME."""
     server = serve("-b", bind)
     port = int(server.bind.rpartition(":")[2])
     with Client(socket.create_connection((peer, port), timeout=PATIENCE)) as client:

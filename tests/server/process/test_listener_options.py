@@ -1,4 +1,4 @@
-"""What holds for one listener of a real server and for another not: scheme, PROXY protocol, whom to believe."""
+"""Options of single listeners of a real server: scheme, PROXY protocol, trusted proxies."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from tests.wire.polling import PATIENCE, poll
 
 FORWARDED = ("X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https")
 PROXY = b"PROXY TCP4 203.0.113.7 198.51.100.1 4711 443\r\n"
-# Address, scheme, and whom the application takes for the client, of a request with the fields above.
+# Client address and scheme that the application sees in a request with the fields above.
 PLAIN = ("127.0.0.1", "http")
 FORWARDED_VALUES = ("192.0.2.1", "https")
 
@@ -63,7 +63,7 @@ def test_each_listener_has_its_own_options(serve: Serve, tmp_path: Path, source:
         "file": lambda: serve("-c", str(tmp_path / "x.toml")),
     }[source]()
     plain, secure, trusting, proxied = ports(server)
-    for _ in range(3):  # what was worked out of these fields for one listener is not used for another
+    for _ in range(3):  # the values cached for one listener are not used for another
         assert seen(plain, *FORWARDED) == PLAIN
         assert seen(secure, *FORWARDED) == ("127.0.0.1", "https")
         assert seen(trusting, *FORWARDED) == FORWARDED_VALUES
@@ -110,7 +110,7 @@ def test_unix_socket_peers_are_trusted_if_their_listener_trusts_any_address(serv
 
 
 def test_the_admin_listener_ignores_proxy_protocol_and_forwarded_allow_ips(serve: Serve) -> None:
-    """Health checks come from elsewhere than requests."""
+    """Health checks and requests come from different clients."""
     server = serve("--proxy-protocol", "--forwarded-allow-ips", "*", "--admin-bind", "127.0.0.1:0")
     assert server.bind
     port = int(server.events("started")[0]["admin_bind"].rpartition(":")[2])

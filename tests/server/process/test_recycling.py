@@ -1,4 +1,4 @@
-"""Workers that have served enough, have grown too large, or hang, are replaced."""
+"""Workers are replaced after enough requests, above a memory limit, or if they hang."""
 
 import pytest
 
@@ -30,9 +30,9 @@ def test_recycling_under_load_loses_no_request(serve: Serve) -> None:
     half = server.client().send(chunked("/upload", body)[:100_000])
     load = Load(server, MIXED)
     with load.running():
-        poll(lambda: len(retired(server)) >= 2, "both to retire, the one with the upload as well")
+        poll(lambda: len(retired(server)) >= 2, "both workers to retire, including the one with the upload")
         assert half.send(chunked("/upload", body)[100_000:]).answer().status == 200
-        poll(lambda: len(retired(server)) >= 4, "more to retire")
+        poll(lambda: len(retired(server)) >= 4, "more workers to retire")
     assert not load.lost
     assert not [event for event in server.events() if event["event"] in {"worker-died", "cut-off"}]
 
@@ -46,7 +46,7 @@ def test_workers_retire_one_at_a_time(serve: Serve) -> None:
         seen.append(len(server.workers()))
         return len(retired(server)) >= 6
 
-    poll(count_workers, "six to retire")
+    poll(count_workers, "six workers to retire")
     assert max(seen) <= 4
 
 
@@ -59,7 +59,7 @@ def test_a_worker_above_max_memory_is_replaced(serve: Serve) -> None:
 
 
 def test_a_max_memory_below_the_size_of_a_new_worker_is_ignored(serve: Serve) -> None:
-    """Otherwise each worker would be replaced at once."""
+    """Otherwise each worker would be replaced immediately."""
     server = serve("--max-memory", "1m")
     first = pid(server)
     assert server.events("max-memory-ignored")[0]["max_memory_bytes"] == 1 << 20
@@ -68,11 +68,11 @@ def test_a_max_memory_below_the_size_of_a_new_worker_is_ignored(serve: Serve) ->
 
 
 def test_a_hung_worker_is_replaced_and_its_stacks_are_logged(serve: Serve) -> None:
-    """One thread that never lets go of the interpreter stops all of them, the watchdog too."""
+    """A thread that never releases the GIL stops all threads, including the watchdog."""
     server = serve("--timeout", "0.5")
     first = pid(server)
     stuck = server.client().send(request("GET", "/hang-600"))
-    event = poll(lambda: server.events("worker-hung"), "it to be noticed")[0]
+    event = poll(lambda: server.events("worker-hung"), "the server to detect the hang")[0]
     assert event["worker"] == first
     assert event["silent_seconds"] >= 5.5
     with pytest.raises(ConnectionError):
