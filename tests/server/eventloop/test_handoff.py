@@ -69,7 +69,7 @@ def test_pipelined_slow_and_fast_requests_stay_in_order(threads: int) -> None:
 
 @pytest.mark.parametrize("threads", [1, 4])
 def test_the_pipeline_of_one_client_does_not_hold_up_other_clients(threads: int) -> None:
-    """None of its calls is slow, so the watchdog does not act. The other client sends its request during one of them."""
+    """None of its calls is slow, so the watchdog does not act. The other client sends its request meanwhile."""
     with running(threads, handoff=0.05) as server, server.client() as pipelining, server.client() as other:
         server.gate.act = lambda: other.send(FAST)
         pipelining.send(request("GET", "/act") + request("GET", "/sleep-0.02") * 100)
@@ -84,7 +84,7 @@ def test_a_slow_kind_of_request_is_handed_off_in_advance_until_it_is_quick() -> 
     with running(4) as server, server.client() as client:
         team = server.loop.team
         client.send(request("GET", "/wait/a/1?x"))
-        poll(lambda: team._slow_kinds, "the watchdog's bark")  # noqa: SLF001
+        poll(lambda: team._slow_kinds, "the watchdog to act")  # noqa: SLF001
         assert list(team._slow_kinds) == ["GET /wait/a"]  # noqa: SLF001
         server.gate.opened.set()
         assert client.answer().body == b"/wait/a/1"
@@ -95,7 +95,7 @@ def test_a_slow_kind_of_request_is_handed_off_in_advance_until_it_is_quick() -> 
 
 
 def test_a_kind_of_request_that_computes_is_not_remembered_as_slow() -> None:
-    """This holds while the call gets a processor. The machine may be busy, so there are several attempts."""
+    """The call needs a processor. The machine may be busy, so there are several attempts."""
     with running(2) as server:
         kinds = (f"/compute/{n}" for n in itertools.count())
         poll(lambda: not remembered(server, next(kinds)), "an attempt that is not remembered")
@@ -106,7 +106,7 @@ def remembered(server: Running, target: str) -> bool:
     server.gate.opened.clear()
     with server.client() as busy:
         busy.send(request("GET", target))
-        poll(lambda: server.loop.team.busy, "the watchdog's bark")
+        poll(lambda: server.loop.team.busy, "the watchdog to act")
         assert get(server) == b"/fast"
         found = f"GET {target}" in server.loop.team._slow_kinds  # noqa: SLF001
         server.gate.opened.set()

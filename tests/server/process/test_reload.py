@@ -1,4 +1,4 @@
-"""HUP and the number of workers: what is replaced, in which order, and that nobody's request is lost meanwhile."""
+"""HUP and the number of workers: which workers are replaced in which order, without a lost request."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ Deploy = Callable[..., None]
 
 @pytest.fixture
 def deploy(tmp_path: Path) -> Deploy:
-    """Put a version of the application where the server will find it; whole, so that nobody imports half of it."""
+    """Deploy a version of the application. The rename is atomic, so that no worker imports half of it."""
 
     def put(version: int, more: str = "") -> None:
         (tmp_path / "new").write_text(SERVED.format(version=version, more=more))
@@ -42,7 +42,7 @@ def start(serve: Serve, deploy: Deploy, tmp_path: Path) -> Callable[..., Server]
         deploy(1)
         server = serve(*flags, application="served", cwd=tmp_path, PYTHONDONTWRITEBYTECODE="1", **variables)
         workers = int(flags[flags.index("-w") + 1]) if "-w" in flags else 1
-        poll(lambda: len(server.events("worker-ready")) == workers, "all workers to have it loaded")
+        poll(lambda: len(server.events("worker-ready")) == workers, "all workers to load the application")
         return server
 
     return start_server
@@ -59,7 +59,7 @@ def reload(server: Server, event: str = "reloaded") -> None:
 
 
 class Load:
-    """Clients that ask, and ask again, as fast as they are answered; what goes wrong is in `lost`."""
+    """Clients that repeat requests as fast as they get responses. `lost` holds the errors."""
 
     def __init__(self, server: Server, requests: list[bytes]) -> None:
         self._server = server
@@ -74,7 +74,7 @@ class Load:
                 self._send_on(client, data)
 
     def _send_on(self, client: Client, data: bytes) -> None:
-        """Use one connection for as long as the server keeps it."""
+        """Use one connection for as long as the server keeps it open."""
         while not self._over.is_set() and not client.has_ended():
             try:
                 answer = client.send(data).answer()
@@ -86,9 +86,9 @@ class Load:
                 return
 
     def wait_for_more(self, count: int) -> None:
-        """Wait for that many more answers."""
+        """Wait for `count` more responses."""
         target = self.answered + count
-        poll(lambda: self.answered >= target, "more answers")
+        poll(lambda: self.answered >= target, "more responses")
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -125,7 +125,7 @@ def test_reload_under_load_loses_no_request(start: Callable[..., Server], deploy
         poll(lambda: version(server) == b"2", "a new worker")
         load.wait_for_more(20)
         assert half.send(chunked("/upload", BODY)[100_000:]).answer().status == 200
-        poll(lambda: server.events("reloaded"), "the reload to be over")
+        poll(lambda: server.events("reloaded"), "the reload to finish")
         assert version(server) == b"2"
     assert not load.lost
     assert len(server.workers()) == int(workers)
@@ -141,8 +141,8 @@ def test_the_old_worker_serves_until_the_new_one_is_ready(start: Callable[..., S
     server.waiting(1)
     assert version(server) == b"1"
     server.open_gate()
-    poll(lambda: version(server) == b"2", "the new one")
-    poll(lambda: old not in server.workers(), "the old one to end")
+    poll(lambda: version(server) == b"2", "the new worker")
+    poll(lambda: old not in server.workers(), "the old worker to end")
 
 
 @pytest.mark.parametrize("more", ["1 +", "import no.such.module", "import os; os._exit(7)"])
@@ -173,7 +173,7 @@ def test_a_reload_replaces_workers_one_at_a_time(start: Callable[..., Server]) -
         return server.events("reloaded")
 
     server.signal(signal.SIGHUP)
-    poll(count_workers, "the reload to be over")
+    poll(count_workers, "the reload to finish")
     assert max(seen) <= 4
 
 
@@ -190,7 +190,7 @@ def test_a_reload_drains_old_workers_for_a_bounded_time(start: Callable[..., Ser
 
 
 def test_a_second_hup_during_a_reload_loads_the_latest_code(start: Callable[..., Server], deploy: Deploy) -> None:
-    """What was changed before the last HUP is what is served in the end."""
+    """Changes made before the last HUP are served in the end."""
     server = start("-w", "2")
     old = set(server.workers(2))
     deploy(2, "ROUTES['wait'](None, '')")
@@ -198,9 +198,9 @@ def test_a_second_hup_during_a_reload_loads_the_latest_code(start: Callable[...,
     server.waiting(1)
     deploy(3)
     server.signal(signal.SIGHUP)
-    poll(lambda: len(server.events("reloading")) == 2, "the second to be heard")
+    poll(lambda: len(server.events("reloading")) == 2, "the second signal to arrive")
     server.open_gate()
-    poll(lambda: server.events("reloaded"), "the reload to be over")
+    poll(lambda: server.events("reloaded"), "the reload to finish")
     assert {version(server) for _ in range(10)} == {b"3"}
     assert not old & set(server.workers(2))
 
@@ -214,7 +214,7 @@ def test_repeated_hups_under_load_lose_no_request(start: Callable[..., Server], 
             server.signal(signal.SIGHUP)
             load.wait_for_more(2)
         poll(lambda: version(server) == b"9", "the last version")
-        poll(lambda: len(server.workers()) == 2, "the reload to be over")
+        poll(lambda: len(server.workers()) == 2, "the reload to finish")
     assert not load.lost
 
 
@@ -224,9 +224,9 @@ def test_a_hup_before_any_worker_is_ready_loads_the_latest_code(serve: Serve, de
     server.waiting(2)
     deploy(2)
     server.signal(signal.SIGHUP)
-    poll(lambda: server.events("reloading"), "the signal to be heard")
+    poll(lambda: server.events("reloading"), "the signal to arrive")
     server.open_gate()
-    poll(lambda: server.events("reloaded"), "the reload to be over")
+    poll(lambda: server.events("reloaded"), "the reload to finish")
     assert version(server) == b"2"
 
 
@@ -249,7 +249,7 @@ def test_a_reload_completes_after_the_death_of_the_old_worker(start: Callable[..
     server.signal(signal.SIGHUP)
     server.waiting(1)
     os.kill(old, signal.SIGKILL)
-    poll(lambda: server.events("worker-died"), "its death")
+    poll(lambda: server.events("worker-died"), "the worker to die")
     server.open_gate()
     assert version(server) == b"2"
     assert len(server.workers()) == 1
@@ -263,7 +263,7 @@ def test_a_reload_whose_new_worker_is_killed_keeps_the_old_one(start: Callable[.
     server.waiting(1)
     (new,) = set(server.workers()) - {old}
     os.kill(new, signal.SIGKILL)
-    poll(lambda: server.events("reload-failed"), "the reload to be given up")
+    poll(lambda: server.events("reload-failed"), "the reload to fail")
     assert server.workers() == [old]
     assert version(server) == b"1"
 
@@ -277,7 +277,7 @@ def test_a_killed_worker_loses_only_its_own_requests(start: Callable[..., Server
         os.kill(victim, signal.SIGKILL)
         poll(lambda: len(server.workers()) == 2 and victim not in server.workers(), "another worker")
         load.wait_for_more(20)
-    assert len(load.lost) <= 4, "one for each connection it can have had"
+    assert len(load.lost) <= 4, "at most one per connection"
 
 
 def test_a_worker_that_gets_term_from_outside_is_replaced_while_it_drains(start: Callable[..., Server]) -> None:
@@ -290,7 +290,7 @@ def test_a_worker_that_gets_term_from_outside_is_replaced_while_it_drains(start:
     assert version(server) == b"1"
     server.open_gate()
     assert slow.answer().body == b"waited"
-    poll(lambda: old not in server.workers(), "its end")
+    poll(lambda: old not in server.workers(), "the old worker to end")
     assert not server.events("worker-died")
 
 
@@ -304,4 +304,6 @@ def test_ttin_and_ttou_add_and_remove_workers(start: Callable[..., Server]) -> N
     assert not load.lost
     server.signal(signal.SIGTTOU)
     reload(server)
-    assert [event["workers"] for event in server.events("resized")] == [2, 3, 2, 1], "never none"
+    assert [event["workers"] for event in server.events("resized")] == [2, 3, 2, 1], (
+        "at least one worker serves at any time"
+    )

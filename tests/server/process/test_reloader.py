@@ -1,4 +1,4 @@
-"""`--reload`: a change is noticed, whatever the file's times say, and a broken application is no end."""
+"""`--reload`: every change is detected, whatever the file's times, and the server survives a broken application."""
 
 import os
 import signal
@@ -22,8 +22,8 @@ class Clock:
     ("modified", "changed"),
     [
         (900.0, False),
-        (1000.5, True),  # while the application was being loaded
-        (5000.0, False),  # in the future: it would be noticed for ever
+        (1000.5, True),  # during the load of the application
+        (5000.0, False),  # in the future: it would count as changed forever
     ],
 )
 def test_the_first_check_finds_files_changed_since_the_start(tmp_path: Path, modified: float, *, changed: bool) -> None:
@@ -50,10 +50,10 @@ def test_later_checks_find_files_with_a_changed_modification_time(tmp_path: Path
 
     check(900.0, changed=False)
     check(900.0, changed=False)
-    check(800.0, changed=True)  # an older version was put back
+    check(800.0, changed=True)  # an older version was restored
     check(900.0, changed=False)
     file.unlink()
-    assert reloader.scan([str(file)]) is None, "an editor is replacing it"
+    assert reloader.scan([str(file)]) is None, "an editor is replacing the file"
     check(901.0, changed=True)
 
 

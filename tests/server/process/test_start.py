@@ -1,4 +1,4 @@
-"""What a server starts with: sockets it is given, the application loaded before, as many workers as fit."""
+"""The start of a server: inherited sockets, a preloaded application, and as many workers as fit."""
 
 import json
 import signal
@@ -48,10 +48,10 @@ def test_preload_loads_the_application_once_in_the_supervisor(serve: Serve, tmp_
     assert server.get("/").body == b"hello"
     old = set(server.workers(2))
     server.signal(signal.SIGHUP)
-    poll(lambda: server.events("reloaded"), "the reload to be over")
+    poll(lambda: server.events("reloaded"), "the reload to finish")
     assert server.get("/").body == b"hello"
     assert not old & set(server.workers())
-    assert (tmp_path / "loads").read_text() == f"{server.pid}\n", "once, by the parent"
+    assert (tmp_path / "loads").read_text() == f"{server.pid}\n", "the parent loads it once"
     assert "--preload" in server.events("reloading")[0]["code"]
     assert not server.events("preload-threads")
     server.signal(signal.SIGTERM)
@@ -78,7 +78,7 @@ def test_preload_together_with_reload_is_refused(serve: Serve) -> None:
     assert "leave one of them out" in server.error_output
 
 
-# --- Only looking -----------------------------------------------------------------------------------------------
+# --- Only checking -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_preload_together_with_reload_is_refused(serve: Serve) -> None:
     ids=str,
 )
 def test_check_config_reports_errors_without_listening(arguments: list[str], code: int, message: str) -> None:
-    """On a port that is taken, which does not matter, because it listens nowhere."""
+    """The port is in use, which does not matter: the check opens no listener."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         bind = f"127.0.0.1:{taken.getsockname()[1]}"
         command = [sys.executable, "-m", "wsgiserver", *arguments, "--check-config", "--bind", bind]
@@ -128,7 +128,7 @@ os.execv(sys.executable, command)
 
 
 def activated(given: socket.socket, out: Path, *flags: str, owner: str = "") -> subprocess.Popen[bytes]:
-    """Start a server as systemd does: sockets from descriptor 3 on, and variables that say so."""
+    """Start a server as systemd does: sockets from descriptor 3 on, announced in variables."""
     with out.open("wb") as file:
         return subprocess.Popen(
             [sys.executable, "-c", ACTIVATE, str(given.fileno()), owner, *flags],

@@ -1,4 +1,4 @@
-"""Processes and signals: what ends, what goes on, what is replaced, and what the exit code says."""
+"""Processes and signals: which processes end, continue or are replaced, and the exit codes."""
 
 import os
 import signal
@@ -21,10 +21,10 @@ BODY = b"0123456789" * 30_000
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process runs; one that has ended and was not waited for does not."""
+    """Whether a process runs. A zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):  # the latter, when it ends between open and read
+    except (FileNotFoundError, ProcessLookupError):  # ProcessLookupError if it ends between open and read
         return False
 
 
@@ -46,7 +46,7 @@ def test_term_finishes_requests_that_have_begun(serve: Serve, workers: str) -> N
     head.send(request("GET", "/")[:10])
     server.get("/")
     server.signal(signal.SIGTERM)
-    poll(server.refuses, "all processes to have heard of it")
+    poll(server.refuses, "all processes to receive the signal")
     assert head.send(request("GET", "/")[10:]).answer().headers["connection"] == "close"
     assert half.send(chunked("/upload", BODY)[100_000:]).answer().status == 200
     server.open_gate()
@@ -123,7 +123,7 @@ def test_a_hangup_signal_does_not_stop_the_server(serve: Serve) -> None:
 
 
 def test_exit_handlers_of_the_application_are_called(serve: Serve, tmp_path: Path) -> None:
-    """Error reporters and tracers send there what they have gathered."""
+    """Error reporters and tracers send their buffered data there."""
     (tmp_path / "handlers").write_text("")
     server = serve("-w", "2", TEST_EXIT_FILE=str(tmp_path / "handlers"))
     assert server.get("/").body == b"hello"
@@ -149,8 +149,8 @@ def test_the_only_worker_is_replaced_and_connections_wait_for_it(serve: Serve) -
     server = serve()
     worker = pid_serving(server)
     os.kill(worker, signal.SIGKILL)
-    poll(lambda: not is_running(worker), "its end")
-    with server.client() as client:  # there is no worker now, or only just
+    poll(lambda: not is_running(worker), "the worker to end")
+    with server.client() as client:  # no worker runs now, or a new one has just started
         assert client.get("/").body == b"hello"
 
 
@@ -161,7 +161,7 @@ def test_workers_that_crash_early_are_replaced_after_growing_pauses(serve: Serve
     times = [datetime.fromisoformat(event["time"]) for event in deaths]
     pauses = [(after - before).total_seconds() for before, after in pairwise(times)]
     for pause, least in zip(pauses, (0.1, 0.2, 0.4, 0.8), strict=True):
-        assert pause > least / 2, "longer each time; the clock of the log may be set meanwhile"
+        assert pause > least / 2, "each pause is longer; half is enough because the log's clock may be adjusted"
     server.signal(signal.SIGTERM)
     assert server.ended() == 0
 
@@ -174,9 +174,9 @@ def test_workers_end_when_the_supervisor_is_killed(serve: Serve) -> None:
         workers = server.workers(2)
         server.signal(signal.SIGKILL)
         server.ended()
-        poll(server.refuses, "the workers to have heard of it")
+        poll(server.refuses, "the workers to stop listening")
         server.open_gate()
-        assert slow.answer().body == b"waited", "not before it has finished"
+        assert slow.answer().body == b"waited", "the worker finishes the request first"
         poll(lambda: not any(map(is_running, workers)), "the workers to end")
 
 
@@ -200,7 +200,7 @@ def test_repeated_term_signals_do_not_extend_the_graceful_timeout(serve: Serve) 
         server.signal(signal.SIGTERM)
         return server.process.poll() is not None
 
-    poll(ask_again, "the end")
+    poll(ask_again, "the server to end")
     assert server.ended() == 0
 
 
@@ -209,7 +209,7 @@ def test_the_supervisor_has_only_one_thread(serve: Serve) -> None:
     server.get("/")
     assert len(list(Path(f"/proc/{server.pid}/task").iterdir())) == 1
     (worker,) = server.workers()
-    assert len(list(Path(f"/proc/{worker}/task").iterdir())) == 9  # and the watchdog
+    assert len(list(Path(f"/proc/{worker}/task").iterdir())) == 9  # one is the watchdog
 
 
 # --- What cannot start ------------------------------------------------------------------------------------------
@@ -285,7 +285,7 @@ def test_the_version_flag_prints_the_version() -> None:
 
 
 def test_no_request_is_lost_when_a_server_drains_under_load(serve: Serve) -> None:
-    """Every request that was sent before the end is answered, whole."""
+    """Every request sent before the end gets a complete response."""
     server = serve("-w", "2", "--threads", "4")
     clients = [server.client() for _ in range(20)]
     asks = [request("GET", "/sleep-0.02"), chunked("/upload", BODY), sized("/upload", BODY)]
@@ -298,20 +298,20 @@ def test_no_request_is_lost_when_a_server_drains_under_load(serve: Serve) -> Non
     assert server.ended() == 0
 
 
-# --- Processes that the application makes -----------------------------------------------------------------------
+# --- Processes that the application starts -----------------------------------------------------------------------
 
 
 def test_a_signal_to_a_process_forked_by_the_application_spares_the_worker(serve: Serve) -> None:
-    """`multiprocessing` ends a process with TERM."""
+    """`multiprocessing` stops a process with TERM."""
     server = serve()
     worker = pid_serving(server)
     child = int(server.get("/fork-600").body)
     os.kill(child, signal.SIGTERM)
-    poll(lambda: not is_running(child), "its end")
+    poll(lambda: not is_running(child), "the child to end")
     for _ in range(10):
         answer = server.get("/pid")
         assert int(answer.body) == worker
-        assert "connection" not in answer.headers, "the worker does not take the signal for one to itself"
+        assert "connection" not in answer.headers, "the signal does not stop the worker"
 
 
 def test_idle_processes_do_not_wake_up(serve: Serve) -> None:
@@ -320,16 +320,16 @@ def test_idle_processes_do_not_wake_up(serve: Serve) -> None:
         server.get("/")
 
     def switches(pid: int) -> int:
-        """How often a process has gone to sleep so far."""
+        """How often a process has gone to sleep."""
         text = Path(f"/proc/{pid}/status").read_text()
         return int(text.partition("voluntary_ctxt_switches:")[2].split()[0])
 
     def slept() -> bool:
         before = switches(server.pid)
-        time.sleep(2)  # longer than anything is looked at while there is work
+        time.sleep(2)  # longer than any check interval under load
         return switches(server.pid) == before
 
-    poll(slept, "the supervisor to sleep for good")
+    poll(slept, "the supervisor to stay asleep")
 
 
 def test_usr1_reopens_the_log_file(serve: Serve, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One worker, as a process: uploads arrive whole, slow clients cost nothing but bytes, and nothing is left behind."""
+"""One worker process: uploads arrive complete, slow clients cost only bytes, and nothing is left behind."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ RESET = struct.pack("ii", 1, 0)
 
 
 def check(server: Server, *pieces: bytes, body: bytes = BODY) -> None:
-    """Whatever way it is sent, the application gets all of the body and nothing else."""
+    """With any framing, the application reads exactly the body."""
     with server.client() as client:
         for piece in pieces:
             client.send(piece)
@@ -70,7 +70,7 @@ def test_a_truncated_body_never_reaches_the_application(serve: Serve) -> None:
                 else:
                     client.socket.shutdown(direction)
                     assert client.answer().status == 400
-    poll(lambda: len(server.events("body-incomplete")) == 6, "all six to be noticed")
+    poll(lambda: len(server.events("body-incomplete")) == 6, "the server to log all six")
     assert json.loads(server.get("/uploads").body) == []
 
 
@@ -119,7 +119,7 @@ def test_slow_views_do_not_block_other_requests(serve: Serve) -> None:
 
 
 def test_memory_does_not_grow_with_the_body(serve: Serve) -> None:
-    """One pool of memory for all threads: how often they change places is chance, and each would have its own."""
+    """All threads use one malloc arena: otherwise the number of used arenas would depend on chance."""
     server = serve(MALLOC_ARENA_MAX="1")
     check(server, chunked("/upload", BODY))
     (worker,) = server.workers()
@@ -134,7 +134,7 @@ def test_memory_does_not_grow_with_the_body(serve: Serve) -> None:
 
 
 def peak(pid: int) -> int:
-    """The most memory it ever had, in KiB."""
+    """The peak memory of the process, in KiB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
 
@@ -144,7 +144,7 @@ def test_a_worker_does_not_leak_descriptors(serve: Serve) -> None:
     server.get("/")
     (worker,) = server.workers()
     folder = Path(f"/proc/{worker}/fd")
-    before = len(list(folder.iterdir()))  # perhaps with the connection of a line above, whose end it may not have seen
+    before = len(list(folder.iterdir()))  # may include the connection of the first request
     misuse = [
         request("GET", "/"),
         chunked("/upload", BODY[:90_000]),
@@ -171,20 +171,20 @@ def test_a_worker_does_not_leak_descriptors(serve: Serve) -> None:
 
 
 def processor_time(pid: int) -> float:
-    """Seconds of processor time used so far."""
+    """Processor time used so far, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def is_quiet(pids: list[int]) -> bool:
-    """Whether they leave the processor alone for a second: one that spins never does."""
+    """Whether the processes use almost no processor time for a second."""
     before = sum(map(processor_time, pids))
     time.sleep(1)
     return sum(map(processor_time, pids)) - before < 0.1
 
 
 def test_an_idle_worker_does_not_wake_up_whatever_the_state_of_its_connections(serve: Serve) -> None:
-    """Half-closed, reset, refused, asking nothing, and one a child of the application still has a copy of."""
+    """Connections are half-closed, reset, refused, idle, or still open in a child of the application."""
     server = serve("--threads", "4")
     clients = [server.client() for _ in range(8)]
     clients[0].socket.shutdown(socket.SHUT_WR)
@@ -196,10 +196,10 @@ def test_an_idle_worker_does_not_wake_up_whatever_the_state_of_its_connections(s
     clients[5].get("/sleep-0.05")
     child = int(clients[6].get("/fork-600", "Connection: close").body)
     try:
-        assert clients[6].rest() == b"", "the end is told to the client all the same"
+        assert clients[6].rest() == b"", "the client still sees the end of the connection"
         clients[7].socket.close()
         pids = [server.pid, *server.workers()]
-        poll(lambda: is_quiet(pids), "the end of all activity")
+        poll(lambda: is_quiet(pids), "all processes to be idle")
     finally:
         os.kill(child, signal.SIGKILL)
 
@@ -214,7 +214,7 @@ def test_the_environ_has_nothing_of_the_process_environment(serve: Serve) -> Non
 
 
 def test_a_chunked_upload_is_served_with_a_read_only_working_directory(serve: Serve) -> None:
-    """As in a container with a read-only root: /proc is one on every machine."""
+    """As in a container with a read-only root: /proc is read-only on every machine."""
     server = serve(cwd=Path("/proc"))
     check(server, chunked("/upload", BODY))
 
@@ -267,7 +267,6 @@ def test_sys_exit_in_the_application_fails_only_its_own_request(serve: Serve) ->
 
 
 def test_clients_without_keep_alive_are_served(serve: Serve) -> None:
-    """Connections of one request each, as from a client without keep-alive."""
     server = serve("--threads", "2")
     for _ in range(300):
         with server.client() as client:

@@ -1,4 +1,4 @@
-"""--worker-init: a hook that runs in each new worker, before the application is loaded there."""
+"""--worker-init: a hook that runs in each new worker before the application is loaded."""
 
 import signal
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from tests.server.conftest import Serve, Server
 from tests.wire.polling import poll
 
-# Both write what runs, and in which process.
+# Both record the step and the process id.
 HOOKS = """
 import os, pathlib, sys
 def note(what):
@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def ready(server: Server, count: int) -> set[str]:
-    """The ids of so many workers that have the application loaded."""
+    """The ids of workers that are ready, as soon as there are `count`."""
     poll(lambda: len(server.events("worker-ready")) >= count, f"{count} workers to be ready")
     return {str(event["pid"]) for event in server.events("worker-ready")}
 
@@ -49,9 +49,9 @@ def test_each_worker_calls_the_hook_before_it_loads_the_application(serve: Serve
     for pid in workers:
         assert [step for step, process in notes(folder) if process == pid] == ["hook", "application"]
     server.signal(signal.SIGHUP)
-    poll(lambda: server.events("reloaded"), "the reload to be over")
+    poll(lambda: server.events("reloaded"), "the reload to finish")
     hooked = {process for step, process in notes(folder) if step == "hook"}
-    assert len(hooked) == 4, "those that replace others do, too"
+    assert len(hooked) == 4, "the hook also runs in replacement workers"
     assert str(server.pid) not in hooked
 
 

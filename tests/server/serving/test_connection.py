@@ -1,4 +1,4 @@
-"""One client's socket through its states: requests that are served, 100 Continue, draining, and the table of states."""
+"""The states of a connection: served requests, 100 Continue, draining, and the table of states."""
 
 import random
 import select
@@ -18,17 +18,17 @@ from wsgiserver.serving.states import MOVES, State, Verdict
     [
         (request("GET", "/"), [b""], State.HEAD),
         (sized("/", b"hello"), [b"hello"], State.HEAD),
-        (sized("/", b"x" * 1000), [b"x" * 1000], State.HEAD),  # larger than is kept in memory
+        (sized("/", b"x" * 1000), [b"x" * 1000], State.HEAD),  # larger than the limit in memory
         (chunked("/", b"hello"), [b"hello"], State.HEAD),
         (chunked("/", b"x" * 1000, size=7), [b"x" * 1000], State.HEAD),
         (chunked("/", b""), [b""], State.HEAD),
         (sized("/", b""), [b""], State.HEAD),
-        # one after the other, in order, whatever their framing
+        # pipelined requests of any framing, in order
         (request("GET", "/big-3") * 3, [b"xxx"] * 3, State.HEAD),
         (sized("/", b"one") + chunked("/", b"two") + request("GET", "/big-1"), [b"one", b"two", b"x"], State.HEAD),
         (request("GET", "/big-100000") + request("GET", "/big-1"), [b"x" * 100_000, b"x"], State.HEAD),
         (request("GET", "/stream-30") + request("GET", "/big-1"), [b"y" * 30_000, b"x"], State.HEAD),
-        # and no more once one of them closes
+        # none after a request that closes the connection
         (request("GET", "/", "Connection: close"), [b""], State.CLOSED),
         (request("GET", "/") + request("GET", "/", "Connection: close") * 2, [b"", b""], State.LINGERING),
         (request("GET", "/", version="1.0"), [b""], State.CLOSED),
@@ -109,8 +109,8 @@ def test_pipelined_requests_do_not_inherit_the_time_of_earlier_requests(link: Li
     link.reach(State.HEAD)
     link.client.answer()
     link.client.send(request("GET", "/") + b"GET")
-    poll(lambda: (link.drive(NOW + 50), not link.connection._receiver.is_idle)[1], "a piece of a head")  # noqa: SLF001
-    assert link.connection.deadline == NOW + 60, "what is there of a head has a head's deadline"
+    poll(lambda: (link.drive(NOW + 50), not link.connection._receiver.is_idle)[1], "a part of a head")  # noqa: SLF001
+    assert link.connection.deadline == NOW + 60, "a partial head has a head's deadline"
     link.feed(request("GET", "/")[3:], now=NOW + 55)
     assert link.logged()[-1]["receive_seconds"] == pytest.approx(5)
 
@@ -156,7 +156,7 @@ def test_draining_shortens_the_deadline_of_idle_connections_only(
 ) -> None:
     if data:
         link.feed(data, state)
-        poll(lambda: (link.drive(), data != b"GET" or not link.connection._receiver.is_idle)[1], "all of it")  # noqa: SLF001
+        poll(lambda: (link.drive(), data != b"GET" or not link.connection._receiver.is_idle)[1], "all data to arrive")  # noqa: SLF001
     link.connection.drain(NOW, 1)
     assert link.connection.deadline == NOW + deadline
 
@@ -168,7 +168,7 @@ def test_the_table_of_state_transitions_is_complete() -> None:
 
 
 def walk(chance: random.Random) -> None:
-    """A client that does anything at any moment, and a clock that does too."""
+    """A client that acts at random, and a clock that does the same."""
     link = Link(memory=chance.choice([0, 100]), max_body=100_000)
     pieces = [
         request("GET", "/"),

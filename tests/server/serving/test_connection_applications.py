@@ -1,4 +1,4 @@
-"""What becomes of a connection whose application hangs or fails."""
+"""Connections whose application hangs or fails."""
 
 import os
 import random
@@ -16,7 +16,7 @@ from wsgiserver.serving.states import State, Verdict
 
 @pytest.mark.parametrize("target", ["/hang", "/hang-fail"])
 def test_a_call_that_times_out_before_its_response_gets_504(link: Link, events: Events, target: str) -> None:
-    """The client hears 504, once; what the application says later reaches nobody."""
+    """The client gets 504 once; the server discards the later response of the application."""
     thread = hang(link, target)
     connection = link.connection
     assert not connection.exchange.time_out(object(), 5.0, "")
@@ -38,7 +38,7 @@ def test_a_call_that_times_out_before_its_response_gets_504(link: Link, events: 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_a_call_that_times_out_in_its_response_resets_the_connection(link: Link, version: str) -> None:
-    """The client sees that it has not got all: in HTTP/1.0, where the end is the end, only a reset tells."""
+    """The client sees that the response is incomplete. In HTTP/1.0, only a reset shows that."""
     thread = hang(link, "/hang-middle", version)
     before = link.connection.exchange.progress
     assert before == link.connection.exchange.progress
@@ -80,7 +80,7 @@ def test_a_reader_that_stops_is_closed_and_logged_with_the_bytes_sent(link: Link
     link.expire(State.CLOSED)
     (record,) = link.logged()
     assert record["status"] == 200
-    assert 0 < record["sent_bytes"] < BIG, "what was kept and given up was not sent"
+    assert 0 < record["sent_bytes"] < BIG, "discarded data does not count as sent"
 
 
 @pytest.mark.parametrize("how", ["reset", "close"])
@@ -103,7 +103,7 @@ def test_a_client_that_disconnects_before_its_response_is_closed(link: Link, tar
 
 @pytest.fixture
 def download(link: Link, tmp_path: Path) -> Path:
-    """Return the file that /file answers with."""
+    """Return the file that /file sends."""
     link.calls.path = tmp_path / "download"
     link.calls.path.write_bytes(random.Random(9).randbytes(BIG))
     return link.calls.path
@@ -114,7 +114,7 @@ def is_open(path: Path) -> bool:
 
 
 def test_the_loop_sends_a_download(link: Link, download: Path) -> None:
-    """The application's file is closed, its thread is free, nothing is spooled, and the next request waits."""
+    """The loop closes the file, the thread is free, nothing is spooled, and the next request waits."""
     link.feed(request("GET", "/file") + request("GET", "/big-3"), State.SENDING)
     assert link.verdict is Verdict.WRITE
     assert len(link.calls) == 1
@@ -194,7 +194,7 @@ def test_the_500_for_a_head_request_has_no_body(link: Link) -> None:
 
 @pytest.mark.parametrize("target", ["/cut-10", "/cut-100000", "/short-10", f"/cut-{BIG}"])
 def test_an_application_that_fails_in_its_response_resets_the_connection(link: Link, target: str) -> None:
-    """A reset and not an end, lest the part be taken for the whole."""
+    """After a plain end, the client could take the part for the whole response."""
     link.client.send(request("GET", target))
     read_to_the_reset(link)
 
@@ -205,7 +205,7 @@ def read_to_the_reset(link: Link) -> None:
             if link.connection.state is not State.CLOSED:
                 select.select([link.connection.socket], [], [], 0.01)
                 link.drive()
-            assert link.client.socket.recv(1 << 20), "an end that looks like one"
+            assert link.client.socket.recv(1 << 20), "the connection ended without a reset"
     assert link.connection.state is State.CLOSED
 
 
@@ -217,7 +217,7 @@ def read_to_the_reset(link: Link) -> None:
 def test_a_failure_after_a_complete_response_loses_no_pipelined_request(
     link: Link, events: Events, target: str, body: bytes, error: str
 ) -> None:
-    """Nobody was told that the connection would end: the next request may have been sent."""
+    """The response did not announce the end of the connection, so the next request may have been sent."""
     link.feed(request("GET", target) + request("GET", "/big-4"))
     assert link.client.answer().body == body
     assert link.client.answer().body == b"xxxx"

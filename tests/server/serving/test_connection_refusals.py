@@ -1,4 +1,4 @@
-"""What a connection refuses, and how the client hears of it."""
+"""Refusals of a connection, and their responses."""
 
 import resource
 import select
@@ -76,12 +76,12 @@ def test_an_invalid_request_is_refused_and_logged_by_name(link: Link, data: byte
     ],
 )
 def test_a_response_to_head_has_no_content(link: Link, data: bytes, status: int) -> None:
-    """RFC 9110, section 9.3.2: whoever answers, and why."""
+    """RFC 9110, section 9.3.2: in responses of the application and of the server."""
     link.client.send(data)
     link.reach(State.CLOSED if status == 500 else State.LINGERING)
     answer = link.client.answer(method="HEAD")
     assert answer.status == status
-    assert int(answer.headers["content-length"]) > 0, "that of the answer to GET"
+    assert int(answer.headers["content-length"]) > 0, "the length of the response to GET"
     assert link.client.rest() == b""
 
 
@@ -126,7 +126,7 @@ def test_a_refusal_of_a_head_request_with_a_truncated_body_has_no_content(link: 
 
 
 def test_the_429_for_a_head_request_has_no_content(link: Link) -> None:
-    """The request has arrived, but the server has not read it yet."""
+    """The request has arrived but is not read yet."""
     link.client.send(request("HEAD", "/"))
     assert select.select([link.connection.socket], [], [], PATIENCE)[0]
     link.verdict = link.connection.turn_away(NOW)
@@ -155,7 +155,7 @@ def test_a_valid_request_before_an_invalid_one_is_served(link: Link) -> None:
 
 
 def test_a_request_that_arrives_as_the_keep_alive_time_ends_is_served(link: Link) -> None:
-    """An idle connection is about to be closed, and the loop has not read yet what has just arrived."""
+    """The loop is about to close an idle connection and has not read its new request yet."""
     assert link.ask(request("GET", "/")).status == 200
     link.client.send(request("GET", "/"))
     assert select.select([link.connection.socket], [], [], PATIENCE)[0]
@@ -167,7 +167,7 @@ def test_a_request_that_arrives_as_the_keep_alive_time_ends_is_served(link: Link
 
 
 def test_a_client_that_is_still_sending_can_read_the_refusal(link: Link) -> None:
-    """It reads only after all is sent: a connection closed at once would answer it with a reset."""
+    """It reads only after it has sent everything: an immediate close would cause a reset."""
     link.feed(request("POST", "/", "Content-Length: 999999999"), State.LINGERING)
     for _ in range(100):
         link.client.send(b"x" * 65_536)
@@ -177,7 +177,7 @@ def test_a_client_that_is_still_sending_can_read_the_refusal(link: Link) -> None
 
 
 def test_a_client_that_sends_more_can_still_read_the_last_response(link: Link) -> None:
-    """What was not read makes a close a reset, and that destroys answers: RFC 9112, section 9.6."""
+    """A close with unread data causes a reset, which destroys responses: RFC 9112, section 9.6."""
     link.feed(request("GET", "/big-9000", "Connection: close") + b"x" * 100_000, State.LINGERING)
     link.feed(b"x" * 100_000, State.LINGERING)
     assert link.client.answer().body == b"x" * 9000
@@ -219,7 +219,7 @@ def test_a_reset_during_a_body_is_logged_and_calls_no_application(link: Link, ev
 
 @pytest.mark.parametrize("room", [300, 900])
 def test_a_body_that_finds_no_disk_space_gets_507(tmp_path: Path, room: int, events: Events) -> None:
-    """The client is told 507, the log why; the application is never called."""
+    """The client gets 507, and the log has the reason. The application is not called."""
     link = Link(str(tmp_path))
     link.feed(sized("/", b"x" * 1000)[:-800], State.BODY)
     with limited(resource.RLIMIT_FSIZE, room):
