@@ -1,7 +1,7 @@
-"""Every call of a socket, and every byte of a file, fails once: the first, the second, until a run has no n-th one.
+"""Every socket call and every byte of a file fails once: the first, the second, until a run has no n-th one.
 
-Whatever fails, no exception gets out, the application is never given a part of a body, what the client reads of an
-answer is true, and no descriptor is left open. The sockets are real ones that count; the files meet a real limit.
+After any failure, no exception escapes, the application never gets a partial body, the client never reads a wrong
+response, and no descriptor stays open. The sockets are real and count their calls; the files reach a real limit.
 """
 
 import errno
@@ -31,19 +31,19 @@ from wsgiserver.serving.states import State, Verdict
 
 
 class Fault(Enum):
-    """What a call does instead of its work."""
+    """The effect of a failing call."""
 
     RESET = errno.ECONNRESET
     NO_MEMORY = errno.ENOBUFS
     NOT_NOW = errno.EAGAIN
-    SHORT = 0  # do it for a single byte
+    SHORT = 0  # transfer a single byte
 
 
-HARMLESS = {Fault.NOT_NOW, Fault.SHORT}  # what happens every day
+HARMLESS = {Fault.NOT_NOW, Fault.SHORT}  # normal events
 
 
 class Faulty(socket.socket):
-    """A socket whose calls are counted, and the n-th of which fails; 0 for none."""
+    """A socket that counts its calls; the n-th call fails. With 0, none fails."""
 
     def __init__(self, fileno: int, nth: int = 0, fault: Fault = Fault.RESET) -> None:
         super().__init__(fileno=fileno)
@@ -54,7 +54,7 @@ class Faulty(socket.socket):
         return 0 < self._nth <= self._calls
 
     def _fails(self) -> bool:
-        """Count, and fail or say that the call is to be a short one."""
+        """Count the call. For the n-th one, raise the error or return whether it must be short."""
         self._calls += 1
         if self._calls != self._nth:
             return False
@@ -78,7 +78,7 @@ class Faulty(socket.socket):
 
 
 class Scenario(NamedTuple):
-    """What the client sends, and the bodies of the answers it should get; `given` are those the application should."""
+    """The data of the client and the expected response bodies; `given` are the expected request bodies."""
 
     data: bytes
     answers: list[bytes]
@@ -113,14 +113,14 @@ def descriptors() -> int:
 
 @contextmanager
 def no_new_descriptors() -> Iterator[None]:
-    gc.collect()  # what other tests have left behind
+    gc.collect()  # objects left by other tests
     before = descriptors()
     yield
     assert descriptors() <= before
 
 
 class Reader:
-    """The client: takes what comes without waiting for it."""
+    """The client: reads the available data without waiting."""
 
     def __init__(self, client: Client) -> None:
         self._socket = client.socket
@@ -139,7 +139,7 @@ class Reader:
             self.is_over = True
 
     def answers(self) -> list[bytes]:
-        """Return the bodies of the answers of status 200 that are there as a whole."""
+        """Return the bodies of the complete responses with status 200."""
         received, found = io.BytesIO(self.data), []
         try:
             while True:
@@ -154,11 +154,11 @@ def ran(
     folder: Path,
     nth: int = 0,
     fault: Fault = Fault.RESET,
-    failure: AbstractContextManager[object] = nullcontext(),  # noqa: B008 - it does nothing, and that to all alike
+    failure: AbstractContextManager[object] = nullcontext(),  # noqa: B008 - it has no state
 ) -> tuple[bool, list[bytes]]:
-    """Let the n-th call fail, or something else be in trouble, and look what has become of it all.
+    """Run a scenario in which the n-th call or another operation fails, and check the outcome.
 
-    Returns whether it was fault-free, and the bodies of the answers.
+    Returns whether the run was free of faults, and the response bodies.
     """
 
     def wrap(sock: socket.socket) -> Faulty:
@@ -184,7 +184,7 @@ def ran(
     assert given == scenario.given[: len(given)]
     assert answers == scenario.answers[: len(answers)]
     link.close()
-    assert link.context.heads.left == link.context.answers.left == DEFAULT_BUDGET, "all memory is given back"
+    assert link.context.heads.left == link.context.answers.left == DEFAULT_BUDGET, "all memory is released"
     is_clean = not faulty.has_fired and isinstance(failure, nullcontext)
     if fault in HARMLESS or is_clean:
         assert (given, answers) == (scenario.given, scenario.answers)
@@ -220,8 +220,8 @@ def test_a_disk_that_is_full_after_any_byte_leaks_nothing(name: str, folder: Pat
 
 @contextmanager
 def few_descriptors(spare: int) -> Iterator[None]:
-    """Leave so many that can be opened."""
-    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(64)]  # and with them all numbers that were free below
+    """Leave `spare` descriptors that can be opened."""
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(64)]  # they also take all lower free numbers
     with limited(resource.RLIMIT_NOFILE, max(held) + 1):
         for fd in held[:spare]:
             os.close(fd)
@@ -243,7 +243,7 @@ def test_a_shortage_of_descriptors_at_any_point_leaks_nothing(name: str, folder:
 
 
 class FaultyListener(socket.socket):
-    """Accepts connections, the first of which has a call that fails."""
+    """Accepts connections; a call of the first one fails."""
 
     def __init__(self, nth: int, fault: Fault) -> None:
         super().__init__()
@@ -261,14 +261,14 @@ class FaultyListener(socket.socket):
 
 
 def survived(data: bytes, nth: int, fault: Fault) -> bool:
-    """Serve a client whose connection has a fault, and others beside it. Returns whether there was an n-th call."""
+    """Serve a client with a faulty connection, then another client. Returns whether there was an n-th call."""
     with FaultyListener(nth, fault) as listener, running(2, listener=listener) as server:
-        with server.client() as faulty, suppress(OSError):  # it may be cut off at any moment
+        with server.client() as faulty, suppress(OSError):  # the connection may end at any moment
             faulty.send(data).socket.shutdown(socket.SHUT_WR)
             faulty.rest()
         with server.client() as other:
             assert other.get("/fast").body == b"/fast"
-        poll(lambda: not server.loop.connections, "all to be forgotten")
+        poll(lambda: not server.loop.connections, "the loop to drop all connections")
         assert listener.first is not None
         return listener.first.has_fired
 

@@ -1,4 +1,4 @@
-"""`wsgiserver healthcheck`, as a container would run it: an exit code, and one line where something is wrong."""
+"""`wsgiserver healthcheck` as in a container: an exit code, and one line in case of an error."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from wsgiserver.settings import VARIABLE_PREFIX
 
 
 def check(*arguments: str, message: str = "", **variables: str) -> int:
-    """Run it as a process; what it says is one line, and nothing if all is well."""
+    """Run the health check as a process. It prints one line on failure and nothing on success."""
     ended = subprocess.run(
         [sys.executable, "-m", "wsgiserver", "healthcheck", *arguments],
         cwd=ROOT,
@@ -46,7 +46,7 @@ def test_healthcheck_reports_a_running_and_a_stopping_server(serve: Serve, tmp_p
     assert check("--ready", bind) == 0
     assert check("--ready", WSGISERVER_ADMIN_BIND=f"{bind}, 127.0.0.1:1") == 0
     server.signal(signal.SIGTERM)
-    poll(lambda: main(["--ready", bind]) == 1, "the server to say that it is stopping")
+    poll(lambda: main(["--ready", bind]) == 1, "the health check to report the stop")
     assert check("--ready", bind, message="wsgiserver healthcheck: stopping") == 1
     assert check(bind) == 0
     assert half.send(upload[-1:]).answer().status == 200
@@ -55,7 +55,7 @@ def test_healthcheck_reports_a_running_and_a_stopping_server(serve: Serve, tmp_p
 
 
 def test_healthcheck_does_not_import_the_server() -> None:
-    """It is done every few seconds in every container; importing all of it takes five times the processor time."""
+    """Every container runs it every few seconds; importing the server takes five times the processor time."""
     program = (
         "import sys; from wsgiserver.__main__ import main; main(); "
         "print(*sorted(name for name in sys.modules if name.startswith('wsgiserver.')))"
@@ -89,7 +89,7 @@ def test_healthcheck_fails_with_a_message_without_a_server(bind: str, message: s
 
 
 def answering(answer: bytes) -> socket.socket:
-    """A listener that sends an answer to its first caller, and ends."""
+    """A listener that sends one response to its first client."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve_one() -> None:

@@ -1,6 +1,6 @@
-"""More clients than descriptors or memory are there for: who has sent a whole request is served all the same.
+"""More clients than fit into descriptors or memory: complete requests are still served.
 
-Real processes with low limits. What takes up the room are clients that have sent half of something and wait.
+Real processes with low limits. The waiting clients have sent half of a request.
 """
 
 import os
@@ -33,7 +33,7 @@ BODY = os.urandom(300_000)
 
 
 def limits(pid: int) -> tuple[int, int]:
-    """The limits of descriptors that a process has, soft and hard."""
+    """The soft and hard descriptor limits of a process."""
     return resource.prlimit(pid, resource.RLIMIT_NOFILE)
 
 
@@ -49,7 +49,7 @@ def worker(server: Server) -> int:
 
 
 def test_the_descriptor_limit_is_raised_as_far_as_needed(serve: Serve) -> None:
-    """And no further: whatever the application starts inherits it."""
+    """The limit is not raised further, because child processes of the application inherit it."""
     server = serve("--max-connections", "100", limits="-S -n 64")
     soft, hard = limits(worker(server))
     assert soft == min(hard, descriptors_needed(100, Settings().threads))
@@ -107,7 +107,7 @@ Make = Callable[[Server], Client]
 def test_requests_are_served_beside_three_times_as_many_stalled_clients(
     serve: Serve, take: Callable[[Client], Client]
 ) -> None:
-    """Three times as many as fit. One request runs and has yet to open its files, one is half there."""
+    """One running request has not opened its files yet, and one upload is incomplete."""
     server = serve("--threads", str(THREADS), "--spool-memory", "1k", limits=f"-n {LIMIT}")
     under_way = server.client().send(request("GET", f"/files-{DESCRIPTORS_PER_THREAD - 1}"))
     server.waiting(1)
@@ -138,11 +138,11 @@ def test_an_incomplete_head_that_makes_room_gets_503(serve: Serve) -> None:
 
 
 def test_one_stalled_body_per_new_connection_gets_503(serve: Serve) -> None:
-    """The other uploads go on."""
+    """The other uploads continue."""
     server = serve("--max-connections", "5", "--threads", "1")
     halves = [server.client().send(sized("/upload", BODY)[:-1]) for _ in range(5)]
     assert server.get("/").body == b"hello"
-    answered = poll(lambda: [client for client in halves if select.select([client.socket], [], [], 0)[0]], "an answer")
+    answered = poll(lambda: [client for client in halves if select.select([client.socket], [], [], 0)[0]], "a response")
     assert len(answered) == 1
     answer = answered[0].answer()
     assert (answer.status, answer.refused) == (503, "overloaded")
@@ -153,7 +153,7 @@ def test_one_stalled_body_per_new_connection_gets_503(serve: Serve) -> None:
 
 @contextmanager
 def repeating(clients: list[Client], step: Callable[[Client], object]) -> Iterator[None]:
-    """Each of the clients takes a step again and again, for as long as it is let; meanwhile others ask."""
+    """Each client repeats a step until its connection ends or the block does."""
     stopped = threading.Event()
 
     def repeat() -> None:
@@ -184,7 +184,7 @@ def repeating(clients: list[Client], step: Callable[[Client], object]) -> Iterat
     ids=["length", "chunks", "a chunk's line"],
 )
 def test_bodies_that_arrive_byte_by_byte_make_room(serve: Serve, beginning: bytes, piece: bytes) -> None:
-    """A byte now and then is no progress, whatever came before it."""
+    """Occasional bytes do not count as progress, even after a large part of the body."""
     server = serve("--max-connections", "5", "--threads", "1", "--body-timeout", "1000")
     halves = [server.client().send(beginning) for _ in range(5)]
     with repeating(halves, lambda client: client.send(piece)):
@@ -192,7 +192,7 @@ def test_bodies_that_arrive_byte_by_byte_make_room(serve: Serve, beginning: byte
 
 
 def test_bodies_at_the_minimum_rate_do_not_make_room(serve: Serve) -> None:
-    """Of clients that fill the server, only the one that is behind loses its place."""
+    """Of the clients that fill the server, only the slow one is refused."""
     server = serve("--max-connections", "3", "--threads", "1", "--body-rate", "100")
     slow, *steady = [server.client().send(sized("/upload", BODY)[:-100_000]) for _ in range(3)]
     with repeating(steady, lambda client: client.send(b"x" * 500)):
@@ -203,7 +203,7 @@ def test_bodies_at_the_minimum_rate_do_not_make_room(serve: Serve) -> None:
 
 
 def test_clients_with_repeated_requests_do_not_lock_out_new_ones(serve: Serve) -> None:
-    """Their responses say `Connection: close`, so that none loses a request that it has sent."""
+    """Their responses have `Connection: close`, so that no client loses a sent request."""
     server = serve("--max-connections", "5", "--threads", "1")
     busy = [server.client() for _ in range(5)]
     connection_fields: list[str | None] = []
@@ -224,7 +224,7 @@ def test_clients_with_repeated_requests_do_not_lock_out_new_ones(serve: Serve) -
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_an_unread_response_that_makes_room_ends_with_a_reset(serve: Serve, version: str) -> None:
-    """In HTTP/1.0 the end of a connection marks the end of an answer: so it has to be a reset."""
+    """In HTTP/1.0 the end of a connection marks the end of a response, so a truncated response needs a reset."""
     server = serve("--max-connections", "2", "--threads", "1")
     slow = [
         server.client().send(request("GET", "/stream-30000000", "Connection: close", version=version)) for _ in range(2)
@@ -235,7 +235,7 @@ def test_an_unread_response_that_makes_room_ends_with_a_reset(serve: Serve, vers
     for client in slow:
         with suppress(ConnectionResetError):
             ends.append(len(client.rest()))
-    assert len(ends) == 1, "one of them was cut off, the other went on to its end"
+    assert len(ends) == 1, "one response was cut off, the other is complete"
     assert ends[0] > 30_000_000 - 65536
 
 
@@ -248,12 +248,12 @@ def test_an_incomplete_proxy_header_makes_room(serve: Serve) -> None:
 
 
 def test_spooled_uploads_leave_enough_descriptors_for_requests(serve: Serve) -> None:
-    """As many half bodies in files as there may be connections, but two: each has two descriptors."""
+    """Incomplete bodies in files on all but two of the connections: each has two descriptors."""
     server = serve("--threads", str(THREADS), "--spool-memory", "1k", limits=f"-n {LIMIT}")
     upload = sized("/upload", BODY)
     pid = worker(server)
     halves = [server.client().send(upload[:-1]) for _ in range(FITS - 2)]
-    poll(lambda: descriptors(pid) > 2 * (FITS - 2), "all to be received")
+    poll(lambda: descriptors(pid) > 2 * (FITS - 2), "all uploads to arrive")
     under_way = server.client().send(request("GET", f"/files-{DESCRIPTORS_PER_THREAD - 1}"))
     server.waiting(1)
     with server.client() as client:
@@ -266,11 +266,11 @@ def test_spooled_uploads_leave_enough_descriptors_for_requests(serve: Serve) -> 
 
 
 def test_slow_readers_leave_enough_descriptors_for_requests(serve: Serve) -> None:
-    """Their uploads were in files, and so are their answers: each has no more than two descriptors."""
+    """Their uploads were in files, and so are their responses: each client has at most two descriptors."""
     server = serve("--threads", str(THREADS), "--spool-memory", "1k", limits=f"-n {LIMIT}")
     pid = worker(server)
     slow = [server.client().send(sized("/big-6000000", BODY)) for _ in range(FITS - 2)]
-    poll(lambda: len(server.requests()) == 1 and descriptors(pid) > 2 * (FITS - 2), "all answers to be kept")
+    poll(lambda: len(server.requests()) == 1 and descriptors(pid) > 2 * (FITS - 2), "all responses to be spooled")
     assert descriptors(pid) < LIMIT - THREADS * DESCRIPTORS_PER_THREAD
     assert server.get("/").body == b"hello"
     assert [len(client.answer().body) for client in slow] == [6_000_000] * len(slow)
@@ -280,16 +280,16 @@ def test_slow_readers_leave_enough_descriptors_for_requests(serve: Serve) -> Non
 # --- Memory -------------------------------------------------------------------------------------------------------
 
 MANY = 300  # clients
-# Of those that do not read: what the kernel does not take of their answers, 2 to 4 MB of 6, goes to files in /tmp,
-# which has half a gigabyte in a container. In memory it would be a quarter of a megabyte each.
+# Clients that do not read: the part of the responses that the kernel does not buffer, 2 to 4 MB of 6, goes to files in
+# /tmp, which has half a gigabyte in a container. In memory, each client would take a quarter of a megabyte.
 UNREAD = 60
-HEAD = 60_000  # bytes of head each, of which there are 18 MB
+HEAD = 60_000  # bytes per head, 18 MB in total
 BUDGET = 1 << 20  # bytes
 SPARE = 8 << 20  # bytes that a process may grow by for other reasons
 
 
 def resident(pid: int) -> int:
-    """Return how much memory a process has, in bytes."""
+    """Return the resident memory of a process in bytes."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
@@ -319,7 +319,7 @@ HOLDING: dict[str, tuple[bytes, list[str]]] = {
 
 @pytest.mark.parametrize("name", HOLDING)
 def test_the_memory_of_waiting_clients_is_bounded(serve: Serve, name: str) -> None:
-    """However many clients send half of something, or do not read: and others are served beside them."""
+    """Many clients send half of a request or do not read; other clients are still served."""
     data, flags = HOLDING[name]
     server = serve("--head-budget", "1m", "--threads", "2", *flags)
     proxied = b"PROXY UNKNOWN\r\n" if "--proxy-protocol" in flags else b""
@@ -336,7 +336,7 @@ def test_the_memory_of_waiting_clients_is_bounded(serve: Serve, name: str) -> No
 
 
 def test_the_largest_incomplete_heads_make_room_first(serve: Serve) -> None:
-    """Whoever has sent half of an ordinary one goes on as if nothing were."""
+    """Clients with half of an ordinary head are not affected."""
     server = serve("--head-budget", "64k", "--threads", "2")
     query = request("GET", "/", fields(5000))
     ordinary = [server.client().send(request("GET", "/", "X: " + "x" * 2000)[:-2]) for _ in range(20)]

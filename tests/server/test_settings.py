@@ -1,4 +1,4 @@
-"""Every setting is declared once: flag, variable, default and help all come from there, and nothing else is taken."""
+"""Each setting is declared once: its flag, variable, default and help come from there. Unknown names are refused."""
 
 import os
 import re
@@ -27,7 +27,7 @@ from wsgiserver.settings import (
 )
 from wsgiserver.values import SettingError, flag, positive_size, seconds, seconds_or_never, size
 
-# One good value of each setting, as text and as what it becomes, and some that are refused.
+# A valid value of each setting as text, its parsed value, and some invalid texts.
 VALUES: dict[str, tuple[str, Any, list[str]]] = {
     "bind": ("127.0.0.1:1, unix:/x", (Bind("127.0.0.1:1"), Bind("unix:/x")), ["", " , "]),
     "socket_mode": ("600", 0o600, ["8", "u+x", "-1", "1777", ""]),
@@ -66,7 +66,7 @@ VALUES: dict[str, tuple[str, Any, list[str]]] = {
     "config": ("/x", "/x", []),
 }
 
-# What makes no sense alone, and a variable that makes it do so.
+# Settings that need another one, and the variable that sets it.
 NEEDS = {"max_requests_jitter": ("MAX_REQUESTS", "9"), "proxy_protocol": ("FORWARDED_ALLOW_IPS", "*")}
 
 
@@ -130,7 +130,7 @@ def test_variables_without_the_prefix_are_ignored() -> None:
 
 
 def given(*arguments: str) -> Settings:
-    return cli._understood(["m:a", *arguments])[1]  # noqa: SLF001 - what a command line comes to
+    return cli._understood(["m:a", *arguments])[1]  # noqa: SLF001 - the settings of a command line
 
 
 @pytest.mark.parametrize("name", VALUES)
@@ -141,7 +141,7 @@ def test_flag_beats_variable_beats_default(name: str, tmp_path: Path, monkeypatc
     assert default != value
     if name in NEEDS:
         monkeypatch.setenv(VARIABLE_PREFIX + NEEDS[name][0], NEEDS[name][1])
-    if name == "config":  # it has to be there
+    if name == "config":  # the file has to exist
         (tmp_path / "x").touch()
         text = value = str(tmp_path / "x")
     monkeypatch.setenv(VARIABLE_PREFIX + name.upper(), text)
@@ -224,7 +224,7 @@ def test_a_key_that_other_servers_know_is_refused_with_what_to_write(key: str) -
 
 
 def test_a_byte_order_mark_at_the_start_of_a_file_is_ignored(tmp_path: Path) -> None:
-    """As Windows' editors put it there, with their ends of lines."""
+    """Windows editors write such files, with CRLF line ends."""
     (tmp_path / "x.toml").write_bytes(b"\xef\xbb\xbfworkers = 3\r\nmax_body = '1k'\r\n")
     settings = given("-c", str(tmp_path / "x.toml"))
     assert (settings.workers, settings.max_body) == (3, 1024)
@@ -256,11 +256,11 @@ def test_short_flags_are_accepted() -> None:
     assert (settings.bind, settings.workers, settings.timeout) == ((Bind(":1"),), 7, 9.0)
 
 
-# --- What --help says ----------------------------------------------------------------------------------------------
+# --- The text of --help ----------------------------------------------------------------------------------------------
 
 DURATIONS = (seconds, seconds_or_never)
 SIZES = (size, positive_size)
-# A meaning that begins with one of these cannot be read without the name of its setting.
+# A meaning that starts with one of these depends on the name of its setting.
 NOT_A_NOUN = {
     "a",
     "an",
@@ -283,7 +283,7 @@ NOT_A_NOUN = {
     "which",
     "how",
 }
-VERBS = {"check", "load", "replace", "require", "write"}  # with which the switches begin
+VERBS = {"check", "load", "replace", "require", "write"}  # first words of the switches
 
 
 def printed_help(capsys: pytest.CaptureFixture[str]) -> str:
@@ -304,7 +304,7 @@ def test_help_has_each_setting_with_its_meaning_and_default(
 
 
 def test_help_has_each_setting_in_a_group(capsys: pytest.CaptureFixture[str]) -> None:
-    """The groups stand in the order of their table, and the settings of one stand together."""
+    """The groups have the order of their table, and the settings of a group are adjacent."""
     text = printed_help(capsys)
     titles = [text.index(f"\n{title}:\n") for title in GROUPS]
     assert titles == sorted(titles)
@@ -336,7 +336,7 @@ def test_help_ends_with_two_examples_that_parse(capsys: pytest.CaptureFixture[st
     for line in examples:
         program, *arguments = shlex.split(line)
         assert program == "wsgiserver"
-        assert cli._understood(arguments)[1] != Settings()  # noqa: SLF001 - what a command line comes to
+        assert cli._understood(arguments)[1] != Settings()  # noqa: SLF001 - the settings of a command line
 
 
 @pytest.mark.parametrize(

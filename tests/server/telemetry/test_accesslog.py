@@ -1,4 +1,4 @@
-"""One finished request, one line of JSON: whatever a client or an application puts into it."""
+"""Each finished request is one line of JSON, whatever text a client or an application sends."""
 
 import fcntl
 import json
@@ -51,7 +51,7 @@ def lines() -> Iterator[Lines]:
 
 
 def check(lines: Lines, record: Record) -> dict[str, Any]:
-    """One record is one line, and says what the record says."""
+    """One record becomes one line with the same values."""
     lines.log.add(record)
     lines.log.flush()
     (line,) = lines.read()
@@ -150,7 +150,7 @@ def test_each_line_has_its_own_time() -> None:
 
 
 def test_a_shared_descriptor_keeps_its_flags() -> None:
-    """It may be the terminal of a shell: whoever shares it would be surprised if it no longer blocked."""
+    """The descriptor may be a shell's terminal: its other users expect it to block."""
     with Stalled() as pipe:
         log = AccessLog(pipe.writer)
         for _ in range(100):
@@ -192,11 +192,11 @@ def read_until_end(fd: int) -> bytes:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_requests_are_served_while_nobody_reads_the_log(serve: Serve, workers: str) -> None:
-    """Far more than what is kept is logged; then somebody reads again, and learns how much was lost."""
+    """The server logs far more than the buffer holds. When the test reads again, the log reports the lost lines."""
     target, count = "/" * 3000, 1000
     with Stalled() as pipe:
         server = serve("-w", workers, "--threads", "2", stdout=pipe.writer)
-        clients = [server.client() for _ in range(4)]  # for more than one worker to have some
+        clients = [server.client() for _ in range(4)]  # so that more than one worker has connections
         for n in range(count):
             assert clients[n % 4].get(target).body == b"hello"
         fcntl.fcntl(pipe.writer, fcntl.F_SETPIPE_SZ, 1 << 20)
@@ -209,14 +209,14 @@ def test_requests_are_served_while_nobody_reads_the_log(serve: Serve, workers: s
             if lost and data.count(b"\n") + lost == requests:
                 return True
             requests += 1
-            return not server.get("/").body  # which gives a worker the occasion to write
+            return not server.get("/").body  # the request makes a worker write its log
 
-        poll(is_all_accounted_for, "every line to be written, or counted as lost")
+        poll(is_all_accounted_for, "every line to be written or counted as lost")
     assert {json.loads(line)["path"] for line in data.splitlines()} == {target, "/"}
 
 
 class UnreadServer:
-    """A server whose standard streams are what a shell's redirections say; on a unix socket."""
+    """A server on a unix socket, with standard streams set by shell redirections."""
 
     def __init__(self, folder: Path, redirections: str, stderr: int = subprocess.DEVNULL) -> None:
         self._path = folder / "socket"
@@ -239,7 +239,7 @@ class UnreadServer:
 
 
 def test_failures_are_answered_while_nobody_reads_standard_error(tmp_path: Path) -> None:
-    """Events of the application's errors are long, and standard error is a pipe that is full after two of them."""
+    """Error events are long, and standard error is a pipe that is full after two of them."""
     with Stalled() as pipe:
         with UnreadServer(tmp_path, "--no-access-log", pipe.writer) as server:
             assert {server.status("/fail") for _ in range(100)} == {500}
@@ -248,7 +248,7 @@ def test_failures_are_answered_while_nobody_reads_standard_error(tmp_path: Path)
 
 @pytest.mark.parametrize("redirections", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_closed_standard_streams_are_replaced_by_dev_null(tmp_path: Path, redirections: str) -> None:
-    """Else a socket or a pipe of the server's would get their numbers, and what is logged."""
+    """Otherwise a socket or pipe of the server could get these descriptors and receive the log."""
     with UnreadServer(tmp_path, redirections) as server:
         assert [server.status("/"), server.status("/fail"), server.status("/")] == [200, 500, 200]
         children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()

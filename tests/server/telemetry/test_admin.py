@@ -1,4 +1,4 @@
-"""What the admin listener answers: read by an independent parser."""
+"""The responses of the admin listener, read by an independent parser."""
 
 import os
 import platform
@@ -21,7 +21,7 @@ Samples = dict[tuple[str, str], float]
 
 
 class Board:
-    """A scoreboard as the supervisor has it, and its admin listener's application."""
+    """A scoreboard as in the supervisor, and the application of the admin listener."""
 
     def __init__(self) -> None:
         self.scoreboard = Scoreboard(COUNTS, SUMS)
@@ -45,7 +45,7 @@ class Board:
         return response[0], response[1], body.decode()
 
     def samples(self) -> Samples:
-        """Everything that /metrics says: (name without prefix, the one label's value) -> value."""
+        """All samples of /metrics: (name without prefix, value of the only label) -> value."""
         status, headers, text = self.ask("/metrics")
         assert status == "200 OK"
         assert headers["Content-Type"].startswith("text/plain; version=0.0.4")
@@ -104,7 +104,7 @@ def test_every_metric_is_exported_from_the_start(board: Board) -> None:
 
 def test_the_memory_metric_sums_up_the_workers(board: Board) -> None:
     board.worker(pid=os.getpid())
-    board.worker(pid=2**22 + 1)  # no such process: it has just ended
+    board.worker(pid=2**22 + 1)  # this process has just ended
     assert 1 << 20 < board.samples()["resident_memory_bytes", ""] < 1 << 40
 
 

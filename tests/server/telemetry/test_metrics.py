@@ -1,4 +1,4 @@
-"""What is counted, and where: read back from /metrics by an independent parser."""
+"""The counters and gauges, read from /metrics by an independent parser."""
 
 import random
 from collections.abc import Iterator
@@ -121,7 +121,7 @@ def live(slot: Slot, connections: int) -> None:
 
 
 def test_a_thread_in_the_application_counts_as_busy(board: Board) -> None:
-    """A worker of one thread cannot tell that it is in the application; that it is not waiting can be seen."""
+    """A worker with one thread cannot report its call itself; the heartbeat of the thread shows it."""
     slot = board.worker()
     slot.heartbeats[0] = 5.0
     board.worker()
@@ -143,7 +143,7 @@ def test_counters_outlive_their_worker_but_gauges_do_not(board: Board) -> None:
 
 
 def replaced_forever(board: Board) -> Iterator[None]:
-    """Workers that come, count one request and go."""
+    """Workers that start, count one request and end."""
     while True:
         slot = board.worker()
         yield
@@ -154,7 +154,7 @@ def replaced_forever(board: Board) -> Iterator[None]:
 
 
 def test_no_counter_ever_falls(board: Board) -> None:
-    """However looks and replacements come between each other; a slot is emptied before `past` has its counts."""
+    """Reads and replacements interleave in any order. A slot is cleared before `past` has its counts."""
     chance = random.Random(3)
     lives = [replaced_forever(board) for _ in range(5)]
     last = 0.0
