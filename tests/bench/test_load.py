@@ -1,4 +1,4 @@
-"""The load sends what it says, and believes only an answer that proves it. Nothing here measures time."""
+"""The load generators send the declared data and count only proven responses. No test measures time."""
 
 import hashlib
 import re
@@ -82,7 +82,7 @@ class Echo:
                 return
             with sock:
                 data = b""
-                while b"\r\n\r\n" not in data:  # a close with something unread would destroy the answer
+                while b"\r\n\r\n" not in data:  # a close with unread data would destroy the response
                     data += sock.recv(65536)
                 sock.sendall(self._answer if self._answer is not None else self._digest(sock, data))
 

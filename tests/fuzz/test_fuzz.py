@@ -1,6 +1,6 @@
-"""A short run of the fuzz target, the same each time: the corpus, and what libFuzzer makes of it.
+"""A short reproducible run of the fuzz target: the corpus and mutations by libFuzzer.
 
-How to run it for longer is in receiver.py.
+receiver.py describes longer runs.
 """
 
 import subprocess
@@ -25,7 +25,7 @@ pytest.importorskip("atheris", reason="there are wheels of atheris for Linux on 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)  # seconds: 25,000 inputs, on a machine that may have other things to do
+@pytest.mark.timeout(1200)  # seconds: 25,000 inputs on a machine that may be busy
 def test_a_short_fuzz_run_finds_no_crash(tmp_path: Path) -> None:
     seeds, found = tmp_path / "seeds", tmp_path / "found"
     seeds.mkdir()

@@ -179,8 +179,8 @@ def requests(draw: st.DrawFn) -> bytes:
     return head.encode("latin-1") + draw(st.sampled_from(BODIES))
 
 
-# Requests that h11 refuses and RFC 9112 allows: an empty line before a request (section 2.2), space before a chunk extension
-# (section 7.1.1).
+# Requests that h11 refuses and RFC 9112 allows: an empty line before a request (section 2.2), space before a chunk
+# extension (section 7.1.1).
 NOT_H11 = {
     "as-many-empty-lines-as-may-be",
     "empty-lines-before-the-request",

@@ -121,7 +121,7 @@ def live(slot: Slot, connections: int) -> None:
 
 
 def test_a_thread_in_the_application_counts_as_busy(board: Board) -> None:
-    """A worker with one thread cannot report its call itself; the heartbeat of the thread shows it."""
+    """A worker with one thread cannot report its call itself; the scoreboard shows that it does not wait."""
     slot = board.worker()
     slot.heartbeats[0] = 5.0
     board.worker()

@@ -1,4 +1,4 @@
-"""A request as environ: what gets in, and what never does."""
+"""A request as environ: included and excluded keys."""
 
 import io
 import os
@@ -29,7 +29,7 @@ def environ(text: str, trust: Trust | None = None) -> dict[str, Any]:
 
 
 def check(text: str, expected: dict[str, Any], trust: Trust | None = None) -> None:
-    """`expected` names keys and their values, None for one that must not be there; the whole must be valid."""
+    """`expected` has keys and values, None for an absent key; the environ must be valid."""
     seen = environ(text, trust)
     assert {key: seen.get(key) for key in expected} == expected
     add_body(seen, io.BytesIO(b"abc"), 3, {})
@@ -57,7 +57,7 @@ def check(text: str, expected: dict[str, Any], trust: Trust | None = None) -> No
         ("GET /a+b", {"PATH_INFO": "/a+b"}),
         ("GET //a//b", {"PATH_INFO": "//a//b"}),
         ("GET http://b/c?d", {"PATH_INFO": "/c", "QUERY_STRING": "d", "HTTP_HOST": "b"}),
-        ("OPTIONS *", {"PATH_INFO": "", "RAW_URI": "*"}),  # RFC 3875, 4.1.5: empty, or it begins with a slash
+        ("OPTIONS *", {"PATH_INFO": "", "RAW_URI": "*"}),  # RFC 3875, 4.1.5: empty or with a leading slash
         # fields
         ("GET /|Accept: a|X-A-b: c|X: \xe9", {"HTTP_ACCEPT": "a", "HTTP_X_A_B": "c", "HTTP_X": "\xe9"}),
         ("GET /|Content-Type: t", {"CONTENT_TYPE": "t", "HTTP_CONTENT_TYPE": None}),
@@ -101,7 +101,7 @@ def test_content_length_is_the_length_of_the_received_body() -> None:
     assert (seen["CONTENT_LENGTH"], seen["wsgi.input"]) == ("5", body)
     assert "wsgiserver.trailers" not in seen
     add_body(seen, body, 5, {"content-length": "7", "x": "y"})
-    assert seen["wsgiserver.trailers"] == {"content-length": "7", "x": "y"}  # apart, never merged
+    assert seen["wsgiserver.trailers"] == {"content-length": "7", "x": "y"}  # separate, never merged
     assert "HTTP_X" not in seen
 
 

@@ -1,4 +1,4 @@
-"""Which proxies are believed about a client, and what of that they say."""
+"""Trusted proxies, and the values that the server takes from their headers."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def test_forwarded_headers_of_a_trusted_proxy_are_believed() -> None:
         "SERVER_PORT": "1",
     }
     raw = {key: environ("GET /|" + FORWARDED, PROXIES).get(key) for key in FORWARDED_KEYS}
-    assert all(raw.values()), "what it said can be seen as well"
+    assert all(raw.values()), "the original values stay visible"
     check("GET /|" + FORWARDED, expected, PROXIES)
 
 
@@ -44,17 +44,17 @@ def test_forwarded_headers_of_a_trusted_proxy_are_believed() -> None:
         ("X-Forwarded-For: ::1", "::1", ""),
         ("X-Forwarded-For: 2001:DB9::A", "2001:DB9::A", ""),
         ("X-Forwarded-For:", "192.0.2.1", "4711"),
-        # with a port, as some load balancers have it
+        # with a port, as some load balancers send it
         ("X-Forwarded-For: 9.9.9.9:1234", "9.9.9.9", "1234"),
         ("X-Forwarded-For: [::1]:1234", "::1", "1234"),
         ("X-Forwarded-For: [::1]", "::1", ""),
-        # past trusted ones, and no further
+        # past trusted addresses and no further
         ("X-Forwarded-For: 9.9.9.9, 10.1.1.1", "9.9.9.9", ""),
         ("X-Forwarded-For: 1.1.1.1, 9.9.9.9, 10.1.1.1, 10.2.2.2", "9.9.9.9", ""),
         ("X-Forwarded-For: 9.9.9.9, 2001:db8::1, 10.1.1.1:80", "9.9.9.9", ""),
         ("X-Forwarded-For: 9.9.9.9, ::ffff:10.1.1.1", "9.9.9.9", ""),
-        ("X-Forwarded-For: 10.0.0.1, 10.0.0.2", "10.0.0.1", ""),  # all of them: the client is the farthest
-        # up to what is none: then it is the proxy that passed it on
+        ("X-Forwarded-For: 10.0.0.1, 10.0.0.2", "10.0.0.1", ""),  # all are trusted: the client is the farthest
+        # up to an invalid address: the client is then the proxy that sent it
         ("X-Forwarded-For: 9.9.9.9, unknown", "192.0.2.1", "4711"),
         ("X-Forwarded-For: 9.9.9.9,", "192.0.2.1", "4711"),
         ("X-Forwarded-For: 9.9.9.9, unknown, 10.1.1.1", "10.1.1.1", ""),
@@ -73,7 +73,7 @@ def test_forwarded_headers_of_a_trusted_proxy_are_believed() -> None:
     ],
 )
 def test_the_client_is_the_last_address_that_is_not_trusted(fields: str, address: str, port: str) -> None:
-    for _ in range(2):  # the second time it is remembered
+    for _ in range(2):  # the second time uses the cache
         check("GET /|" + fields, {"REMOTE_ADDR": address, "REMOTE_PORT": port}, PROXIES)
 
 
@@ -130,7 +130,7 @@ def test_the_caches_of_addresses_are_bounded() -> None:
         assert remembered.cache_info().currsize <= MAX_CACHED_CHAINS == MAX_CACHED_ADDRESSES
     before = trust.cached_client.cache_info().misses
     trust.client("1.1.1.1, " * 1000)
-    assert trust.cached_client.cache_info().misses == before, "what is long is not kept"
+    assert trust.cached_client.cache_info().misses == before, "long values are not cached"
 
 
 @pytest.mark.parametrize(
@@ -144,11 +144,11 @@ def test_the_caches_of_addresses_are_bounded() -> None:
         ("10.0.0.0/8, ::1", "10.1.2.3", True),
         ("10.0.0.1/8", "10.1.2.3", True),
         ("10.0.0.0/8, ::1", "::1", True),
-        ("10.0.0.0/8", "::ffff:10.1.2.3", True),  # how a dual-stack socket names an IPv4 peer
+        ("10.0.0.0/8", "::ffff:10.1.2.3", True),  # an IPv4 peer on a dual-stack socket
         ("10.0.0.0/8", "::ffff:11.1.2.3", False),
         ("fe80::/10", "fe80::1%eth0", True),
         ("10.0.0.0/8", "fe80::1%eth0", False),
-        ("", "", False),  # a unix socket, and nobody is trusted
+        ("", "", False),  # a unix socket without trusted proxies
         ("127.0.0.1", "", True),
     ],
 )

@@ -1,4 +1,4 @@
-"""PEP 3333 to the letter: what an application does that is right, and the bytes that become of it."""
+"""PEP 3333: applications that follow the rules, and the bytes that the server sends for them."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -80,7 +80,7 @@ def test_responses_have_the_right_body_and_framing(application: Any, body: bytes
 
 
 class Methods:
-    """An application that is a method, of whichever kind."""
+    """Methods of each kind as applications."""
 
     def of_instance(self, _: Any, start_response: Start) -> list[bytes]:
         start_response("200 OK", TEXT)
@@ -119,7 +119,7 @@ def test_applications_of_every_kind_are_called(application: Any, body: bytes, fr
 
 
 class Lying(Indexed):
-    """Says it is one block."""
+    """Claims a length of one block."""
 
     def __len__(self) -> int:
         return 1
@@ -148,7 +148,7 @@ def test_each_block_is_sent_before_the_next_one_is_requested() -> None:
     sent: list[bytes] = []
     response = Response(sent.append, no_file, method="GET", minor=1, keep_alive=True)
     run(application, {}, response)
-    assert seen == [0, 2, 3]  # the head and the first block, then a chunk for each
+    assert seen == [0, 2, 3]  # the head with the first block, then one chunk per block
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_204_or_304_response_has_no_body(status: str, blocks: tuple[bytes, ...
 
 @pytest.mark.parametrize(("status", "framing"), [("204 No Content", "none"), ("304 Not Modified", "5")])
 def test_content_length_is_dropped_from_204_and_kept_in_304(status: str, framing: str) -> None:
-    """RFC 9110, section 8.6: not with 204; with 304 it is that of the answer which is not sent."""
+    """RFC 9110, section 8.6: 204 has none; with 304 it describes the response that is not sent."""
     check(answering(status=status, length=5), b"", framing)
 
 
@@ -189,7 +189,7 @@ def test_content_length_is_dropped_from_204_and_kept_in_304(status: str, framing
         (answering(b"a"), 0, True, True, b"keep-alive"),
         (answering(b"a"), 0, False, False, b"close"),
         (answering(b"a", b"b", kind=iter), 1, True, True, None),
-        (answering(b"a", b"b", kind=iter), 0, True, False, b"close"),  # only closing can end it
+        (answering(b"a", b"b", kind=iter), 0, True, False, b"close"),  # only a close can end the body
         (answering(b"a", b"b", length=2), 0, True, True, b"keep-alive"),
         (answering(status="204 No"), 0, True, True, b"keep-alive"),
     ],
@@ -217,7 +217,7 @@ def test_headers_are_sent_unchanged_and_date_once() -> None:
 
 
 def test_later_changes_of_the_header_list_are_not_sent() -> None:
-    """Until the first block they may be replaced; the list itself is not the server's to watch."""
+    """The headers can be replaced until the first block, but not by changes of the list."""
 
     def application(_: Any, start_response: Start) -> list[bytes]:
         headers = [("A", "b")]
@@ -274,7 +274,7 @@ HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
 
 
 def hinting(*hints: Any, after: bool = False) -> Any:
-    """Make an application that sends hints before it answers, or after."""
+    """Make an application that sends hints before or after its response starts."""
 
     def application(environ: dict[str, Any], start_response: Start) -> Iterator[bytes]:
         early: Callable[[Any], None] = environ["wsgi.early_hints"]
@@ -355,7 +355,7 @@ def test_early_hints_are_sent_between_start_response_and_the_head() -> None:
 
 
 def test_a_response_that_has_timed_out_sends_nothing() -> None:
-    """Another thread has answered, or cut the client off: what the application says then goes nowhere."""
+    """Another thread has answered or disconnected the client: later output of the application is discarded."""
     sends: list[bytes] = []
     response = Response(sends.append, no_file, method="GET", minor=1, keep_alive=True)
     write = response.start_response("200 OK", [])
@@ -363,7 +363,7 @@ def test_a_response_that_has_timed_out_sends_nothing() -> None:
     with pytest.raises(ClientGone):
         write(b"too late")
     assert sends == []
-    assert not response.replace("500"), "it has been answered"
+    assert not response.replace("500"), "the request already has a response"
 
 
 def test_a_complete_response_cannot_time_out() -> None:
@@ -373,7 +373,7 @@ def test_a_complete_response_cannot_time_out() -> None:
 
 
 class EndsMeanwhile(Response):
-    """The application comes to its end just as another thread times its answer out."""
+    """The application ends at the moment when another thread times its response out."""
 
     def __setattr__(self, name: str, value: object) -> None:
         super().__setattr__(name, value)
@@ -384,7 +384,7 @@ class EndsMeanwhile(Response):
 def test_a_response_that_ends_just_before_its_timeout_is_the_only_one() -> None:
     response = EndsMeanwhile(lambda _: None, no_file, method="GET", minor=1, keep_alive=True)
     response.start_response("200 OK", [])
-    with pytest.raises(ClientGone):  # the head goes out only if nobody has answered
+    with pytest.raises(ClientGone):  # the head is sent only if no response exists
         response.time_out()
     response = EndsMeanwhile(lambda _: None, no_file, method="GET", minor=1, keep_alive=True)
     response.start_response("200 OK", [])
@@ -406,5 +406,5 @@ def test_dropped_bytes_do_not_count_as_sent() -> None:
     write(b"x" * 1000)
     response.cut_short(300)
     assert (response.sent, response.keep_alive) == (700, False)
-    response.cut_short(1000)  # head and framing were dropped as well
+    response.cut_short(1000)  # head and framing are also dropped
     assert response.sent == 0
