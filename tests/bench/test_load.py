@@ -58,11 +58,11 @@ def test_a_response_is_read_to_its_end(sent: bytes, body: bytes, keep_alive: boo
 
 
 def test_a_missing_response_is_an_error() -> None:
-    here, there = socket.socketpair()
-    with here:
-        there.close()
+    client, server = socket.socketpair()
+    with client:
+        server.close()
         with pytest.raises(ConnectionError):
-            read_answer(here)
+            read_answer(client)
 
 
 class Echo:

@@ -39,6 +39,6 @@ def test_a_short_fuzz_run_finds_no_crash(tmp_path: Path) -> None:
     target = Path(__file__).with_name("receiver.py")
     flags = [f"-runs={RUNS}", f"-seed={SEED}", "-max_len=1000", "-rss_limit_mb=0", f"-artifact_prefix={found}/"]
     command = [sys.executable, str(target), *flags, str(found), str(seeds)]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, cwd=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
-    assert f"Done {RUNS} runs" in done.stderr
+    result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, cwd=tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr[-2000:]
+    assert f"Done {RUNS} runs" in result.stderr

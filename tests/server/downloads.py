@@ -71,8 +71,8 @@ def whitenoise_application(environ: dict[str, Any], start_response: Callable[...
         start_response("404 Not Found", [])
         return []
 
-    noise = WhiteNoise(nothing)
+    whitenoise = WhiteNoise(nothing)
     for url in ("/file", "/field", "/part"):
-        noise.add_file_to_dictionary(url, str(PATH))
-    blocks: Iterable[bytes] = noise(environ, start_response)
+        whitenoise.add_file_to_dictionary(url, str(PATH))
+    blocks: Iterable[bytes] = whitenoise(environ, start_response)
     return blocks

@@ -26,7 +26,7 @@ def has_ipv6() -> bool:
     return True
 
 
-def port_that_is_free() -> int:
+def free_port() -> int:
     """Return a port that is free for IPv4 and IPv6."""
     with socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True) as probe:
         return int(probe.getsockname()[1])

@@ -61,10 +61,10 @@ def read_by_h11(data: bytes, count: int) -> Iterator[tuple[Exchange, bool]]:
         assert isinstance(part, h11.EndOfMessage), part
         server.send(h11.Response(status_code=200, headers=[("Content-Length", "0")]))
         server.send(h11.EndOfMessage())
-        stays = server.our_state is h11.DONE
+        stays_open = server.our_state is h11.DONE
         trailers = joined([(name.decode(), value.decode("latin-1")) for name, value in part.headers])
-        yield (head, body, trailers), stays
-        if stays:
+        yield (head, body, trailers), stays_open
+        if stays_open:
             server.start_next_cycle()
 
 
@@ -89,12 +89,12 @@ def resolved(head: Head) -> Head:
 def check(data: bytes) -> int:
     """Return the number of requests that we would serve; h11 must read each one identically."""
     served = read_by_receiver(data)
-    for ours, ((head, body, trailers), stays) in zip(served, read_by_h11(data, len(served)), strict=True):
+    for exchange, ((head, body, trailers), stays_open) in zip(served, read_by_h11(data, len(served)), strict=True):
         if "transfer-encoding" in head.fields:  # h11 returns it in lower case
-            ours[0].fields["transfer-encoding"] = ours[0].fields["transfer-encoding"].lower()
-        assert ours == (resolved(head), body, trailers)
-        assert stays is keeps_alive(ours[0]) or not head.minor, "h11 keeps no HTTP/1.0 connection open"
-        if not stays:
+            exchange[0].fields["transfer-encoding"] = exchange[0].fields["transfer-encoding"].lower()
+        assert exchange == (resolved(head), body, trailers)
+        assert stays_open is keeps_alive(exchange[0]) or not head.minor, "h11 keeps no HTTP/1.0 connection open"
+        if not stays_open:
             break
     return len(served)
 

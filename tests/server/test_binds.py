@@ -159,9 +159,9 @@ def test_a_setting_is_the_default_of_the_bind_option_with_its_name() -> None:
     texts = [":1", ":2,proxy-protocol=off", ":3,forwarded-allow-ips=::1", ":4,scheme=https"]
     settings = settle(from_flags({"--bind": texts, "--proxy-protocol": "yes", "--forwarded-allow-ips": "10.0.0.1"}))
     found = [options(settings, bind) for bind in settings.bind]
-    assert [its.proxy_protocol for its in found] == [True, False, True, True]
-    assert [its.forwarded_allow_ips for its in found] == [("10.0.0.1",), ("10.0.0.1",), ("::1",), ("10.0.0.1",)]
-    assert [its.scheme for its in found] == ["http", "http", "http", "https"]
+    assert [entry.proxy_protocol for entry in found] == [True, False, True, True]
+    assert [entry.forwarded_allow_ips for entry in found] == [("10.0.0.1",), ("10.0.0.1",), ("::1",), ("10.0.0.1",)]
+    assert [entry.scheme for entry in found] == ["http", "http", "http", "https"]
     assert options(settings) == found[0], "inherited listeners have the same options"
 
 
@@ -199,9 +199,9 @@ def test_contradictory_options_of_a_bind_are_refused(flags: dict[str, str], mess
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_described_bind_is_parsed_to_the_same_bind(text: str) -> None:
     for bind in TEXTS[text]:
-        its = Options(**bind.given)
-        (again,) = binds(describe(bind.address, its))
-        assert (again.address, Options(**again.given)) == (bind.address, its)
+        expected = Options(**bind.given)
+        (again,) = binds(describe(bind.address, expected))
+        assert (again.address, Options(**again.given)) == (bind.address, expected)
 
 
 def test_every_protocol_has_a_kind_of_connection() -> None:

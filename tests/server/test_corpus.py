@@ -28,7 +28,7 @@ def received(pieces: Iterable[bytes]) -> tuple[list[Request], str]:
     receiver = Receiver(LIMITS)
     requests: list[Request] = []
     try:
-        requests.extend(map(taken, completed(receiver, pieces)))  # requests before a refusal stay
+        requests.extend(map(as_request, completed(receiver, pieces)))  # requests before a refusal stay
     except Refusal as refusal:
         return requests, refusal.name
     else:
@@ -37,7 +37,7 @@ def received(pieces: Iterable[bytes]) -> tuple[list[Request], str]:
         receiver.release()
 
 
-def taken(receiver: Receiver) -> Request:
+def as_request(receiver: Receiver) -> Request:
     head = receiver.head
     assert head is not None
     request = head._asdict() | {"keeps_alive": keeps_alive(head)}

@@ -62,13 +62,13 @@ def test_a_small_range_of_a_huge_file_reads_little(serve: Serve, tmp_path: Path,
     server = serve(application=f"tests.server.downloads:{application}", TEST_DOWNLOAD=str(path))
     server.get("/part", "Range: bytes=0-9")  # the first request imports modules
     (worker,) = poll(server.workers, "a worker")
-    before = was_read(worker)
+    before = bytes_read(worker)
     answer = server.get("/part", f"Range: bytes={HUGE - 200}-{HUGE - 101}")
     assert answer.body == b"0123456789" * 10
-    assert was_read(worker) - before < HUGE // 10
+    assert bytes_read(worker) - before < HUGE // 10
 
 
-def was_read(pid: int) -> int:
+def bytes_read(pid: int) -> int:
     """Return the number of bytes that a process has read from any source."""
     return int(Path(f"/proc/{pid}/io").read_text().split()[1])
 
@@ -91,7 +91,7 @@ def test_slow_downloads_of_a_large_file_hold_no_thread_and_no_memory(serve: Serv
     for client in slow:
         client.socket.close()
     poll(lambda: str(path) not in opened(worker), "all downloads to end")
-    assert HUGE < sent(server) < HUGE * SLOW
+    assert HUGE < bytes_sent(server) < HUGE * SLOW
 
 
 def opened(pid: int) -> list[str]:
@@ -109,7 +109,7 @@ def resident(pid: int) -> int:
     return int(match[1]) * 1024
 
 
-def sent(server: Server) -> int:
+def bytes_sent(server: Server) -> int:
     """Return the number of bytes in the log: one client read everything, the others only filled the buffers."""
     poll(lambda: len(server.requests()) == SLOW + 2, "the log")
     return sum(record["sent_bytes"] for record in server.requests() if record["path"] == "/file")

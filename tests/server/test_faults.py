@@ -149,7 +149,7 @@ class Reader:
             return found
 
 
-def ran(
+def run_scenario(
     scenario: Scenario,
     folder: Path,
     nth: int = 0,
@@ -202,7 +202,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_failure_of_any_socket_call_leaks_nothing(name: str, fault: Fault, folder: Path) -> None:
     with no_new_descriptors():
         for nth in count(1):
-            is_clean, _ = ran(SCENARIOS[name], folder, nth, fault)
+            is_clean, _ = run_scenario(SCENARIOS[name], folder, nth, fault)
             if is_clean:
                 break
     assert nth > 2
@@ -212,9 +212,9 @@ def test_a_failure_of_any_socket_call_leaks_nothing(name: str, fault: Fault, fol
 def test_a_disk_that_is_full_after_any_byte_leaks_nothing(name: str, folder: Path) -> None:
     with no_new_descriptors():
         for room in [*range(0, len(BODY), 31), len(BODY) - 1]:
-            _, answers = ran(SCENARIOS[name], folder, failure=limited(resource.RLIMIT_FSIZE, room))
+            _, answers = run_scenario(SCENARIOS[name], folder, failure=limited(resource.RLIMIT_FSIZE, room))
             assert answers == [], room
-        _, answers = ran(SCENARIOS[name], folder, failure=limited(resource.RLIMIT_FSIZE, len(BODY)))
+        _, answers = run_scenario(SCENARIOS[name], folder, failure=limited(resource.RLIMIT_FSIZE, len(BODY)))
         assert answers == SCENARIOS[name].answers
 
 
@@ -236,7 +236,7 @@ def few_descriptors(spare: int) -> Iterator[None]:
 def test_a_shortage_of_descriptors_at_any_point_leaks_nothing(name: str, folder: Path) -> None:
     with no_new_descriptors():
         for spare in range(20):
-            _, answers = ran(SCENARIOS[name], folder, failure=few_descriptors(spare))
+            _, answers = run_scenario(SCENARIOS[name], folder, failure=few_descriptors(spare))
             if answers == SCENARIOS[name].answers:
                 break
     assert 0 < spare < 19

@@ -19,7 +19,7 @@ from wsgiserver.settings import VARIABLE_PREFIX
 
 def check(*arguments: str, message: str = "", **variables: str) -> int:
     """Run the health check as a process. It prints one line on failure and nothing on success."""
-    ended = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "wsgiserver", "healthcheck", *arguments],
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], **variables},
@@ -28,11 +28,11 @@ def check(*arguments: str, message: str = "", **variables: str) -> int:
         timeout=PATIENCE,
         check=False,
     )
-    assert ended.stdout == ""
-    assert ended.stderr.count("\n") == bool(ended.returncode)
-    assert message in ended.stderr
-    assert bool(message) == bool(ended.returncode)
-    return ended.returncode
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == bool(result.returncode)
+    assert message in result.stderr
+    assert bool(message) == bool(result.returncode)
+    return result.returncode
 
 
 def test_healthcheck_reports_a_running_and_a_stopping_server(serve: Serve, tmp_path: Path) -> None:
@@ -61,8 +61,8 @@ def test_healthcheck_does_not_import_the_server() -> None:
         "print(*sorted(name for name in sys.modules if name.startswith('wsgiserver.')))"
     )
     command = [sys.executable, "-c", program, "healthcheck", "127.0.0.1:1"]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=True)
-    assert ended.stdout.split() == [
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    assert result.stdout.split() == [
         "wsgiserver.__main__",
         "wsgiserver.healthcheck",
         "wsgiserver.process",

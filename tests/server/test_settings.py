@@ -287,9 +287,9 @@ VERBS = {"check", "load", "replace", "require", "write"}  # first words of the s
 
 
 def printed_help(capsys: pytest.CaptureFixture[str]) -> str:
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as error:
         cli.main(["--help"])
-    assert ended.value.code == 0
+    assert error.value.code == 0
     return capsys.readouterr().out
 
 
@@ -589,9 +589,9 @@ def test_messages_name_a_setting_as_it_was_written(
 
 
 def test_a_missing_application_ends_with_code_2() -> None:
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as error:
         cli.main([])
-    assert ended.value.code == 2
+    assert error.value.code == 2
 
 
 def test_the_hints_for_flags_of_other_servers_name_existing_flags() -> None:

@@ -40,15 +40,15 @@ Make = Callable[..., Outbox]
 @pytest.fixture
 def make(pair: Pair) -> Iterator[Make]:
     """Create outboxes on the server's socket and drop them after the test."""
-    made: list[Outbox] = []
+    outboxes: list[Outbox] = []
 
     def outbox(patience: float = PATIENCE, folder: str | None = None, sock: socket.socket | None = None) -> Outbox:
-        made.append(Outbox(sock or pair[0], folder, patience))
-        return made[-1]
+        outboxes.append(Outbox(sock or pair[0], folder, patience))
+        return outboxes[-1]
 
     yield outbox
-    for each in made:
-        each.drop()
+    for created in outboxes:
+        created.drop()
 
 
 class Reader(threading.Thread):

@@ -15,7 +15,7 @@ from wsgiserver.buffers.spool import Spool, check_folder
 from wsgiserver.errors import Refusal
 
 
-def check(spool: Spool, *pieces: bytes, holds: bytes, in_memory: bool, refused: str = "") -> None:
+def check(spool: Spool, *pieces: bytes, content: bytes, in_memory: bool, refused: str = "") -> None:
     """Write pieces, of which the last may be refused, and check the content with every read method."""
     name = ""
     try:
@@ -24,22 +24,22 @@ def check(spool: Spool, *pieces: bytes, holds: bytes, in_memory: bool, refused: 
     except Refusal as refusal:
         name = refusal.name
     assert name == refused
-    assert spool.size == len(holds)
+    assert spool.size == len(content)
     assert spool.in_memory is in_memory
-    assert b"".join(spool.peek(n, 3) for n in range(0, len(holds), 3)) == holds
-    assert spool.peek(len(holds), 10) == b""
+    assert b"".join(spool.peek(n, 3) for n in range(0, len(content), 3)) == content
+    assert spool.peek(len(content), 10) == b""
     for _ in range(2):
         file = spool.rewind()
-        assert file.read() == holds
+        assert file.read() == content
         assert file.read() == b""
         file.seek(0)
-        assert b"".join(file) == holds
+        assert b"".join(file) == content
     spool.close()
     spool.close()
 
 
 @pytest.mark.parametrize(
-    ("pieces", "holds", "in_memory", "refused"),
+    ("pieces", "content", "in_memory", "refused"),
     [
         ([], b"", True, ""),
         ([b""], b"", True, ""),
@@ -55,15 +55,15 @@ def check(spool: Spool, *pieces: bytes, holds: bytes, in_memory: bool, refused: 
     ],
 )
 def test_a_spool_keeps_its_limits_of_size_and_memory(
-    tmp_path: Path, pieces: list[bytes], holds: bytes, *, in_memory: bool, refused: str
+    tmp_path: Path, pieces: list[bytes], content: bytes, *, in_memory: bool, refused: str
 ) -> None:
-    check(Spool(20, 10, str(tmp_path)), *pieces, holds=holds, in_memory=in_memory, refused=refused)
+    check(Spool(20, 10, str(tmp_path)), *pieces, content=content, in_memory=in_memory, refused=refused)
 
 
 def test_small_writes_count_towards_the_memory_limit(tmp_path: Path) -> None:
     single_bytes = [bytes([number % 256]) for number in range(1000)]
-    check(Spool(2000, 1000, str(tmp_path)), *single_bytes, holds=b"".join(single_bytes), in_memory=True)
-    check(Spool(2000, 999, str(tmp_path)), *single_bytes, holds=b"".join(single_bytes), in_memory=False)
+    check(Spool(2000, 1000, str(tmp_path)), *single_bytes, content=b"".join(single_bytes), in_memory=True)
+    check(Spool(2000, 999, str(tmp_path)), *single_bytes, content=b"".join(single_bytes), in_memory=False)
 
 
 def test_small_writes_do_not_take_many_times_their_size_in_memory() -> None:
@@ -104,7 +104,7 @@ def test_a_write_to_a_full_disk_is_refused_and_keeps_the_earlier_data(tmp_path: 
             break
         stored += piece
     with limited(resource.RLIMIT_FSIZE, room):
-        check(Spool(1 << 20, 10, str(tmp_path)), *pieces, holds=stored, in_memory=room < 10, refused="spool-full")
+        check(Spool(1 << 20, 10, str(tmp_path)), *pieces, content=stored, in_memory=room < 10, refused="spool-full")
 
 
 def test_a_refused_write_can_be_repeated_when_there_is_room(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_refused_write_can_be_repeated_when_there_is_room(tmp_path: Path) -> N
     spool.write(b"12345")
     with limited(resource.RLIMIT_FSIZE, 8), pytest.raises(Refusal, match="spool-full"):
         spool.write(b"67890")
-    check(spool, b"67890", holds=b"1234567890", in_memory=False)
+    check(spool, b"67890", content=b"1234567890", in_memory=False)
 
 
 def no_descriptors(_: Path) -> Iterator[None]:
@@ -136,7 +136,7 @@ def test_a_spool_file_that_cannot_be_created_is_a_refusal(tmp_path: Path, failur
             spool.write(b"12345")
         assert isinstance(refusal.value.__cause__, OSError)
         assert refusal.value.__cause__.errno == number
-    check(spool, b"1234", holds=b"1234", in_memory=True)
+    check(spool, b"1234", content=b"1234", in_memory=True)
 
 
 def test_closing_a_spool_after_a_full_disk_raises_nothing(tmp_path: Path) -> None:

@@ -98,10 +98,10 @@ def test_a_kind_of_request_that_computes_is_not_remembered_as_slow() -> None:
     """The call needs a processor. The machine may be busy, so there are several attempts."""
     with running(2) as server:
         kinds = (f"/compute/{n}" for n in itertools.count())
-        poll(lambda: not remembered(server, next(kinds)), "an attempt that is not remembered")
+        poll(lambda: not is_remembered(server, next(kinds)), "an attempt that is not remembered")
 
 
-def remembered(server: Running, target: str) -> bool:
+def is_remembered(server: Running, target: str) -> bool:
     """Let a request compute until the loop is handed off and another request is served."""
     server.gate.opened.clear()
     with server.client() as busy:

@@ -219,7 +219,7 @@ def test_an_idle_loop_drains_at_once() -> None:
 # --- A busy machine -----------------------------------------------------------------
 
 
-def served_to(server: Running, client: Client) -> Connection:
+def connection_of(server: Running, client: Client) -> Connection:
     """Return the server's connection of a client."""
     name = client.socket.getsockname()
     (found,) = [c for c in list(server.loop.connections.values()) if c.socket.getpeername() == name]
@@ -230,7 +230,7 @@ def test_a_request_that_arrived_in_time_is_answered_even_if_it_is_read_late() ->
     """The loop's only thread is busy while a request arrives and its deadline passes."""
     with running(1) as server, server.client() as busy, server.client() as idle:
         idle.get("/fast")
-        connection = served_to(server, idle)
+        connection = connection_of(server, idle)
 
         def stall() -> None:
             idle.send(FAST)
@@ -246,7 +246,7 @@ def test_a_late_client_gets_408_while_other_clients_keep_the_loop_busy() -> None
     with running(2) as server, server.client() as late, server.client() as busy:
         late.send(b"GET")
         busy.get("/fast")
-        connection = served_to(server, late)
+        connection = connection_of(server, late)
         poll(lambda: not connection.is_idle, "the first bytes of the request")
         connection.deadline = time.monotonic()
         poll(

@@ -24,7 +24,7 @@ def outcome(data: bytes) -> Head | str:
         return refusal.name
 
 
-def grown(data: bytes) -> Head | str:
+def bytewise_outcome(data: bytes) -> Head | str:
     """Parse a head that arrives byte by byte, with a check at each length."""
     try:
         for length in range(1, len(data) + 1):
@@ -39,12 +39,12 @@ def grown(data: bytes) -> Head | str:
 def check(text: str, expected: Head | str) -> None:
     data = text.encode("latin-1")
     assert outcome(data) == expected
-    slowly = grown(data)
+    bytewise = bytewise_outcome(data)
     if isinstance(expected, Head):
-        assert slowly == expected
+        assert bytewise == expected
     else:  # byte by byte, another error may be found first
-        assert isinstance(slowly, str)
-        assert slowly != "incomplete"
+        assert isinstance(bytewise, str)
+        assert bytewise != "incomplete"
 
 
 def test_a_field_with_one_value_is_refused_if_it_is_repeated() -> None:
@@ -290,7 +290,7 @@ def test_a_head_is_refused_at_its_first_wrong_byte(name: str) -> None:
     data, refused = NEVER[name]
     assert outcome(data) == refused
     assert outcome(data[:-1]) == "incomplete", "without the last byte it could still become valid"
-    assert grown(data) == refused
+    assert bytewise_outcome(data) == refused
     assert outcome(data + b"\r\n\r\n") == refused, "the complete head has the same refusal"
     assert outcome(data + b"X : y\r\n\0\r\n\r\n") == refused, "a later error does not change it"
     assert outcome(data + b"x" * MAX_HEAD) == refused

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from wsgiserver.errors import Refusal
 from wsgiserver.http1.proxy_protocol import MAX_BINARY, MAX_TEXT, Source, parse
 
-BEHIND = b"GET / HTTP/1.1\r\n"
+FOLLOWING = b"GET / HTTP/1.1\r\n"
 INVALID = "proxy-header-invalid"
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 
@@ -25,7 +25,7 @@ def outcome(data: bytes) -> Source | str | None:
 def check(header: bytes, client: tuple[str, int] | None, *, tls: bool = False) -> None:
     expected = Source(len(header), client, tls)
     assert outcome(header) == expected
-    assert outcome(header + BEHIND) == expected
+    assert outcome(header + FOLLOWING) == expected
     for length in range(len(header)):
         assert outcome(header[:length]) is None, length
 
@@ -33,7 +33,7 @@ def check(header: bytes, client: tuple[str, int] | None, *, tls: bool = False) -
 def refuse(data: bytes) -> None:
     """An invalid header is refused at any split, at the latest at its end."""
     assert outcome(data) == INVALID
-    assert outcome(data + BEHIND) == INVALID
+    assert outcome(data + FOLLOWING) == INVALID
     for length in range(len(data)):
         assert outcome(data[:length]) in {None, INVALID}, length
 
@@ -142,7 +142,7 @@ def test_a_proxy_header_is_refused_at_its_first_wrong_byte(beginning: str) -> No
 def test_an_invalid_proxy_header_of_version_1_is_refused(line: str) -> None:
     data = line.encode("latin-1")
     if line == "\r\n":  # this can be the start of the signature of version 2
-        data += BEHIND
+        data += FOLLOWING
     refuse(data)
 
 
@@ -246,7 +246,7 @@ def test_the_length_of_a_proxy_header_of_version_2_is_bounded() -> None:
         return binary(0x21, 0x11, V4 + tlv(0xEA, b"x" * (size - 15)))
 
     expected = Source(16 + MAX_BINARY, IPV4, tls=False)
-    assert outcome(header(MAX_BINARY) + BEHIND) == expected
+    assert outcome(header(MAX_BINARY) + FOLLOWING) == expected
     assert outcome(header(MAX_BINARY)[:-1]) is None
     assert outcome(header(MAX_BINARY + 1)[:16]) == INVALID, "a header above the limit is refused before its end"
     assert outcome(binary(0x20, 0x00, b"", size=65535)) == INVALID

@@ -415,21 +415,21 @@ def test_an_application_that_is_not_callable_is_refused() -> None:
 HOST = Path(__file__).parent / "host.py"
 
 
-def ran(program: Path, *arguments: str, **variables: str) -> tuple[int, str, str]:
+def execute(program: Path, *arguments: str, **variables: str) -> tuple[int, str, str]:
     """Run a program to its end and return its exit code and output."""
     command = [sys.executable, str(program), *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT)} | variables
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    return done.returncode, done.stdout, done.stderr
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    return result.returncode, result.stdout, result.stderr
 
 
 def test_an_embedded_server_changes_nothing_of_its_process() -> None:
     """A program compares its state before, while it serves in another thread, and afterwards."""
-    assert ran(HOST, "compare", WSGISERVER_THREADS="none of its business", LISTEN_FDS="1") == (0, "the same\n", "")
+    assert execute(HOST, "compare", WSGISERVER_THREADS="none of its business", LISTEN_FDS="1") == (0, "the same\n", "")
 
 
 def test_threads_that_cannot_start_are_reported_and_started_threads_end() -> None:
-    assert ran(HOST, "starve") == (0, "can't start new thread\n", "")
+    assert execute(HOST, "starve") == (0, "can't start new thread\n", "")
 
 
 @pytest.mark.parametrize(("number", "output"), [(signal.SIGTERM, "(0, 0)\n"), (signal.SIGINT, "interrupted\n")])

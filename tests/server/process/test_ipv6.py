@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from tests.server.conftest import Serve
-from tests.server.harness import has_ipv6, port_that_is_free
+from tests.server.harness import free_port, has_ipv6
 from tests.wire.client import Client
 from tests.wire.polling import PATIENCE, poll
 
@@ -35,7 +35,7 @@ def test_server_name_has_brackets_around_ipv6_and_remote_addr_has_none(
 
 @pytest.mark.parametrize("order", [("0.0.0.0", "[::]"), ("[::]", "0.0.0.0")])
 def test_all_addresses_of_ipv4_and_ipv6_can_share_one_port(serve: Serve, order: tuple[str, str]) -> None:
-    port = port_that_is_free()
+    port = free_port()
     server = serve("-b", f"{order[0]}:{port}", "-b", f"{order[1]}:{port}")
     assert server.bind == f"{order[0]}:{port}, {order[1]}:{port}"
     for host in ("127.0.0.1", "::1"):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.harness import has_ipv6, port_that_is_free
+from tests.server.harness import free_port, has_ipv6
 from wsgiserver.process import listeners
 from wsgiserver.process.listeners import Place, describe, host_and_port, inherited, places, refuse_overlaps
 
@@ -166,7 +166,7 @@ def answers(port: int) -> set[str]:
     ],
 )
 def test_ipv4_and_ipv6_binds_can_share_one_port(binds: list[str], expected: set[str]) -> None:
-    port = port_that_is_free()
+    port = free_port()
     found = listeners.find({"--bind": [bind.format(port) for bind in binds]})
     with ExitStack() as opened:
         for group in listeners.listen_all(found, "--bind", 0o660):

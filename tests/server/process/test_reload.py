@@ -273,9 +273,9 @@ def test_a_killed_worker_loses_only_its_own_requests(start: Callable[..., Server
     server.workers(2)
     load = Load(server, [request("GET", "/sleep-0.02", "Connection: close")] * 4)
     with load.running():
-        victim = int(server.get("/pid").body)
-        os.kill(victim, signal.SIGKILL)
-        poll(lambda: len(server.workers()) == 2 and victim not in server.workers(), "another worker")
+        worker = int(server.get("/pid").body)
+        os.kill(worker, signal.SIGKILL)
+        poll(lambda: len(server.workers()) == 2 and worker not in server.workers(), "another worker")
         load.wait_for_more(20)
     assert len(load.lost) <= 4, "at most one per connection"
 

@@ -62,7 +62,7 @@ def test_reload_serves_a_change_and_shows_the_error_of_a_broken_one(serve: Serve
         (tmp_path / "new").write_text(text)
         (tmp_path / "new").rename(tmp_path / "part.py")
 
-    def shown(text: str, status: int = 200) -> None:
+    def check_response(text: str, status: int = 200) -> None:
         def is_served() -> bool:
             answer = server.get("/")
             return answer.status == status and text in answer.body.decode()
@@ -77,16 +77,16 @@ def test_reload_serves_a_change_and_shows_the_error_of_a_broken_one(serve: Serve
     )
     put("TEXT = b'one'")
     server = serve("-w", "2", "--reload", application="served", cwd=tmp_path, PYTHONDONTWRITEBYTECODE="1")
-    shown("one")
+    check_response("one")
     put("TEXT = b'two'")
-    shown("two")
+    check_response("two")
     put("TEXT = ")
-    shown("SyntaxError: invalid syntax", 500)
+    check_response("SyntaxError: invalid syntax", 500)
     put("import one_that_is_missing as TEXT")
-    shown("ModuleNotFoundError: No module named 'one_that_is_missing'", 500)
+    check_response("ModuleNotFoundError: No module named 'one_that_is_missing'", 500)
     (tmp_path / "one_that_is_missing.py").write_text("")
     put("TEXT = b'three'")
-    shown("three")
+    check_response("three")
     assert server.events("file-changed")
     assert not server.events("worker-died")
     server.signal(signal.SIGTERM)

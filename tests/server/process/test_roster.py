@@ -65,7 +65,7 @@ def test_the_next_move_follows_from_the_workers_and_their_wanted_number(
     assert (member.pid if member else None) == pid
 
 
-def followed(workers: list[WorkerRecord], wanted: int) -> Iterator[list[WorkerRecord]]:
+def apply_rule(workers: list[WorkerRecord], wanted: int) -> Iterator[list[WorkerRecord]]:
     """Apply the rule. If it has no move, leaving workers end and starting workers become ready."""
     board, number = Scoreboard(0, 0), 100
     while True:
@@ -94,10 +94,10 @@ def serving(workers: list[WorkerRecord]) -> list[WorkerRecord]:
 @pytest.mark.parametrize("start", ["", "R", "RRR", "ttt", "RtRsS", "R-R-R-", "rrrrrr", "SSS", "Rrrrtt-"])
 @pytest.mark.parametrize("wanted", [1, 2, 3])
 def test_the_roster_settles_at_the_wanted_number_of_current_workers(start: str, wanted: int) -> None:
-    workers = reached = roster(start)
+    workers = current = roster(start)
     least = min(wanted, len(serving(workers)))
-    for reached in followed(workers, wanted):
-        assert len(serving(reached)) >= least, "fewer workers serve than before"
-    assert len(reached) == wanted
-    assert serving(reached) == reached
-    assert not any(worker.has_to_go for worker in reached)
+    for current in apply_rule(workers, wanted):
+        assert len(serving(current)) >= least, "fewer workers serve than before"
+    assert len(current) == wanted
+    assert serving(current) == current
+    assert not any(worker.has_to_go for worker in current)

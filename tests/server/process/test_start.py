@@ -102,10 +102,10 @@ def test_check_config_reports_errors_without_listening(arguments: list[str], cod
     with socket.create_server(("127.0.0.1", 0)) as taken:
         bind = f"127.0.0.1:{taken.getsockname()[1]}"
         command = [sys.executable, "-m", "wsgiserver", *arguments, "--check-config", "--bind", bind]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, cwd=ROOT)
-    assert done.returncode == code
-    assert message in done.stderr
-    assert done.stdout == ""
+        result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, cwd=ROOT)
+    assert result.returncode == code
+    assert message in result.stderr
+    assert result.stdout == ""
 
 
 # --- Sockets ----------------------------------------------------------------------------------------------------

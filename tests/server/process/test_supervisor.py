@@ -196,11 +196,11 @@ def test_repeated_term_signals_do_not_extend_the_graceful_timeout(serve: Serve) 
     server.client().send(request("GET", "/sleep-600"))
     server.get("/")
 
-    def ask_again() -> bool:
+    def stop_again() -> bool:
         server.signal(signal.SIGTERM)
         return server.process.poll() is not None
 
-    poll(ask_again, "the server to end")
+    poll(stop_again, "the server to end")
     assert server.ended() == 0
 
 
@@ -288,11 +288,11 @@ def test_no_request_is_lost_when_a_server_drains_under_load(serve: Serve) -> Non
     """Every request sent before the end gets a complete response."""
     server = serve("-w", "2", "--threads", "4")
     clients = [server.client() for _ in range(20)]
-    asks = [request("GET", "/sleep-0.02"), chunked("/upload", BODY), sized("/upload", BODY)]
+    requests = [request("GET", "/sleep-0.02"), chunked("/upload", BODY), sized("/upload", BODY)]
     for client in clients:
         client.get("/")
     for n, client in enumerate(clients):
-        client.send(asks[n % 3])
+        client.send(requests[n % 3])
     server.signal(signal.SIGTERM)
     assert [client.answer().status for client in clients] == [200] * 20
     assert server.ended() == 0
@@ -324,12 +324,12 @@ def test_idle_processes_do_not_wake_up(serve: Serve) -> None:
         text = Path(f"/proc/{pid}/status").read_text()
         return int(text.partition("voluntary_ctxt_switches:")[2].split()[0])
 
-    def slept() -> bool:
+    def stays_asleep() -> bool:
         before = switches(server.pid)
         time.sleep(2)  # longer than any check interval under load
         return switches(server.pid) == before
 
-    poll(slept, "the supervisor to stay asleep")
+    poll(stays_asleep, "the supervisor to stay asleep")
 
 
 def test_usr1_reopens_the_log_file(serve: Serve, tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def test_a_worker_does_not_leak_descriptors(serve: Serve) -> None:
     (worker,) = server.workers()
     folder = Path(f"/proc/{worker}/fd")
     before = len(list(folder.iterdir()))  # may include the connection of the first request
-    misuse = [
+    abuses = [
         request("GET", "/"),
         chunked("/upload", BODY[:90_000]),
         sized("/upload", BODY[:90_000])[:-1],
@@ -159,7 +159,7 @@ def test_a_worker_does_not_leak_descriptors(serve: Serve) -> None:
     ]
     for n in range(200):
         with server.client() as client:
-            client.send(misuse[n % len(misuse)])
+            client.send(abuses[n % len(abuses)])
             if n % 3 == 0:
                 client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             elif n % 3 == 1:

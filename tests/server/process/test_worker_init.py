@@ -50,9 +50,9 @@ def test_each_worker_calls_the_hook_before_it_loads_the_application(serve: Serve
         assert [step for step, process in notes(folder) if process == pid] == ["hook", "application"]
     server.signal(signal.SIGHUP)
     poll(lambda: server.events("reloaded"), "the reload to finish")
-    hooked = {process for step, process in notes(folder) if step == "hook"}
-    assert len(hooked) == 4, "the hook also runs in replacement workers"
-    assert str(server.pid) not in hooked
+    hook_processes = {process for step, process in notes(folder) if step == "hook"}
+    assert len(hook_processes) == 4, "the hook also runs in replacement workers"
+    assert str(server.pid) not in hook_processes
 
 
 def test_with_preload_the_hook_runs_after_the_fork(serve: Serve, folder: Path) -> None:

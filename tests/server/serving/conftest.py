@@ -11,9 +11,9 @@ from tests.server.serving.link import Link
 
 @pytest.fixture
 def link() -> Iterator[Link]:
-    made = Link()
-    yield made
-    made.close()
+    link = Link()
+    yield link
+    link.close()
 
 
 @pytest.fixture

@@ -167,7 +167,7 @@ def test_the_table_of_state_transitions_is_complete() -> None:
     assert all(State.CLOSED in MOVES[state] for state in State if state is not State.CLOSED)
 
 
-def walk(chance: random.Random) -> None:
+def random_walk(chance: random.Random) -> None:
     """A client that acts at random, and a clock that does the same."""
     link = Link(memory=chance.choice([0, 100]), max_body=100_000)
     pieces = [
@@ -215,5 +215,5 @@ def walk(chance: random.Random) -> None:
 
 def test_random_clients_cause_only_legal_state_transitions(capfd: pytest.CaptureFixture[str]) -> None:
     for seed in range(150):
-        walk(random.Random(seed))
+        random_walk(random.Random(seed))
     capfd.readouterr()

@@ -83,10 +83,10 @@ def test_a_reader_that_stops_is_closed_and_logged_with_the_bytes_sent(link: Link
     assert 0 < record["sent_bytes"] < BIG, "discarded data does not count as sent"
 
 
-@pytest.mark.parametrize("how", ["reset", "close"])
-def test_a_client_that_disconnects_during_its_response_is_logged(link: Link, how: str) -> None:
+@pytest.mark.parametrize("cause", ["reset", "close"])
+def test_a_client_that_disconnects_during_its_response_is_logged(link: Link, cause: str) -> None:
     link.feed(request("GET", f"/big-{BIG}"), State.SENDING)
-    link.reset() if how == "reset" else link.client.socket.close()
+    link.reset() if cause == "reset" else link.client.socket.close()
     link.reach(State.CLOSED)
     assert [record["status"] for record in link.logged()] == [200]
 
@@ -125,14 +125,14 @@ def test_the_loop_sends_a_download(link: Link, download: Path) -> None:
     assert not is_open(download)
 
 
-@pytest.mark.parametrize("how", ["reset", "close", "timeout"])
-def test_a_download_that_is_cut_off_leaves_no_descriptor(link: Link, download: Path, how: str) -> None:
+@pytest.mark.parametrize("cause", ["reset", "close", "timeout"])
+def test_a_download_that_is_cut_off_leaves_no_descriptor(link: Link, download: Path, cause: str) -> None:
     link.feed(request("GET", "/file"), State.SENDING)
     assert is_open(download)
-    if how == "timeout":
+    if cause == "timeout":
         link.expire(State.CLOSED)
     else:
-        link.reset() if how == "reset" else link.client.socket.close()
+        link.reset() if cause == "reset" else link.client.socket.close()
         link.reach(State.CLOSED)
     assert not is_open(download)
 
@@ -147,7 +147,7 @@ def test_a_connection_that_is_turned_away_closes_its_file(link: Link, download: 
 def test_a_file_that_shrinks_resets_the_connection(link: Link, download: Path, events: Events) -> None:
     link.feed(request("GET", "/file"), State.SENDING)
     os.truncate(download, 10)
-    read_to_the_reset(link)
+    read_until_reset(link)
     assert not is_open(download)
     (event,) = events()
     assert "shorter" in event["error"]
@@ -196,10 +196,10 @@ def test_the_500_for_a_head_request_has_no_body(link: Link) -> None:
 def test_an_application_that_fails_in_its_response_resets_the_connection(link: Link, target: str) -> None:
     """After a plain end, the client could take the part for the whole response."""
     link.client.send(request("GET", target))
-    read_to_the_reset(link)
+    read_until_reset(link)
 
 
-def read_to_the_reset(link: Link) -> None:
+def read_until_reset(link: Link) -> None:
     with pytest.raises(ConnectionError):  # noqa: PT012 - the reset may come at any read
         while True:
             if link.connection.state is not State.CLOSED:

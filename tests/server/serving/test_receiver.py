@@ -32,7 +32,7 @@ def received(pieces: list[bytes], limits: Limits = LIMITS) -> Outcome:
     receiver = Receiver(limits)
     requests: Outcome = []
     try:
-        requests.extend(map(taken, completed(receiver, pieces)))  # requests before a refusal stay
+        requests.extend(map(as_request, completed(receiver, pieces)))  # requests before a refusal stay
     except Refusal as refusal:
         return [*requests, refusal.name]
     else:
@@ -41,7 +41,7 @@ def received(pieces: list[bytes], limits: Limits = LIMITS) -> Outcome:
         receiver.release()
 
 
-def taken(receiver: Receiver) -> Request:
+def as_request(receiver: Receiver) -> Request:
     head, spool = receiver.head, receiver.spool
     assert head is not None
     body = spool.rewind().read() if spool is not None else None

@@ -45,9 +45,9 @@ class Lines:
 
 @pytest.fixture
 def lines() -> Iterator[Lines]:
-    made = Lines()
-    yield made
-    made.close()
+    lines = Lines()
+    yield lines
+    lines.close()
 
 
 def check(lines: Lines, record: Record) -> dict[str, Any]:

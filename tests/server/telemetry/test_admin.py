@@ -90,9 +90,9 @@ def test_every_metric_is_exported_from_the_start(board: Board) -> None:
         "workers",
         "build_info",
         *(
-            f"{stage}_seconds_{what}"
+            f"{stage}_seconds_{suffix}"
             for stage in ("receive", "application", "send")
-            for what in ("bucket", "count", "sum")
+            for suffix in ("bucket", "count", "sum")
         ),
     }
     assert samples.pop(("build_info", __version__ + "," + platform.python_version())) == 1

@@ -142,7 +142,7 @@ def test_counters_outlive_their_worker_but_gauges_do_not(board: Board) -> None:
     check(board, {("application_seconds_sum", ""): 3.0, ("application_seconds_count", ""): 2})
 
 
-def replaced_forever(board: Board) -> Iterator[None]:
+def worker_cycle(board: Board) -> Iterator[None]:
     """Workers that start, count one request and end."""
     while True:
         slot = board.worker()
@@ -156,10 +156,10 @@ def replaced_forever(board: Board) -> Iterator[None]:
 def test_no_counter_ever_falls(board: Board) -> None:
     """Reads and replacements interleave in any order. A slot is cleared before `past` has its counts."""
     chance = random.Random(3)
-    lives = [replaced_forever(board) for _ in range(5)]
+    cycles = [worker_cycle(board) for _ in range(5)]
     last = 0.0
     for _ in range(300):
-        next(chance.choice(lives))
+        next(chance.choice(cycles))
         seen = board.samples()["requests_total", "2xx"]
         assert last <= seen <= last + 1
         last = seen

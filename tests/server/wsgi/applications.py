@@ -57,7 +57,7 @@ class Exchange:
         return fields.get(b"transfer-encoding", b"none").decode()
 
 
-def no_file(*_: int) -> None:
+def refuse_file(*_: int) -> None:
     raise AssertionError("the test expects no file")
 
 

@@ -135,6 +135,6 @@ def test_only_a_valid_request_id_is_kept(sent: str, *, is_valid: bool) -> None:
 def test_generated_request_ids_are_all_different() -> None:
     head = parse_head(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     one, other = RequestIds(), RequestIds()
-    made = [ids.of(argument) for ids in (one, other) for argument in (head, head, None, None)]
-    assert len(set(made)) == 8
-    assert all(re.fullmatch("[0-9a-f]{32}", name) for name in made)
+    generated = [ids.of(argument) for ids in (one, other) for argument in (head, head, None, None)]
+    assert len(set(generated)) == 8
+    assert all(re.fullmatch("[0-9a-f]{32}", name) for name in generated)

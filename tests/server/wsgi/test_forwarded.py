@@ -6,7 +6,7 @@ from tests.server.wsgi.test_environ import check, environ
 from wsgiserver.wsgi.forwarded import MAX_CACHED_ADDRESSES, MAX_CACHED_CHAINS, Trust
 
 PROXIES = Trust(["192.0.2.1", "10.0.0.0/8", "2001:db8::/32"])
-ANYONE = Trust("*")
+TRUST_ALL = Trust("*")
 
 FORWARDED = (
     "X-Forwarded-For: 1.1.1.1, 2.2.2.2|X-Forwarded-Proto: https|X-Forwarded-Host: evil|X-Forwarded-Port: 1"
@@ -82,7 +82,7 @@ def test_the_client_is_the_last_address_that_is_not_trusted(fields: str, address
     [("9.9.9.9", "9.9.9.9"), ("1.1.1.1, 9.9.9.9", "9.9.9.9"), ("1.1.1.1, x", "192.0.2.1"), ("1.1.1.1,", "192.0.2.1")],
 )
 def test_trusting_any_address_believes_only_the_last_forwarded_one(value: str, address: str) -> None:
-    check("GET /|X-Forwarded-For: " + value, {"REMOTE_ADDR": address}, ANYONE)
+    check("GET /|X-Forwarded-For: " + value, {"REMOTE_ADDR": address}, TRUST_ALL)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_trusting_any_address_believes_only_the_last_forwarded_one(value: str, a
         ("X-Forwarded-Port:", "SERVER_PORT", "8000"),
     ],
 )
-@pytest.mark.parametrize("trust", [PROXIES, ANYONE])
+@pytest.mark.parametrize("trust", [PROXIES, TRUST_ALL])
 def test_forwarded_scheme_host_and_port_are_applied_if_they_are_valid(
     fields: str, key: str, value: str, trust: Trust
 ) -> None:
@@ -126,8 +126,8 @@ def test_the_caches_of_addresses_are_bounded() -> None:
         trust.client(f"1.1.{n >> 8}.{n & 255}, 10.0.0.1")
         assert not trust.trusts(f"1.1.{n >> 8}.{n & 255}")
         trust.client(f"{'1.1.1.1, ' * 100}2.{n >> 8}.{n & 255}.1")
-    for remembered in (trust.trusts, trust.cached_client):
-        assert remembered.cache_info().currsize <= MAX_CACHED_CHAINS == MAX_CACHED_ADDRESSES
+    for cache in (trust.trusts, trust.cached_client):
+        assert cache.cache_info().currsize <= MAX_CACHED_CHAINS == MAX_CACHED_ADDRESSES
     before = trust.cached_client.cache_info().misses
     trust.client("1.1.1.1, " * 1000)
     assert trust.cached_client.cache_info().misses == before, "long values are not cached"

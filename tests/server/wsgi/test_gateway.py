@@ -26,8 +26,8 @@ from tests.server.wsgi.applications import (
     fail,
     generating,
     late,
-    no_file,
     read,
+    refuse_file,
     replacing_its_response,
     wrapping,
     writing,
@@ -146,7 +146,7 @@ def test_each_block_is_sent_before_the_next_one_is_requested() -> None:
             yield b"%d" % n
 
     sent: list[bytes] = []
-    response = Response(sent.append, no_file, method="GET", minor=1, keep_alive=True)
+    response = Response(sent.append, refuse_file, method="GET", minor=1, keep_alive=True)
     run(application, {}, response)
     assert seen == [0, 2, 3]  # the head with the first block, then one chunk per block
 
@@ -182,7 +182,7 @@ def test_content_length_is_dropped_from_204_and_kept_in_304(status: str, framing
 
 
 @pytest.mark.parametrize(
-    ("application", "minor", "keep_alive", "stays", "connection"),
+    ("application", "minor", "keep_alive", "stays_open", "connection"),
     [
         (answering(b"a"), 1, True, True, None),
         (answering(b"a"), 1, False, False, b"close"),
@@ -195,11 +195,11 @@ def test_content_length_is_dropped_from_204_and_kept_in_304(status: str, framing
     ],
 )
 def test_keep_alive_follows_version_and_framing(
-    application: Any, minor: int, *, keep_alive: bool, stays: bool, connection: bytes | None
+    application: Any, minor: int, *, keep_alive: bool, stays_open: bool, connection: bytes | None
 ) -> None:
     exchange = Exchange(application, minor=minor, keep_alive=keep_alive)
     assert exchange.error is None
-    assert exchange.response.keep_alive is stays
+    assert exchange.response.keep_alive is stays_open
     assert dict(read(exchange)[1]).get(b"connection") == connection
     assert (b"Transfer-Encoding" in exchange.wire) is (exchange.framing == "chunked")
     assert minor or exchange.framing != "chunked"
@@ -246,12 +246,16 @@ def test_close_is_called_once_whatever_happens(blocks: Closing, status: str, err
 
 
 def test_close_is_called_when_the_client_has_disconnected() -> None:
-    def gone(_: bytes) -> None:
+    def disconnect(_: bytes) -> None:
         raise ClientGone
 
     blocks = Closing(b"a", b"b")
     with pytest.raises(ClientGone):
-        run(answering(kind=lambda _: blocks), {}, Response(gone, no_file, method="GET", minor=1, keep_alive=True))
+        run(
+            answering(kind=lambda _: blocks),
+            {},
+            Response(disconnect, refuse_file, method="GET", minor=1, keep_alive=True),
+        )
     assert blocks.closed == 1
 
 
@@ -357,7 +361,7 @@ def test_early_hints_are_sent_between_start_response_and_the_head() -> None:
 def test_a_response_that_has_timed_out_sends_nothing() -> None:
     """Another thread has answered or disconnected the client: later output of the application is discarded."""
     sends: list[bytes] = []
-    response = Response(sends.append, no_file, method="GET", minor=1, keep_alive=True)
+    response = Response(sends.append, refuse_file, method="GET", minor=1, keep_alive=True)
     write = response.start_response("200 OK", [])
     assert response.time_out()
     with pytest.raises(ClientGone):
@@ -382,11 +386,11 @@ class EndsMeanwhile(Response):
 
 
 def test_a_response_that_ends_just_before_its_timeout_is_the_only_one() -> None:
-    response = EndsMeanwhile(lambda _: None, no_file, method="GET", minor=1, keep_alive=True)
+    response = EndsMeanwhile(lambda _: None, refuse_file, method="GET", minor=1, keep_alive=True)
     response.start_response("200 OK", [])
     with pytest.raises(ClientGone):  # the head is sent only if no response exists
         response.time_out()
-    response = EndsMeanwhile(lambda _: None, no_file, method="GET", minor=1, keep_alive=True)
+    response = EndsMeanwhile(lambda _: None, refuse_file, method="GET", minor=1, keep_alive=True)
     response.start_response("200 OK", [])
     response.write(b"begun")
     assert not response.time_out()
@@ -394,14 +398,14 @@ def test_a_response_that_ends_just_before_its_timeout_is_the_only_one() -> None:
 
 
 def test_an_unsent_response_can_be_replaced_after_a_failure() -> None:
-    response = Response(lambda _: None, no_file, method="GET", minor=1, keep_alive=True)
+    response = Response(lambda _: None, refuse_file, method="GET", minor=1, keep_alive=True)
     response.start_response("200 OK", [])
     assert response.replace("500")
     assert (response.status, response.keep_alive, response.phase) == ("500", False, ResponsePhase.HEAD_SENT)
 
 
 def test_dropped_bytes_do_not_count_as_sent() -> None:
-    response = Response(lambda _: None, no_file, method="GET", minor=1, keep_alive=True)
+    response = Response(lambda _: None, refuse_file, method="GET", minor=1, keep_alive=True)
     write = response.start_response("200 OK", [])
     write(b"x" * 1000)
     response.cut_short(300)
