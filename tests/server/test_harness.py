@@ -15,7 +15,7 @@ def test_the_clients_of_a_server_process_are_closed_with_it(serve: Serve) -> Non
 
 
 def test_the_clients_of_a_loop_are_closed_before_it_drains() -> None:
-    """Otherwise the drain would wait for these clients."""
+    """Otherwise the drain would wait for them."""
     with running() as server:
         client = server.client().send(b"GET / HT")
     assert client.socket.fileno() == -1

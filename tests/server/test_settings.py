@@ -256,7 +256,7 @@ def test_short_flags_are_accepted() -> None:
     assert (settings.bind, settings.workers, settings.timeout) == ((Bind(":1"),), 7, 9.0)
 
 
-# --- The text of --help ----------------------------------------------------------------------------------------------
+# --- The text of --help --------------------------------------------------------------------------------------------
 
 DURATIONS = (seconds, seconds_or_never)
 SIZES = (size, positive_size)

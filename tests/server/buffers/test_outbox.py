@@ -215,7 +215,7 @@ def test_waiting_for_a_client_works_with_descriptors_above_1023(pair: Pair, make
             make(0.1, sock=server).send(b"x" * (MAX_PENDING * 2))
 
 
-# --- Shared memory ---------------------------------------------------------------------------------------
+# --- Shared memory -----------------------------------------------------------------------------------------------
 
 
 class Many:

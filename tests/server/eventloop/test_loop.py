@@ -43,7 +43,7 @@ def test_three_hundred_connections_are_served() -> None:
             assert {client.answer().body for client in clients} == {b"/fast"}
         for client in clients:
             client.socket.close()
-        poll(lambda: not server.loop.connections, "all to be forgotten")
+        poll(lambda: not server.loop.connections, "the loop to drop all connections")
 
 
 def test_an_idle_loop_does_not_wake_up() -> None:
@@ -78,7 +78,7 @@ def test_new_connections_wait_while_all_connections_are_busy(capfd: pytest.Captu
         busy = [server.client().send(request("GET", "/wait", "Connection: close")) for _ in range(2)]
         server.waiting(2)
         late = server.client().send(FAST)
-        poll(lambda: "connections-exhausted" in capfd.readouterr().err, "it to be said")
+        poll(lambda: "connections-exhausted" in capfd.readouterr().err, "the event in the log")
         server.gate.opened.set()
         assert [client.answer().body for client in busy] == [b"/wait"] * 2
         assert late.answer().body == b"/fast"
@@ -95,7 +95,7 @@ def test_connections_from_one_address_are_limited_unless_it_is_trusted(trusted: 
         assert [client.answer().status for client in clients] == statuses
         for client in clients:
             client.socket.close()
-        poll(lambda: not server.loop.connections, "all to be forgotten")
+        poll(lambda: not server.loop.connections, "the loop to drop all connections")
         assert get(server) == b"/fast"
         assert not server.loop._by_address or not trusted  # noqa: SLF001
 
@@ -115,7 +115,7 @@ def exhausted(server: Running, capfd: pytest.CaptureFixture[str]) -> Iterator[tu
                     held.append(os.dup(0))
             for client in clients:
                 client.socket.connect(server.address)
-            poll(lambda: "descriptors-exhausted" in capfd.readouterr().err, "it to be said")
+            poll(lambda: "descriptors-exhausted" in capfd.readouterr().err, "the event in the log")
             yield clients, held
     finally:
         for fd in held:
@@ -153,7 +153,7 @@ def test_a_drain_finishes_requests_that_have_begun() -> None:
         half_body.send(sized("/", b"hello")[:-1])
         slow.send(request("GET", "/wait"))
         server.waiting(1)
-        poll(lambda: len(server.loop.connections) == 4, "all of them")
+        poll(lambda: len(server.loop.connections) == 4, "all connections")
         server.stop()
         poll(lambda: server.loop.draining, "the drain")
         assert half_body.send(b"o").answer().headers["connection"] == "close"
@@ -216,7 +216,7 @@ def test_an_idle_loop_drains_at_once() -> None:
             server.ended()
 
 
-# --- A busy machine -----------------------------------------------------------------
+# --- A busy machine ---------------------------------------------------------------------------------------------
 
 
 def connection_of(server: Running, client: Client) -> Connection:

@@ -87,9 +87,7 @@ def test_the_loop_drains_while_a_thread_hangs() -> None:
         poll(lambda: server.loop.team.finished, "the end of the loop")
         server.gate.opened.set()
         server.ended()
-        (connection,) = (
-            server.loop.connections.values()
-        )  # it belongs to the thread and stays open until the process ends
+        (connection,) = server.loop.connections.values()  # stays open in its thread until the process ends
         connection.socket.close()
 
 

@@ -314,7 +314,7 @@ def test_a_flawed_chunked_body_is_read_identically_in_any_pieces(data: st.DataOb
 
 @given(st.data())
 def test_a_flaw_in_the_framing_is_refused_or_leaves_the_payload_unchanged(data: st.DataObject) -> None:
-    """Sizes are exempt: they can be wrong and still add up. No flaw adds a digit, and no payload looks like one."""
+    """The flaws spare the sizes, which can be wrong and still add up. They add no digit, and no payload has one."""
     body = data.draw(coded(st.text("\r\nxyz", min_size=1, max_size=9).map(str.encode)))
     positions = [position for position, is_framing in enumerate(body.framing) if is_framing]
     flaw = data.draw(flawed(body.data, positions, b'\r\n\0 \t;="\\x:\x7f\xff,+-'))

@@ -199,7 +199,7 @@ def test_stop_leaves_hanging_calls_behind_and_disconnects_their_clients(threads:
 
 
 def ends_without_response(client: Client) -> bool:
-    """Whether the connection has ended without an answer."""
+    """Whether the connection ends without a response."""
     try:
         return client.rest() == b""
     except ConnectionResetError:
@@ -410,7 +410,7 @@ def test_an_application_that_is_not_callable_is_refused() -> None:
         wsgiserver.Server("config.wsgi:application")  # type: ignore[arg-type] # that it is refused is the test
 
 
-# --- in a separate process ------------------------------------------------------------------------------------------
+# --- in a separate process --------------------------------------------------------------------------------------------
 
 HOST = Path(__file__).parent / "host.py"
 

@@ -78,7 +78,7 @@ def test_preload_together_with_reload_is_refused(serve: Serve) -> None:
     assert "leave one of them out" in server.error_output
 
 
-# --- Only checking -----------------------------------------------------------------------------------------------
+# --- Only checking ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -298,7 +298,7 @@ def test_no_request_is_lost_when_a_server_drains_under_load(serve: Serve) -> Non
     assert server.ended() == 0
 
 
-# --- Processes that the application starts -----------------------------------------------------------------------
+# --- Processes that the application starts ----------------------------------------------------------------------
 
 
 def test_a_signal_to_a_process_forked_by_the_application_spares_the_worker(serve: Serve) -> None:

@@ -63,7 +63,7 @@ def test_a_worker_that_dies_during_the_drain_delay_is_replaced(serve: Serve) -> 
     server = serve("--admin-bind", "127.0.0.1:0", "--drain-delay", "600")
     worker = int(server.get("/pid").body)
     server.signal(signal.SIGTERM)
-    poll(lambda: server.events("draining"), "the server to have understood")
+    poll(lambda: server.events("draining"), "the drain to start")
     os.kill(worker, signal.SIGKILL)
     poll(lambda: server.events("worker-died"), "the worker to die")
     assert int(server.get("/pid").body) != worker
@@ -86,7 +86,7 @@ def test_an_interrupt_does_not_wait_for_the_drain_delay(serve: Serve) -> None:
     server = serve("--drain-delay", "600")
     assert server.get("/").body == b"hello"
     server.signal(signal.SIGTERM)
-    poll(lambda: server.events("draining"), "the server to have understood")
+    poll(lambda: server.events("draining"), "the drain to start")
     server.signal(signal.SIGINT)
     assert server.ended() == 0
 

@@ -78,7 +78,7 @@ def test_lines_beyond_the_limit_are_dropped_and_their_number_is_logged(capfd: py
             sink.push()
         sink.write(["the end\n"])
         assert (data + pipe.read()).decode() == line * (3000 - sink.lost) + "the end\n"
-        events = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+        events = [json.loads(text) for text in capfd.readouterr().err.splitlines()]
         assert sum(event["lines"] for event in events) == sink.lost
         assert {(event["event"], event["log"]) for event in events} == {("log-lines-lost", "test")}
 

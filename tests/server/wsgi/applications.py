@@ -1,7 +1,7 @@
 """Applications that follow or break PEP 3333, and the bytes that the gateway sends for them.
 
-`check` runs an application under `wsgiref.validate`, which asserts the server's side of the contract; those that
-break the application's side run bare.
+`check` runs an application under `wsgiref.validate`, which checks the server's side of PEP 3333. Applications
+that break the application's side run without it.
 """
 
 import io

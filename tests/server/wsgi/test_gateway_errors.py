@@ -13,9 +13,7 @@ from wsgiserver.wsgi.gateway import ResponsePhase
 
 def test_a_body_shorter_than_its_content_length_is_an_error() -> None:
     exchange = fail(answering(b"abc", length=5), "2 bytes shorter", b"abc")
-    assert (
-        exchange.response.phase is ResponsePhase.HEAD_SENT
-    )  # the connection is cut so that the client sees the truncation
+    assert exchange.response.phase is ResponsePhase.HEAD_SENT  # so the client sees the connection cut
     fail(answering(b"ab", b"c", length=5), "2 bytes shorter", b"abc")
     fail(answering(length=5), "5 bytes shorter", b"")
 
