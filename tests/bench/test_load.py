@@ -107,16 +107,16 @@ def echo() -> Iterator[Echo]:
 
 
 def test_an_upload_counts_if_the_response_has_its_digest(echo: Echo) -> None:
-    seen = uploads(echo.port, "/upload", 1000, 0, clients=2, seconds=0.0)
-    assert (seen["count"], seen["wrong"], seen["digest"]) == (2, 0, 0.5)
+    result = uploads(echo.port, "/upload", 1000, 0, clients=2, seconds=0.0)
+    assert (result["count"], result["wrong"], result["digest"]) == (2, 0, 0.5)
 
 
 @pytest.mark.parametrize("answer", [HEAD + b"Content-Length: 5\r\n\r\nother", HEAD[:10], b""])
 def test_an_upload_without_its_digest_in_the_response_is_lost(answer: bytes) -> None:
     server = Echo(answer)
-    seen = uploads(server.port, "/upload", 10, 0, clients=1, seconds=PATIENCE)
+    result = uploads(server.port, "/upload", 10, 0, clients=1, seconds=PATIENCE)
     server.close()
-    assert (seen["count"], seen["wrong"]) == (0, 1)
+    assert (result["count"], result["wrong"]) == (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -132,9 +132,9 @@ def test_an_upload_without_its_digest_in_the_response_is_lost(answer: bytes) -> 
 )
 def test_a_download_counts_if_it_is_complete(answer: bytes, whole: bool) -> None:
     server = Echo(answer)
-    seen = downloads(server.port, "/file", 4, clients=1, seconds=0.0)
+    result = downloads(server.port, "/file", 4, clients=1, seconds=0.0)
     server.close()
-    assert (seen["count"], seen["wrong"]) == ((1, 0) if whole else (0, 1))
+    assert (result["count"], result["wrong"]) == ((1, 0) if whole else (0, 1))
 
 
 def test_percentiles_are_computed() -> None:

@@ -78,11 +78,11 @@ class Faulty(socket.socket):
 
 
 class Scenario(NamedTuple):
-    """The data of the client and the expected response bodies; `given` are the expected request bodies."""
+    """The data of the client, and the expected bodies of responses and requests."""
 
     data: bytes
     answers: list[bytes]
-    given: list[bytes]
+    request_bodies: list[bytes]
 
 
 BODY = bytes(range(256)) * 3
@@ -180,14 +180,14 @@ def run_scenario(
     with failure:
         poll(is_done, f"the end: call {nth}, {fault}")
     reader.receive()
-    given, answers = [environ["body"] for environ in link.calls], reader.answers()
-    assert given == scenario.given[: len(given)]
+    request_bodies, answers = [environ["body"] for environ in link.calls], reader.answers()
+    assert request_bodies == scenario.request_bodies[: len(request_bodies)]
     assert answers == scenario.answers[: len(answers)]
     link.close()
     assert link.context.heads.left == link.context.answers.left == DEFAULT_BUDGET, "all memory is released"
     is_clean = not faulty.has_fired and isinstance(failure, nullcontext)
     if fault in HARMLESS or is_clean:
-        assert (given, answers) == (scenario.given, scenario.answers)
+        assert (request_bodies, answers) == (scenario.request_bodies, scenario.answers)
     return is_clean, answers
 
 
@@ -211,9 +211,9 @@ def test_a_failure_of_any_socket_call_leaks_nothing(name: str, fault: Fault, fol
 @pytest.mark.parametrize("name", ["upload in a file", "chunked upload in a file", "pipelined"])
 def test_a_disk_that_is_full_after_any_byte_leaks_nothing(name: str, folder: Path) -> None:
     with no_new_descriptors():
-        for room in [*range(0, len(BODY), 31), len(BODY) - 1]:
-            _, answers = run_scenario(SCENARIOS[name], folder, failure=limited(resource.RLIMIT_FSIZE, room))
-            assert answers == [], room
+        for file_limit in [*range(0, len(BODY), 31), len(BODY) - 1]:
+            _, answers = run_scenario(SCENARIOS[name], folder, failure=limited(resource.RLIMIT_FSIZE, file_limit))
+            assert answers == [], file_limit
         _, answers = run_scenario(SCENARIOS[name], folder, failure=limited(resource.RLIMIT_FSIZE, len(BODY)))
         assert answers == SCENARIOS[name].answers
 

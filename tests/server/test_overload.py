@@ -109,7 +109,7 @@ def test_requests_are_served_beside_three_times_as_many_stalled_clients(
 ) -> None:
     """One running request has not opened its files yet, and one upload is incomplete."""
     server = serve("--threads", str(THREADS), "--spool-memory", "1k", limits=f"-n {LIMIT}")
-    under_way = server.client().send(request("GET", f"/files-{DESCRIPTORS_PER_THREAD - 1}"))
+    running = server.client().send(request("GET", f"/files-{DESCRIPTORS_PER_THREAD - 1}"))
     server.waiting(1)
     upload = sized("/upload", BODY)
     half = server.client().send(upload[:-1])
@@ -120,7 +120,7 @@ def test_requests_are_served_beside_three_times_as_many_stalled_clients(
         assert b'"size": 300000' in client.send(chunked("/upload", BODY)).answer().body
     assert b'"size": 300000' in half.send(upload[-1:]).answer().body
     server.open_gate()
-    assert under_way.answer().body == b"opened"
+    assert running.answer().body == b"opened"
     assert not server.events("application-error")
     assert not server.events("descriptors-exhausted")
     assert not server.events("spool-failed")
@@ -254,12 +254,12 @@ def test_spooled_uploads_leave_enough_descriptors_for_requests(serve: Serve) -> 
     pid = worker(server)
     halves = [server.client().send(upload[:-1]) for _ in range(FITS - 2)]
     poll(lambda: descriptors(pid) > 2 * (FITS - 2), "all uploads to arrive")
-    under_way = server.client().send(request("GET", f"/files-{DESCRIPTORS_PER_THREAD - 1}"))
+    running = server.client().send(request("GET", f"/files-{DESCRIPTORS_PER_THREAD - 1}"))
     server.waiting(1)
     with server.client() as client:
         assert b'"size": 300000' in client.send(upload).answer().body
     server.open_gate()
-    assert under_way.answer().body == b"opened"
+    assert running.answer().body == b"opened"
     for half in halves:
         assert b'"size": 300000' in half.send(upload[-1:]).answer().body
     assert not server.events("application-error")

@@ -169,13 +169,13 @@ def test_nothing_is_sent_after_a_client_has_timed_out(pair: Pair, make: Make) ->
     assert not select.select([client], [], [], 0)[0]
 
 
-@pytest.mark.parametrize("room", [0, 10_000, MAX_PENDING_IN_MEMORY, MAX_PENDING_IN_MEMORY + 10_000, 1_000_001])
-def test_a_full_disk_slows_down_and_loses_nothing(pair: Pair, make: Make, tmp_path: Path, room: int) -> None:
+@pytest.mark.parametrize("file_limit", [0, 10_000, MAX_PENDING_IN_MEMORY, MAX_PENDING_IN_MEMORY + 10_000, 1_000_001])
+def test_a_full_disk_slows_down_and_loses_nothing(pair: Pair, make: Make, tmp_path: Path, file_limit: int) -> None:
     server, client = pair
     pieces = [random.Random(n).randbytes(50_001) for n in range(40)] + [random.Random(1).randbytes(900_000)]
     outbox = make(folder=str(tmp_path))
     reader = Reader(client, pause=0.0005)
-    with limited(resource.RLIMIT_FSIZE, room):
+    with limited(resource.RLIMIT_FSIZE, file_limit):
         for piece in pieces:
             outbox.send(piece)
         flush_all(outbox, server)

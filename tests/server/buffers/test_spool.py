@@ -94,17 +94,19 @@ def test_a_spool_can_be_written_after_a_peek() -> None:
             assert spool.peek(0, 100) == b"abcdef"
 
 
-@pytest.mark.parametrize("room", [0, 1, 9, 10, 11, 15, 100, 5000, 8192, 20_000])
-def test_a_write_to_a_full_disk_is_refused_and_keeps_the_earlier_data(tmp_path: Path, room: int) -> None:
+@pytest.mark.parametrize("file_limit", [0, 1, 9, 10, 11, 15, 100, 5000, 8192, 20_000])
+def test_a_write_to_a_full_disk_is_refused_and_keeps_the_earlier_data(tmp_path: Path, file_limit: int) -> None:
     """The part of a refused piece that the disk accepted is removed."""
     pieces = [b"a" * 10, b"b" * 5, b"c" * 5000, b"d" * 3000, b"e" * 60_000]
     stored = b""
     for piece in pieces:
-        if len(stored + piece) > max(room, 10):
+        if len(stored + piece) > max(file_limit, 10):
             break
         stored += piece
-    with limited(resource.RLIMIT_FSIZE, room):
-        check(Spool(1 << 20, 10, str(tmp_path)), *pieces, content=stored, in_memory=room < 10, refused="spool-full")
+    with limited(resource.RLIMIT_FSIZE, file_limit):
+        check(
+            Spool(1 << 20, 10, str(tmp_path)), *pieces, content=stored, in_memory=file_limit < 10, refused="spool-full"
+        )
 
 
 def test_a_refused_write_can_be_repeated_when_there_is_room(tmp_path: Path) -> None:

@@ -196,13 +196,13 @@ def test_a_drain_serves_the_listen_backlog() -> None:
 
 def test_a_draining_loop_ignores_connections_that_wait_for_another_worker() -> None:
     """Connections that wait for another worker must not keep this one busy."""
-    with running(4) as server, socket.socket(fileno=os.dup(server.listener.fileno())) as sibling:
+    with running(4) as server, socket.socket(fileno=os.dup(server.listener.fileno())) as other_worker:
         slow = server.client().send(request("GET", "/wait"))
         server.waiting(1)
         server.stop()
         poll(lambda: server.loop.draining and server.listener.fileno() == -1, "the drain")
         server.client()
-        poll(lambda: sibling.getsockname() and server.idles, "the loop")
+        poll(lambda: other_worker.getsockname() and server.idles, "the loop")
         with server.asserting_idle():
             time.sleep(1)
         server.gate.opened.set()

@@ -309,10 +309,10 @@ def test_a_wrong_byte_in_a_head_is_found_at_any_split(beginning: str, flaw: str)
             find_end(data, max(0, cut - 3))
 
 
-@pytest.mark.parametrize("seen", [b"\r\n\r\n", b"\n", b"\0", b"\rx"])
-def test_a_slow_head_is_not_searched_from_its_start_for_each_piece(seen: bytes) -> None:
+@pytest.mark.parametrize("checked", [b"\r\n\r\n", b"\n", b"\0", b"\rx"])
+def test_a_slow_head_is_not_searched_from_its_start_for_each_piece(checked: bytes) -> None:
     """The bytes before `start` would have an effect if they were checked again."""
-    data = f"GET / HTTP/1.1\r\n{H}X: ".encode() + seen
+    data = f"GET / HTTP/1.1\r\n{H}X: ".encode() + checked
     assert outcome(data) != "incomplete"
     for length in range(1, 100):
         assert find_end(data + b"y" * length, len(data)) == 0

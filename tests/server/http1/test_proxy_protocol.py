@@ -254,9 +254,9 @@ def test_the_length_of_a_proxy_header_of_version_2_is_bounded() -> None:
 
 @given(data=st.binary(max_size=60), start=st.sampled_from([b"", b"PROXY TCP4 ", SIGNATURE, SIGNATURE + b"\x21\x11\0"]))
 def test_random_bytes_are_read_as_a_proxy_header_or_refused(data: bytes, start: bytes) -> None:
-    seen = outcome(start + data)
-    if isinstance(seen, Source):
-        assert seen.length <= len(start + data)
-        assert outcome((start + data)[: seen.length]) == seen
+    result = outcome(start + data)
+    if isinstance(result, Source):
+        assert result.length <= len(start + data)
+        assert outcome((start + data)[: result.length]) == result
     else:
-        assert seen in {None, INVALID}
+        assert result in {None, INVALID}

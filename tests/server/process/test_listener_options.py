@@ -24,7 +24,7 @@ def ports(server: Server) -> list[int]:
     return [int(port) for port in re.findall(r":(\d+)", server.bind)]
 
 
-def seen(port: int, *fields: str, before: bytes = b"") -> tuple[str, str]:
+def client_and_scheme(port: int, *fields: str, before: bytes = b"") -> tuple[str, str]:
     with Client(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)) as client:
         environ: dict[str, Any] = json.loads(client.send(before).get("/environ", *fields).body)
     return environ["REMOTE_ADDR"], environ["wsgi.url_scheme"]
@@ -64,10 +64,10 @@ def test_each_listener_has_its_own_options(serve: Serve, tmp_path: Path, source:
     }[source]()
     plain, secure, trusting, proxied = ports(server)
     for _ in range(3):  # the values cached for one listener are not used for another
-        assert seen(plain, *FORWARDED) == PLAIN
-        assert seen(secure, *FORWARDED) == ("127.0.0.1", "https")
-        assert seen(trusting, *FORWARDED) == FORWARDED_VALUES
-        assert seen(proxied, before=PROXY) == ("203.0.113.7", "https")
+        assert client_and_scheme(plain, *FORWARDED) == PLAIN
+        assert client_and_scheme(secure, *FORWARDED) == ("127.0.0.1", "https")
+        assert client_and_scheme(trusting, *FORWARDED) == FORWARDED_VALUES
+        assert client_and_scheme(proxied, before=PROXY) == ("203.0.113.7", "https")
     with Client(socket.create_connection(("127.0.0.1", proxied), timeout=PATIENCE)) as client:
         assert client.get("/").refused == "proxy-header-invalid"
     logged = poll(lambda: (lines := server.requests())[12:] and lines, "the log")
@@ -97,9 +97,9 @@ def test_settings_are_the_defaults_of_listener_options(serve: Serve) -> None:
         *("-b", "127.0.0.1:0,proxy-protocol=off,forwarded-allow-ips="),
     )
     proxied, trusting, plain = ports(server)
-    assert seen(proxied, before=PROXY) == ("203.0.113.7", "http")
-    assert seen(trusting, *FORWARDED) == FORWARDED_VALUES
-    assert seen(plain, *FORWARDED) == PLAIN
+    assert client_and_scheme(proxied, before=PROXY) == ("203.0.113.7", "http")
+    assert client_and_scheme(trusting, *FORWARDED) == FORWARDED_VALUES
+    assert client_and_scheme(plain, *FORWARDED) == PLAIN
 
 
 def test_unix_socket_peers_are_trusted_if_their_listener_trusts_any_address(serve: Serve, tmp_path: Path) -> None:

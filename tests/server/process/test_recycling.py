@@ -39,15 +39,15 @@ def test_recycling_under_load_loses_no_request(serve: Serve) -> None:
 
 def test_workers_retire_one_at_a_time(serve: Serve) -> None:
     server = serve("-w", "3", "--max-requests", "1")
-    seen = []
+    counts = []
 
     def count_workers() -> bool:
         server.get("/")
-        seen.append(len(server.workers()))
+        counts.append(len(server.workers()))
         return len(retired(server)) >= 6
 
     poll(count_workers, "six workers to retire")
-    assert max(seen) <= 4
+    assert max(counts) <= 4
 
 
 def test_a_worker_above_max_memory_is_replaced(serve: Serve) -> None:

@@ -166,15 +166,15 @@ def test_a_reload_of_a_broken_application_keeps_the_old_workers(
 def test_a_reload_replaces_workers_one_at_a_time(start: Callable[..., Server]) -> None:
     server = start("-w", "3")
     server.workers(3)
-    seen: list[int] = []
+    counts: list[int] = []
 
     def count_workers() -> list[dict[str, Any]]:
-        seen.append(len(server.workers()))
+        counts.append(len(server.workers()))
         return server.events("reloaded")
 
     server.signal(signal.SIGHUP)
     poll(count_workers, "the reload to finish")
-    assert max(seen) <= 4
+    assert max(counts) <= 4
 
 
 def test_a_reload_drains_old_workers_for_a_bounded_time(start: Callable[..., Server]) -> None:

@@ -127,22 +127,22 @@ os.execv(sys.executable, command)
 """
 
 
-def activated(given: socket.socket, out: Path, *flags: str, owner: str = "") -> subprocess.Popen[bytes]:
+def activated(inherited: socket.socket, out: Path, *flags: str, owner: str = "") -> subprocess.Popen[bytes]:
     """Start a server as systemd does: sockets from descriptor 3 on, announced in variables."""
     with out.open("wb") as file:
         return subprocess.Popen(
-            [sys.executable, "-c", ACTIVATE, str(given.fileno()), owner, *flags],
+            [sys.executable, "-c", ACTIVATE, str(inherited.fileno()), owner, *flags],
             cwd=ROOT,
-            pass_fds=[given.fileno()],
+            pass_fds=[inherited.fileno()],
             stderr=file,
             env={"LISTEN_FDS": "1", "LISTEN_FDNAMES": "web"},
         )
 
 
 def test_a_server_serves_on_sockets_that_systemd_has_opened(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as given:
-        host, port = given.getsockname()
-        process = activated(given, tmp_path / "err")
+    with socket.create_server(("127.0.0.1", 0)) as inherited:
+        host, port = inherited.getsockname()
+        process = activated(inherited, tmp_path / "err")
         try:
             with Client(socket.create_connection((host, port), timeout=PATIENCE)) as client:
                 assert client.get("/").body == b"hello"
@@ -155,28 +155,28 @@ def test_a_server_serves_on_sockets_that_systemd_has_opened(tmp_path: Path) -> N
 
 
 def test_sockets_that_systemd_opened_for_another_process_are_ignored(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as given:
-        process = activated(given, tmp_path / "err", owner="1")
+    with socket.create_server(("127.0.0.1", 0)) as inherited:
+        process = activated(inherited, tmp_path / "err", owner="1")
         try:
             poll(lambda: '"started"' in (tmp_path / "err").read_text(), "the server to start")
-            assert f":{given.getsockname()[1]}" not in (tmp_path / "err").read_text()
+            assert f":{inherited.getsockname()[1]}" not in (tmp_path / "err").read_text()
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(PATIENCE)
 
 
 def test_an_inherited_socket_that_does_not_listen_is_refused(tmp_path: Path) -> None:
-    with socket.socket() as given:
-        process = activated(given, tmp_path / "err")
+    with socket.socket() as inherited:
+        process = activated(inherited, tmp_path / "err")
         assert process.wait(PATIENCE) == 2
         assert "LISTEN_FDS: descriptor 3 is not a listening socket" in (tmp_path / "err").read_text()
 
 
 def test_settings_apply_to_sockets_that_systemd_has_opened(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as given:
-        process = activated(given, tmp_path / "err", "--forwarded-allow-ips", "127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as inherited:
+        process = activated(inherited, tmp_path / "err", "--forwarded-allow-ips", "127.0.0.1")
         try:
-            with Client(socket.create_connection(given.getsockname(), timeout=PATIENCE)) as client:
+            with Client(socket.create_connection(inherited.getsockname(), timeout=PATIENCE)) as client:
                 environ = json.loads(client.get("/environ", "X-Forwarded-For: 192.0.2.1").body)
             assert (environ["REMOTE_ADDR"], environ["wsgi.url_scheme"]) == ("192.0.2.1", "http")
         finally:
@@ -185,8 +185,8 @@ def test_settings_apply_to_sockets_that_systemd_has_opened(tmp_path: Path) -> No
 
 
 def test_bind_options_are_refused_when_systemd_has_opened_the_sockets(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as given:
-        process = activated(given, tmp_path / "err", "-b", ":9,scheme=https")
+    with socket.create_server(("127.0.0.1", 0)) as inherited:
+        process = activated(inherited, tmp_path / "err", "-b", ":9,scheme=https")
         assert process.wait(PATIENCE) == 2
         assert (
             "--bind :9: scheme would have no effect, because the sockets of LISTEN_FDS are used"

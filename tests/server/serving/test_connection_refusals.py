@@ -217,12 +217,12 @@ def test_a_reset_during_a_body_is_logged_and_calls_no_application(link: Link, ev
     assert [event["event"] for event in events()] == ["body-incomplete"]
 
 
-@pytest.mark.parametrize("room", [300, 900])
-def test_a_body_that_finds_no_disk_space_gets_507(tmp_path: Path, room: int, events: Events) -> None:
+@pytest.mark.parametrize("file_limit", [300, 900])
+def test_a_body_that_finds_no_disk_space_gets_507(tmp_path: Path, file_limit: int, events: Events) -> None:
     """The client gets 507, and the log has the reason. The application is not called."""
     link = Link(str(tmp_path))
     link.feed(sized("/", b"x" * 1000)[:-800], State.BODY)
-    with limited(resource.RLIMIT_FSIZE, room):
+    with limited(resource.RLIMIT_FSIZE, file_limit):
         link.feed(b"x" * 800, State.LINGERING)
     assert link.client.answer().status == 507
     assert link.calls == []

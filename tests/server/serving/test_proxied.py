@@ -33,7 +33,7 @@ def server(serve: Serve) -> Server:
     return serve("--proxy-protocol", "--forwarded-allow-ips", "127.0.0.0/8,10.0.0.0/8")
 
 
-def seen(client: Client, *fields: str) -> dict[str, Any]:
+def received_environ(client: Client, *fields: str) -> dict[str, Any]:
     environ: dict[str, Any] = json.loads(client.get("/environ", *fields).body)
     return environ
 
@@ -46,7 +46,7 @@ def check(server: Server, header: bytes, address: str, port: str | None, scheme:
             for piece in pieces:
                 client.send(piece)
             environ = json.loads(client.answer().body)
-            again = seen(client)
+            again = received_environ(client)
         for each in (environ, again):
             assert each["REMOTE_ADDR"] == address
             assert port is None or each["REMOTE_PORT"] == port
@@ -76,7 +76,7 @@ def test_forwarded_headers_are_believed_from_trusted_addresses_only(
     server: Server, header: bytes, address: str, scheme: str
 ) -> None:
     with server.client() as client:
-        environ = seen(client.send(header), "X-Forwarded-For: 9.9.9.9", "X-Forwarded-Proto: https")
+        environ = received_environ(client.send(header), "X-Forwarded-For: 9.9.9.9", "X-Forwarded-Proto: https")
     assert (environ["REMOTE_ADDR"], environ["wsgi.url_scheme"]) == (address, scheme)
     assert ("HTTP_X_FORWARDED_FOR" in environ) is (address == "9.9.9.9")
     (line,) = poll(server.requests, "the log")
@@ -85,7 +85,7 @@ def test_forwarded_headers_are_believed_from_trusted_addresses_only(
 
 def test_trusting_any_peer_does_not_trust_any_client(serve: Serve) -> None:
     with serve("--proxy-protocol", "--forwarded-allow-ips", "*").client() as client:
-        environ = seen(client.send(TEXT), "X-Forwarded-For: 9.9.9.9")
+        environ = received_environ(client.send(TEXT), "X-Forwarded-For: 9.9.9.9")
     assert environ["REMOTE_ADDR"] == "203.0.113.7"
 
 

@@ -210,12 +210,12 @@ def test_a_flawed_request_is_refused_identically_in_any_pieces(data: st.DataObje
     """The first error decides, although requests in pieces are refused before their end. The size limit is off: it
     applies to each piece.
     """
-    roomy = Limits(max_body=1 << 40, memory=20, folder=None)
+    unlimited = Limits(max_body=1 << 40, memory=20, folder=None)
     requests = data.draw(st.lists(messages.requests(), min_size=1, max_size=2).map(b"".join))
     flaw = data.draw(messages.flawed(requests))
-    expected = received([flaw], roomy)
-    assert received(messages.cut(flaw, positions), roomy) == expected
-    assert received([flaw[n : n + 1] for n in range(len(flaw))], roomy) == expected
+    expected = received([flaw], unlimited)
+    assert received(messages.cut(flaw, positions), unlimited) == expected
+    assert received([flaw[n : n + 1] for n in range(len(flaw))], unlimited) == expected
 
 
 @given(

@@ -160,9 +160,9 @@ def test_no_counter_ever_falls(board: Board) -> None:
     last = 0.0
     for _ in range(300):
         next(chance.choice(cycles))
-        seen = board.samples()["requests_total", "2xx"]
-        assert last <= seen <= last + 1
-        last = seen
+        total = board.samples()["requests_total", "2xx"]
+        assert last <= total <= last + 1
+        last = total
     slot = board.worker()
     finish(slot, RECORD)
     assert board.samples()["requests_total", "2xx"] == last + 1
