@@ -20,7 +20,7 @@ from tests.wire.polling import PATIENCE, poll
 ROOT = Path(__file__).parents[2]
 
 # Deadlines that no test reaches by accident, even on a busy machine.
-PATIENT = [f"--{name}-timeout=600" for name in ("head", "body", "body-idle", "send")] + [
+LONG_TIMEOUTS = [f"--{name}-timeout=600" for name in ("head", "body", "body-idle", "send")] + [
     "--timeout=600",
     "--keep-alive=600",
 ]
@@ -29,8 +29,8 @@ PATIENT = [f"--{name}-timeout=600" for name in ("head", "body", "body-idle", "se
 class Server:
     """`python -m wsgiserver` with its output in files; `bind` is the address that it reports.
 
-    Its calls of /wait last until `open_gate`; `waiting` waits for a number of them. The server also closes the clients
-    that a test leaves open: in the garbage collector they would fail whichever test runs at that moment.
+    Its calls of /wait last until `open_gate`; `wait_for_calls` waits for a number of them. The server also closes the
+    clients that a test leaves open: in the garbage collector they would fail whichever test runs at that moment.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Server:
         environment = {key: value for key, value in os.environ.items() if key not in {"HOME", "PYTHONPATH"}}
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
-                [*limited, sys.executable, "-m", "wsgiserver", application, *bind, *PATIENT, *flags],
+                [*limited, sys.executable, "-m", "wsgiserver", application, *bind, *LONG_TIMEOUTS, *flags],
                 cwd=cwd,
                 env=environment | {"PYTHONPATH": str(ROOT), "TEST_GATE": str(self._gate)} | variables,
                 stdout=out if stdout is None else stdout,
@@ -96,7 +96,7 @@ class Server:
         with self.client() as client:
             return client.get(target, *fields)
 
-    def waiting(self, count: int) -> None:
+    def wait_for_calls(self, count: int) -> None:
         """Wait until `count` calls of /wait have started."""
         poll(lambda: len(list(self._gate.glob("waiting-*"))) == count, f"{count} calls in progress")
 
@@ -124,7 +124,7 @@ class Server:
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 
-    def ended(self, patience: float = PATIENCE) -> int:
+    def wait_for_end(self, patience: float = PATIENCE) -> int:
         """Wait for the end of the process and return its exit code."""
         return self.process.wait(patience)
 

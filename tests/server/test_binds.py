@@ -31,7 +31,7 @@ TEXTS: dict[str, list[Bind]] = {
 }
 
 # Text -> the error message.
-WRONG = {
+INVALID_TEXTS = {
     ":1,scheme=ftp": "--bind :1: scheme: 'ftp' is not known here; write http or https",
     ":1,protocol=fastcgi": "--bind :1: protocol: 'fastcgi' is not known here; write http",
     ":1,proxy-protocol=2": "--bind :1: proxy-protocol: '2' is neither yes nor no; write yes or no, or on or off",
@@ -119,11 +119,11 @@ def test_a_bind_and_its_options_are_parsed_from_text(text: str) -> None:
     check(text, tuple(TEXTS[text]))
 
 
-@pytest.mark.parametrize("text", WRONG)
+@pytest.mark.parametrize("text", INVALID_TEXTS)
 def test_an_invalid_bind_is_refused_with_the_text_of_the_user(text: str) -> None:
     with pytest.raises(SettingError) as error:
         from_flags({"--bind": [":9", text]})
-    assert str(error.value) == WRONG[text]
+    assert str(error.value) == INVALID_TEXTS[text]
 
 
 @pytest.mark.parametrize("table", TABLES)

@@ -87,7 +87,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.destroy()
 
 
-def final(client: Client) -> Answer:
+def final_response(client: Client) -> Answer:
     """Read a response that is not 100 Continue."""
     while (answer := client.answer()).status == 100:
         pass
@@ -99,7 +99,7 @@ def test_a_server_process_serves_the_valid_requests(server: Server, name: str) -
     with server.client() as client:
         client.send(corpus.data("valid", name)).socket.shutdown(socket.SHUT_WR)
         for request in corpus.expected("valid", name):
-            answer = final(client)
+            answer = final_response(client)
             echoed = json.loads(answer.body)
             assert answer.status == 200
             path, _, query = request["target"].partition("?")

@@ -50,7 +50,7 @@ def test_healthcheck_reports_a_running_and_a_stopping_server(serve: Serve, tmp_p
     assert check("--ready", bind, message="wsgiserver healthcheck: stopping") == 1
     assert check(bind) == 0
     assert half.send(upload[-1:]).answer().status == 200
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
     assert check(bind, message="wsgiserver healthcheck: ") == 1
 
 

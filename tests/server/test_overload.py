@@ -71,7 +71,7 @@ def test_a_max_connections_lowered_to_fit_is_logged_once(serve: Serve) -> None:
 
 def test_too_few_descriptors_are_refused_by_name(serve: Serve) -> None:
     server = serve("--threads", "20", limits="-n 300")
-    assert server.ended() == 2
+    assert server.wait_for_end() == 2
     assert "--threads: " in server.error_output
     assert "the limit of a process is 300 (ulimit -n)" in server.error_output
     assert f"20 threads need {descriptors_needed(20, 20)} descriptors" in server.error_output
@@ -110,7 +110,7 @@ def test_requests_are_served_beside_three_times_as_many_stalled_clients(
     """One running request has not opened its files yet, and one upload is incomplete."""
     server = serve("--threads", str(THREADS), "--spool-memory", "1k", limits=f"-n {LIMIT}")
     running = server.client().send(request("GET", f"/files-{DESCRIPTORS_PER_THREAD - 1}"))
-    server.waiting(1)
+    server.wait_for_calls(1)
     upload = sized("/upload", BODY)
     half = server.client().send(upload[:-1])
     for _ in range(3 * FITS):
@@ -208,7 +208,7 @@ def test_clients_with_repeated_requests_do_not_lock_out_new_ones(serve: Serve) -
     busy = [server.client() for _ in range(5)]
     connection_fields: list[str | None] = []
 
-    def ask(client: Client) -> None:
+    def fetch(client: Client) -> None:
         answer = client.get("/")
         assert answer.body == b"hello"
         connection_fields.append(answer.headers.get("connection"))
@@ -216,8 +216,8 @@ def test_clients_with_repeated_requests_do_not_lock_out_new_ones(serve: Serve) -
             raise ConnectionError
 
     for client in busy:
-        ask(client)
-    with repeating(busy, ask):
+        fetch(client)
+    with repeating(busy, fetch):
         assert server.get("/").body == b"hello"
     assert "close" in connection_fields
 
@@ -255,7 +255,7 @@ def test_spooled_uploads_leave_enough_descriptors_for_requests(serve: Serve) -> 
     halves = [server.client().send(upload[:-1]) for _ in range(FITS - 2)]
     poll(lambda: descriptors(pid) > 2 * (FITS - 2), "all uploads to arrive")
     running = server.client().send(request("GET", f"/files-{DESCRIPTORS_PER_THREAD - 1}"))
-    server.waiting(1)
+    server.wait_for_calls(1)
     with server.client() as client:
         assert b'"size": 300000' in client.send(upload).answer().body
     server.open_gate()
@@ -297,7 +297,7 @@ def fields(size: int) -> str:
     return "\r\n".join(f"X-{n}: {'x' * 5000}" for n in range(size // 5000))
 
 
-HOLDING: dict[str, tuple[bytes, list[str]]] = {
+WAITING_CLIENTS: dict[str, tuple[bytes, list[str]]] = {
     "half heads": (request("GET", "/", fields(HEAD))[:-2], []),
     "half bodies with large heads": (sized("/upload", b"hello", fields(HEAD))[:-1], []),
     "answers that nobody reads, with large heads": (
@@ -317,10 +317,10 @@ HOLDING: dict[str, tuple[bytes, list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("name", HOLDING)
+@pytest.mark.parametrize("name", WAITING_CLIENTS)
 def test_the_memory_of_waiting_clients_is_bounded(serve: Serve, name: str) -> None:
     """Many clients send half of a request or do not read; other clients are still served."""
-    data, flags = HOLDING[name]
+    data, flags = WAITING_CLIENTS[name]
     server = serve("--head-budget", "1m", "--threads", "2", *flags)
     proxied = b"PROXY UNKNOWN\r\n" if "--proxy-protocol" in flags else b""
     query = proxied + request("GET", "/pid")

@@ -129,7 +129,7 @@ def test_variables_without_the_prefix_are_ignored() -> None:
     assert from_variables({"WORKERS": "x", "PATH": "/", "XWSGISERVER_WORKERS": "9"}) == {}
 
 
-def given(*arguments: str) -> Settings:
+def parsed(*arguments: str) -> Settings:
     return cli._understood(["m:a", *arguments])[1]  # noqa: SLF001 - the settings of a command line
 
 
@@ -137,7 +137,7 @@ def given(*arguments: str) -> Settings:
 def test_flag_beats_variable_beats_default(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text, value, _ = VALUES[name]
     default = getattr(Settings(), name)
-    assert getattr(given(), name) == default
+    assert getattr(parsed(), name) == default
     assert default != value
     if name in NEEDS:
         monkeypatch.setenv(VARIABLE_PREFIX + NEEDS[name][0], NEEDS[name][1])
@@ -145,13 +145,13 @@ def test_flag_beats_variable_beats_default(name: str, tmp_path: Path, monkeypatc
         (tmp_path / "x").touch()
         text = value = str(tmp_path / "x")
     monkeypatch.setenv(VARIABLE_PREFIX + name.upper(), text)
-    assert getattr(given(), name) == value
+    assert getattr(parsed(), name) == value
     if isinstance(value, bool):
         no = flag_name(name).replace("--", "--no-")
-        assert getattr(given(no if value else flag_name(name)), name) is not value
+        assert getattr(parsed(no if value else flag_name(name)), name) is not value
         return
     monkeypatch.setenv(VARIABLE_PREFIX + name.upper(), "4" if "bind" not in name else ":4")
-    assert getattr(given(flag_name(name), text), name) == value
+    assert getattr(parsed(flag_name(name), text), name) == value
 
 
 def test_variables_and_flags_override_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,10 +159,10 @@ def test_variables_and_flags_override_the_file(tmp_path: Path, monkeypatch: pyte
     file.write_text("workers = 2\nthreads = 2\nkeep_alive = 2\n")
     monkeypatch.setenv("WSGISERVER_THREADS", "3")
     monkeypatch.setenv("WSGISERVER_KEEP_ALIVE", "3")
-    settings = given("--config", str(file), "--keep-alive", "4")
+    settings = parsed("--config", str(file), "--keep-alive", "4")
     assert (settings.workers, settings.threads, settings.keep_alive) == (2, 3, 4.0)
     monkeypatch.setenv("WSGISERVER_CONFIG", str(file))
-    assert given() == given("-c", str(file))
+    assert parsed() == parsed("-c", str(file))
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_a_key_that_other_servers_know_is_refused_with_what_to_write(key: str) -
 def test_a_byte_order_mark_at_the_start_of_a_file_is_ignored(tmp_path: Path) -> None:
     """Windows editors write such files, with CRLF line ends."""
     (tmp_path / "x.toml").write_bytes(b"\xef\xbb\xbfworkers = 3\r\nmax_body = '1k'\r\n")
-    settings = given("-c", str(tmp_path / "x.toml"))
+    settings = parsed("-c", str(tmp_path / "x.toml"))
     assert (settings.workers, settings.max_body) == (3, 1024)
 
 
@@ -247,12 +247,12 @@ def test_a_configuration_file_of_gunicorn_is_not_toml() -> None:
 
 
 def test_a_repeated_flag_adds_binds_and_replaces_other_values() -> None:
-    assert given("-b", ":1", "--bind", ":2,:3").bind == (Bind(":1"), Bind(":2"), Bind(":3"))
-    assert given("-w", "2", "-w", "3").workers == 3
+    assert parsed("-b", ":1", "--bind", ":2,:3").bind == (Bind(":1"), Bind(":2"), Bind(":3"))
+    assert parsed("-w", "2", "-w", "3").workers == 3
 
 
 def test_short_flags_are_accepted() -> None:
-    settings = given("-b", ":1", "-w", "7", "-t", "9")
+    settings = parsed("-b", ":1", "-w", "7", "-t", "9")
     assert (settings.bind, settings.workers, settings.timeout) == ((Bind(":1"),), 7, 9.0)
 
 

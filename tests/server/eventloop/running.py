@@ -131,13 +131,13 @@ class Running:
         wakeups = self.idles - before
         assert wakeups < 50 * max(1, time.monotonic() - began)
 
-    def waiting(self, count: int) -> None:
+    def wait_for_calls(self, count: int) -> None:
         poll(lambda: self.gate.waiting == count, f"{count} calls in progress")
 
     def stop(self) -> None:
         os.write(self._stop_writer, b"\0")
 
-    def ended(self) -> None:
+    def wait_for_end(self) -> None:
         """Wait for all threads except the watchdog, which sleeps forever after the last call."""
         self._main.join(PATIENCE)
         assert not self._main.is_alive()
@@ -163,7 +163,7 @@ def running(
         server.gate.opened.set()
         server.clients.close()
         server.stop()
-        server.ended()
+        server.wait_for_end()
         for connection in server.loop.connections.values():  # of abandoned calls, for which the loop did not wait
             connection.socket.close()
         os.close(server._stop_reader)  # noqa: SLF001

@@ -17,7 +17,7 @@ def test_slow_calls_do_not_hold_up_fast_ones(busy: int) -> None:
     """The slow calls cannot end before the fast ones are answered."""
     with running(4) as server:
         slow = [server.client().send(request("GET", "/wait")) for _ in range(busy)]
-        server.waiting(busy)
+        server.wait_for_calls(busy)
         with server.client() as client:
             for _ in range(200):
                 assert client.get("/fast").body == b"/fast"
@@ -31,7 +31,7 @@ def test_slow_calls_do_not_hold_up_fast_ones(busy: int) -> None:
 def test_requests_wait_while_all_threads_are_busy_and_none_is_lost(threads: int) -> None:
     with running(threads) as server:
         slow = [server.client().send(request("GET", "/wait")) for _ in range(threads)]
-        server.waiting(threads)
+        server.wait_for_calls(threads)
         waiting = [server.client().send(request("GET", f"/{n}")) for n in range(50)]
         waiting += [server.client().send(request("GET", "/wait")) for n in range(10)]
         server.gate.opened.set()

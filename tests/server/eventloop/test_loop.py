@@ -76,7 +76,7 @@ def test_idle_connections_make_room_for_new_ones() -> None:
 def test_new_connections_wait_while_all_connections_are_busy(capfd: pytest.CaptureFixture[str]) -> None:
     with running(4, connections=2) as server:
         busy = [server.client().send(request("GET", "/wait", "Connection: close")) for _ in range(2)]
-        server.waiting(2)
+        server.wait_for_calls(2)
         late = server.client().send(FAST)
         poll(lambda: "connections-exhausted" in capfd.readouterr().err, "the event in the log")
         server.gate.opened.set()
@@ -137,7 +137,7 @@ def test_the_loop_drains_without_free_descriptors(capfd: pytest.CaptureFixture[s
     with running(2) as server, exhausted(server, capfd) as (clients, held):
         server.stop()
         os.close(held.pop())  # one connection can be accepted, the next cannot
-        server.ended()
+        server.wait_for_end()
         with contextlib.suppress(ConnectionResetError):
             assert [client.rest() for client in clients] == [b""] * 3
 
@@ -152,7 +152,7 @@ def test_a_drain_finishes_requests_that_have_begun() -> None:
         half_head.send(FAST[:10])
         half_body.send(sized("/", b"hello")[:-1])
         slow.send(request("GET", "/wait"))
-        server.waiting(1)
+        server.wait_for_calls(1)
         poll(lambda: len(server.loop.connections) == 4, "all connections")
         server.stop()
         poll(lambda: server.loop.draining, "the drain")
@@ -160,7 +160,7 @@ def test_a_drain_finishes_requests_that_have_begun() -> None:
         assert half_head.send(FAST[10:]).answer().headers["connection"] == "close"
         server.gate.opened.set()
         assert slow.answer().body == b"/wait"
-        server.ended()
+        server.wait_for_end()
         assert idle.rest() == half_body.rest() == half_head.rest() == b""
         with pytest.raises(ConnectionRefusedError):
             server.client()
@@ -171,7 +171,7 @@ def test_a_drain_does_not_wait_out_the_keep_alive_timeout() -> None:
     with running(4) as server:
         slow, reader = server.client(), server.client()
         slow.send(request("GET", "/wait"))
-        server.waiting(1)
+        server.wait_for_calls(1)
         reader.send(request("GET", "/big-30000000"))
         poll(lambda: WRITABLE in list(server.loop._watched.values()), "a slow reader")  # noqa: SLF001
         server.stop()
@@ -179,14 +179,14 @@ def test_a_drain_does_not_wait_out_the_keep_alive_timeout() -> None:
         server.gate.opened.set()
         assert "connection" not in slow.answer().headers
         assert len(reader.answer().body) == 30_000_000
-        server.ended()
+        server.wait_for_end()
         assert slow.rest() == reader.rest() == b""
 
 
 def test_a_drain_serves_the_listen_backlog() -> None:
     with running(1) as server:
         slow = server.client().send(request("GET", "/wait"))
-        server.waiting(1)
+        server.wait_for_calls(1)
         backlog = [server.client().send(request("GET", f"/{n}")) for n in range(40)]
         server.stop()
         server.gate.opened.set()
@@ -198,7 +198,7 @@ def test_a_draining_loop_ignores_connections_that_wait_for_another_worker() -> N
     """Connections that wait for another worker must not keep this one busy."""
     with running(4) as server, socket.socket(fileno=os.dup(server.listener.fileno())) as other_worker:
         slow = server.client().send(request("GET", "/wait"))
-        server.waiting(1)
+        server.wait_for_calls(1)
         server.stop()
         poll(lambda: server.loop.draining and server.listener.fileno() == -1, "the drain")
         server.client()
@@ -213,7 +213,7 @@ def test_an_idle_loop_drains_at_once() -> None:
     for _ in range(8):
         with running(4) as server:
             server.stop()
-            server.ended()
+            server.wait_for_end()
 
 
 # --- A busy machine ---------------------------------------------------------------------------------------------

@@ -86,7 +86,7 @@ def test_the_loop_drains_while_a_thread_hangs() -> None:
         server.stop()
         poll(lambda: server.loop.team.finished, "the end of the loop")
         server.gate.opened.set()
-        server.ended()
+        server.wait_for_end()
         (connection,) = server.loop.connections.values()  # stays open in its thread until the process ends
         connection.socket.close()
 
@@ -100,7 +100,7 @@ def test_a_sleeping_watchdog_wakes_up_for_the_next_slow_call(monkeypatch: pytest
             with server.client() as slow:
                 time.sleep(random.Random(n).random() * 0.01)  # any moment while it falls asleep
                 slow.send(request("GET", "/wait"))
-                server.waiting(1)
+                server.wait_for_calls(1)
                 assert get(server) == b"/fast"
                 server.gate.opened.set()
                 assert slow.answer().body == b"/wait"

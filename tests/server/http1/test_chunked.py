@@ -132,7 +132,7 @@ def test_a_chunked_body_is_decoded_or_refused_by_name(data: bytes, expected: Bod
 
 
 # Beginnings of bodies, up to the byte after which no continuation is valid.
-NEVER = [
+REFUSED_BEGINNINGS = [
     (b"z", "chunk-size-invalid"),
     (b"\r", "chunk-size-invalid"),
     (b"\n", "chunk-size-invalid"),
@@ -175,7 +175,7 @@ NEVER = [
 ]
 
 
-@pytest.mark.parametrize(("data", "refused"), NEVER)
+@pytest.mark.parametrize(("data", "refused"), REFUSED_BEGINNINGS)
 def test_a_chunked_body_is_refused_at_its_first_wrong_byte(data: bytes, refused: str) -> None:
     check(data, refused)
     check(data + b"\r\n\r\n", refused)

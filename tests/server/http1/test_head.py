@@ -241,7 +241,7 @@ def test_a_method_that_is_too_long_is_refused_as_unsupported() -> None:
 
 
 # Beginnings of heads, up to the byte after which no continuation is valid, and their refusals.
-NEVER = {
+REFUSED_BEGINNINGS = {
     "LF after the request line": (b"GET / HTTP/1.1\n", "head-malformed"),
     "LF only": (b"\n", "head-malformed"),
     "LF after a field": (b"GET / HTTP/1.1\r\nHost: a\n", "head-malformed"),
@@ -285,9 +285,9 @@ NEVER = {
 }
 
 
-@pytest.mark.parametrize("name", NEVER)
+@pytest.mark.parametrize("name", REFUSED_BEGINNINGS)
 def test_a_head_is_refused_at_its_first_wrong_byte(name: str) -> None:
-    data, refused = NEVER[name]
+    data, refused = REFUSED_BEGINNINGS[name]
     assert outcome(data) == refused
     assert outcome(data[:-1]) == "incomplete", "without the last byte it could still become valid"
     assert bytewise_outcome(data) == refused

@@ -93,10 +93,10 @@ class Embedded:
     def client(self) -> Client:
         return self.clients.enter_context(connected(self.server.bound[0]))
 
-    def waiting(self, count: int) -> None:
+    def wait_for_calls(self, count: int) -> None:
         poll(lambda: self.application.waiting == count, f"{count} calls in progress")
 
-    def ended(self) -> Any:
+    def wait_for_end(self) -> Any:
         self.thread.join(PATIENCE)
         assert not self.thread.is_alive(), "serve() did not return"
         return self.outcome
@@ -113,7 +113,7 @@ def serving(**settings: Any) -> Iterator[Embedded]:
     finally:
         embedded.server.stop()
         embedded.application.gate.set()
-        embedded.ended()
+        embedded.wait_for_end()
         embedded.clients.close()
     poll(lambda: held() <= before, "all descriptors and threads to be released")
 
@@ -141,7 +141,7 @@ def test_an_embedded_server_serves_from_any_thread_on_its_announced_address(thre
             assert client.send(upload).answer().body == b"body"
         assert embedded.thread not in embedded.application.threads, "serve() must be able to return while a call hangs"
         embedded.server.stop()
-        assert embedded.ended() == (0, 0)
+        assert embedded.wait_for_end() == (0, 0)
 
 
 def test_a_client_that_connects_before_serve_is_served() -> None:
@@ -168,14 +168,14 @@ def test_stop_finishes_running_requests_and_accepts_no_new_ones() -> None:
         assert idle.get("/").body == b"hello"
         calling.send(request("GET", "/wait"))
         sending.send(chunked("/", b"body")[:-3])
-        embedded.waiting(1)
+        embedded.wait_for_calls(1)
         embedded.server.stop()
         poll(lambda: refuses(embedded), "the listener to close")
         answer = sending.send(b"\n\r\n").answer()
         assert (answer.body, answer.headers["connection"]) == (b"body", "close")
         embedded.application.gate.set()
         assert calling.answer().body == b"hello"
-        assert embedded.ended() == (0, 0)
+        assert embedded.wait_for_end() == (0, 0)
 
 
 def refuses(embedded: Embedded) -> bool:
@@ -189,9 +189,9 @@ def test_stop_leaves_hanging_calls_behind_and_disconnects_their_clients(threads:
     """With all threads in the application, no thread leads the loop or receives the stop."""
     with serving(threads=threads, graceful_timeout=0.2) as embedded:
         clients = [embedded.client().send(request("GET", "/wait")) for _ in range(stuck)]
-        embedded.waiting(stuck)
+        embedded.wait_for_calls(stuck)
         embedded.server.stop()
-        assert embedded.ended() == (stuck, stuck)
+        assert embedded.wait_for_end() == (stuck, stuck)
         for client in clients:
             assert ends_without_response(client)
         embedded.application.gate.set()
@@ -209,9 +209,9 @@ def ends_without_response(client: Client) -> bool:
 def test_a_response_cut_off_by_stop_ends_with_a_reset() -> None:
     with serving(graceful_timeout=0.2) as embedded:
         client = embedded.client().send(request("GET", "/half", version="1.0"))  # the response ends with the connection
-        embedded.waiting(1)
+        embedded.wait_for_calls(1)
         embedded.server.stop()
-        assert embedded.ended() == (1, 1)
+        assert embedded.wait_for_end() == (1, 1)
         with pytest.raises(ConnectionResetError):
             client.rest()
         embedded.application.gate.set()
@@ -225,7 +225,7 @@ def test_stop_disconnects_slow_clients_after_the_graceful_timeout() -> None:
         idle = embedded.client()
         assert idle.get("/").body == b"hello"
         embedded.server.stop()
-        assert embedded.ended() == (2, 0)
+        assert embedded.wait_for_end() == (2, 0)
         with pytest.raises((ConnectionResetError, EOFError)):
             reader.answer()
         assert ends_without_response(sender)
@@ -237,7 +237,7 @@ def test_stop_does_not_wait_for_a_call_that_has_timed_out() -> None:
         client = embedded.client().send(request("GET", "/wait"))
         assert client.answer().status == 504
         embedded.server.stop()
-        assert embedded.ended() == (0, 1)
+        assert embedded.wait_for_end() == (0, 1)
 
 
 def test_too_many_stuck_threads_are_logged_once(capfd: pytest.CaptureFixture[str]) -> None:
@@ -257,7 +257,7 @@ def test_two_servers_in_one_process_are_independent() -> None:
             for _ in range(50):
                 assert [client.get("/").body for client in clients] == [b"hello", b"other"]
         one.server.stop()
-        assert one.ended() == (0, 0)
+        assert one.wait_for_end() == (0, 0)
         with connected(other.bound[0]) as client:
             assert client.get("/").body == b"other", "the second server continues without the first"
 
@@ -270,7 +270,7 @@ def test_a_server_serves_only_once() -> None:
         with pytest.raises(RuntimeError, match="serves already"):
             embedded.server.close()
         embedded.server.stop()
-        embedded.ended()
+        embedded.wait_for_end()
         for again in (embedded.server.serve, embedded.server.close, embedded.server.start().wait):
             with pytest.raises(RuntimeError, match="this server has served"):
                 again()
@@ -290,7 +290,7 @@ def test_a_server_that_has_not_served_can_be_closed() -> None:
 def test_a_thread_that_fails_ends_the_server_but_not_the_process() -> None:
     with serving(threads=3) as embedded:
         client = embedded.client().send(request("GET", "/ruin"))
-        outcome = embedded.ended()
+        outcome = embedded.wait_for_end()
         assert isinstance(outcome, RuntimeError)
         assert str(outcome) == "a thread of the server has failed"
         assert isinstance(outcome.__cause__, OSError)

@@ -110,7 +110,7 @@ def test_reload_shows_the_error_of_a_factory_and_calls_it_again_after_a_change(s
 def test_a_factory_that_fails_ends_the_server_with_code_3(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text("def create_app():\n    raise RuntimeError('no paint')\n")
     server = serve(application="shop:create_app()", cwd=tmp_path)
-    assert server.ended() == 3
+    assert server.wait_for_end() == 3
     (event,) = server.events("application-not-loaded")
     assert event["application"] == "shop:create_app()"
     assert "no paint" in event["error"]

@@ -12,7 +12,7 @@ def pid(server: Server) -> int:
     return int(server.get("/pid").body)
 
 
-def retired(server: Server) -> list[str]:
+def retirements(server: Server) -> list[str]:
     return [event["reason"] for event in server.events("worker-retires")]
 
 
@@ -20,7 +20,7 @@ def test_a_worker_is_replaced_after_max_requests(serve: Serve) -> None:
     server = serve("--max-requests", "10", "--max-requests-jitter", "3")
     first = pid(server)
     poll(lambda: pid(server) != first, "another worker")
-    assert int(retired(server)[0].split()[3]) >= 10
+    assert int(retirements(server)[0].split()[3]) >= 10
     assert not server.events("worker-died")
 
 
@@ -30,9 +30,9 @@ def test_recycling_under_load_loses_no_request(serve: Serve) -> None:
     half = server.client().send(chunked("/upload", body)[:100_000])
     load = Load(server, MIXED)
     with load.running():
-        poll(lambda: len(retired(server)) >= 2, "both workers to retire, including the one with the upload")
+        poll(lambda: len(retirements(server)) >= 2, "both workers to retire, including the one with the upload")
         assert half.send(chunked("/upload", body)[100_000:]).answer().status == 200
-        poll(lambda: len(retired(server)) >= 4, "more workers to retire")
+        poll(lambda: len(retirements(server)) >= 4, "more workers to retire")
     assert not load.lost
     assert not [event for event in server.events() if event["event"] in {"worker-died", "cut-off"}]
 
@@ -44,7 +44,7 @@ def test_workers_retire_one_at_a_time(serve: Serve) -> None:
     def count_workers() -> bool:
         server.get("/")
         counts.append(len(server.workers()))
-        return len(retired(server)) >= 6
+        return len(retirements(server)) >= 6
 
     poll(count_workers, "six workers to retire")
     assert max(counts) <= 4
@@ -55,7 +55,7 @@ def test_a_worker_above_max_memory_is_replaced(serve: Serve) -> None:
     first = pid(server)
     server.get("/keep-150000000")
     poll(lambda: pid(server) != first, "another worker")
-    assert "bytes of memory" in retired(server)[0]
+    assert "bytes of memory" in retirements(server)[0]
 
 
 def test_a_max_memory_below_the_size_of_a_new_worker_is_ignored(serve: Serve) -> None:

@@ -138,7 +138,7 @@ def test_the_old_worker_serves_until_the_new_one_is_ready(start: Callable[..., S
     (old,) = server.workers()
     deploy(2, "ROUTES['wait'](None, '')")
     server.signal(signal.SIGHUP)
-    server.waiting(1)
+    server.wait_for_calls(1)
     assert version(server) == b"1"
     server.open_gate()
     poll(lambda: version(server) == b"2", "the new worker")
@@ -180,7 +180,7 @@ def test_a_reload_replaces_workers_one_at_a_time(start: Callable[..., Server]) -
 def test_a_reload_drains_old_workers_for_a_bounded_time(start: Callable[..., Server]) -> None:
     server = start("--graceful-timeout", "0.5")
     stuck = server.client().send(request("GET", "/wait"))
-    server.waiting(1)
+    server.wait_for_calls(1)
     reload(server)
     assert server.events("cut-off")
     assert not server.events("worker-died")
@@ -195,7 +195,7 @@ def test_a_second_hup_during_a_reload_loads_the_latest_code(start: Callable[...,
     old = set(server.workers(2))
     deploy(2, "ROUTES['wait'](None, '')")
     server.signal(signal.SIGHUP)
-    server.waiting(1)
+    server.wait_for_calls(1)
     deploy(3)
     server.signal(signal.SIGHUP)
     poll(lambda: len(server.events("reloading")) == 2, "the second signal to arrive")
@@ -221,7 +221,7 @@ def test_repeated_hups_under_load_lose_no_request(start: Callable[..., Server], 
 def test_a_hup_before_any_worker_is_ready_loads_the_latest_code(serve: Serve, deploy: Deploy, tmp_path: Path) -> None:
     deploy(1, "ROUTES['wait'](None, '')")
     server = serve("-w", "2", application="served", cwd=tmp_path, PYTHONDONTWRITEBYTECODE="1")
-    server.waiting(2)
+    server.wait_for_calls(2)
     deploy(2)
     server.signal(signal.SIGHUP)
     poll(lambda: server.events("reloading"), "the signal to arrive")
@@ -234,11 +234,11 @@ def test_term_ends_a_reload(start: Callable[..., Server], deploy: Deploy) -> Non
     server = start("-w", "2")
     deploy(2, "ROUTES['wait'](None, '')")
     server.signal(signal.SIGHUP)
-    server.waiting(1)
+    server.wait_for_calls(1)
     server.signal(signal.SIGTERM)
     poll(lambda: server.events("stopping"), "the server to stop")
     server.open_gate()
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
     assert not server.events("cut-off")
 
 
@@ -247,7 +247,7 @@ def test_a_reload_completes_after_the_death_of_the_old_worker(start: Callable[..
     (old,) = server.workers()
     deploy(2, "ROUTES['wait'](None, '')")
     server.signal(signal.SIGHUP)
-    server.waiting(1)
+    server.wait_for_calls(1)
     os.kill(old, signal.SIGKILL)
     poll(lambda: server.events("worker-died"), "the worker to die")
     server.open_gate()
@@ -260,7 +260,7 @@ def test_a_reload_whose_new_worker_is_killed_keeps_the_old_one(start: Callable[.
     (old,) = server.workers()
     deploy(2, "ROUTES['wait'](None, '')")
     server.signal(signal.SIGHUP)
-    server.waiting(1)
+    server.wait_for_calls(1)
     (new,) = set(server.workers()) - {old}
     os.kill(new, signal.SIGKILL)
     poll(lambda: server.events("reload-failed"), "the reload to fail")
@@ -284,7 +284,7 @@ def test_a_worker_that_gets_term_from_outside_is_replaced_while_it_drains(start:
     server = start()
     (old,) = server.workers()
     slow = server.client().send(request("GET", "/wait"))
-    server.waiting(1)
+    server.wait_for_calls(1)
     os.kill(old, signal.SIGTERM)
     server.workers(2)
     assert version(server) == b"1"

@@ -90,7 +90,7 @@ def test_reload_serves_a_change_and_shows_the_error_of_a_broken_one(serve: Serve
     assert server.events("file-changed")
     assert not server.events("worker-died")
     server.signal(signal.SIGTERM)
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
 
 
 def test_reload_starts_with_an_application_that_cannot_be_imported(serve: Serve, tmp_path: Path) -> None:

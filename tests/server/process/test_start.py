@@ -28,7 +28,7 @@ def test_workers_auto_starts_as_many_workers_as_fit(serve: Serve) -> None:
 
 def test_too_many_workers_are_refused(serve: Serve) -> None:
     server = serve("-w", "201")
-    assert server.ended() == 2
+    assert server.wait_for_end() == 2
     assert "--workers: 201 workers are too many; use at most 200" in server.error_output
 
 
@@ -55,7 +55,7 @@ def test_preload_loads_the_application_once_in_the_supervisor(serve: Serve, tmp_
     assert "--preload" in server.events("reloading")[0]["code"]
     assert not server.events("preload-threads")
     server.signal(signal.SIGTERM)
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
 
 
 def test_preload_reports_threads_of_the_application(serve: Serve, tmp_path: Path) -> None:
@@ -68,13 +68,13 @@ def test_preload_reports_threads_of_the_application(serve: Serve, tmp_path: Path
 
 def test_preload_of_an_application_that_cannot_be_imported_ends_with_code_3(serve: Serve) -> None:
     server = serve("-w", "2", "--preload", application="no.such.module")
-    assert server.ended() == 3
+    assert server.wait_for_end() == 3
     assert [event["event"] for event in server.events()] == ["application-not-loaded", "application-unusable"]
 
 
 def test_preload_together_with_reload_is_refused(serve: Serve) -> None:
     server = serve("--preload", "--reload")
-    assert server.ended() == 2
+    assert server.wait_for_end() == 2
     assert "leave one of them out" in server.error_output
 
 
@@ -127,7 +127,7 @@ os.execv(sys.executable, command)
 """
 
 
-def activated(inherited: socket.socket, out: Path, *flags: str, owner: str = "") -> subprocess.Popen[bytes]:
+def start_activated(inherited: socket.socket, out: Path, *flags: str, owner: str = "") -> subprocess.Popen[bytes]:
     """Start a server as systemd does: sockets from descriptor 3 on, announced in variables."""
     with out.open("wb") as file:
         return subprocess.Popen(
@@ -142,7 +142,7 @@ def activated(inherited: socket.socket, out: Path, *flags: str, owner: str = "")
 def test_a_server_serves_on_sockets_that_systemd_has_opened(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as inherited:
         host, port = inherited.getsockname()
-        process = activated(inherited, tmp_path / "err")
+        process = start_activated(inherited, tmp_path / "err")
         try:
             with Client(socket.create_connection((host, port), timeout=PATIENCE)) as client:
                 assert client.get("/").body == b"hello"
@@ -156,7 +156,7 @@ def test_a_server_serves_on_sockets_that_systemd_has_opened(tmp_path: Path) -> N
 
 def test_sockets_that_systemd_opened_for_another_process_are_ignored(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as inherited:
-        process = activated(inherited, tmp_path / "err", owner="1")
+        process = start_activated(inherited, tmp_path / "err", owner="1")
         try:
             poll(lambda: '"started"' in (tmp_path / "err").read_text(), "the server to start")
             assert f":{inherited.getsockname()[1]}" not in (tmp_path / "err").read_text()
@@ -167,14 +167,14 @@ def test_sockets_that_systemd_opened_for_another_process_are_ignored(tmp_path: P
 
 def test_an_inherited_socket_that_does_not_listen_is_refused(tmp_path: Path) -> None:
     with socket.socket() as inherited:
-        process = activated(inherited, tmp_path / "err")
+        process = start_activated(inherited, tmp_path / "err")
         assert process.wait(PATIENCE) == 2
         assert "LISTEN_FDS: descriptor 3 is not a listening socket" in (tmp_path / "err").read_text()
 
 
 def test_settings_apply_to_sockets_that_systemd_has_opened(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as inherited:
-        process = activated(inherited, tmp_path / "err", "--forwarded-allow-ips", "127.0.0.1")
+        process = start_activated(inherited, tmp_path / "err", "--forwarded-allow-ips", "127.0.0.1")
         try:
             with Client(socket.create_connection(inherited.getsockname(), timeout=PATIENCE)) as client:
                 environ = json.loads(client.get("/environ", "X-Forwarded-For: 192.0.2.1").body)
@@ -186,7 +186,7 @@ def test_settings_apply_to_sockets_that_systemd_has_opened(tmp_path: Path) -> No
 
 def test_bind_options_are_refused_when_systemd_has_opened_the_sockets(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as inherited:
-        process = activated(inherited, tmp_path / "err", "-b", ":9,scheme=https")
+        process = start_activated(inherited, tmp_path / "err", "-b", ":9,scheme=https")
         assert process.wait(PATIENCE) == 2
         assert (
             "--bind :9: scheme would have no effect, because the sockets of LISTEN_FDS are used"

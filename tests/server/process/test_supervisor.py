@@ -41,7 +41,7 @@ def test_term_finishes_requests_that_have_begun(serve: Serve, workers: str) -> N
     slow, half, head, idle = (server.client() for _ in range(4))
     idle.get("/")
     slow.send(request("GET", "/wait"))
-    server.waiting(1)
+    server.wait_for_calls(1)
     half.send(chunked("/upload", BODY)[:100_000])
     head.send(request("GET", "/")[:10])
     server.get("/")
@@ -52,7 +52,7 @@ def test_term_finishes_requests_that_have_begun(serve: Serve, workers: str) -> N
     server.open_gate()
     assert slow.answer().body == b"waited"
     assert idle.rest() == head.rest() == half.rest() == b""
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
     assert not server.events("cut-off")
     assert server.events("stopped")[0]["code"] == 0
 
@@ -60,14 +60,14 @@ def test_term_finishes_requests_that_have_begun(serve: Serve, workers: str) -> N
 def test_term_answers_requests_in_the_listen_backlog(serve: Serve) -> None:
     server = serve("--threads", "1")
     slow = server.client().send(request("GET", "/wait"))
-    server.waiting(1)
+    server.wait_for_calls(1)
     backlog = [server.client().send(request("GET", "/")) for _ in range(50)]
     server.signal(signal.SIGTERM)
     poll(lambda: server.events("stopping"), "the server to stop")
     server.open_gate()
     assert slow.answer().body == b"waited"
     assert [client.answer().body for client in backlog] == [b"hello"] * 50
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
 
 
 def test_term_ends_the_server_after_the_graceful_timeout(serve: Serve) -> None:
@@ -76,7 +76,7 @@ def test_term_ends_the_server_after_the_graceful_timeout(serve: Serve) -> None:
     server.client().send(chunked("/upload", BODY)[:-1])
     server.get("/")
     server.signal(signal.SIGTERM)
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
     assert server.events("cut-off")
 
 
@@ -84,7 +84,7 @@ def test_term_before_the_first_request_stops_the_server(serve: Serve) -> None:
     server = serve("-w", "3")
     assert server.bind
     server.signal(signal.SIGTERM)
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
@@ -94,7 +94,7 @@ def test_int_stops_at_once(serve: Serve, number: int) -> None:
     server.get("/")
     workers = server.workers(2)
     server.signal(number)
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
     assert not any(map(is_running, workers))
     with pytest.raises(ConnectionError):
         slow.answer()
@@ -107,7 +107,7 @@ def test_int_ends_a_drain_that_takes_too_long(serve: Serve) -> None:
     server.signal(signal.SIGTERM)
     poll(lambda: server.events("stopping"), "the server to stop")
     server.signal(signal.SIGINT)
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
 
 
 # --- Workers that die -------------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ def test_a_hangup_signal_does_not_stop_the_server(serve: Serve) -> None:
     server.signal(signal.SIGHUP)
     assert server.get("/").body == b"hello"
     server.signal(signal.SIGTERM)
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
 
 
 def test_exit_handlers_of_the_application_are_called(serve: Serve, tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_exit_handlers_of_the_application_are_called(serve: Serve, tmp_path: Pat
     assert server.get("/").body == b"hello"
     workers = server.workers(2)
     server.signal(signal.SIGTERM)
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
     assert sorted(map(int, (tmp_path / "handlers").read_text().split())) == sorted(workers)
 
 
@@ -163,17 +163,17 @@ def test_workers_that_crash_early_are_replaced_after_growing_pauses(serve: Serve
     for pause, least in zip(pauses, (0.1, 0.2, 0.4, 0.8), strict=True):
         assert pause > least / 2, "each pause is longer; half is enough because the log's clock may be adjusted"
     server.signal(signal.SIGTERM)
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
 
 
 def test_workers_end_when_the_supervisor_is_killed(serve: Serve) -> None:
     server = serve("-w", "2", "--threads", "2")
     with server.client() as slow:
         slow.send(request("GET", "/wait"))
-        server.waiting(1)
+        server.wait_for_calls(1)
         workers = server.workers(2)
         server.signal(signal.SIGKILL)
-        server.ended()
+        server.wait_for_end()
         poll(server.refuses, "the workers to stop listening")
         server.open_gate()
         assert slow.answer().body == b"waited", "the worker finishes the request first"
@@ -187,7 +187,7 @@ def test_workers_without_a_supervisor_end_after_the_graceful_timeout(serve: Serv
         server.get("/")
         workers = server.workers()
         server.signal(signal.SIGKILL)
-        server.ended()
+        server.wait_for_end()
         poll(lambda: not any(map(is_running, workers)), "the workers to end")
 
 
@@ -201,7 +201,7 @@ def test_repeated_term_signals_do_not_extend_the_graceful_timeout(serve: Serve) 
         return server.process.poll() is not None
 
     poll(stop_again, "the server to end")
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
 
 
 def test_the_supervisor_has_only_one_thread(serve: Serve) -> None:
@@ -228,7 +228,7 @@ def test_an_application_that_cannot_be_imported_ends_the_server_with_code_3(
     serve: Serve, application: str, message: str
 ) -> None:
     server = serve(application=application)
-    assert server.ended() == 3
+    assert server.wait_for_end() == 3
     (event,) = server.events("application-not-loaded")
     assert message in event["error"]
     assert event["application"] == application
@@ -238,7 +238,7 @@ def test_an_application_that_cannot_be_imported_ends_the_server_with_code_3(
 @pytest.mark.parametrize("workers", ["1", "3"])
 def test_an_unusable_application_is_reported_once_for_all_workers(serve: Serve, workers: str) -> None:
     server = serve("-w", workers, application="no.such.module")
-    assert server.ended() == 3
+    assert server.wait_for_end() == 3
     assert len(server.events("application-unusable")) == 1
     assert "Traceback" not in "".join(line for line in server.error_output.splitlines() if not line.startswith("{"))
 
@@ -246,7 +246,7 @@ def test_an_unusable_application_is_reported_once_for_all_workers(serve: Serve, 
 def test_a_port_in_use_ends_the_server_with_code_1(serve: Serve) -> None:
     server = serve()
     other = serve("-b", server.bind)
-    assert other.ended() == 1
+    assert other.wait_for_end() == 1
     assert other.error_output.strip().endswith(f"cannot listen on {server.bind}: Address already in use")
     assert "Traceback" not in other.error_output
     assert server.get("/").body == b"hello"
@@ -255,13 +255,13 @@ def test_a_port_in_use_ends_the_server_with_code_1(serve: Serve) -> None:
 @pytest.mark.parametrize("path", ["/proc/s", "/no/such/folder/s"])
 def test_a_unix_socket_that_cannot_be_created_ends_the_server_with_code_1(serve: Serve, path: str) -> None:
     server = serve("-b", f"unix:{path}")
-    assert server.ended() == 1
+    assert server.wait_for_end() == 1
     assert f"cannot listen on unix:{path}: " in server.error_output
 
 
 def test_an_unknown_variable_ends_the_server_with_code_2(serve: Serve) -> None:
     server = serve(WSGISERVER_TREADS="4")
-    assert server.ended() == 2
+    assert server.wait_for_end() == 2
     assert "WSGISERVER_TREADS is not a setting" in server.error_output
 
 
@@ -295,7 +295,7 @@ def test_no_request_is_lost_when_a_server_drains_under_load(serve: Serve) -> Non
         client.send(requests[n % 3])
     server.signal(signal.SIGTERM)
     assert [client.answer().status for client in clients] == [200] * 20
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
 
 
 # --- Processes that the application starts ----------------------------------------------------------------------

@@ -53,7 +53,7 @@ def test_uploads_arrive_whole(serve: Serve) -> None:
     check(server, chunked("/upload", b""), body=b"")
     check(server, sized("/upload", b"x" * 65536), body=b"x" * 65536)
     server.signal(signal.SIGTERM)
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
     spools = [(record["framing"], record["spool"]) for record in server.requests() if record["path"] == "/upload"]
     assert spools[:2] == [("length", "file"), ("chunked", "file")]
     assert spools[5:] == [("chunked", "memory"), ("chunked", "none"), ("length", "memory")]
@@ -111,7 +111,7 @@ def test_slow_clients_do_not_block_other_clients(serve: Serve, threads: str) -> 
 def test_slow_views_do_not_block_other_requests(serve: Serve) -> None:
     server = serve("--threads", "4")
     slow = [server.client().send(request("GET", "/wait")) for _ in range(3)]
-    server.waiting(3)
+    server.wait_for_calls(3)
     assert [server.get("/").body for _ in range(20)] == [b"hello"] * 20
     server.open_gate()
     for client in slow:
@@ -224,7 +224,7 @@ def test_requests_and_application_errors_are_logged(serve: Serve) -> None:
     server.get('/?a=%22"', "X-Request-ID: abc")
     server.get("/fail")
     server.signal(signal.SIGTERM)
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
     logged = {record["path"]: record for record in server.requests()}
     assert (logged['/?a=%22"']["request_id"], logged['/?a=%22"']["status"]) == ("abc", 200)
     assert logged["/fail"]["status"] == 500
@@ -239,7 +239,7 @@ def test_the_access_log_has_the_client_address_from_trusted_proxies(serve: Serve
         client.get("/")
         client.send("GARBAGE\r\n\r\n").answer()
     server.signal(signal.SIGTERM)
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
     assert [record["client"] for record in server.requests()] == ["192.0.2.1", "127.0.0.1", "127.0.0.1"]
 
 
@@ -247,7 +247,7 @@ def test_no_access_log_disables_the_access_log(serve: Serve) -> None:
     server = serve("--no-access-log")
     assert server.get("/").body == b"hello"
     server.signal(signal.SIGTERM)
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
     assert server.requests() == []
 
 

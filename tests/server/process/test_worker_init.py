@@ -65,7 +65,7 @@ def test_with_preload_the_hook_runs_after_the_fork(serve: Serve, folder: Path) -
 @pytest.mark.parametrize("flags", [[], ["--preload"]], ids=["in a worker", "with preload"])
 def test_a_hook_that_fails_ends_the_server_and_is_logged(serve: Serve, folder: Path, flags: list[str]) -> None:
     server = serve(*flags, "--worker-init", "hooks:fail", application="served", cwd=folder)
-    assert server.ended() == 3
+    assert server.wait_for_end() == 3
     (failure,) = server.events("worker-init-failed")
     assert failure["worker_init"] == "hooks:fail"
     assert "ConnectionError: no database" in failure["error"]

@@ -165,7 +165,7 @@ class Link:
         self.verdict = self.connection.expire(self.connection.deadline)
         self.reach(state)
 
-    def ask(self, data: bytes | str, *, method: str = "GET") -> Answer:
+    def fetch(self, data: bytes | str, *, method: str = "GET") -> Answer:
         self.feed(data)
         return self.client.answer(method=method)
 

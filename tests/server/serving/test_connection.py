@@ -52,7 +52,7 @@ def test_requests_that_arrive_byte_by_byte_are_served(link: Link) -> None:
 
 
 def test_the_environ_has_the_received_request(link: Link) -> None:
-    link.ask(chunked("/a%20b?c", b"hello", "X-Forwarded-For: 1.1.1.1"))
+    link.fetch(chunked("/a%20b?c", b"hello", "X-Forwarded-For: 1.1.1.1"))
     (environ,) = link.calls
     assert (environ["CONTENT_LENGTH"], environ["PATH_INFO"], environ["QUERY_STRING"]) == ("5", "/a b", "c")
     assert environ["REMOTE_ADDR"] == "127.0.0.1"
@@ -60,7 +60,7 @@ def test_the_environ_has_the_received_request(link: Link) -> None:
 
 
 def test_trailers_are_kept_apart_from_the_headers(link: Link) -> None:
-    link.ask(
+    link.fetch(
         request("POST", "/", "Transfer-Encoding: chunked", body=b"1\r\nx\r\n0\r\nAccept: evil\r\nX-Sum: 7\r\n\r\n")
     )
     (environ,) = link.calls
@@ -70,8 +70,8 @@ def test_trailers_are_kept_apart_from_the_headers(link: Link) -> None:
 
 
 def test_trailers_do_not_carry_over_to_the_next_request(link: Link) -> None:
-    link.ask(request("POST", "/", "Transfer-Encoding: chunked", body=b"0\r\nX: y\r\n\r\n"))
-    link.ask(chunked("/", b"x"))
+    link.fetch(request("POST", "/", "Transfer-Encoding: chunked", body=b"0\r\nX: y\r\n\r\n"))
+    link.fetch(chunked("/", b"x"))
     assert "wsgiserver.trailers" not in link.calls[1]
 
 
@@ -125,7 +125,7 @@ def test_a_client_that_expects_100_continue_gets_it(link: Link, framing: str) ->
 
 
 def test_a_client_that_sends_its_body_at_once_gets_no_100_continue(link: Link) -> None:
-    assert link.ask(sized("/", b"hello", "Expect: 100-continue")).body == b"hello"
+    assert link.fetch(sized("/", b"hello", "Expect: 100-continue")).body == b"hello"
 
 
 def test_a_body_that_is_too_large_is_refused_instead_of_100_continue(link: Link) -> None:

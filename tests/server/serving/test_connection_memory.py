@@ -138,7 +138,7 @@ def test_a_slow_body_has_to_keep_a_minimum_rate(link: Link) -> None:
 def test_a_valid_request_id_is_kept_and_an_invalid_one_is_replaced(link: Link) -> None:
     """A valid id is reused; other requests get a new id."""
     for sent in ("abc-1", "", "a b", "x" * 129, '"', "caf\xe9"):
-        link.ask(request("GET", "/", f"X-Request-ID: {sent}") if sent else request("GET", "/"))
+        link.fetch(request("GET", "/", f"X-Request-ID: {sent}") if sent else request("GET", "/"))
     ids = [record["request_id"] for record in link.logged()]
     assert ids[0] == "abc-1"
     assert all(re.fullmatch("[0-9a-f]{32}", each) for each in ids[1:])

@@ -156,7 +156,7 @@ def test_a_valid_request_before_an_invalid_one_is_served(link: Link) -> None:
 
 def test_a_request_that_arrives_as_the_keep_alive_time_ends_is_served(link: Link) -> None:
     """The loop is about to close an idle connection and has not read its new request yet."""
-    assert link.ask(request("GET", "/")).status == 200
+    assert link.fetch(request("GET", "/")).status == 200
     link.client.send(request("GET", "/"))
     assert select.select([link.connection.socket], [], [], PATIENCE)[0]
     link.verdict = link.connection.expire(link.connection.deadline)

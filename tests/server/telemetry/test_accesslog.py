@@ -303,7 +303,7 @@ def test_usr1_reopens_the_access_log_of_a_server(serve: Serve, tmp_path: Path) -
 
     poll(lines_in_new_file, "a request in the new file")
     server.signal(signal.SIGTERM)
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
     assert old.read_text().count("\n") + path.read_text().count("\n") == requests
     assert server.requests() == []
 

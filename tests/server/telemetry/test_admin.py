@@ -34,7 +34,7 @@ class Board:
         slot.advance(phase)
         return slot
 
-    def ask(self, path: str, method: str = "GET") -> tuple[str, dict[str, str], str]:
+    def fetch(self, path: str, method: str = "GET") -> tuple[str, dict[str, str], str]:
         response: list[Any] = []
         blocks = self.application(
             {"PATH_INFO": path, "REQUEST_METHOD": method},
@@ -46,7 +46,7 @@ class Board:
 
     def samples(self) -> Samples:
         """All samples of /metrics: (name without prefix, value of the only label) -> value."""
-        status, headers, text = self.ask("/metrics")
+        status, headers, text = self.fetch("/metrics")
         assert status == "200 OK"
         assert headers["Content-Type"].startswith("text/plain; version=0.0.4")
         samples: Samples = {}
@@ -126,13 +126,13 @@ def test_readyz_reports_whether_a_worker_is_ready(
     for phase in phases:
         board.worker(phase)
     board.scoreboard.past.advance(server)
-    reported, headers, text = board.ask("/readyz")
-    assert (reported, text) == (
+    returned_status, headers, text = board.fetch("/readyz")
+    assert (returned_status, text) == (
         f"{status} {HTTPStatus(status).phrase}",
         "ready\n" if status == 200 else "stopping\n" if server is WorkerPhase.DRAINING else "no worker is ready\n",
     )
     assert headers["Cache-Control"] == "no-store"
-    assert board.ask("/healthz")[::2] == ("200 OK", "alive\n")
+    assert board.fetch("/healthz")[::2] == ("200 OK", "alive\n")
 
 
 @pytest.mark.parametrize(
@@ -147,6 +147,6 @@ def test_readyz_reports_whether_a_worker_is_ready(
     ],
 )
 def test_only_get_and_head_of_known_paths_are_served(board: Board, method: str, path: str, status: str) -> None:
-    reported, headers, _ = board.ask(path, method)
-    assert reported == status
+    returned_status, headers, _ = board.fetch(path, method)
+    assert returned_status == status
     assert headers.get("Allow") == ("GET, HEAD" if status.startswith("405") else None)

@@ -40,7 +40,7 @@ def test_readyz_reports_the_stop_while_requests_finish(serve: Serve) -> None:
     poll(lambda: ready(server) == 503, "/readyz to report the stop")
     assert admin(server, "/healthz").body == b"alive\n"
     assert half.send(upload[-1:]).answer().status == 200
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
 
 
 def test_a_server_in_its_drain_delay_serves_requests_and_is_not_ready(serve: Serve) -> None:
@@ -56,7 +56,7 @@ def test_a_server_in_its_drain_delay_serves_requests_and_is_not_ready(serve: Ser
         assert (answer.status, answer.body) == (200, b"hello")
     assert not server.events("stopping")
     server.signal(signal.SIGTERM)
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
 
 
 def test_a_worker_that_dies_during_the_drain_delay_is_replaced(serve: Serve) -> None:
@@ -78,7 +78,7 @@ def test_the_server_stops_after_the_drain_delay(serve: Serve) -> None:
     server.signal(signal.SIGTERM)
     poll(lambda: server.events("stopping"), "the delay to end")
     assert half.send(upload[-1:]).answer().status == 200, "the server finishes running requests"
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
     assert [event["event"] for event in server.events()][-3:] == ["draining", "stopping", "stopped"]
 
 
@@ -88,7 +88,7 @@ def test_an_interrupt_does_not_wait_for_the_drain_delay(serve: Serve) -> None:
     server.signal(signal.SIGTERM)
     poll(lambda: server.events("draining"), "the drain to start")
     server.signal(signal.SIGINT)
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
 
 
 def test_a_response_to_head_has_no_content(serve: Serve) -> None:
@@ -159,7 +159,7 @@ def test_readyz_reports_a_worker_that_cannot_start_its_threads(serve: Serve) -> 
     assert len(server.events("worker-ready")) <= 1, "at most the event of the admin listener"
     assert ready(server) == 503
     server.signal(signal.SIGTERM)
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
 
 
 def test_the_counters_of_a_killed_worker_are_kept(serve: Serve) -> None:
@@ -183,7 +183,7 @@ def test_a_killed_admin_process_is_restarted(serve: Serve) -> None:
     assert admin(server, "/healthz").status == 200
     assert int(server.get("/pid").body) == worker
     server.signal(signal.SIGTERM)
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
 
 
 def test_requests_bodies_and_busy_threads_are_counted(serve: Serve) -> None:

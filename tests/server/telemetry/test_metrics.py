@@ -112,7 +112,7 @@ def test_the_metrics_of_all_workers_are_summed_up(board: Board) -> None:
     )
 
 
-def live(slot: Slot, connections: int) -> None:
+def use_slot(slot: Slot, connections: int) -> None:
     metrics = Metrics(slot)
     metrics.finished(RECORD)
     metrics.gauges(connections=connections, queued=0, busy=0, stuck=0)
@@ -132,12 +132,12 @@ def test_a_thread_in_the_application_counts_as_busy(board: Board) -> None:
 
 def test_counters_outlive_their_worker_but_gauges_do_not(board: Board) -> None:
     slot = board.worker()
-    live(slot, 5)
+    use_slot(slot, 5)
     board.scoreboard.release(slot)
     check(board, {("requests_total", "2xx"): 1, ("connections_accepted_total", ""): 5, ("connections", ""): 0})
     again = board.worker()
     assert again is slot
-    live(again, 1)
+    use_slot(again, 1)
     check(board, {("requests_total", "2xx"): 2, ("connections_accepted_total", ""): 6, ("connections", ""): 1})
     check(board, {("application_seconds_sum", ""): 3.0, ("application_seconds_count", ""): 2})
 

@@ -80,7 +80,7 @@ def test_an_application_that_breaks_a_rule_sends_nothing(
     assert exchange.response.phase in {ResponsePhase.UNSTARTED, ResponsePhase.STARTED}  # a 500 is still possible
 
 
-WRONG = [
+INVALID_ARGUMENTS = [
     ("200", TEXT),
     ("200OK", TEXT),
     ("", TEXT),
@@ -126,7 +126,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("arguments", WRONG, ids=repr)
+@pytest.mark.parametrize("arguments", INVALID_ARGUMENTS, ids=repr)
 def test_start_response_refuses_invalid_arguments_at_once(arguments: tuple[Any, Any]) -> None:
     """A check when the head is sent would be too late for another response (PEP 3333)."""
 
@@ -141,7 +141,7 @@ def test_start_response_refuses_invalid_arguments_at_once(arguments: tuple[Any, 
     assert (read(exchange)[0], read(exchange)[2]) == (500, b"sorry")
 
 
-@pytest.mark.parametrize("arguments", WRONG, ids=repr)
+@pytest.mark.parametrize("arguments", INVALID_ARGUMENTS, ids=repr)
 def test_a_refused_call_of_start_response_changes_nothing(arguments: tuple[Any, Any]) -> None:
     """Neither the first call nor a later call with exc_info changes the earlier status and headers."""
 
