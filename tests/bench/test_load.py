@@ -1,4 +1,4 @@
-"""The load sends what it says, and believes only an answer that proves it. Nothing here measures time."""
+"""The load generators send the declared data and count only proven responses. No test measures time."""
 
 import hashlib
 import re
@@ -39,7 +39,7 @@ def test_an_upload_is_framed_with_a_length_or_in_chunks(size: int, chunk: int) -
 
 
 @pytest.mark.parametrize(
-    ("sent", "body", "kept"),
+    ("sent", "body", "keep_alive"),
     [
         (HEAD + b"Content-Length: 2\r\n\r\nhi", b"hi", True),
         (HEAD + b"Content-Length: 2\r\nConnection: close\r\n\r\nhi", b"hi", False),
@@ -48,21 +48,21 @@ def test_an_upload_is_framed_with_a_length_or_in_chunks(size: int, chunk: int) -
         (HEAD + b"Content-Length: 0\r\n\r\n", b"", True),
     ],
 )
-def test_a_response_is_read_to_its_end(sent: bytes, body: bytes, kept: bool) -> None:
-    here, there = socket.socketpair()
-    with here, there:
-        there.sendall(sent)
+def test_a_response_is_read_to_its_end(sent: bytes, body: bytes, keep_alive: bool) -> None:
+    client, server = socket.socketpair()
+    with client, server:
+        server.sendall(sent)
         if b"Content-Length" not in sent:
-            there.shutdown(socket.SHUT_WR)
-        assert read_answer(here) == (200, body, kept)
+            server.shutdown(socket.SHUT_WR)
+        assert read_answer(client) == (200, body, keep_alive)
 
 
 def test_a_missing_response_is_an_error() -> None:
-    here, there = socket.socketpair()
-    with here:
-        there.close()
+    client, server = socket.socketpair()
+    with client:
+        server.close()
         with pytest.raises(ConnectionError):
-            read_answer(here)
+            read_answer(client)
 
 
 class Echo:
@@ -82,7 +82,7 @@ class Echo:
                 return
             with sock:
                 data = b""
-                while b"\r\n\r\n" not in data:  # a close with something unread would destroy the answer
+                while b"\r\n\r\n" not in data:  # a close with unread data would destroy the response
                     data += sock.recv(65536)
                 sock.sendall(self._answer if self._answer is not None else self._digest(sock, data))
 
@@ -107,16 +107,16 @@ def echo() -> Iterator[Echo]:
 
 
 def test_an_upload_counts_if_the_response_has_its_digest(echo: Echo) -> None:
-    seen = uploads(echo.port, "/upload", 1000, 0, clients=2, seconds=0.0)
-    assert (seen["count"], seen["wrong"], seen["digest"]) == (2, 0, 0.5)
+    result = uploads(echo.port, "/upload", 1000, 0, clients=2, seconds=0.0)
+    assert (result["count"], result["wrong"], result["digest"]) == (2, 0, 0.5)
 
 
 @pytest.mark.parametrize("answer", [HEAD + b"Content-Length: 5\r\n\r\nother", HEAD[:10], b""])
 def test_an_upload_without_its_digest_in_the_response_is_lost(answer: bytes) -> None:
     server = Echo(answer)
-    seen = uploads(server.port, "/upload", 10, 0, clients=1, seconds=PATIENCE)
+    result = uploads(server.port, "/upload", 10, 0, clients=1, seconds=PATIENCE)
     server.close()
-    assert (seen["count"], seen["wrong"]) == (0, 1)
+    assert (result["count"], result["wrong"]) == (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -132,9 +132,9 @@ def test_an_upload_without_its_digest_in_the_response_is_lost(answer: bytes) -> 
 )
 def test_a_download_counts_if_it_is_complete(answer: bytes, whole: bool) -> None:
     server = Echo(answer)
-    seen = downloads(server.port, "/file", 4, clients=1, seconds=0.0)
+    result = downloads(server.port, "/file", 4, clients=1, seconds=0.0)
     server.close()
-    assert (seen["count"], seen["wrong"]) == ((1, 0) if whole else (0, 1))
+    assert (result["count"], result["wrong"]) == ((1, 0) if whole else (0, 1))
 
 
 def test_percentiles_are_computed() -> None:

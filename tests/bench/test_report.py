@@ -1,4 +1,4 @@
-"""The arithmetic of the report: medians, ratios, targets, and how they are written."""
+"""The arithmetic of the report: medians, ratios, targets and their format."""
 
 import json
 import os

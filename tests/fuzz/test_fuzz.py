@@ -1,6 +1,6 @@
-"""A short run of the fuzz target, the same each time: the corpus, and what libFuzzer makes of it.
+"""A short reproducible run of the fuzz target: the corpus and mutations by libFuzzer.
 
-How to run it for longer is in receiver.py.
+receiver.py describes longer runs.
 """
 
 import subprocess
@@ -25,7 +25,7 @@ pytest.importorskip("atheris", reason="there are wheels of atheris for Linux on 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)  # seconds: 25,000 inputs, on a machine that may have other things to do
+@pytest.mark.timeout(1200)  # seconds: 25,000 inputs on a machine that may be busy
 def test_a_short_fuzz_run_finds_no_crash(tmp_path: Path) -> None:
     seeds, found = tmp_path / "seeds", tmp_path / "found"
     seeds.mkdir()
@@ -39,6 +39,6 @@ def test_a_short_fuzz_run_finds_no_crash(tmp_path: Path) -> None:
     target = Path(__file__).with_name("receiver.py")
     flags = [f"-runs={RUNS}", f"-seed={SEED}", "-max_len=1000", "-rss_limit_mb=0", f"-artifact_prefix={found}/"]
     command = [sys.executable, str(target), *flags, str(found), str(seeds)]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, cwd=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
-    assert f"Done {RUNS} runs" in done.stderr
+    result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, cwd=tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr[-2000:]
+    assert f"Done {RUNS} runs" in result.stderr

@@ -1,4 +1,4 @@
-"""The application that the tests' server processes run: what it does is in the path, as in /sleep-0.5 or /big-1000."""
+"""The application of the tests' server processes. The path selects the action, as in /sleep-0.5 or /big-1000."""
 
 import atexit
 import ctypes
@@ -15,8 +15,8 @@ from typing import Any
 Start = Callable[..., Callable[[bytes], None]]
 Environ = dict[str, Any]
 
-digests: list[str] = []  # of the bodies this process was handed
-kept: list[bytes] = []
+digests: list[str] = []  # of the bodies that this process received
+retained: list[bytes] = []
 calls = itertools.count()
 
 
@@ -25,7 +25,7 @@ def hello(_: Environ, __: str) -> Iterable[bytes]:
 
 
 def upload(environ: Environ, _: str) -> Iterable[bytes]:
-    """Read the body as Django does, and tell what came."""
+    """Read the body as Django does and report its size and digest."""
     digest, left, size = hashlib.sha256(), int(environ.get("CONTENT_LENGTH") or 0), 0
     while left and (block := environ["wsgi.input"].read(min(65536, left))):
         digest.update(block)
@@ -45,7 +45,7 @@ def sleep(_: Environ, seconds: str) -> Iterable[bytes]:
 
 
 def wait(_: Environ, __: str) -> Iterable[bytes]:
-    """Last until the test opens the gate: a slow view that is slow for exactly as long as it has to be."""
+    """Block until the test opens the gate: a slow view whose duration the test controls."""
     gate = Path(os.environ["TEST_GATE"])
     (gate / f"waiting-{os.getpid()}-{next(calls)}").touch()
     while not (gate / "open").exists():
@@ -54,7 +54,7 @@ def wait(_: Environ, __: str) -> Iterable[bytes]:
 
 
 def files(environ: Environ, count: str) -> Iterable[bytes]:
-    """Wait as above, and only then open what a request needs: a database, its journal, a file to write."""
+    """Wait as above, then open the descriptors that a request needs: a database, its journal, an output file."""
     wait(environ, "")
     opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(int(count))]
     for fd in opened:
@@ -80,7 +80,7 @@ def show(environ: Environ, _: str) -> Iterable[bytes]:
 
 
 def fork(_: Environ, seconds: str) -> Iterable[bytes]:
-    """Leave a child behind that has copies of all descriptors, as multiprocessing does."""
+    """Leave a child process that has copies of all descriptors, as multiprocessing does."""
     child = os.fork()
     if child == 0:
         time.sleep(float(seconds))
@@ -93,13 +93,13 @@ def fail(_: Environ, __: str) -> Iterable[bytes]:
 
 
 def keep(_: Environ, size: str) -> Iterable[bytes]:
-    """Take memory, and never give it back."""
-    kept.append(b"x" * int(size))
+    """Allocate memory and never free it."""
+    retained.append(b"x" * int(size))
     return [b"kept"]
 
 
 def hang(_: Environ, seconds: str) -> Iterable[bytes]:
-    """Keep the interpreter to itself, as a C extension can: PyDLL does not release it."""
+    """Hold the GIL, as a C extension can: PyDLL does not release it."""
     ctypes.PyDLL(None).sleep(int(seconds))
     return [b"slept"]
 
@@ -135,8 +135,8 @@ def application(environ: Environ, start_response: Start) -> Iterable[bytes]:
 
 
 def echo(environ: Environ, start_response: Start) -> Iterable[bytes]:
-    """Another application: tell what was asked."""
-    told = {
+    """Another application: return the request as JSON."""
+    echoed = {
         "method": environ["REQUEST_METHOD"],
         "path": environ["PATH_INFO"],
         "query": environ["QUERY_STRING"],
@@ -144,16 +144,16 @@ def echo(environ: Environ, start_response: Start) -> Iterable[bytes]:
         "body": environ["wsgi.input"].read().decode("latin-1"),
     }
     start_response("200 OK", [("Content-Type", "application/json")])
-    return [json.dumps(told).encode()]
+    return [json.dumps(echoed).encode()]
 
 
-def say_goodbye(path: str) -> None:
-    with open(path, "a") as file:  # noqa: PTH123 - one write, appended, of a short line: two processes do not mix
+def record_exit(path: str) -> None:
+    with open(path, "a") as file:  # noqa: PTH123 - one short appended write: lines of two processes do not mix
         file.write(f"{os.getpid()}\n")
 
 
 if path := os.environ.get("TEST_EXIT_FILE"):
-    atexit.register(say_goodbye, path)
+    atexit.register(record_exit, path)
 
-if digits := os.environ.get("TEST_CRASH_WITH"):  # a worker that dies before it has served anything
+if digits := os.environ.get("TEST_CRASH_WITH"):  # a worker that dies before its first request
     os._exit(int(digits))

@@ -1,4 +1,4 @@
-"""`serve`: a real server process for a test, ended by its id when the test is over."""
+"""`serve`: starts a real server process for a test and ends it by its id after the test."""
 
 import json
 import os
@@ -19,19 +19,18 @@ from tests.wire.polling import PATIENCE, poll
 
 ROOT = Path(__file__).parents[2]
 
-# Deadlines that no test meets by accident, however long the machine is busy with something else.
-PATIENT = [f"--{name}-timeout=600" for name in ("head", "body", "body-idle", "send")] + [
+# Deadlines that no test reaches by accident, even on a busy machine.
+LONG_TIMEOUTS = [f"--{name}-timeout=600" for name in ("head", "body", "body-idle", "send")] + [
     "--timeout=600",
     "--keep-alive=600",
 ]
 
 
 class Server:
-    """`python -m wsgiserver` with its output in files; `bind` is where it says it listens.
+    """`python -m wsgiserver` with its output in files; `bind` is the address that it reports.
 
-    Its calls of /wait last until `open_gate`, and `waiting` knows how many there are. A client that a test does not
-    close, because it failed or has no reason to, is closed with the server: left to the garbage collector it would fail
-    whichever test runs then.
+    Its calls of /wait last until `open_gate`; `wait_for_calls` waits for a number of them. The server also closes the
+    clients that a test leaves open: in the garbage collector they would fail whichever test runs at that moment.
     """
 
     def __init__(
@@ -48,13 +47,13 @@ class Server:
         self._gate = folder / "gate"
         self._gate.mkdir()
         self._clients = ExitStack()
-        is_told = {"-b", "-c"} & set(flags) or "WSGISERVER_BIND" in variables
-        bind = () if is_told else ("-b", "127.0.0.1:0")  # it would add to them, or win
+        has_bind = {"-b", "-c"} & set(flags) or "WSGISERVER_BIND" in variables
+        bind = () if has_bind else ("-b", "127.0.0.1:0")  # a second -b would add to them or override them
         limited = ["sh", "-c", f'ulimit {limits} && exec "$@"', "sh"] if limits else []
         environment = {key: value for key, value in os.environ.items() if key not in {"HOME", "PYTHONPATH"}}
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
-                [*limited, sys.executable, "-m", "wsgiserver", application, *bind, *PATIENT, *flags],
+                [*limited, sys.executable, "-m", "wsgiserver", application, *bind, *LONG_TIMEOUTS, *flags],
                 cwd=cwd,
                 env=environment | {"PYTHONPATH": str(ROOT), "TEST_GATE": str(self._gate)} | variables,
                 stdout=out if stdout is None else stdout,
@@ -67,13 +66,13 @@ class Server:
         return self._err.read_text()
 
     def events(self, name: str = "") -> list[dict[str, Any]]:
-        """What it has said of itself so far, or of that what goes by one name."""
+        """The events logged so far: all of them, or those with one name."""
         lines = [line for line in self.error_output.splitlines(keepends=True) if line.endswith("}\n")]
-        said = [json.loads(line) for line in lines if line.startswith('{"time"')]
-        return [event for event in said if name in {"", event["event"]}]
+        events = [json.loads(line) for line in lines if line.startswith('{"time"')]
+        return [event for event in events if name in {"", event["event"]}]
 
     def requests(self) -> list[dict[str, Any]]:
-        """What it has logged of requests so far; not what is only half written."""
+        """The requests logged so far, without an incomplete last line."""
         return [json.loads(line) for line in self._out.read_text().splitlines(keepends=True) if line.endswith("}\n")]
 
     @property
@@ -83,7 +82,7 @@ class Server:
         return str(started[0]["bind"])
 
     def client(self) -> Client:
-        """A new connection, to the last of the addresses where there are several."""
+        """A new connection. With several addresses, it goes to the last."""
         address = self.bind.rpartition(", ")[2]
         if address.startswith("unix:"):
             sock = socket.socket(socket.AF_UNIX)
@@ -97,24 +96,24 @@ class Server:
         with self.client() as client:
             return client.get(target, *fields)
 
-    def waiting(self, count: int) -> None:
-        """Wait until so many calls of /wait have begun."""
+    def wait_for_calls(self, count: int) -> None:
+        """Wait until `count` calls of /wait have started."""
         poll(lambda: len(list(self._gate.glob("waiting-*"))) == count, f"{count} calls in progress")
 
     def open_gate(self) -> None:
-        """Let all calls of /wait end, those to come as well."""
+        """Let all current and future calls of /wait end."""
         (self._gate / "open").touch()
 
     def refuses(self) -> bool:
-        """Whether nobody listens any more: every process has heard that it is to stop."""
+        """Whether no process listens any more: all of them have received the signal to stop."""
         try:
             self.client().socket.close()
-        except ConnectionError as error:  # it may also be reset, when it comes just before the end of the listener
+        except ConnectionError as error:  # a connection just before the listener closes may also be reset
             return isinstance(error, ConnectionRefusedError)
         return False
 
     def workers(self, count: int = 0) -> list[int]:
-        """Return the workers' process ids, once there are so many."""
+        """Return the workers' process ids as soon as there are at least `count`."""
         poll(lambda: len(self._children()) >= count, f"{count} workers")
         return self._children()
 
@@ -125,8 +124,8 @@ class Server:
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 
-    def ended(self, patience: float = PATIENCE) -> int:
-        """Wait for the end; returns the exit code."""
+    def wait_for_end(self, patience: float = PATIENCE) -> int:
+        """Wait for the end of the process and return its exit code."""
         return self.process.wait(patience)
 
     def destroy(self) -> None:

@@ -1,4 +1,4 @@
-"""The requests below tests/server/corpus, read: bytes and expectations. The format is in the README there."""
+"""Reads the requests below tests/server/corpus: bytes and expectations. Its README describes the format."""
 
 import json
 import re
@@ -18,7 +18,7 @@ def names(kind: str) -> list[str]:
 
 
 def data(kind: str, name: str) -> bytes:
-    """Return what the client sends."""
+    """Return the bytes that the client sends."""
     text = repeated((FOLDER / kind / f"{name}.http").read_text().replace("\n", ""))
     return _ESCAPE.sub(lambda match: _ESCAPES[match[1]] if match[1] else chr(int(match[2], 16)), text).encode("latin-1")
 

@@ -1,4 +1,4 @@
-"""The ways frameworks have of answering with a file, each an application: the file is that of TEST_DOWNLOAD."""
+"""One application for each way in which frameworks send a file. TEST_DOWNLOAD names the file."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -32,12 +32,12 @@ def file_response(_: HttpRequest) -> FileResponse:
 
 
 def field_response(_: HttpRequest) -> FileResponse:
-    """As from a FileField: the file is within Django's own."""
+    """As from a FileField: Django's own file object wraps the file."""
     return FileResponse(File(PATH.open("rb")), as_attachment=True)
 
 
 def part_response(request: HttpRequest) -> FileResponse:
-    """As django-ranged-response and its like do: the file where the range begins, and the length of the range."""
+    """As django-ranged-response and similar packages do: a file at the start of the range, and the range's length."""
     first, last = map(int, request.headers["Range"].removeprefix("bytes=").split("-"))
     file = PATH.open("rb")
     response = FileResponse(file, status=206)
@@ -51,7 +51,7 @@ django_application = WSGIHandler()
 
 
 def werkzeug_application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    from werkzeug.utils import send_file  # noqa: PLC0415 - the other application does without
+    from werkzeug.utils import send_file  # noqa: PLC0415 - the other application does not need it
     from werkzeug.wrappers import Request, Response  # noqa: PLC0415
     from werkzeug.wsgi import wrap_file  # noqa: PLC0415
 
@@ -64,15 +64,15 @@ def werkzeug_application(environ: dict[str, Any], start_response: Callable[..., 
 
 
 def whitenoise_application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Files of a folder; /part and /file are the same one."""
+    """Files of a folder; /part and /file are the same file."""
     from whitenoise import WhiteNoise  # noqa: PLC0415
 
     def nothing(_: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         start_response("404 Not Found", [])
         return []
 
-    noise = WhiteNoise(nothing)
+    whitenoise = WhiteNoise(nothing)
     for url in ("/file", "/field", "/part"):
-        noise.add_file_to_dictionary(url, str(PATH))
-    blocks: Iterable[bytes] = noise(environ, start_response)
+        whitenoise.add_file_to_dictionary(url, str(PATH))
+    blocks: Iterable[bytes] = whitenoise(environ, start_response)
     return blocks

@@ -1,4 +1,4 @@
-"""A Receiver is fed bytes, cut anyhow: what the tests of it, of the corpus and the fuzzer have in common."""
+"""Feeds a Receiver with bytes in any pieces: shared by its tests, the corpus tests and the fuzzer."""
 
 from collections.abc import Iterable, Iterator
 
@@ -6,7 +6,7 @@ from wsgiserver.serving.receiver import Receiver, Stage
 
 
 def completed(receiver: Receiver, pieces: Iterable[bytes]) -> Iterator[Receiver]:
-    """Yield the receiver each time a request in it is complete; then that one is released. Raises Refusal."""
+    """Yield the receiver for each complete request, then release that request. Raises Refusal."""
     for piece in pieces:
         stage = receiver.feed(piece)
         while stage is Stage.COMPLETE:

@@ -1,4 +1,4 @@
-"""What the server's tests share beside tests/wire: limits of this process, and what this machine has."""
+"""Shared helpers of the server tests: limits of this process and features of this machine."""
 
 import resource
 import socket
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def limited(kind: int, limit: int) -> Iterator[None]:
-    """Let the kernel refuse this process more: RLIMIT_FSIZE stands for a full disk, RLIMIT_NOFILE for descriptors."""
+    """Lower a limit of this process: RLIMIT_FSIZE simulates a full disk, RLIMIT_NOFILE a lack of descriptors."""
     soft, hard = resource.getrlimit(kind)
     resource.setrlimit(kind, (limit, hard))
     try:
@@ -18,7 +18,7 @@ def limited(kind: int, limit: int) -> Iterator[None]:
 
 
 def has_ipv6() -> bool:
-    """Whether ::1 can be bound: a container may know IPv6 and have no address of it."""
+    """Whether ::1 can be bound: a container may support IPv6 without an IPv6 address."""
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
@@ -26,7 +26,7 @@ def has_ipv6() -> bool:
     return True
 
 
-def port_that_is_free() -> int:
-    """Of either family."""
+def free_port() -> int:
+    """Return a port that is free for IPv4 and IPv6."""
     with socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True) as probe:
         return int(probe.getsockname()[1])

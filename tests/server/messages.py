@@ -1,4 +1,4 @@
-"""Requests and chunked bodies for hypothesis: by the grammar, in every shape it allows, and with flaws."""
+"""Requests and chunked bodies for hypothesis: every form that the grammar allows, and forms with flaws."""
 
 from itertools import pairwise
 from typing import NamedTuple
@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 TOKEN_CHARACTERS = "!#$%&'*+-.^_`|~09AZaz"
 EXTENSIONS = [b"", b"", b"", b";x", b"; xyz=q", b';x = "y z"', b';x="\\"";yz', b';x="\xff"']
-SPACED = [b" ;x", b' ;\tx = "y z"\t;yz']  # legal, and not known to h11
+SPACED = [b" ;x", b' ;\tx = "y z"\t;yz']  # valid, but not supported by h11
 CONNECTION = ["Connection: close", "Connection: keep-alive", "connection: x, Close"]
 
 
 class Coded(NamedTuple):
-    """A chunked body. `framing` says of each byte whether it is neither payload nor part of a size."""
+    """A chunked body. `framing` is true for each byte that is neither payload nor part of a size."""
 
     data: bytes
     payload: bytes
@@ -30,7 +30,7 @@ def coded(
     payloads: st.SearchStrategy[bytes] = st.binary(min_size=1, max_size=40),  # noqa: B008 - a description
     extensions: list[bytes] = EXTENSIONS + SPACED,
 ) -> Coded:
-    """A chunked body of any sizes, spelled in any way, with extensions and trailers."""
+    """A chunked body of any sizes and spellings, with extensions and trailers."""
     chunks = draw(st.lists(payloads, max_size=6))
     parts: list[tuple[bytes, bool]] = []
     for chunk in [*chunks, b""]:
@@ -49,27 +49,29 @@ def coded(
     )
 
 
-def cut(data: bytes, places: list[int]) -> list[bytes]:
-    """Take data apart at some places."""
-    edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
+def cut(data: bytes, positions: list[int]) -> list[bytes]:
+    """Split data at these positions."""
+    edges = [0, *sorted(position % (len(data) + 1) for position in positions), len(data)]
     return [data[start:end] for start, end in pairwise(edges)]
 
 
 @st.composite
-def flawed(draw: st.DrawFn, data: bytes, places: list[int] | None = None, flaws: bytes | None = None) -> bytes:
-    """Put one to three bytes in, in place of others, or take some out."""
-    for _ in range(draw(st.integers(1, 3)) if places is None else 1):
-        place = draw(st.sampled_from(places)) if places is not None else draw(st.integers(0, max(0, len(data) - 1)))
+def flawed(draw: st.DrawFn, data: bytes, positions: list[int] | None = None, flaws: bytes | None = None) -> bytes:
+    """Insert, replace or remove one to three bytes."""
+    for _ in range(draw(st.integers(1, 3)) if positions is None else 1):
+        position = (
+            draw(st.sampled_from(positions)) if positions is not None else draw(st.integers(0, max(0, len(data) - 1)))
+        )
         flaw = draw(st.sampled_from(flaws)) if flaws is not None else draw(st.integers(0, 255))
-        how = draw(st.sampled_from(["insert", "replace", "remove"]))
-        new = b"" if how == "remove" else bytes([flaw])
-        data = data[:place] + new + data[place + (how != "insert") :]
+        operation = draw(st.sampled_from(["insert", "replace", "remove"]))
+        new = b"" if operation == "remove" else bytes([flaw])
+        data = data[:position] + new + data[position + (operation != "insert") :]
     return data
 
 
 @st.composite
 def requests(draw: st.DrawFn) -> bytes:
-    """A request that is right by the grammar: any method, target, fields and framing."""
+    """A request that is valid by the grammar: any method, target, fields and framing."""
     target = draw(st.text("abz/?&=%~!$'()*+,;:@-._[]{}|\\^`\"<>09", max_size=20))
     method = draw(st.one_of(st.sampled_from(["GET", "POST", "PUT"]), tokens))
     minor = draw(st.sampled_from([1, 1, 1, 0]))

@@ -1,8 +1,8 @@
-"""h11 as the oracle: what our receiver accepts, h11 accepts too, and both read the same request.
+"""h11 as the oracle: h11 accepts what our receiver accepts, and both read the same request.
 
-h11 takes more than we do, on purpose of its authors (folded lines, bare LF, Content-Length beside chunked), so only
-this direction is a law. Two things differ by design and are put right before comparing: we resolve an absolute-form
-target, and we join repeated fields.
+h11 deliberately accepts more than we do (folded lines, bare LF, Content-Length beside chunked), so the tests check only
+this direction. Two differences by design are removed before a comparison: we resolve an absolute-form target, and we
+join repeated fields.
 """
 
 import re
@@ -25,8 +25,8 @@ from wsgiserver.serving.receiver import Limits, Receiver, Stage
 Exchange = tuple[Head, bytes, dict[str, str]]
 
 
-def by_us(data: bytes) -> list[Exchange]:
-    """Return head, body and trailers of the requests that would be served: up to what is refused or not complete."""
+def read_by_receiver(data: bytes) -> list[Exchange]:
+    """Return head, body and trailers of the requests that we would serve before a refused or incomplete one."""
     receiver = Receiver(Limits(1 << 20, 1 << 20, None))
     served: list[Exchange] = []
     try:
@@ -46,8 +46,8 @@ def by_us(data: bytes) -> list[Exchange]:
         receiver.release()
 
 
-def by_h11(data: bytes, count: int) -> Iterator[tuple[Exchange, bool]]:
-    """Yield so many requests, and whether the connection would stay open after each; h11 must not object."""
+def read_by_h11(data: bytes, count: int) -> Iterator[tuple[Exchange, bool]]:
+    """Yield `count` requests as read by h11, and whether the connection stays open after each."""
     server = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
     server.receive_data(data)
     for _ in range(count):
@@ -61,10 +61,10 @@ def by_h11(data: bytes, count: int) -> Iterator[tuple[Exchange, bool]]:
         assert isinstance(part, h11.EndOfMessage), part
         server.send(h11.Response(status_code=200, headers=[("Content-Length", "0")]))
         server.send(h11.EndOfMessage())
-        stays = server.our_state is h11.DONE
+        stays_open = server.our_state is h11.DONE
         trailers = joined([(name.decode(), value.decode("latin-1")) for name, value in part.headers])
-        yield (head, body, trailers), stays
-        if stays:
+        yield (head, body, trailers), stays_open
+        if stays_open:
             server.start_next_cycle()
 
 
@@ -87,14 +87,14 @@ def resolved(head: Head) -> Head:
 
 
 def check(data: bytes) -> int:
-    """Return how many requests we would serve; h11 must agree on all of each."""
-    served = by_us(data)
-    for ours, ((head, body, trailers), stays) in zip(served, by_h11(data, len(served)), strict=True):
-        if "transfer-encoding" in head.fields:  # which h11 gives in lower case
-            ours[0].fields["transfer-encoding"] = ours[0].fields["transfer-encoding"].lower()
-        assert ours == (resolved(head), body, trailers)
-        assert stays is keeps_alive(ours[0]) or not head.minor, "h11 keeps no connection of HTTP/1.0"
-        if not stays:
+    """Return the number of requests that we would serve; h11 must read each one identically."""
+    served = read_by_receiver(data)
+    for exchange, ((head, body, trailers), stays_open) in zip(served, read_by_h11(data, len(served)), strict=True):
+        if "transfer-encoding" in head.fields:  # h11 returns it in lower case
+            exchange[0].fields["transfer-encoding"] = exchange[0].fields["transfer-encoding"].lower()
+        assert exchange == (resolved(head), body, trailers)
+        assert stays_open is keeps_alive(exchange[0]) or not head.minor, "h11 keeps no HTTP/1.0 connection open"
+        if not stays_open:
             break
     return len(served)
 
@@ -121,7 +121,7 @@ def test_valid_bodies_are_read_identically_by_h11(data: bytes) -> None:
     assert check(data)
 
 
-# Parts of requests, the good ones more often than the bad ones.
+# Parts of requests, valid ones more often than invalid ones.
 METHODS = ["GET", "POST", "PUT", "M-SEARCH", "OPTIONS", "get", "G T", "", "G\xe9T", "CONNECT"]
 TARGETS = ["/", "/", "/a?b=c", "//x", "/%20", "*", "http://h/p?q", "HTTP://h", "http://h:8?q", "x", "", "/a b", "/\x7f"]
 VERSIONS = ["HTTP/1.1", "HTTP/1.1", "HTTP/1.1", "HTTP/1.0", "HTTP/1.7", "HTTP/2.0", "HTTP/1.10", "http/1.1", ""]
@@ -179,8 +179,8 @@ def requests(draw: st.DrawFn) -> bytes:
     return head.encode("latin-1") + draw(st.sampled_from(BODIES))
 
 
-# What h11 refuses, and RFC 9112 does not: an empty line before a request (section 2.2), space before a chunk extension
-# (section 7.1.1).
+# Requests that h11 refuses and RFC 9112 allows: an empty line before a request (section 2.2), space before a chunk
+# extension (section 7.1.1).
 NOT_H11 = {
     "as-many-empty-lines-as-may-be",
     "empty-lines-before-the-request",
@@ -198,7 +198,7 @@ def test_the_valid_requests_of_the_corpus_are_read_identically_by_h11(name: str)
 @pytest.mark.parametrize("name", corpus.names("invalid"))
 def test_requests_before_a_refused_one_are_read_identically_by_h11(name: str) -> None:
     expected = corpus.expected("invalid", name)
-    if expected["refused"] != "body-too-large":  # the limit is another here
+    if expected["refused"] != "body-too-large":  # the limit differs here
         assert check(corpus.data("invalid", name)) == expected["served"]
 
 
@@ -221,8 +221,8 @@ def test_accepted_requests_of_random_parts_are_read_identically_by_h11(data: byt
 
 
 @given(st.sampled_from(list(ACCEPTED)), st.integers(0, 200), st.binary(max_size=2))
-def test_accepted_heads_with_a_flaw_are_read_identically_by_h11(name: str, place: int, flaw: bytes) -> None:
+def test_accepted_heads_with_a_flaw_are_read_identically_by_h11(name: str, position: int, flaw: bytes) -> None:
     data = ACCEPTED[name][0].encode("latin-1")
-    flawed = data[:place] + flaw + data[place + 1 :]
-    if not flawed.startswith(b"\r\n"):  # an empty line before a request: ignored as the RFC wants it, and not by h11
+    flawed = data[:position] + flaw + data[position + 1 :]
+    if not flawed.startswith(b"\r\n"):  # the RFC ignores an empty line before a request, h11 does not
         check(flawed)

@@ -1,4 +1,4 @@
-"""What to serve: text taken apart without running anything."""
+"""The application argument: parsed without executing code."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Where to listen, and what holds for who connects there: of one meaning as flag, as variable and in a file."""
+"""Binds and their options: the same meaning as a flag, as a variable and in a file."""
 
 import re
 from typing import Any
@@ -13,7 +13,7 @@ from wsgiserver.values import SettingError
 PROXIES = ("10.0.0.0/8", "fd00::/8")
 ALL = {"scheme": "https", "proxy_protocol": True, "forwarded_allow_ips": PROXIES}
 
-# As a text -> as it is meant.
+# Text -> its meaning.
 TEXTS: dict[str, list[Bind]] = {
     ":8000": [Bind(":8000")],
     ":8000,scheme=https": [Bind(":8000", {"scheme": "https"})],
@@ -30,8 +30,8 @@ TEXTS: dict[str, list[Bind]] = {
     ":1,protocol=http": [Bind(":1", {"protocol": "http"})],
 }
 
-# As a text -> what is wrong with it.
-WRONG = {
+# Text -> the error message.
+INVALID_TEXTS = {
     ":1,scheme=ftp": "--bind :1: scheme: 'ftp' is not known here; write http or https",
     ":1,protocol=fastcgi": "--bind :1: protocol: 'fastcgi' is not known here; write http",
     ":1,proxy-protocol=2": "--bind :1: proxy-protocol: '2' is neither yes nor no; write yes or no, or on or off",
@@ -54,7 +54,7 @@ WRONG = {
     ",": "--bind: ',' has no address; write HOST:PORT or unix:PATH, such as 127.0.0.1:8000",
 }
 
-# As a table of a file -> as it is meant, or the message.
+# Table of a file -> its meaning or the error message.
 TABLES: dict[str, list[Bind] | str] = {
     "address = ':1'": [Bind(":1")],
     "address = ':1'\nscheme = 'https'\nproxy_protocol = true\nforwarded_allow_ips = ['10.0.0.0/8', 'fd00::/8']": [
@@ -107,7 +107,7 @@ TABLES: dict[str, list[Bind] | str] = {
 
 
 def check(text: str, expected: Any) -> None:
-    """It means the same in all of the places where it may stand."""
+    """The text has the same meaning in each source."""
     assert from_flags({"--bind": [text]}) == {"bind": expected}
     assert from_variables({"WSGISERVER_BIND": text}) == {"bind": expected}
     assert from_file(f'bind = "{text}"'.encode(), "x.toml") == {"bind": expected}
@@ -119,11 +119,11 @@ def test_a_bind_and_its_options_are_parsed_from_text(text: str) -> None:
     check(text, tuple(TEXTS[text]))
 
 
-@pytest.mark.parametrize("text", WRONG)
+@pytest.mark.parametrize("text", INVALID_TEXTS)
 def test_an_invalid_bind_is_refused_with_the_text_of_the_user(text: str) -> None:
     with pytest.raises(SettingError) as error:
         from_flags({"--bind": [":9", text]})
-    assert str(error.value) == WRONG[text]
+    assert str(error.value) == INVALID_TEXTS[text]
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -159,10 +159,10 @@ def test_a_setting_is_the_default_of_the_bind_option_with_its_name() -> None:
     texts = [":1", ":2,proxy-protocol=off", ":3,forwarded-allow-ips=::1", ":4,scheme=https"]
     settings = settle(from_flags({"--bind": texts, "--proxy-protocol": "yes", "--forwarded-allow-ips": "10.0.0.1"}))
     found = [options(settings, bind) for bind in settings.bind]
-    assert [its.proxy_protocol for its in found] == [True, False, True, True]
-    assert [its.forwarded_allow_ips for its in found] == [("10.0.0.1",), ("10.0.0.1",), ("::1",), ("10.0.0.1",)]
-    assert [its.scheme for its in found] == ["http", "http", "http", "https"]
-    assert options(settings) == found[0], "as a listener has it that was inherited"
+    assert [entry.proxy_protocol for entry in found] == [True, False, True, True]
+    assert [entry.forwarded_allow_ips for entry in found] == [("10.0.0.1",), ("10.0.0.1",), ("::1",), ("10.0.0.1",)]
+    assert [entry.scheme for entry in found] == ["http", "http", "http", "https"]
+    assert options(settings) == found[0], "inherited listeners have the same options"
 
 
 NEED = "proxy-protocol needs forwarded-allow-ips, the proxies that are trusted; set both"
@@ -199,9 +199,9 @@ def test_contradictory_options_of_a_bind_are_refused(flags: dict[str, str], mess
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_described_bind_is_parsed_to_the_same_bind(text: str) -> None:
     for bind in TEXTS[text]:
-        its = Options(**bind.given)
-        (again,) = binds(describe(bind.address, its))
-        assert (again.address, Options(**again.given)) == (bind.address, its)
+        expected = Options(**bind.given)
+        (again,) = binds(describe(bind.address, expected))
+        assert (again.address, Options(**again.given)) == (bind.address, expected)
 
 
 def test_every_protocol_has_a_kind_of_connection() -> None:

@@ -1,4 +1,4 @@
-"""Each request of the corpus: whole, byte by byte, at every split, and over a socket to a server process."""
+"""Each request of the corpus: in one piece, byte by byte, at every split, and over a socket to a server process."""
 
 import json
 import socket
@@ -19,25 +19,25 @@ from wsgiserver.serving.receiver import Limits, Receiver, Stage
 
 Request = dict[str, Any]
 LIMITS = Limits(corpus.MAX_BODY, corpus.MEMORY, None)
-EVERY_SPLIT = 1500  # bytes: in what is longer, every split near the ends, and some between
+EVERY_SPLIT = 1500  # bytes: longer requests get every split near the ends and some between
 NAMES = [(kind, name) for kind in ("valid", "invalid") for name in corpus.names(kind)]
 
 
 def received(pieces: Iterable[bytes]) -> tuple[list[Request], str]:
-    """Return the requests that came until the client sent no more, and the name of the refusal."""
+    """Return the complete requests and the name of the refusal."""
     receiver = Receiver(LIMITS)
     requests: list[Request] = []
     try:
-        requests.extend(map(taken, completed(receiver, pieces)))  # what came before a refusal stays
+        requests.extend(map(as_request, completed(receiver, pieces)))  # requests before a refusal stay
     except Refusal as refusal:
         return requests, refusal.name
     else:
-        return requests, "body-incomplete" if receiver.stage is Stage.IN_BODY else ""  # as the connection has it
+        return requests, "body-incomplete" if receiver.stage is Stage.IN_BODY else ""  # as the connection reports it
     finally:
         receiver.release()
 
 
-def taken(receiver: Receiver) -> Request:
+def as_request(receiver: Receiver) -> Request:
     head = receiver.head
     assert head is not None
     request = head._asdict() | {"keeps_alive": keeps_alive(head)}
@@ -52,7 +52,7 @@ def splits(size: int) -> Iterable[int]:
 
 
 def check(kind: str, data: bytes, expected: Any) -> None:
-    for pieces in ways(data):
+    for pieces in partitions(data):
         requests, refused = received(pieces)
         if kind == "valid":
             assert (requests, refused) == (expected, "")
@@ -60,7 +60,7 @@ def check(kind: str, data: bytes, expected: Any) -> None:
             assert (len(requests), refused) == (expected["served"], expected["refused"])
 
 
-def ways(data: bytes) -> Iterator[list[bytes]]:
+def partitions(data: bytes) -> Iterator[list[bytes]]:
     yield [data]
     yield [data[n : n + 1] for n in range(len(data))]
     for split in splits(len(data)):
@@ -87,8 +87,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.destroy()
 
 
-def final(client: Client) -> Answer:
-    """Read an answer that is not 100 Continue."""
+def final_response(client: Client) -> Answer:
+    """Read a response that is not 100 Continue."""
     while (answer := client.answer()).status == 100:
         pass
     return answer
@@ -99,12 +99,12 @@ def test_a_server_process_serves_the_valid_requests(server: Server, name: str) -
     with server.client() as client:
         client.send(corpus.data("valid", name)).socket.shutdown(socket.SHUT_WR)
         for request in corpus.expected("valid", name):
-            answer = final(client)
-            told = json.loads(answer.body)
+            answer = final_response(client)
+            echoed = json.loads(answer.body)
             assert answer.status == 200
             path, _, query = request["target"].partition("?")
-            assert told.pop("path") == ("" if path == "*" else unquote_to_bytes(path).decode("latin-1"))
-            assert told == {key: request[key] for key in ("method", "minor", "body")} | {"query": query}
+            assert echoed.pop("path") == ("" if path == "*" else unquote_to_bytes(path).decode("latin-1"))
+            assert echoed == {key: request[key] for key in ("method", "minor", "body")} | {"query": query}
             if not request["keeps_alive"]:
                 assert answer.headers["connection"] == "close"
                 break
@@ -116,7 +116,7 @@ HEADS = [name for name in corpus.names("invalid") if corpus.data("invalid", name
 
 @pytest.mark.parametrize("name", [name for name in HEADS if not corpus.expected("invalid", name)["served"]])
 def test_a_refused_head_request_gets_no_content(server: Server, name: str) -> None:
-    """RFC 9110, section 9.3.2: also where only the first word of it is understood."""
+    """RFC 9110, section 9.3.2: even if only the method is readable."""
     _, rest = corpus.data("invalid", name).split(b" ", 1)
     with server.client() as client:
         client.send(b"HEAD " + rest).socket.shutdown(socket.SHUT_WR)

@@ -1,4 +1,4 @@
-"""Files as frameworks send them, by a real process: the kernel does it, and a slow client costs next to nothing."""
+"""Files sent by frameworks in a real process: the kernel sends them, and a slow client costs little."""
 
 import os
 import re
@@ -32,12 +32,12 @@ def test_files_from_frameworks_arrive_unchanged(serve: Serve, tmp_path: Path, ap
             answer = client.get("/file", "Range: bytes=1-8")
             assert (answer.status, answer.body) in {(206, content[1:9]), (200, content)}
     (worker,) = server.workers()
-    poll(lambda: str(tmp_path / "file") not in opened(worker), "the file to be closed")
+    poll(lambda: str(tmp_path / "file") not in opened(worker), "the file to close")
 
 
 @pytest.mark.parametrize("application", ["django_application", "werkzeug_application", "whitenoise_application"])
 def test_ranges_of_files_from_frameworks_arrive_unchanged(serve: Serve, tmp_path: Path, application: str) -> None:
-    """A part of a file is sent as it is declared, the connection goes on, and nothing is an error of anybody's."""
+    """A range is sent as declared, the connection stays open, and no error is logged."""
     pytest.importorskip(application.removesuffix("_application"))
     content = os.urandom(200_000)
     (tmp_path / "file").write_bytes(content)
@@ -52,7 +52,7 @@ def test_ranges_of_files_from_frameworks_arrive_unchanged(serve: Serve, tmp_path
 
 @pytest.mark.parametrize("application", ["django_application", "werkzeug_application", "whitenoise_application"])
 def test_a_small_range_of_a_huge_file_reads_little(serve: Serve, tmp_path: Path, application: str) -> None:
-    """The kernel counts what a process has read. What goes out by `sendfile` counts as well."""
+    """The kernel counts the bytes that a process reads, including those sent by `sendfile`."""
     pytest.importorskip(application.removesuffix("_application"))
     path = tmp_path / "huge"
     with path.open("wb") as file:
@@ -60,21 +60,21 @@ def test_a_small_range_of_a_huge_file_reads_little(serve: Serve, tmp_path: Path,
         file.seek(HUGE - 200)
         file.write(b"0123456789" * 20)
     server = serve(application=f"tests.server.downloads:{application}", TEST_DOWNLOAD=str(path))
-    server.get("/part", "Range: bytes=0-9")  # whatever is imported by the first of them
+    server.get("/part", "Range: bytes=0-9")  # the first request imports modules
     (worker,) = poll(server.workers, "a worker")
-    before = was_read(worker)
+    before = bytes_read(worker)
     answer = server.get("/part", f"Range: bytes={HUGE - 200}-{HUGE - 101}")
     assert answer.body == b"0123456789" * 10
-    assert was_read(worker) - before < HUGE // 10
+    assert bytes_read(worker) - before < HUGE // 10
 
 
-def was_read(pid: int) -> int:
-    """Return how many bytes a process has read so far, from wherever."""
+def bytes_read(pid: int) -> int:
+    """Return the number of bytes that a process has read from any source."""
     return int(Path(f"/proc/{pid}/io").read_text().split()[1])
 
 
 def test_slow_downloads_of_a_large_file_hold_no_thread_and_no_memory(serve: Serve, tmp_path: Path) -> None:
-    """Ten times as many as there are threads: none is held, nothing is copied to memory or to a spool."""
+    """Ten times as many downloads as threads: no thread is held, and nothing is copied to memory or to a spool."""
     path = tmp_path / "huge"
     with path.open("wb") as file:
         file.truncate(HUGE)
@@ -83,33 +83,33 @@ def test_slow_downloads_of_a_large_file_hold_no_thread_and_no_memory(serve: Serv
     (worker,) = poll(server.workers, "a worker")
     before = resident(worker)
     slow = [server.client().send(request("GET", "/file")) for _ in range(SLOW)]
-    poll(lambda: opened(worker).count(str(path)) == SLOW, "all downloads to have begun")
+    poll(lambda: opened(worker).count(str(path)) == SLOW, "all downloads to start")
     assert server.get("/none").status == 404
     assert resident(worker) - before < HUGE // 2
     assert not [name for name in opened(worker) if name.endswith("(deleted)") and str(tmp_path) in name]
     assert slow[0].answer().body == bytes(HUGE)
     for client in slow:
         client.socket.close()
-    poll(lambda: str(path) not in opened(worker), "all downloads to have ended")
-    assert HUGE < sent(server) < HUGE * SLOW
+    poll(lambda: str(path) not in opened(worker), "all downloads to end")
+    assert HUGE < bytes_sent(server) < HUGE * SLOW
 
 
 def opened(pid: int) -> list[str]:
     names = []
     for link in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(FileNotFoundError):  # closed since it was listed
+        with suppress(FileNotFoundError):  # closed since the listing
             names.append(str(link.readlink()))
     return names
 
 
 def resident(pid: int) -> int:
-    """Return how much memory a process has, in bytes."""
+    """Return the resident memory of a process in bytes."""
     match = re.search(r"VmRSS:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert match is not None
     return int(match[1]) * 1024
 
 
-def sent(server: Server) -> int:
-    """Return how many bytes the log tells of: one client has taken it all, the others what fits between them."""
+def bytes_sent(server: Server) -> int:
+    """Return the number of bytes in the log: one client read everything, the others only filled the buffers."""
     poll(lambda: len(server.requests()) == SLOW + 2, "the log")
     return sum(record["sent_bytes"] for record in server.requests() if record["path"] == "/file")

@@ -1,7 +1,7 @@
-"""Every call of a socket, and every byte of a file, fails once: the first, the second, until a run has no n-th one.
+"""Every socket call and every byte of a file fails once: the first, the second, until a run has no n-th one.
 
-Whatever fails, no exception gets out, the application is never given a part of a body, what the client reads of an
-answer is true, and no descriptor is left open. The sockets are real ones that count; the files meet a real limit.
+After any failure, no exception escapes, the application never gets a partial body, the client never reads a wrong
+response, and no descriptor stays open. The sockets are real and count their calls; the files reach a real limit.
 """
 
 import errno
@@ -31,19 +31,19 @@ from wsgiserver.serving.states import State, Verdict
 
 
 class Fault(Enum):
-    """What a call does instead of its work."""
+    """The effect of a failing call."""
 
     RESET = errno.ECONNRESET
     NO_MEMORY = errno.ENOBUFS
     NOT_NOW = errno.EAGAIN
-    SHORT = 0  # do it for a single byte
+    SHORT = 0  # transfer a single byte
 
 
-HARMLESS = {Fault.NOT_NOW, Fault.SHORT}  # what happens every day
+HARMLESS = {Fault.NOT_NOW, Fault.SHORT}  # normal events
 
 
 class Faulty(socket.socket):
-    """A socket whose calls are counted, and the n-th of which fails; 0 for none."""
+    """A socket that counts its calls; the n-th call fails. With 0, none fails."""
 
     def __init__(self, fileno: int, nth: int = 0, fault: Fault = Fault.RESET) -> None:
         super().__init__(fileno=fileno)
@@ -54,7 +54,7 @@ class Faulty(socket.socket):
         return 0 < self._nth <= self._calls
 
     def _fails(self) -> bool:
-        """Count, and fail or say that the call is to be a short one."""
+        """Count the call. For the n-th one, raise the error or return whether it must be short."""
         self._calls += 1
         if self._calls != self._nth:
             return False
@@ -78,11 +78,11 @@ class Faulty(socket.socket):
 
 
 class Scenario(NamedTuple):
-    """What the client sends, and the bodies of the answers it should get; `given` are those the application should."""
+    """The data of the client, and the expected bodies of responses and requests."""
 
     data: bytes
     answers: list[bytes]
-    given: list[bytes]
+    request_bodies: list[bytes]
 
 
 BODY = bytes(range(256)) * 3
@@ -112,15 +112,15 @@ def descriptors() -> int:
 
 
 @contextmanager
-def no_descriptor_more() -> Iterator[None]:
-    gc.collect()  # what other tests have left behind
+def no_new_descriptors() -> Iterator[None]:
+    gc.collect()  # objects left by other tests
     before = descriptors()
     yield
     assert descriptors() <= before
 
 
 class Reader:
-    """The client: takes what comes without waiting for it."""
+    """The client: reads the available data without waiting."""
 
     def __init__(self, client: Client) -> None:
         self._socket = client.socket
@@ -128,7 +128,7 @@ class Reader:
         self.data = b""
         self.is_over = False
 
-    def look(self) -> None:
+    def receive(self) -> None:
         try:
             while not self.is_over and (data := self._socket.recv(1 << 16)):
                 self.data += data
@@ -139,7 +139,7 @@ class Reader:
             self.is_over = True
 
     def answers(self) -> list[bytes]:
-        """Return the bodies of the answers of status 200 that are there as a whole."""
+        """Return the bodies of the complete responses with status 200."""
         received, found = io.BytesIO(self.data), []
         try:
             while True:
@@ -149,16 +149,16 @@ class Reader:
             return found
 
 
-def ran(
+def run_scenario(
     scenario: Scenario,
     folder: Path,
     nth: int = 0,
     fault: Fault = Fault.RESET,
-    trouble: AbstractContextManager[object] = nullcontext(),  # noqa: B008 - it does nothing, and that to all alike
+    failure: AbstractContextManager[object] = nullcontext(),  # noqa: B008 - it has no state
 ) -> tuple[bool, list[bytes]]:
-    """Let the n-th call fail, or something else be in trouble, and look what has become of it all.
+    """Run a scenario in which the n-th call or another operation fails, and check the outcome.
 
-    Returns whether it was fault-free, and the bodies of the answers.
+    Returns whether the run was free of faults, and the response bodies.
     """
 
     def wrap(sock: socket.socket) -> Faulty:
@@ -166,7 +166,7 @@ def ran(
         return Faulty(sock.detach(), nth, fault)
 
     link = Link(str(folder), wrap)
-    link.asked.path = folder / "download"
+    link.calls.path = folder / "download"
     faulty = link.connection.socket
     assert isinstance(faulty, Faulty)
     link.client.send(scenario.data)
@@ -174,20 +174,20 @@ def ran(
 
     def is_done() -> bool:
         if link.drive() is not Verdict.CLOSE:
-            reader.look()
+            reader.receive()
         return link.connection.state in {State.CLOSED, State.LINGERING} or reader.answers() == scenario.answers
 
-    with trouble:
+    with failure:
         poll(is_done, f"the end: call {nth}, {fault}")
-    reader.look()
-    given, answers = [environ["body"] for environ in link.asked], reader.answers()
-    assert given == scenario.given[: len(given)]
+    reader.receive()
+    request_bodies, answers = [environ["body"] for environ in link.calls], reader.answers()
+    assert request_bodies == scenario.request_bodies[: len(request_bodies)]
     assert answers == scenario.answers[: len(answers)]
     link.close()
-    assert link.context.heads.left == link.context.answers.left == DEFAULT_BUDGET, "all memory is given back"
-    is_clean = not faulty.has_fired and isinstance(trouble, nullcontext)
+    assert link.context.heads.left == link.context.answers.left == DEFAULT_BUDGET, "all memory is released"
+    is_clean = not faulty.has_fired and isinstance(failure, nullcontext)
     if fault in HARMLESS or is_clean:
-        assert (given, answers) == (scenario.given, scenario.answers)
+        assert (request_bodies, answers) == (scenario.request_bodies, scenario.answers)
     return is_clean, answers
 
 
@@ -200,9 +200,9 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("fault", Fault)
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_failure_of_any_socket_call_leaks_nothing(name: str, fault: Fault, folder: Path) -> None:
-    with no_descriptor_more():
+    with no_new_descriptors():
         for nth in count(1):
-            is_clean, _ = ran(SCENARIOS[name], folder, nth, fault)
+            is_clean, _ = run_scenario(SCENARIOS[name], folder, nth, fault)
             if is_clean:
                 break
     assert nth > 2
@@ -210,18 +210,18 @@ def test_a_failure_of_any_socket_call_leaks_nothing(name: str, fault: Fault, fol
 
 @pytest.mark.parametrize("name", ["upload in a file", "chunked upload in a file", "pipelined"])
 def test_a_disk_that_is_full_after_any_byte_leaks_nothing(name: str, folder: Path) -> None:
-    with no_descriptor_more():
-        for room in [*range(0, len(BODY), 31), len(BODY) - 1]:
-            _, answers = ran(SCENARIOS[name], folder, trouble=limited(resource.RLIMIT_FSIZE, room))
-            assert answers == [], room
-        _, answers = ran(SCENARIOS[name], folder, trouble=limited(resource.RLIMIT_FSIZE, len(BODY)))
+    with no_new_descriptors():
+        for file_limit in [*range(0, len(BODY), 31), len(BODY) - 1]:
+            _, answers = run_scenario(SCENARIOS[name], folder, failure=limited(resource.RLIMIT_FSIZE, file_limit))
+            assert answers == [], file_limit
+        _, answers = run_scenario(SCENARIOS[name], folder, failure=limited(resource.RLIMIT_FSIZE, len(BODY)))
         assert answers == SCENARIOS[name].answers
 
 
 @contextmanager
 def few_descriptors(spare: int) -> Iterator[None]:
-    """Leave so many that can be opened."""
-    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(64)]  # and with them all numbers that were free below
+    """Leave `spare` descriptors that can be opened."""
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(64)]  # they also take all lower free numbers
     with limited(resource.RLIMIT_NOFILE, max(held) + 1):
         for fd in held[:spare]:
             os.close(fd)
@@ -234,16 +234,16 @@ def few_descriptors(spare: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("name", ["upload in a file", "download of a file", "pipelined"])
 def test_a_shortage_of_descriptors_at_any_point_leaks_nothing(name: str, folder: Path) -> None:
-    with no_descriptor_more():
+    with no_new_descriptors():
         for spare in range(20):
-            _, answers = ran(SCENARIOS[name], folder, trouble=few_descriptors(spare))
+            _, answers = run_scenario(SCENARIOS[name], folder, failure=few_descriptors(spare))
             if answers == SCENARIOS[name].answers:
                 break
     assert 0 < spare < 19
 
 
 class FaultyListener(socket.socket):
-    """Accepts connections, the first of which has a call that fails."""
+    """Accepts connections; a call of the first one fails."""
 
     def __init__(self, nth: int, fault: Fault) -> None:
         super().__init__()
@@ -261,14 +261,14 @@ class FaultyListener(socket.socket):
 
 
 def survived(data: bytes, nth: int, fault: Fault) -> bool:
-    """Serve a client whose connection has a fault, and others beside it. Returns whether there was an n-th call."""
+    """Serve a client with a faulty connection, then another client. Returns whether there was an n-th call."""
     with FaultyListener(nth, fault) as listener, running(2, listener=listener) as server:
-        with server.client() as victim, suppress(OSError):  # it may be cut off at any moment
-            victim.send(data).socket.shutdown(socket.SHUT_WR)
-            victim.rest()
-        with server.client() as bystander:
-            assert bystander.get("/fast").body == b"/fast"
-        poll(lambda: not server.loop.connections, "all to be forgotten")
+        with server.client() as faulty, suppress(OSError):  # the connection may end at any moment
+            faulty.send(data).socket.shutdown(socket.SHUT_WR)
+            faulty.rest()
+        with server.client() as other:
+            assert other.get("/fast").body == b"/fast"
+        poll(lambda: not server.loop.connections, "the loop to drop all connections")
         assert listener.first is not None
         return listener.first.has_fired
 
@@ -280,7 +280,7 @@ def survived(data: bytes, nth: int, fault: Fault) -> bool:
     ids=["two uploads", "a large response", "an incomplete upload"],
 )
 def test_a_connection_that_fails_does_not_end_the_loop(data: bytes, fault: Fault) -> None:
-    with no_descriptor_more():
+    with no_new_descriptors():
         for nth in range(1, 100):
             if not survived(data, nth, fault):
                 break

@@ -1,6 +1,6 @@
-"""What the tests stand on: a client that a test leaves open, as one that fails does, is closed with its server.
+"""The test harness: clients that a test leaves open, for example after a failure, are closed with their server.
 
-Or the warning about it would hit whichever test runs when the garbage collector comes to it.
+Otherwise the garbage collector's warning would fail whichever test runs at that moment.
 """
 
 from tests.server.conftest import Serve
@@ -15,7 +15,7 @@ def test_the_clients_of_a_server_process_are_closed_with_it(serve: Serve) -> Non
 
 
 def test_the_clients_of_a_loop_are_closed_before_it_drains() -> None:
-    """Before it drains, or it would wait for them for as long as they may take."""
+    """Otherwise the drain would wait for them."""
     with running() as server:
         client = server.client().send(b"GET / HT")
     assert client.socket.fileno() == -1

@@ -1,4 +1,4 @@
-"""`wsgiserver healthcheck`, as a container would run it: an exit code, and one line where something is wrong."""
+"""`wsgiserver healthcheck` as in a container: an exit code, and one line in case of an error."""
 
 import os
 import signal
@@ -17,9 +17,9 @@ from wsgiserver.healthcheck import BIND_VARIABLE, ask, main
 from wsgiserver.settings import VARIABLE_PREFIX
 
 
-def check(*arguments: str, said: str = "", **variables: str) -> int:
-    """Run it as a process; what it says is one line, and nothing if all is well."""
-    ended = subprocess.run(
+def check(*arguments: str, message: str = "", **variables: str) -> int:
+    """Run the health check as a process. It prints one line on failure and nothing on success."""
+    result = subprocess.run(
         [sys.executable, "-m", "wsgiserver", "healthcheck", *arguments],
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], **variables},
@@ -28,11 +28,11 @@ def check(*arguments: str, said: str = "", **variables: str) -> int:
         timeout=PATIENCE,
         check=False,
     )
-    assert ended.stdout == ""
-    assert ended.stderr.count("\n") == bool(ended.returncode)
-    assert said in ended.stderr
-    assert bool(said) == bool(ended.returncode)
-    return ended.returncode
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == bool(result.returncode)
+    assert message in result.stderr
+    assert bool(message) == bool(result.returncode)
+    return result.returncode
 
 
 def test_healthcheck_reports_a_running_and_a_stopping_server(serve: Serve, tmp_path: Path) -> None:
@@ -46,23 +46,23 @@ def test_healthcheck_reports_a_running_and_a_stopping_server(serve: Serve, tmp_p
     assert check("--ready", bind) == 0
     assert check("--ready", WSGISERVER_ADMIN_BIND=f"{bind}, 127.0.0.1:1") == 0
     server.signal(signal.SIGTERM)
-    poll(lambda: main(["--ready", bind]) == 1, "the server to say that it is stopping")
-    assert check("--ready", bind, said="wsgiserver healthcheck: stopping") == 1
+    poll(lambda: main(["--ready", bind]) == 1, "the health check to report the stop")
+    assert check("--ready", bind, message="wsgiserver healthcheck: stopping") == 1
     assert check(bind) == 0
     assert half.send(upload[-1:]).answer().status == 200
-    assert server.ended() == 0
-    assert check(bind, said="wsgiserver healthcheck: ") == 1
+    assert server.wait_for_end() == 0
+    assert check(bind, message="wsgiserver healthcheck: ") == 1
 
 
 def test_healthcheck_does_not_import_the_server() -> None:
-    """It is done every few seconds in every container; importing all of it takes five times the processor time."""
+    """Every container runs it every few seconds; importing the server takes five times the processor time."""
     program = (
         "import sys; from wsgiserver.__main__ import main; main(); "
         "print(*sorted(name for name in sys.modules if name.startswith('wsgiserver.')))"
     )
     command = [sys.executable, "-c", program, "healthcheck", "127.0.0.1:1"]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=True)
-    assert ended.stdout.split() == [
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    assert result.stdout.split() == [
         "wsgiserver.__main__",
         "wsgiserver.healthcheck",
         "wsgiserver.process",
@@ -76,7 +76,7 @@ def test_healthcheck_reads_the_variable_of_the_admin_bind_setting() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bind", "said"),
+    ("bind", "message"),
     [
         ("", "neither BIND nor WSGISERVER_ADMIN_BIND is set; write BIND, such as 127.0.0.1:9000"),
         ("nowhere", "'nowhere' is not HOST:PORT"),
@@ -84,12 +84,12 @@ def test_healthcheck_reads_the_variable_of_the_admin_bind_setting() -> None:
         ("unix:/no/such/socket", "No such file"),
     ],
 )
-def test_healthcheck_fails_with_a_message_without_a_server(bind: str, said: str) -> None:
-    assert check(*([bind] if bind else []), said=said) == 1
+def test_healthcheck_fails_with_a_message_without_a_server(bind: str, message: str) -> None:
+    assert check(*([bind] if bind else []), message=message) == 1
 
 
 def answering(answer: bytes) -> socket.socket:
-    """A listener that sends an answer to its first caller, and ends."""
+    """A listener that sends one response to its first client."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve_one() -> None:

@@ -1,4 +1,4 @@
-"""Every setting is declared once: flag, variable, default and help all come from there, and nothing else is taken."""
+"""Each setting is declared once: its flag, variable, default and help come from there. Unknown names are refused."""
 
 import os
 import re
@@ -27,7 +27,7 @@ from wsgiserver.settings import (
 )
 from wsgiserver.values import SettingError, flag, positive_size, seconds, seconds_or_never, size
 
-# One good value of each setting, as text and as what it becomes, and some that are refused.
+# A valid value of each setting as text, its parsed value, and some invalid texts.
 VALUES: dict[str, tuple[str, Any, list[str]]] = {
     "bind": ("127.0.0.1:1, unix:/x", (Bind("127.0.0.1:1"), Bind("unix:/x")), ["", " , "]),
     "socket_mode": ("600", 0o600, ["8", "u+x", "-1", "1777", ""]),
@@ -66,7 +66,7 @@ VALUES: dict[str, tuple[str, Any, list[str]]] = {
     "config": ("/x", "/x", []),
 }
 
-# What makes no sense alone, and a variable that makes it do so.
+# Settings that need another one, and the variable that sets it.
 NEEDS = {"max_requests_jitter": ("MAX_REQUESTS", "9"), "proxy_protocol": ("FORWARDED_ALLOW_IPS", "*")}
 
 
@@ -129,29 +129,29 @@ def test_variables_without_the_prefix_are_ignored() -> None:
     assert from_variables({"WORKERS": "x", "PATH": "/", "XWSGISERVER_WORKERS": "9"}) == {}
 
 
-def given(*arguments: str) -> Settings:
-    return cli._understood(["m:a", *arguments])[1]  # noqa: SLF001 - what a command line comes to
+def parsed(*arguments: str) -> Settings:
+    return cli._understood(["m:a", *arguments])[1]  # noqa: SLF001 - the settings of a command line
 
 
 @pytest.mark.parametrize("name", VALUES)
 def test_flag_beats_variable_beats_default(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text, value, _ = VALUES[name]
     default = getattr(Settings(), name)
-    assert getattr(given(), name) == default
+    assert getattr(parsed(), name) == default
     assert default != value
     if name in NEEDS:
         monkeypatch.setenv(VARIABLE_PREFIX + NEEDS[name][0], NEEDS[name][1])
-    if name == "config":  # it has to be there
+    if name == "config":  # the file has to exist
         (tmp_path / "x").touch()
         text = value = str(tmp_path / "x")
     monkeypatch.setenv(VARIABLE_PREFIX + name.upper(), text)
-    assert getattr(given(), name) == value
+    assert getattr(parsed(), name) == value
     if isinstance(value, bool):
         no = flag_name(name).replace("--", "--no-")
-        assert getattr(given(no if value else flag_name(name)), name) is not value
+        assert getattr(parsed(no if value else flag_name(name)), name) is not value
         return
     monkeypatch.setenv(VARIABLE_PREFIX + name.upper(), "4" if "bind" not in name else ":4")
-    assert getattr(given(flag_name(name), text), name) == value
+    assert getattr(parsed(flag_name(name), text), name) == value
 
 
 def test_variables_and_flags_override_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,10 +159,10 @@ def test_variables_and_flags_override_the_file(tmp_path: Path, monkeypatch: pyte
     file.write_text("workers = 2\nthreads = 2\nkeep_alive = 2\n")
     monkeypatch.setenv("WSGISERVER_THREADS", "3")
     monkeypatch.setenv("WSGISERVER_KEEP_ALIVE", "3")
-    settings = given("--config", str(file), "--keep-alive", "4")
+    settings = parsed("--config", str(file), "--keep-alive", "4")
     assert (settings.workers, settings.threads, settings.keep_alive) == (2, 3, 4.0)
     monkeypatch.setenv("WSGISERVER_CONFIG", str(file))
-    assert given() == given("-c", str(file))
+    assert parsed() == parsed("-c", str(file))
 
 
 @pytest.mark.parametrize(
@@ -224,9 +224,9 @@ def test_a_key_that_other_servers_know_is_refused_with_what_to_write(key: str) -
 
 
 def test_a_byte_order_mark_at_the_start_of_a_file_is_ignored(tmp_path: Path) -> None:
-    """As Windows' editors put it there, with their ends of lines."""
+    """Windows editors write such files, with CRLF line ends."""
     (tmp_path / "x.toml").write_bytes(b"\xef\xbb\xbfworkers = 3\r\nmax_body = '1k'\r\n")
-    settings = given("-c", str(tmp_path / "x.toml"))
+    settings = parsed("-c", str(tmp_path / "x.toml"))
     assert (settings.workers, settings.max_body) == (3, 1024)
 
 
@@ -247,20 +247,20 @@ def test_a_configuration_file_of_gunicorn_is_not_toml() -> None:
 
 
 def test_a_repeated_flag_adds_binds_and_replaces_other_values() -> None:
-    assert given("-b", ":1", "--bind", ":2,:3").bind == (Bind(":1"), Bind(":2"), Bind(":3"))
-    assert given("-w", "2", "-w", "3").workers == 3
+    assert parsed("-b", ":1", "--bind", ":2,:3").bind == (Bind(":1"), Bind(":2"), Bind(":3"))
+    assert parsed("-w", "2", "-w", "3").workers == 3
 
 
 def test_short_flags_are_accepted() -> None:
-    settings = given("-b", ":1", "-w", "7", "-t", "9")
+    settings = parsed("-b", ":1", "-w", "7", "-t", "9")
     assert (settings.bind, settings.workers, settings.timeout) == ((Bind(":1"),), 7, 9.0)
 
 
-# --- What --help says ----------------------------------------------------------------------------------------------
+# --- The text of --help --------------------------------------------------------------------------------------------
 
 DURATIONS = (seconds, seconds_or_never)
 SIZES = (size, positive_size)
-# A meaning that begins with one of these cannot be read without the name of its setting.
+# A meaning that starts with one of these depends on the name of its setting.
 NOT_A_NOUN = {
     "a",
     "an",
@@ -283,13 +283,13 @@ NOT_A_NOUN = {
     "which",
     "how",
 }
-VERBS = {"check", "load", "replace", "require", "write"}  # with which the switches begin
+VERBS = {"check", "load", "replace", "require", "write"}  # first words of the switches
 
 
 def printed_help(capsys: pytest.CaptureFixture[str]) -> str:
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as error:
         cli.main(["--help"])
-    assert ended.value.code == 0
+    assert error.value.code == 0
     return capsys.readouterr().out
 
 
@@ -304,7 +304,7 @@ def test_help_has_each_setting_with_its_meaning_and_default(
 
 
 def test_help_has_each_setting_in_a_group(capsys: pytest.CaptureFixture[str]) -> None:
-    """The groups stand in the order of their table, and the settings of one stand together."""
+    """The groups have the order of their table, and the settings of a group are adjacent."""
     text = printed_help(capsys)
     titles = [text.index(f"\n{title}:\n") for title in GROUPS]
     assert titles == sorted(titles)
@@ -336,7 +336,7 @@ def test_help_ends_with_two_examples_that_parse(capsys: pytest.CaptureFixture[st
     for line in examples:
         program, *arguments = shlex.split(line)
         assert program == "wsgiserver"
-        assert cli._understood(arguments)[1] != Settings()  # noqa: SLF001 - what a command line comes to
+        assert cli._understood(arguments)[1] != Settings()  # noqa: SLF001 - the settings of a command line
 
 
 @pytest.mark.parametrize(
@@ -589,9 +589,9 @@ def test_messages_name_a_setting_as_it_was_written(
 
 
 def test_a_missing_application_ends_with_code_2() -> None:
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as error:
         cli.main([])
-    assert ended.value.code == 2
+    assert error.value.code == 2
 
 
 def test_the_hints_for_flags_of_other_servers_name_existing_flags() -> None:

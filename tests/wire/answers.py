@@ -1,4 +1,4 @@
-"""Answers, read from any source of bytes, strictly and not a byte too far."""
+"""Reads responses from any source of bytes: strictly, and never past their end."""
 
 import json
 from dataclasses import dataclass, field
@@ -21,19 +21,19 @@ class Answer:
 
     @property
     def refused(self) -> str:
-        """The name of the refusal in an error of this project."""
+        """The name of the refusal in an error response of this project."""
         return str(self.json()["error"])
 
 
 class Source(Protocol):
-    """A file opened for reading bytes, or what reads like one. Each read is complete, or ends where the source does."""
+    """A binary file or a similar object. Each read is complete or ends with the source."""
 
     def readline(self, limit: int = -1, /) -> bytes: ...
     def read(self, size: int = -1, /) -> bytes: ...
 
 
 def read_answer(source: Source, *, method: str = "GET") -> Answer:
-    """One answer, an interim one if it comes first. Raises ConnectionError where the source ends before it does."""
+    """Read one response, interim or final. Raises ConnectionError if the source ends too early."""
     line = _line(source)
     assert line.startswith((b"HTTP/1.1 ", b"HTTP/1.0 ")), line
     version, status = line[5:8].decode(), int(line.split()[1])

@@ -1,4 +1,4 @@
-"""Requests and chunks as they stand on the wire."""
+"""Requests and chunks as bytes on the wire."""
 
 from collections.abc import Iterable, Iterator
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 def request(
     method: str, target: str, *fields: str, body: bytes = b"", version: str = "1.1", host: str = "test"
 ) -> bytes:
-    """Each field may be any text."""
+    """Build a request. Each field can be any text."""
     lines = [f"{method} {target} HTTP/{version}", f"Host: {host}", *fields, "", ""]
     return "\r\n".join(lines).encode("latin-1") + body
 
@@ -20,12 +20,12 @@ def chunked(target: str, body: bytes, *fields: str, size: int = 65536) -> bytes:
 
 
 def chunks(body: bytes, size: int) -> bytes:
-    """A chunked body, in chunks of this size."""
+    """Build a chunked body with chunks of this size."""
     return b"".join(as_chunks(body[start : start + size] for start in range(0, len(body), size)))
 
 
 def as_chunks(pieces: Iterable[bytes], extension: bytes = b"", trailer: bytes = b"") -> Iterator[bytes]:
-    """Each piece as a chunk, and then the last one, of no bytes, with the trailer's lines."""
+    """Yield each piece as a chunk, then the last chunk with the lines of the trailer."""
     for piece in pieces:
         yield chunk(piece, extension)
     yield b"0\r\n" + trailer + b"\r\n"

@@ -1,4 +1,4 @@
-"""A client that says exactly what it is told to, and reads answers strictly."""
+"""A client that sends exact bytes and reads responses strictly."""
 
 import select
 import socket
@@ -12,7 +12,7 @@ _PIECE = 1 << 18
 
 
 class Client:
-    """One connection. It is a source of answers itself: `read` and `readline` take what comes."""
+    """One connection. It is also a source of responses: `read` and `readline` return received bytes."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
@@ -33,7 +33,7 @@ class Client:
         return self.send(request("GET", target, *fields)).answer()
 
     def answer(self, *, method: str = "GET") -> Answer:
-        """Read one answer, and not a byte more. Its version is the server's, whatever was asked for: RFC 9110, 2.5."""
+        """Read exactly one response. Its version is that of the server, not of the request: RFC 9110, 2.5."""
         answer = read_answer(self, method=method)
         assert answer.version == "1.1"
         return answer
@@ -43,7 +43,7 @@ class Client:
         return self.read()
 
     def has_ended(self) -> bool:
-        """Whether the server has ended the connection, and left nothing to read."""
+        """Whether the server has ended the connection and no data is left to read."""
         if self._buffer or not select.select([self.socket], [], [], 0)[0]:
             return False
         try:

@@ -1,4 +1,4 @@
-"""What a slow client has not taken: in order, whole, within bounds, over a socket pair with the smallest buffers."""
+"""Pending output for a slow client: ordered, complete and bounded. The socket pair has the smallest buffers."""
 
 import fcntl
 import hashlib
@@ -25,7 +25,7 @@ Pair = tuple[socket.socket, socket.socket]
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
-    """Return the server's end, which does not block, and the client's."""
+    """Return the server's non-blocking socket and the client's socket."""
     server, client = socket.socketpair()
     server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     server.setblocking(False)
@@ -39,33 +39,33 @@ Make = Callable[..., Outbox]
 
 @pytest.fixture
 def make(pair: Pair) -> Iterator[Make]:
-    """Make outboxes of the server's end, and let go of what they keep afterwards."""
-    made: list[Outbox] = []
+    """Create outboxes on the server's socket and drop them after the test."""
+    outboxes: list[Outbox] = []
 
     def outbox(patience: float = PATIENCE, folder: str | None = None, sock: socket.socket | None = None) -> Outbox:
-        made.append(Outbox(sock or pair[0], folder, patience))
-        return made[-1]
+        outboxes.append(Outbox(sock or pair[0], folder, patience))
+        return outboxes[-1]
 
     yield outbox
-    for each in made:
-        each.drop()
+    for created in outboxes:
+        created.drop()
 
 
 class Reader(threading.Thread):
-    """Takes all there is, in bites, with or without a breath between them."""
+    """Reads everything in pieces, with an optional pause between them."""
 
-    def __init__(self, client: socket.socket, *, bite: int = 1 << 16, breath: float = 0.0) -> None:
+    def __init__(self, client: socket.socket, *, piece_size: int = 1 << 16, pause: float = 0.0) -> None:
         super().__init__()
-        self._client, self._bite, self._breath = client, bite, breath
+        self._client, self._piece_size, self._pause = client, piece_size, pause
         self.size = 0
         self._hash = hashlib.sha256()
         self.start()
 
     def run(self) -> None:
-        while data := self._client.recv(self._bite):
+        while data := self._client.recv(self._piece_size):
             self.size += len(data)
             self._hash.update(data)
-            time.sleep(self._breath)
+            time.sleep(self._pause)
 
     def digest(self) -> str:
         self.join(PATIENCE)
@@ -74,13 +74,13 @@ class Reader(threading.Thread):
 
 
 def flush_all(outbox: Outbox, server: socket.socket) -> None:
-    """Do what the loop does: wait until there is room."""
+    """Flush as the loop does: wait until the socket accepts more."""
     while not outbox.flush():
         assert select.select([], [server], [], PATIENCE)[1]
 
 
 def check(pair: Pair, outbox: Outbox, pieces: list[bytes]) -> None:
-    """Nobody reads until all is handed over, if that can be; then the client gets it all, in order."""
+    """The client starts to read after the last send and receives everything in order."""
     server, client = pair
     for piece in pieces:
         outbox.send(piece)
@@ -134,9 +134,9 @@ def test_flush_reports_whether_the_outbox_is_empty(pair: Pair, make: Make) -> No
 
 @pytest.mark.parametrize("block", [MAX_PENDING * 2, 1 << 20])
 def test_a_producer_far_ahead_waits_for_its_client(pair: Pair, make: Make, block: int) -> None:
-    """One block that is beyond the limit, or many that add up to it: the same."""
+    """One block above the limit and many small blocks are treated the same."""
     server, client = pair
-    server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 18)  # this one is about amounts
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 18)  # this test is about amounts
     outbox = make()
     data = random.Random(3).randbytes(1 << 20) * (block >> 20)
     expected = hashlib.sha256()
@@ -156,7 +156,7 @@ def test_the_buffer_for_a_client_that_reads_nothing_is_limited(pair: Pair, make:
 
 
 def test_nothing_is_sent_after_a_client_has_timed_out(pair: Pair, make: Make) -> None:
-    """An application that swallows the exception must not get its next words through: there is a gap before them."""
+    """An application that swallows the exception must not send more: the output before it has a gap."""
     client = pair[1]
     outbox = make(0.1)
     with pytest.raises(ClientGone):
@@ -169,13 +169,13 @@ def test_nothing_is_sent_after_a_client_has_timed_out(pair: Pair, make: Make) ->
     assert not select.select([client], [], [], 0)[0]
 
 
-@pytest.mark.parametrize("room", [0, 10_000, MAX_PENDING_IN_MEMORY, MAX_PENDING_IN_MEMORY + 10_000, 1_000_001])
-def test_a_full_disk_slows_down_and_loses_nothing(pair: Pair, make: Make, tmp_path: Path, room: int) -> None:
+@pytest.mark.parametrize("file_limit", [0, 10_000, MAX_PENDING_IN_MEMORY, MAX_PENDING_IN_MEMORY + 10_000, 1_000_001])
+def test_a_full_disk_slows_down_and_loses_nothing(pair: Pair, make: Make, tmp_path: Path, file_limit: int) -> None:
     server, client = pair
     pieces = [random.Random(n).randbytes(50_001) for n in range(40)] + [random.Random(1).randbytes(900_000)]
     outbox = make(folder=str(tmp_path))
-    reader = Reader(client, breath=0.0005)
-    with limited(resource.RLIMIT_FSIZE, room):
+    reader = Reader(client, pause=0.0005)
+    with limited(resource.RLIMIT_FSIZE, file_limit):
         for piece in pieces:
             outbox.send(piece)
         flush_all(outbox, server)
@@ -196,7 +196,7 @@ def test_a_client_that_disconnects_with_data_pending_raises_client_gone(pair: Pa
 
 
 def test_a_client_that_disconnects_ends_the_wait_of_the_producer(pair: Pair, make: Make) -> None:
-    """It would wait for longer than a test may take."""
+    """Otherwise the wait would exceed the time limit of a test."""
     client = pair[1]
     outbox = make(3600)
     leaving = threading.Timer(0.2, client.close)
@@ -207,7 +207,7 @@ def test_a_client_that_disconnects_ends_the_wait_of_the_producer(pair: Pair, mak
 
 
 def test_waiting_for_a_client_works_with_descriptors_above_1023(pair: Pair, make: Make) -> None:
-    """A busy server has them, and select() does not take them."""
+    """A busy server has such descriptors, and select() does not accept them."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with limited(resource.RLIMIT_NOFILE, max(soft, min(hard, 2048))):
         server = socket.socket(fileno=fcntl.fcntl(pair[0].fileno(), fcntl.F_DUPFD_CLOEXEC, 1100))
@@ -215,11 +215,11 @@ def test_waiting_for_a_client_works_with_descriptors_above_1023(pair: Pair, make
             make(0.1, sock=server).send(b"x" * (MAX_PENDING * 2))
 
 
-# --- Memory that all share ---------------------------------------------------------------------------------------
+# --- Shared memory -----------------------------------------------------------------------------------------------
 
 
 class Many:
-    """Outboxes of a process, each with a client, and the budget they share."""
+    """Outboxes of one process, each with a client, and their shared budget."""
 
     def __init__(self, count: int, budget: int, folder: str | None) -> None:
         self.budget = SharedBudget(budget)
@@ -239,11 +239,11 @@ class Many:
 
 
 SIZES = [1, 100_000, MAX_PENDING_IN_MEMORY, 10, MAX_PENDING_IN_MEMORY + 1, 200_000, 50_000, 1 << 20]
-SHARED = 400_000  # bytes, for all of them
+SHARED = 400_000  # bytes, for all outboxes
 
 
 def test_the_memory_of_all_outboxes_together_is_bounded() -> None:
-    """What does not fit goes to files; each client gets its own, whole; and the memory is there again."""
+    """Output beyond the budget goes to files. Each client gets its complete output, and the memory is released."""
     many = Many(len(SIZES), SHARED, None)
     data = [random.Random(size).randbytes(size) for size in SIZES]
     for outbox, each in zip(many.outboxes, data, strict=True):
@@ -251,7 +251,7 @@ def test_the_memory_of_all_outboxes_together_is_bounded() -> None:
         assert many.budget.left >= 0
     in_memory = [outbox._pending.size for outbox in many.outboxes if outbox._pending and outbox._pending.in_memory]  # noqa: SLF001
     assert sum(in_memory) == SHARED - many.budget.left
-    assert many.budget.left < MAX_PENDING_IN_MEMORY, "it is made use of"
+    assert many.budget.left < MAX_PENDING_IN_MEMORY, "the budget is used"
     for outbox, (server, client), each in zip(many.outboxes, many.pairs, data, strict=True):
         reader = Reader(client)
         flush_all(outbox, server)
@@ -264,7 +264,7 @@ def test_the_memory_of_all_outboxes_together_is_bounded() -> None:
 def test_producers_wait_for_their_clients_without_memory_and_disk_space(tmp_path: Path) -> None:
     many = Many(3, 0, str(tmp_path))
     data = [random.Random(size).randbytes(600_000) for size in range(3)]
-    readers = [Reader(client, breath=0.0005) for _, client in many.pairs]
+    readers = [Reader(client, pause=0.0005) for _, client in many.pairs]
     with limited(resource.RLIMIT_FSIZE, 0):
         producers = [
             threading.Thread(target=outbox.send, args=(each,)) for outbox, each in zip(many.outboxes, data, strict=True)
@@ -292,7 +292,7 @@ def test_a_client_that_reads_nothing_times_out_without_memory_and_disk_space(tmp
 
 
 def test_a_spooled_head_moves_to_memory_when_a_file_follows(content: Path) -> None:
-    """A connection has no more than one descriptor beside its socket."""
+    """A connection has at most one descriptor besides its socket."""
     many = Many(1, 0, None)
     (outbox,), ((server, client),) = many.outboxes, many.pairs
     filling = outbox._offer(bytes(1 << 20))  # noqa: SLF001 - until the socket is full
@@ -314,7 +314,7 @@ def test_a_spooled_head_moves_to_memory_when_a_file_follows(content: Path) -> No
 
 @pytest.fixture
 def content(tmp_path: Path) -> Path:
-    """Return a file of three flushes and a bit."""
+    """Return a file slightly larger than three flushes."""
     path = tmp_path / "content"
     path.write_bytes(random.Random(5).randbytes(3 * FILE_FLUSH_SIZE + 12_345))
     return path
@@ -330,7 +330,7 @@ def descriptors() -> list[str]:
         (b"", 0, 1),
         (b"head", 0, 3 * FILE_FLUSH_SIZE),
         (b"head", 77, 2 * FILE_FLUSH_SIZE + 1),
-        (b"x" * 500_000, 1, FILE_FLUSH_SIZE),  # the socket is full before the file's turn
+        (b"x" * 500_000, 1, FILE_FLUSH_SIZE),  # the socket is full before the file is sent
         (b"x" * MAX_PENDING_IN_MEMORY * 3, 0, 10),
     ],
 )
@@ -377,7 +377,7 @@ def test_two_files_in_a_row_are_sent_in_order(pair: Pair, make: Make, content: P
 
 
 def test_a_flush_to_a_fast_client_sends_a_bounded_part_of_a_file(pair: Pair, make: Make, content: Path) -> None:
-    """Others have their turn: a flush sends no more than FILE_FLUSH_SIZE, however much the socket would take."""
+    """Other clients get their turn: a flush sends at most FILE_FLUSH_SIZE, even if the socket accepts more."""
     server, client = pair
     for sock in pair:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 24)
@@ -420,20 +420,20 @@ def test_a_file_that_cannot_be_read_is_reported_and_closed(pair: Pair, make: Mak
     assert str(content) not in descriptors()
 
 
-@pytest.mark.parametrize("way", ["client", "drop", "patience"])
+@pytest.mark.parametrize("cause", ["client", "drop", "patience"])
 def test_the_descriptor_of_a_file_is_closed_however_sending_ends(
-    pair: Pair, make: Make, content: Path, way: str
+    pair: Pair, make: Make, content: Path, cause: str
 ) -> None:
     server, client = pair
     outbox = make(0.1)
     with content.open("rb") as file:
         outbox.send_file(file.fileno(), 0, 3 * FILE_FLUSH_SIZE)
     assert str(content) in descriptors()
-    if way == "client":
+    if cause == "client":
         client.close()
         with pytest.raises(ClientGone):
             flush_all(outbox, server)
-    elif way == "patience":
+    elif cause == "patience":
         with pytest.raises(ClientGone):
             outbox.send(b"more")
     outbox.drop()

@@ -1,4 +1,4 @@
-"""Bodies on their way through: memory, then a file, and a disk (or a folder, or a descriptor) that is not there."""
+"""Spooled bodies: memory, then a file, and a missing disk, folder or descriptor."""
 
 import errno
 import resource
@@ -15,8 +15,8 @@ from wsgiserver.buffers.spool import Spool, check_folder
 from wsgiserver.errors import Refusal
 
 
-def check(spool: Spool, *pieces: bytes, holds: bytes, in_memory: bool, refused: str = "") -> None:
-    """Write pieces, the last of which is refused or not, and look at what is there in every way there is."""
+def check(spool: Spool, *pieces: bytes, content: bytes, in_memory: bool, refused: str = "") -> None:
+    """Write pieces, of which the last may be refused, and check the content with every read method."""
     name = ""
     try:
         for piece in pieces:
@@ -24,22 +24,22 @@ def check(spool: Spool, *pieces: bytes, holds: bytes, in_memory: bool, refused: 
     except Refusal as refusal:
         name = refusal.name
     assert name == refused
-    assert spool.size == len(holds)
+    assert spool.size == len(content)
     assert spool.in_memory is in_memory
-    assert b"".join(spool.peek(n, 3) for n in range(0, len(holds), 3)) == holds
-    assert spool.peek(len(holds), 10) == b""
+    assert b"".join(spool.peek(n, 3) for n in range(0, len(content), 3)) == content
+    assert spool.peek(len(content), 10) == b""
     for _ in range(2):
         file = spool.rewind()
-        assert file.read() == holds
+        assert file.read() == content
         assert file.read() == b""
         file.seek(0)
-        assert b"".join(file) == holds
+        assert b"".join(file) == content
     spool.close()
     spool.close()
 
 
 @pytest.mark.parametrize(
-    ("pieces", "holds", "in_memory", "refused"),
+    ("pieces", "content", "in_memory", "refused"),
     [
         ([], b"", True, ""),
         ([b""], b"", True, ""),
@@ -55,19 +55,19 @@ def check(spool: Spool, *pieces: bytes, holds: bytes, in_memory: bool, refused: 
     ],
 )
 def test_a_spool_keeps_its_limits_of_size_and_memory(
-    tmp_path: Path, pieces: list[bytes], holds: bytes, *, in_memory: bool, refused: str
+    tmp_path: Path, pieces: list[bytes], content: bytes, *, in_memory: bool, refused: str
 ) -> None:
-    check(Spool(20, 10, str(tmp_path)), *pieces, holds=holds, in_memory=in_memory, refused=refused)
+    check(Spool(20, 10, str(tmp_path)), *pieces, content=content, in_memory=in_memory, refused=refused)
 
 
 def test_small_writes_count_towards_the_memory_limit(tmp_path: Path) -> None:
-    crumbs = [bytes([number % 256]) for number in range(1000)]
-    check(Spool(2000, 1000, str(tmp_path)), *crumbs, holds=b"".join(crumbs), in_memory=True)
-    check(Spool(2000, 999, str(tmp_path)), *crumbs, holds=b"".join(crumbs), in_memory=False)
+    single_bytes = [bytes([number % 256]) for number in range(1000)]
+    check(Spool(2000, 1000, str(tmp_path)), *single_bytes, content=b"".join(single_bytes), in_memory=True)
+    check(Spool(2000, 999, str(tmp_path)), *single_bytes, content=b"".join(single_bytes), in_memory=False)
 
 
 def test_small_writes_do_not_take_many_times_their_size_in_memory() -> None:
-    """A list entry and an object's head for each byte would be forty times what the limit says."""
+    """A list entry and an object header per byte would take forty times the limit."""
     tracemalloc.start()
     try:
         with closing(Spool(1 << 20, 1 << 20, None)) as spool:
@@ -94,17 +94,19 @@ def test_a_spool_can_be_written_after_a_peek() -> None:
             assert spool.peek(0, 100) == b"abcdef"
 
 
-@pytest.mark.parametrize("room", [0, 1, 9, 10, 11, 15, 100, 5000, 8192, 20_000])
-def test_a_write_to_a_full_disk_is_refused_and_keeps_the_earlier_data(tmp_path: Path, room: int) -> None:
-    """Whatever part of a refused piece the disk still took is not left behind."""
+@pytest.mark.parametrize("file_limit", [0, 1, 9, 10, 11, 15, 100, 5000, 8192, 20_000])
+def test_a_write_to_a_full_disk_is_refused_and_keeps_the_earlier_data(tmp_path: Path, file_limit: int) -> None:
+    """The part of a refused piece that the disk accepted is removed."""
     pieces = [b"a" * 10, b"b" * 5, b"c" * 5000, b"d" * 3000, b"e" * 60_000]
-    kept = b""
+    stored = b""
     for piece in pieces:
-        if len(kept + piece) > max(room, 10):
+        if len(stored + piece) > max(file_limit, 10):
             break
-        kept += piece
-    with limited(resource.RLIMIT_FSIZE, room):
-        check(Spool(1 << 20, 10, str(tmp_path)), *pieces, holds=kept, in_memory=room < 10, refused="spool-full")
+        stored += piece
+    with limited(resource.RLIMIT_FSIZE, file_limit):
+        check(
+            Spool(1 << 20, 10, str(tmp_path)), *pieces, content=stored, in_memory=file_limit < 10, refused="spool-full"
+        )
 
 
 def test_a_refused_write_can_be_repeated_when_there_is_room(tmp_path: Path) -> None:
@@ -112,7 +114,7 @@ def test_a_refused_write_can_be_repeated_when_there_is_room(tmp_path: Path) -> N
     spool.write(b"12345")
     with limited(resource.RLIMIT_FSIZE, 8), pytest.raises(Refusal, match="spool-full"):
         spool.write(b"67890")
-    check(spool, b"67890", holds=b"1234567890", in_memory=False)
+    check(spool, b"67890", content=b"1234567890", in_memory=False)
 
 
 def no_descriptors(_: Path) -> Iterator[None]:
@@ -125,18 +127,18 @@ def no_folder(folder: Path) -> Iterator[None]:
     yield
 
 
-@pytest.mark.parametrize(("trouble", "number"), [(no_descriptors, errno.EMFILE), (no_folder, errno.ENOENT)])
-def test_a_spool_file_that_cannot_be_created_is_a_refusal(tmp_path: Path, trouble: object, number: int) -> None:
-    assert callable(trouble)
+@pytest.mark.parametrize(("failure", "number"), [(no_descriptors, errno.EMFILE), (no_folder, errno.ENOENT)])
+def test_a_spool_file_that_cannot_be_created_is_a_refusal(tmp_path: Path, failure: object, number: int) -> None:
+    assert callable(failure)
     folder = tmp_path / "spool"
     folder.mkdir()
     spool = Spool(100, 4, str(folder))
-    for _ in trouble(folder):
+    for _ in failure(folder):
         with pytest.raises(Refusal, match="spool-full") as refusal:
             spool.write(b"12345")
         assert isinstance(refusal.value.__cause__, OSError)
         assert refusal.value.__cause__.errno == number
-    check(spool, b"1234", holds=b"1234", in_memory=True)
+    check(spool, b"1234", content=b"1234", in_memory=True)
 
 
 def test_closing_a_spool_after_a_full_disk_raises_nothing(tmp_path: Path) -> None:
@@ -166,7 +168,7 @@ def test_the_check_of_the_spool_folder_refuses_an_unusable_one(tmp_path: Path) -
 
 
 def test_bodies_share_one_memory_budget() -> None:
-    """What does not fit beside the others goes to a file; what is closed, or has gone there, makes room."""
+    """A spool that does not fit the budget goes to a file. Closed spools and spools in files free memory."""
     budget = Budget(100)
     first, second = (Spool(1000, 80, None, budget) for _ in range(2))
     first.write(b"x" * 60)

@@ -1,7 +1,7 @@
-"""A loop in this process, for tests: real threads and sockets, and an application that does what the path says.
+"""A loop in this process, for tests: real threads and sockets, and an application whose path selects the action.
 
-No test depends on how long something takes: slow calls last until their gate is opened, and spinning is told from
-waiting by orders of magnitude.
+No test depends on a duration: slow calls last until a test opens their gate, and spinning differs from waiting by
+orders of magnitude.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ FAST = request("GET", "/fast")
 
 
 class Lingering(list[bytes]):
-    """Blocks whose close() takes its time."""
+    """Blocks whose close() is slow."""
 
     def __init__(self, blocks: list[bytes], close: Callable[[], None]) -> None:
         super().__init__(blocks)
@@ -38,7 +38,7 @@ class Lingering(list[bytes]):
 
 
 class Gate:
-    """An application whose calls of /wait last until the gate is opened."""
+    """An application whose calls of /wait last until the gate opens."""
 
     def __init__(self) -> None:
         self.opened = threading.Event()
@@ -46,7 +46,7 @@ class Gate:
         self.most = 0
         self.calls: list[str] = []
         self.threads: set[str] = set()
-        self.act: Callable[[], object] = lambda: None  # what /act does
+        self.act: Callable[[], object] = lambda: None  # the action of /act
         self._lock = threading.Lock()
 
     def __call__(self, environ: dict[str, Any], start_response: Start) -> list[bytes]:
@@ -78,7 +78,7 @@ class Gate:
 
 
 class Running:
-    """A loop on threads of this process, with a pipe that ends it. `clients` are closed before that."""
+    """A loop on threads of this process, with a pipe that ends it. `clients` are closed before the end."""
 
     def __init__(self, capacity: Capacity, listener: socket.socket | None = None) -> None:
         self.too_many_stuck = threading.Event()
@@ -90,7 +90,7 @@ class Running:
         limits = Limits(max_body=1 << 20, memory=1000, folder=None)
         self.context = ServerContext(
             self.gate, NoAccessLog(), limits, 600, 600, 600, 1 << 20, 600, 600
-        )  # met by no accident
+        )  # never reached by accident
         self.trust = Trust([])
         base = template("srv", 80, sys.stderr, threads=True, processes=False)
 
@@ -124,21 +124,21 @@ class Running:
         return self.clients.enter_context(Client(socket.create_connection(self.address, timeout=PATIENCE)))
 
     @contextmanager
-    def resting(self) -> Iterator[None]:
-        """Assert that the loop waits all the while: it may look around now and then, and does not spin."""
+    def asserting_idle(self) -> Iterator[None]:
+        """Assert that the loop waits meanwhile: it may wake up occasionally but does not spin."""
         before, began = self.idles, time.monotonic()
         yield
-        looks = self.idles - before
-        assert looks < 50 * max(1, time.monotonic() - began)
+        wakeups = self.idles - before
+        assert wakeups < 50 * max(1, time.monotonic() - began)
 
-    def waiting(self, count: int) -> None:
+    def wait_for_calls(self, count: int) -> None:
         poll(lambda: self.gate.waiting == count, f"{count} calls in progress")
 
     def stop(self) -> None:
         os.write(self._stop_writer, b"\0")
 
-    def ended(self) -> None:
-        """All of its threads end, but for the watchdog, which sleeps for good once nothing is called."""
+    def wait_for_end(self) -> None:
+        """Wait for all threads except the watchdog, which sleeps forever after the last call."""
         self._main.join(PATIENCE)
         assert not self._main.is_alive()
         poll(lambda: not self._threads(), "the end of its threads")
@@ -163,8 +163,8 @@ def running(
         server.gate.opened.set()
         server.clients.close()
         server.stop()
-        server.ended()
-        for connection in server.loop.connections.values():  # of calls given up, which were not waited for
+        server.wait_for_end()
+        for connection in server.loop.connections.values():  # of abandoned calls, for which the loop did not wait
             connection.socket.close()
         os.close(server._stop_reader)  # noqa: SLF001
         os.close(server._stop_writer)  # noqa: SLF001

@@ -26,7 +26,7 @@ def test_slow_clients_hold_no_thread() -> None:
         clients = [server.client() for _ in range(60)]
         for n, client in enumerate(clients):
             client.send([b"", FAST[:10], sized("/", b"hello")[:-2], chunked("/", b"hello")[:-7]][n % 4])
-        reader = server.client().send(request("GET", "/big-60000000"))  # and does not read it
+        reader = server.client().send(request("GET", "/big-60000000"))  # and does not read the response
         assert [get(server) for _ in range(20)] == [b"/fast"] * 20
         assert len(reader.answer().body) == 60_000_000
         for n, client in enumerate(clients):
@@ -43,7 +43,7 @@ def test_three_hundred_connections_are_served() -> None:
             assert {client.answer().body for client in clients} == {b"/fast"}
         for client in clients:
             client.socket.close()
-        poll(lambda: not server.loop.connections, "all to be forgotten")
+        poll(lambda: not server.loop.connections, "the loop to drop all connections")
 
 
 def test_an_idle_loop_does_not_wake_up() -> None:
@@ -54,8 +54,8 @@ def test_an_idle_loop_does_not_wake_up() -> None:
         reset = server.client().send(sized("/", b"hello")[:-1])
         reset.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         reset.socket.close()
-        with server.resting():
-            time.sleep(1)  # the time in which nothing happens is the subject
+        with server.asserting_idle():
+            time.sleep(1)  # the test needs time in which nothing happens
 
 
 # --- Limits -----------------------------------------------------------------------------------------------------
@@ -76,9 +76,9 @@ def test_idle_connections_make_room_for_new_ones() -> None:
 def test_new_connections_wait_while_all_connections_are_busy(capfd: pytest.CaptureFixture[str]) -> None:
     with running(4, connections=2) as server:
         busy = [server.client().send(request("GET", "/wait", "Connection: close")) for _ in range(2)]
-        server.waiting(2)
+        server.wait_for_calls(2)
         late = server.client().send(FAST)
-        poll(lambda: "connections-exhausted" in capfd.readouterr().err, "it to be said")
+        poll(lambda: "connections-exhausted" in capfd.readouterr().err, "the event in the log")
         server.gate.opened.set()
         assert [client.answer().body for client in busy] == [b"/wait"] * 2
         assert late.answer().body == b"/fast"
@@ -88,14 +88,14 @@ def test_new_connections_wait_while_all_connections_are_busy(capfd: pytest.Captu
     ("trusted", "statuses"), [([], [200, 200, 429]), (["127.0.0.1"], [200] * 3)], ids=["untrusted", "trusted"]
 )
 def test_connections_from_one_address_are_limited_unless_it_is_trusted(trusted: list[str], statuses: list[int]) -> None:
-    """A proxy that is trusted speaks for many."""
+    """A trusted proxy connects for many clients."""
     with running(2, per_address=2) as server:
         server.trust = Trust(trusted)
         clients = [server.client().send(FAST) for _ in range(3)]
         assert [client.answer().status for client in clients] == statuses
         for client in clients:
             client.socket.close()
-        poll(lambda: not server.loop.connections, "all to be forgotten")
+        poll(lambda: not server.loop.connections, "the loop to drop all connections")
         assert get(server) == b"/fast"
         assert not server.loop._by_address or not trusted  # noqa: SLF001
 
@@ -105,7 +105,7 @@ def test_connections_from_one_address_are_limited_unless_it_is_trusted(trusted: 
 
 @contextmanager
 def exhausted(server: Running, capfd: pytest.CaptureFixture[str]) -> Iterator[tuple[list[Client], list[int]]]:
-    """Three clients that cannot be accepted for want of descriptors, and what takes those up."""
+    """Three clients that cannot be accepted, and the files that use up the descriptors."""
     clients = [server.clients.enter_context(Client(socket.socket())) for _ in range(3)]
     held = [os.dup(0)]
     try:
@@ -115,7 +115,7 @@ def exhausted(server: Running, capfd: pytest.CaptureFixture[str]) -> Iterator[tu
                     held.append(os.dup(0))
             for client in clients:
                 client.socket.connect(server.address)
-            poll(lambda: "descriptors-exhausted" in capfd.readouterr().err, "it to be said")
+            poll(lambda: "descriptors-exhausted" in capfd.readouterr().err, "the event in the log")
             yield clients, held
     finally:
         for fd in held:
@@ -123,10 +123,10 @@ def exhausted(server: Running, capfd: pytest.CaptureFixture[str]) -> Iterator[tu
 
 
 def test_the_loop_continues_when_descriptors_are_free_again(capfd: pytest.CaptureFixture[str]) -> None:
-    """It does not spin meanwhile, and continues even with nothing else to do."""
+    """It does not spin meanwhile, and it continues even if nothing else happens."""
     with running(2) as server, exhausted(server, capfd) as (clients, held):
-        with server.resting():
-            time.sleep(0.5)  # how often it looks in that time is the subject
+        with server.asserting_idle():
+            time.sleep(0.5)  # the test counts the wakeups in this time
         os.close(held.pop())
         assert clients[0].get("/fast").body == b"/fast"
         clients[0].socket.close()
@@ -136,8 +136,8 @@ def test_the_loop_continues_when_descriptors_are_free_again(capfd: pytest.Captur
 def test_the_loop_drains_without_free_descriptors(capfd: pytest.CaptureFixture[str]) -> None:
     with running(2) as server, exhausted(server, capfd) as (clients, held):
         server.stop()
-        os.close(held.pop())  # one can be accepted, and the next cannot
-        server.ended()
+        os.close(held.pop())  # one connection can be accepted, the next cannot
+        server.wait_for_end()
         with contextlib.suppress(ConnectionResetError):
             assert [client.rest() for client in clients] == [b""] * 3
 
@@ -152,26 +152,26 @@ def test_a_drain_finishes_requests_that_have_begun() -> None:
         half_head.send(FAST[:10])
         half_body.send(sized("/", b"hello")[:-1])
         slow.send(request("GET", "/wait"))
-        server.waiting(1)
-        poll(lambda: len(server.loop.connections) == 4, "all of them")
+        server.wait_for_calls(1)
+        poll(lambda: len(server.loop.connections) == 4, "all connections")
         server.stop()
         poll(lambda: server.loop.draining, "the drain")
         assert half_body.send(b"o").answer().headers["connection"] == "close"
         assert half_head.send(FAST[10:]).answer().headers["connection"] == "close"
         server.gate.opened.set()
         assert slow.answer().body == b"/wait"
-        server.ended()
+        server.wait_for_end()
         assert idle.rest() == half_body.rest() == half_head.rest() == b""
         with pytest.raises(ConnectionRefusedError):
             server.client()
 
 
 def test_a_drain_does_not_wait_out_the_keep_alive_timeout() -> None:
-    """An answer begun before the drain says keep-alive; its client gets a moment, not all of the keep-alive time."""
+    """A response started before the drain says keep-alive. Its client gets a moment, not the whole keep-alive time."""
     with running(4) as server:
         slow, reader = server.client(), server.client()
         slow.send(request("GET", "/wait"))
-        server.waiting(1)
+        server.wait_for_calls(1)
         reader.send(request("GET", "/big-30000000"))
         poll(lambda: WRITABLE in list(server.loop._watched.values()), "a slow reader")  # noqa: SLF001
         server.stop()
@@ -179,14 +179,14 @@ def test_a_drain_does_not_wait_out_the_keep_alive_timeout() -> None:
         server.gate.opened.set()
         assert "connection" not in slow.answer().headers
         assert len(reader.answer().body) == 30_000_000
-        server.ended()
+        server.wait_for_end()
         assert slow.rest() == reader.rest() == b""
 
 
 def test_a_drain_serves_the_listen_backlog() -> None:
     with running(1) as server:
         slow = server.client().send(request("GET", "/wait"))
-        server.waiting(1)
+        server.wait_for_calls(1)
         backlog = [server.client().send(request("GET", f"/{n}")) for n in range(40)]
         server.stop()
         server.gate.opened.set()
@@ -195,15 +195,15 @@ def test_a_drain_serves_the_listen_backlog() -> None:
 
 
 def test_a_draining_loop_ignores_connections_that_wait_for_another_worker() -> None:
-    """Connections that wait for a sibling must not keep this one busy."""
-    with running(4) as server, socket.socket(fileno=os.dup(server.listener.fileno())) as sibling:
+    """Connections that wait for another worker must not keep this one busy."""
+    with running(4) as server, socket.socket(fileno=os.dup(server.listener.fileno())) as other_worker:
         slow = server.client().send(request("GET", "/wait"))
-        server.waiting(1)
+        server.wait_for_calls(1)
         server.stop()
         poll(lambda: server.loop.draining and server.listener.fileno() == -1, "the drain")
         server.client()
-        poll(lambda: sibling.getsockname() and server.idles, "the loop")
-        with server.resting():
+        poll(lambda: other_worker.getsockname() and server.idles, "the loop")
+        with server.asserting_idle():
             time.sleep(1)
         server.gate.opened.set()
         assert slow.answer().body == b"/wait"
@@ -213,28 +213,28 @@ def test_an_idle_loop_drains_at_once() -> None:
     for _ in range(8):
         with running(4) as server:
             server.stop()
-            server.ended()
+            server.wait_for_end()
 
 
-# --- A machine that is busy with something else -----------------------------------------------------------------
+# --- A busy machine ---------------------------------------------------------------------------------------------
 
 
-def served_to(server: Running, client: Client) -> Connection:
-    """Return the server's end of a connection."""
+def connection_of(server: Running, client: Client) -> Connection:
+    """Return the server's connection of a client."""
     name = client.socket.getsockname()
     (found,) = [c for c in list(server.loop.connections.values()) if c.socket.getpeername() == name]
     return found
 
 
 def test_a_request_that_arrived_in_time_is_answered_even_if_it_is_read_late() -> None:
-    """The loop's only thread is elsewhere while a request arrives, and the time for it passes."""
+    """The loop's only thread is busy while a request arrives and its deadline passes."""
     with running(1) as server, server.client() as busy, server.client() as idle:
         idle.get("/fast")
-        connection = served_to(server, idle)
+        connection = connection_of(server, idle)
 
         def stall() -> None:
             idle.send(FAST)
-            time.sleep(1.2)  # a sweep is due by then
+            time.sleep(1.2)  # a sweep is due at this time
             connection.deadline = time.monotonic()
 
         server.gate.act = stall
@@ -246,8 +246,11 @@ def test_a_late_client_gets_408_while_other_clients_keep_the_loop_busy() -> None
     with running(2) as server, server.client() as late, server.client() as busy:
         late.send(b"GET")
         busy.get("/fast")
-        connection = served_to(server, late)
-        poll(lambda: not connection.is_idle, "its beginning")
+        connection = connection_of(server, late)
+        poll(lambda: not connection.is_idle, "the first bytes of the request")
         connection.deadline = time.monotonic()
-        poll(lambda: (busy.get("/fast"), select.select([late.socket], [], [], 0)[0])[1], "the answer to who is late")
+        poll(
+            lambda: (busy.get("/fast"), select.select([late.socket], [], [], 0)[0])[1],
+            "the response to the late client",
+        )
         assert late.answer().status == 408

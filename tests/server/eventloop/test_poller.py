@@ -1,4 +1,4 @@
-"""The loop does not care by which call of the system it learns what is ready."""
+"""The loop works the same with each system call that reports readiness."""
 
 import os
 import select
@@ -44,7 +44,9 @@ def test_pollers_report_which_descriptors_are_ready(kind: Callable[[], Any], pai
     poller.close()
 
 
-@pytest.mark.skipif(not hasattr(select, "epoll"), reason="it is the only way here, and what all other tests run on")
+@pytest.mark.skipif(
+    not hasattr(select, "epoll"), reason="the fallback is the only poller here, and all other tests use it"
+)
 def test_a_server_runs_without_epoll() -> None:
     code = "import select, sys; del select.epoll; from wsgiserver.cli import main; sys.exit(main())"
     process = subprocess.Popen(
@@ -66,7 +68,7 @@ def test_a_server_runs_without_epoll() -> None:
                 assert client.get("/sleep-0.05").body == b"slept"
                 assert len(slow.answer().body) == 20_000_000
         process.send_signal(signal.SIGTERM)
-        assert poll(lambda: process.poll() is not None and str(process.returncode), "its end") == "0"
+        assert poll(lambda: process.poll() is not None and str(process.returncode), "the process to end") == "0"
     finally:
         process.kill()
         process.communicate()

@@ -1,4 +1,4 @@
-"""How much processor time a thread has used."""
+"""The processor time of a thread."""
 
 import threading
 
@@ -16,8 +16,8 @@ def test_the_processor_time_of_a_thread_that_has_ended_is_zero() -> None:
 
     thread = threading.Thread(target=work)
     thread.start()
-    poll(lambda: clocks, "its clock")
+    poll(lambda: clocks, "the clock of the thread")
     assert (processor_time(clocks[0]) > 0) is bool(clocks[0])
     done.set()
     thread.join()
-    poll(lambda: processor_time(clocks[0]) == 0.0, "the system to have forgotten it")
+    poll(lambda: processor_time(clocks[0]) == 0.0, "the system to remove the thread")

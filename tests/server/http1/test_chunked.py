@@ -1,4 +1,4 @@
-"""The chunked coding (RFC 9112, section 7.1), fed whole, byte by byte and at every split."""
+"""The chunked coding (RFC 9112, section 7.1), fed in one piece, byte by byte and at every split."""
 
 import random
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ class Body(NamedTuple):
 
 
 def outcome(pieces: Iterable[bytes]) -> Body | str:
-    """Feed a decoder piece by piece; what was fed after its end counts as rest."""
+    """Feed a decoder piece by piece; the data after its end is the rest."""
     decoder = ChunkedDecoder()
     payload, rest = b"", b""
     try:
@@ -101,7 +101,7 @@ def check(data: bytes, expected: Body | str) -> None:
         (b"5\r\nhello0\r\n\r\n", "chunk-end-invalid"),
         (b"4\r\nhello\r\n0\r\n\r\n", "chunk-end-invalid"),
         (b"6\r\nhello\r\n0\r\n\r\n", "chunk-end-invalid"),
-        # extensions that are none
+        # invalid extensions
         (b"5;\r\nhello\r\n0\r\n\r\n", "chunk-size-invalid"),
         (b"5;a=\r\nhello\r\n0\r\n\r\n", "chunk-size-invalid"),
         (b"5;=b\r\nhello\r\n0\r\n\r\n", "chunk-size-invalid"),
@@ -109,7 +109,7 @@ def check(data: bytes, expected: Body | str) -> None:
         (b'5;a="\r\nhello\r\n0\r\n\r\n', "chunk-size-invalid"),
         (b'5;a="\n"\r\nhello\r\n0\r\n\r\n', "chunk-size-invalid"),
         (b"5 a\r\nhello\r\n0\r\n\r\n", "chunk-size-invalid"),
-        # the first that CPython 3.11.0 to 3.11.4 take for one, if a group is possessive (gh-106052, gh-100061)
+        # CPython 3.11.0 to 3.11.4 accept the first if a group is possessive (gh-106052, gh-100061)
         (b"5; \r\nhello\r\n0\r\n\r\n", "chunk-size-invalid"),
         (b"5 ;\r\nhello\r\n0\r\n\r\n", "chunk-size-invalid"),
         (b"5;a;\r\nhello\r\n0\r\n\r\n", "chunk-size-invalid"),
@@ -118,7 +118,7 @@ def check(data: bytes, expected: Body | str) -> None:
         (b'5;a="b"c\r\nhello\r\n0\r\n\r\n', "chunk-size-invalid"),
         (b"5;a=b;\r\nhello\r\n0\r\n\r\n", "chunk-size-invalid"),
         (b"5;a=b \r\nhello\r\n0\r\n\r\n", "chunk-size-invalid"),
-        # trailers that are none
+        # invalid trailers
         (b"0\r\nX : y\r\n\r\n", "trailer-invalid"),
         (b"0\r\nX: y\r\n z\r\n\r\n", "trailer-invalid"),
         (b"0\r\nX: y\nZ: a\r\n\r\n", "trailer-invalid"),
@@ -131,8 +131,8 @@ def test_a_chunked_body_is_decoded_or_refused_by_name(data: bytes, expected: Bod
     check(data, expected)
 
 
-# The beginning of a body, to the byte with which it is certain that nothing can make it right.
-NEVER = [
+# Beginnings of bodies, up to the byte after which no continuation is valid.
+REFUSED_BEGINNINGS = [
     (b"z", "chunk-size-invalid"),
     (b"\r", "chunk-size-invalid"),
     (b"\n", "chunk-size-invalid"),
@@ -175,20 +175,20 @@ NEVER = [
 ]
 
 
-@pytest.mark.parametrize(("data", "refused"), NEVER)
+@pytest.mark.parametrize(("data", "refused"), REFUSED_BEGINNINGS)
 def test_a_chunked_body_is_refused_at_its_first_wrong_byte(data: bytes, refused: str) -> None:
     check(data, refused)
     check(data + b"\r\n\r\n", refused)
     if not data.endswith(b"\n z"):
-        assert outcome([data[:-1]]) == "incomplete", "until then it could have become right"
+        assert outcome([data[:-1]]) == "incomplete", "without the last byte it could still become valid"
 
 
 @given(st.data(), st.lists(st.integers(0, 2000), max_size=6))
-def test_no_beginning_of_a_valid_chunked_body_is_refused(data: st.DataObject, places: list[int]) -> None:
-    """Of a body that is right every beginning is taken, in whatever pieces."""
+def test_no_beginning_of_a_valid_chunked_body_is_refused(data: st.DataObject, positions: list[int]) -> None:
+    """Every beginning of a valid body is accepted, in any pieces."""
     body = data.draw(coded())
     size = data.draw(st.integers(0, len(body.data) - 1))
-    assert outcome(cut(body.data[:size], places)) == "incomplete"
+    assert outcome(cut(body.data[:size], positions)) == "incomplete"
 
 
 def test_a_chunk_size_line_is_accepted_up_to_its_limit() -> None:
@@ -197,7 +197,7 @@ def test_a_chunk_size_line_is_accepted_up_to_its_limit() -> None:
 
     check(body(MAX_SIZE_LINE), Body(b"x"))
     check(body(MAX_SIZE_LINE + 1), "chunk-size-invalid")
-    assert outcome([b"1;" + b"a" * MAX_SIZE_LINE]) == "chunk-size-invalid"  # no need to wait for its end
+    assert outcome([b"1;" + b"a" * MAX_SIZE_LINE]) == "chunk-size-invalid"  # refused before its end
 
 
 def test_trailers_are_accepted_up_to_their_limit() -> None:
@@ -208,15 +208,15 @@ def test_trailers_are_accepted_up_to_their_limit() -> None:
     assert outcome([body(MAX_TRAILER)[:-1], b"\n"]) == Body(b"", b"", (("x", "y" * (MAX_TRAILER - 7)),))
     assert outcome([body(MAX_TRAILER + 1)]) == "trailer-too-large"
     assert outcome([body(MAX_TRAILER + 1)[:-1]]) == "trailer-too-large"
-    assert outcome([b"0\r\n" + b"X: y\r\n" * 101 + b"\r\n"]) == "headers-too-large"  # as many as there may be fields
+    assert outcome([b"0\r\n" + b"X: y\r\n" * 101 + b"\r\n"]) == "headers-too-large"  # one more than the limit of fields
 
 
 def test_chunks_of_one_byte_are_accepted() -> None:
     assert outcome([b"1\r\nx\r\n" * 50_000 + b"0\r\n\r\n"]) == Body(b"x" * 50_000)
 
 
-def crumbs(chance: random.Random, count: int) -> tuple[bytes, bytes]:
-    """Small chunks of all kinds, many alike, with whatever looks like framing in them: coded, and as they are."""
+def small_chunks(chance: random.Random, count: int) -> tuple[bytes, bytes]:
+    """Return small chunks, coded and decoded. Many are alike, and their data can look like framing."""
     coded, payload, size = b"", b"", 1
     for _ in range(count):
         size = size if chance.random() < 0.9 else chance.choice([1, 2, 3, 7, 16, 31, 32, 33, 40])
@@ -231,16 +231,16 @@ def crumbs(chance: random.Random, count: int) -> tuple[bytes, bytes]:
 @pytest.mark.parametrize("seed", range(20))
 def test_small_chunks_are_decoded_identically_together_and_byte_by_byte(seed: int) -> None:
     chance = random.Random(seed)
-    coded, payload = crumbs(chance, 1500)
-    places = [chance.randrange(len(coded)) for _ in range(chance.randrange(30))]
-    assert outcome(cut(coded + b"rest", places)) == Body(payload, b"rest")
+    coded, payload = small_chunks(chance, 1500)
+    positions = [chance.randrange(len(coded)) for _ in range(chance.randrange(30))]
+    assert outcome(cut(coded + b"rest", positions)) == Body(payload, b"rest")
     flaw = chance.randrange(len(coded))
     broken = coded[:flaw] + chance.choice([b"", b"y", b"\r"]) + coded[flaw + 1 :]
-    assert outcome(cut(broken, places)) == outcome(broken[n : n + 1] for n in range(len(broken)))
+    assert outcome(cut(broken, positions)) == outcome(broken[n : n + 1] for n in range(len(broken)))
 
 
 def test_small_chunks_are_returned_together() -> None:
-    """A piece for each would make work for whoever keeps them."""
+    """One piece per chunk would be expensive to store."""
     assert len(ChunkedDecoder().feed(b"1\r\nx\r\n" * 10_000)) < 100
 
 
@@ -249,7 +249,7 @@ def test_chunk_data_that_looks_like_framing_is_data() -> None:
 
 
 def test_extensions_of_tiny_chunks_count_as_overhead() -> None:
-    """Nobody extends a chunk of a byte but to make work; with some payload it may be any number of chunks."""
+    """Extensions of one-byte chunks only cause work. With enough payload, the number of chunks is not limited."""
     assert outcome([b"1;a\r\nx\r\n" * 300 + b"0\r\n\r\n"]) == Body(b"x" * 300)
     assert outcome([b"1;a\r\nx\r\n" * 400]) == "chunk-overhead-too-large"
     chunk = b"40;a=b\r\n" + b"x" * 64 + b"\r\n"
@@ -265,7 +265,7 @@ def test_a_body_of_mostly_framing_is_refused() -> None:
 
 
 def test_extensions_beside_large_chunks_are_accepted() -> None:
-    """Extensions beside real payload are no attack, however many chunks there are."""
+    """Extensions of large chunks are no attack, whatever the number of chunks."""
     chunk = b"200;" + b"a" * 500 + b"\r\n" + b"x" * 512 + b"\r\n"
     assert outcome([chunk * 500 + b"0\r\n\r\n"]) == Body(b"x" * 512 * 500)
 
@@ -300,23 +300,23 @@ def test_a_chunked_body_is_decoded_identically_at_any_split(data: bytes, cut: in
 
 @given(coded(), st.binary(max_size=10), st.lists(st.integers(0, 2000), max_size=6))
 def test_any_valid_spelling_in_any_pieces_is_decoded_to_the_payload(
-    body: Coded, rest: bytes, places: list[int]
+    body: Coded, rest: bytes, positions: list[int]
 ) -> None:
     expected = Body(body.payload, rest, tuple(body.trailers.items()))
-    assert outcome(cut(body.data + rest, places)) == expected
+    assert outcome(cut(body.data + rest, positions)) == expected
 
 
 @given(st.data(), st.lists(st.integers(0, 2000), max_size=6))
-def test_a_flawed_chunked_body_is_read_identically_in_any_pieces(data: st.DataObject, places: list[int]) -> None:
+def test_a_flawed_chunked_body_is_read_identically_in_any_pieces(data: st.DataObject, positions: list[int]) -> None:
     flaw = data.draw(flawed(data.draw(coded()).data))
-    assert outcome(cut(flaw, places)) == outcome([flaw])
+    assert outcome(cut(flaw, positions)) == outcome([flaw])
 
 
 @given(st.data())
 def test_a_flaw_in_the_framing_is_refused_or_leaves_the_payload_unchanged(data: st.DataObject) -> None:
-    """But for the sizes, which can be wrong and still add up; no flaw adds a digit, and no payload looks like one."""
+    """The flaws spare the sizes, which can be wrong and still add up. They add no digit, and no payload has one."""
     body = data.draw(coded(st.text("\r\nxyz", min_size=1, max_size=9).map(str.encode)))
-    places = [place for place, is_framing in enumerate(body.framing) if is_framing]
-    flaw = data.draw(flawed(body.data, places, b'\r\n\0 \t;="\\x:\x7f\xff,+-'))
+    positions = [position for position, is_framing in enumerate(body.framing) if is_framing]
+    flaw = data.draw(flawed(body.data, positions, b'\r\n\0 \t;="\\x:\x7f\xff,+-'))
     result = outcome([flaw])
     assert isinstance(result, str) or result.payload == body.payload, flaw

@@ -1,4 +1,4 @@
-"""A field section: trailers, and what is remembered of one that comes again, and how much of it at most."""
+"""A field section: trailers, and the bounded caches for repeated sections."""
 
 import pytest
 
@@ -42,7 +42,7 @@ def trailers(section: str) -> dict[str, str] | str:
         ("Authorization: a\r\nAuthorization: a\r\n", "field-repeated"),
         ("X: y\r\n" * 100, {"x": ", ".join("y" * 100)}),
         ("X: y\r\n" * 101, "headers-too-large"),
-        ("X: y\r\n" * 101 + "Host: a\r\n", "headers-too-large"),  # the first mistake decides
+        ("X: y\r\n" * 101 + "Host: a\r\n", "headers-too-large"),  # the first error decides
         ("Host: a\r\n" + "X: y\r\n" * 101, "trailer-invalid"),
         *((f"X: y\r\n{name}: 1\r\n", "trailer-invalid") for name in ("Content-Length", "TRANSFER-ENCODING", "Host")),
         *((f"{name}: 1\r\n", "trailer-invalid") for name in ("connection", "Trailer", "Content-Type", "Upgrade")),
@@ -64,25 +64,25 @@ def test_the_cache_of_field_sections_is_bounded() -> None:
 
 
 def test_the_cache_of_field_names_is_bounded() -> None:
-    asked: list[str] = []
+    derived: list[str] = []
 
     def derive(name: str) -> str:
-        asked.append(name)
+        derived.append(name)
         return name.upper()
 
     names = NameCache(derive, {"known": "k"})
     assert [names["a"], names["a"], names["known"]] == ["A", "A", "k"]
-    assert asked == ["a"]
+    assert derived == ["a"]
     for n in range(3000):
         assert names[f"x-{n}"] == f"X-{n}"
     assert len(names) == MAX_CACHED_NAMES
     names = NameCache(derive)
     assert names["y" * (MAX_CACHED_NAME + 1)] == "Y" * (MAX_CACHED_NAME + 1)
-    assert not names, "what is long is not kept"
+    assert not names, "long names are not cached"
 
 
 def test_only_a_field_section_that_is_repeated_is_cached() -> None:
-    """One that is different each time, with a request's id or a secret in it, is not."""
+    """A section that differs each time, as with a request id or a secret, is not cached."""
     SECTIONS.clear()
     _SEEN_HASHES.clear()
     first, second, third = (parse_head(f"GET /{n} HTTP/1.1\r\n{H}Cookie: secret\r\n\r\n".encode()) for n in range(3))
@@ -106,7 +106,7 @@ def test_a_long_field_section_is_not_cached() -> None:
         assert parse_head(f"GET / HTTP/1.1\r\nHost: {long}\r\n{long}: y\r\n\r\n".encode()) == Head(
             "GET", "/", 1, Fields({"host": long, long: "y"})
         )
-    assert not any(len(kept) > 100 for kept in SECTIONS)
+    assert not any(len(section) > 100 for section in SECTIONS)
 
 
 def test_a_repeated_field_section_is_parsed_once_unless_it_is_large() -> None:
@@ -124,7 +124,7 @@ def test_an_absolute_target_does_not_change_the_cached_fields() -> None:
 
 
 def test_the_cache_of_values_derived_from_fields_is_bounded() -> None:
-    """The keys are listeners that trust different proxies, and servers that were started and stopped in one process."""
+    """The keys are listeners with different trusted proxies, and servers started and stopped in one process."""
     fields = Fields()
     fields.keep()
     for key in range(1000):

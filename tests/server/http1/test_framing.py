@@ -1,4 +1,4 @@
-"""Where a request ends: every rule against smuggling (RFC 9112, sections 6 and 9.3), one line each."""
+"""The end of a request: each rule against smuggling (RFC 9112, sections 6 and 9.3) in one line."""
 
 import pytest
 

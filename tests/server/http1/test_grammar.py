@@ -1,4 +1,4 @@
-"""The patterns themselves: none needs what some interpreters get wrong, and none can be made to take long."""
+"""The patterns: none depends on a bug of some interpreters, and no input makes one slow."""
 
 import pkgutil
 import re
@@ -14,7 +14,7 @@ from wsgiserver.http1 import chunked, fields, head
 from wsgiserver.http1.grammar import CHUNK_EXTENSION, HOST, QUOTED_STRING
 
 PARSER = import_module("re._parser")
-SIMPLE = {"LITERAL", "NOT_LITERAL", "ANY", "IN"}  # one character: repeated without stepping into a group
+SIMPLE = {"LITERAL", "NOT_LITERAL", "ANY", "IN"}  # one character: a repetition without a group
 ROOT = Path(__file__).parents[3]
 NAMES = [module.name for module in pkgutil.walk_packages(wsgiserver.__path__, "wsgiserver.")]
 
@@ -25,7 +25,7 @@ def patterns(name: str) -> Iterator[re.Pattern[Any]]:
 
 
 def possessive_groups(parsed: Any) -> Iterator[str]:
-    """Walk a parsed pattern: operators, and what they are about, which may be patterns."""
+    """Walk a parsed pattern: operators and their arguments, which may be patterns."""
     if isinstance(parsed, (list, tuple)) or type(parsed).__name__ == "SubPattern":
         for each in parsed:
             yield from possessive_groups(each)
@@ -39,7 +39,7 @@ def possessive_groups(parsed: Any) -> Iterator[str]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_group_is_possessive(name: str) -> None:
-    """CPython 3.11.0 to 3.11.4 take for a match what is none: gh-106052, gh-100061."""
+    """CPython 3.11.0 to 3.11.4 report false matches: gh-106052, gh-100061."""
     for pattern in patterns(name):
         assert list(possessive_groups(PARSER.parse(pattern.pattern, pattern.flags & ~re.UNICODE))) == [], pattern
 
@@ -59,12 +59,12 @@ def test_the_check_accepts_possessive_characters(pattern: str) -> None:
 @pytest.mark.parametrize("folder", ["wsgiserver", "uploadstack", "app", "scripts", "bench"])
 def test_no_source_file_has_a_possessive_group(folder: str) -> None:
     paths = [path for path in (ROOT / folder).rglob("*.py") if ".venv" not in path.parts]  # of `make bench`
-    sources = {path: path.read_text().replace("'()*+,;", "") for path in paths}  # in a class
+    sources = {path: path.read_text().replace("'()*+,;", "") for path in paths}  # these characters in a class
     assert [path.name for path, text in sources.items() if re.search(r"\)[*+?]\+|\(\?>", text)] == []
 
 
 BIG = 1 << 16  # characters
-# What would make a pattern that tries things anew take for ever, or its square: many parts, and no end.
+# Inputs with many parts and no end. A pattern that backtracks takes quadratic or exponential time.
 ENDLESS: dict[str, tuple[re.Pattern[Any], Any]] = {
     "fields": (fields._SECTION, "a:b\r\n" * (BIG // 5)),  # noqa: SLF001
     "fields, with NUL": (fields._SECTION, "a:b\r\n" * (BIG // 5) + "a:\0\r\n\r\n"),  # noqa: SLF001
@@ -86,7 +86,7 @@ ENDLESS: dict[str, tuple[re.Pattern[Any], Any]] = {
 
 @pytest.mark.parametrize("name", ENDLESS)
 def test_no_pattern_backtracks_catastrophically(name: str) -> None:
-    """One that tried again what it has tried would not be back before the time limit of a test."""
+    """A pattern that backtracks would exceed the time limit of a test."""
     pattern, text = ENDLESS[name]
     assert pattern.fullmatch(text) is None
     assert pattern.fullmatch(text * 10) is None

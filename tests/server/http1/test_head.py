@@ -1,4 +1,4 @@
-"""The request head: what is taken, and by which name the rest is refused (RFC 9112, sections 2 to 5)."""
+"""The request head: accepted heads, and the names of the refusals of others (RFC 9112, sections 2 to 5)."""
 
 import pytest
 
@@ -16,7 +16,7 @@ H = "Host: a\r\n"
 
 
 def outcome(data: bytes) -> Head | str:
-    """Take a head that has arrived in one piece."""
+    """Parse a head that arrives in one piece."""
     try:
         end = find_end(data)
         return parse_head(data[:end]) if end else "incomplete"
@@ -24,8 +24,8 @@ def outcome(data: bytes) -> Head | str:
         return refusal.name
 
 
-def grown(data: bytes) -> Head | str:
-    """Take a head that arrives byte by byte, looking at each length it has on the way."""
+def bytewise_outcome(data: bytes) -> Head | str:
+    """Parse a head that arrives byte by byte, with a check at each length."""
     try:
         for length in range(1, len(data) + 1):
             end = find_end(data[:length], max(0, length - 4))
@@ -39,16 +39,16 @@ def grown(data: bytes) -> Head | str:
 def check(text: str, expected: Head | str) -> None:
     data = text.encode("latin-1")
     assert outcome(data) == expected
-    slowly = grown(data)
+    bytewise = bytewise_outcome(data)
     if isinstance(expected, Head):
-        assert slowly == expected
-    else:  # a mistake may be seen before the one that has the last word
-        assert isinstance(slowly, str)
-        assert slowly != "incomplete"
+        assert bytewise == expected
+    else:  # byte by byte, another error may be found first
+        assert isinstance(bytewise, str)
+        assert bytewise != "incomplete"
 
 
 def test_a_field_with_one_value_is_refused_if_it_is_repeated() -> None:
-    """What has one value is refused if it comes twice; what is a list, or decides nothing, is joined."""
+    """A repeated field with one value is refused; lists and fields without effect on the server are joined."""
     for name in ("Content-Type", "AUTHORIZATION", "Range", "If-Range", "Origin", "Referer", "Content-Disposition"):
         check(f"GET / HTTP/1.1\r\n{H}{name}: a\r\nX: y\r\n{name.lower()}: a\r\n\r\n", "field-repeated")
     for name in ("Accept", "User-Agent", "If-Match", "If-None-Match", "X-Forwarded-For", "Via", "Content-Encoding"):
@@ -226,7 +226,7 @@ def test_a_head_is_accepted_up_to_its_size_limit() -> None:
 
 def test_a_request_line_without_an_end_is_refused() -> None:
     line = b"GET /" + b"x" * MAX_LINE
-    assert outcome(line[: MAX_LINE + 1]) == "incomplete"  # its CR may be the next byte
+    assert outcome(line[: MAX_LINE + 1]) == "incomplete"  # the next byte may be its CR
     assert outcome(line[: MAX_LINE + 2]) == "uri-too-long"
 
 
@@ -240,8 +240,8 @@ def test_a_method_that_is_too_long_is_refused_as_unsupported() -> None:
     assert outcome(b"G" * 129) == "method-unsupported"
 
 
-# The beginning of a head, to the byte with which it is certain that nothing can make it right: with what it is refused.
-NEVER = {
+# Beginnings of heads, up to the byte after which no continuation is valid, and their refusals.
+REFUSED_BEGINNINGS = {
     "LF after the request line": (b"GET / HTTP/1.1\n", "head-malformed"),
     "LF only": (b"\n", "head-malformed"),
     "LF after a field": (b"GET / HTTP/1.1\r\nHost: a\n", "head-malformed"),
@@ -285,14 +285,14 @@ NEVER = {
 }
 
 
-@pytest.mark.parametrize("name", NEVER)
+@pytest.mark.parametrize("name", REFUSED_BEGINNINGS)
 def test_a_head_is_refused_at_its_first_wrong_byte(name: str) -> None:
-    data, refused = NEVER[name]
+    data, refused = REFUSED_BEGINNINGS[name]
     assert outcome(data) == refused
-    assert outcome(data[:-1]) == "incomplete", "until then it could have become right"
-    assert grown(data) == refused
-    assert outcome(data + b"\r\n\r\n") == refused, "as when it is complete"
-    assert outcome(data + b"X : y\r\n\0\r\n\r\n") == refused, "whatever else is wrong"
+    assert outcome(data[:-1]) == "incomplete", "without the last byte it could still become valid"
+    assert bytewise_outcome(data) == refused
+    assert outcome(data + b"\r\n\r\n") == refused, "the complete head has the same refusal"
+    assert outcome(data + b"X : y\r\n\0\r\n\r\n") == refused, "a later error does not change it"
     assert outcome(data + b"x" * MAX_HEAD) == refused
 
 
@@ -301,7 +301,7 @@ def test_a_head_is_refused_at_its_first_wrong_byte(name: str) -> None:
 )
 @pytest.mark.parametrize("flaw", ["\0", "\n", "\x7f"])
 def test_a_wrong_byte_in_a_head_is_found_at_any_split(beginning: str, flaw: str) -> None:
-    """At most the last three bytes of what was there before are looked at again."""
+    """At most the last three of the earlier bytes are checked again."""
     data = beginning.encode() + b"y" * 9 + flaw.encode()
     for cut in range(1, len(data)):
         assert find_end(data[:cut]) == 0
@@ -309,10 +309,10 @@ def test_a_wrong_byte_in_a_head_is_found_at_any_split(beginning: str, flaw: str)
             find_end(data, max(0, cut - 3))
 
 
-@pytest.mark.parametrize("seen", [b"\r\n\r\n", b"\n", b"\0", b"\rx"])
-def test_a_slow_head_is_not_searched_from_its_start_for_each_piece(seen: bytes) -> None:
-    """What lies before `start` was found harmless before, so that it would have an effect now shows who looks again."""
-    data = f"GET / HTTP/1.1\r\n{H}X: ".encode() + seen
+@pytest.mark.parametrize("checked", [b"\r\n\r\n", b"\n", b"\0", b"\rx"])
+def test_a_slow_head_is_not_searched_from_its_start_for_each_piece(checked: bytes) -> None:
+    """The bytes before `start` would have an effect if they were checked again."""
+    data = f"GET / HTTP/1.1\r\n{H}X: ".encode() + checked
     assert outcome(data) != "incomplete"
     for length in range(1, 100):
         assert find_end(data + b"y" * length, len(data)) == 0

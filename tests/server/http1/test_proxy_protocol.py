@@ -1,4 +1,4 @@
-"""The PROXY protocol: each header whole, byte by byte and with a request behind it; and what is none."""
+"""The PROXY protocol: each header in one piece, byte by byte and before a request; and invalid headers."""
 
 import ipaddress
 import struct
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from wsgiserver.errors import Refusal
 from wsgiserver.http1.proxy_protocol import MAX_BINARY, MAX_TEXT, Source, parse
 
-BEHIND = b"GET / HTTP/1.1\r\n"
+FOLLOWING = b"GET / HTTP/1.1\r\n"
 INVALID = "proxy-header-invalid"
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 
@@ -25,15 +25,15 @@ def outcome(data: bytes) -> Source | str | None:
 def check(header: bytes, client: tuple[str, int] | None, *, tls: bool = False) -> None:
     expected = Source(len(header), client, tls)
     assert outcome(header) == expected
-    assert outcome(header + BEHIND) == expected
+    assert outcome(header + FOLLOWING) == expected
     for length in range(len(header)):
         assert outcome(header[:length]) is None, length
 
 
 def refuse(data: bytes) -> None:
-    """What is wrong is refused, and so however it is cut, at the latest at its end."""
+    """An invalid header is refused at any split, at the latest at its end."""
     assert outcome(data) == INVALID
-    assert outcome(data + BEHIND) == INVALID
+    assert outcome(data + FOLLOWING) == INVALID
     for length in range(len(data)):
         assert outcome(data[:length]) in {None, INVALID}, length
 
@@ -91,7 +91,7 @@ def test_a_proxy_header_of_version_1_names_the_client(line: str, client: tuple[s
 )
 def test_a_proxy_header_is_refused_at_its_first_wrong_byte(beginning: str) -> None:
     refuse(beginning.encode())
-    assert outcome(beginning[:-1].encode()) is None, "until then it could have become right"
+    assert outcome(beginning[:-1].encode()) is None, "without the last byte it could still become valid"
 
 
 @pytest.mark.parametrize(
@@ -141,8 +141,8 @@ def test_a_proxy_header_is_refused_at_its_first_wrong_byte(beginning: str) -> No
 )
 def test_an_invalid_proxy_header_of_version_1_is_refused(line: str) -> None:
     data = line.encode("latin-1")
-    if line == "\r\n":  # so far it may be the signature of version 2
-        data += BEHIND
+    if line == "\r\n":  # this can be the start of the signature of version 2
+        data += FOLLOWING
     refuse(data)
 
 
@@ -190,7 +190,7 @@ ALPN, CRC, NOOP = tlv(0x01, b"http/1.1"), tlv(0x03, b"\1\2\3\4"), tlv(0x04, b"")
         (binary(0x21, 0x21, V6), IPV6, False),
         (binary(0x21, 0x12, V4), IPV4, False),
         (binary(0x21, 0x31, UNIX), ("", 0), False),
-        # the peer itself, whatever stands in the block
+        # the peer itself, whatever the block contains
         (binary(0x20, 0x00, b""), None, False),
         (binary(0x20, 0x11, V4), None, False),
         (binary(0x20, 0xFF, b"whatever"), None, False),
@@ -204,7 +204,7 @@ ALPN, CRC, NOOP = tlv(0x01, b"http/1.1"), tlv(0x03, b"\1\2\3\4"), tlv(0x04, b"")
         (binary(0x21, 0x31, UNIX + ssl(0x01)), ("", 0), True),
         (binary(0x21, 0x11, V4 + ssl(0x00)), IPV4, False),
         (binary(0x21, 0x11, V4 + ssl(0x06)), IPV4, False),
-        (binary(0x21, 0x11, V4 + tlv(0xEA, ssl(0x01))), IPV4, False),  # within another one
+        (binary(0x21, 0x11, V4 + tlv(0xEA, ssl(0x01))), IPV4, False),  # within another TLV
     ],
 )
 def test_a_proxy_header_of_version_2_names_the_client(
@@ -220,15 +220,15 @@ def test_a_proxy_header_of_version_2_names_the_client(
         binary(0x31, 0x11, V4),
         binary(0x22, 0x11, V4),  # neither LOCAL nor PROXY
         binary(0x2F, 0x11, V4),
-        binary(0x21, 0x41, V4),  # no such family
+        binary(0x21, 0x41, V4),  # unknown family
         binary(0x21, 0x01, V4),
-        binary(0x21, 0x10, V4),  # no such transport
+        binary(0x21, 0x10, V4),  # unknown transport
         binary(0x21, 0x13, V4),
-        binary(0x21, 0x11, V4[:-1]),  # no room for the addresses
+        binary(0x21, 0x11, V4[:-1]),  # too short for the addresses
         binary(0x21, 0x11, b""),
         binary(0x21, 0x21, V4),
         binary(0x21, 0x31, UNIX[:-1]),
-        binary(0x21, 0x11, V4 + b"\x01"),  # TLVs that are cut off
+        binary(0x21, 0x11, V4 + b"\x01"),  # truncated TLVs
         binary(0x21, 0x11, V4 + b"\x01\x00"),
         binary(0x21, 0x11, V4 + b"\x01\x00\x01"),
         binary(0x21, 0x11, V4 + ALPN[:-1]),
@@ -246,17 +246,17 @@ def test_the_length_of_a_proxy_header_of_version_2_is_bounded() -> None:
         return binary(0x21, 0x11, V4 + tlv(0xEA, b"x" * (size - 15)))
 
     expected = Source(16 + MAX_BINARY, IPV4, tls=False)
-    assert outcome(header(MAX_BINARY) + BEHIND) == expected
+    assert outcome(header(MAX_BINARY) + FOLLOWING) == expected
     assert outcome(header(MAX_BINARY)[:-1]) is None
-    assert outcome(header(MAX_BINARY + 1)[:16]) == INVALID, "no need to wait for what will not be taken"
+    assert outcome(header(MAX_BINARY + 1)[:16]) == INVALID, "a header above the limit is refused before its end"
     assert outcome(binary(0x20, 0x00, b"", size=65535)) == INVALID
 
 
 @given(data=st.binary(max_size=60), start=st.sampled_from([b"", b"PROXY TCP4 ", SIGNATURE, SIGNATURE + b"\x21\x11\0"]))
 def test_random_bytes_are_read_as_a_proxy_header_or_refused(data: bytes, start: bytes) -> None:
-    seen = outcome(start + data)
-    if isinstance(seen, Source):
-        assert seen.length <= len(start + data)
-        assert outcome((start + data)[: seen.length]) == seen
+    result = outcome(start + data)
+    if isinstance(result, Source):
+        assert result.length <= len(start + data)
+        assert outcome((start + data)[: result.length]) == result
     else:
-        assert seen in {None, INVALID}
+        assert result in {None, INVALID}

@@ -1,4 +1,4 @@
-"""The way back: nothing an application, or a refusal, puts into an answer becomes a line it should not be."""
+"""Response heads: no text from an application or a refusal adds an unexpected line."""
 
 import json
 from typing import Any
@@ -23,7 +23,7 @@ from wsgiserver.http1.response import (
 
 
 def check(status: Any, headers: Any, expected: bytes | None) -> None:
-    """`expected` is the head, None for one that must not go out; it is the same when it is remembered."""
+    """`expected` is the head, or None for one that must not be sent. The second call reads it from the cache."""
     for _ in range(2):
         if expected is None:
             with pytest.raises(ApplicationError):
@@ -65,7 +65,7 @@ def check(status: Any, headers: Any, expected: bytes | None) -> None:
         ("200 OK", [("A:", "y")], None),
         ("200 OK", [("Transfer-Encoding: chunked; x", "y")], None),
         ("200 OK", [("\xe9", "y")], None),
-        # no status
+        # an invalid status
         ("200", [], None),
         ("OK", [], None),
         ("", [], None),
@@ -78,7 +78,7 @@ def check(status: Any, headers: Any, expected: bytes | None) -> None:
         ("200OK", [], None),
         (" 200 OK", [], None),
         ("200 \u20ac", [], None),
-        # no strings, no pairs
+        # neither strings nor pairs
         (b"200 OK", [], None),
         (200, [], None),
         (None, [], None),
@@ -92,7 +92,7 @@ def check(status: Any, headers: Any, expected: bytes | None) -> None:
         ("200 OK", ["Ab"[:1]], None),
         ("200 OK", [None], None),
         ("200 OK", [("A", "\u20ac")], None),
-        # the connection is the server's affair
+        # the server manages the connection
         *(
             ("200 OK", [(name, "x")], None)
             for name in (
@@ -165,7 +165,7 @@ texts = st.text(BREAKING, max_size=6)
 def test_a_client_reads_exactly_the_headers_that_the_application_set(
     reason: str, headers: list[tuple[str, str]]
 ) -> None:
-    """Whatever an application puts there: no header is added, lost or turned into another, and no body begins."""
+    """No text from an application adds, removes or changes a header, or starts a body."""
     try:
         lines, length, _ = encode_head(f"200 {reason}", headers)
     except ApplicationError:
@@ -191,13 +191,13 @@ def test_the_cache_of_response_heads_is_bounded_and_holds_no_cookies() -> None:
     assert len(_HEADS) <= MAX_CACHED_HEADS
     encode_head("200 OK", [("X", "y" * 3000)])
     encode_head("200 OK", [("X", "y"), ("SET-cookie", "secret")])
-    kept = b"".join(head[0] for head in _HEADS.values())
-    assert b"yyy" not in kept
-    assert b"secret" not in kept
+    cached = b"".join(head[0] for head in _HEADS.values())
+    assert b"yyy" not in cached
+    assert b"secret" not in cached
 
 
 def test_the_cache_of_response_heads_does_not_mix_up_similar_heads() -> None:
-    """Keys that are equal, or nearly, and yet not the same lines."""
+    """The keys are equal or almost equal, but the lines differ."""
     assert encode_head("200 OK", [("A", "b")])[0] == b"HTTP/1.1 200 OK\r\nA: b\r\n"
     check("200 OK", [("A", "b\r\n")], None)
     check("200 OK", [("A", b"b")], None)
@@ -235,10 +235,10 @@ def test_every_refusal_is_a_complete_response_in_json(name: str) -> None:
     status, headers, body = read_by_h11(refusal_answer(Refusal(name), "some-id", 784111777))
     assert status == REFUSALS[name][0]
     assert 400 <= status < 600
-    told = json.loads(body)
-    assert (told["error"], told["request_id"]) == (name, "some-id")
-    assert told["detail"].lower() == f"{REFUSALS[name][1]}.".lower()
-    assert told["detail"][0].isupper()
+    document = json.loads(body)
+    assert (document["error"], document["request_id"]) == (name, "some-id")
+    assert document["detail"].lower() == f"{REFUSALS[name][1]}.".lower()
+    assert document["detail"][0].isupper()
     assert headers[b"content-type"] == b"application/json"
     assert headers[b"date"] == b"Sun, 06 Nov 1994 08:49:37 GMT"
     assert headers[b"content-length"] == str(len(body)).encode()

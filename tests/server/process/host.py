@@ -1,7 +1,7 @@
-"""A program with a server inside, run by test_embedded.py as a process of its own.
+"""A program with an embedded server, run by test_embedded.py as a separate process.
 
-`compare` says whether anything of the process is different while it serves, or afterwards; `serve` serves in the main
-thread until TERM; `starve` wants more threads than there can be.
+`compare` reports whether the state of the process changes while it serves or afterwards; `serve` serves in the main
+thread until TERM; `starve` starts more threads than fit.
 """
 
 import atexit
@@ -28,7 +28,7 @@ def application(_: dict[str, Any], start_response: Callable[..., Any]) -> Iterab
 
 
 def state() -> dict[str, Any]:
-    """What belongs to the whole process."""
+    """State of the whole process."""
     umask = os.umask(0)
     os.umask(umask)
     wakeup = signal.set_wakeup_fd(-1)
@@ -42,7 +42,7 @@ def state() -> dict[str, Any]:
         "faulthandler": faulthandler.is_enabled(),
         "frozen": gc.get_freeze_count(),
         "descriptors": resource.getrlimit(resource.RLIMIT_NOFILE),
-        "exit handlers": atexit._ncallbacks(),  # noqa: SLF001 - there is no other way to see them
+        "exit handlers": atexit._ncallbacks(),  # noqa: SLF001 - no public function returns them
         "environment": dict(os.environ),
         "folder": Path.cwd(),
         "path": list(sys.path),
@@ -58,8 +58,8 @@ def compare() -> None:
                 assert answer.read() == b"hello"
         during = state()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # from 3.12 on, of a fork beside threads
-            pid = os.fork()  # whose handlers, if there were any, would be seen here
+            warnings.simplefilter("ignore", DeprecationWarning)  # since 3.12, a warning about a fork beside threads
+            pid = os.fork()  # fork handlers would have an effect here
             if pid == 0:
                 os._exit(int(threading.active_count() != 1))
         assert os.waitpid(pid, 0)[1] == 0
@@ -75,12 +75,12 @@ def serve() -> None:
         print(tuple(server.serve()))  # noqa: T201 - a program
     except KeyboardInterrupt:
         print("interrupted")  # noqa: T201 - a program
-    while threading.active_count() > 1:  # one may have been about to start when it was interrupted
+    while threading.active_count() > 1:  # a thread may have been starting at the interrupt
         time.sleep(0.01)
 
 
 def starve() -> None:
-    """Have memory for some threads, and not for all."""
+    """Limit memory so that only some threads can start."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     server = wsgiserver.Server(application, bind="127.0.0.1:0", threads=200)
     threading.stack_size(8 << 20)

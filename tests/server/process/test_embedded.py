@@ -1,4 +1,4 @@
-"""A server inside of a program: served in any thread, ended by another, and nothing of it is left."""
+"""A server inside a program: it runs in any thread, another thread ends it, and nothing is left of it."""
 
 import json
 import os
@@ -29,7 +29,7 @@ Start = Callable[..., Callable[[bytes], None]]
 
 
 class Application:
-    """Answers by path. /wait lasts until the gate opens, /sleep for ever, as far as a test can tell."""
+    """The path selects the response. /wait lasts until the gate opens."""
 
     def __init__(self, name: bytes = b"hello") -> None:
         self.name = name
@@ -45,7 +45,7 @@ class Application:
         if path == "/half":
             return self.half(start_response)
         if path == "/ruin":
-            ruin()
+            close_event_poll()
         start_response("200 OK", [("Content-Type", "text/plain")])
         if path == "/big":
             return [b"x" * (1 << 20)] * 200
@@ -62,8 +62,8 @@ class Application:
         yield b"more"
 
 
-def ruin() -> None:
-    """Close what is not its own, as one does who closes every descriptor there is: here, what the loop waits on."""
+def close_event_poll() -> None:
+    """Close the descriptor that the loop polls, as a program does that closes all descriptors."""
     for number, target in descriptors().items():
         if target == "anon_inode:[eventpoll]":
             os.close(int(number))
@@ -75,7 +75,7 @@ def connected(bound: str) -> Client:
 
 
 class Embedded:
-    """A server that is served in a thread of the test's, with what came of that."""
+    """A server in a thread of the test, with its outcome."""
 
     def __init__(self, application: Application, **settings: Any) -> None:
         self.application = application
@@ -93,18 +93,18 @@ class Embedded:
     def client(self) -> Client:
         return self.clients.enter_context(connected(self.server.bound[0]))
 
-    def waiting(self, count: int) -> None:
+    def wait_for_calls(self, count: int) -> None:
         poll(lambda: self.application.waiting == count, f"{count} calls in progress")
 
-    def ended(self) -> Any:
+    def wait_for_end(self) -> Any:
         self.thread.join(PATIENCE)
-        assert not self.thread.is_alive(), "serve() returns"
+        assert not self.thread.is_alive(), "serve() did not return"
         return self.outcome
 
 
 @contextmanager
 def serving(**settings: Any) -> Iterator[Embedded]:
-    """Serve until the end of a test, at which descriptors and threads are those that were there before."""
+    """Serve until the end of a test, then check that no descriptors and threads are left."""
     before = held()
     embedded = Embedded(Application(), **settings)
     embedded.thread.start()
@@ -113,35 +113,35 @@ def serving(**settings: Any) -> Iterator[Embedded]:
     finally:
         embedded.server.stop()
         embedded.application.gate.set()
-        embedded.ended()
+        embedded.wait_for_end()
         embedded.clients.close()
-    poll(lambda: held() <= before, "nothing to be left")
+    poll(lambda: held() <= before, "all descriptors and threads to be released")
 
 
 def held() -> set[object]:
-    """What this process has: descriptors and threads. Those of another test may end meanwhile."""
+    """The descriptors and threads of this process. Those of another test may end meanwhile."""
     return {*descriptors().items(), *threading.enumerate()}
 
 
 def descriptors() -> dict[str, str]:
     found = {}
     for entry in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):  # it was that of this folder
+        with suppress(FileNotFoundError):  # the descriptor of this listing
             found[entry.name] = str(entry.readlink())
     return found
 
 
 @pytest.mark.parametrize("threads", [1, 4])
 def test_an_embedded_server_serves_from_any_thread_on_its_announced_address(threads: int) -> None:
-    with serving(threads=threads) as it:
-        assert re.fullmatch(r"127\.0\.0\.1:[1-9]\d+", it.server.bound[0])
-        client = it.client()
+    with serving(threads=threads) as embedded:
+        assert re.fullmatch(r"127\.0\.0\.1:[1-9]\d+", embedded.server.bound[0])
+        client = embedded.client()
         assert client.get("/").body == b"hello"
         for upload in (sized("/", b"body"), chunked("/", b"body")):
             assert client.send(upload).answer().body == b"body"
-        assert it.thread not in it.application.threads, "it may have to return while a call hangs"
-        it.server.stop()
-        assert it.ended() == (0, 0)
+        assert embedded.thread not in embedded.application.threads, "serve() must be able to return while a call hangs"
+        embedded.server.stop()
+        assert embedded.wait_for_end() == (0, 0)
 
 
 def test_a_client_that_connects_before_serve_is_served() -> None:
@@ -150,7 +150,7 @@ def test_a_client_that_connects_before_serve_is_served() -> None:
     with connected(server.bound[0]) as client:
         client.send(request("GET", "/", "Connection: close"))
         server.stop()
-        assert server.serve() == (0, 0), "and a stop that came before is not lost"
+        assert server.serve() == (0, 0), "a stop before serve() is not lost"
         assert client.answer().body == b"hello"
 
 
@@ -163,43 +163,43 @@ def test_a_server_as_a_context_manager_serves_in_the_background() -> None:
 
 
 def test_stop_finishes_running_requests_and_accepts_no_new_ones() -> None:
-    with serving() as it:
-        calling, sending, idle = it.client(), it.client(), it.client()
+    with serving() as embedded:
+        calling, sending, idle = embedded.client(), embedded.client(), embedded.client()
         assert idle.get("/").body == b"hello"
         calling.send(request("GET", "/wait"))
         sending.send(chunked("/", b"body")[:-3])
-        it.waiting(1)
-        it.server.stop()
-        poll(lambda: refuses(it), "the listener to be closed")
+        embedded.wait_for_calls(1)
+        embedded.server.stop()
+        poll(lambda: refuses(embedded), "the listener to close")
         answer = sending.send(b"\n\r\n").answer()
         assert (answer.body, answer.headers["connection"]) == (b"body", "close")
-        it.application.gate.set()
+        embedded.application.gate.set()
         assert calling.answer().body == b"hello"
-        assert it.ended() == (0, 0)
+        assert embedded.wait_for_end() == (0, 0)
 
 
-def refuses(it: Embedded) -> bool:
-    host, port = it.server.bound[0].split(":")
+def refuses(embedded: Embedded) -> bool:
+    host, port = embedded.server.bound[0].split(":")
     with socket.socket() as probe:
         return probe.connect_ex((host, int(port))) != 0
 
 
 @pytest.mark.parametrize(("threads", "stuck"), [(4, 1), (4, 4), (1, 1)])
 def test_stop_leaves_hanging_calls_behind_and_disconnects_their_clients(threads: int, stuck: int) -> None:
-    """All threads in the application: then nobody leads the loop, and nobody there hears that it has to stop."""
-    with serving(threads=threads, graceful_timeout=0.2) as it:
-        clients = [it.client().send(request("GET", "/wait")) for _ in range(stuck)]
-        it.waiting(stuck)
-        it.server.stop()
-        assert it.ended() == (stuck, stuck)
+    """With all threads in the application, no thread leads the loop or receives the stop."""
+    with serving(threads=threads, graceful_timeout=0.2) as embedded:
+        clients = [embedded.client().send(request("GET", "/wait")) for _ in range(stuck)]
+        embedded.wait_for_calls(stuck)
+        embedded.server.stop()
+        assert embedded.wait_for_end() == (stuck, stuck)
         for client in clients:
-            assert is_over(client)
-        it.application.gate.set()
-        poll(lambda: not any(thread.is_alive() for thread in it.application.threads), "the threads to end")
+            assert ends_without_response(client)
+        embedded.application.gate.set()
+        poll(lambda: not any(thread.is_alive() for thread in embedded.application.threads), "the threads to end")
 
 
-def is_over(client: Client) -> bool:
-    """Whether the connection has ended without an answer."""
+def ends_without_response(client: Client) -> bool:
+    """Whether the connection ends without a response."""
     try:
         return client.rest() == b""
     except ConnectionResetError:
@@ -207,46 +207,46 @@ def is_over(client: Client) -> bool:
 
 
 def test_a_response_cut_off_by_stop_ends_with_a_reset() -> None:
-    with serving(graceful_timeout=0.2) as it:
-        client = it.client().send(request("GET", "/half", version="1.0"))  # whose end is that of the connection
-        it.waiting(1)
-        it.server.stop()
-        assert it.ended() == (1, 1)
+    with serving(graceful_timeout=0.2) as embedded:
+        client = embedded.client().send(request("GET", "/half", version="1.0"))  # the response ends with the connection
+        embedded.wait_for_calls(1)
+        embedded.server.stop()
+        assert embedded.wait_for_end() == (1, 1)
         with pytest.raises(ConnectionResetError):
             client.rest()
-        it.application.gate.set()
+        embedded.application.gate.set()
 
 
 def test_stop_disconnects_slow_clients_after_the_graceful_timeout() -> None:
-    with serving(graceful_timeout=0.2, threads=2) as it:
-        reader = it.client().send(request("GET", "/big"))
-        poll(lambda: it.application.threads, "the call to begin")
-        sender = it.client().send(sized("/", b"x" * 100)[:-1])
-        idle = it.client()
+    with serving(graceful_timeout=0.2, threads=2) as embedded:
+        reader = embedded.client().send(request("GET", "/big"))
+        poll(lambda: embedded.application.threads, "the call to start")
+        sender = embedded.client().send(sized("/", b"x" * 100)[:-1])
+        idle = embedded.client()
         assert idle.get("/").body == b"hello"
-        it.server.stop()
-        assert it.ended() == (2, 0)
+        embedded.server.stop()
+        assert embedded.wait_for_end() == (2, 0)
         with pytest.raises((ConnectionResetError, EOFError)):
             reader.answer()
-        assert is_over(sender)
-        assert is_over(idle)
+        assert ends_without_response(sender)
+        assert ends_without_response(idle)
 
 
 def test_stop_does_not_wait_for_a_call_that_has_timed_out() -> None:
-    with serving(timeout=0.3) as it:
-        client = it.client().send(request("GET", "/wait"))
+    with serving(timeout=0.3) as embedded:
+        client = embedded.client().send(request("GET", "/wait"))
         assert client.answer().status == 504
-        it.server.stop()
-        assert it.ended() == (0, 1)
+        embedded.server.stop()
+        assert embedded.wait_for_end() == (0, 1)
 
 
 def test_too_many_stuck_threads_are_logged_once(capfd: pytest.CaptureFixture[str]) -> None:
-    """The process is not replaced here: the other threads go on."""
-    with serving(timeout=0.2, threads=4) as it:
-        for _ in range(3):  # the second is told, and it is looked at more than once until the third has timed out
-            assert it.client().send(request("GET", "/wait")).answer().status == 504
+    """An embedded server does not replace its process: the other threads continue."""
+    with serving(timeout=0.2, threads=4) as embedded:
+        for _ in range(3):  # the second is logged; more checks follow until the third times out
+            assert embedded.client().send(request("GET", "/wait")).answer().status == 504
         for _ in range(20):
-            assert it.client().get("/").body == b"hello"
+            assert embedded.client().get("/").body == b"hello"
     assert capfd.readouterr().err.count("too-many-threads-stuck") == 1
 
 
@@ -257,24 +257,24 @@ def test_two_servers_in_one_process_are_independent() -> None:
             for _ in range(50):
                 assert [client.get("/").body for client in clients] == [b"hello", b"other"]
         one.server.stop()
-        assert one.ended() == (0, 0)
+        assert one.wait_for_end() == (0, 0)
         with connected(other.bound[0]) as client:
-            assert client.get("/").body == b"other", "goes on without the first"
+            assert client.get("/").body == b"other", "the second server continues without the first"
 
 
 def test_a_server_serves_only_once() -> None:
-    with serving() as it:
-        assert it.client().get("/").body == b"hello"
+    with serving() as embedded:
+        assert embedded.client().get("/").body == b"hello"
         with pytest.raises(RuntimeError, match=r"^this server serves already: make another one$"):
-            it.server.serve()
+            embedded.server.serve()
         with pytest.raises(RuntimeError, match="serves already"):
-            it.server.close()
-        it.server.stop()
-        it.ended()
-        for again in (it.server.serve, it.server.close, it.server.start().wait):
+            embedded.server.close()
+        embedded.server.stop()
+        embedded.wait_for_end()
+        for again in (embedded.server.serve, embedded.server.close, embedded.server.start().wait):
             with pytest.raises(RuntimeError, match="this server has served"):
                 again()
-        it.server.stop()  # there is nobody to be told, and no descriptor that could be another's by now
+        embedded.server.stop()  # nothing to stop, and no descriptor that may belong to other code by now
 
 
 def test_a_server_that_has_not_served_can_be_closed() -> None:
@@ -288,9 +288,9 @@ def test_a_server_that_has_not_served_can_be_closed() -> None:
 
 
 def test_a_thread_that_fails_ends_the_server_but_not_the_process() -> None:
-    with serving(threads=3) as it:
-        client = it.client().send(request("GET", "/ruin"))
-        outcome = it.ended()
+    with serving(threads=3) as embedded:
+        client = embedded.client().send(request("GET", "/ruin"))
+        outcome = embedded.wait_for_end()
         assert isinstance(outcome, RuntimeError)
         assert str(outcome) == "a thread of the server has failed"
         assert isinstance(outcome.__cause__, OSError)
@@ -316,10 +316,10 @@ def test_an_embedded_server_takes_the_settings_of_the_command_line(tmp_path: Pat
     binds = [f"unix:{tmp_path}/s,scheme=https", {"address": "127.0.0.1:0", "forwarded_allow_ips": ["127.0.0.1"]}]
     before = os.umask(0o077)
     try:
-        with serving(bind=binds, socket_mode="666", max_body="1k", access_logfile=str(log)) as it:
+        with serving(bind=binds, socket_mode="666", max_body="1k", access_logfile=str(log)) as embedded:
             assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == 0o666
-            assert it.server.bound[0] == f"unix:{tmp_path}/s"
-            with connected(it.server.bound[1]) as client:
+            assert embedded.server.bound[0] == f"unix:{tmp_path}/s"
+            with connected(embedded.server.bound[1]) as client:
                 assert client.send(sized("/", b"x" * 2000)).answer().refused == "body-too-large"
     finally:
         assert os.umask(before) == 0o077
@@ -328,12 +328,12 @@ def test_an_embedded_server_takes_the_settings_of_the_command_line(tmp_path: Pat
 
 
 def test_an_embedded_server_writes_nothing_to_standard_output_by_default(capfd: pytest.CaptureFixture[str]) -> None:
-    with serving() as it:
-        assert it.client().get("/").status == 200
+    with serving() as embedded:
+        assert embedded.client().get("/").status == 200
     assert capfd.readouterr() == ("", "")
 
 
-ELSEWHERE = {
+SERVER_ONLY = {
     "workers": 2,
     "max_requests": 5,
     "max_requests_jitter": 5,
@@ -350,7 +350,7 @@ ELSEWHERE = {
 
 @pytest.mark.parametrize("name", UNSUPPORTED_SETTINGS)
 def test_a_setting_for_processes_only_is_refused_by_name(name: str) -> None:
-    settings = {name: ELSEWHERE[name]} | ({"max_requests": 5} if name == "max_requests_jitter" else {})
+    settings = {name: SERVER_ONLY[name]} | ({"max_requests": 5} if name == "max_requests_jitter" else {})
     with pytest.raises(
         SettingError,
         match=r"^max_requests cannot be set" if len(settings) > 1 else f"^{name} cannot be set for a server inside",
@@ -410,31 +410,31 @@ def test_an_application_that_is_not_callable_is_refused() -> None:
         wsgiserver.Server("config.wsgi:application")  # type: ignore[arg-type] # that it is refused is the test
 
 
-# --- as a process of its own ------------------------------------------------------------------------------------------
+# --- in a separate process --------------------------------------------------------------------------------------------
 
 HOST = Path(__file__).parent / "host.py"
 
 
-def ran(program: Path, *arguments: str, **variables: str) -> tuple[int, str, str]:
-    """Run a program to its end; returns its exit code, and what it wrote."""
+def execute(program: Path, *arguments: str, **variables: str) -> tuple[int, str, str]:
+    """Run a program to its end and return its exit code and output."""
     command = [sys.executable, str(program), *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT)} | variables
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    return done.returncode, done.stdout, done.stderr
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    return result.returncode, result.stdout, result.stderr
 
 
 def test_an_embedded_server_changes_nothing_of_its_process() -> None:
-    """By a program that compares what is its own, while it serves in another thread and afterwards."""
-    assert ran(HOST, "compare", WSGISERVER_THREADS="none of its business", LISTEN_FDS="1") == (0, "the same\n", "")
+    """A program compares its state before, while it serves in another thread, and afterwards."""
+    assert execute(HOST, "compare", WSGISERVER_THREADS="none of its business", LISTEN_FDS="1") == (0, "the same\n", "")
 
 
 def test_threads_that_cannot_start_are_reported_and_started_threads_end() -> None:
-    assert ran(HOST, "starve") == (0, "can't start new thread\n", "")
+    assert execute(HOST, "starve") == (0, "can't start new thread\n", "")
 
 
-@pytest.mark.parametrize(("number", "said"), [(signal.SIGTERM, "(0, 0)\n"), (signal.SIGINT, "interrupted\n")])
-def test_signals_in_the_main_thread_reach_the_embedding_program(number: int, said: str) -> None:
-    """Its handler of TERM calls stop(); for INT it has none, so that is what Python makes of it."""
+@pytest.mark.parametrize(("number", "output"), [(signal.SIGTERM, "(0, 0)\n"), (signal.SIGINT, "interrupted\n")])
+def test_signals_in_the_main_thread_reach_the_embedding_program(number: int, output: str) -> None:
+    """Its handler for TERM calls stop(). It has none for INT, so Python raises KeyboardInterrupt."""
     process = subprocess.Popen(
         [sys.executable, "-u", HOST, "serve"],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -446,5 +446,5 @@ def test_signals_in_the_main_thread_reach_the_embedding_program(number: int, sai
         with connected(process.stdout.readline()) as client:
             assert client.get("/").body == b"hello"
         process.send_signal(number)
-        assert process.stdout.read() == said
+        assert process.stdout.read() == output
         assert process.wait(PATIENCE) == 0

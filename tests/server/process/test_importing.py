@@ -1,4 +1,4 @@
-"""The application is loaded as its name says: factories in this process, and in real servers."""
+"""Loading the application by its name: factories in this process and in real servers."""
 
 import signal
 import subprocess
@@ -27,7 +27,7 @@ class Box:
 
 
 @pytest.fixture
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def shop_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "shop.py").write_text(FACTORY)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
@@ -48,12 +48,14 @@ def called(application: Any) -> bytes:
         ("shop:Box.make('c')", b"c"),
     ],
 )
-def test_a_factory_is_called_with_the_arguments_in_its_parentheses(shop: Path, text: str, expected: bytes) -> None:
+def test_a_factory_is_called_with_the_arguments_in_its_parentheses(
+    shop_module: Path, text: str, expected: bytes
+) -> None:
     assert called(load(text)) == expected
 
 
 @pytest.mark.parametrize(
-    ("text", "kind", "said"),
+    ("text", "kind", "message"),
     [
         (
             "shop:create_nothing()",
@@ -64,8 +66,8 @@ def test_a_factory_is_called_with_the_arguments_in_its_parentheses(shop: Path, t
         ("shop:make()", AttributeError, "has no attribute 'make'"),
     ],
 )
-def test_an_error_of_a_factory_is_reported(shop: Path, text: str, kind: type[Exception], said: str) -> None:
-    with pytest.raises(kind, match=said):
+def test_an_error_of_a_factory_is_reported(shop_module: Path, text: str, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
         load(text)
 
 
@@ -91,7 +93,7 @@ def test_a_factory_is_called_once_per_process_that_loads_the_application(
     command = [sys.executable, "-m", "wsgiserver", "healthcheck", "--ready", f"unix:{admin}"]
     assert subprocess.run(command, check=False, timeout=PATIENCE, cwd=ROOT).returncode == 0
     server.signal(signal.SIGHUP)
-    poll(lambda: server.events("reloaded"), "the reload to be over")
+    poll(lambda: server.events("reloaded"), "the reload to finish")
     assert server.get("/").body == b"adaada"
     assert len(calls(tmp_path)) == (times if "--preload" in flags else 2 * times)
 
@@ -108,7 +110,7 @@ def test_reload_shows_the_error_of_a_factory_and_calls_it_again_after_a_change(s
 def test_a_factory_that_fails_ends_the_server_with_code_3(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text("def create_app():\n    raise RuntimeError('no paint')\n")
     server = serve(application="shop:create_app()", cwd=tmp_path)
-    assert server.ended() == 3
+    assert server.wait_for_end() == 3
     (event,) = server.events("application-not-loaded")
     assert event["application"] == "shop:create_app()"
     assert "no paint" in event["error"]

@@ -1,4 +1,4 @@
-"""Where to listen: names -> listening sockets, and what is no name."""
+"""Where to listen: names -> listening sockets, and invalid names."""
 
 import os
 import socket
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.harness import has_ipv6, port_that_is_free
+from tests.server.harness import free_port, has_ipv6
 from wsgiserver.process import listeners
 from wsgiserver.process.listeners import Place, describe, host_and_port, inherited, places, refuse_overlaps
 
@@ -48,13 +48,13 @@ def test_a_port_beyond_the_last_is_refused() -> None:
 
 
 def listen(bind: str, mode: int = 0o660) -> socket.socket:
-    """On a bind that has one address."""
+    """Listen on a bind with one address."""
     (listener,) = listeners.listen(places(bind), mode)
     return listener
 
 
 def check(bind: str, family: socket.AddressFamily) -> None:
-    """It listens, can be described, and what it is described as can be connected to."""
+    """The bind listens, and its description is an address that accepts connections."""
     with listen(bind) as listener:
         assert not listener.getblocking()
         name = describe(listener)
@@ -82,7 +82,7 @@ def test_a_unix_bind_listens_and_replaces_a_stale_socket(tmp_path: Path) -> None
     path = tmp_path / "s"
     check(f"unix:{path}", socket.AF_UNIX)
     assert stat.S_ISSOCK(path.stat().st_mode)
-    check(f"unix:{path}", socket.AF_UNIX)  # left behind by the first
+    check(f"unix:{path}", socket.AF_UNIX)  # the first call left its socket behind
 
 
 def test_a_unix_socket_in_use_is_not_replaced(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_port_in_use_is_refused() -> None:
 
 
 def test_a_port_can_be_reused_at_once() -> None:
-    """Connections of the server before are still in TIME_WAIT."""
+    """Connections of the previous server are still in TIME_WAIT."""
     with listen("127.0.0.1:0") as listener:
         name = describe(listener)
         with socket.create_connection(listener.getsockname()):
@@ -137,11 +137,11 @@ def test_a_port_can_be_reused_at_once() -> None:
     listen(name).close()
 
 
-# --- several at once --------------------------------------------------------------------------------------------------
+# --- several binds ----------------------------------------------------------------------------------------------------
 
 
 def answers(port: int) -> set[str]:
-    """The addresses at which something listens on this port."""
+    """The addresses on which this port is open."""
     found = set()
     for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
         with socket.socket(family) as client:
@@ -160,17 +160,17 @@ def answers(port: int) -> set[str]:
         (["127.0.0.1:{}", "[::]:{}"], {"127.0.0.1", "::1"}),
         (["[::]:{}", "127.0.0.1:{}"], {"127.0.0.1", "::1"}),
         (["127.0.0.1:{}", "[::1]:{}"], {"127.0.0.1", "::1"}),
-        (["[::]:{}"], {"127.0.0.1", "::1"}),  # as the system has it: net.ipv6.bindv6only
+        (["[::]:{}"], {"127.0.0.1", "::1"}),  # the system's default: net.ipv6.bindv6only
         (["0.0.0.0:{}"], {"127.0.0.1"}),
         (["[::1]:{}"], {"::1"}),
     ],
 )
 def test_ipv4_and_ipv6_binds_can_share_one_port(binds: list[str], expected: set[str]) -> None:
-    port = port_that_is_free()
+    port = free_port()
     found = listeners.find({"--bind": [bind.format(port) for bind in binds]})
     with ExitStack() as opened:
-        for of_a_bind in listeners.listen_all(found, "--bind", 0o660):
-            for listener in of_a_bind:
+        for group in listeners.listen_all(found, "--bind", 0o660):
+            for listener in group:
                 opened.enter_context(listener)
         assert answers(port) == expected
 
@@ -181,23 +181,23 @@ V4, V6 = (Place("name:0", socket.AF_INET, ("127.0.0.1", 0)), Place("name:0", soc
 @pytest.mark.skipif(not has_ipv6(), reason="no IPv6 on this machine")
 @pytest.mark.parametrize("found", [[V4, V6], [V6, V4]], ids=["IPv4 first", "IPv6 first"])
 def test_a_host_name_listens_on_all_its_addresses_with_one_port(found: list[Place]) -> None:
-    """As localhost, whose first address is not the one that every client takes."""
+    """As for localhost: not every client uses its first address."""
     with ExitStack() as opened:
         bound = [opened.enter_context(listener) for listener in listeners.listen(found)]
         (port,) = {listener.getsockname()[1] for listener in bound}
         assert answers(port) == {"127.0.0.1", "::1"}
 
 
-NOT_OURS = Place("name:0", socket.AF_INET6, ("2001:db8::1", 0, 0, 0))  # RFC 3849: nobody has it
+FOREIGN = Place("name:0", socket.AF_INET6, ("2001:db8::1", 0, 0, 0))  # RFC 3849: an address for documentation only
 
 
-@pytest.mark.parametrize("found", [[V4, NOT_OURS], [NOT_OURS, V4]], ids=["missing last", "missing first"])
+@pytest.mark.parametrize("found", [[V4, FOREIGN], [FOREIGN, V4]], ids=["missing last", "missing first"])
 def test_an_address_of_a_host_name_that_this_machine_lacks_is_skipped(found: list[Place]) -> None:
     (listener,) = listeners.listen(found)
     with listener:
         assert listener.getsockname()[0] == "127.0.0.1"
     with pytest.raises(OSError, match=r"assign|not supported"):
-        listeners.listen([NOT_OURS])
+        listeners.listen([FOREIGN])
 
 
 def test_a_host_name_with_a_port_in_use_at_one_address_listens_nowhere() -> None:

@@ -1,4 +1,4 @@
-"""HUP and the number of workers: what is replaced, in which order, and that nobody's request is lost meanwhile."""
+"""HUP and the number of workers: which workers are replaced in which order, without a lost request."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ Deploy = Callable[..., None]
 
 @pytest.fixture
 def deploy(tmp_path: Path) -> Deploy:
-    """Put a version of the application where the server will find it; whole, so that nobody imports half of it."""
+    """Deploy a version of the application. The rename is atomic, so that no worker imports half of it."""
 
     def put(version: int, more: str = "") -> None:
         (tmp_path / "new").write_text(SERVED.format(version=version, more=more))
@@ -38,14 +38,14 @@ def deploy(tmp_path: Path) -> Deploy:
 
 @pytest.fixture
 def start(serve: Serve, deploy: Deploy, tmp_path: Path) -> Callable[..., Server]:
-    def begin(*flags: str, **variables: str) -> Server:
+    def start_server(*flags: str, **variables: str) -> Server:
         deploy(1)
         server = serve(*flags, application="served", cwd=tmp_path, PYTHONDONTWRITEBYTECODE="1", **variables)
         workers = int(flags[flags.index("-w") + 1]) if "-w" in flags else 1
-        poll(lambda: len(server.events("worker-ready")) == workers, "all workers to have it loaded")
+        poll(lambda: len(server.events("worker-ready")) == workers, "all workers to load the application")
         return server
 
-    return begin
+    return start_server
 
 
 def version(server: Server) -> bytes:
@@ -59,25 +59,25 @@ def reload(server: Server, event: str = "reloaded") -> None:
 
 
 class Load:
-    """Clients that ask, and ask again, as fast as they are answered; what goes wrong is in `lost`."""
+    """Clients that repeat requests as fast as they get responses. `lost` holds the errors."""
 
-    def __init__(self, server: Server, asks: list[bytes]) -> None:
+    def __init__(self, server: Server, requests: list[bytes]) -> None:
         self._server = server
         self._over = threading.Event()
         self.lost: list[Exception] = []
         self.answered = 0
-        self._threads = [threading.Thread(target=self._ask, args=(ask,)) for ask in asks]
+        self._threads = [threading.Thread(target=self._send, args=(data,)) for data in requests]
 
-    def _ask(self, ask: bytes) -> None:
+    def _send(self, data: bytes) -> None:
         while not self._over.is_set():
             with self._server.client() as client:
-                self._ask_on(client, ask)
+                self._send_on(client, data)
 
-    def _ask_on(self, client: Client, ask: bytes) -> None:
-        """Use one connection for as long as the server keeps it."""
+    def _send_on(self, client: Client, data: bytes) -> None:
+        """Use one connection for as long as the server keeps it open."""
         while not self._over.is_set() and not client.has_ended():
             try:
-                answer = client.send(ask).answer()
+                answer = client.send(data).answer()
             except (OSError, AssertionError) as error:
                 self.lost.append(error)
                 return
@@ -85,19 +85,19 @@ class Load:
             if answer.headers.get("connection") == "close":
                 return
 
-    def more(self, count: int) -> None:
-        """Wait for that many more answers."""
-        aim = self.answered + count
-        poll(lambda: self.answered >= aim, "more answers")
+    def wait_for_more(self, count: int) -> None:
+        """Wait for `count` more responses."""
+        target = self.answered + count
+        poll(lambda: self.answered >= target, "more responses")
 
     @contextmanager
-    def going_on(self) -> Iterator[None]:
+    def running(self) -> Iterator[None]:
         for thread in self._threads:
             thread.start()
         try:
-            self.more(len(self._threads))
+            self.wait_for_more(len(self._threads))
             yield
-            self.more(len(self._threads))
+            self.wait_for_more(len(self._threads))
         finally:
             self._over.set()
             for thread in self._threads:
@@ -119,13 +119,13 @@ def test_reload_under_load_loses_no_request(start: Callable[..., Server], deploy
     half = server.client().send(chunked("/upload", BODY)[:100_000])
     old = set(server.workers(int(workers)))
     load = Load(server, MIXED)
-    with load.going_on():
+    with load.running():
         deploy(2)
         server.signal(signal.SIGHUP)
         poll(lambda: version(server) == b"2", "a new worker")
-        load.more(20)
+        load.wait_for_more(20)
         assert half.send(chunked("/upload", BODY)[100_000:]).answer().status == 200
-        poll(lambda: server.events("reloaded"), "the reload to be over")
+        poll(lambda: server.events("reloaded"), "the reload to finish")
         assert version(server) == b"2"
     assert not load.lost
     assert len(server.workers()) == int(workers)
@@ -138,11 +138,11 @@ def test_the_old_worker_serves_until_the_new_one_is_ready(start: Callable[..., S
     (old,) = server.workers()
     deploy(2, "ROUTES['wait'](None, '')")
     server.signal(signal.SIGHUP)
-    server.waiting(1)
+    server.wait_for_calls(1)
     assert version(server) == b"1"
     server.open_gate()
-    poll(lambda: version(server) == b"2", "the new one")
-    poll(lambda: old not in server.workers(), "the old one to end")
+    poll(lambda: version(server) == b"2", "the new worker")
+    poll(lambda: old not in server.workers(), "the old worker to end")
 
 
 @pytest.mark.parametrize("more", ["1 +", "import no.such.module", "import os; os._exit(7)"])
@@ -166,21 +166,21 @@ def test_a_reload_of_a_broken_application_keeps_the_old_workers(
 def test_a_reload_replaces_workers_one_at_a_time(start: Callable[..., Server]) -> None:
     server = start("-w", "3")
     server.workers(3)
-    seen: list[int] = []
+    counts: list[int] = []
 
-    def look() -> list[dict[str, Any]]:
-        seen.append(len(server.workers()))
+    def count_workers() -> list[dict[str, Any]]:
+        counts.append(len(server.workers()))
         return server.events("reloaded")
 
     server.signal(signal.SIGHUP)
-    poll(look, "the reload to be over")
-    assert max(seen) <= 4
+    poll(count_workers, "the reload to finish")
+    assert max(counts) <= 4
 
 
 def test_a_reload_drains_old_workers_for_a_bounded_time(start: Callable[..., Server]) -> None:
     server = start("--graceful-timeout", "0.5")
     stuck = server.client().send(request("GET", "/wait"))
-    server.waiting(1)
+    server.wait_for_calls(1)
     reload(server)
     assert server.events("cut-off")
     assert not server.events("worker-died")
@@ -190,17 +190,17 @@ def test_a_reload_drains_old_workers_for_a_bounded_time(start: Callable[..., Ser
 
 
 def test_a_second_hup_during_a_reload_loads_the_latest_code(start: Callable[..., Server], deploy: Deploy) -> None:
-    """What was changed before the last HUP is what is served in the end."""
+    """Changes made before the last HUP are served in the end."""
     server = start("-w", "2")
     old = set(server.workers(2))
     deploy(2, "ROUTES['wait'](None, '')")
     server.signal(signal.SIGHUP)
-    server.waiting(1)
+    server.wait_for_calls(1)
     deploy(3)
     server.signal(signal.SIGHUP)
-    poll(lambda: len(server.events("reloading")) == 2, "the second to be heard")
+    poll(lambda: len(server.events("reloading")) == 2, "the second signal to arrive")
     server.open_gate()
-    poll(lambda: server.events("reloaded"), "the reload to be over")
+    poll(lambda: server.events("reloaded"), "the reload to finish")
     assert {version(server) for _ in range(10)} == {b"3"}
     assert not old & set(server.workers(2))
 
@@ -208,25 +208,25 @@ def test_a_second_hup_during_a_reload_loads_the_latest_code(start: Callable[...,
 def test_repeated_hups_under_load_lose_no_request(start: Callable[..., Server], deploy: Deploy) -> None:
     server = start("-w", "2")
     load = Load(server, MIXED)
-    with load.going_on():
+    with load.running():
         for number in range(2, 10):
             deploy(number)
             server.signal(signal.SIGHUP)
-            load.more(2)
+            load.wait_for_more(2)
         poll(lambda: version(server) == b"9", "the last version")
-        poll(lambda: len(server.workers()) == 2, "the reload to be over")
+        poll(lambda: len(server.workers()) == 2, "the reload to finish")
     assert not load.lost
 
 
 def test_a_hup_before_any_worker_is_ready_loads_the_latest_code(serve: Serve, deploy: Deploy, tmp_path: Path) -> None:
     deploy(1, "ROUTES['wait'](None, '')")
     server = serve("-w", "2", application="served", cwd=tmp_path, PYTHONDONTWRITEBYTECODE="1")
-    server.waiting(2)
+    server.wait_for_calls(2)
     deploy(2)
     server.signal(signal.SIGHUP)
-    poll(lambda: server.events("reloading"), "the signal to be heard")
+    poll(lambda: server.events("reloading"), "the signal to arrive")
     server.open_gate()
-    poll(lambda: server.events("reloaded"), "the reload to be over")
+    poll(lambda: server.events("reloaded"), "the reload to finish")
     assert version(server) == b"2"
 
 
@@ -234,11 +234,11 @@ def test_term_ends_a_reload(start: Callable[..., Server], deploy: Deploy) -> Non
     server = start("-w", "2")
     deploy(2, "ROUTES['wait'](None, '')")
     server.signal(signal.SIGHUP)
-    server.waiting(1)
+    server.wait_for_calls(1)
     server.signal(signal.SIGTERM)
     poll(lambda: server.events("stopping"), "the server to stop")
     server.open_gate()
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
     assert not server.events("cut-off")
 
 
@@ -247,9 +247,9 @@ def test_a_reload_completes_after_the_death_of_the_old_worker(start: Callable[..
     (old,) = server.workers()
     deploy(2, "ROUTES['wait'](None, '')")
     server.signal(signal.SIGHUP)
-    server.waiting(1)
+    server.wait_for_calls(1)
     os.kill(old, signal.SIGKILL)
-    poll(lambda: server.events("worker-died"), "its death")
+    poll(lambda: server.events("worker-died"), "the worker to die")
     server.open_gate()
     assert version(server) == b"2"
     assert len(server.workers()) == 1
@@ -260,10 +260,10 @@ def test_a_reload_whose_new_worker_is_killed_keeps_the_old_one(start: Callable[.
     (old,) = server.workers()
     deploy(2, "ROUTES['wait'](None, '')")
     server.signal(signal.SIGHUP)
-    server.waiting(1)
+    server.wait_for_calls(1)
     (new,) = set(server.workers()) - {old}
     os.kill(new, signal.SIGKILL)
-    poll(lambda: server.events("reload-failed"), "the reload to be given up")
+    poll(lambda: server.events("reload-failed"), "the reload to fail")
     assert server.workers() == [old]
     assert version(server) == b"1"
 
@@ -272,36 +272,38 @@ def test_a_killed_worker_loses_only_its_own_requests(start: Callable[..., Server
     server = start("-w", "2", "--threads", "2")
     server.workers(2)
     load = Load(server, [request("GET", "/sleep-0.02", "Connection: close")] * 4)
-    with load.going_on():
-        victim = int(server.get("/pid").body)
-        os.kill(victim, signal.SIGKILL)
-        poll(lambda: len(server.workers()) == 2 and victim not in server.workers(), "another worker")
-        load.more(20)
-    assert len(load.lost) <= 4, "one for each connection it can have had"
+    with load.running():
+        worker = int(server.get("/pid").body)
+        os.kill(worker, signal.SIGKILL)
+        poll(lambda: len(server.workers()) == 2 and worker not in server.workers(), "another worker")
+        load.wait_for_more(20)
+    assert len(load.lost) <= 4, "at most one per connection"
 
 
 def test_a_worker_that_gets_term_from_outside_is_replaced_while_it_drains(start: Callable[..., Server]) -> None:
     server = start()
     (old,) = server.workers()
     slow = server.client().send(request("GET", "/wait"))
-    server.waiting(1)
+    server.wait_for_calls(1)
     os.kill(old, signal.SIGTERM)
     server.workers(2)
     assert version(server) == b"1"
     server.open_gate()
     assert slow.answer().body == b"waited"
-    poll(lambda: old not in server.workers(), "its end")
+    poll(lambda: old not in server.workers(), "the old worker to end")
     assert not server.events("worker-died")
 
 
 def test_ttin_and_ttou_add_and_remove_workers(start: Callable[..., Server]) -> None:
     server = start()
     load = Load(server, MIXED)
-    with load.going_on():
+    with load.running():
         for number, wanted in [(signal.SIGTTIN, 2), (signal.SIGTTIN, 3), (signal.SIGTTOU, 2), (signal.SIGTTOU, 1)]:
             server.signal(number)
             poll(lambda wanted=wanted: len(server.workers()) == wanted, f"{wanted} workers")  # type: ignore[misc]
     assert not load.lost
     server.signal(signal.SIGTTOU)
     reload(server)
-    assert [event["workers"] for event in server.events("resized")] == [2, 3, 2, 1], "never none"
+    assert [event["workers"] for event in server.events("resized")] == [2, 3, 2, 1], (
+        "at least one worker serves at any time"
+    )

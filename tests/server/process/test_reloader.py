@@ -1,4 +1,4 @@
-"""`--reload`: a change is noticed, whatever the file's times say, and a broken application is no end."""
+"""`--reload`: every change is detected, whatever the file's times, and the server survives a broken application."""
 
 import os
 import signal
@@ -22,8 +22,8 @@ class Clock:
     ("modified", "changed"),
     [
         (900.0, False),
-        (1000.5, True),  # while the application was being loaded
-        (5000.0, False),  # in the future: it would be noticed for ever
+        (1000.5, True),  # during the load of the application
+        (5000.0, False),  # in the future: it would count as changed forever
     ],
 )
 def test_the_first_check_finds_files_changed_since_the_start(tmp_path: Path, modified: float, *, changed: bool) -> None:
@@ -50,10 +50,10 @@ def test_later_checks_find_files_with_a_changed_modification_time(tmp_path: Path
 
     check(900.0, changed=False)
     check(900.0, changed=False)
-    check(800.0, changed=True)  # an older version was put back
+    check(800.0, changed=True)  # an older version was restored
     check(900.0, changed=False)
     file.unlink()
-    assert reloader.scan([str(file)]) is None, "an editor is replacing it"
+    assert reloader.scan([str(file)]) is None, "an editor is replacing the file"
     check(901.0, changed=True)
 
 
@@ -62,12 +62,12 @@ def test_reload_serves_a_change_and_shows_the_error_of_a_broken_one(serve: Serve
         (tmp_path / "new").write_text(text)
         (tmp_path / "new").rename(tmp_path / "part.py")
 
-    def shown(text: str, status: int = 200) -> None:
-        def look() -> bool:
+    def check_response(text: str, status: int = 200) -> None:
+        def is_served() -> bool:
             answer = server.get("/")
             return answer.status == status and text in answer.body.decode()
 
-        poll(look, text)
+        poll(is_served, text)
 
     (tmp_path / "served.py").write_text(
         "import part\n"
@@ -77,20 +77,20 @@ def test_reload_serves_a_change_and_shows_the_error_of_a_broken_one(serve: Serve
     )
     put("TEXT = b'one'")
     server = serve("-w", "2", "--reload", application="served", cwd=tmp_path, PYTHONDONTWRITEBYTECODE="1")
-    shown("one")
+    check_response("one")
     put("TEXT = b'two'")
-    shown("two")
+    check_response("two")
     put("TEXT = ")
-    shown("SyntaxError: invalid syntax", 500)
+    check_response("SyntaxError: invalid syntax", 500)
     put("import one_that_is_missing as TEXT")
-    shown("ModuleNotFoundError: No module named 'one_that_is_missing'", 500)
+    check_response("ModuleNotFoundError: No module named 'one_that_is_missing'", 500)
     (tmp_path / "one_that_is_missing.py").write_text("")
     put("TEXT = b'three'")
-    shown("three")
+    check_response("three")
     assert server.events("file-changed")
     assert not server.events("worker-died")
     server.signal(signal.SIGTERM)
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
 
 
 def test_reload_starts_with_an_application_that_cannot_be_imported(serve: Serve, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which worker comes or goes next: the rule as a table, and then followed until nothing is left to do."""
+"""The next worker to start or stop: the rule as a table, then applied until no move is left."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ PHASES = {"s": WorkerPhase.STARTING, "r": WorkerPhase.READY, "t": WorkerPhase.RE
 
 
 def roster(text: str) -> list[WorkerRecord]:
-    """Make workers, oldest first: s(tarting), r(eady), re(t)iring; capital: outdated; with - behind it: leaving."""
+    """Make workers, oldest first: s(tarting), r(eady), re(t)iring; capital: outdated; followed by -: leaving."""
     board = Scoreboard(0, 0)
     workers: list[WorkerRecord] = []
     for letter in text:
@@ -26,11 +26,11 @@ def roster(text: str) -> list[WorkerRecord]:
 
 
 @pytest.mark.parametrize(
-    ("workers", "wanted", "move", "whom"),
+    ("workers", "wanted", "move", "pid"),
     [
         ("", 1, Move.START, None),
         ("r", 2, Move.START, None),
-        ("r-", 1, Move.START, None),  # it ends, hung or asked by somebody else
+        ("r-", 1, Move.START, None),  # it is leaving: it hangs, or another process stopped it
         ("rr", 2, Move.NONE, None),
         ("rt", 2, Move.START, None),
         ("rts", 2, Move.NONE, None),
@@ -43,11 +43,11 @@ def roster(text: str) -> list[WorkerRecord]:
         ("RRr", 2, Move.STOP, 0),
         ("R-Rr", 2, Move.NONE, None),
         ("Rr", 2, Move.START, None),
-        ("RRS", 2, Move.STOP, 2),  # asked to reload while reloading: who serves nobody goes first
+        ("RRS", 2, Move.STOP, 2),  # a reload during a reload: the starting worker stops first
         ("RRS-", 2, Move.NONE, None),
         ("S", 1, Move.START, None),
         ("Ss", 1, Move.STOP, 0),
-        ("R", 2, Move.START, None),  # its sibling died meanwhile
+        ("R", 2, Move.START, None),  # the other worker died meanwhile
         ("Rs", 2, Move.START, None),
         ("Rss", 2, Move.NONE, None),
         ("rrr", 2, Move.STOP, 0),
@@ -58,15 +58,15 @@ def roster(text: str) -> list[WorkerRecord]:
     ],
 )
 def test_the_next_move_follows_from_the_workers_and_their_wanted_number(
-    workers: str, wanted: int, move: Move, whom: int | None
+    workers: str, wanted: int, move: Move, pid: int | None
 ) -> None:
     decision, member = next_move(roster(workers), wanted)
     assert decision is move
-    assert (member.pid if member else None) == whom
+    assert (member.pid if member else None) == pid
 
 
-def followed(workers: list[WorkerRecord], wanted: int) -> Iterator[list[WorkerRecord]]:
-    """Do what the rule says; when it says nothing, what takes time happens: who leaves is gone, who starts is ready."""
+def apply_rule(workers: list[WorkerRecord], wanted: int) -> Iterator[list[WorkerRecord]]:
+    """Apply the rule. If it has no move, leaving workers end and starting workers become ready."""
     board, number = Scoreboard(0, 0), 100
     while True:
         move, member = next_move(workers, wanted)
@@ -94,10 +94,10 @@ def serving(workers: list[WorkerRecord]) -> list[WorkerRecord]:
 @pytest.mark.parametrize("start", ["", "R", "RRR", "ttt", "RtRsS", "R-R-R-", "rrrrrr", "SSS", "Rrrrtt-"])
 @pytest.mark.parametrize("wanted", [1, 2, 3])
 def test_the_roster_settles_at_the_wanted_number_of_current_workers(start: str, wanted: int) -> None:
-    workers = reached = roster(start)
+    workers = current = roster(start)
     least = min(wanted, len(serving(workers)))
-    for reached in followed(workers, wanted):
-        assert len(serving(reached)) >= least, "never fewer than before"
-    assert len(reached) == wanted
-    assert serving(reached) == reached
-    assert not any(worker.has_to_go for worker in reached)
+    for current in apply_rule(workers, wanted):
+        assert len(serving(current)) >= least, "fewer workers serve than before"
+    assert len(current) == wanted
+    assert serving(current) == current
+    assert not any(worker.has_to_go for worker in current)

@@ -1,4 +1,4 @@
-"""Processes and signals: what ends, what goes on, what is replaced, and what the exit code says."""
+"""Processes and signals: which processes end, continue or are replaced, and the exit codes."""
 
 import os
 import signal
@@ -20,11 +20,11 @@ from tests.wire.polling import PATIENCE, poll
 BODY = b"0123456789" * 30_000
 
 
-def is_there(pid: int) -> bool:
-    """Whether a process runs; one that has ended and was not waited for does not."""
+def is_running(pid: int) -> bool:
+    """Whether a process runs. A zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):  # the latter, when it ends between open and read
+    except (FileNotFoundError, ProcessLookupError):  # ProcessLookupError if it ends between open and read
         return False
 
 
@@ -41,18 +41,18 @@ def test_term_finishes_requests_that_have_begun(serve: Serve, workers: str) -> N
     slow, half, head, idle = (server.client() for _ in range(4))
     idle.get("/")
     slow.send(request("GET", "/wait"))
-    server.waiting(1)
+    server.wait_for_calls(1)
     half.send(chunked("/upload", BODY)[:100_000])
     head.send(request("GET", "/")[:10])
     server.get("/")
     server.signal(signal.SIGTERM)
-    poll(server.refuses, "all processes to have heard of it")
+    poll(server.refuses, "all processes to receive the signal")
     assert head.send(request("GET", "/")[10:]).answer().headers["connection"] == "close"
     assert half.send(chunked("/upload", BODY)[100_000:]).answer().status == 200
     server.open_gate()
     assert slow.answer().body == b"waited"
     assert idle.rest() == head.rest() == half.rest() == b""
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
     assert not server.events("cut-off")
     assert server.events("stopped")[0]["code"] == 0
 
@@ -60,14 +60,14 @@ def test_term_finishes_requests_that_have_begun(serve: Serve, workers: str) -> N
 def test_term_answers_requests_in_the_listen_backlog(serve: Serve) -> None:
     server = serve("--threads", "1")
     slow = server.client().send(request("GET", "/wait"))
-    server.waiting(1)
+    server.wait_for_calls(1)
     backlog = [server.client().send(request("GET", "/")) for _ in range(50)]
     server.signal(signal.SIGTERM)
     poll(lambda: server.events("stopping"), "the server to stop")
     server.open_gate()
     assert slow.answer().body == b"waited"
     assert [client.answer().body for client in backlog] == [b"hello"] * 50
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
 
 
 def test_term_ends_the_server_after_the_graceful_timeout(serve: Serve) -> None:
@@ -76,7 +76,7 @@ def test_term_ends_the_server_after_the_graceful_timeout(serve: Serve) -> None:
     server.client().send(chunked("/upload", BODY)[:-1])
     server.get("/")
     server.signal(signal.SIGTERM)
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
     assert server.events("cut-off")
 
 
@@ -84,7 +84,7 @@ def test_term_before_the_first_request_stops_the_server(serve: Serve) -> None:
     server = serve("-w", "3")
     assert server.bind
     server.signal(signal.SIGTERM)
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
@@ -94,8 +94,8 @@ def test_int_stops_at_once(serve: Serve, number: int) -> None:
     server.get("/")
     workers = server.workers(2)
     server.signal(number)
-    assert server.ended() == 0
-    assert not any(map(is_there, workers))
+    assert server.wait_for_end() == 0
+    assert not any(map(is_running, workers))
     with pytest.raises(ConnectionError):
         slow.answer()
 
@@ -107,7 +107,7 @@ def test_int_ends_a_drain_that_takes_too_long(serve: Serve) -> None:
     server.signal(signal.SIGTERM)
     poll(lambda: server.events("stopping"), "the server to stop")
     server.signal(signal.SIGINT)
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
 
 
 # --- Workers that die -------------------------------------------------------------------------------------------
@@ -119,17 +119,17 @@ def test_a_hangup_signal_does_not_stop_the_server(serve: Serve) -> None:
     server.signal(signal.SIGHUP)
     assert server.get("/").body == b"hello"
     server.signal(signal.SIGTERM)
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
 
 
 def test_exit_handlers_of_the_application_are_called(serve: Serve, tmp_path: Path) -> None:
-    """Error reporters and tracers send there what they have gathered."""
+    """Error reporters and tracers send their buffered data there."""
     (tmp_path / "handlers").write_text("")
     server = serve("-w", "2", TEST_EXIT_FILE=str(tmp_path / "handlers"))
     assert server.get("/").body == b"hello"
     workers = server.workers(2)
     server.signal(signal.SIGTERM)
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
     assert sorted(map(int, (tmp_path / "handlers").read_text().split())) == sorted(workers)
 
 
@@ -149,8 +149,8 @@ def test_the_only_worker_is_replaced_and_connections_wait_for_it(serve: Serve) -
     server = serve()
     worker = pid_serving(server)
     os.kill(worker, signal.SIGKILL)
-    poll(lambda: not is_there(worker), "its end")
-    with server.client() as client:  # there is no worker now, or only just
+    poll(lambda: not is_running(worker), "the worker to end")
+    with server.client() as client:  # no worker runs now, or a new one has just started
         assert client.get("/").body == b"hello"
 
 
@@ -161,23 +161,23 @@ def test_workers_that_crash_early_are_replaced_after_growing_pauses(serve: Serve
     times = [datetime.fromisoformat(event["time"]) for event in deaths]
     pauses = [(after - before).total_seconds() for before, after in pairwise(times)]
     for pause, least in zip(pauses, (0.1, 0.2, 0.4, 0.8), strict=True):
-        assert pause > least / 2, "longer each time; the clock of the log may be set meanwhile"
+        assert pause > least / 2, "each pause is longer; half is enough because the log's clock may be adjusted"
     server.signal(signal.SIGTERM)
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
 
 
 def test_workers_end_when_the_supervisor_is_killed(serve: Serve) -> None:
     server = serve("-w", "2", "--threads", "2")
     with server.client() as slow:
         slow.send(request("GET", "/wait"))
-        server.waiting(1)
+        server.wait_for_calls(1)
         workers = server.workers(2)
         server.signal(signal.SIGKILL)
-        server.ended()
-        poll(server.refuses, "the workers to have heard of it")
+        server.wait_for_end()
+        poll(server.refuses, "the workers to stop listening")
         server.open_gate()
-        assert slow.answer().body == b"waited", "not before it has finished"
-        poll(lambda: not any(map(is_there, workers)), "the workers to end")
+        assert slow.answer().body == b"waited", "the worker finishes the request first"
+        poll(lambda: not any(map(is_running, workers)), "the workers to end")
 
 
 def test_workers_without_a_supervisor_end_after_the_graceful_timeout(serve: Serve) -> None:
@@ -187,8 +187,8 @@ def test_workers_without_a_supervisor_end_after_the_graceful_timeout(serve: Serv
         server.get("/")
         workers = server.workers()
         server.signal(signal.SIGKILL)
-        server.ended()
-        poll(lambda: not any(map(is_there, workers)), "the workers to end")
+        server.wait_for_end()
+        poll(lambda: not any(map(is_running, workers)), "the workers to end")
 
 
 def test_repeated_term_signals_do_not_extend_the_graceful_timeout(serve: Serve) -> None:
@@ -196,12 +196,12 @@ def test_repeated_term_signals_do_not_extend_the_graceful_timeout(serve: Serve) 
     server.client().send(request("GET", "/sleep-600"))
     server.get("/")
 
-    def ask_again() -> bool:
+    def stop_again() -> bool:
         server.signal(signal.SIGTERM)
         return server.process.poll() is not None
 
-    poll(ask_again, "the end")
-    assert server.ended() == 0
+    poll(stop_again, "the server to end")
+    assert server.wait_for_end() == 0
 
 
 def test_the_supervisor_has_only_one_thread(serve: Serve) -> None:
@@ -209,7 +209,7 @@ def test_the_supervisor_has_only_one_thread(serve: Serve) -> None:
     server.get("/")
     assert len(list(Path(f"/proc/{server.pid}/task").iterdir())) == 1
     (worker,) = server.workers()
-    assert len(list(Path(f"/proc/{worker}/task").iterdir())) == 9  # and the watchdog
+    assert len(list(Path(f"/proc/{worker}/task").iterdir())) == 9  # one is the watchdog
 
 
 # --- What cannot start ------------------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ def test_an_application_that_cannot_be_imported_ends_the_server_with_code_3(
     serve: Serve, application: str, message: str
 ) -> None:
     server = serve(application=application)
-    assert server.ended() == 3
+    assert server.wait_for_end() == 3
     (event,) = server.events("application-not-loaded")
     assert message in event["error"]
     assert event["application"] == application
@@ -238,7 +238,7 @@ def test_an_application_that_cannot_be_imported_ends_the_server_with_code_3(
 @pytest.mark.parametrize("workers", ["1", "3"])
 def test_an_unusable_application_is_reported_once_for_all_workers(serve: Serve, workers: str) -> None:
     server = serve("-w", workers, application="no.such.module")
-    assert server.ended() == 3
+    assert server.wait_for_end() == 3
     assert len(server.events("application-unusable")) == 1
     assert "Traceback" not in "".join(line for line in server.error_output.splitlines() if not line.startswith("{"))
 
@@ -246,7 +246,7 @@ def test_an_unusable_application_is_reported_once_for_all_workers(serve: Serve, 
 def test_a_port_in_use_ends_the_server_with_code_1(serve: Serve) -> None:
     server = serve()
     other = serve("-b", server.bind)
-    assert other.ended() == 1
+    assert other.wait_for_end() == 1
     assert other.error_output.strip().endswith(f"cannot listen on {server.bind}: Address already in use")
     assert "Traceback" not in other.error_output
     assert server.get("/").body == b"hello"
@@ -255,13 +255,13 @@ def test_a_port_in_use_ends_the_server_with_code_1(serve: Serve) -> None:
 @pytest.mark.parametrize("path", ["/proc/s", "/no/such/folder/s"])
 def test_a_unix_socket_that_cannot_be_created_ends_the_server_with_code_1(serve: Serve, path: str) -> None:
     server = serve("-b", f"unix:{path}")
-    assert server.ended() == 1
+    assert server.wait_for_end() == 1
     assert f"cannot listen on unix:{path}: " in server.error_output
 
 
 def test_an_unknown_variable_ends_the_server_with_code_2(serve: Serve) -> None:
     server = serve(WSGISERVER_TREADS="4")
-    assert server.ended() == 2
+    assert server.wait_for_end() == 2
     assert "WSGISERVER_TREADS is not a setting" in server.error_output
 
 
@@ -285,33 +285,33 @@ def test_the_version_flag_prints_the_version() -> None:
 
 
 def test_no_request_is_lost_when_a_server_drains_under_load(serve: Serve) -> None:
-    """Every request that was sent before the end is answered, whole."""
+    """Every request sent before the end gets a complete response."""
     server = serve("-w", "2", "--threads", "4")
     clients = [server.client() for _ in range(20)]
-    asks = [request("GET", "/sleep-0.02"), chunked("/upload", BODY), sized("/upload", BODY)]
+    requests = [request("GET", "/sleep-0.02"), chunked("/upload", BODY), sized("/upload", BODY)]
     for client in clients:
         client.get("/")
     for n, client in enumerate(clients):
-        client.send(asks[n % 3])
+        client.send(requests[n % 3])
     server.signal(signal.SIGTERM)
     assert [client.answer().status for client in clients] == [200] * 20
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
 
 
-# --- Processes that the application makes -----------------------------------------------------------------------
+# --- Processes that the application starts ----------------------------------------------------------------------
 
 
 def test_a_signal_to_a_process_forked_by_the_application_spares_the_worker(serve: Serve) -> None:
-    """`multiprocessing` ends a process with TERM."""
+    """`multiprocessing` stops a process with TERM."""
     server = serve()
     worker = pid_serving(server)
     child = int(server.get("/fork-600").body)
     os.kill(child, signal.SIGTERM)
-    poll(lambda: not is_there(child), "its end")
+    poll(lambda: not is_running(child), "the child to end")
     for _ in range(10):
         answer = server.get("/pid")
         assert int(answer.body) == worker
-        assert "connection" not in answer.headers, "the worker does not take the signal for one to itself"
+        assert "connection" not in answer.headers, "the signal does not stop the worker"
 
 
 def test_idle_processes_do_not_wake_up(serve: Serve) -> None:
@@ -320,16 +320,16 @@ def test_idle_processes_do_not_wake_up(serve: Serve) -> None:
         server.get("/")
 
     def switches(pid: int) -> int:
-        """How often a process has gone to sleep so far."""
+        """How often a process has gone to sleep."""
         text = Path(f"/proc/{pid}/status").read_text()
         return int(text.partition("voluntary_ctxt_switches:")[2].split()[0])
 
-    def slept() -> bool:
+    def stays_asleep() -> bool:
         before = switches(server.pid)
-        time.sleep(2)  # longer than anything is looked at while there is work
+        time.sleep(2)  # longer than any check interval under load
         return switches(server.pid) == before
 
-    poll(slept, "the supervisor to sleep for good")
+    poll(stays_asleep, "the supervisor to stay asleep")
 
 
 def test_usr1_reopens_the_log_file(serve: Serve, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One worker, as a process: uploads arrive whole, slow clients cost nothing but bytes, and nothing is left behind."""
+"""One worker process: uploads arrive complete, slow clients cost only bytes, and nothing is left behind."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ RESET = struct.pack("ii", 1, 0)
 
 
 def check(server: Server, *pieces: bytes, body: bytes = BODY) -> None:
-    """Whatever way it is sent, the application gets all of the body and nothing else."""
+    """With any framing, the application reads exactly the body."""
     with server.client() as client:
         for piece in pieces:
             client.send(piece)
@@ -53,7 +53,7 @@ def test_uploads_arrive_whole(serve: Serve) -> None:
     check(server, chunked("/upload", b""), body=b"")
     check(server, sized("/upload", b"x" * 65536), body=b"x" * 65536)
     server.signal(signal.SIGTERM)
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
     spools = [(record["framing"], record["spool"]) for record in server.requests() if record["path"] == "/upload"]
     assert spools[:2] == [("length", "file"), ("chunked", "file")]
     assert spools[5:] == [("chunked", "memory"), ("chunked", "none"), ("length", "memory")]
@@ -62,15 +62,15 @@ def test_uploads_arrive_whole(serve: Serve) -> None:
 def test_a_truncated_body_never_reaches_the_application(serve: Serve) -> None:
     server = serve()
     for data in (sized("/upload", BODY)[:-1], chunked("/upload", BODY)[:-1], chunked("/upload", b"x")[:-4]):
-        for how in (socket.SHUT_WR, None):
+        for direction in (socket.SHUT_WR, None):
             with server.client() as client:
                 client.send(data)
-                if how is None:
+                if direction is None:
                     client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
                 else:
-                    client.socket.shutdown(how)
+                    client.socket.shutdown(direction)
                     assert client.answer().status == 400
-    poll(lambda: len(server.events("body-incomplete")) == 6, "all six to be noticed")
+    poll(lambda: len(server.events("body-incomplete")) == 6, "the server to log all six")
     assert json.loads(server.get("/uploads").body) == []
 
 
@@ -111,7 +111,7 @@ def test_slow_clients_do_not_block_other_clients(serve: Serve, threads: str) -> 
 def test_slow_views_do_not_block_other_requests(serve: Serve) -> None:
     server = serve("--threads", "4")
     slow = [server.client().send(request("GET", "/wait")) for _ in range(3)]
-    server.waiting(3)
+    server.wait_for_calls(3)
     assert [server.get("/").body for _ in range(20)] == [b"hello"] * 20
     server.open_gate()
     for client in slow:
@@ -119,7 +119,7 @@ def test_slow_views_do_not_block_other_requests(serve: Serve) -> None:
 
 
 def test_memory_does_not_grow_with_the_body(serve: Serve) -> None:
-    """One pool of memory for all threads: how often they change places is chance, and each would have its own."""
+    """All threads use one malloc arena: otherwise the number of used arenas would depend on chance."""
     server = serve(MALLOC_ARENA_MAX="1")
     check(server, chunked("/upload", BODY))
     (worker,) = server.workers()
@@ -134,7 +134,7 @@ def test_memory_does_not_grow_with_the_body(serve: Serve) -> None:
 
 
 def peak(pid: int) -> int:
-    """The most memory it ever had, in KiB."""
+    """The peak memory of the process, in KiB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
 
@@ -144,8 +144,8 @@ def test_a_worker_does_not_leak_descriptors(serve: Serve) -> None:
     server.get("/")
     (worker,) = server.workers()
     folder = Path(f"/proc/{worker}/fd")
-    before = len(list(folder.iterdir()))  # perhaps with the connection of a line above, whose end it may not have seen
-    misuse = [
+    before = len(list(folder.iterdir()))  # may include the connection of the first request
+    abuses = [
         request("GET", "/"),
         chunked("/upload", BODY[:90_000]),
         sized("/upload", BODY[:90_000])[:-1],
@@ -159,7 +159,7 @@ def test_a_worker_does_not_leak_descriptors(serve: Serve) -> None:
     ]
     for n in range(200):
         with server.client() as client:
-            client.send(misuse[n % len(misuse)])
+            client.send(abuses[n % len(abuses)])
             if n % 3 == 0:
                 client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             elif n % 3 == 1:
@@ -171,20 +171,20 @@ def test_a_worker_does_not_leak_descriptors(serve: Serve) -> None:
 
 
 def processor_time(pid: int) -> float:
-    """Seconds of processor time used so far."""
+    """Processor time used so far, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def is_quiet(pids: list[int]) -> bool:
-    """Whether they leave the processor alone for a second: one that spins never does."""
+    """Whether the processes use almost no processor time for a second."""
     before = sum(map(processor_time, pids))
     time.sleep(1)
     return sum(map(processor_time, pids)) - before < 0.1
 
 
 def test_an_idle_worker_does_not_wake_up_whatever_the_state_of_its_connections(serve: Serve) -> None:
-    """Half-closed, reset, refused, asking nothing, and one a child of the application still has a copy of."""
+    """Connections are half-closed, reset, refused, idle, or still open in a child of the application."""
     server = serve("--threads", "4")
     clients = [server.client() for _ in range(8)]
     clients[0].socket.shutdown(socket.SHUT_WR)
@@ -196,10 +196,10 @@ def test_an_idle_worker_does_not_wake_up_whatever_the_state_of_its_connections(s
     clients[5].get("/sleep-0.05")
     child = int(clients[6].get("/fork-600", "Connection: close").body)
     try:
-        assert clients[6].rest() == b"", "the end is told to the client all the same"
+        assert clients[6].rest() == b"", "the client still sees the end of the connection"
         clients[7].socket.close()
         pids = [server.pid, *server.workers()]
-        poll(lambda: is_quiet(pids), "the end of all activity")
+        poll(lambda: is_quiet(pids), "all processes to be idle")
     finally:
         os.kill(child, signal.SIGKILL)
 
@@ -214,7 +214,7 @@ def test_the_environ_has_nothing_of_the_process_environment(serve: Serve) -> Non
 
 
 def test_a_chunked_upload_is_served_with_a_read_only_working_directory(serve: Serve) -> None:
-    """As in a container with a read-only root: /proc is one on every machine."""
+    """As in a container with a read-only root: /proc is read-only on every machine."""
     server = serve(cwd=Path("/proc"))
     check(server, chunked("/upload", BODY))
 
@@ -224,7 +224,7 @@ def test_requests_and_application_errors_are_logged(serve: Serve) -> None:
     server.get('/?a=%22"', "X-Request-ID: abc")
     server.get("/fail")
     server.signal(signal.SIGTERM)
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
     logged = {record["path"]: record for record in server.requests()}
     assert (logged['/?a=%22"']["request_id"], logged['/?a=%22"']["status"]) == ("abc", 200)
     assert logged["/fail"]["status"] == 500
@@ -239,7 +239,7 @@ def test_the_access_log_has_the_client_address_from_trusted_proxies(serve: Serve
         client.get("/")
         client.send("GARBAGE\r\n\r\n").answer()
     server.signal(signal.SIGTERM)
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
     assert [record["client"] for record in server.requests()] == ["192.0.2.1", "127.0.0.1", "127.0.0.1"]
 
 
@@ -247,7 +247,7 @@ def test_no_access_log_disables_the_access_log(serve: Serve) -> None:
     server = serve("--no-access-log")
     assert server.get("/").body == b"hello"
     server.signal(signal.SIGTERM)
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
     assert server.requests() == []
 
 
@@ -267,7 +267,6 @@ def test_sys_exit_in_the_application_fails_only_its_own_request(serve: Serve) ->
 
 
 def test_clients_without_keep_alive_are_served(serve: Serve) -> None:
-    """Connections of one request each, as from a client without keep-alive."""
     server = serve("--threads", "2")
     for _ in range(300):
         with server.client() as client:

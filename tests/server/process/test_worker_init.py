@@ -1,4 +1,4 @@
-"""--worker-init: a hook that runs in each new worker, before the application is loaded there."""
+"""--worker-init: a hook that runs in each new worker before the application is loaded."""
 
 import signal
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from tests.server.conftest import Serve, Server
 from tests.wire.polling import poll
 
-# Both write what runs, and in which process.
+# Both record the step and the process id.
 HOOKS = """
 import os, pathlib, sys
 def note(what):
@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def ready(server: Server, count: int) -> set[str]:
-    """The ids of so many workers that have the application loaded."""
+    """The ids of workers that are ready, as soon as there are `count`."""
     poll(lambda: len(server.events("worker-ready")) >= count, f"{count} workers to be ready")
     return {str(event["pid"]) for event in server.events("worker-ready")}
 
@@ -47,25 +47,25 @@ def test_each_worker_calls_the_hook_before_it_loads_the_application(serve: Serve
     server = serve("-w", "2", "--worker-init", "hooks:connect", application="served", cwd=folder)
     workers = ready(server, 2)
     for pid in workers:
-        assert [what for what, process in notes(folder) if process == pid] == ["hook", "application"]
+        assert [step for step, process in notes(folder) if process == pid] == ["hook", "application"]
     server.signal(signal.SIGHUP)
-    poll(lambda: server.events("reloaded"), "the reload to be over")
-    hooked = {process for what, process in notes(folder) if what == "hook"}
-    assert len(hooked) == 4, "those that replace others do, too"
-    assert str(server.pid) not in hooked
+    poll(lambda: server.events("reloaded"), "the reload to finish")
+    hook_processes = {process for step, process in notes(folder) if step == "hook"}
+    assert len(hook_processes) == 4, "the hook also runs in replacement workers"
+    assert str(server.pid) not in hook_processes
 
 
 def test_with_preload_the_hook_runs_after_the_fork(serve: Serve, folder: Path) -> None:
     server = serve("-w", "2", "--preload", "--worker-init", "hooks:connect", application="served", cwd=folder)
     workers = ready(server, 2)
-    assert [process for what, process in notes(folder) if what == "application"] == [str(server.pid)]
-    assert {process for what, process in notes(folder) if what == "hook"} == workers
+    assert [process for step, process in notes(folder) if step == "application"] == [str(server.pid)]
+    assert {process for step, process in notes(folder) if step == "hook"} == workers
 
 
 @pytest.mark.parametrize("flags", [[], ["--preload"]], ids=["in a worker", "with preload"])
 def test_a_hook_that_fails_ends_the_server_and_is_logged(serve: Serve, folder: Path, flags: list[str]) -> None:
     server = serve(*flags, "--worker-init", "hooks:fail", application="served", cwd=folder)
-    assert server.ended() == 3
+    assert server.wait_for_end() == 3
     (failure,) = server.events("worker-init-failed")
     assert failure["worker_init"] == "hooks:fail"
     assert "ConnectionError: no database" in failure["error"]

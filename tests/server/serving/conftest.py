@@ -1,4 +1,4 @@
-"""Fixtures of the connection's tests."""
+"""Fixtures of the connection tests."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -11,12 +11,12 @@ from tests.server.serving.link import Link
 
 @pytest.fixture
 def link() -> Iterator[Link]:
-    made = Link()
-    yield made
-    made.close()
+    link = Link()
+    yield link
+    link.close()
 
 
 @pytest.fixture
 def events(capfd: pytest.CaptureFixture[str]) -> Callable[[], list[dict[str, Any]]]:
-    """Return what the server said of itself since the last call."""
+    """Return the events that the server logged since the last call."""
     return lambda: [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]

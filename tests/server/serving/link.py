@@ -1,7 +1,7 @@
 """One client's socket and its connection, over real TCP, driven the way the loop drives it.
 
-`Link` holds both ends. Its `drive` does what the last verdict asked for as long as the socket allows; clocks are
-arguments, so deadlines are met by saying that it is later.
+`Link` holds both ends. Its `drive` follows the verdicts for as long as the socket allows. The time is an argument, so
+a test reaches a deadline without waiting.
 """
 
 import json
@@ -30,12 +30,12 @@ from wsgiserver.wsgi.forwarded import Trust
 Events = Callable[[], list[dict[str, Any]]]
 Start = Callable[..., Callable[[bytes], None]]
 NOW = 1000.0
-BIG = 20_000_000  # more than loopback's buffers take
+BIG = 20_000_000  # more than the buffers of loopback hold
 RESET = struct.pack("ii", 1, 0)
 
 
-class Asked(list[dict[str, Any]]):
-    """An application that remembers what it was asked, and answers by path. /hang lasts until the gate opens."""
+class Calls(list[dict[str, Any]]):
+    """An application that records its requests; the path selects the response. /hang lasts until the gate opens."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,18 +45,18 @@ class Asked(list[dict[str, Any]]):
         self.entered.set()
         assert self.gate.wait(PATIENCE)
 
-    def hanging(self, where: str, start_response: Start) -> Iterator[bytes]:
-        if where == "middle":
+    def hanging(self, stage: str, start_response: Start) -> Iterator[bytes]:
+        if stage == "middle":
             start_response("200 OK", [])
             yield b"first"
         self.hang()
-        if where == "fail":
+        if stage == "fail":
             raise ValueError("on purpose")
-        if where != "middle":
+        if stage != "middle":
             start_response("200 OK", [])
         yield b"second"
 
-    path = Path("/nowhere")  # the file that is downloaded
+    path = Path("/nowhere")  # the file of /file
 
     def __call__(self, environ: dict[str, Any], start_response: Start) -> Any:
         body = environ["wsgi.input"].read()
@@ -101,7 +101,7 @@ class BadClose(list[bytes]):
 
 
 class Link:
-    """A connection, its client, the application's memory and the log. `wrap` may put something round its socket."""
+    """A connection, its client, the recorded calls and the log. `wrap` may wrap its socket."""
 
     def __init__(
         self,
@@ -115,11 +115,11 @@ class Link:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock = wrap(sock)
-        self.asked = Asked()
+        self.calls = Calls()
         self._log_reader, self._log_writer = os.pipe2(os.O_NONBLOCK)
         self.log = AccessLog(self._log_writer)
         self.context = ServerContext(
-            application=self.asked,
+            application=self.calls,
             log=self.log,
             limits=Limits(limits.get("max_body", 1000), limits.get("memory", 100), folder),
             head_timeout=10,
@@ -134,7 +134,7 @@ class Link:
         self.verdict = Verdict.READ
 
     def drive(self, now: float = NOW) -> Verdict:
-        """Go on until the socket has to be waited for, or it is over."""
+        """Follow the verdicts until the connection waits for the socket or closes."""
         connection = self.connection
         while True:
             if self.verdict is Verdict.RUN:
@@ -155,8 +155,8 @@ class Link:
     def reach(self, state: State, now: float = NOW) -> None:
         poll(lambda: (self.drive(now), self.connection.state is state)[1], f"{state}, now {self.connection.state}")
 
-    def say(self, data: bytes | str, state: State = State.HEAD, now: float = NOW) -> None:
-        """Send, and wait until the connection has made of it what it will."""
+    def feed(self, data: bytes | str, state: State = State.HEAD, now: float = NOW) -> None:
+        """Send data and wait until the connection reaches a state."""
         self.client.send(data)
         assert select.select([self.connection.socket], [], [], PATIENCE)[0]
         self.reach(state, now)
@@ -165,8 +165,8 @@ class Link:
         self.verdict = self.connection.expire(self.connection.deadline)
         self.reach(state)
 
-    def ask(self, data: bytes | str, *, method: str = "GET") -> Answer:
-        self.say(data)
+    def fetch(self, data: bytes | str, *, method: str = "GET") -> Answer:
+        self.feed(data)
         return self.client.answer(method=method)
 
     def logged(self) -> list[dict[str, Any]]:
@@ -191,11 +191,11 @@ class Link:
         self.connection.socket.close()
         os.close(self._log_reader)
         os.close(self._log_writer)
-        os.close(self.log._fd)  # noqa: SLF001 - its own of the pipe, which it keeps while the process lives
+        os.close(self.log._fd)  # noqa: SLF001 - the log's own descriptor of the pipe, open until the process ends
 
 
 class SlowClose(list[bytes]):
-    """An answer whose close() takes so long that the watchdog gives it up."""
+    """A response whose close() lasts until the watchdog tries to time it out."""
 
     link: Link
 
@@ -205,7 +205,7 @@ class SlowClose(list[bytes]):
 
 
 class Answers(threading.Thread):
-    """Reads some answers while the connection is driven."""
+    """Reads responses while another thread drives the connection."""
 
     def __init__(self, client: Client, count: int) -> None:
         super().__init__()
@@ -223,21 +223,21 @@ class Answers(threading.Thread):
 
 
 def check(link: Link, data: bytes, *bodies: bytes, state: State = State.HEAD) -> None:
-    """Each body is what an answer to the next of the requests in `data` holds."""
-    link.say(data, state)
+    """The requests in `data` get responses with these bodies, in order."""
+    link.feed(data, state)
     for body in bodies:
         answer = link.client.answer()
         assert (answer.status, answer.body) == (200, body)
-    assert len(link.asked) == len(bodies)
-    for environ in link.asked:
+    assert len(link.calls) == len(bodies)
+    for environ in link.calls:
         assert environ.get("CONTENT_LENGTH", "0") == str(len(environ["body"]))
 
 
 def hang(link: Link, target: str, version: str = "1.1", method: str = "GET") -> threading.Thread:
-    """Have another thread in the application, until the gate of `link.asked` opens."""
+    """Keep another thread in the application until the gate of `link.calls` opens."""
     link.client.send(request(method, target, version=version))
     poll(lambda: link.connection.receive(NOW) is Verdict.RUN, "the request")
     thread = threading.Thread(target=link.connection.exchange.respond)
     thread.start()
-    assert link.asked.entered.wait(PATIENCE)
+    assert link.calls.entered.wait(PATIENCE)
     return thread

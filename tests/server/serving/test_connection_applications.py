@@ -1,4 +1,4 @@
-"""What becomes of a connection whose application hangs or fails."""
+"""Connections whose application hangs or fails."""
 
 import os
 import random
@@ -16,7 +16,7 @@ from wsgiserver.serving.states import State, Verdict
 
 @pytest.mark.parametrize("target", ["/hang", "/hang-fail"])
 def test_a_call_that_times_out_before_its_response_gets_504(link: Link, events: Events, target: str) -> None:
-    """The client hears 504, once; what the application says later reaches nobody."""
+    """The client gets 504 once; the server discards the later response of the application."""
     thread = hang(link, target)
     connection = link.connection
     assert not connection.exchange.time_out(object(), 5.0, "")
@@ -27,7 +27,7 @@ def test_a_call_that_times_out_before_its_response_gets_504(link: Link, events: 
     assert answer.refused == "application-timeout"
     (record,) = link.logged()
     assert (record["status"], record["error"], record["application_seconds"]) == (504, "application-timeout", 5.0)
-    link.asked.gate.set()
+    link.calls.gate.set()
     thread.join(PATIENCE)
     assert connection.resume(NOW + 6) is Verdict.CLOSE
     assert link.client.rest() == b""
@@ -38,14 +38,14 @@ def test_a_call_that_times_out_before_its_response_gets_504(link: Link, events: 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_a_call_that_times_out_in_its_response_resets_the_connection(link: Link, version: str) -> None:
-    """The client sees that it has not got all: in HTTP/1.0, where the end is the end, only a reset tells."""
+    """The client sees that the response is incomplete. In HTTP/1.0, only a reset shows that."""
     thread = hang(link, "/hang-middle", version)
     before = link.connection.exchange.progress
     assert before == link.connection.exchange.progress
     assert link.connection.exchange.time_out(link.connection.exchange.response, 5.0, "")
     with pytest.raises(ConnectionResetError):
         link.client.rest()
-    link.asked.gate.set()
+    link.calls.gate.set()
     thread.join(PATIENCE)
     assert link.connection.resume(NOW + 6) is Verdict.CLOSE
     (record,) = link.logged()
@@ -66,27 +66,27 @@ def test_a_call_that_has_ended_cannot_be_timed_out(link: Link) -> None:
 
 @pytest.mark.parametrize("target", [f"/big-{BIG}", f"/stream-{BIG // 1000}"])
 def test_the_loop_sends_the_response_to_a_slow_reader(link: Link, target: str) -> None:
-    link.say(request("GET", target) + request("GET", "/big-3"), State.SENDING)
+    link.feed(request("GET", target) + request("GET", "/big-3"), State.SENDING)
     assert link.verdict is Verdict.WRITE
     assert link.connection.deadline == NOW + 30
-    assert len(link.asked) == 1, "the next request waits for its turn"
+    assert len(link.calls) == 1, "the next request waits for its turn"
     reader = Answers(link.client, 2)
     link.reach(State.HEAD, NOW + 1)
     assert [len(answer.body) for answer in reader.all()] == [BIG, 3]
 
 
 def test_a_reader_that_stops_is_closed_and_logged_with_the_bytes_sent(link: Link) -> None:
-    link.say(request("GET", f"/big-{BIG}"), State.SENDING)
+    link.feed(request("GET", f"/big-{BIG}"), State.SENDING)
     link.expire(State.CLOSED)
     (record,) = link.logged()
     assert record["status"] == 200
-    assert 0 < record["sent_bytes"] < BIG, "what was kept and given up was not sent"
+    assert 0 < record["sent_bytes"] < BIG, "discarded data does not count as sent"
 
 
-@pytest.mark.parametrize("how", ["reset", "close"])
-def test_a_client_that_disconnects_during_its_response_is_logged(link: Link, how: str) -> None:
-    link.say(request("GET", f"/big-{BIG}"), State.SENDING)
-    link.reset() if how == "reset" else link.client.socket.close()
+@pytest.mark.parametrize("cause", ["reset", "close"])
+def test_a_client_that_disconnects_during_its_response_is_logged(link: Link, cause: str) -> None:
+    link.feed(request("GET", f"/big-{BIG}"), State.SENDING)
+    link.reset() if cause == "reset" else link.client.socket.close()
     link.reach(State.CLOSED)
     assert [record["status"] for record in link.logged()] == [200]
 
@@ -103,10 +103,10 @@ def test_a_client_that_disconnects_before_its_response_is_closed(link: Link, tar
 
 @pytest.fixture
 def download(link: Link, tmp_path: Path) -> Path:
-    """Return the file that /file answers with."""
-    link.asked.path = tmp_path / "download"
-    link.asked.path.write_bytes(random.Random(9).randbytes(BIG))
-    return link.asked.path
+    """Return the file that /file sends."""
+    link.calls.path = tmp_path / "download"
+    link.calls.path.write_bytes(random.Random(9).randbytes(BIG))
+    return link.calls.path
 
 
 def is_open(path: Path) -> bool:
@@ -114,10 +114,10 @@ def is_open(path: Path) -> bool:
 
 
 def test_the_loop_sends_a_download(link: Link, download: Path) -> None:
-    """The application's file is closed, its thread is free, nothing is spooled, and the next request waits."""
-    link.say(request("GET", "/file") + request("GET", "/big-3"), State.SENDING)
+    """The loop closes the file, the thread is free, nothing is spooled, and the next request waits."""
+    link.feed(request("GET", "/file") + request("GET", "/big-3"), State.SENDING)
     assert link.verdict is Verdict.WRITE
-    assert len(link.asked) == 1
+    assert len(link.calls) == 1
     reader = Answers(link.client, 2)
     link.reach(State.HEAD, NOW + 1)
     assert [answer.body for answer in reader.all()] == [download.read_bytes(), b"xxx"]
@@ -125,29 +125,29 @@ def test_the_loop_sends_a_download(link: Link, download: Path) -> None:
     assert not is_open(download)
 
 
-@pytest.mark.parametrize("how", ["reset", "close", "timeout"])
-def test_a_download_that_is_cut_off_leaves_no_descriptor(link: Link, download: Path, how: str) -> None:
-    link.say(request("GET", "/file"), State.SENDING)
+@pytest.mark.parametrize("cause", ["reset", "close", "timeout"])
+def test_a_download_that_is_cut_off_leaves_no_descriptor(link: Link, download: Path, cause: str) -> None:
+    link.feed(request("GET", "/file"), State.SENDING)
     assert is_open(download)
-    if how == "timeout":
+    if cause == "timeout":
         link.expire(State.CLOSED)
     else:
-        link.reset() if how == "reset" else link.client.socket.close()
+        link.reset() if cause == "reset" else link.client.socket.close()
         link.reach(State.CLOSED)
     assert not is_open(download)
 
 
 def test_a_connection_that_is_turned_away_closes_its_file(link: Link, download: Path) -> None:
-    link.say(request("GET", "/file"), State.SENDING)
+    link.feed(request("GET", "/file"), State.SENDING)
     link.verdict = link.connection.turn_away(NOW)
     link.expire(State.CLOSED)
     assert not is_open(download)
 
 
 def test_a_file_that_shrinks_resets_the_connection(link: Link, download: Path, events: Events) -> None:
-    link.say(request("GET", "/file"), State.SENDING)
+    link.feed(request("GET", "/file"), State.SENDING)
     os.truncate(download, 10)
-    read_to_the_reset(link)
+    read_until_reset(link)
     assert not is_open(download)
     (event,) = events()
     assert "shorter" in event["error"]
@@ -155,7 +155,7 @@ def test_a_file_that_shrinks_resets_the_connection(link: Link, download: Path, e
 
 def test_a_complete_response_is_not_timed_out_by_a_slow_close(link: Link) -> None:
     SlowClose.link = link
-    link.say(request("GET", "/slowclose") * 2, State.SENDING)
+    link.feed(request("GET", "/slowclose") * 2, State.SENDING)
     reader = Answers(link.client, 2)
     link.reach(State.HEAD)
     assert [(answer.status, len(answer.body)) for answer in reader.all()] == [(200, BIG)] * 2
@@ -163,7 +163,7 @@ def test_a_complete_response_is_not_timed_out_by_a_slow_close(link: Link) -> Non
 
 
 def test_early_hints_are_sent_with_pipelined_requests(link: Link) -> None:
-    link.say(request("GET", "/hint") + request("GET", "/big-3") + request("GET", "/hint"))
+    link.feed(request("GET", "/hint") + request("GET", "/big-3") + request("GET", "/hint"))
     answers = [link.client.answer() for _ in range(5)]
     assert [answer.status for answer in answers] == [103, 200, 200, 103, 200]
     assert dict(answers[0].headers) == {"Link": "</a>"}
@@ -172,7 +172,7 @@ def test_early_hints_are_sent_with_pipelined_requests(link: Link) -> None:
 def test_an_application_that_fails_before_its_response_gets_500(link: Link, events: Events) -> None:
     for target in ("/raise", "/exit"):
         link = Link()
-        link.say(request("GET", target), State.CLOSED)
+        link.feed(request("GET", target), State.CLOSED)
         answer = link.client.answer()
         assert (answer.status, answer.headers["connection"]) == (500, "close")
         assert answer.refused == "internal-error"
@@ -186,7 +186,7 @@ def test_an_application_that_fails_before_its_response_gets_500(link: Link, even
 
 
 def test_the_500_for_a_head_request_has_no_body(link: Link) -> None:
-    link.say(request("HEAD", "/raise"), State.CLOSED)
+    link.feed(request("HEAD", "/raise"), State.CLOSED)
     answer = link.client.answer(method="HEAD")
     assert answer.status == 500
     assert link.client.rest() == b""
@@ -194,18 +194,18 @@ def test_the_500_for_a_head_request_has_no_body(link: Link) -> None:
 
 @pytest.mark.parametrize("target", ["/cut-10", "/cut-100000", "/short-10", f"/cut-{BIG}"])
 def test_an_application_that_fails_in_its_response_resets_the_connection(link: Link, target: str) -> None:
-    """A reset and not an end, lest the part be taken for the whole."""
+    """After a plain end, the client could take the part for the whole response."""
     link.client.send(request("GET", target))
-    read_to_the_reset(link)
+    read_until_reset(link)
 
 
-def read_to_the_reset(link: Link) -> None:
+def read_until_reset(link: Link) -> None:
     with pytest.raises(ConnectionError):  # noqa: PT012 - the reset may come at any read
         while True:
             if link.connection.state is not State.CLOSED:
                 select.select([link.connection.socket], [], [], 0.01)
                 link.drive()
-            assert link.client.socket.recv(1 << 20), "an end that looks like one"
+            assert link.client.socket.recv(1 << 20), "the connection ended without a reset"
     assert link.connection.state is State.CLOSED
 
 
@@ -217,8 +217,8 @@ def read_to_the_reset(link: Link) -> None:
 def test_a_failure_after_a_complete_response_loses_no_pipelined_request(
     link: Link, events: Events, target: str, body: bytes, error: str
 ) -> None:
-    """Nobody was told that the connection would end: the next request may have been sent."""
-    link.say(request("GET", target) + request("GET", "/big-4"))
+    """The response did not announce the end of the connection, so the next request may have been sent."""
+    link.feed(request("GET", target) + request("GET", "/big-4"))
     assert link.client.answer().body == body
     assert link.client.answer().body == b"xxxx"
     assert error in events()[0]["error"]
@@ -226,5 +226,5 @@ def test_a_failure_after_a_complete_response_loses_no_pipelined_request(
 
 def test_a_missing_stderr_does_not_prevent_the_500(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", None)
-    link.say(request("GET", "/raise"), State.CLOSED)
+    link.feed(request("GET", "/raise"), State.CLOSED)
     assert link.client.answer().status == 500

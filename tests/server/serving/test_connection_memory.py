@@ -1,4 +1,4 @@
-"""What a connection keeps while it waits: bodies, deadlines, answers that a client is slow to read."""
+"""The state of a waiting connection: memory, deadlines, and responses for slow readers."""
 
 import re
 import socket
@@ -34,47 +34,50 @@ def test_the_memory_that_a_waiting_connection_holds_is_counted(
 ) -> None:
     link.client.send(data)
     receive = link.connection.socket
-    poll(lambda: not data or len(receive.recv(1 << 20, socket.MSG_PEEK)) == len(data), "all of it")
-    reckoned = poll(lambda: (link.drive(), link.connection.state is state)[1] and (link.connection.held,), str(state))
-    assert reckoned == (held,)
+    poll(lambda: not data or len(receive.recv(1 << 20, socket.MSG_PEEK)) == len(data), "all data to arrive")
+    counted = poll(lambda: (link.drive(), link.connection.state is state)[1] and (link.connection.held,), str(state))
+    assert counted == (held,)
     assert link.context.heads.left == DEFAULT_BUDGET - held
     link.reset()
-    poll(lambda: link.drive(NOW + 1) is Verdict.CLOSE or link.connection.state is State.LINGERING, "the end")
+    poll(
+        lambda: link.drive(NOW + 1) is Verdict.CLOSE or link.connection.state is State.LINGERING,
+        "the connection to end",
+    )
     assert link.context.heads.left == DEFAULT_BUDGET
 
 
 @pytest.mark.parametrize("data", [LARGE[:-1], LARGE_BODY[:-1]], ids=["head", "body"])
 def test_a_connection_closed_to_free_memory_gets_503(link: Link, data: bytes) -> None:
     link.client.send(data)
-    poll(lambda: (link.drive(), link.connection.held > 10_000)[1], "all of it")
+    poll(lambda: (link.drive(), link.connection.held > 10_000)[1], "all data to arrive")
     link.verdict = link.connection.relieve(NOW)
     link.reach(State.LINGERING)
     assert link.context.heads.left == DEFAULT_BUDGET
     answer = link.client.answer()
     assert (answer.status, answer.refused) == (503, "overloaded")
     assert link.client.rest() == b""
-    assert link.asked == []
+    assert link.calls == []
 
 
 def test_a_pipelined_request_is_dropped_when_memory_is_short(link: Link) -> None:
-    """The answer comes whole, and the end of the connection says that there was no other."""
+    """The client gets the first response in full; then the connection ends without a second one."""
     data = request("GET", "/big-9000000") + sized("/", b"x" * 900, "X: " + "x" * 10_000)
     link.client.send(data)
-    poll(lambda: len(link.connection.socket.recv(1 << 20, socket.MSG_PEEK)) == len(data), "all of it")
+    poll(lambda: len(link.connection.socket.recv(1 << 20, socket.MSG_PEEK)) == len(data), "all data to arrive")
     link.reach(State.SENDING)
     link.verdict = link.connection.relieve(NOW)
     assert link.connection.held == len("/big-9000000")
     answers = Answers(link.client, 1)
-    poll(lambda: link.drive() is Verdict.CLOSE, "the end")
+    poll(lambda: link.drive() is Verdict.CLOSE, "the connection to end")
     (answer,) = answers.all()
     assert len(answer.body) == 9_000_000
     assert link.client.rest() == b""
-    assert [environ["PATH_INFO"] for environ in link.asked] == ["/big-9000000"]
+    assert [environ["PATH_INFO"] for environ in link.calls] == ["/big-9000000"]
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_a_response_not_read_in_time_ends_with_a_reset(link: Link, version: str) -> None:
-    """Where the end of the connection marks that of the answer, it is a reset."""
+    """Without a reset, an HTTP/1.0 client would take the end for the end of the response."""
     link.client.send(request("GET", "/stream-9000", version=version))
     link.reach(State.SENDING)
     link.expire(State.CLOSED)
@@ -98,7 +101,7 @@ def test_each_state_has_its_deadline_and_status(
     link: Link, data: bytes, state: State, patience: float, status: int
 ) -> None:
     if data:
-        link.say(data, state)
+        link.feed(data, state)
     poll(lambda: (link.drive(), link.connection.deadline == NOW + patience)[1], "the deadline")
     link.verdict = link.connection.expire(link.connection.deadline)
     link.drive()
@@ -110,34 +113,34 @@ def test_each_state_has_its_deadline_and_status(
 
 
 def test_a_slow_head_has_one_deadline_and_a_slow_body_one_for_each_piece(link: Link) -> None:
-    link.say(b"GET", State.HEAD, NOW + 1)
+    link.feed(b"GET", State.HEAD, NOW + 1)
     poll(lambda: (link.drive(), link.connection.deadline == NOW + 11)[1], "the deadline of the head")
-    link.say(b" / HTTP", State.HEAD, NOW + 5)
+    link.feed(b" / HTTP", State.HEAD, NOW + 5)
     assert link.connection.deadline == NOW + 11
-    link.say(b"/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n", State.BODY, NOW + 6)
+    link.feed(b"/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n", State.BODY, NOW + 6)
     assert link.connection.deadline == NOW + 26
-    link.say(b"h", State.BODY, NOW + 20)
+    link.feed(b"h", State.BODY, NOW + 20)
     poll(lambda: (link.drive(NOW + 20), link.connection.deadline == NOW + 40)[1], "the deadline of the body")
 
 
 def test_a_slow_body_has_to_keep_a_minimum_rate(link: Link) -> None:
-    """60 s, and a second for each 1,000 bytes: a piece every 15 s is not silence, and not enough."""
-    link.say(request("POST", "/", "Content-Length: 900"), State.BODY, NOW)
+    """The limit is 60 s plus a second per 1,000 bytes. A piece every 15 s keeps the connection but is too slow."""
+    link.feed(request("POST", "/", "Content-Length: 900"), State.BODY, NOW)
     for now in (15, 30, 45):
-        link.say(b"x" * 250, State.BODY, NOW + now)
+        link.feed(b"x" * 250, State.BODY, NOW + now)
         assert link.connection.deadline > NOW + now
-    poll(lambda: (link.drive(NOW + 45), link.connection.deadline == NOW + 60.75)[1], "the deadline of the whole")
+    poll(lambda: (link.drive(NOW + 45), link.connection.deadline == NOW + 60.75)[1], "the deadline of the whole body")
     link.expire(State.LINGERING)
     assert link.client.answer().refused == "body-too-slow"
-    assert link.asked == []
+    assert link.calls == []
 
 
 def test_a_valid_request_id_is_kept_and_an_invalid_one_is_replaced(link: Link) -> None:
-    """One that is fit to be repeated is; any other request gets a name of its own."""
+    """A valid id is reused; other requests get a new id."""
     for sent in ("abc-1", "", "a b", "x" * 129, '"', "caf\xe9"):
-        link.ask(request("GET", "/", f"X-Request-ID: {sent}") if sent else request("GET", "/"))
+        link.fetch(request("GET", "/", f"X-Request-ID: {sent}") if sent else request("GET", "/"))
     ids = [record["request_id"] for record in link.logged()]
     assert ids[0] == "abc-1"
     assert all(re.fullmatch("[0-9a-f]{32}", each) for each in ids[1:])
     assert len(set(ids)) == 6
-    assert [environ["HTTP_X_REQUEST_ID"] for environ in link.asked] == ids
+    assert [environ["HTTP_X_REQUEST_ID"] for environ in link.calls] == ids

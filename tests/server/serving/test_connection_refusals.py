@@ -1,4 +1,4 @@
-"""What a connection refuses, and how the client hears of it."""
+"""Refusals of a connection, and their responses."""
 
 import resource
 import select
@@ -34,7 +34,7 @@ from wsgiserver.serving.states import State, Verdict
     ],
 )
 def test_an_invalid_request_is_refused_and_logged_by_name(link: Link, data: bytes, status: int, name: str) -> None:
-    link.say(data, State.LINGERING)
+    link.feed(data, State.LINGERING)
     is_head = data.startswith(b"HEAD")
     answer = link.client.answer(method="HEAD" if is_head else "GET")
     assert answer.status == status
@@ -42,7 +42,7 @@ def test_an_invalid_request_is_refused_and_logged_by_name(link: Link, data: byte
     assert link.client.rest() == b""
     assert answer.headers["connection"] == "close"
     assert "date" in answer.headers
-    assert link.asked == []
+    assert link.calls == []
     (record,) = link.logged()
     assert (record["status"], record["error"]) == (status, name)
     link.client.socket.close()
@@ -76,12 +76,12 @@ def test_an_invalid_request_is_refused_and_logged_by_name(link: Link, data: byte
     ],
 )
 def test_a_response_to_head_has_no_content(link: Link, data: bytes, status: int) -> None:
-    """RFC 9110, section 9.3.2: whoever answers, and why."""
+    """RFC 9110, section 9.3.2: in responses of the application and of the server."""
     link.client.send(data)
     link.reach(State.CLOSED if status == 500 else State.LINGERING)
     answer = link.client.answer(method="HEAD")
     assert answer.status == status
-    assert int(answer.headers["content-length"]) > 0, "that of the answer to GET"
+    assert int(answer.headers["content-length"]) > 0, "the length of the response to GET"
     assert link.client.rest() == b""
 
 
@@ -89,12 +89,12 @@ def test_a_response_to_head_has_no_content(link: Link, data: bytes, status: int)
     "data", [b"HEADER / HTTP/1.1\r\n\r\n", b"head / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nHEAD \r\n\r\n"]
 )
 def test_a_refusal_of_a_method_similar_to_head_has_content(link: Link, data: bytes) -> None:
-    link.say(data, State.LINGERING)
+    link.feed(data, State.LINGERING)
     assert link.client.answer().refused in {"host-missing", "head-malformed"}
 
 
 def test_a_refusal_of_a_pipelined_head_request_has_no_content(link: Link) -> None:
-    link.say(request("GET", "/big-3") + b"HEAD / HTTP/1.1\r\n\r\n", State.LINGERING)
+    link.feed(request("GET", "/big-3") + b"HEAD / HTTP/1.1\r\n\r\n", State.LINGERING)
     assert link.client.answer().body == b"xxx"
     assert link.client.answer(method="HEAD").status == 400
     assert link.client.rest() == b""
@@ -126,7 +126,7 @@ def test_a_refusal_of_a_head_request_with_a_truncated_body_has_no_content(link: 
 
 
 def test_the_429_for_a_head_request_has_no_content(link: Link) -> None:
-    """The request has arrived, but the server has not read it yet."""
+    """The request has arrived but is not read yet."""
     link.client.send(request("HEAD", "/"))
     assert select.select([link.connection.socket], [], [], PATIENCE)[0]
     link.verdict = link.connection.turn_away(NOW)
@@ -143,20 +143,20 @@ def test_the_504_for_a_head_request_has_no_content(link: Link) -> None:
     link.connection.note_time_out(NOW + 5)
     assert link.client.answer(method="HEAD").status == 504
     assert link.client.rest() == b""
-    link.asked.gate.set()
+    link.calls.gate.set()
     thread.join(PATIENCE)
     assert link.connection.resume(NOW + 6) is Verdict.CLOSE
 
 
 def test_a_valid_request_before_an_invalid_one_is_served(link: Link) -> None:
-    link.say(request("GET", "/big-3") + b"GARBAGE\r\n\r\n", State.LINGERING)
+    link.feed(request("GET", "/big-3") + b"GARBAGE\r\n\r\n", State.LINGERING)
     assert [link.client.answer().status for _ in range(2)] == [200, 400]
-    assert len(link.asked) == 1
+    assert len(link.calls) == 1
 
 
 def test_a_request_that_arrives_as_the_keep_alive_time_ends_is_served(link: Link) -> None:
-    """An idle connection is about to be closed, and the loop has not read yet what has just arrived."""
-    assert link.ask(request("GET", "/")).status == 200
+    """The loop is about to close an idle connection and has not read its new request yet."""
+    assert link.fetch(request("GET", "/")).status == 200
     link.client.send(request("GET", "/"))
     assert select.select([link.connection.socket], [], [], PATIENCE)[0]
     link.verdict = link.connection.expire(link.connection.deadline)
@@ -167,8 +167,8 @@ def test_a_request_that_arrives_as_the_keep_alive_time_ends_is_served(link: Link
 
 
 def test_a_client_that_is_still_sending_can_read_the_refusal(link: Link) -> None:
-    """It reads only after all is sent: a connection closed at once would answer it with a reset."""
-    link.say(request("POST", "/", "Content-Length: 999999999"), State.LINGERING)
+    """It reads only after it has sent everything: an immediate close would cause a reset."""
+    link.feed(request("POST", "/", "Content-Length: 999999999"), State.LINGERING)
     for _ in range(100):
         link.client.send(b"x" * 65_536)
         link.drive()
@@ -177,17 +177,17 @@ def test_a_client_that_is_still_sending_can_read_the_refusal(link: Link) -> None
 
 
 def test_a_client_that_sends_more_can_still_read_the_last_response(link: Link) -> None:
-    """What was not read makes a close a reset, and that destroys answers: RFC 9112, section 9.6."""
-    link.say(request("GET", "/big-9000", "Connection: close") + b"x" * 100_000, State.LINGERING)
-    link.say(b"x" * 100_000, State.LINGERING)
+    """A close with unread data causes a reset, which destroys responses: RFC 9112, section 9.6."""
+    link.feed(request("GET", "/big-9000", "Connection: close") + b"x" * 100_000, State.LINGERING)
+    link.feed(b"x" * 100_000, State.LINGERING)
     assert link.client.answer().body == b"x" * 9000
     link.client.socket.shutdown(socket.SHUT_WR)
     link.reach(State.CLOSED)
 
 
 def test_lingering_is_bounded(link: Link) -> None:
-    link.say(b"GARBAGE\r\n\r\n", State.LINGERING)
-    link.say(b"more", State.LINGERING, NOW + 5)
+    link.feed(b"GARBAGE\r\n\r\n", State.LINGERING)
+    link.feed(b"more", State.LINGERING, NOW + 5)
     assert link.connection.deadline == NOW + LINGER_TIME
 
 
@@ -201,7 +201,7 @@ def test_a_truncated_body_is_logged_and_never_reaches_the_application(link: Link
         link.client.send(data).socket.shutdown(socket.SHUT_WR)
         link.reach(State.CLOSED)
         assert link.client.answer().status == 400
-        assert link.asked == []
+        assert link.calls == []
         assert link.logged()[0]["error"] == "body-incomplete"
         (event,) = events()
         assert event["event"] == "body-incomplete"
@@ -210,22 +210,22 @@ def test_a_truncated_body_is_logged_and_never_reaches_the_application(link: Link
 
 
 def test_a_reset_during_a_body_is_logged_and_calls_no_application(link: Link, events: Events) -> None:
-    link.say(sized("/", b"hello")[:-1], State.BODY)
+    link.feed(sized("/", b"hello")[:-1], State.BODY)
     link.reset()
     link.reach(State.CLOSED)
-    assert link.asked == []
+    assert link.calls == []
     assert [event["event"] for event in events()] == ["body-incomplete"]
 
 
-@pytest.mark.parametrize("room", [300, 900])
-def test_a_body_that_finds_no_disk_space_gets_507(tmp_path: Path, room: int, events: Events) -> None:
-    """The client is told 507, the log why; the application is never called."""
+@pytest.mark.parametrize("file_limit", [300, 900])
+def test_a_body_that_finds_no_disk_space_gets_507(tmp_path: Path, file_limit: int, events: Events) -> None:
+    """The client gets 507, and the log has the reason. The application is not called."""
     link = Link(str(tmp_path))
-    link.say(sized("/", b"x" * 1000)[:-800], State.BODY)
-    with limited(resource.RLIMIT_FSIZE, room):
-        link.say(b"x" * 800, State.LINGERING)
+    link.feed(sized("/", b"x" * 1000)[:-800], State.BODY)
+    with limited(resource.RLIMIT_FSIZE, file_limit):
+        link.feed(b"x" * 800, State.LINGERING)
     assert link.client.answer().status == 507
-    assert link.asked == []
+    assert link.calls == []
     (event,) = events()
     assert event["event"] == "spool-failed"
     assert "File too large" in event["error"]

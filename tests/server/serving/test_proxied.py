@@ -1,4 +1,4 @@
-"""--proxy-protocol, by a real process: whose a connection is, who may say so, and what is refused."""
+"""--proxy-protocol in a real process: client addresses, trusted proxies and refusals."""
 
 import ipaddress
 import json
@@ -33,20 +33,20 @@ def server(serve: Serve) -> Server:
     return serve("--proxy-protocol", "--forwarded-allow-ips", "127.0.0.0/8,10.0.0.0/8")
 
 
-def seen(client: Client, *fields: str) -> dict[str, Any]:
+def received_environ(client: Client, *fields: str) -> dict[str, Any]:
     environ: dict[str, Any] = json.loads(client.get("/environ", *fields).body)
     return environ
 
 
 def check(server: Server, header: bytes, address: str, port: str | None, scheme: str = "http") -> None:
-    """What the application sees: at once, with the header in two pieces, and in the next request."""
+    """The environ of the application: header in one piece, in two pieces, and for the next request."""
     target = request("GET", "/environ")
     for pieces in ([header + target], [header, target], [header[:5], header[5:] + target]):
         with server.client() as client:
             for piece in pieces:
                 client.send(piece)
             environ = json.loads(client.answer().body)
-            again = seen(client)
+            again = received_environ(client)
         for each in (environ, again):
             assert each["REMOTE_ADDR"] == address
             assert port is None or each["REMOTE_PORT"] == port
@@ -66,8 +66,8 @@ def test_the_proxy_header_decides_the_client_address(server: Server) -> None:
 @pytest.mark.parametrize(
     ("header", "address", "scheme"),
     [
-        (TEXT, "203.0.113.7", "http"),  # its client says that of itself
-        (TRUSTED, "9.9.9.9", "https"),  # its client is a trusted proxy, too
+        (TEXT, "203.0.113.7", "http"),  # the client set the headers itself
+        (TRUSTED, "9.9.9.9", "https"),  # the client is also a trusted proxy
         (LOCAL, "9.9.9.9", "https"),
         (UNKNOWN, "9.9.9.9", "https"),
     ],
@@ -76,16 +76,16 @@ def test_forwarded_headers_are_believed_from_trusted_addresses_only(
     server: Server, header: bytes, address: str, scheme: str
 ) -> None:
     with server.client() as client:
-        environ = seen(client.send(header), "X-Forwarded-For: 9.9.9.9", "X-Forwarded-Proto: https")
+        environ = received_environ(client.send(header), "X-Forwarded-For: 9.9.9.9", "X-Forwarded-Proto: https")
     assert (environ["REMOTE_ADDR"], environ["wsgi.url_scheme"]) == (address, scheme)
     assert ("HTTP_X_FORWARDED_FOR" in environ) is (address == "9.9.9.9")
     (line,) = poll(server.requests, "the log")
-    assert line["client"] == address, "the same as the application sees"
+    assert line["client"] == address, "the log and the application have the same address"
 
 
 def test_trusting_any_peer_does_not_trust_any_client(serve: Serve) -> None:
     with serve("--proxy-protocol", "--forwarded-allow-ips", "*").client() as client:
-        environ = seen(client.send(TEXT), "X-Forwarded-For: 9.9.9.9")
+        environ = received_environ(client.send(TEXT), "X-Forwarded-For: 9.9.9.9")
     assert environ["REMOTE_ADDR"] == "203.0.113.7"
 
 
@@ -112,8 +112,8 @@ def test_a_connection_without_a_valid_proxy_header_is_refused(server: Server, da
     assert (answer.status, answer.refused) == (400, "proxy-header-invalid")
     (line,) = poll(server.requests, "the log")
     assert (line["error"], line["client"]) == ("proxy-header-invalid", "127.0.0.1")
-    said = {event["event"] for event in server.events()}
-    assert said <= {"started", "worker-ready"}, "nothing that the administrator has to look at"
+    reported = {event["event"] for event in server.events()}
+    assert reported <= {"started", "worker-ready"}, "no event that needs an administrator"
 
 
 def test_a_second_proxy_header_is_refused(server: Server) -> None:
@@ -133,7 +133,7 @@ def test_an_untrusted_peer_is_refused(serve: Serve) -> None:
 @pytest.mark.parametrize(
     ("data", "allowed", "status"),
     [
-        (request("HEAD", "/"), "*", 400),  # in the place of a header
+        (request("HEAD", "/"), "*", 400),  # instead of a header
         (TEXT + b"HEAD / HTTP/1.1\r\n\r\n", "*", 400),
         (LOCAL + b"HEAD /\0", "*", 400),
         (request("HEAD", "/"), "192.0.2.1", 403),

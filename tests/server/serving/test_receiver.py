@@ -1,4 +1,4 @@
-"""Requests put together from pieces: the same whatever the pieces, and never complete before they are."""
+"""Requests assembled from pieces: the same for any pieces, and never complete too early."""
 
 import contextlib
 from itertools import pairwise
@@ -28,11 +28,11 @@ Outcome = list[Request | str]
 
 
 def received(pieces: list[bytes], limits: Limits = LIMITS) -> Outcome:
-    """Return the requests that came, then the name of the refusal, or what is left over."""
+    """Return the complete requests, then the name of the refusal or the stage of the rest."""
     receiver = Receiver(limits)
     requests: Outcome = []
     try:
-        requests.extend(map(taken, completed(receiver, pieces)))  # what came before a refusal stays
+        requests.extend(map(as_request, completed(receiver, pieces)))  # requests before a refusal stay
     except Refusal as refusal:
         return [*requests, refusal.name]
     else:
@@ -41,7 +41,7 @@ def received(pieces: list[bytes], limits: Limits = LIMITS) -> Outcome:
         receiver.release()
 
 
-def taken(receiver: Receiver) -> Request:
+def as_request(receiver: Receiver) -> Request:
     head, spool = receiver.head, receiver.spool
     assert head is not None
     body = spool.rewind().read() if spool is not None else None
@@ -56,7 +56,7 @@ def check(data: bytes, *expected: Request | str) -> None:
 
 
 GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
-LONG = b"x" * 60  # more than is kept in memory
+LONG = b"x" * 60  # more than the limit in memory
 
 
 def post(body: bytes, *fields: str) -> bytes:
@@ -111,7 +111,7 @@ def p(body: bytes | None, *trailers: tuple[str, str]) -> Request:
         (GET + b"\r\n" * 9, [G, "head-malformed"]),
         (b"\n" + GET, ["head-malformed"]),
         (b"\r\r\n" + GET, ["head-malformed"]),
-        # cut short: never complete
+        # truncated: never complete
         (GET[:-1], ["IN_HEAD"]),
         (length(b"hello")[:-1], ["IN_BODY"]),
         (length(LONG)[:-1], ["IN_BODY"]),
@@ -127,7 +127,7 @@ def p(body: bytes | None, *trailers: tuple[str, str]) -> Request:
         (chunked(b"x" * 100), [p(b"x" * 100), "idle"]),
         (chunked(b"x" * 101), ["body-too-large"]),
         (chunked(*[b"x" * 10] * 11), ["body-too-large"]),
-        # refused by the head, by the framing, in the body, and after a good request
+        # refused in the head, framing or body, or after a valid request
         (post(b"", "Content-Length: 5, 5"), ["content-length-invalid"]),
         (post(b"", "Expect: x", "Content-Length: 5"), ["expectation-unknown"]),
         (post(b"5\r\nhello0\r\n\r\n", "Transfer-Encoding: chunked"), ["chunk-end-invalid"]),
@@ -149,9 +149,9 @@ def test_a_request_inside_a_body_stays_in_the_body() -> None:
     [
         (post(b"", "Expect: 100-continue", "Content-Length: 5"), True),
         (post(b"", "Expect: 100-continue", "Transfer-Encoding: chunked"), True),
-        (post(b"he", "Expect: 100-continue", "Content-Length: 5"), False),  # it did not wait
+        (post(b"he", "Expect: 100-continue", "Content-Length: 5"), False),  # the client did not wait
         (post(b"", "Content-Length: 5"), False),
-        (post(b"", "Expect: 100-continue", "Content-Length: 0"), False),  # there is nothing to wait with
+        (post(b"", "Expect: 100-continue", "Content-Length: 0"), False),  # no body to wait with
         (b"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n", False),
     ],
 )
@@ -177,7 +177,7 @@ def test_a_body_that_is_too_large_is_refused_instead_of_100_continue() -> None:
 
 
 def test_a_chunked_body_is_refused_as_soon_as_it_exceeds_the_limit() -> None:
-    """Not one byte beyond the limit is kept, and the end is not waited for."""
+    """The receiver stores no byte beyond the limit and does not wait for the end."""
     receiver = Receiver(LIMITS)
     receiver.feed(post(b"fff\r\n" + b"x" * 99, "Transfer-Encoding: chunked"))
     assert receiver.feed(b"x") is Stage.IN_BODY
@@ -206,16 +206,16 @@ def test_a_head_that_never_ends_is_refused() -> None:
 
 
 @given(st.data(), st.lists(st.integers(0, 3000), max_size=6))
-def test_a_flawed_request_is_refused_identically_in_any_pieces(data: st.DataObject, places: list[int]) -> None:
-    """Though what comes in pieces is refused before its end: the first mistake decides. Size is no mistake here: a body
-    is measured piece by piece.
+def test_a_flawed_request_is_refused_identically_in_any_pieces(data: st.DataObject, positions: list[int]) -> None:
+    """The first error decides, although requests in pieces are refused before their end. The size limit is off: it
+    applies to each piece.
     """
-    roomy = Limits(max_body=1 << 40, memory=20, folder=None)
+    unlimited = Limits(max_body=1 << 40, memory=20, folder=None)
     requests = data.draw(st.lists(messages.requests(), min_size=1, max_size=2).map(b"".join))
     flaw = data.draw(messages.flawed(requests))
-    expected = received([flaw], roomy)
-    assert received(messages.cut(flaw, places), roomy) == expected
-    assert received([flaw[n : n + 1] for n in range(len(flaw))], roomy) == expected
+    expected = received([flaw], unlimited)
+    assert received(messages.cut(flaw, positions), unlimited) == expected
+    assert received([flaw[n : n + 1] for n in range(len(flaw))], unlimited) == expected
 
 
 @given(
@@ -238,7 +238,7 @@ def test_requests_are_received_identically_in_any_pieces(bodies: list[tuple[bool
         (b"HEAD / HTTP/9.9\r\n", "HEAD"),  # refused
         (b"\r\n\r\nHEAD / HTTP/1.1\r\n:", "HEAD"),  # refused
         (b"HEA", ""),
-        (b"HEAD", ""),  # of HEADER, perhaps
+        (b"HEAD", ""),  # may become HEADER
         (b"GET / HTTP/1.1\r\n", ""),
     ],
 )
@@ -255,9 +255,9 @@ def test_all_memory_held_besides_the_body_is_counted() -> None:
     for sent, held in [
         (head[:20], 20),
         (head[20:], len(head)),
-        (b"5\r\nhello\r\n", len(head)),  # the body is counted where it lies
+        (b"5\r\nhello\r\n", len(head)),  # the spool counts the body
         (b"0", len(head) + 1),
-        (b"\r\nA: 1\r\nB", len(head) + 7),  # a trailer that is complete, and one that has begun
+        (b"\r\nA: 1\r\nB", len(head) + 7),  # one complete trailer and one incomplete one
         (b": 2\r\n\r\nGET /next", len(head) + 9),
     ]:
         receiver.feed(sent)
@@ -268,7 +268,7 @@ def test_all_memory_held_besides_the_body_is_counted() -> None:
     assert receiver.held == len("/a")
     receiver.release()
     assert receiver.held == 0
-    receiver.forget_most()  # there is nothing to forget
+    receiver.forget_most()  # nothing to forget
     assert receiver.is_idle
 
 

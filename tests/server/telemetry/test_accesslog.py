@@ -1,4 +1,4 @@
-"""One finished request, one line of JSON: whatever a client or an application puts into it."""
+"""Each finished request is one line of JSON, whatever text a client or an application sends."""
 
 import fcntl
 import json
@@ -45,31 +45,31 @@ class Lines:
 
 @pytest.fixture
 def lines() -> Iterator[Lines]:
-    made = Lines()
-    yield made
-    made.close()
+    lines = Lines()
+    yield lines
+    lines.close()
 
 
 def check(lines: Lines, record: Record) -> dict[str, Any]:
-    """One record is one line, and says what the record says."""
+    """One record becomes one line with the same values."""
     lines.log.add(record)
     lines.log.flush()
     (line,) = lines.read()
     assert line.endswith("}\n")
     assert line.isascii()
     assert line[:-1].isprintable()
-    said: dict[str, Any] = json.loads(line)
-    assert said.pop("time") == "1994-11-06T08:49:37.062Z"
-    assert said.pop("event") == "request"
+    logged: dict[str, Any] = json.loads(line)
+    assert logged.pop("time") == "1994-11-06T08:49:37.062Z"
+    assert logged.pop("event") == "request"
     expected = record._asdict()
     expected["path"] = expected.pop("target").partition("?")[0]
-    assert set(said) == set(expected)
+    assert set(logged) == set(expected)
     times = {"receive_seconds", "application_seconds", "send_seconds"}
-    assert {key: value for key, value in said.items() if key not in times} == {
+    assert {key: value for key, value in logged.items() if key not in times} == {
         key: value for key, value in expected.items() if key not in times
     }
-    assert all(said[key] == pytest.approx(expected[key], abs=1e-6) for key in times)
-    return said
+    assert all(logged[key] == pytest.approx(expected[key], abs=1e-6) for key in times)
+    return logged
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_each_line_has_its_own_time() -> None:
 
 
 def test_a_shared_descriptor_keeps_its_flags() -> None:
-    """It may be the terminal of a shell: whoever shares it would be surprised if it no longer blocked."""
+    """The descriptor may be a shell's terminal: its other users expect it to block."""
     with Stalled() as pipe:
         log = AccessLog(pipe.writer)
         for _ in range(100):
@@ -160,15 +160,15 @@ def test_a_shared_descriptor_keeps_its_flags() -> None:
 
 
 def test_a_stopped_terminal_loses_lines_but_does_not_block() -> None:
-    ours, theirs = os.openpty()
-    log = AccessLog(theirs)
+    controlling, terminal = os.openpty()
+    log = AccessLog(terminal)
     for _ in range(10_000):
         log.add(RECORD)
     log.flush()
     assert log.lost
-    assert os.read(ours, 10) == b'{"time":"2'
-    os.close(ours)
-    os.close(theirs)
+    assert os.read(controlling, 10) == b'{"time":"2'
+    os.close(controlling)
+    os.close(terminal)
 
 
 def test_closing_the_log_waits_for_a_slow_reader() -> None:
@@ -192,11 +192,11 @@ def read_until_end(fd: int) -> bytes:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_requests_are_served_while_nobody_reads_the_log(serve: Serve, workers: str) -> None:
-    """Far more than what is kept is logged; then somebody reads again, and learns how much was lost."""
+    """The server logs far more than the buffer holds. When the test reads again, the log reports the lost lines."""
     target, count = "/" * 3000, 1000
     with Stalled() as pipe:
         server = serve("-w", workers, "--threads", "2", stdout=pipe.writer)
-        clients = [server.client() for _ in range(4)]  # for more than one worker to have some
+        clients = [server.client() for _ in range(4)]  # so that more than one worker has connections
         for n in range(count):
             assert clients[n % 4].get(target).body == b"hello"
         fcntl.fcntl(pipe.writer, fcntl.F_SETPIPE_SZ, 1 << 20)
@@ -205,18 +205,18 @@ def test_requests_are_served_while_nobody_reads_the_log(serve: Serve, workers: s
         def is_all_accounted_for() -> bool:
             nonlocal data, requests
             data += pipe.read()
-            told = sum(event["lines"] for event in server.events("log-lines-lost"))
-            if told and data.count(b"\n") + told == requests:
+            lost = sum(event["lines"] for event in server.events("log-lines-lost"))
+            if lost and data.count(b"\n") + lost == requests:
                 return True
             requests += 1
-            return not server.get("/").body  # which gives a worker the occasion to write
+            return not server.get("/").body  # the request makes a worker write its log
 
-        poll(is_all_accounted_for, "every line to be written, or counted as lost")
+        poll(is_all_accounted_for, "every line to be written or counted as lost")
     assert {json.loads(line)["path"] for line in data.splitlines()} == {target, "/"}
 
 
-class Unheard:
-    """A server whose standard streams are what a shell's redirections say; on a unix socket."""
+class UnreadServer:
+    """A server on a unix socket, with standard streams set by shell redirections."""
 
     def __init__(self, folder: Path, redirections: str, stderr: int = subprocess.DEVNULL) -> None:
         self._path = folder / "socket"
@@ -239,17 +239,17 @@ class Unheard:
 
 
 def test_failures_are_answered_while_nobody_reads_standard_error(tmp_path: Path) -> None:
-    """Events of the application's errors are long, and standard error is a pipe that is full after two of them."""
+    """Error events are long, and standard error is a pipe that is full after two of them."""
     with Stalled() as pipe:
-        with Unheard(tmp_path, "--no-access-log", pipe.writer) as server:
+        with UnreadServer(tmp_path, "--no-access-log", pipe.writer) as server:
             assert {server.status("/fail") for _ in range(100)} == {500}
         assert b'"started"' in pipe.read()
 
 
 @pytest.mark.parametrize("redirections", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_closed_standard_streams_are_replaced_by_dev_null(tmp_path: Path, redirections: str) -> None:
-    """Else a socket or a pipe of the server's would get their numbers, and what is logged."""
-    with Unheard(tmp_path, redirections) as server:
+    """Otherwise a socket or pipe of the server could get these descriptors and receive the log."""
+    with UnreadServer(tmp_path, redirections) as server:
         assert [server.status("/"), server.status("/fail"), server.status("/")] == [200, 500, 200]
         children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
         for pid in (server.process.pid, *children):
@@ -295,15 +295,15 @@ def test_usr1_reopens_the_access_log_of_a_server(serve: Serve, tmp_path: Path) -
     poll(path.exists, "a new file")
     requests = 1
 
-    def is_the_new_one_written_to() -> int:
+    def lines_in_new_file() -> int:
         nonlocal requests
         requests += 1
         server.get("/")
         return path.read_text().count("\n")
 
-    poll(is_the_new_one_written_to, "a request in the new file")
+    poll(lines_in_new_file, "a request in the new file")
     server.signal(signal.SIGTERM)
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
     assert old.read_text().count("\n") + path.read_text().count("\n") == requests
     assert server.requests() == []
 

@@ -1,4 +1,4 @@
-"""What the admin listener answers: read by an independent parser."""
+"""The responses of the admin listener, read by an independent parser."""
 
 import os
 import platform
@@ -21,7 +21,7 @@ Samples = dict[tuple[str, str], float]
 
 
 class Board:
-    """A scoreboard as the supervisor has it, and its admin listener's application."""
+    """A scoreboard as in the supervisor, and the application of the admin listener."""
 
     def __init__(self) -> None:
         self.scoreboard = Scoreboard(COUNTS, SUMS)
@@ -34,18 +34,19 @@ class Board:
         slot.advance(phase)
         return slot
 
-    def ask(self, path: str, method: str = "GET") -> tuple[str, dict[str, str], str]:
-        said: list[Any] = []
+    def fetch(self, path: str, method: str = "GET") -> tuple[str, dict[str, str], str]:
+        response: list[Any] = []
         blocks = self.application(
-            {"PATH_INFO": path, "REQUEST_METHOD": method}, lambda status, headers: said.extend((status, dict(headers)))
+            {"PATH_INFO": path, "REQUEST_METHOD": method},
+            lambda status, headers: response.extend((status, dict(headers))),
         )
         body = b"".join(blocks)
-        assert int(said[1]["Content-Length"]) == len(body)
-        return said[0], said[1], body.decode()
+        assert int(response[1]["Content-Length"]) == len(body)
+        return response[0], response[1], body.decode()
 
     def samples(self) -> Samples:
-        """Everything that /metrics says: (name without prefix, the one label's value) -> value."""
-        status, headers, text = self.ask("/metrics")
+        """All samples of /metrics: (name without prefix, value of the only label) -> value."""
+        status, headers, text = self.fetch("/metrics")
         assert status == "200 OK"
         assert headers["Content-Type"].startswith("text/plain; version=0.0.4")
         samples: Samples = {}
@@ -89,9 +90,9 @@ def test_every_metric_is_exported_from_the_start(board: Board) -> None:
         "workers",
         "build_info",
         *(
-            f"{stage}_seconds_{what}"
+            f"{stage}_seconds_{suffix}"
             for stage in ("receive", "application", "send")
-            for what in ("bucket", "count", "sum")
+            for suffix in ("bucket", "count", "sum")
         ),
     }
     assert samples.pop(("build_info", __version__ + "," + platform.python_version())) == 1
@@ -103,7 +104,7 @@ def test_every_metric_is_exported_from_the_start(board: Board) -> None:
 
 def test_the_memory_metric_sums_up_the_workers(board: Board) -> None:
     board.worker(pid=os.getpid())
-    board.worker(pid=2**22 + 1)  # no such process: it has just ended
+    board.worker(pid=2**22 + 1)  # this process has just ended
     assert 1 << 20 < board.samples()["resident_memory_bytes", ""] < 1 << 40
 
 
@@ -125,13 +126,13 @@ def test_readyz_reports_whether_a_worker_is_ready(
     for phase in phases:
         board.worker(phase)
     board.scoreboard.past.advance(server)
-    said, headers, text = board.ask("/readyz")
-    assert (said, text) == (
+    returned_status, headers, text = board.fetch("/readyz")
+    assert (returned_status, text) == (
         f"{status} {HTTPStatus(status).phrase}",
         "ready\n" if status == 200 else "stopping\n" if server is WorkerPhase.DRAINING else "no worker is ready\n",
     )
     assert headers["Cache-Control"] == "no-store"
-    assert board.ask("/healthz")[::2] == ("200 OK", "alive\n")
+    assert board.fetch("/healthz")[::2] == ("200 OK", "alive\n")
 
 
 @pytest.mark.parametrize(
@@ -146,6 +147,6 @@ def test_readyz_reports_whether_a_worker_is_ready(
     ],
 )
 def test_only_get_and_head_of_known_paths_are_served(board: Board, method: str, path: str, status: str) -> None:
-    said, headers, _ = board.ask(path, method)
-    assert said == status
+    returned_status, headers, _ = board.fetch(path, method)
+    assert returned_status == status
     assert headers.get("Allow") == ("GET, HEAD" if status.startswith("405") else None)

@@ -1,4 +1,4 @@
-"""The admin listener: a process of its own, there before the workers and after them."""
+"""The admin listener: a separate process that starts before the workers and ends after them."""
 
 import os
 import signal
@@ -37,35 +37,35 @@ def test_readyz_reports_the_stop_while_requests_finish(serve: Serve) -> None:
     assert server.get("/").body == b"hello"
     poll(lambda: ready(server) == 200, "readiness")
     server.signal(signal.SIGTERM)
-    poll(lambda: ready(server) == 503, "the server to say that it is stopping")
+    poll(lambda: ready(server) == 503, "/readyz to report the stop")
     assert admin(server, "/healthz").body == b"alive\n"
     assert half.send(upload[-1:]).answer().status == 200
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
 
 
 def test_a_server_in_its_drain_delay_serves_requests_and_is_not_ready(serve: Serve) -> None:
-    """Until a second TERM: the delay of 600 seconds does not end within this test."""
+    """The delay lasts until a second TERM: 600 seconds exceed the time of this test."""
     server = serve("--admin-bind", "127.0.0.1:0", "--drain-delay", "600")
     assert server.get("/").body == b"hello"
     poll(lambda: ready(server) == 200, "readiness")
     server.signal(signal.SIGTERM)
-    poll(lambda: ready(server) == 503, "the server to say that it will stop")
+    poll(lambda: ready(server) == 503, "/readyz to report the drain")
     assert admin(server, "/readyz").body == b"stopping\n"
     for _ in range(3):
         answer = server.get("/")
         assert (answer.status, answer.body) == (200, b"hello")
     assert not server.events("stopping")
     server.signal(signal.SIGTERM)
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
 
 
 def test_a_worker_that_dies_during_the_drain_delay_is_replaced(serve: Serve) -> None:
     server = serve("--admin-bind", "127.0.0.1:0", "--drain-delay", "600")
     worker = int(server.get("/pid").body)
     server.signal(signal.SIGTERM)
-    poll(lambda: server.events("draining"), "the server to have understood")
+    poll(lambda: server.events("draining"), "the drain to start")
     os.kill(worker, signal.SIGKILL)
-    poll(lambda: server.events("worker-died"), "its death")
+    poll(lambda: server.events("worker-died"), "the worker to die")
     assert int(server.get("/pid").body) != worker
     assert ready(server) == 503
 
@@ -76,9 +76,9 @@ def test_the_server_stops_after_the_drain_delay(serve: Serve) -> None:
     half = server.client().send(upload[:-1])
     assert server.get("/").body == b"hello"
     server.signal(signal.SIGTERM)
-    poll(lambda: server.events("stopping"), "the delay to be over")
-    assert half.send(upload[-1:]).answer().status == 200, "what was under way is finished"
-    assert server.ended() == 0
+    poll(lambda: server.events("stopping"), "the delay to end")
+    assert half.send(upload[-1:]).answer().status == 200, "the server finishes running requests"
+    assert server.wait_for_end() == 0
     assert [event["event"] for event in server.events()][-3:] == ["draining", "stopping", "stopped"]
 
 
@@ -86,9 +86,9 @@ def test_an_interrupt_does_not_wait_for_the_drain_delay(serve: Serve) -> None:
     server = serve("--drain-delay", "600")
     assert server.get("/").body == b"hello"
     server.signal(signal.SIGTERM)
-    poll(lambda: server.events("draining"), "the server to have understood")
+    poll(lambda: server.events("draining"), "the drain to start")
     server.signal(signal.SIGINT)
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
 
 
 def test_a_response_to_head_has_no_content(serve: Serve) -> None:
@@ -120,21 +120,21 @@ if os.path.exists("broken"):
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "3"])
 def test_readyz_reports_workers_that_crash_repeatedly(serve: Serve, tmp_path: Path, workers: str) -> None:
-    """Each of them has the application loaded, and says that it is ready, before it ends. What was mended is ready."""
+    """Each worker loads the application and reports readiness before it ends. A repaired one stays ready."""
     (tmp_path / "crashing.py").write_text(CRASHING)
     (tmp_path / "broken").touch()
     flags = ("--admin-bind", "127.0.0.1:0", "-w", workers)
     server = serve(*flags, application="crashing", cwd=tmp_path, TEST_LIFE="0.3")
-    for event in ("worker-died", "worker-ready"):  # on a busy machine one may end before it is ready
-        poll(lambda: len(server.events(event)) >= 3, f"three times {event}")  # noqa: B023 - it is over before the next
-    poll(lambda: b"again and again" in admin(server, "/readyz").body, "it to be said")
+    for event in ("worker-died", "worker-ready"):  # on a busy machine, a worker may end before it is ready
+        poll(lambda: len(server.events(event)) >= 3, f"three times {event}")  # noqa: B023 - the poll ends before the next iteration
+    poll(lambda: b"again and again" in admin(server, "/readyz").body, "/readyz to report repeated crashes")
     deaths = len(server.events("worker-died"))
-    while len(server.events("worker-died")) < deaths + 2:  # whether one lives just now or not
+    while len(server.events("worker-died")) < deaths + 2:  # with and without a running worker
         assert ready(server) == 503
     assert len(server.events("workers-keep-ending")) == 1
     assert admin(server, "/healthz").status == 200
     (tmp_path / "broken").unlink()
-    poll(lambda: ready(server) == 200, "a worker that stays")
+    poll(lambda: ready(server) == 200, "a worker that keeps running")
     assert server.get("/").body == b"hello"
     assert len(server.events("workers-stay")) == 1
 
@@ -144,22 +144,22 @@ def test_readyz_stays_ready_after_two_killed_workers(serve: Serve) -> None:
     for _ in range(2):
         worker = int(server.get("/pid").body)
         os.kill(worker, signal.SIGKILL)
-        poll(lambda: int(server.get("/pid").body) != worker, "another one")  # noqa: B023 - it is over before the next
+        poll(lambda: int(server.get("/pid").body) != worker, "another worker")  # noqa: B023 - the poll ends before the next iteration
     poll(lambda: ready(server) == 200, "readiness")
 
 
 def test_readyz_reports_a_worker_that_cannot_start_its_threads(serve: Serve) -> None:
-    """Where address space is short, as where the control group allows no more of them."""
+    """The address space is too small, with the same effect as a limit of the control group."""
     server = serve("--admin-bind", "127.0.0.1:0", "--threads", "40", limits="-s 65536 && ulimit -v 2000000")
     deaths = poll(lambda: server.events("worker-died")[2:], "three deaths")
     assert {event["code"] for event in deaths} == {1}
-    said = server.events("threads-not-started")
-    assert {event["threads"] for event in said} == {40}
-    assert "can't start new thread" in said[0]["error"]
-    assert len(server.events("worker-ready")) <= 1, "the admin listener's own"
+    events = server.events("threads-not-started")
+    assert {event["threads"] for event in events} == {40}
+    assert "can't start new thread" in events[0]["error"]
+    assert len(server.events("worker-ready")) <= 1, "at most the event of the admin listener"
     assert ready(server) == 503
     server.signal(signal.SIGTERM)
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
 
 
 def test_the_counters_of_a_killed_worker_are_kept(serve: Serve) -> None:
@@ -183,11 +183,11 @@ def test_a_killed_admin_process_is_restarted(serve: Serve) -> None:
     assert admin(server, "/healthz").status == 200
     assert int(server.get("/pid").body) == worker
     server.signal(signal.SIGTERM)
-    assert server.ended() == 0
+    assert server.wait_for_end() == 0
 
 
 def test_requests_bodies_and_busy_threads_are_counted(serve: Serve) -> None:
-    """A view that works, fails, is not reached; bodies in memory, in a file, cut short; threads that are busy."""
+    """Views that work, fail or are not called; bodies in memory, in a file or truncated; busy threads."""
     server = serve("--admin-bind", "127.0.0.1:0", "--spool-memory", "1k", "--threads", "3")
     body = b"x" * 10_000
     for data, status in [
@@ -233,4 +233,4 @@ def test_requests_bodies_and_busy_threads_are_counted(serve: Serve) -> None:
     server.open_gate()
     for client in waiting:
         assert client.answer().status == 200
-    poll(lambda: counted()["threads_busy"] == 0, "nobody to be busy")
+    poll(lambda: counted()["threads_busy"] == 0, "all threads to be idle")

@@ -1,4 +1,4 @@
-"""Lines that are written without waiting: events, a reader that stalls, and files that cannot be opened."""
+"""Log lines written without blocking: events, a stalled reader, and files that cannot be opened."""
 
 import fcntl
 import json
@@ -27,7 +27,7 @@ def test_events_are_lines_of_json(capfd: pytest.CaptureFixture[str], monkeypatch
 
 
 class Stalled:
-    """A pipe, as small as the kernel makes them, that nobody reads until `read` is called."""
+    """The smallest pipe that the kernel allows, unread until `read` is called."""
 
     def __init__(self) -> None:
         self.reader, self.writer = os.pipe()
@@ -70,21 +70,21 @@ def test_lines_beyond_the_limit_are_dropped_and_their_number_is_logged(capfd: py
         sink = Sink("test", pipe.writer)
         for _ in range(3000):
             sink.write([line])
-        kept = MAX_PENDING / 1000
-        assert 2900 - kept < sink.lost < 3000 - kept
+        pending = MAX_PENDING / 1000
+        assert 2900 - pending < sink.lost < 3000 - pending
         data = b""
         while piece := pipe.read():
             data += piece
             sink.push()
         sink.write(["the end\n"])
         assert (data + pipe.read()).decode() == line * (3000 - sink.lost) + "the end\n"
-        said = [json.loads(said) for said in capfd.readouterr().err.splitlines()]
-        assert sum(each["lines"] for each in said) == sink.lost
-        assert {(each["event"], each["log"]) for each in said} == {("log-lines-lost", "test")}
+        events = [json.loads(text) for text in capfd.readouterr().err.splitlines()]
+        assert sum(event["lines"] for event in events) == sink.lost
+        assert {(event["event"], event["log"]) for event in events} == {("log-lines-lost", "test")}
 
 
 def test_threads_can_write_at_the_same_time() -> None:
-    """Events come from any thread; once, two of them took the same piece, and the worker ended."""
+    """Any thread can log events. Once, two threads took the same piece, and the worker ended."""
     reader, writer = os.pipe()
     sink = Sink("test", writer)
     failed: list[BaseException] = []

@@ -1,4 +1,4 @@
-"""What is counted, and where: read back from /metrics by an independent parser."""
+"""The counters and gauges, read from /metrics by an independent parser."""
 
 import random
 from collections.abc import Iterator
@@ -112,7 +112,7 @@ def test_the_metrics_of_all_workers_are_summed_up(board: Board) -> None:
     )
 
 
-def live(slot: Slot, connections: int) -> None:
+def use_slot(slot: Slot, connections: int) -> None:
     metrics = Metrics(slot)
     metrics.finished(RECORD)
     metrics.gauges(connections=connections, queued=0, busy=0, stuck=0)
@@ -121,7 +121,7 @@ def live(slot: Slot, connections: int) -> None:
 
 
 def test_a_thread_in_the_application_counts_as_busy(board: Board) -> None:
-    """A worker of one thread cannot tell that it is in the application; that it is not waiting can be seen."""
+    """A worker with one thread cannot report its call itself; the scoreboard shows that it does not wait."""
     slot = board.worker()
     slot.heartbeats[0] = 5.0
     board.worker()
@@ -132,18 +132,18 @@ def test_a_thread_in_the_application_counts_as_busy(board: Board) -> None:
 
 def test_counters_outlive_their_worker_but_gauges_do_not(board: Board) -> None:
     slot = board.worker()
-    live(slot, 5)
+    use_slot(slot, 5)
     board.scoreboard.release(slot)
     check(board, {("requests_total", "2xx"): 1, ("connections_accepted_total", ""): 5, ("connections", ""): 0})
     again = board.worker()
     assert again is slot
-    live(again, 1)
+    use_slot(again, 1)
     check(board, {("requests_total", "2xx"): 2, ("connections_accepted_total", ""): 6, ("connections", ""): 1})
     check(board, {("application_seconds_sum", ""): 3.0, ("application_seconds_count", ""): 2})
 
 
-def replaced_forever(board: Board) -> Iterator[None]:
-    """Workers that come, count one request and go."""
+def worker_cycle(board: Board) -> Iterator[None]:
+    """Workers that start, count one request and end."""
     while True:
         slot = board.worker()
         yield
@@ -154,15 +154,15 @@ def replaced_forever(board: Board) -> Iterator[None]:
 
 
 def test_no_counter_ever_falls(board: Board) -> None:
-    """However looks and replacements come between each other; a slot is emptied before `past` has its counts."""
-    dice = random.Random(3)
-    lives = [replaced_forever(board) for _ in range(5)]
+    """Reads and replacements interleave in any order. A slot is cleared before `past` has its counts."""
+    chance = random.Random(3)
+    cycles = [worker_cycle(board) for _ in range(5)]
     last = 0.0
     for _ in range(300):
-        next(dice.choice(lives))
-        seen = board.samples()["requests_total", "2xx"]
-        assert last <= seen <= last + 1
-        last = seen
+        next(chance.choice(cycles))
+        total = board.samples()["requests_total", "2xx"]
+        assert last <= total <= last + 1
+        last = total
     slot = board.worker()
     finish(slot, RECORD)
     assert board.samples()["requests_total", "2xx"] == last + 1

@@ -1,4 +1,4 @@
-"""What a process may use, from files as the kernel shows them."""
+"""The limits of a process, from files in the format of the kernel."""
 
 import mmap
 from pathlib import Path
@@ -54,7 +54,7 @@ def v2(folder: str, cpu: str, memory: str = "max") -> Files:
         (V2 | MACHINE | v2("", "50000 100000", "99999999999999"), 0.5, 16_384_000_000),
         (V2_BELOW | v2("a/b/", "200000 100000", "300") | v2("a/", "100000 100000", "max"), 1.0, 300),
         (V2_BELOW | v2("a/b/", "max 100000", "max") | v2("a/", "300000 100000", "200"), 3.0, 200),
-        (V2_BELOW | v2("", "200000 100000", "400"), 2.0, 400),  # a container that sees its group at the top
+        (V2_BELOW | v2("", "200000 100000", "400"), 2.0, 400),  # a container whose group is the visible root
         ({"proc/self/cgroup": "0::/../../x\n"} | v2("", "200000 100000"), 2.0, None),
         (V2 | {"sys/fs/cgroup/cpu.max": "nonsense"}, None, None),
         (V2 | {"sys/fs/cgroup/cpu.max": "1 0"}, None, None),
@@ -77,12 +77,12 @@ def v2(folder: str, cpu: str, memory: str = "max") -> Files:
 def test_the_limits_of_cpu_and_memory_are_read_from_the_control_groups(
     tmp_path: Path, files: Files, quota: float | None, memory: int | None
 ) -> None:
-    lay(tmp_path, files)
+    write_files(tmp_path, files)
     assert cpu_quota(tmp_path) == quota
     assert memory_limit(tmp_path) == memory
 
 
-def lay(root: Path, files: Files) -> None:
+def write_files(root: Path, files: Files) -> None:
     for name, text in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ def lay(root: Path, files: Files) -> None:
 def test_the_advised_number_of_workers_fits_cpus_and_memory(
     tmp_path: Path, available: int, files: Files, workers: int, reason: str
 ) -> None:
-    lay(tmp_path, files)
+    write_files(tmp_path, files)
     assert advise(available, tmp_path) == (workers, reason)
 
 
@@ -141,7 +141,7 @@ PIDS_V1 = {"proc/self/cgroup": "8:pids:/docker/x\n4:cpu,cpuacct:/docker/x\n"}
 def test_the_number_of_spare_tasks_is_read_from_the_control_groups(
     tmp_path: Path, files: Files, expected: tuple[int, int] | None
 ) -> None:
-    lay(tmp_path, files)
+    write_files(tmp_path, files)
     assert spare_tasks(tmp_path) == expected
 
 
@@ -155,40 +155,40 @@ def test_the_largest_number_of_workers_that_fits_the_tasks_is_found(workers: int
 
 
 @pytest.mark.parametrize(
-    ("workers", "threads", "limit", "said"),
+    ("workers", "threads", "limit", "message"),
     [
         (2, 4, 128, ""),
         (8, 8, 128, ""),
-        (8, 16, 128, "163 processes and threads"),  # what the stack's limit was too low for
+        (8, 16, 128, "163 processes and threads"),  # exceeds the limit of the stack
         (8, 16, 192, ""),
         (1, 200, 128, "or use fewer threads"),
         (30, 4, 128, "at most 22 workers of 4 threads"),
     ],
 )
 def test_too_many_workers_and_threads_are_refused_by_name(
-    tmp_path: Path, workers: int, threads: int, limit: int, said: str
+    tmp_path: Path, workers: int, threads: int, limit: int, message: str
 ) -> None:
-    lay(tmp_path, V2 | tasks("", str(limit), "2"))
+    write_files(tmp_path, V2 | tasks("", str(limit), "2"))
     settings = Settings(workers=workers, threads=threads)
-    if not said:
+    if not message:
         preflight.check(settings, tmp_path)
         return
-    with pytest.raises(SettingError, match=said) as error:
+    with pytest.raises(SettingError, match=message) as error:
         preflight.check(settings, tmp_path)
     for part in (f"--workers {workers}", f"--threads {threads}", f"room for {limit - 2}", f"pids.max is {limit}"):
         assert part in str(error.value)
 
 
 def test_an_additional_worker_that_does_not_fit_is_not_started(tmp_path: Path) -> None:
-    """As TTIN asks for: what runs is counted already."""
-    lay(tmp_path, V2 | tasks("", "40", "28"))
+    """As for TTIN: running processes and threads are already counted."""
+    write_files(tmp_path, V2 | tasks("", "40", "28"))
     assert "use fewer threads" in preflight.too_many(1, 4, tmp_path)
-    lay(tmp_path, V2 | tasks("", "60", "28"))
+    write_files(tmp_path, V2 | tasks("", "60", "28"))
     assert preflight.too_many(1, 4, tmp_path) == ""
 
 
 def test_workers_auto_is_at_most_as_many_as_fit(tmp_path: Path) -> None:
-    lay(tmp_path, V2 | tasks("", "40", "2"))
+    write_files(tmp_path, V2 | tasks("", "40", "2"))
     assert advise(64, tmp_path, 4) == (4, "64 CPUs to run on: 64; 40 processes and threads at once: 4")
     preflight.check(Settings(workers=4), tmp_path)
 
@@ -213,7 +213,7 @@ def test_the_resources_of_this_machine_can_be_read() -> None:
 def test_resident_memory_is_measured_now_and_not_at_its_peak() -> None:
     size = 64 << 20
     before = resident()
-    with mmap.mmap(-1, size) as block:  # new memory, not what an allocator has left from before
+    with mmap.mmap(-1, size) as block:  # new memory, not memory that an allocator reuses
         for page in range(0, size, mmap.PAGESIZE):
             block[page] = 1
         assert resident() > before + size * 3 // 4

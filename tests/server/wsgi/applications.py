@@ -1,7 +1,7 @@
-"""Applications that do what PEP 3333 allows, or does not, and the bytes that the gateway makes of one.
+"""Applications that follow or break PEP 3333, and the bytes that the gateway sends for them.
 
-`check` runs an application under `wsgiref.validate`, which asserts the server's side of the contract; those that
-break the application's side run bare.
+`check` runs an application under `wsgiref.validate`, which checks the server's side of PEP 3333. Applications
+that break the application's side run without it.
 """
 
 import io
@@ -24,7 +24,7 @@ TEXT = [("Content-Type", "text/plain")]
 
 
 class Exchange:
-    """One call of an application, with the bytes it gave rise to and how it ended."""
+    """One call of an application, with the sent bytes and its end."""
 
     def __init__(self, application: Any, *, method: str = "GET", minor: int = 1, keep_alive: bool = True) -> None:
         self.method = method
@@ -32,12 +32,12 @@ class Exchange:
         head = parse_head(f"{method} /a HTTP/1.{minor}\r\nHost: a\r\n\r\n".encode())
         base = template("srv", 80, sys.stderr, threads=True, processes=False)
         environ = build(base, head, ("192.0.2.1", 1), None) | {"wsgi.input": io.BytesIO()}
-        self.files = 0  # how many parts of files were sent
+        self.files = 0  # number of sent file parts
         self.response = Response(self.sends.append, self._send_file, method=method, minor=minor, keep_alive=keep_alive)
         self.error: BaseException | None = None
         try:
             run(application, environ, self.response)
-        except Exception as error:  # noqa: BLE001 - what is raised is looked at by the test
+        except Exception as error:  # noqa: BLE001 - the test checks the exception
             self.error = error
 
     def _send_file(self, descriptor: int, offset: int, size: int) -> None:
@@ -50,19 +50,19 @@ class Exchange:
 
     @property
     def framing(self) -> str:
-        """How the end is marked, as the head says it."""
+        """The framing of the body that the head declares."""
         fields = dict(read(self)[1])
         if b"content-length" in fields:
             return fields[b"content-length"].decode()
         return fields.get(b"transfer-encoding", b"none").decode()
 
 
-def no_file(*_: int) -> None:
-    raise AssertionError("no file was meant to be sent")
+def refuse_file(*_: int) -> None:
+    raise AssertionError("the test expects no file")
 
 
 def read(exchange: Exchange) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    """Let h11 read what was sent, to its end."""
+    """Let h11 read the sent bytes to their end."""
     client = h11.Connection(h11.CLIENT)
     client.send(h11.Request(method=exchange.method, target="/", headers=[("Host", "a")]))
     client.send(h11.EndOfMessage())
@@ -78,7 +78,7 @@ def read(exchange: Exchange) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
 
 
 def check(application: Any, body: bytes, framing: str, *, method: str = "GET", minor: int = 1) -> Exchange:
-    """Run it validated, which makes an iterator of whatever it returns, and as it is."""
+    """Run the application twice: with the validator, which turns each result into an iterator, and without it."""
     for each in (validator(application), application):
         exchange = Exchange(each, method=method, minor=minor)
         assert exchange.error is None
@@ -90,7 +90,7 @@ def check(application: Any, body: bytes, framing: str, *, method: str = "GET", m
 
 
 def fail(application: Any, match: str, wire: bytes = b"", *, error: type[BaseException] = ApplicationError) -> Exchange:
-    """An application that breaks a rule: what it raises, and how the body on the wire ends."""
+    """Run an application that breaks a rule and check its exception and the sent body."""
     exchange = Exchange(application)
     with pytest.raises(error, match=match):
         raise exchange.error or AssertionError("nothing was raised")
@@ -114,7 +114,7 @@ def generating(_: Any, start_response: Start) -> Iterator[bytes]:
     yield b"bc"
 
 
-def generating_nothing(_: Any, start_response: Start) -> Iterator[bytes]:
+def empty_generator(_: Any, start_response: Start) -> Iterator[bytes]:
     start_response("200 OK", TEXT)
     yield from ()
 
@@ -134,13 +134,13 @@ def writing(_: Any, start_response: Start) -> list[bytes]:
     return [b"c"]
 
 
-def only_writing(_: Any, start_response: Start) -> list[bytes]:
+def writing_only(_: Any, start_response: Start) -> list[bytes]:
     start_response("200 OK", [*TEXT, ("Content-Length", "2")])(b"ab")
     return []
 
 
 class Application:
-    """A class that is the application: instances are the answer."""
+    """A class as the application: its instances are the responses."""
 
     def __init__(self, _: Any, start_response: Start) -> None:
         self._start = start_response
@@ -157,7 +157,7 @@ class Instance:
 
 
 class Indexed:
-    """Iterated by its indices, as of old."""
+    """Iterable by index only, without __iter__."""
 
     def __init__(self, blocks: tuple[bytes, ...]) -> None:
         self._blocks = blocks
@@ -170,7 +170,7 @@ class Indexed:
 
 
 class OwnIterator:
-    """An iterator, and no generator."""
+    """An iterator that is not a generator."""
 
     def __init__(self, blocks: tuple[bytes, ...]) -> None:
         self._blocks = list(blocks)
@@ -185,7 +185,7 @@ class OwnIterator:
 
 
 class Late:
-    """Begins when it is iterated, and says that it is one block."""
+    """Calls start_response during iteration and has a length of one block."""
 
     def __init__(self, _: Any, start_response: Start) -> None:
         self._start = start_response
@@ -204,8 +204,8 @@ class LateWriting(Late):
         yield b"te"
 
 
-class ListOfItsOwn(list[bytes]):
-    """A list that has a close of its own."""
+class ListWithClose(list[bytes]):
+    """A list with its own close()."""
 
     closed = 0
 
@@ -213,7 +213,7 @@ class ListOfItsOwn(list[bytes]):
         type(self).closed += 1
 
 
-def changing_its_mind(_: Any, start_response: Start) -> list[bytes]:
+def replacing_its_response(_: Any, start_response: Start) -> list[bytes]:
     start_response("200 OK", TEXT)
     try:
         int("late")
@@ -229,7 +229,7 @@ def wrapping(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
 
 
 class Closing:
-    """Blocks, with an exception among them perhaps, that count how often they were closed."""
+    """Blocks, possibly with an exception among them, that count the calls of close()."""
 
     def __init__(self, *blocks: bytes | Exception, bad_close: Exception | None = None) -> None:
         self.blocks, self.bad_close = iter(blocks), bad_close

@@ -1,4 +1,4 @@
-"""A request as environ: what gets in, and what never does."""
+"""A request as environ: included and excluded keys."""
 
 import io
 import os
@@ -29,7 +29,7 @@ def environ(text: str, trust: Trust | None = None) -> dict[str, Any]:
 
 
 def check(text: str, expected: dict[str, Any], trust: Trust | None = None) -> None:
-    """`expected` names keys and their values, None for one that must not be there; the whole must be valid."""
+    """`expected` has keys and values, None for an absent key; the environ must be valid."""
     seen = environ(text, trust)
     assert {key: seen.get(key) for key in expected} == expected
     add_body(seen, io.BytesIO(b"abc"), 3, {})
@@ -57,7 +57,7 @@ def check(text: str, expected: dict[str, Any], trust: Trust | None = None) -> No
         ("GET /a+b", {"PATH_INFO": "/a+b"}),
         ("GET //a//b", {"PATH_INFO": "//a//b"}),
         ("GET http://b/c?d", {"PATH_INFO": "/c", "QUERY_STRING": "d", "HTTP_HOST": "b"}),
-        ("OPTIONS *", {"PATH_INFO": "", "RAW_URI": "*"}),  # RFC 3875, 4.1.5: empty, or it begins with a slash
+        ("OPTIONS *", {"PATH_INFO": "", "RAW_URI": "*"}),  # RFC 3875, 4.1.5: empty or with a leading slash
         # fields
         ("GET /|Accept: a|X-A-b: c|X: \xe9", {"HTTP_ACCEPT": "a", "HTTP_X_A_B": "c", "HTTP_X": "\xe9"}),
         ("GET /|Content-Type: t", {"CONTENT_TYPE": "t", "HTTP_CONTENT_TYPE": None}),
@@ -101,7 +101,7 @@ def test_content_length_is_the_length_of_the_received_body() -> None:
     assert (seen["CONTENT_LENGTH"], seen["wsgi.input"]) == ("5", body)
     assert "wsgiserver.trailers" not in seen
     add_body(seen, body, 5, {"content-length": "7", "x": "y"})
-    assert seen["wsgiserver.trailers"] == {"content-length": "7", "x": "y"}  # apart, never merged
+    assert seen["wsgiserver.trailers"] == {"content-length": "7", "x": "y"}  # separate, never merged
     assert "HTTP_X" not in seen
 
 
@@ -114,7 +114,7 @@ def test_the_caches_of_variable_names_are_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "is_kept"),
+    ("sent", "is_valid"),
     [
         ("0af7651916cd43dd8448eb211c80319c", True),
         ("Root=1-67891233-abcdef012345678912345678", True),
@@ -127,14 +127,14 @@ def test_the_caches_of_variable_names_are_bounded() -> None:
         ("\xe9", False),
     ],
 )
-def test_only_a_valid_request_id_is_kept(sent: str, *, is_kept: bool) -> None:
+def test_only_a_valid_request_id_is_kept(sent: str, *, is_valid: bool) -> None:
     head = parse_head(f"GET / HTTP/1.1\r\nHost: a\r\nX-Request-ID: {sent}\r\n\r\n".encode("latin-1"))
-    assert (RequestIds().of(head) == sent) is is_kept
+    assert (RequestIds().of(head) == sent) is is_valid
 
 
 def test_generated_request_ids_are_all_different() -> None:
     head = parse_head(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     one, other = RequestIds(), RequestIds()
-    made = [ids.of(asked) for ids in (one, other) for asked in (head, head, None, None)]
-    assert len(set(made)) == 8
-    assert all(re.fullmatch("[0-9a-f]{32}", name) for name in made)
+    generated = [ids.of(argument) for ids in (one, other) for argument in (head, head, None, None)]
+    assert len(set(generated)) == 8
+    assert all(re.fullmatch("[0-9a-f]{32}", name) for name in generated)

@@ -1,4 +1,4 @@
-"""Which part of which file the kernel may send instead of the server: never other bytes than reading would give."""
+"""The file part that the kernel may send instead of the server: always the bytes that a read returns."""
 
 import gzip
 import io
@@ -24,7 +24,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def check(file: Any, expected: bytes | None) -> None:
-    """`expected` is what the kernel would send, None where the file has to be read; reading gives the same."""
+    """`expected` is the data that the kernel sends, or None for a file that must be read. A read returns the same."""
     segment = FileWrapper(file).segment()
     if expected is None:
         assert segment is None
@@ -40,7 +40,7 @@ def positioned(file: IO[bytes], position: int) -> IO[bytes]:
 
 
 def read_ahead(path: Path) -> IO[bytes]:
-    """Move the descriptor's position to the end, while the logical one is 10."""
+    """Move the descriptor's position to the end, while the logical position is 10."""
     file = path.open("rb")
     assert file.read(10) == DATA[:10]
     assert os.lseek(file.fileno(), 0, os.SEEK_CUR) == len(DATA)
@@ -48,7 +48,7 @@ def read_ahead(path: Path) -> IO[bytes]:
 
 
 def written(path: Path) -> IO[bytes]:
-    """Leave bytes in the buffer that are not in the file."""
+    """Leave bytes in the buffer that are not in the file yet."""
     file = path.open("r+b")
     file.seek(0, os.SEEK_END)
     file.write(b"more")
@@ -93,7 +93,7 @@ class DecryptingRaw(io.FileIO):
 
 
 class Readable:
-    """All that PEP 3333 asks for."""
+    """The minimum that PEP 3333 requires."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb")
@@ -178,7 +178,7 @@ def test_a_wrapper_yields_blocks_and_closes_its_file() -> None:
 
 
 def test_close_calls_the_replaced_close_of_the_file() -> None:
-    """Django puts the response's own close there, which closes more than the file."""
+    """Django replaces it with the response's close(), which closes more than the file."""
     closed: list[str] = []
 
     class Patched(io.BytesIO):
@@ -192,7 +192,7 @@ def test_close_calls_the_replaced_close_of_the_file() -> None:
 
 @pytest.mark.parametrize(("start", "expected"), [(0, DATA), (1000, DATA[1000:]), (len(DATA), b"")])
 def test_seek_and_tell_are_those_of_the_file(path: Path, start: int, expected: bytes) -> None:
-    """That is how frameworks find the start of a range."""
+    """Frameworks use them to find the start of a range."""
     for file in (path.open("rb"), io.BytesIO(DATA)):
         wrapper = FileWrapper(file)
         assert wrapper.seekable()

@@ -1,4 +1,4 @@
-"""Which proxies are believed about a client, and what of that they say."""
+"""Trusted proxies, and the values that the server takes from their headers."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from tests.server.wsgi.test_environ import check, environ
 from wsgiserver.wsgi.forwarded import MAX_CACHED_ADDRESSES, MAX_CACHED_CHAINS, Trust
 
 PROXIES = Trust(["192.0.2.1", "10.0.0.0/8", "2001:db8::/32"])
-ANYONE = Trust("*")
+TRUST_ALL = Trust("*")
 
 FORWARDED = (
     "X-Forwarded-For: 1.1.1.1, 2.2.2.2|X-Forwarded-Proto: https|X-Forwarded-Host: evil|X-Forwarded-Port: 1"
@@ -30,7 +30,7 @@ def test_forwarded_headers_of_a_trusted_proxy_are_believed() -> None:
         "SERVER_PORT": "1",
     }
     raw = {key: environ("GET /|" + FORWARDED, PROXIES).get(key) for key in FORWARDED_KEYS}
-    assert all(raw.values()), "what it said can be seen as well"
+    assert all(raw.values()), "the original values stay visible"
     check("GET /|" + FORWARDED, expected, PROXIES)
 
 
@@ -44,17 +44,17 @@ def test_forwarded_headers_of_a_trusted_proxy_are_believed() -> None:
         ("X-Forwarded-For: ::1", "::1", ""),
         ("X-Forwarded-For: 2001:DB9::A", "2001:DB9::A", ""),
         ("X-Forwarded-For:", "192.0.2.1", "4711"),
-        # with a port, as some load balancers have it
+        # with a port, as some load balancers send it
         ("X-Forwarded-For: 9.9.9.9:1234", "9.9.9.9", "1234"),
         ("X-Forwarded-For: [::1]:1234", "::1", "1234"),
         ("X-Forwarded-For: [::1]", "::1", ""),
-        # past trusted ones, and no further
+        # past trusted addresses and no further
         ("X-Forwarded-For: 9.9.9.9, 10.1.1.1", "9.9.9.9", ""),
         ("X-Forwarded-For: 1.1.1.1, 9.9.9.9, 10.1.1.1, 10.2.2.2", "9.9.9.9", ""),
         ("X-Forwarded-For: 9.9.9.9, 2001:db8::1, 10.1.1.1:80", "9.9.9.9", ""),
         ("X-Forwarded-For: 9.9.9.9, ::ffff:10.1.1.1", "9.9.9.9", ""),
-        ("X-Forwarded-For: 10.0.0.1, 10.0.0.2", "10.0.0.1", ""),  # all of them: the client is the farthest
-        # up to what is none: then it is the proxy that passed it on
+        ("X-Forwarded-For: 10.0.0.1, 10.0.0.2", "10.0.0.1", ""),  # all are trusted: the client is the farthest
+        # up to an invalid address: the client is then the proxy that sent it
         ("X-Forwarded-For: 9.9.9.9, unknown", "192.0.2.1", "4711"),
         ("X-Forwarded-For: 9.9.9.9,", "192.0.2.1", "4711"),
         ("X-Forwarded-For: 9.9.9.9, unknown, 10.1.1.1", "10.1.1.1", ""),
@@ -73,7 +73,7 @@ def test_forwarded_headers_of_a_trusted_proxy_are_believed() -> None:
     ],
 )
 def test_the_client_is_the_last_address_that_is_not_trusted(fields: str, address: str, port: str) -> None:
-    for _ in range(2):  # the second time it is remembered
+    for _ in range(2):  # the second time uses the cache
         check("GET /|" + fields, {"REMOTE_ADDR": address, "REMOTE_PORT": port}, PROXIES)
 
 
@@ -82,7 +82,7 @@ def test_the_client_is_the_last_address_that_is_not_trusted(fields: str, address
     [("9.9.9.9", "9.9.9.9"), ("1.1.1.1, 9.9.9.9", "9.9.9.9"), ("1.1.1.1, x", "192.0.2.1"), ("1.1.1.1,", "192.0.2.1")],
 )
 def test_trusting_any_address_believes_only_the_last_forwarded_one(value: str, address: str) -> None:
-    check("GET /|X-Forwarded-For: " + value, {"REMOTE_ADDR": address}, ANYONE)
+    check("GET /|X-Forwarded-For: " + value, {"REMOTE_ADDR": address}, TRUST_ALL)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_trusting_any_address_believes_only_the_last_forwarded_one(value: str, a
         ("X-Forwarded-Port:", "SERVER_PORT", "8000"),
     ],
 )
-@pytest.mark.parametrize("trust", [PROXIES, ANYONE])
+@pytest.mark.parametrize("trust", [PROXIES, TRUST_ALL])
 def test_forwarded_scheme_host_and_port_are_applied_if_they_are_valid(
     fields: str, key: str, value: str, trust: Trust
 ) -> None:
@@ -126,11 +126,11 @@ def test_the_caches_of_addresses_are_bounded() -> None:
         trust.client(f"1.1.{n >> 8}.{n & 255}, 10.0.0.1")
         assert not trust.trusts(f"1.1.{n >> 8}.{n & 255}")
         trust.client(f"{'1.1.1.1, ' * 100}2.{n >> 8}.{n & 255}.1")
-    for remembered in (trust.trusts, trust.cached_client):
-        assert remembered.cache_info().currsize <= MAX_CACHED_CHAINS == MAX_CACHED_ADDRESSES
+    for cache in (trust.trusts, trust.cached_client):
+        assert cache.cache_info().currsize <= MAX_CACHED_CHAINS == MAX_CACHED_ADDRESSES
     before = trust.cached_client.cache_info().misses
     trust.client("1.1.1.1, " * 1000)
-    assert trust.cached_client.cache_info().misses == before, "what is long is not kept"
+    assert trust.cached_client.cache_info().misses == before, "long values are not cached"
 
 
 @pytest.mark.parametrize(
@@ -144,11 +144,11 @@ def test_the_caches_of_addresses_are_bounded() -> None:
         ("10.0.0.0/8, ::1", "10.1.2.3", True),
         ("10.0.0.1/8", "10.1.2.3", True),
         ("10.0.0.0/8, ::1", "::1", True),
-        ("10.0.0.0/8", "::ffff:10.1.2.3", True),  # how a dual-stack socket names an IPv4 peer
+        ("10.0.0.0/8", "::ffff:10.1.2.3", True),  # an IPv4 peer on a dual-stack socket
         ("10.0.0.0/8", "::ffff:11.1.2.3", False),
         ("fe80::/10", "fe80::1%eth0", True),
         ("10.0.0.0/8", "fe80::1%eth0", False),
-        ("", "", False),  # a unix socket, and nobody is trusted
+        ("", "", False),  # a unix socket without trusted proxies
         ("127.0.0.1", "", True),
     ],
 )

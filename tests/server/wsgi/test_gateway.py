@@ -1,4 +1,4 @@
-"""PEP 3333 to the letter: what an application does that is right, and the bytes that become of it."""
+"""PEP 3333: applications that follow the rules, and the bytes that the server sends for them."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -17,21 +17,21 @@ from tests.server.wsgi.applications import (
     Instance,
     Late,
     LateWriting,
-    ListOfItsOwn,
+    ListWithClose,
     OwnIterator,
     Start,
     answering,
-    changing_its_mind,
     check,
+    empty_generator,
     fail,
     generating,
-    generating_nothing,
     late,
-    no_file,
-    only_writing,
     read,
+    refuse_file,
+    replacing_its_response,
     wrapping,
     writing,
+    writing_only,
 )
 from wsgiserver.errors import ApplicationError, ClientGone
 from wsgiserver.wsgi.gateway import Response, ResponsePhase, run
@@ -51,10 +51,10 @@ from wsgiserver.wsgi.gateway import Response, ResponsePhase, run
         (answering(b"x" * 50_000, b"y" * 50_000), b"x" * 50_000 + b"y" * 50_000, "chunked"),
         (answering(b"hello", kind=iter), b"hello", "chunked"),
         (answering(b"hello", kind=set), b"hello", "5"),
-        (answering(b"hello", kind=ListOfItsOwn), b"hello", "5"),
-        (answering(b"he", b"llo", kind=ListOfItsOwn), b"hello", "chunked"),
-        (answering(kind=ListOfItsOwn), b"", "0"),
-        (answering(b"", kind=ListOfItsOwn), b"", "0"),
+        (answering(b"hello", kind=ListWithClose), b"hello", "5"),
+        (answering(b"he", b"llo", kind=ListWithClose), b"hello", "chunked"),
+        (answering(kind=ListWithClose), b"", "0"),
+        (answering(b"", kind=ListWithClose), b"", "0"),
         (answering(b"he", b"llo", kind=deque), b"hello", "chunked"),
         (answering(b"he", b"llo", kind=lambda blocks: map(bytes, blocks)), b"hello", "chunked"),
         (answering(b"hello", kind=dict.fromkeys), b"hello", "5"),
@@ -67,11 +67,11 @@ from wsgiserver.wsgi.gateway import Response, ResponsePhase, run
         (answering(length=0), b"", "0"),
         (answering(b"", b""), b"", "0"),
         (generating, b"abc", "chunked"),
-        (generating_nothing, b"", "0"),
+        (empty_generator, b"", "0"),
         (late, b"a", "chunked"),
         (writing, b"abc", "chunked"),
-        (only_writing, b"ab", "2"),
-        (changing_its_mind, b"sorry", "5"),
+        (writing_only, b"ab", "2"),
+        (replacing_its_response, b"sorry", "5"),
         (wrapping, b"x" * 100_000, "100000"),
     ],
 )
@@ -80,7 +80,7 @@ def test_responses_have_the_right_body_and_framing(application: Any, body: bytes
 
 
 class Methods:
-    """An application that is a method, of whichever kind."""
+    """Methods of each kind as applications."""
 
     def of_instance(self, _: Any, start_response: Start) -> list[bytes]:
         start_response("200 OK", TEXT)
@@ -119,7 +119,7 @@ def test_applications_of_every_kind_are_called(application: Any, body: bytes, fr
 
 
 class Lying(Indexed):
-    """Says it is one block."""
+    """Claims a length of one block."""
 
     def __len__(self) -> int:
         return 1
@@ -146,9 +146,9 @@ def test_each_block_is_sent_before_the_next_one_is_requested() -> None:
             yield b"%d" % n
 
     sent: list[bytes] = []
-    response = Response(sent.append, no_file, method="GET", minor=1, keep_alive=True)
+    response = Response(sent.append, refuse_file, method="GET", minor=1, keep_alive=True)
     run(application, {}, response)
-    assert seen == [0, 2, 3]  # the head and the first block, then a chunk for each
+    assert seen == [0, 2, 3]  # the head with the first block, then one chunk per block
 
 
 @pytest.mark.parametrize(
@@ -177,29 +177,29 @@ def test_a_204_or_304_response_has_no_body(status: str, blocks: tuple[bytes, ...
 
 @pytest.mark.parametrize(("status", "framing"), [("204 No Content", "none"), ("304 Not Modified", "5")])
 def test_content_length_is_dropped_from_204_and_kept_in_304(status: str, framing: str) -> None:
-    """RFC 9110, section 8.6: not with 204; with 304 it is that of the answer which is not sent."""
+    """RFC 9110, section 8.6: 204 has none; with 304 it describes the response that is not sent."""
     check(answering(status=status, length=5), b"", framing)
 
 
 @pytest.mark.parametrize(
-    ("application", "minor", "keep_alive", "stays", "connection"),
+    ("application", "minor", "keep_alive", "stays_open", "connection"),
     [
         (answering(b"a"), 1, True, True, None),
         (answering(b"a"), 1, False, False, b"close"),
         (answering(b"a"), 0, True, True, b"keep-alive"),
         (answering(b"a"), 0, False, False, b"close"),
         (answering(b"a", b"b", kind=iter), 1, True, True, None),
-        (answering(b"a", b"b", kind=iter), 0, True, False, b"close"),  # only closing can end it
+        (answering(b"a", b"b", kind=iter), 0, True, False, b"close"),  # only a close can end the body
         (answering(b"a", b"b", length=2), 0, True, True, b"keep-alive"),
         (answering(status="204 No"), 0, True, True, b"keep-alive"),
     ],
 )
 def test_keep_alive_follows_version_and_framing(
-    application: Any, minor: int, *, keep_alive: bool, stays: bool, connection: bytes | None
+    application: Any, minor: int, *, keep_alive: bool, stays_open: bool, connection: bytes | None
 ) -> None:
     exchange = Exchange(application, minor=minor, keep_alive=keep_alive)
     assert exchange.error is None
-    assert exchange.response.keep_alive is stays
+    assert exchange.response.keep_alive is stays_open
     assert dict(read(exchange)[1]).get(b"connection") == connection
     assert (b"Transfer-Encoding" in exchange.wire) is (exchange.framing == "chunked")
     assert minor or exchange.framing != "chunked"
@@ -217,7 +217,7 @@ def test_headers_are_sent_unchanged_and_date_once() -> None:
 
 
 def test_later_changes_of_the_header_list_are_not_sent() -> None:
-    """Until the first block they may be replaced; the list itself is not the server's to watch."""
+    """The headers can be replaced until the first block, but not by changes of the list."""
 
     def application(_: Any, start_response: Start) -> list[bytes]:
         headers = [("A", "b")]
@@ -246,12 +246,16 @@ def test_close_is_called_once_whatever_happens(blocks: Closing, status: str, err
 
 
 def test_close_is_called_when_the_client_has_disconnected() -> None:
-    def gone(_: bytes) -> None:
+    def disconnect(_: bytes) -> None:
         raise ClientGone
 
     blocks = Closing(b"a", b"b")
     with pytest.raises(ClientGone):
-        run(answering(kind=lambda _: blocks), {}, Response(gone, no_file, method="GET", minor=1, keep_alive=True))
+        run(
+            answering(kind=lambda _: blocks),
+            {},
+            Response(disconnect, refuse_file, method="GET", minor=1, keep_alive=True),
+        )
     assert blocks.closed == 1
 
 
@@ -274,7 +278,7 @@ HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
 
 
 def hinting(*hints: Any, after: bool = False) -> Any:
-    """Make an application that sends hints before it answers, or after."""
+    """Make an application that sends hints before or after its response starts."""
 
     def application(environ: dict[str, Any], start_response: Start) -> Iterator[bytes]:
         early: Callable[[Any], None] = environ["wsgi.early_hints"]
@@ -355,15 +359,15 @@ def test_early_hints_are_sent_between_start_response_and_the_head() -> None:
 
 
 def test_a_response_that_has_timed_out_sends_nothing() -> None:
-    """Another thread has answered, or cut the client off: what the application says then goes nowhere."""
+    """Another thread has answered or disconnected the client: later output of the application is discarded."""
     sends: list[bytes] = []
-    response = Response(sends.append, no_file, method="GET", minor=1, keep_alive=True)
+    response = Response(sends.append, refuse_file, method="GET", minor=1, keep_alive=True)
     write = response.start_response("200 OK", [])
     assert response.time_out()
     with pytest.raises(ClientGone):
         write(b"too late")
     assert sends == []
-    assert not response.replace("500"), "it has been answered"
+    assert not response.replace("500"), "the request already has a response"
 
 
 def test_a_complete_response_cannot_time_out() -> None:
@@ -373,7 +377,7 @@ def test_a_complete_response_cannot_time_out() -> None:
 
 
 class EndsMeanwhile(Response):
-    """The application comes to its end just as another thread times its answer out."""
+    """The application ends at the moment when another thread times its response out."""
 
     def __setattr__(self, name: str, value: object) -> None:
         super().__setattr__(name, value)
@@ -382,11 +386,11 @@ class EndsMeanwhile(Response):
 
 
 def test_a_response_that_ends_just_before_its_timeout_is_the_only_one() -> None:
-    response = EndsMeanwhile(lambda _: None, no_file, method="GET", minor=1, keep_alive=True)
+    response = EndsMeanwhile(lambda _: None, refuse_file, method="GET", minor=1, keep_alive=True)
     response.start_response("200 OK", [])
-    with pytest.raises(ClientGone):  # the head goes out only if nobody has answered
+    with pytest.raises(ClientGone):  # the head is sent only if no response exists
         response.time_out()
-    response = EndsMeanwhile(lambda _: None, no_file, method="GET", minor=1, keep_alive=True)
+    response = EndsMeanwhile(lambda _: None, refuse_file, method="GET", minor=1, keep_alive=True)
     response.start_response("200 OK", [])
     response.write(b"begun")
     assert not response.time_out()
@@ -394,17 +398,17 @@ def test_a_response_that_ends_just_before_its_timeout_is_the_only_one() -> None:
 
 
 def test_an_unsent_response_can_be_replaced_after_a_failure() -> None:
-    response = Response(lambda _: None, no_file, method="GET", minor=1, keep_alive=True)
+    response = Response(lambda _: None, refuse_file, method="GET", minor=1, keep_alive=True)
     response.start_response("200 OK", [])
     assert response.replace("500")
     assert (response.status, response.keep_alive, response.phase) == ("500", False, ResponsePhase.HEAD_SENT)
 
 
 def test_dropped_bytes_do_not_count_as_sent() -> None:
-    response = Response(lambda _: None, no_file, method="GET", minor=1, keep_alive=True)
+    response = Response(lambda _: None, refuse_file, method="GET", minor=1, keep_alive=True)
     write = response.start_response("200 OK", [])
     write(b"x" * 1000)
     response.cut_short(300)
     assert (response.sent, response.keep_alive) == (700, False)
-    response.cut_short(1000)  # head and framing were dropped as well
+    response.cut_short(1000)  # head and framing are also dropped
     assert response.sent == 0

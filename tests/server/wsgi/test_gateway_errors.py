@@ -1,4 +1,4 @@
-"""PEP 3333 to the letter: what an application does that is wrong, and what its client sees of it."""
+"""PEP 3333: applications that break the rules, and the effects for their clients."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from wsgiserver.wsgi.gateway import ResponsePhase
 
 def test_a_body_shorter_than_its_content_length_is_an_error() -> None:
     exchange = fail(answering(b"abc", length=5), "2 bytes shorter", b"abc")
-    assert exchange.response.phase is ResponsePhase.HEAD_SENT  # so the connection is cut: truncation must show
+    assert exchange.response.phase is ResponsePhase.HEAD_SENT  # so the client sees the connection cut
     fail(answering(b"ab", b"c", length=5), "2 bytes shorter", b"abc")
     fail(answering(length=5), "5 bytes shorter", b"")
 
@@ -21,7 +21,7 @@ def test_a_body_shorter_than_its_content_length_is_an_error() -> None:
 @pytest.mark.parametrize("blocks", [(b"abcdef",), (b"abc", b"def"), (b"ab", b"cd"), (b"aaa", b"", b"x")], ids=repr)
 def test_a_body_longer_than_its_content_length_is_cut_off(blocks: tuple[bytes, ...]) -> None:
     exchange = fail(answering(*blocks, length=3), "longer", b"".join(blocks)[:3])
-    assert exchange.response.phase is ResponsePhase.FINISHED  # complete, as far as the client can tell
+    assert exchange.response.phase is ResponsePhase.FINISHED  # complete for the client
     assert exchange.response.sent == 3
 
 
@@ -77,10 +77,10 @@ def test_an_application_that_breaks_a_rule_sends_nothing(
 ) -> None:
     exchange = fail(application, match, error=error)
     assert exchange.wire == b""
-    assert exchange.response.phase in {ResponsePhase.UNSTARTED, ResponsePhase.STARTED}  # so there can still be a 500
+    assert exchange.response.phase in {ResponsePhase.UNSTARTED, ResponsePhase.STARTED}  # a 500 is still possible
 
 
-WRONG = [
+INVALID_ARGUMENTS = [
     ("200", TEXT),
     ("200OK", TEXT),
     ("", TEXT),
@@ -126,13 +126,13 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("wrong", WRONG, ids=repr)
-def test_start_response_refuses_invalid_arguments_at_once(wrong: tuple[Any, Any]) -> None:
-    """Not when the head goes out: then the application could not answer with something better (PEP 3333)."""
+@pytest.mark.parametrize("arguments", INVALID_ARGUMENTS, ids=repr)
+def test_start_response_refuses_invalid_arguments_at_once(arguments: tuple[Any, Any]) -> None:
+    """A check when the head is sent would be too late for another response (PEP 3333)."""
 
     def application(_: Any, start_response: Start) -> list[bytes]:
         with pytest.raises((ApplicationError, TypeError)):
-            start_response(*wrong)
+            start_response(*arguments)
         start_response("500 Something Better", TEXT)
         return [b"sorry"]
 
@@ -141,9 +141,9 @@ def test_start_response_refuses_invalid_arguments_at_once(wrong: tuple[Any, Any]
     assert (read(exchange)[0], read(exchange)[2]) == (500, b"sorry")
 
 
-@pytest.mark.parametrize("wrong", WRONG, ids=repr)
-def test_a_refused_call_of_start_response_changes_nothing(wrong: tuple[Any, Any]) -> None:
-    """Neither the first time, nor when it is called again for an error: what was said before holds."""
+@pytest.mark.parametrize("arguments", INVALID_ARGUMENTS, ids=repr)
+def test_a_refused_call_of_start_response_changes_nothing(arguments: tuple[Any, Any]) -> None:
+    """Neither the first call nor a later call with exc_info changes the earlier status and headers."""
 
     def application(_: Any, start_response: Start) -> list[bytes]:
         start_response("201 Made", TEXT)
@@ -151,7 +151,7 @@ def test_a_refused_call_of_start_response_changes_nothing(wrong: tuple[Any, Any]
             int("an error")
         except ValueError:
             with pytest.raises((ApplicationError, TypeError)):
-                start_response(*wrong, sys.exc_info())
+                start_response(*arguments, sys.exc_info())
         return [b"as it was"]
 
     exchange = Exchange(application)
@@ -238,17 +238,17 @@ def test_exc_info_after_the_end_raises_the_error_itself() -> None:
 
 
 def test_start_response_and_write_after_the_end_send_nothing() -> None:
-    """Calls out of close(), or kept for later, must not put a second head behind a whole answer."""
-    kept: list[Any] = []
+    """Calls from close() or after the end must not send a second head after a complete response."""
+    saved: list[Any] = []
 
     def application(_: Any, start_response: Start) -> list[bytes]:
-        kept.extend([start_response, start_response("200 OK", TEXT)])
+        saved.extend([start_response, start_response("200 OK", TEXT)])
         return [b"whole"]
 
     exchange = Exchange(application)
     wire = exchange.wire
-    start_response: Start = kept[0]
-    write: Callable[[bytes], None] = kept[1]
+    start_response: Start = saved[0]
+    write: Callable[[bytes], None] = saved[1]
     again: list[Callable[[], Any]] = [
         lambda: write(b"more"),
         lambda: start_response(*OK, NO_ERROR),

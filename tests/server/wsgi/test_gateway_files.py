@@ -1,4 +1,4 @@
-"""Files that an application hands to wsgi.file_wrapper, and what becomes of them."""
+"""Files passed to wsgi.file_wrapper, and the bytes that the server sends."""
 
 import io
 import os
@@ -19,11 +19,11 @@ from tests.server.wsgi.applications import (
 from wsgiserver.wsgi.filewrapper import FileWrapper
 from wsgiserver.wsgi.gateway import ResponsePhase
 
-SIZE = 100_000  # bytes: too many to be copied into the head's send
+SIZE = 100_000  # bytes: too many for one send with the head
 
 
 def wrapped(file: Any, *, length: int | None = None, status: str = "200 OK", write: bytes = b"") -> Any:
-    """Make an application that answers with a file."""
+    """Make an application that sends a file."""
 
     def application(environ: dict[str, Any], start_response: Start) -> Any:
         headers = [("Content-Length", str(length))] if length is not None else []
@@ -90,7 +90,7 @@ def test_a_small_file_is_sent_together_with_the_head(small: io.BufferedReader) -
 
 
 class Pipe:
-    """Has a length, and no end: whoever reads more than that waits forever."""
+    """Has a length but no end: a read beyond the length waits forever."""
 
     def __init__(self, data: bytes) -> None:
         self._left = data
@@ -98,7 +98,7 @@ class Pipe:
 
     def read(self, size: int) -> bytes:
         self.reads.append(size)
-        assert len(self._left) >= size, "this would wait"
+        assert len(self._left) >= size, "this read would wait forever"
         block, self._left = self._left[:size], self._left[size:]
         return block
 
@@ -109,7 +109,7 @@ class Pipe:
 def test_no_more_of_a_file_is_sent_than_was_declared(
     large: io.BufferedReader, kind: str, length: int, minor: int
 ) -> None:
-    """An answer with a range; a file that has grown since it was measured."""
+    """As for a range, or a file that has grown since its size was read."""
     data = large.read()
     large.seek(0)
     file = {"regular": large, "in memory": io.BytesIO(data), "pipe": Pipe(data)}[kind]
@@ -169,7 +169,7 @@ def test_a_file_shorter_than_declared_is_cut_off(large: io.BufferedReader, kind:
 
 
 def test_a_file_after_written_bytes_is_read(large: io.BufferedReader) -> None:
-    """The length told is not that of the file, or none was: it is read."""
+    """The declared length is not that of the file or is missing, so the server reads the file."""
     body = b"w" + b"x" * 10 + b"y" * (SIZE - 10)
     for length, framing in ((None, "chunked"), (SIZE + 1, "100001")):
         large.seek(0)
