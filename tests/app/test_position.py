@@ -48,12 +48,12 @@ def is_sound(data: bytes, pixels: list[bytes]) -> bool:
 
 def check(case: str) -> tuple[bytes, bytes]:
     kind, data = PICTURES[case]
-    assert positions.told(data) or "compressed" in case or "raw" in case, (
+    assert positions.traces(data) or "compressed" in case or "raw" in case, (
         "the picture has to tell, or this tests nothing"
     )
     without = shared(data, "JPEG" if kind == "MPO" else kind)
     assert without != data
-    assert positions.told(without) == []
+    assert positions.traces(without) == []
     assert frames(without) == frames(data)
     assert shared(without, "JPEG" if kind == "MPO" else kind) == without
     return data, without
@@ -113,7 +113,7 @@ def test_the_orientation_is_kept_even_if_exif_is_damaged(order: str, orientation
     endless[200:202] = b"\xff\xff"  # entries of the GPS directory
     for data in (tiff, bytes(endless), b"Exif\0\0" + tiff):
         without = metadata.exif(data)
-        assert positions.told(without) == []
+        assert positions.traces(without) == []
         exif = Image.Exif()
         exif.load(without)
         assert exif.get(0x0112, 1) == orientation
@@ -151,7 +151,7 @@ def test_hostile_exif_keeps_its_length(exif: bytes) -> None:
 )
 def test_hostile_xmp_loses_its_position(packet: bytes) -> None:
     without = metadata.xmp(packet)
-    assert (len(without), positions.told(without)) == (len(packet), [])
+    assert (len(without), positions.traces(without)) == (len(packet), [])
     assert (b"kept" in without) is (b"kept" in packet)
 
 
