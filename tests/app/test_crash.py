@@ -32,12 +32,12 @@ from tests.forks import in_fork
 from tests.wire.polling import PATIENCE
 
 _CALLS = ("open", "mkdir", "rename", "fsync", "unlink")
-# They tell a position, so each photo has a file for others, too.
+# They have a position, so each photo also has a file for other users.
 OLD, NEW = (with_position(picture(*size)) for size in ((32, 24), (48, 36)))
 
 
 class Steps:
-    """Counts steps, and does `harm` in place of (or right after) the n-th one."""
+    """Counts steps, and calls `harm` instead of (or right after) the n-th one."""
 
     def __init__(self, nth: int, harm: Callable[[Exception], None], *, is_after: bool = False) -> None:
         self._left = nth
@@ -79,7 +79,7 @@ def delete(client: Client, name: str, _: bytes) -> int:
     return client.delete(f"/api/photos/{name}").status_code
 
 
-# What is done; the photos before; the photos after it succeeded.
+# The action; the photos before it; the photos after it succeeds.
 CASES = {
     "a new photo": (put, set(), {"a.jpg"}),
     "a replacement": (put, {"a.jpg"}, {"a.jpg"}),
@@ -94,7 +94,7 @@ def raising(error: Exception) -> None:
 
 @pytest.fixture
 def client(api: Client, settings: Settings) -> Client:
-    settings.SWEEP_INTERVAL = 2**40  # seconds: no sweep on the side, whose failures do not fail an upload
+    settings.SWEEP_INTERVAL = 2**40  # seconds: no sweep during an upload, because its failures do not fail the upload
     api.raise_request_exception = False
     return api
 
@@ -128,11 +128,11 @@ def test_a_file_that_cannot_be_removed_is_removed_by_the_sweep(
 
 
 def sweep_until_swept(media: Path) -> None:
-    """What decodes a picture for a process that has died ends by itself, and keeps the file locked until then."""
+    """Sweep until nothing is left: the decoder of a dead process locks the file until it ends."""
     deadline = time.monotonic() + PATIENCE
     while True:
         sweep.sweep(0)
-        known = {place for photo in Photo.objects.all() for place in photo.storage_keys}
+        known = {key for photo in Photo.objects.all() for key in photo.storage_keys}
         if state.files(media) <= known or time.monotonic() > deadline:
             return
         time.sleep(0.05)
@@ -145,8 +145,8 @@ def test_a_failed_commit_changes_nothing(case: str, client: Client, media: Path)
     prepare(client, media, before)
     sqlite_deny, sqlite_transaction = 1, 22  # sqlite3.SQLITE_DENY, sqlite3.SQLITE_TRANSACTION
 
-    def authorizer(what: int, verb: str | None, *_: object) -> int:
-        return sqlite_deny if what == sqlite_transaction and verb == "COMMIT" else 0
+    def authorizer(action_code: int, verb: str | None, *_: object) -> int:
+        return sqlite_deny if action_code == sqlite_transaction and verb == "COMMIT" else 0
 
     connection.connection.set_authorizer(authorizer)
     try:
@@ -183,7 +183,7 @@ def test_a_crash_at_any_step_loses_no_photo(
 
 
 def test_a_full_disk_is_a_507_and_leaves_no_file(client: Client, media: Path) -> None:
-    """The kernel refuses to let a file grow: a real failure of a real write, in the middle of the body."""
+    """The kernel limits the size of a file: a real failure of a real write, in the middle of the body."""
 
     def request() -> int:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -196,7 +196,7 @@ def test_a_full_disk_is_a_507_and_leaves_no_file(client: Client, media: Path) ->
 
 
 def prepare(client: Client, media: Path, names: set[str]) -> None:
-    """The photos there are before the test; all others go."""
+    """Store these photos, and delete all others."""
     for name in Photo.objects.values_list("name", flat=True):
         delete(client, name, b"")
     for name in names:
@@ -205,17 +205,17 @@ def prepare(client: Client, media: Path, names: set[str]) -> None:
 
 
 def in_a_child(request: Callable[[], int], expected: int = 0) -> int:
-    """Run `request` in a forked process. Returns that process's exit status: 0 when it got its answer.
+    """Run `request` in a forked process. Return its exit status: 0 if the request succeeded.
 
-    With `expected`, 0 only when that was the answer's status.
+    With `expected`, 0 only if the response had that status.
     """
-    connections.close_all()  # a connection must not be in two processes
+    connections.close_all()  # two processes must not share a connection
 
-    def ask() -> None:
+    def send() -> None:
         status = request()
         assert status == expected or (not expected and status < 300)
 
-    return in_fork(ask)
+    return in_fork(send)
 
 
 def test_the_test_harness_intercepts_the_steps(ada: User, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""HEIC, as iPhones send it: taken, upright, shown; told from AVIF; and hostile ones."""
+"""HEIC pictures, as iPhones send them: stored, upright, shown, distinguished from AVIF; and hostile ones."""
 
 import random
 import struct
@@ -25,7 +25,7 @@ HEIC = next(kind for kind in images.KINDS if kind.pillow == "HEIC")
 
 
 def corners(width: int, height: int) -> Image.Image:
-    """Each quarter of a colour of its own: red, green; blue, white."""
+    """Return a picture with a different colour in each quarter: red, green; blue, white."""
     image = Image.new("RGB", (width, height), WHITE)
     image.paste(RED, (0, 0, width // 2, height // 2))
     image.paste(GREEN, (width // 2, 0, width, height // 2))
@@ -40,7 +40,7 @@ def orientation(number: int) -> bytes:
     return exif.tobytes()
 
 
-FAST = {"preset": "ultrafast"}  # of x265, which otherwise takes most of the time that these tests take
+FAST = {"preset": "ultrafast"}  # for x265, which would take most of the time of these tests
 
 
 def heic(image: Image.Image, **options: object) -> bytes:
@@ -48,7 +48,7 @@ def heic(image: Image.Image, **options: object) -> bytes:
 
 
 def colours(rendition: bytes) -> list[str]:
-    """Of the four corners, row by row."""
+    """Return the colours of the four corners, row by row."""
     with Image.open(BytesIO(rendition)) as image:
         width, height = image.size
         pixels_of = image.convert("RGB").load()
@@ -69,7 +69,7 @@ def found_in(data: bytes) -> images.Picture:
 
 
 def lying() -> Image.Image:
-    """A portrait as its sensor has seen it: turned by 90 degrees to the right, it is red, green; blue, white."""
+    """Return a portrait as the sensor sees it: turned right by 90 degrees, it is red, green; blue, white."""
     return corners(1200, 1600).transpose(Image.Transpose.ROTATE_90)
 
 
@@ -83,7 +83,7 @@ PORTRAITS: dict[str, Callable[[], bytes]] = {
 
 
 def exif_alone(data: bytes) -> bytes:
-    """With an orientation that no irot goes with: it is to be ignored (ISO 23008-12, annex A)."""
+    """Add an EXIF orientation without irot, which readers must ignore (ISO 23008-12, annex A)."""
     start = data.index(struct.pack(">HHI", 0x0112, 3, 1)) + 8
     return data[:start] + struct.pack(">H", 6) + data[start + 2 :]
 
@@ -113,10 +113,10 @@ def test_a_heic_portrait_is_stored_by_put_and_by_the_form(case: str, api: Client
     data = PORTRAITS[case]()
     answer = api.put("/api/photos/IMG_0001.HEIC", data, content_type="image/heic")
     assert answer.status_code == 201, answer.content
-    told = answer.json()
-    assert (told["content_type"], told["width"], told["height"]) == ("image/heic", 1200, 1600)
+    facts = answer.json()
+    assert (facts["content_type"], facts["width"], facts["height"]) == ("image/heic", 1200, 1600)
     for name in ("thumbnail", "thumbnail_2x", "preview"):
-        got = api.get(told[name])
+        got = api.get(facts[name])
         assert got["Content-Type"] == "image/webp"
         assert "immutable" in got["Cache-Control"]
         body = got.getvalue()
@@ -167,15 +167,15 @@ SOUND: dict[str, Callable[[], bytes]] = {
 
 
 def branded(data: bytes, *brands: bytes) -> bytes:
-    """With these brands in the place of its own, the major one first."""
+    """Replace the brands with these, the major one first."""
     size = int.from_bytes(data[:4])
     new = box(b"ftyp", brands[0] + bytes(4) + b"".join(brands[1:]))
-    # What iloc says is counted from the file's start: the difference is made up for by a box that says nothing.
+    # iloc counts offsets from the start of the file: an empty box makes up the difference.
     return new + box(b"free", bytes(size + 64 - len(new) - 8)) + shifted(data[size:], 64)
 
 
 def shifted(rest: bytes, by: int) -> bytes:
-    """The boxes behind ftyp, with all offsets of iloc (of 4 bytes, as libheif writes them) larger by so much."""
+    """The boxes behind ftyp, with all offsets of iloc (of 4 bytes, as libheif writes them) increased by `by`."""
     start = rest.index(b"iloc")
     length = int.from_bytes(rest[start - 4 : start])
     whole = bytearray(rest)
@@ -224,7 +224,7 @@ def test_the_preview_keeps_the_transparency() -> None:
 
 
 def test_a_preview_has_converted_colours_and_no_profile() -> None:
-    """Swapped red and green: only who reads the profile sees the true colours."""
+    """The profile swaps red and green: only a reader of the profile sees the true colours."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     swapped = bytes(profile).replace(b"rXYZ", b"xxxx").replace(b"gXYZ", b"rXYZ").replace(b"xxxx", b"gXYZ")
     found = found_in(heic(corners(1200, 1600), icc_profile=swapped))
@@ -343,7 +343,7 @@ def test_decoding_takes_no_more_memory_than_estimated(case: str) -> None:
 
 
 def test_a_header_with_a_false_size_is_harmless() -> None:
-    """It says 64 x 64; its pixels are 3072 x 2048, or the other way round."""
+    """The header has 64 x 64 and the pixels 3072 x 2048, or the other way round."""
     large, small = heic(Image.new("RGB", (3072, 2048), RED)), heic(Image.new("RGB", (64, 64), RED))
     for data, size, other in ((large, (3072, 2048), (64, 64)), (small, (64, 64), (6000, 4000))):
         lying_header = data.replace(struct.pack(">II", *size), struct.pack(">II", *other))
@@ -362,8 +362,8 @@ def test_mutated_heics_are_decoded_or_refused() -> None:
     for number in range(120):
         data = bytearray(sound[number % 2])
         for _ in range(chance.randint(1, 6)):
-            place = chance.randrange(len(data) if chance.random() < 0.3 else 900)
-            data[place % len(data)] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)))
+            position = chance.randrange(len(data) if chance.random() < 0.3 else 900)
+            data[position % len(data)] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)))
         with suppress(errors.NotAnImage, errors.ImageTruncated, errors.ImageTooManyPixels, errors.ImageTooComplex):
             found_in(bytes(data))
         server = server or decoding.number()

@@ -1,4 +1,4 @@
-"""No position is left in what others download; pixels, orientation and what else there is stay as they are."""
+"""A shared photo has no position; its pixels, its orientation and all other metadata stay unchanged."""
 
 import random
 import struct
@@ -14,7 +14,7 @@ from tests.app import hostile, positions
 from tests.app.pictures import animation, picture
 
 PICTURES = positions.pictures()
-TURNED = {  # those that say so where Pillow looks
+TURNED = {  # those whose orientation Pillow reads
     *(f"jpeg, {case}" for case in ("little-endian", "big-endian", "progressive", "two exif segments")),
     *("jpeg, exif cut in two", "jpeg, several pictures", "png, exif", "png, exif behind the pixels"),
     *("png, raw profile", "webp", "webp, a file behind it", "avif", "avif, a box behind it"),
@@ -22,7 +22,7 @@ TURNED = {  # those that say so where Pillow looks
 
 
 def shared(data: bytes, kind: str) -> bytes:
-    """As others get it; the patches on their way through a frame."""
+    """Return the file that other users download; the patches pass through a frame."""
     file = BytesIO(data)
     found = patches.unpack(patches.pack(position.find(file, kind)), len(data))
     without = b"".join(patches.patched(file, found))
@@ -59,7 +59,7 @@ def check(case: str) -> tuple[bytes, bytes]:
     return data, without
 
 
-@pytest.mark.filterwarnings("ignore")  # Pillow's, about metadata that are damaged before
+@pytest.mark.filterwarnings("ignore")  # Pillow warns about metadata that were damaged before
 @pytest.mark.parametrize("case", PICTURES)
 def test_a_shared_photo_has_no_position_and_the_same_pixels(case: str) -> None:
     without = check(case)[1]
@@ -124,7 +124,7 @@ def test_the_orientation_is_kept_even_if_exif_is_damaged(order: str, orientation
     [
         hostile.directory(65_000, 4),
         hostile.directory(5000, 60_000),
-        positions.tiff()[:8] + b"\1\0" + struct.pack("<HHII", 0x8769, 4, 1, 8) + struct.pack("<I", 8),  # in a circle
+        positions.tiff()[:8] + b"\1\0" + struct.pack("<HHII", 0x8769, 4, 1, 8) + struct.pack("<I", 8),  # in a cycle
         b"II*\0\x08\0\0\0\x08\0" + struct.pack("<HHII", 0x02BC, 7, 60_000, 8) * 8 + bytes(60_000),
         b"II*\0\x08\0\0\0\1\0" + struct.pack("<HHII", 0x8649, 7, 60_000, 26) + bytes(4) + b"8BIM\4\x22\0\0" * 7000,
     ],
@@ -180,10 +180,10 @@ def test_a_damaged_picture_raises_only_problems(case: str) -> None:
             continue
 
 
-@pytest.mark.filterwarnings("ignore")  # Pillow's, about the damage
+@pytest.mark.filterwarnings("ignore")  # Pillow warns about the damage
 @pytest.mark.parametrize("case", PICTURES)
 def test_damaged_metadata_never_change_a_pixel(case: str) -> None:
-    """Only bytes that are patched anyway are damaged, so the picture stays sound."""
+    """The damage is only in bytes that are patched anyway, so the picture stays valid."""
     kind, data = PICTURES[case]
     kind = "JPEG" if kind == "MPO" else kind
     dice = random.Random(case)

@@ -1,4 +1,4 @@
-"""A token for a name and a password, over HTTP: for phones. Guessing is as slow as on the page."""
+"""Login of phones: a token for a name and a password over HTTP. Guessing is as slow as on the page."""
 
 import json
 from datetime import timedelta
@@ -108,7 +108,7 @@ def test_unknown_users_and_wrong_passwords_get_the_same_response(ada: User, bob:
 
 
 def test_the_password_of_an_unknown_user_is_hashed(ada: User, settings: Settings) -> None:
-    """As slow as for known ones: counted, not timed."""
+    """The response takes as long as for a known user: the test counts hashes instead of measuring time."""
     settings.PASSWORD_HASHERS = ["tests.app.test_token_login.Counting"]
     Counting.hashed = 0
     ask({"username": "nobody", "password": "x"})
@@ -143,7 +143,7 @@ def test_an_incomplete_login_does_not_count_as_an_attempt(ada: User, settings: S
 
 
 def test_a_session_alone_gets_no_token(browser: Client, ada: User) -> None:
-    """So no other site can have one made: a form of another site brings the cookie, and never the password."""
+    """So no other site can create a token: a form of another site sends the cookie, but not the password."""
     check_error(ask("", browser, "application/x-www-form-urlencoded"), 400, "bad-request")
     check_error(ask({**ADA, "password": "x"}, browser), 401, "wrong-login")
 

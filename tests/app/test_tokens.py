@@ -1,4 +1,4 @@
-"""Tokens end: one, all of a user, all of everybody, and with a changed password, however it is changed."""
+"""Tokens end: one, all of a user, all of all users, and after every change of the password."""
 
 from collections.abc import Callable
 from io import StringIO
@@ -94,7 +94,7 @@ def test_a_client_can_end_all_tokens_of_its_user(ada: User, api: Client, api_of_
 
 
 def test_a_session_can_end_all_tokens_but_has_none_itself(browser: Client, api: Client) -> None:
-    assert browser.delete("/api/tokens").json()["error"] == "forbidden"  # without its CSRF token
+    assert browser.delete("/api/tokens").json()["error"] == "forbidden"  # without the CSRF token
     headers = {"X-CSRFToken": str(browser.get("/").context["csrf_token"])}
     assert browser.delete("/api/token", headers=headers).json()["error"] == "bad-request"
     assert is_good(api)
@@ -109,7 +109,7 @@ def test_an_anonymous_client_cannot_end_tokens(client: Client, api: Client) -> N
 
 
 @pytest.mark.parametrize(
-    ("arguments", "of_ada", "of_bob", "said"),
+    ("arguments", "of_ada", "of_bob", "message"),
     [
         (["ada"], False, True, "Tokens revoked: 1"),
         (["--all"], False, False, "Tokens revoked: 2"),
@@ -118,22 +118,22 @@ def test_an_anonymous_client_cannot_end_tokens(client: Client, api: Client) -> N
     ids=str,
 )
 def test_revoke_tokens_ends_the_tokens_of_one_user_or_of_all(
-    api: Client, api_of_bob: Client, arguments: list[str], of_ada: bool, of_bob: bool, said: str
+    api: Client, api_of_bob: Client, arguments: list[str], of_ada: bool, of_bob: bool, message: str
 ) -> None:
     stderr = StringIO()
     call_command("revoke_tokens", *arguments, stderr=stderr)
-    assert stderr.getvalue().strip() == said
+    assert stderr.getvalue().strip() == message
     assert is_good(api) is of_ada
-    assert is_good(api_of_bob) is of_bob or of_ada is False  # what ada stored first is hers
+    assert is_good(api_of_bob) is of_bob or of_ada is False  # ada's photo stays ada's
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [(["nobody"], "There is no user nobody"), ([], "required"), (["ada", "--all"], "not allowed")],
     ids=str,
 )
-def test_revoke_tokens_refuses_unknown_or_missing_users(api: Client, arguments: list[str], said: str) -> None:
-    with pytest.raises(CommandError, match=said):
+def test_revoke_tokens_refuses_unknown_or_missing_users(api: Client, arguments: list[str], message: str) -> None:
+    with pytest.raises(CommandError, match=message):
         call_command("revoke_tokens", *arguments)
     assert AuthToken.objects.count() == 1
 
@@ -146,7 +146,7 @@ def test_a_malformed_token_is_refused(transactional_db: None, token: str) -> Non
 
 
 def migrated(*targets: tuple[str, str]) -> Any:
-    """The database as of these migrations, and the models that belong to them."""
+    """Migrate the database to these migrations, and return their models."""
     executor = MigrationExecutor(connection)
     executor.migrate(list(targets))
     return MigrationExecutor(connection).loader.project_state(list(targets)).apps
@@ -176,7 +176,7 @@ def test_an_unbound_token_is_bound_to_the_password_at_its_first_use(ada: User, a
 
 
 def test_the_previous_version_can_write_to_the_new_schema(ada: User, api: Client) -> None:
-    """It writes photos without the column it does not know, and deletes tokens without what hangs on them."""
+    """It writes photos without the new column, and deletes tokens without the rows that depend on them."""
     insert = (
         "INSERT INTO photos_photo "
         "(name, owner_id, size, sha256, content_type, width, height, original, thumbnail, created)"

@@ -1,4 +1,4 @@
-"""What a client says in a proxy's name does not reach the application, whatever it is called."""
+"""Proxy headers of a client do not reach the application, whatever their name."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 
 from uploadstack.boundary import guarded
 
-# A header, as CGI has it -> whether the application may see it.
+# Name of a header in CGI -> whether the application gets it.
 ARRIVES = {
     "HTTP_X_FORWARDED_FOR": True,
     "HTTP_X_FORWARDED_HOST": True,
@@ -21,7 +21,7 @@ ARRIVES = {
     "HTTP_X_FORWARDER": True,
     "HTTP_X_ACCELERATION": True,
     "HTTP_FORWARDED": True,  # nginx empties it
-    "X_FORWARDED_USER": True,  # no header, so no client
+    "X_FORWARDED_USER": True,  # not a header, so not from a client
 }
 
 
