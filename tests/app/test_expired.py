@@ -1,4 +1,4 @@
-"""Rows whose time is over go with a sweep: sessions, tokens, attempts to log in. Others stay."""
+"""A sweep removes expired rows (sessions, tokens, login attempts) and no others."""
 
 from datetime import timedelta
 
@@ -19,7 +19,7 @@ HOUR = timedelta(hours=1)
 
 
 def rows(user: User, age: timedelta, count: int = 1) -> None:
-    """Of each kind, whose time was over so long ago (a negative age: will be)."""
+    """Store rows of each kind that expired this long ago (negative: that will expire)."""
     then = timezone.now() - age
     for number in range(count):
         name = f"{age.total_seconds():.0f}-{number}"
@@ -59,8 +59,8 @@ def test_a_run_removes_a_bounded_number_of_rows_oldest_first(ada: User, monkeypa
 def test_an_upload_removes_expired_rows(api: Client, ada: User, settings: Settings) -> None:
     settings.SWEEP_INTERVAL = 0
     rows(ada, HOUR)
-    answer = api.put("/api/photos/a.jpg", picture(), content_type="image/jpeg")
-    assert answer.status_code == 201
+    response = api.put("/api/photos/a.jpg", picture(), content_type="image/jpeg")
+    assert response.status_code == 201
     assert [Session.objects.count(), LoginAttempts.objects.count()] == [0, 0]
 
 

@@ -109,7 +109,7 @@ def test_bytes_after_a_picture_are_not_read_into_memory(kind: str, tmp_path: Pat
     path.write_bytes(picture(64, 48, kind, "L" if kind == "GIF" else "RGB"))
     os.truncate(path, 320 * 1024**2)  # a hole: takes no space on the disk
     with path.open("rb") as file:
-        assert peak_of(lambda: images.inspect(file)) < 150 * 1024**2  # WebP: the meter's 64 MiB, twice
+        assert peak_of(lambda: images.inspect(file)) < 150 * 1024**2  # WebP: twice the 64 MiB of the meter
 
 
 def noise(number: int) -> Image.Image:
@@ -123,7 +123,7 @@ def with_text(size: int) -> bytes:
 
 
 def frames(kind: str, **options: object) -> bytes:
-    """More than 64 MiB of them."""
+    """Return a picture with more than 64 MiB of frames."""
     first, *more = [noise(number) for number in range(19)]
     return encoded(first, kind, save_all=True, append_images=more, **options)
 
@@ -173,7 +173,7 @@ def test_a_huge_chunk_is_not_read() -> None:
 
 
 def peak_of(action: Callable[[], object]) -> int:
-    """Bytes that Python code, Pillow's readers included, had allocated at the worst moment."""
+    """Return the peak of the bytes that Python code, including Pillow's readers, allocated."""
     tracemalloc.start()
     try:
         action()

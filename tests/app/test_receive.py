@@ -1,6 +1,6 @@
-"""Raw bodies over real sockets, answered by Django's own development server.
+"""Raw bodies over real sockets, received by Django's own development server.
 
-That server loses chunked bodies, as PEP 3333 lets it; these tests write down what our code makes of it.
+That server loses chunked bodies, which PEP 3333 allows; these tests record how our code responds.
 """
 
 import json
@@ -69,7 +69,7 @@ def test_a_chunked_body_lost_by_runserver_is_a_400_with_an_explanation(
 
 def test_a_truncated_body_is_refused(live_server: Any, head: bytes, media: Path) -> None:
     with connection_to(live_server.url) as client:
-        # What comes is a whole picture; what was announced is more.
+        # The body is a complete picture, but shorter than its Content-Length.
         client.sendall(head + f"Content-Length: {len(PHOTO) + 1000}\r\n\r\n".encode() + PHOTO)
         client.shutdown(socket.SHUT_WR)
         status, problem = answer_of(client)

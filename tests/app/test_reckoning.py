@@ -1,4 +1,4 @@
-"""What headers say of the memory that decoding takes; and that decoding takes no more."""
+"""The memory that headers predict for decoding, and that decoding takes no more."""
 
 import os
 import struct
@@ -47,7 +47,7 @@ def jpeg_head(marker: int, width: int, height: int, factors: tuple[int, ...], in
 YCC_420, YCC_444, CMYK = (0x22, 0x11, 0x11), (0x11,) * 3, (0x11,) * 4
 TOO_COMPLEX, TOO_MANY_PIXELS, CUT = errors.ImageTooComplex, errors.ImageTooManyPixels, errors.ImageTruncated
 
-# Header; what becomes of it: a problem, or the megabytes (of a million bytes) between which it is reckoned.
+# Header -> a problem, or the range of the predicted memory in megabytes (of a million bytes).
 CASES: dict[str, tuple[bytes, type[errors.Problem] | tuple[int, int]]] = {
     "a phone's 12 megapixels": (jpeg_head(0xC0, 4032, 3024, YCC_420, 3), (1, 12)),
     "50 megapixels": (jpeg_head(0xC0, 8160, 6120, YCC_420, 3), (1, 12)),
@@ -148,7 +148,7 @@ def test_the_memory_for_decoding_is_estimated_from_the_header(case: str) -> None
 
 @pytest.mark.parametrize("name", [b"iinf", b"iloc", b"iref", b"ipma"])
 def test_an_avif_of_very_many_items_is_refused_before_it_is_decoded(name: bytes) -> None:
-    """1 MB took libavif 17 s of CPU. What takes a thousand tiles is no matter."""
+    """With 1 MB of items, libavif took 17 s of CPU. A thousand tiles take no time that matters."""
     data = small_of(64, "AVIF")
     start = data.index(b"meta") - 4
     kind = next(kind for kind in images.KINDS if kind.pillow == "AVIF")
@@ -168,7 +168,7 @@ def small_of(side: int, kind: str, mode: str = "RGB", **options: object) -> byte
     return encoded(Image.new(mode, (side, side), 9), kind, **options)
 
 
-# Real ones, of several megapixels each.
+# Real pictures, of several megapixels each.
 PICTURES: dict[str, Callable[[], bytes]] = {
     "jpeg": lambda: hostile.camera_jpeg(4000, 3000),
     "jpeg of 108 megapixels": lambda: hostile.camera_jpeg(12_000, 9000),
@@ -206,17 +206,17 @@ def test_decoding_takes_no_more_memory_than_estimated(case: str) -> None:
     reckoned = reckoning.reckon(BytesIO(data), kind)
     assert reckoned.memory <= MEMORY_MAX
     grown = growth_of(lambda: pixels.decode(BytesIO(data), kind, reckoned))
-    # 24 MiB for the thumbnail's way: three times its size, one tile, libraries' code.
+    # 24 MiB for the thumbnail: three times its size, one tile, code of libraries.
     assert grown < reckoned.memory + 24 * MIB, f"{grown / MIB:.0f} MiB, reckoned {reckoned.memory / MIB:.0f}"
 
 
 def growth_of(action: Callable[[], object]) -> int:
-    """Bytes by which a process grows that does this, at its largest. It is a fork: what was before does not count."""
+    """Return by how many bytes the peak memory of a forked process grows through this action."""
     reader, writer = os.pipe()
 
     def measure() -> None:
         pixels.prepare()
-        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
+        Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
         before = memory("VmHWM")
         action()
         os.write(writer, str(memory("VmHWM") - before).encode())

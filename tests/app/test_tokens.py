@@ -124,7 +124,7 @@ def test_revoke_tokens_ends_the_tokens_of_one_user_or_of_all(
     call_command("revoke_tokens", *arguments, stderr=stderr)
     assert stderr.getvalue().strip() == message
     assert is_good(api) is of_ada
-    assert is_good(api_of_bob) is of_bob or of_ada is False  # ada's photo stays ada's
+    assert is_good(api_of_bob) is of_bob or of_ada is False  # bob cannot replace a photo of ada
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The application that the stack serves: this project's own, behind the trust boundary."""
+"""The application that the stack serves: the project's own, behind the trust boundary."""
 
 import importlib
 from typing import Any
