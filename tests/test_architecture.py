@@ -172,12 +172,12 @@ def test_every_import_that_the_tables_allow_is_used() -> None:
 
 
 def test_the_allowed_imports_have_no_cycle() -> None:
-    left = {name: {package(other) for other in below} for name, below in MAY_IMPORT.items()}
-    while left:
-        bottom = [name for name, below in left.items() if not below & left.keys()]
-        assert bottom, f"these import each other: {sorted(left)}"
+    remaining = {name: {package(other) for other in below} for name, below in MAY_IMPORT.items()}
+    while remaining:
+        bottom = [name for name, below in remaining.items() if not below & remaining.keys()]
+        assert bottom, f"import cycle: {sorted(remaining)}"
         for name in bottom:
-            del left[name]
+            del remaining[name]
 
 
 @pytest.mark.parametrize("module", modules())
@@ -308,7 +308,7 @@ OF_THE_SAMPLE = re.compile(r"photos_photo|app/photos|/api/photos|\b_?(originals|
 OUTSIDE = ["compose.yaml", "Dockerfile", "nginx", "postgres", "scripts", "uploadstack", "wsgiserver"]
 # Files that may contain such a name, and why.
 EXCEPTIONS = {
-    "nginx/media.conf": "the project that replaced the sample does not show files that the sample left in a volume",
+    "nginx/media.conf": "the project that replaced the sample does not show files of the sample in a volume",
     "compose.yaml": "X_ACCEL_PREFIX is a variable of the project's settings",
 }
 

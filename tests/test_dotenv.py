@@ -224,7 +224,7 @@ def test_a_complaint_reveals_no_secret() -> None:
 @pytest.mark.parametrize("compose", ["docker-compose", "docker compose"])
 def test_compose_reads_the_same_values(tmp_path: Path, compose: str) -> None:
     if not is_here(compose):
-        pytest.skip(f"there is no {compose} here")
+        pytest.skip(f"no {compose} on this machine")
     names = {f"V{number}": written for number, written in enumerate(VALUES)}
     lines = "".join(f"{name}={written}\n" for name, written in names.items())
     (tmp_path / "env").write_bytes((BEFORE + lines).encode())

@@ -430,7 +430,7 @@ def test_the_enabled_services_are_those_with_a_config_hash(tmp_path: Path, compo
     """In both generations of Compose; other commands of 1.29 list disabled services as well."""
     words = [*compose.split(), "version"]
     if not shutil.which("docker") or subprocess.run(words, capture_output=True, check=False).returncode:
-        pytest.skip(f"there is no {compose} here")
+        pytest.skip(f"no {compose} on this machine")
     env_sh(tmp_path / "env", f"COMPOSE_PROFILES={profiles}", "COMPOSE_PROJECT_NAME=uploadstack-on")
     environment = {**os.environ, "ENV_FILE": str(tmp_path / "env"), "COMPOSE": compose, "COMPOSE_PROFILES": profiles}
     found = settings.read(ROOT, environment)

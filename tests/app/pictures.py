@@ -22,7 +22,7 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def lying_photo(width: int, height: int, orientation: int) -> bytes:
+def rotated_photo(width: int, height: int, orientation: int) -> bytes:
     """A photo as phones store it: with its position and an orientation.
 
     Its left half, as stored, is red, the right half blue.

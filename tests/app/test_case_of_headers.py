@@ -1,4 +1,4 @@
-"""Names of media types, parameters, schemes and units are the same in capitals: RFC 9110, sections 5.6.6, 8.3.1, 11.1
+"""Names of media types, parameters, schemes and units are case-insensitive: RFC 9110, sections 5.6.6, 8.3.1, 11.1
 and 14.1; RFC 2045, section 5.1.
 """
 

@@ -46,7 +46,7 @@ def test_an_upload_without_time_left_is_refused_and_changes_nothing(
     assert {photo.width for photo in Photo.objects.all()} <= {32}
 
 
-@pytest.mark.skipif(connection.vendor != "sqlite", reason="takes SQLite's one write lock")
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="takes the only write lock of SQLite")
 @pytest.mark.parametrize("action", [put, post])
 def test_an_upload_that_waited_too_long_for_the_database_is_not_stored(
     action: Any, api: Client, media: Path, settings: Settings
@@ -85,7 +85,7 @@ def test_the_time_for_receiving_a_streamed_body_does_not_count(settings: Setting
     late: dict[str, float] = {}
 
     def view(_: object) -> Any:
-        deadline._began.set(time.monotonic() - 999_999)  # noqa: SLF001 - so long ago did it begin
+        deadline._began.set(time.monotonic() - 999_999)  # noqa: SLF001 - simulates a slow request
         for name, body in (("whole", BytesIO()), ("coming", object())):
             request.META["wsgi.input"] = body
             deadline.body_has_come(request)

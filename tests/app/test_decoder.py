@@ -119,7 +119,7 @@ def test_a_killed_child_fails_only_its_own_picture(number: signal.Signals, expec
     ("number", "expected"),
     [
         (signal.SIGXCPU, errors.ImageTooComplex),
-        (signal.SIGALRM, errors.OutOfTime),  # SIGALRM ends its share of the time; CPU time has a separate limit
+        (signal.SIGALRM, errors.OutOfTime),  # the elapsed time was too long; CPU time has a separate limit
         (signal.SIGTERM, errors.DecoderBusy),
     ],
 )

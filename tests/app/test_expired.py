@@ -30,7 +30,7 @@ def rows(user: User, age: timedelta, count: int = 1) -> None:
         LoginAttempts.objects.create(key=name, number=3, last=then - HOUR)
 
 
-def left() -> list[int]:
+def counts() -> list[int]:
     return [model.objects.count() for model in (Session, AuthToken, TokenBinding, LoginAttempts)]
 
 
@@ -38,7 +38,7 @@ def test_only_expired_rows_are_removed(ada: User) -> None:
     rows(ada, HOUR, count=2)
     rows(ada, -HOUR / 2)
     assert expired.remove() == 6
-    assert left() == [1, 1, 1, 1]
+    assert counts() == [1, 1, 1, 1]
 
 
 def test_a_token_without_an_expiry_is_kept(ada: User) -> None:
@@ -52,7 +52,7 @@ def test_a_run_removes_a_bounded_number_of_rows_oldest_first(ada: User, monkeypa
     rows(ada, HOUR, count=2)
     rows(ada, 2 * HOUR)
     assert expired.remove() == 6
-    assert left() == [1, 1, 1, 1]
+    assert counts() == [1, 1, 1, 1]
     assert Session.objects.get().session_key.startswith("3600-")
 
 
@@ -68,11 +68,11 @@ def test_a_sweep_that_is_not_due_removes_no_rows(ada: User) -> None:
     sweep.sweep_if_due()
     rows(ada, HOUR)
     sweep.sweep_if_due()
-    assert left() == [1, 1, 1, 1]
+    assert counts() == [1, 1, 1, 1]
 
 
 def test_the_sweep_command_removes_expired_rows(ada: User, capsys: pytest.CaptureFixture[str]) -> None:
     rows(ada, HOUR)
     call_command("sweep")
-    assert left() == [0, 0, 0, 0]
+    assert counts() == [0, 0, 0, 0]
     assert "login attempts removed: 3" in capsys.readouterr().err

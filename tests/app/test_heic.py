@@ -54,10 +54,10 @@ def colours(rendition: bytes) -> list[str]:
         pixels_of = image.convert("RGB").load()
     assert pixels_of
     points = [(x, y) for y in (height // 8, height * 7 // 8) for x in (width // 8, width * 7 // 8)]
-    return [named(pixels_of[point]) for point in points]  # type: ignore[arg-type]  # three bands, three values
+    return [name_of(pixels_of[point]) for point in points]  # type: ignore[arg-type]  # three bands, three values
 
 
-def named(pixel: tuple[int, ...]) -> str:
+def name_of(pixel: tuple[int, ...]) -> str:
     for name, colour in {"red": RED, "green": GREEN, "blue": BLUE, "white": WHITE}.items():
         if max(abs(a - b) for a, b in zip(colour, pixel, strict=True)) < 40:
             return name
@@ -68,21 +68,21 @@ def found_in(data: bytes) -> images.Picture:
     return images.inspect(BytesIO(data))
 
 
-def lying() -> Image.Image:
+def rotated_portrait() -> Image.Image:
     """Return a portrait as the sensor sees it: turned right by 90 degrees, it is red, green; blue, white."""
     return corners(1200, 1600).transpose(Image.Transpose.ROTATE_90)
 
 
 PORTRAITS: dict[str, Callable[[], bytes]] = {
     "upright pixels": lambda: heic(corners(1200, 1600)),
-    "turned by irot, and EXIF that says so too": lambda: heic(lying(), exif=orientation(6)),
-    "turned by irot, without EXIF": lambda: heic(lying(), exif=orientation(6)).replace(b"Exif", b"none", 1),
-    "in tiles, turned": lambda: heic(lying(), exif=orientation(6), tile_size=512),
-    "upright, and EXIF that would turn it": lambda: exif_alone(heic(corners(1200, 1600), exif=orientation(1))),
+    "turned by irot, and EXIF that says so too": lambda: heic(rotated_portrait(), exif=orientation(6)),
+    "turned by irot, without EXIF": lambda: heic(rotated_portrait(), exif=orientation(6)).replace(b"Exif", b"none", 1),
+    "in tiles, turned": lambda: heic(rotated_portrait(), exif=orientation(6), tile_size=512),
+    "upright, and EXIF that would turn it": lambda: exif_without_irot(heic(corners(1200, 1600), exif=orientation(1))),
 }
 
 
-def exif_alone(data: bytes) -> bytes:
+def exif_without_irot(data: bytes) -> bytes:
     """Add an EXIF orientation without irot, which readers must ignore (ISO 23008-12, annex A)."""
     start = data.index(struct.pack(">HHI", 0x0112, 3, 1)) + 8
     return data[:start] + struct.pack(">H", 6) + data[start + 2 :]

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from photos import errors, images
-from tests.app.pictures import animation, bomb, encoded, ihdr, lying_photo, picture, png, png_with
+from tests.app.pictures import animation, bomb, encoded, ihdr, picture, png, png_with, rotated_photo
 
 SOUND = {
     "jpeg": (picture(64, 48), "image/jpeg", (64, 48)),
@@ -196,7 +196,7 @@ def peak_of(action: Callable[[], object]) -> int:
     ],
 )
 def test_the_thumbnail_of_a_rotated_photo_is_upright(orientation: int, shown: tuple[int, int], red_side: str) -> None:
-    found = images.inspect(BytesIO(lying_photo(80, 40, orientation)))
+    found = images.inspect(BytesIO(rotated_photo(80, 40, orientation)))
     assert (found.width, found.height) == shown
     with Image.open(BytesIO(found.thumbnail)) as small:
         width, height = small.size
@@ -216,7 +216,7 @@ def test_the_orientation_of_a_png_may_follow_its_pixels() -> None:
 
 
 def test_a_thumbnail_has_no_metadata() -> None:
-    data = lying_photo(80, 40, 1)
+    data = rotated_photo(80, 40, 1)
     assert b"N-of-home" in data
     thumbnail = images.inspect(BytesIO(data)).thumbnail
     assert b"N-of-home" not in thumbnail

@@ -112,28 +112,28 @@ def _filename(disposition: str) -> str:
 
 
 @pytest.mark.parametrize("how", WAYS)
-@pytest.mark.parametrize("written", ACCEPTED)
-def test_a_name_is_found_again_however_it_was_uploaded(api: Client, media: Path, how: str, written: str) -> None:
-    name = ACCEPTED[written]
-    facts = stored(api, how, written)
+@pytest.mark.parametrize("original", ACCEPTED)
+def test_a_name_is_found_again_however_it_was_uploaded(api: Client, media: Path, how: str, original: str) -> None:
+    name = ACCEPTED[original]
+    facts = stored(api, how, original)
     assert facts["name"] == name
     assert facts["url"] == f"/photos/{quote(name, safe='/~:@!$&' + chr(39) + '()*+,;=')}"
-    for requested in (written, name, unicodedata.normalize("NFD", written)):
+    for requested in (original, name, unicodedata.normalize("NFD", original)):
         check_found(api, requested, name)
     assert name in api.get("/").content.decode().replace("&#x27;", "'")
     state.check(media, {name})
-    assert put(api, written).status_code == 200  # replaces the photo
-    assert api.delete(f"/api/photos/{quote(written)}").status_code == 204
+    assert put(api, original).status_code == 200  # replaces the photo
+    assert api.delete(f"/api/photos/{quote(original)}").status_code == 204
 
 
-@pytest.mark.parametrize("written", REFUSED)
-def test_characters_that_reverse_text_are_refused_or_replaced(api: Client, media: Path, written: str) -> None:
-    response = put(api, written)
+@pytest.mark.parametrize("original", REFUSED)
+def test_characters_that_reverse_text_are_refused_or_replaced(api: Client, media: Path, original: str) -> None:
+    response = put(api, original)
     assert (response.status_code, response.json()["error"]) == (400, "bad-name")
     assert "U+" in response.json()["detail"]
     for how in ("filename", "filename*"):
-        assert stored(api, how, written)["name"] == REFUSED[written]
-        assert api.delete(f"/api/photos/{quote(REFUSED[written])}").status_code == 204
+        assert stored(api, how, original)["name"] == REFUSED[original]
+        assert api.delete(f"/api/photos/{quote(REFUSED[original])}").status_code == 204
 
 
 def test_the_page_deletes_a_photo_by_the_name_its_client_wrote(browser: Client, api: Client, media: Path) -> None:
@@ -157,9 +157,9 @@ def test_a_photo_of_an_older_version_keeps_its_name(api: Client, ada: User, medi
 
 
 def test_an_invisible_name_is_refused_or_replaced(api: Client) -> None:
-    for written in ("\u200d", "\u00ad\u200b", "\ufe0f", "\u3164", "\U000e0041", "\u00a0"):
-        assert put(api, written).json()["error"] == "bad-name"
-        assert stored(api, "filename", written)["name"].startswith("photo")
+    for original in ("\u200d", "\u00ad\u200b", "\ufe0f", "\u3164", "\U000e0041", "\u00a0"):
+        assert put(api, original).json()["error"] == "bad-name"
+        assert stored(api, "filename", original)["name"].startswith("photo")
 
 
 ODD = st.text(
@@ -172,17 +172,17 @@ ODD = st.text(
 
 
 @given(ODD)
-def test_cleaning_a_clean_name_does_not_change_it(written: str) -> None:
+def test_cleaning_a_clean_name_does_not_change_it(original: str) -> None:
     try:
-        name = names.clean(written)
+        name = names.clean(original)
     except BadName:
         return
     assert names.clean(name) == name
 
 
 @given(ODD, st.integers(1, 10**6))
-def test_cleaning_a_generated_name_does_not_change_it(written: str, number: int) -> None:
-    name = names.variant(names.sanitised(written), number)
+def test_cleaning_a_generated_name_does_not_change_it(original: str, number: int) -> None:
+    name = names.variant(names.sanitised(original), number)
     assert names.clean(name) == name
 
 

@@ -158,7 +158,7 @@ def test_every_page_complies_with_its_content_security_policy(browser: Client, c
     assert "unsafe" not in policy
     found = tags(response)
     assert not found.named("style")
-    assert all(script.get("src", "").startswith("/static/") for script in found.named("script"))  # type: ignore[union-attr]  # None would fail, too
+    assert all(script.get("src", "").startswith("/static/") for script in found.named("script"))  # type: ignore[union-attr]  # None would fail as well
     for name, attributes in found.found:
         assert not [attribute for attribute in attributes if attribute == "style" or attribute.startswith("on")], name
         for address in (attributes.get("src"), attributes.get("href"), attributes.get("action")):

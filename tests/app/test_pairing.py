@@ -107,13 +107,13 @@ def stack_on(
 ) -> Iterator[Callable[[str, Path], Stack]]:
     """`stack_on(name, media)`: a new or an existing database, with that folder."""
 
-    def made(name: str, folder: Path) -> Stack:
+    def create(name: str, folder: Path) -> Stack:
         path = tmp_path / f"{name}.sqlite3"
         if not path.exists():
             shutil.copyfile(migrated, path)
         return Stack(path, folder, django_db_blocker)
 
-    yield made
+    yield create
     connections.close_all()
 
 

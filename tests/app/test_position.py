@@ -39,7 +39,7 @@ def frames(data: bytes) -> list[bytes]:
         return found
 
 
-def is_sound(data: bytes, pixels: list[bytes]) -> bool:
+def is_valid(data: bytes, pixels: list[bytes]) -> bool:
     try:
         return frames(data)[:1] == pixels
     except (OSError, SyntaxError, ValueError):
@@ -193,7 +193,7 @@ def test_damaged_metadata_never_change_a_pixel(case: str) -> None:
         damaged = bytearray(data)
         spot = dice.choice(spots)
         damaged[spot.offset + dice.randrange(spot.length)] = dice.randrange(1, 256)
-        if is_sound(bytes(damaged), pixels):
+        if is_valid(bytes(damaged), pixels):
             assert frames(shared(bytes(damaged), kind))[:1] == pixels
 
 

@@ -22,7 +22,7 @@ def schema(client: Client) -> dict[str, Any]:
 
 
 def test_the_schema_is_valid(schema: dict[str, Any]) -> None:
-    validate_schema(schema)  # type: ignore[no-untyped-call]  # it comes without types
+    validate_schema(schema)  # type: ignore[no-untyped-call]  # the package has no types
 
 
 def test_the_schema_has_every_operation_with_its_errors(schema: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from pytest_django import Settings
 from photos import library, sharing, storage, sweep
 from photos.models import Photo
 from tests.app import positions, state
-from tests.app.pictures import encoded, lying_photo, picture
+from tests.app.pictures import encoded, picture, rotated_photo
 
 HOME = positions.jpeg_with(positions.segment(0xE1, b"Exif\0\0" + positions.tiff()))
 OTHER = positions.jpeg_with(positions.segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + positions.XMP))
@@ -334,7 +334,7 @@ def test_every_kind_of_picture_is_shared_without_its_position(
 
 
 def test_a_thumbnail_has_no_position_and_no_metadata(api: Client, media: Path) -> None:
-    for data in (HOME, OTHER, lying_photo(64, 48, 6), encoded(Image.new("RGB", (9, 9)), "WEBP", xmp=positions.XMP)):
+    for data in (HOME, OTHER, rotated_photo(64, 48, 6), encoded(Image.new("RGB", (9, 9)), "WEBP", xmp=positions.XMP)):
         thumbnail = media / put(api, data).thumbnail
         with Image.open(thumbnail) as image:
             assert not image.getexif()

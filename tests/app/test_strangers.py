@@ -143,11 +143,11 @@ def expired(user: User) -> None:
     Session.objects.update(expire_date=timezone.now() - timedelta(seconds=1))
 
 
-def gone(user: User) -> None:
+def deleted(user: User) -> None:
     user.delete()
 
 
-@pytest.mark.parametrize("change", [deactivated, with_another_password, expired, gone])
+@pytest.mark.parametrize("change", [deactivated, with_another_password, expired, deleted])
 def test_a_user_without_a_valid_session_sees_no_photos(
     photo: Photo, bob: User, media: Path, change: Callable[[User], None]
 ) -> None:

@@ -32,7 +32,7 @@ def abandoned(media: Path, key: str, age: int = OLD) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("key", "age", "goes"),
+    ("key", "age", "is_removed"),
     [
         ("incoming/0123", OLD, True),
         ("incoming/0123", 10, False),
@@ -45,12 +45,12 @@ def abandoned(media: Path, key: str, age: int = OLD) -> Path:
     ],
 )
 def test_the_sweep_removes_old_files_without_a_row(
-    transactional_db: None, media: Path, key: str, age: int, goes: bool
+    transactional_db: None, media: Path, key: str, age: int, is_removed: bool
 ) -> None:
     pairing.adopt()
     path = abandoned(media, key, age)
-    assert sweep.sweep(600) == ([path] if goes else [])
-    assert path.exists() is not goes
+    assert sweep.sweep(600) == ([path] if is_removed else [])
+    assert path.exists() is not is_removed
 
 
 def test_the_sweep_keeps_old_photos(ada: User, media: Path) -> None:

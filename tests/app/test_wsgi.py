@@ -10,10 +10,10 @@ from django.core.signals import request_started
 
 def test_the_project_is_served_behind_the_trust_boundary(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "config.settings")
-    given: list[dict[str, Any]] = []
+    environs: list[dict[str, Any]] = []
 
     def remember(environ: dict[str, Any], **_: object) -> None:
-        given.append(environ)
+        environs.append(environ)
 
     environ: dict[str, Any] = {"PATH_INFO": "/healthz", "HTTP_X_FORWARDED_USER": "root", "HTTP_X_OWN": "arrives"}
     setup_testing_defaults(environ)
@@ -25,5 +25,5 @@ def test_the_project_is_served_behind_the_trust_boundary(monkeypatch: pytest.Mon
     finally:
         request_started.disconnect(remember)
     assert (answered, list(body)) == (["200 OK"], [b'{"status": "ok"}'])
-    (seen,) = given
+    (seen,) = environs
     assert ("HTTP_X_FORWARDED_USER" in seen, seen["HTTP_X_OWN"]) == (False, "arrives")

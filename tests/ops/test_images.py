@@ -1,4 +1,4 @@
-"""The stand-in for an image."""
+"""Stand-ins for images: the version that a stand-in must have."""
 
 import pytest
 

@@ -59,7 +59,7 @@ def test_a_module_imports_only_modules_of_its_row_or_below(name: str) -> None:
 
 
 def test_there_are_no_circular_imports() -> None:
-    left = {name: imported(name) & set(MODULES) for name in MODULES}
-    while free := {name for name, needs in left.items() if not needs & set(left)}:
-        left = {name: needs for name, needs in left.items() if name not in free}
-    assert left == {}
+    remaining = {name: imported(name) & set(MODULES) for name in MODULES}
+    while free := {name for name, needs in remaining.items() if not needs & set(remaining)}:
+        remaining = {name: needs for name, needs in remaining.items() if name not in free}
+    assert remaining == {}

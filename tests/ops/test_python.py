@@ -54,7 +54,7 @@ def test_a_script_with_an_old_python_prints_one_error_line(tools: Path, script: 
 def test_every_module_can_be_imported_by_each_installed_python(python: str) -> None:
     found = shutil.which(python)
     if not found or subprocess.run([found, "--version"], capture_output=True, check=False).returncode:
-        pytest.skip(f"there is no {python} here")
+        pytest.skip(f"no {python} on this machine")
     files = [path for folder in ("ops", "standin") for path in (SCRIPTS / folder).glob("[!_]*.py")]
     names = sorted(f"scripts.{path.parent.name}.{path.stem}" for path in files)
     program = f"import sys; sys.path.append({str(SCRIPTS.parent)!r}); import importlib; " + "; ".join(

@@ -101,7 +101,7 @@ def held(top: Path) -> dict[str, bytes]:
 
 
 def dies(nth: int, action: Callable[[], None]) -> bool:
-    """Run the action in a process that dies before its n-th step; return whether it had so many steps."""
+    """Run the action in a process that dies before its n-th step; return whether it had that many."""
 
     def act() -> None:
         steps = count()
