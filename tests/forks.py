@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 def in_fork(action: Callable[[], object]) -> int:
     """Run the action in a forked process; return its exit code: 0, 1 after a (printed) exception, or -SIGNAL."""
-    return ended(fork(action))
+    return exit_code(fork(action))
 
 
 def fork(action: Callable[[], object]) -> int:
@@ -25,5 +25,5 @@ def fork(action: Callable[[], object]) -> int:
     return child
 
 
-def ended(child: int) -> int:
+def exit_code(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -105,8 +105,8 @@ def test_the_jq_command_in_the_documentation_reads_the_log_of_nginx() -> None:
     """The log has requests with one upstream server, with two of which the first was down, and with none."""
     program = re.search(r"jq -r ('.*?') \|", (ROOT / "docs" / "edge.md").read_text())[1]  # type: ignore[index]  # a missing one fails
     log = "".join(
-        f'{{"total_seconds":{took},"upstream_response_seconds":"{of_server}","path":"/{took}"}}\n'
-        for took, of_server in [(2.5, "0.5"), (0.75, "-, 0.25"), (0.125, "")]
+        f'{{"total_seconds":{total},"upstream_response_seconds":"{upstream}","path":"/{total}"}}\n'
+        for total, upstream in [(2.5, "0.5"), (0.75, "-, 0.25"), (0.125, "")]
     )
     done = subprocess.run(["bash", "-c", f"jq -r {program}"], input=log, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["2 /2.5", "0.5 /0.75", "0.125 /0.125"]
@@ -173,19 +173,19 @@ def _without_indentation(code: str) -> str:
     return re.sub(r"(?m)^ +", "", code)
 
 
-def explained() -> dict[str, str]:
+def sections() -> dict[str, str]:
     """Return the section of each name in docs/refusals.md, in order."""
     parts = re.split(r"(?m)^## `(.*)`$", REFUSALS_PAGE.read_text())[1:]
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
 def test_every_refusal_is_documented() -> None:
-    assert list(explained()) == list(REFUSALS), "docs/refusals.md has a section for each, in the order of errors.py"
+    assert list(sections()) == list(REFUSALS), "docs/refusals.md has a section for each, in the order of errors.py"
 
 
 @pytest.mark.parametrize("name", REFUSALS)
 def test_the_documentation_of_a_refusal_has_its_status_and_a_remedy(name: str) -> None:
-    text = explained()[name]
+    text = sections()[name]
     assert text.startswith(f"\n\n{REFUSALS[name][0].value}. ")
     assert re.search(r"(?m)^\*Change\* ", text)
     assert text.count("```") == 2
@@ -204,13 +204,13 @@ def test_the_documentation_of_a_refusal_has_its_status_and_a_remedy(name: str) -
 def test_a_refusal_and_its_documentation_name_the_limit_of_the_parser(name: str, limits: list[str]) -> None:
     for limit in limits:
         assert limit in REFUSALS[name][1]
-        assert limit in explained()[name]
+        assert limit in sections()[name]
 
 
 @pytest.mark.parametrize("name", [name for name in REFUSALS if name not in NOT_SHOWN])
 def test_the_example_of_a_refusal_is_refused_by_its_name(name: str) -> None:
     """Run the documented command, without its `nc`."""
-    command = explained()[name].split("```")[1].strip().rpartition(" | nc ")[0]
+    command = sections()[name].split("```")[1].strip().rpartition(" | nc ")[0]
     data = subprocess.run(["bash", "-c", command], capture_output=True, check=True).stdout
     receiver = Receiver(Limits(100 << 20, 1000, None))
     try:

@@ -94,7 +94,7 @@ def test_reading_a_setting_in_bash_starts_no_process(tmp_path: Path) -> None:
 MANAGED = "DATABASE_URL=postgres://x:y@db.example.com/uploads"
 OWN = "DATABASE_URL=postgres://uploads:x@db:5432/uploads"
 PASSWORD = "DATABASE_URL=postgres://uploads:${POSTGRES_PASSWORD}@db:5432/uploads"
-FIT = [
+COMPATIBLE = [
     "",
     "WEB_WORKERS=8 WEB_THREADS=16 WEB_MEMORY=1230m",
     "WEB_WORKERS=8 WEB_THREADS=16 WEB_MEMORY=1.5g",
@@ -119,7 +119,7 @@ FIT = [
     "DEBUG=True GALLERY_PUBLIC=no",
 ]
 # Lines of .env -> words that the complaint must contain.
-UNFIT = {
+INCOMPATIBLE = {
     "WEB_WORKERS=8 WEB_THREADS=16": ["WEB_WORKERS", "WEB_MEMORY"],
     "WEB_WORKERS=1 WEB_THREADS=241": ["WEB_WORKERS=1", "WEB_THREADS=241", "512"],
     "WEB_WORKERS=32 WEB_THREADS=16 WEB_MEMORY=8g": ["WEB_WORKERS=32", "WEB_THREADS=16", "808"],
@@ -192,17 +192,17 @@ def test_valid_database_addresses_are_accepted(tmp_path: Path, address: str) -> 
     assert complaints(tmp_path, f"DATABASE_URL={address}") == []
 
 
-@pytest.mark.parametrize("lines", FIT)
+@pytest.mark.parametrize("lines", COMPATIBLE)
 def test_compatible_settings_are_accepted(tmp_path: Path, lines: str) -> None:
     assert complaints(tmp_path, lines) == []
 
 
-@pytest.mark.parametrize("lines", UNFIT)
+@pytest.mark.parametrize("lines", INCOMPATIBLE)
 def test_incompatible_settings_are_refused_by_name_with_a_remedy(tmp_path: Path, lines: str) -> None:
     found = complaints(tmp_path, lines)
     assert found
     complaint, remedy = found[0]
-    assert [name for name in UNFIT[lines] if name not in complaint] == []
+    assert [name for name in INCOMPATIBLE[lines] if name not in complaint] == []
     assert remedy
 
 
@@ -292,15 +292,15 @@ ADDRESSES = {
 
 @pytest.mark.parametrize("lines", ADDRESSES)
 def test_the_printed_address_is_one_that_the_site_accepts(tmp_path: Path, lines: str) -> None:
-    address, is_elsewhere = ADDRESSES[lines]
+    address, has_warning = ADDRESSES[lines]
     env_file = tmp_path / "env"
     env_file.write_text(lines.replace(" ", "\n") + "\n")
     env = environment(env_file)
     output = subprocess.run([SCRIPTS / "welcome.sh"], env=env, capture_output=True, text=True, check=True).stdout
     assert f"  Gallery    {address} " in output
     assert f'" {address}api/photos/sample.jpg' in output
-    assert ("ALLOWED_HOSTS has no name of this machine" in output) is is_elsewhere
-    assert ("--resolve" in output) is is_elsewhere
+    assert ("ALLOWED_HOSTS has no name of this machine" in output) is has_warning
+    assert ("--resolve" in output) is has_warning
 
 
 # --- another database -------------------------------------------------------------------------------------------------

@@ -68,13 +68,13 @@ def mebibytes(variable: str) -> float:
     return (size(EXAMPLE.defaults[variable]) or 0) / MIB
 
 
-def names_are_valid() -> float:
+def resolver_validity() -> float:
     """Return the seconds until nginx resolves a name again."""
     return seconds(re.search(r" valid=(\w+);", (ROOT / "nginx/upstreams.conf.template").read_text())[1])  # type: ignore[index]  # a missing one fails
 
 
 @functools.cache
-def of_entrypoint() -> dict[str, float]:
+def entrypoint_limits() -> dict[str, float]:
     """Return what nginx/entrypoint.sh computes from the defaults: WORKER_CONNECTIONS and OPEN_FILES."""
     command = ["sh", str(ROOT / "nginx" / "entrypoint.sh"), "--limits"]
     environment = {**os.environ, **EXAMPLE.defaults}
@@ -137,13 +137,13 @@ CHAINS: dict[str, list[tuple[str, Callable[[], float]]]] = {
         ("gunicorn --timeout", lambda: gunicorn("timeout")),
     ],
     "a deploy goes on when nginx has found the new containers": [
-        ("valid, which is counted from any time in a second", lambda: names_are_valid() + 1),
+        ("valid, which is counted from any time in a second", lambda: resolver_validity() + 1),
         ("RESOLVED_AFTER", lambda: rolling.RESOLVED_AFTER),
     ],
     "a deploy goes on when no request waits any more at an address that nobody has": [
         (
             "valid and nginx proxy_connect_timeout",
-            lambda: names_are_valid() + 1 + nginx("proxy_connect_timeout", "proxy.conf"),
+            lambda: resolver_validity() + 1 + nginx("proxy_connect_timeout", "proxy.conf"),
         ),
         ("FORGOTTEN_AFTER", lambda: rolling.FORGOTTEN_AFTER),
     ],
@@ -163,11 +163,11 @@ CHAINS |= {
     ],
     "nginx says 429 before it runs out of connections, of which a request takes two": [
         ("TOTAL_CONNECTIONS", lambda: default("TOTAL_CONNECTIONS")),
-        ("half of worker_connections", lambda: of_entrypoint()["WORKER_CONNECTIONS"] / 2),
+        ("half of worker_connections", lambda: entrypoint_limits()["WORKER_CONNECTIONS"] / 2),
     ],
     "nginx runs out of connections before it runs out of descriptors, of which an upload takes a third": [
-        ("three for each two of worker_connections", lambda: of_entrypoint()["WORKER_CONNECTIONS"] * 1.5),
-        ("worker_rlimit_nofile", lambda: of_entrypoint()["OPEN_FILES"]),
+        ("three for each two of worker_connections", lambda: entrypoint_limits()["WORKER_CONNECTIONS"] * 1.5),
+        ("worker_rlimit_nofile", lambda: entrypoint_limits()["OPEN_FILES"]),
     ],
     "what nginx lets through, its memory can hold": [
         (

@@ -33,9 +33,9 @@ COMPOSE_OWN = {"COMPOSE_PROJECT_NAME", "COMPOSE_PROFILES"}
 
 
 def test_every_setting_is_used_and_every_variable_is_documented() -> None:
-    explained = {name for _, name, _ in SETTING.findall(EXAMPLE)}
+    documented = {name for _, name, _ in SETTING.findall(EXAMPLE)}
     read = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", COMPOSE))
-    assert explained - COMPOSE_OWN == read - COMPOSE_OWN
+    assert documented - COMPOSE_OWN == read - COMPOSE_OWN
 
 
 def test_a_commented_setting_shows_the_default_that_compose_uses() -> None:
@@ -280,16 +280,16 @@ def test_a_request_is_retried_only_if_that_is_safe(
     text = (ROOT / "nginx" / "upstreams.conf.template").read_text()
     for source, name, body in re.findall(r"(?ms)^map (\S+) (\$\w+) \{\n(.*?)^\}", text):
         value = re.sub(r"\$\w+", lambda variable: known.get(variable[0], ""), source)
-        known[name] = mapped(value, re.findall(r'(?m)^ +("[^"]*"|\S+) +(\S+);', body))
+        known[name] = map_value(value, re.findall(r'(?m)^ +("[^"]*"|\S+) +(\S+);', body))
     assert known["$retry_failed_with"] == failed_with
 
 
-def mapped(value: str, entries: list[tuple[str, str]]) -> str:
+def map_value(value: str, entries: list[tuple[str, str]]) -> str:
     """Evaluate a `map` of nginx: an equal string comes first, then the first matching expression, then the default."""
     rows = [(pattern.strip('"'), result.strip('"')) for pattern, result in entries]
     exact = [result for pattern, result in rows if pattern == value]
-    fitting = [result for pattern, result in rows if pattern.startswith("~") and re.search(pattern[1:], value)]
-    return [*exact, *fitting, *(result for pattern, result in rows if pattern == "default"), ""][0]
+    matching = [result for pattern, result in rows if pattern.startswith("~") and re.search(pattern[1:], value)]
+    return [*exact, *matching, *(result for pattern, result in rows if pattern == "default"), ""][0]
 
 
 @pytest.mark.skipif(not shutil.which("dpkg"), reason="it compares versions, in Debian's images")
@@ -313,8 +313,8 @@ def test_the_entrypoint_replaces_exactly_the_variables_of_the_templates() -> Non
         for name in re.findall(r"\$\{([A-Z_]+)\}", path.read_text())
     }
     assert replaced == used
-    made = set(re.findall(r"(?m)^ +([A-Z_]+)=", entrypoint))
-    assert used - made <= set(SERVICES["nginx"]["environment"])
+    assigned = set(re.findall(r"(?m)^ +([A-Z_]+)=", entrypoint))
+    assert used - assigned <= set(SERVICES["nginx"]["environment"])
 
 
 # --- make and scripts -----------------------------------------------------------------------------------------------
@@ -322,8 +322,8 @@ def test_the_entrypoint_replaces_exactly_the_variables_of_the_templates() -> Non
 
 def test_every_target_is_in_help_and_its_script_exists() -> None:
     phony = re.search(r"(?m)^\.PHONY: (.*)$", MAKEFILE)[1].split()  # type: ignore[index]  # a missing one fails
-    helped = re.findall(r"(?m)^([a-z-]+):.*## ", MAKEFILE)
-    assert sorted(phony) == sorted(helped)
+    described = re.findall(r"(?m)^([a-z-]+):.*## ", MAKEFILE)
+    assert sorted(phony) == sorted(described)
     printed = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for target in phony:
         assert re.search(rf"(?m)^  make {target} ", printed), target

@@ -310,10 +310,10 @@ def test_an_internal_error_is_a_500_in_json(api: Client, monkeypatch: pytest.Mon
 
 
 def test_an_unavailable_database_is_a_503_and_not_a_500(api: Client) -> None:
-    def away(*_: object) -> None:
+    def unavailable(*_: object) -> None:
         raise OperationalError("the database is locked")
 
-    with connection.execute_wrapper(away):
+    with connection.execute_wrapper(unavailable):
         response = api.get("/api/photos/")
     check_error(response, 503, "database-unavailable")
     assert response.headers["Retry-After"] == "5"

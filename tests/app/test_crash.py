@@ -58,7 +58,7 @@ class Steps:
         return self.step(execute, OperationalError("the database is away"), *arguments)
 
     @contextmanager
-    def at_work(self, monkeypatch: pytest.MonkeyPatch, calls: tuple[str, ...] = _CALLS) -> Iterator[None]:
+    def active(self, monkeypatch: pytest.MonkeyPatch, calls: tuple[str, ...] = _CALLS) -> Iterator[None]:
         full = OSError(errno.ENOSPC, "No space left on device")
         with monkeypatch.context() as patch, connection.execute_wrapper(self.sql):
             for name in calls:
@@ -108,7 +108,7 @@ def test_a_failure_at_any_step_loses_no_photo_and_leaves_no_file(
     for nth in count(1):
         prepare(client, media, before)
         steps = Steps(nth, raising)
-        with steps.at_work(monkeypatch, calls):
+        with steps.active(monkeypatch, calls):
             status = action(client, "a.jpg", NEW)
         assert status in ({200, 201, 204} if not steps.has_fired else {503, 507}), nth
         state.check(media, after if status < 300 else before)
@@ -121,7 +121,7 @@ def test_a_file_that_cannot_be_removed_is_removed_by_the_sweep(
     client: Client, media: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare(client, media, {"a.jpg"})
-    with Steps(1, raising).at_work(monkeypatch, ("unlink",)):
+    with Steps(1, raising).active(monkeypatch, ("unlink",)):
         assert put(client, "a.jpg", NEW) in {200, 503}
     sweep.sweep(0)
     state.check(media, {"a.jpg"})
@@ -168,7 +168,7 @@ def test_a_crash_at_any_step_loses_no_photo(
         steps = Steps(nth, lambda _: os._exit(9), is_after=is_after)
 
         def request(steps: Steps = steps) -> int:
-            with steps.at_work(monkeypatch):
+            with steps.active(monkeypatch):
                 return action(client, "a.jpg", NEW)
 
         status = in_a_child(request)
@@ -219,5 +219,5 @@ def in_a_child(request: Callable[[], int], expected: int = 0) -> int:
 
 
 def test_the_test_harness_intercepts_the_steps(ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Steps(1, raising).at_work(monkeypatch), pytest.raises(OperationalError):
+    with Steps(1, raising).active(monkeypatch), pytest.raises(OperationalError):
         ada.refresh_from_db()

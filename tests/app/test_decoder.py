@@ -23,7 +23,7 @@ from photos import decoder, decoding, errors, images
 from photos.limits import CPU_MAX, FRAME
 from tests.app import hostile, state
 from tests.app.pictures import picture
-from tests.forks import ended, fork, in_fork
+from tests.forks import exit_code, fork, in_fork
 
 APP = Path(images.__file__).parent.parent
 SMALL, LARGE = picture(), hostile.flat_png(4000, 3000)
@@ -190,7 +190,7 @@ def test_a_forked_process_and_its_parent_can_both_decode() -> None:
     server = decoding_process()
     child = fork(decodes)
     assert outcome(SMALL) == 64
-    assert ended(child) == 0
+    assert exit_code(child) == 0
     assert decoding_process() == server
 
 

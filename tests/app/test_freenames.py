@@ -14,7 +14,7 @@ from photos import freenames, names
 from photos.models import Photo
 from tests.app.pictures import picture
 from tests.app.test_forms import form, part, post
-from tests.app.test_library import at_once
+from tests.app.test_library import run_concurrently
 
 PNG = picture(8, 8, "PNG")
 
@@ -112,8 +112,8 @@ def test_concurrent_forms_with_the_same_names_get_distinct_names(api: Client, ad
     backwards = form(
         *(part(f'name="file"; filename="{name}"'.encode(), PNG) for name in ["b.jpg"] + ["image.jpg"] * 10)
     )
-    assert at_once(*[lambda body=body: str(post(api, body).status_code) for body in [body, backwards] * 4]) == {
-        "201": 8
-    }
+    assert run_concurrently(
+        *[lambda body=body: str(post(api, body).status_code) for body in [body, backwards] * 4]
+    ) == {"201": 8}
     assert Photo.objects.count() == 1500 + 8 * 11
     assert set(Photo.objects.values_list("name", flat=True)) == {*row("image.jpg", 1580), *row("b.jpg", 8)}

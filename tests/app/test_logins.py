@@ -10,7 +10,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from photos.models import LoginAttempts
-from tests.app.test_library import at_once
+from tests.app.test_library import run_concurrently
 
 MOST = 4
 
@@ -135,6 +135,6 @@ def test_concurrent_attempts_are_all_counted() -> None:
     def action() -> str:
         return str(log_in(Client(), "ada", "wrong").status_code)
 
-    counted = at_once(*[action] * 12)
+    counted = run_concurrently(*[action] * 12)
     assert counted["200"] == MOST
     assert counted["429"] == 12 - MOST

@@ -42,10 +42,10 @@ def test_readyz_is_200_and_leaves_no_file(client: Client, transactional_db: None
 
 
 def test_readyz_is_503_without_a_database(client: Client, transactional_db: None) -> None:
-    def away(*_: object) -> None:
+    def unavailable(*_: object) -> None:
         raise OperationalError("unable to open database file")
 
-    with connection.execute_wrapper(away):
+    with connection.execute_wrapper(unavailable):
         check_ready(client, 503, database="failed", photos="failed")
 
 

@@ -192,11 +192,11 @@ def test_static_files_need_no_build_step(client: Client, path: str) -> None:
 def test_an_unavailable_database_is_explained_on_a_page(browser: Client, path: str, error: type[Exception]) -> None:
     """Whether the first query comes from the view or from a middleware that reads the session."""
 
-    def away(*_: object) -> None:
+    def unavailable(*_: object) -> None:
         raise error("the server closed the connection unexpectedly")
 
     browser.raise_request_exception = False
-    with connection.execute_wrapper(away):
+    with connection.execute_wrapper(unavailable):
         response = browser.get(path)
     page = response.content.decode()
     assert (response.status_code, response.headers["Retry-After"]) == (503, "5")

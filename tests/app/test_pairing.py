@@ -30,7 +30,7 @@ from photos import library, pairing, quarantine, storage, sweep
 from photos.models import Library, Photo
 from tests.app import state
 from tests.app.pictures import picture
-from tests.forks import ended, fork, in_fork
+from tests.forks import exit_code, fork, in_fork
 from uploadstack import database
 
 OLD = 3600  # seconds
@@ -227,12 +227,12 @@ def test_only_one_of_two_stacks_with_copies_of_a_database_sweeps(stack_on: Stack
 def test_concurrent_sweeps_do_not_block_each_other(transactional_db: None, media: Path) -> None:
     """No matter which sweep writes the count last, the count is not ahead of the one in the database."""
     pairing.adopt()
-    troubles: list[str] = []
+    problems: list[str] = []
 
     def keep_sweeping() -> None:
         for _ in range(20):
             sweep.sweep(600)
-            troubles.append(pairing.trouble())
+            problems.append(pairing.trouble())
         connections.close_all()
 
     threads = [threading.Thread(target=keep_sweeping) for _ in range(4)]
@@ -240,7 +240,7 @@ def test_concurrent_sweeps_do_not_block_each_other(transactional_db: None, media
         thread.start()
     for thread in threads:
         thread.join()
-    assert troubles == [""] * 80
+    assert problems == [""] * 80
     assert Library.objects.get().sweeps == 80
 
 
@@ -336,8 +336,8 @@ def test_an_unreadable_library_id_stops_the_sweep_but_no_upload(
     with storage.Incoming() as incoming:
         incoming.write(picture())
         library.put(ada, "a.jpg", incoming)
-    half = abandoned(media, "incoming/1")
-    assert sweep.sweep(0) == [half]
+    unfinished = abandoned(media, "incoming/1")
+    assert sweep.sweep(0) == [unfinished]
     assert left.exists()
     assert (media / ".library-id").read_text() == content
     (error,) = [record for record in caplog.records if record.levelname == "ERROR"]
@@ -358,7 +358,7 @@ def test_replacing_and_deleting_keep_the_files_of_another_library(ada: User, med
 def test_two_databases_that_start_at_the_same_time_do_not_sweep(stack_on: StackOn, media: Path) -> None:
     stacks = [stack_on(name, media) for name in ("first", "second")]
     children = [fork(partial(stack.put, f"{number}.jpg")) for number, stack in enumerate(stacks)]
-    assert [ended(child) for child in children] == [0, 0]
+    assert [exit_code(child) for child in children] == [0, 0]
     before = state.files(media)
     assert len(before) == 4
     for stack in stacks:
@@ -395,8 +395,8 @@ def test_adopt_media_asks_for_confirmation(stack_on: StackOn, media: Path) -> No
     assert (refused.returncode, "Nothing was changed" in refused.stderr) == (1, True)
     assert not (media / ".library-id").exists()
     assert stack.run("adopt_media", "--yes").returncode == 0
-    agreed = stack.run("adopt_media")
-    assert (agreed.returncode, agreed.stdout.splitlines()[-1]) == (
+    confirmed = stack.run("adopt_media")
+    assert (confirmed.returncode, confirmed.stdout.splitlines()[-1]) == (
         0,
         "The database and the media folder belong together.",
     )
@@ -436,12 +436,12 @@ def test_a_jump_of_the_clock_does_not_end_the_quarantine(
         sweep.sweep(600)
         return quarantined(media)
 
-    held = {"originals/ab/ab12.jpg"}
-    assert sweep_at(now) == held
-    assert sweep_at(now + 365 * day) == held  # one day older
-    assert sweep_at(now) == held  # the clock is back, and the file no older
+    expected = {"originals/ab/ab12.jpg"}
+    assert sweep_at(now) == expected
+    assert sweep_at(now + 365 * day) == expected  # one day older
+    assert sweep_at(now) == expected  # the clock is back, and the file no older
     for number in range(1, 6):
-        assert sweep_at(now + number * day) == held
+        assert sweep_at(now + number * day) == expected
     assert sweep_at(now + 6 * day + 1) == set()
     assert state.files(media) == set()
 
@@ -465,10 +465,10 @@ def test_files_of_an_uncertain_commit_are_quarantined(ada: User, media: Path, mo
     """After the failed commit, the connection may lead to another database."""
     with storage.Incoming() as incoming:
         incoming.write(picture())
-        shelved: list[str] = []
+        published: list[str] = []
 
         def lost(*_: object, **columns: str) -> None:
-            shelved.extend([columns["original"], columns["thumbnail"]])
+            published.extend([columns["original"], columns["thumbnail"]])
 
         monkeypatch.setattr(Photo.objects, "create", lost)
         monkeypatch.setattr(connections["default"], "commit", _raises)
@@ -476,7 +476,7 @@ def test_files_of_an_uncertain_commit_are_quarantined(ada: User, media: Path, mo
             library.put(ada, "a.jpg", incoming)
     monkeypatch.undo()
     assert state.files(media) == set()
-    assert quarantined(media) == set(shelved)
+    assert quarantined(media) == set(published)
 
 
 def _raises() -> None:

@@ -162,11 +162,11 @@ def test_the_precondition_is_checked_again_if_the_photo_has_changed(
 
 
 def test_a_failed_precondition_undoes_a_deletion(ada: User, api: Client, etag: str, media: Path) -> None:
-    def against(photo: Photo | None) -> None:
+    def refuse(photo: Photo | None) -> None:
         raise PreconditionFailed("no")
 
     with pytest.raises(PreconditionFailed):
-        library.delete(ada, "a.jpg", against)
+        library.delete(ada, "a.jpg", refuse)
     state.check(media, {"a.jpg"})
 
 

@@ -14,7 +14,7 @@ from tests.app import state
 from tests.app.conftest import client_of
 from tests.app.pictures import picture
 from tests.app.test_forms import form, part, post
-from tests.app.test_library import at_once
+from tests.app.test_library import run_concurrently
 
 JPEG = picture(64, 48)
 SIZE = len(JPEG)
@@ -87,6 +87,6 @@ def test_concurrent_uploads_do_not_exceed_the_quota(ada: User, media: Path) -> N
         return str(post(client_of(ada), form(part(f'name="file"; filename="post-{number}"'.encode()))).status_code)
 
     actions = [lambda number=number, how=how: how(number) for number in range(4) for how in (puts, posts)]
-    assert at_once(*actions) == {"201": 3, "413": 5}
+    assert run_concurrently(*actions) == {"201": 3, "413": 5}
     assert Photo.objects.aggregate(bytes=Sum("size")) == {"bytes": 3 * SIZE}
     state.check(media)

@@ -139,8 +139,8 @@ def test_the_memory_for_decoding_is_estimated_from_the_header(case: str) -> None
     file = BytesIO(data)
     kind = next(kind for kind in images.KINDS if kind.is_signature(data[:12]))
     if isinstance(expected, tuple):
-        least, most = expected
-        assert least <= reckoning.reckon(file, kind).memory / 1_000_000 <= most
+        minimum, maximum = expected
+        assert minimum <= reckoning.reckon(file, kind).memory / 1_000_000 <= maximum
     else:
         with pytest.raises(expected):
             reckoning.reckon(file, kind)
@@ -149,7 +149,7 @@ def test_the_memory_for_decoding_is_estimated_from_the_header(case: str) -> None
 @pytest.mark.parametrize("name", [b"iinf", b"iloc", b"iref", b"ipma"])
 def test_an_avif_of_very_many_items_is_refused_before_it_is_decoded(name: bytes) -> None:
     """With 1 MB of items, libavif took 17 s of CPU. A thousand tiles are harmless."""
-    data = small_of(64, "AVIF")
+    data = flat_picture(64, "AVIF")
     start = data.index(b"meta") - 4
     kind = next(kind for kind in images.KINDS if kind.pillow == "AVIF")
 
@@ -164,7 +164,7 @@ def test_an_avif_of_very_many_items_is_refused_before_it_is_decoded(name: bytes)
         reckoning.reckon(with_list(100_000), kind)
 
 
-def small_of(side: int, kind: str, mode: str = "RGB", **options: object) -> bytes:
+def flat_picture(side: int, kind: str, mode: str = "RGB", **options: object) -> bytes:
     return encoded(Image.new(mode, (side, side), 9), kind, **options)
 
 
@@ -180,20 +180,20 @@ PICTURES: dict[str, Callable[[], bytes]] = {
     "rgba png": lambda: hostile.flat_png(4000, 3000),
     "rgb png of 16 bits": lambda: hostile.flat_png(4000, 3000, 2, 16),
     "grey png of 16 bits": lambda: hostile.flat_png(4000, 3000, 0, 16),
-    "palette png": lambda: small_of(4000, "PNG", "P"),
+    "palette png": lambda: flat_picture(4000, "PNG", "P"),
     "wide png": lambda: hostile.flat_png(44_000, 1000),
     "line of a png": lambda: hostile.flat_png(40_000_000, 1, 0),
     "column of a png": lambda: hostile.flat_png(1, 2_000_000, 0),
     "animated png": lambda: hostile.animation("PNG", 2000, 3, disposal=2),
-    "gif": lambda: small_of(4000, "GIF", "P"),
+    "gif": lambda: flat_picture(4000, "GIF", "P"),
     "animated gif": lambda: hostile.animation("GIF", 2000, 3, disposal=2),
     "animated gif that restores": lambda: hostile.animation("GIF", 2000, 3, disposal=3),
-    "webp": lambda: small_of(3000, "WEBP", quality=50, method=0),
-    "lossless webp": lambda: small_of(3000, "WEBP", lossless=True, quality=0, method=0),
+    "webp": lambda: flat_picture(3000, "WEBP", quality=50, method=0),
+    "lossless webp": lambda: flat_picture(3000, "WEBP", lossless=True, quality=0, method=0),
     "webp with alpha": lambda: encoded(Image.effect_noise((3000, 3000), 9).convert("RGBA"), "WEBP", method=0),
     "animated webp": lambda: hostile.animation("WEBP", 2000, 3, lossless=True, quality=0, method=0),
-    "avif": lambda: small_of(3000, "AVIF", speed=10),
-    "avif with all colours": lambda: small_of(3000, "AVIF", speed=10, subsampling="4:4:4"),
+    "avif": lambda: flat_picture(3000, "AVIF", speed=10),
+    "avif with all colours": lambda: flat_picture(3000, "AVIF", speed=10, subsampling="4:4:4"),
     "avif with alpha": lambda: hostile.animation("AVIF", 3000, 1, speed=10),
     "animated avif": lambda: hostile.animation("AVIF", 2000, 3, speed=10, subsampling="4:4:4"),
 }
@@ -205,9 +205,9 @@ def test_decoding_takes_no_more_memory_than_estimated(case: str) -> None:
     kind = next(kind for kind in images.KINDS if kind.is_signature(data[:12]))
     reckoned = reckoning.reckon(BytesIO(data), kind)
     assert reckoned.memory <= MEMORY_MAX
-    grown = growth_of(lambda: pixels.decode(BytesIO(data), kind, reckoned))
+    growth = growth_of(lambda: pixels.decode(BytesIO(data), kind, reckoned))
     # 24 MiB for the thumbnail: three times its size, one tile, code of libraries.
-    assert grown < reckoned.memory + 24 * MIB, f"{grown / MIB:.0f} MiB, reckoned {reckoned.memory / MIB:.0f}"
+    assert growth < reckoned.memory + 24 * MIB, f"{growth / MIB:.0f} MiB, reckoned {reckoned.memory / MIB:.0f}"
 
 
 def growth_of(action: Callable[[], object]) -> int:

@@ -184,14 +184,14 @@ def test_an_upload_is_repeated_when_a_sweep_removed_its_file(
     """Between the creation and the lock of a file, a sweep without a minimum age takes it for abandoned."""
     lock, swept = fcntl.flock, list[Path]()
 
-    def late(file: Any, how: int) -> None:
+    def sweep_before_lock(file: Any, how: int) -> None:
         if how == fcntl.LOCK_EX and len(swept) < 2:
             monkeypatch.setattr(fcntl, "flock", lock)
             swept.extend(sweep.sweep(-1))
-            monkeypatch.setattr(fcntl, "flock", late)
+            monkeypatch.setattr(fcntl, "flock", sweep_before_lock)
         lock(file, how)
 
-    monkeypatch.setattr(fcntl, "flock", late)
+    monkeypatch.setattr(fcntl, "flock", sweep_before_lock)
     with storage.Incoming() as incoming:
         incoming.write(picture())
         library.put(ada, "a.jpg", incoming)

@@ -42,7 +42,7 @@ def check_error(response: Any, status: int, code: str) -> None:
     assert AuthToken.objects.count() == 0
 
 
-def stores(token: str) -> int:
+def upload_status(token: str) -> int:
     client = Client(headers={"Authorization": f"Token {token}"})
     status: int = client.put("/api/photos/a.jpg", picture(), content_type="image/jpeg").status_code
     return status
@@ -64,7 +64,7 @@ def test_a_name_and_a_password_get_a_token(ada: User, address: str, body: Any, c
     assert set(response.json()) == {"token", "expiry"}
     assert response.headers["Cache-Control"] == "no-store"
     assert not response.cookies
-    assert stores(response.json()["token"]) == 201
+    assert upload_status(response.json()["token"]) == 201
     expiry = AuthToken.objects.get().expiry
     assert timedelta(days=29) < expiry - timezone.now() < timedelta(days=31)
 
@@ -163,7 +163,7 @@ def test_a_user_can_list_and_revoke_own_tokens(ada: User, api: Client, api_of_bo
     assert len(key) * 3 < len(phone)
     assert api_of_bob.delete(f"/api/tokens/{key}").json()["error"] == "not-found"
     assert api.delete(f"/api/tokens/{key}").status_code == 204
-    assert stores(phone) == 401
+    assert upload_status(phone) == 401
     assert api.delete(f"/api/tokens/{key}").json()["error"] == "not-found"
     assert [item["key"] for item in api.get("/api/tokens/").json()] == [listed[1]["key"]]
 

@@ -38,7 +38,7 @@ def in_bulk(user: User) -> None:
     User.objects.filter(pk=user.pk).update(password=make_password("another"))
 
 
-def by_manage(user: User) -> None:
+def with_manage_py(user: User) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DEMO_USER", user.username)
         patch.setenv("DEMO_PASSWORD", "another")
@@ -54,7 +54,7 @@ def deactivated(user: User) -> None:
     User.objects.filter(pk=user.pk).update(is_active=False)
 
 
-@pytest.mark.parametrize("change", [saved, saved_partly, in_bulk, by_manage, made_unusable, deactivated])
+@pytest.mark.parametrize("change", [saved, saved_partly, in_bulk, with_manage_py, made_unusable, deactivated])
 def test_a_change_of_the_password_ends_the_tokens(ada: User, api: Client, change: Callable[[User], None]) -> None:
     assert can_upload(api)
     change(ada)

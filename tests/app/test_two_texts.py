@@ -90,7 +90,7 @@ BY_THE_FORM: dict[str, tuple[Login, str, str, list[tuple[str, bytes]], int]] = {
 }
 
 
-def sent(client: Client, csrf: str, method: str, address: str, files: list[tuple[str, bytes]], **headers: str) -> Any:
+def send(client: Client, csrf: str, method: str, address: str, files: list[tuple[str, bytes]], **headers: str) -> Any:
     pictures = [SimpleUploadedFile(name, data) for name, data in files]
     form: dict[str, Any] = {"csrfmiddlewaretoken": csrf} | ({"file": pictures} if files else {})
     if method == "GET":
@@ -103,7 +103,7 @@ def test_no_error_page_has_technical_terms(browser: Client, media: Path, setting
     login, method, address, files, status = BY_THE_FORM[case]
     settings.USER_QUOTA = 2 * len(JPEG) + 10
     client, csrf = login(browser)
-    response = sent(client, csrf, method, address, files, Accept="text/html")
+    response = send(client, csrf, method, address, files, Accept="text/html")
     text = Text(response.content.decode()).text
     assert response.status_code == status
     assert TECHNICAL.findall(text) == []
@@ -129,7 +129,7 @@ def test_errors_for_the_script_of_the_page_have_no_technical_terms(
     browser: Client, login: Login, files: list[tuple[str, bytes]], headers: dict[str, str], status: int, error: str
 ) -> None:
     client, csrf = login(browser)
-    response = sent(client, csrf, "POST", "/api/photos/", files, **{"X-CSRFToken": csrf})
+    response = send(client, csrf, "POST", "/api/photos/", files, **{"X-CSRFToken": csrf})
     assert (response.status_code, response.json()["error"]) == (status, error)
     assert TECHNICAL.findall(response.json()["detail"]) == []
     assert response.headers["X-Text-For"] == "people"  # otherwise the script would not show the text
@@ -184,14 +184,14 @@ def test_the_technical_text_of_an_error_is_logged(
 ) -> None:
     client, csrf = login(browser)
     with caplog.at_level(logging.WARNING, "photos"):
-        sent(client, csrf, "POST", "/", [("a.jpg", LARGE if login is visitor else JPEG)])
+        send(client, csrf, "POST", "/", [("a.jpg", LARGE if login is visitor else JPEG)])
     assert words in caplog.text
 
 
 def test_the_error_page_names_the_refused_file_of_several(browser: Client, media: Path) -> None:
     client, csrf = visitor(browser)
     files = [("one.jpg", JPEG), ("two.jpg", b"text"), ("three.jpg", JPEG)]
-    text = Text(sent(client, csrf, "POST", "/", files).content.decode()).text
+    text = Text(send(client, csrf, "POST", "/", files).content.decode()).text
     assert "two.jpg (file 2 of 3): This is not a picture" in text
     assert "Nothing was stored. The other files were not stored either." in text
     state.check(media, set())
@@ -199,7 +199,7 @@ def test_the_error_page_names_the_refused_file_of_several(browser: Client, media
 
 def test_the_error_page_names_the_refused_file(browser: Client, media: Path) -> None:
     client, csrf = visitor(browser)
-    text = Text(sent(client, csrf, "POST", "/", [("alone.jpg", b"text")]).content.decode()).text
+    text = Text(send(client, csrf, "POST", "/", [("alone.jpg", b"text")]).content.decode()).text
     assert "alone.jpg: This is not a picture" in text
     assert "Nothing was stored." in text
 

@@ -17,13 +17,13 @@ def test_the_project_is_served_behind_the_trust_boundary(monkeypatch: pytest.Mon
 
     environ: dict[str, Any] = {"PATH_INFO": "/healthz", "HTTP_X_FORWARDED_USER": "root", "HTTP_X_OWN": "arrives"}
     setup_testing_defaults(environ)
-    answered: list[str] = []
+    statuses: list[str] = []
     request_started.connect(remember)
     try:
         application = importlib.import_module("uploadstack.wsgi").application
-        body = application(environ, lambda status, _: answered.append(status))
+        body = application(environ, lambda status, _: statuses.append(status))
     finally:
         request_started.disconnect(remember)
-    assert (answered, list(body)) == (["200 OK"], [b'{"status": "ok"}'])
-    (seen,) = environs
-    assert ("HTTP_X_FORWARDED_USER" in seen, seen["HTTP_X_OWN"]) == (False, "arrives")
+    assert (statuses, list(body)) == (["200 OK"], [b'{"status": "ok"}'])
+    (received,) = environs
+    assert ("HTTP_X_FORWARDED_USER" in received, received["HTTP_X_OWN"]) == (False, "arrives")

@@ -53,16 +53,16 @@ class Volumes:
         patch.setattr(archive, "MEDIA", self.media)
         patch.setattr(archive, "DATA", self.data)
         patch.setattr(archive, "COPY", self.data / archive.PINNED / "database")
-        lay(self.media, MEDIA_BEFORE)
-        lay(self.data, DATA_BEFORE)
-        lay(self.media / archive.UNPACKED / "media", MEDIA_AFTER)
-        lay(self.data / archive.UNPACKED, {"database": DATA_AFTER["db.sqlite3"]})
+        write_files(self.media, MEDIA_BEFORE)
+        write_files(self.data, DATA_BEFORE)
+        write_files(self.media / archive.UNPACKED / "media", MEDIA_AFTER)
+        write_files(self.data / archive.UNPACKED, {"database": DATA_AFTER["db.sqlite3"]})
         self._ids = ids
         before, after = ids
         if before:  # the count is of the old database: the restored one has a lower count
-            lay(self.media, {archive.LIBRARY: before, archive.COUNT: b"1 9\n"})
+            write_files(self.media, {archive.LIBRARY: before, archive.COUNT: b"1 9\n"})
         about = {"library": after.decode()} if after else {}
-        lay(self.media / archive.UNPACKED, {archive.ABOUT: json.dumps(about).encode()})
+        write_files(self.media / archive.UNPACKED, {archive.ABOUT: json.dumps(about).encode()})
 
     @property
     def has_old_state(self) -> bool:
@@ -85,18 +85,18 @@ class Volumes:
 
     def _check(self, media: dict[str, bytes], data: dict[str, bytes], library: dict[str, bytes]) -> None:
         """Check the files of both volumes, and that no other name begins with a dot."""
-        assert held(self.media) == media | library
-        assert held(self.data) == data
+        assert read_files(self.media) == media | library
+        assert read_files(self.data) == data
         assert {path.name for top in (self.media, self.data) for path in top.glob(".*")} == set(library)
 
 
-def lay(top: Path, files: dict[str, bytes]) -> None:
+def write_files(top: Path, files: dict[str, bytes]) -> None:
     for name, content in files.items():
         (top / name).parent.mkdir(parents=True, exist_ok=True)
         (top / name).write_bytes(content)
 
 
-def held(top: Path) -> dict[str, bytes]:
+def read_files(top: Path) -> dict[str, bytes]:
     return {path.relative_to(top).as_posix(): path.read_bytes() for path in top.rglob("*") if path.is_file()}
 
 
@@ -107,12 +107,12 @@ def dies(nth: int, action: Callable[[], None]) -> bool:
         steps = count()
 
         def counted(call: Callable[..., object]) -> Callable[..., object]:
-            def instead(*arguments: object, **options: object) -> object:
+            def replacement(*arguments: object, **options: object) -> object:
                 if next(steps) == nth:
                     os._exit(DIED)
                 return call(*arguments, **options)
 
-            return instead
+            return replacement
 
         for name in CALLS:
             setattr(os, name, counted(getattr(os, name)))

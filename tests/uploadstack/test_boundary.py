@@ -7,7 +7,7 @@ import pytest
 from uploadstack.boundary import guarded
 
 # Name of a header in CGI -> whether the application gets it.
-ARRIVES = {
+VISIBLE = {
     "HTTP_X_FORWARDED_FOR": True,
     "HTTP_X_FORWARDED_HOST": True,
     "HTTP_X_FORWARDED_PORT": True,
@@ -25,21 +25,21 @@ ARRIVES = {
 }
 
 
-@pytest.mark.parametrize("name", ARRIVES)
+@pytest.mark.parametrize("name", VISIBLE)
 def test_only_proxy_headers_set_by_nginx_reach_the_application(name: str) -> None:
-    seen: list[dict[str, Any]] = []
+    received: list[dict[str, Any]] = []
 
     def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        seen.append(environ)
+        received.append(environ)
         start_response("200 OK", [])
         return [b"answered"]
 
-    answered: list[str] = []
+    statuses: list[str] = []
 
     def start_response(status: str, *_: Any) -> Any:
-        answered.append(status)
+        statuses.append(status)
 
     body = guarded(application)({name: "said by a client", "HTTP_X_OWN": "arrives"}, start_response)
-    assert (answered, list(body)) == (["200 OK"], [b"answered"])
-    assert (name in seen[0]) is ARRIVES[name]
-    assert seen[0]["HTTP_X_OWN"] == "arrives"
+    assert (statuses, list(body)) == (["200 OK"], [b"answered"])
+    assert (name in received[0]) is VISIBLE[name]
+    assert received[0]["HTTP_X_OWN"] == "arrives"
