@@ -222,7 +222,7 @@ def assigned(tree: ast.Module) -> Iterator[ast.expr]:
 
 @pytest.mark.parametrize("module", modules())
 def test_attributes_are_set_only_through_self(module: str) -> None:
-    """Only a method changes an object, so its class has all its possible changes."""
+    """Only methods change an object, so that its class shows all possible changes."""
     targets = [target for target in assigned(parsed(module)) if isinstance(target, ast.Attribute)]
     assert [ast.unparse(target) for target in targets if ast.unparse(target.value) != "self"] == []
 
@@ -306,7 +306,7 @@ def test_modules_for_use_without_django_do_not_import_django(module: str) -> Non
 # Names of the sample: its package, its tables, and the folders of its files.
 OF_THE_SAMPLE = re.compile(r"photos_photo|app/photos|/api/photos|\b_?(originals|thumbs|renditions)[/|]")
 OUTSIDE = ["compose.yaml", "Dockerfile", "nginx", "postgres", "scripts", "uploadstack", "wsgiserver"]
-# Files that may contain such a name, and why.
+# Files that may contain these names, and why.
 EXCEPTIONS = {
     "nginx/media.conf": "the project that replaced the sample does not show files of the sample in a volume",
     "compose.yaml": "X_ACCEL_PREFIX is a variable of the project's settings",

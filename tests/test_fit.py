@@ -70,7 +70,7 @@ KNOWN = {
 
 @pytest.mark.parametrize(("given", "name"), KNOWN)
 def test_settings_come_from_environment_then_file_then_example(tmp_path: Path, given: str, name: str) -> None:
-    """In Python and in bash."""
+    """Python and bash read the same values."""
     more = dict([given.split("=")]) if given else {}
     settings = with_lines(tmp_path, LINES, **more)
     assert settings[name] == KNOWN[given, name]
@@ -261,7 +261,7 @@ def test_passwords_are_printed_by_the_first_run_only(tmp_path: Path, what: str) 
 
 @pytest.mark.parametrize("before", [None, 0o666])
 def test_the_lock_of_a_stack_is_writable_by_its_owner_only(tmp_path: Path, before: int | None) -> None:
-    """Also a lock that an earlier version left writable by everyone."""
+    """An earlier version left the lock writable by everyone."""
     file = tmp_path / "var" / "one.lock"
     if before is not None:
         file.parent.mkdir()
@@ -442,7 +442,7 @@ def test_commands_printed_by_doctor_are_quoted(tmp_path: Path) -> None:
 
 
 def test_a_spool_with_a_blank_in_its_path_is_refused(tmp_path: Path) -> None:
-    """In /etc/fstab the path would be two words."""
+    """A path with a blank would be two words in /etc/fstab."""
     env_file = tmp_path / "env"
     env_file.write_text("COMPOSE_PROJECT_NAME=one\n")
     env = environment(env_file, SPOOLS=str(tmp_path / "a blank"), FSTAB=str(tmp_path / "fstab"))

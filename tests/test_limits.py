@@ -191,7 +191,7 @@ def test_each_limit_is_below_the_next(name: str) -> None:
 
 
 def test_the_memory_per_request_is_the_sum_of_the_buffers_of_nginx() -> None:
-    """In KiB. The buffers of a response have the defaults of nginx: one page, and eight more."""
+    """The unit is KiB. The buffers of a response have the defaults of nginx: one page, and eight more."""
     limits = (ROOT / "nginx" / "limits.conf.template").read_text()
     body = int(re.search(r"(?m)^client_body_buffer_size (\d+)k;$", limits)[1])  # type: ignore[index]  # a missing one fails
     count, size = re.search(r"(?m)^large_client_header_buffers (\d+) (\d+)k;$", limits).groups()  # type: ignore[union-attr]  # a missing one fails

@@ -53,7 +53,7 @@ def line_of(process: subprocess.Popen[str]) -> str:
 @pytest.mark.parametrize("umask", ["0", "022", "077"])
 @pytest.mark.parametrize("before", [None, 0o666, 0o644])
 def test_a_lock_is_not_world_writable(copy: Path, umask: str, before: int | None) -> None:
-    """Also a world-writable lock of an older version."""
+    """An older version left a world-writable lock."""
     lock = copy / "var" / "tested.lock"
     if before is not None:
         lock.parent.mkdir()

@@ -208,7 +208,7 @@ def test_an_unknown_name_is_reported_with_the_nearest_known_one(tmp_path: Path, 
 def test_other_compose_files_are_found_in_the_folder_of_the_project(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As Compose does: the scripts run it there, wherever they are called."""
+    """The scripts run Compose there, wherever they are called."""
     (tmp_path / "project").mkdir()
     (tmp_path / "project" / ".env.example").touch()
     (tmp_path / "project" / ".env").write_text("OTHER=x\n")
@@ -219,7 +219,7 @@ def test_other_compose_files_are_found_in_the_folder_of_the_project(
 
 
 def test_an_invalid_line_is_reported_without_its_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its first word may be a secret."""
+    """The first word of an invalid line may be a secret."""
     env_file = tmp_path / "env"
     env_file.write_text("s3cret-1\ns3cret-2: x\n s3cret-3 s3cret\n")
     with pytest.raises(Failure):

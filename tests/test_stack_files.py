@@ -141,7 +141,7 @@ MIGRATIONS = {
 
 @pytest.mark.parametrize("whose", MIGRATIONS)
 def test_a_project_needs_no_demo_user_command(tmp_path: Path, whose: str) -> None:
-    """In a project that has the command, the service runs it and fails if it fails."""
+    """If a project has the command, the service runs it and fails with it."""
     project, password, status, expected = MIGRATIONS[whose]
     environment = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -427,7 +427,7 @@ PROFILES = {"": [], "demo": ["runserver"], "postgres,prometheus": ["db", "promet
 @pytest.mark.parametrize("profiles", PROFILES)
 @pytest.mark.parametrize("compose", ["docker-compose", "docker compose"])
 def test_the_enabled_services_are_those_with_a_config_hash(tmp_path: Path, compose: str, profiles: str) -> None:
-    """In both generations of Compose; other commands of 1.29 list disabled services as well."""
+    """Both generations of Compose support this; other commands of 1.29 list disabled services as well."""
     words = [*compose.split(), "version"]
     if not shutil.which("docker") or subprocess.run(words, capture_output=True, check=False).returncode:
         pytest.skip(f"no {compose} on this machine")

@@ -98,7 +98,7 @@ def png_with(*chunks: tuple[bytes, bytes], is_behind: bool = False) -> bytes:
 
 
 def raw_profile(data: bytes) -> bytes:
-    """As ImageMagick writes EXIF data into a PNG."""
+    """Encode EXIF data as ImageMagick writes it into a PNG."""
     return zlib.compress(b"\nexif\n%8d\n%s\n" % (len(data), data.hex().encode()))
 
 

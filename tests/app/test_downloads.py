@@ -191,7 +191,7 @@ def test_the_old_thumbnail_of_a_replaced_photo_is_available_for_a_while(api: Cli
 
 
 def test_the_files_of_a_replaced_photo_are_removed_later(api: Client, photo: Photo, media: Path) -> None:
-    """After two minutes, by the next replacement or the next sweep."""
+    """The next replacement or the next sweep removes them after two minutes."""
     assert api.put(f"/api/photos/{photo.name}", picture(9, 9), content_type="image/jpeg").status_code == 200
     assert len(list((media / ".outdated").iterdir())) == 2
     sweep.sweep(600)
@@ -246,7 +246,7 @@ def test_an_unknown_file_is_404(client: Client, transactional_db: None, url: str
 
 
 def test_a_head_response_has_the_length_of_the_whole_file(client: Client, photo: Photo) -> None:
-    """Also if the request has a Range header."""
+    """A Range header in the request changes nothing."""
     with closing(client.head(urls(photo)[0], headers={"Range": "bytes=0-9"})) as response:
         assert response.status_code == 200
         assert response.headers["Content-Length"] == str(SIZE)

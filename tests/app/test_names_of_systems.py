@@ -146,7 +146,7 @@ def test_the_page_deletes_a_photo_by_the_name_its_client_wrote(browser: Client, 
 
 @pytest.mark.parametrize("old", ["a\ufe0f.png", "a\u3164b.png", "a\u034fb.png"])
 def test_a_photo_of_an_older_version_keeps_its_name(api: Client, ada: User, media: Path, old: str) -> None:
-    """An older version accepted such a name."""
+    """An older version accepted this name."""
     facts = stored(api, "put", "x.png")
     Photo.objects.filter(name=facts["name"]).update(name=old)
     check_found(api, old, old)

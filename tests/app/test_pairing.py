@@ -166,7 +166,7 @@ def test_the_sweep_of_another_database_removes_nothing(stack_on: StackOn, media:
 
 
 def test_the_sweep_of_an_empty_database_removes_nothing(stack_on: StackOn, media: Path) -> None:
-    """Also if the files are older than library ids, or if the folder was adopted and the database flushed."""
+    """The files may be older than library ids, or the database flushed after it adopted the folder."""
     key = "originals/ab/ab12.jpg"
     abandoned(media, key)
     new = stack_on("new", media)
@@ -178,7 +178,7 @@ def test_the_sweep_of_an_empty_database_removes_nothing(stack_on: StackOn, media
 
 
 def test_files_that_an_older_database_quarantines_are_put_back(stack_on: StackOn, media: Path) -> None:
-    """Its id matches. Files without a row stay in quarantine, and are put back when their row returns."""
+    """The id matches. Files without a row stay in quarantine, and are put back when their row returns."""
     stack = stack_on("today", media)
     stack.put("a.jpg")
     yesterday = stack_on("yesterday", media)
@@ -194,7 +194,7 @@ def test_files_that_an_older_database_quarantines_are_put_back(stack_on: StackOn
 
 
 def test_the_sweep_of_a_database_that_was_set_back_removes_nothing(stack_on: StackOn, media: Path) -> None:
-    """Its id matches, but its count of sweeps is lower. An operator may adopt the media folder all the same."""
+    """The id matches, but the count of sweeps is lower. An operator may adopt the media folder all the same."""
     stack = stack_on("today", media)
     stack.put("a.jpg")
     yesterday = stack_on("yesterday", media)
@@ -314,7 +314,7 @@ def test_an_upgraded_stack_sweeps_after_its_first_upload(stack_on: StackOn, medi
 
 
 def test_rows_moved_to_another_database_keep_the_library_id(stack_on: StackOn, media: Path, tmp_path: Path) -> None:
-    """With the commands of docs/operations.md."""
+    """The commands are those of docs/operations.md."""
     before, after = stack_on("before", media), stack_on("after", media)
     before.put("a.jpg")
     dump = str(tmp_path / "rows.json")
@@ -406,7 +406,7 @@ def test_adopt_media_asks_for_confirmation(stack_on: StackOn, media: Path) -> No
 
 
 def test_a_download_puts_a_quarantined_file_back(api: Client, media: Path, settings: Settings) -> None:
-    """Also when nginx sends the file."""
+    """The same holds when nginx sends the file."""
     data = picture()
     for prefix in ("", "/_originals/"):
         settings.X_ACCEL_PREFIX = prefix
@@ -510,7 +510,7 @@ def test_a_file_with_a_time_in_the_future_is_swept(transactional_db: None, media
 
 
 def test_files_of_the_sweep_are_not_world_writable(ada: User, media: Path) -> None:
-    """Whatever the umask is. The sweep also corrects a world-writable stamp."""
+    """The umask does not matter. The sweep also corrects a world-writable stamp."""
     (media / ".last-sweep").touch()
     os.utime(media / ".last-sweep", (1, 1))
     (media / ".last-sweep").chmod(0o666)

@@ -115,7 +115,7 @@ def test_the_page_deletes_a_photo_only_if_the_preconditions_hold(
 
 
 def test_each_version_of_a_photo_has_its_own_date(api: Client, etag: str) -> None:
-    """Even of versions in the same second: the date of the first does not match the second."""
+    """The date of a version does not match the next version, even in the same second."""
     dates = [api.get(URL).headers["Last-Modified"]]
     for size in range(20, 24):
         response = put(api, picture(size, size), If_Unmodified_Since=dates[-1])

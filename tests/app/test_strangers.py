@@ -110,7 +110,7 @@ def test_the_error_page_for_a_broken_form_lists_no_photos(photo: Photo, media: P
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("path", ["/photo/{}", "/photos/{}", "/api/photos/{}", "/delete/{}", "/photo/{}/"])
 def test_responses_do_not_reveal_whether_a_name_exists(photo: Photo, method: str, path: str) -> None:
-    """For two names of one length, the responses differ only in the names."""
+    """The responses for two names of one length differ only in the names."""
     other = NAME.replace("house", "mouse")
     client = Client(enforce_csrf_checks=True)
     responses = []

@@ -203,7 +203,7 @@ def test_an_upload_is_repeated_when_a_sweep_removed_its_file(
 def test_the_quarantine_is_emptied_even_if_no_file_can_be_added(
     transactional_db: None, media: Path, settings: Settings
 ) -> None:
-    """As on a full disk, where a sweep has to free space."""
+    """The same happens on a full disk, where a sweep has to free space."""
     pairing.adopt()
     settings.SWEEP_QUARANTINE = 3
     held = abandoned(media, ".quarantine/000000000001/originals/ab/ab12.jpg")

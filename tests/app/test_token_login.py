@@ -143,7 +143,7 @@ def test_an_incomplete_login_does_not_count_as_an_attempt(ada: User, settings: S
 
 
 def test_a_session_alone_gets_no_token(browser: Client, ada: User) -> None:
-    """So no other site can create a token: a form of another site sends the cookie, but not the password."""
+    """Another site cannot create a token: its form sends the cookie, but not the password."""
     check_error(send("", browser, "application/x-www-form-urlencoded"), 400, "bad-request")
     check_error(send({**ADA, "password": "x"}, browser), 401, "wrong-login")
 

@@ -149,7 +149,7 @@ def test_errors_of_the_framework_have_no_technical_terms(browser: Client, method
     ids=["without a token", "with a wrong token"],
 )
 def test_errors_for_programs_name_what_to_send(transactional_db: None, headers: dict[str, str], word: str) -> None:
-    """Also when a request has a token as well as the header of a page."""
+    """The request may also have the CSRF header of a page beside its token."""
     for more in ({}, {"X-CSRFToken": "x"}) if headers else ({},):
         response = Client().put("/api/photos/a.jpg", JPEG, headers=headers | more)
         assert response.status_code == 401

@@ -58,7 +58,7 @@ def test_a_container_is_parsed_from_the_output_of_the_engine() -> None:
 
 
 def test_a_container_without_labels_networks_and_mounts_is_parsed() -> None:
-    """As `docker run --network none` creates it."""
+    """`docker run --network none` creates this kind of container."""
     bare = {
         **WEB,
         "Mounts": [],

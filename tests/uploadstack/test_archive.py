@@ -153,7 +153,7 @@ def test_an_archive_with_invalid_facts_changes_nothing(new_volumes: Callable[[],
 
 @pytest.mark.slow
 def test_an_interrupted_restore_can_be_undone(new_volumes: Callable[[], Volumes]) -> None:
-    """Also if the undo is interrupted and repeated."""
+    """The undo may be interrupted and repeated."""
     for nth in count():
         for again in count():
             volumes = new_volumes()
@@ -192,7 +192,7 @@ def test_an_interrupted_cleanup_removes_all_or_nothing(new_volumes: Callable[[],
 def test_a_photo_missing_in_both_scans_is_reported(
     new_volumes: Callable[[], Volumes], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its row is in the copy of the database, and neither scan has its files. A file deleted later stays pinned."""
+    """The copy of the database has its row, and neither scan has its files. A file deleted later stays pinned."""
     volumes = new_volumes()
     Path(volumes.database).unlink()
     with closing(sqlite3.connect(volumes.database)) as database:
