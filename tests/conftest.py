@@ -1,6 +1,6 @@
-"""What all tests share: examples that hypothesis makes are the same in every run, and no machine is too slow for them.
+"""Settings of hypothesis for all tests: every run has the same examples, and no machine is too slow for them.
 
-A run that looks for new ones: `pytest --hypothesis-profile=search`.
+A run with new examples: `pytest --hypothesis-profile=search`.
 """
 
 from hypothesis import HealthCheck, settings

@@ -1,4 +1,4 @@
-"""What a forked process does, of which nothing may come back into the tests: they would run on in it."""
+"""Actions in a forked process, which must not return into the tests: the tests would continue in it."""
 
 import os
 import traceback
@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 
 def in_fork(action: Callable[[], object]) -> int:
-    """Return how a forked process ends that does this: 0; 1 if it raised, which it prints; or -SIGNAL."""
-    return ended(fork(action))
+    """Run the action in a forked process; return its exit code: 0, 1 after a (printed) exception, or -SIGNAL."""
+    return exit_code(fork(action))
 
 
 def fork(action: Callable[[], object]) -> int:
-    """Return the number of a process that does this, beside the test."""
+    """Start a forked process that runs the action; return its process id."""
     child = os.fork()
     if child == 0:
         status = 1
@@ -25,5 +25,5 @@ def fork(action: Callable[[], object]) -> int:
     return child
 
 
-def ended(child: int) -> int:
+def exit_code(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

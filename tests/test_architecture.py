@@ -1,6 +1,6 @@
-"""The arrows of ARCHITECTURE.md, checked: what each package of the server may import, and what a module must never.
+"""The arrows of ARCHITECTURE.md: what each package of the server may import, and what a module must never import.
 
-Reads the source as text (ast), so that nothing has to be importable for the rules to hold.
+The tests parse the source (ast), so that the modules need not be importable.
 """
 
 import ast
@@ -15,7 +15,7 @@ SERVER = ROOT / "wsgiserver"
 APP = ROOT / "app"
 GLUE = ROOT / "uploadstack"
 
-# Package, or module beside them -> what it may import: a package stands for all of its modules. Nothing points up.
+# Package or top-level module -> what it may import; a package stands for all of its modules. No import points up.
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"process", "version"},
     "__main__": {"cli", "healthcheck"},
@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "version": set(),
     "errors": set(),
 }
-# Within a package a module may import what comes after it here.
+# Within a package, a module may import the modules after it in this list.
 ORDER: dict[str, str] = {
     "process": "embedded supervisor preflight worker wiring reloader importing roster listeners",
     "eventloop": "loop watchdog handoff thread_clock poller",
@@ -46,7 +46,7 @@ ORDER: dict[str, str] = {
     "buffers": "outbox spool budget",
     "http1": "response framing chunked head fields grammar proxy_protocol",
 }
-# And where that is less, only this: what a rule against smuggling rests on is seen at once.
+# Modules with fewer imports than that: these are all the modules that a rule against smuggling depends on.
 NO_MORE_THAN: dict[str, set[str]] = {
     "http1.response": {"errors", "http1.fields", "http1.grammar"},
     "http1.framing": {"errors", "http1.head"},
@@ -55,13 +55,13 @@ NO_MORE_THAN: dict[str, set[str]] = {
     "http1.fields": {"errors", "http1.grammar"},
     "http1.grammar": set(),
     "http1.proxy_protocol": {"errors"},
-    "serving.states": set(),  # rules, and what is done is elsewhere
+    "serving.states": set(),  # rules only, no actions
     "serving.receiver": {"buffers", "errors", "http1"},
     "wsgi.filewrapper": set(),
     "eventloop.poller": set(),
     "eventloop.thread_clock": set(),
-    "process.roster": {"telemetry.scoreboard"},  # decides, and does nothing
-    "process.listeners": set(),  # healthcheck imports it, and nothing else
+    "process.roster": {"telemetry.scoreboard"},  # decides, without side effects
+    "process.listeners": set(),  # the healthcheck imports only this module
 }
 
 INPUT_OUTPUT = {
@@ -81,14 +81,14 @@ INPUT_OUTPUT = {
 # Module (or package) -> modules of the standard library that would break its promise.
 MUST_NEVER: dict[str, set[str]] = {
     "http1": INPUT_OUTPUT,  # bytes in, values out
-    "settings": INPUT_OUTPUT,  # declares, and does nothing
+    "settings": INPUT_OUTPUT,  # declarations only
     "binds": INPUT_OUTPUT,
     "values": INPUT_OUTPUT,
     "errors": INPUT_OUTPUT,
     "serving.states": INPUT_OUTPUT,
     "wsgi.environ": {"os", "socket", "threading"},  # the process environment holds secrets
     "wsgi.forwarded": INPUT_OUTPUT,
-    "wsgi.gateway": {"os", "select", "socket", "threading"},  # it is given a `send`
+    "wsgi.gateway": {"os", "select", "socket", "threading"},  # its caller passes a `send`
     "wsgi.filewrapper": {"select", "socket", "threading"},
     "serving.receiver": {"select", "socket", "threading", "time"},  # clocks are arguments
     "buffers.spool": {"select", "socket", "threading"},
@@ -100,7 +100,7 @@ MUST_NEVER: dict[str, set[str]] = {
     "eventloop.handoff": {"http", "select", "socket"},
     "eventloop.watchdog": {"http", "select", "socket", "threading"},
     "process.reloader": {"signal", "socket", "multiprocessing"},
-    "process.roster": INPUT_OUTPUT,  # decides, and does nothing
+    "process.roster": INPUT_OUTPUT,  # decides, without side effects
     "process.preflight": {"importlib", "multiprocessing", "signal", "threading"},
     "process.supervisor": {"importlib", "threading"},  # a process that forks has one thread
 }
@@ -172,12 +172,12 @@ def test_every_import_that_the_tables_allow_is_used() -> None:
 
 
 def test_the_allowed_imports_have_no_cycle() -> None:
-    left = {name: {package(other) for other in below} for name, below in MAY_IMPORT.items()}
-    while left:
-        bottom = [name for name, below in left.items() if not below & left.keys()]
-        assert bottom, f"these import each other: {sorted(left)}"
+    remaining = {name: {package(other) for other in below} for name, below in MAY_IMPORT.items()}
+    while remaining:
+        bottom = [name for name, below in remaining.items() if not below & remaining.keys()]
+        assert bottom, f"import cycle: {sorted(remaining)}"
         for name in bottom:
-            del left[name]
+            del remaining[name]
 
 
 @pytest.mark.parametrize("module", modules())
@@ -211,7 +211,7 @@ def test_broad_handlers_are_few() -> None:
 
 
 def assigned(tree: ast.Module) -> Iterator[ast.expr]:
-    """Yield whatever is assigned to."""
+    """Yield every target of an assignment."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign):
             for target in node.targets:
@@ -222,7 +222,7 @@ def assigned(tree: ast.Module) -> Iterator[ast.expr]:
 
 @pytest.mark.parametrize("module", modules())
 def test_attributes_are_set_only_through_self(module: str) -> None:
-    """Who wants an object to change asks it to: then what can become of it is in its class."""
+    """Only methods change an object, so that its class shows all possible changes."""
     targets = [target for target in assigned(parsed(module)) if isinstance(target, ast.Attribute)]
     assert [ast.unparse(target) for target in targets if ast.unparse(target.value) != "self"] == []
 
@@ -239,15 +239,15 @@ def members(enum: ast.ClassDef) -> set[str]:
 
 
 def repeated(names: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """Return the names that several places use, and these places, given name and place of each."""
-    places: dict[str, list[str]] = {}
-    for name, place in names:
-        places.setdefault(name, []).append(place)
-    return {name: of_name for name, of_name in places.items() if len(of_name) > 1}
+    """Return the names that several owners use, with these owners, from pairs of name and owner."""
+    owners: dict[str, list[str]] = {}
+    for name, owner in names:
+        owners.setdefault(name, []).append(owner)
+    return {name: of_name for name, of_name in owners.items() if len(of_name) > 1}
 
 
 def test_no_two_classes_or_types_of_the_server_share_a_name() -> None:
-    """A leading underscore makes no other name: readers drop it."""
+    """A leading underscore does not distinguish two names."""
     named = [(node.name.lstrip("_"), module) for module, node in classes()]
     for module in modules():
         targets = [target for target in assigned_at_the_top(parsed(module)) if re.fullmatch(r"[A-Z]+[a-z]\w*", target)]
@@ -278,9 +278,9 @@ def test_every_module_has_a_docstring(module: str) -> None:
     assert ast.get_docstring(parsed(module))
 
 
-# Who is beside whom -> what it must not import: the server, what projects need of the stack, and the sample project.
-STRANGERS = {SERVER: "config photos django uploadstack", GLUE: "config photos wsgiserver", APP: "wsgiserver"}
-# Modules of uploadstack that run where Django is not set up, or is not there.
+# Folder -> what it must not import: the server, the library for projects in the stack, and the sample project.
+FORBIDDEN = {SERVER: "config photos django uploadstack", GLUE: "config photos wsgiserver", APP: "wsgiserver"}
+# Modules of uploadstack that run without Django set up or installed.
 WITHOUT_DJANGO = ("__init__", "archive", "boundary", "gunicorn_logger", "media", "timestamp")
 
 
@@ -289,10 +289,10 @@ def used(path: Path) -> set[str]:
     return {name.split(".")[0] for name in imported(ast.parse(path.read_text()))}
 
 
-@pytest.mark.parametrize("folder", STRANGERS, ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", FORBIDDEN, ids=lambda folder: folder.name)
 def test_server_stack_and_project_do_not_import_each_other(folder: Path) -> None:
     for path in folder.rglob("*.py"):
-        assert not used(path) & set(STRANGERS[folder].split()), path
+        assert not used(path) & set(FORBIDDEN[folder].split()), path
 
 
 @pytest.mark.parametrize("module", WITHOUT_DJANGO)
@@ -303,12 +303,12 @@ def test_modules_for_use_without_django_do_not_import_django(module: str) -> Non
     assert ours <= set(WITHOUT_DJANGO)
 
 
-# What the sample calls its own: its package, its tables, and the folders of its files.
+# Names of the sample: its package, its tables, and the folders of its files.
 OF_THE_SAMPLE = re.compile(r"photos_photo|app/photos|/api/photos|\b_?(originals|thumbs|renditions)[/|]")
 OUTSIDE = ["compose.yaml", "Dockerfile", "nginx", "postgres", "scripts", "uploadstack", "wsgiserver"]
-# Where it is said all the same, and why.
-SAID = {
-    "nginx/media.conf": "what the sample left in a volume is not shown by the project that replaced it",
+# Files that may contain these names, and why.
+EXCEPTIONS = {
+    "nginx/media.conf": "the project that replaced the sample does not show files of the sample in a volume",
     "compose.yaml": "X_ACCEL_PREFIX is a variable of the project's settings",
 }
 
@@ -319,11 +319,11 @@ def test_only_the_sample_names_its_tables_and_folders() -> None:
         for path in [ROOT / top, *(ROOT / top).rglob("*")]:
             if path.is_file() and path.suffix != ".pyc" and OF_THE_SAMPLE.search(path.read_text()):
                 found.add(str(path.relative_to(ROOT)))
-    assert found == SAID.keys()
+    assert found == EXCEPTIONS.keys()
 
 
 def test_benchmarks_and_tests_do_not_import_each_other() -> None:
-    """But for tests/bench, which is about bench/."""
+    """The exception is tests/bench, which tests bench/."""
     for path in [*ROOT.glob("bench/*.py"), *ROOT.glob("tests/**/*.py")]:
         if "bench" in path.parent.relative_to(ROOT).parts[1:]:
             continue
@@ -332,7 +332,7 @@ def test_benchmarks_and_tests_do_not_import_each_other() -> None:
 
 
 def test_the_wire_library_of_the_tests_imports_nothing_that_is_tested() -> None:
-    """Otherwise one mistake could be in the code and in its check."""
+    """Otherwise the code and its test could share a mistake."""
     paths = [*ROOT.glob("tests/wire/*.py")]
     assert paths
     for path in paths:

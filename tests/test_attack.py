@@ -1,4 +1,4 @@
-"""What minutes of hostile pictures have shown: each fault is told and fails, and so does what was never tried.
+"""The report on a run of hostile pictures: it fails and names each fault and each picture that was never sent.
 
 The run itself is in tests/stack/operations, because it needs a stack.
 """
@@ -13,7 +13,7 @@ ALL = {"bomb", *ORDINARY_STATUSES}
 
 
 @pytest.mark.parametrize(
-    ("faults", "never", "said"),
+    ("faults", "never", "expected"),
     [
         ([], "", "7 requests, faults: 0\n"),
         (["put: PUT /api/photos/a: 503 decoder-busy"], "", "FAULT put: PUT /api/photos/a: 503 decoder-busy\n"),
@@ -23,10 +23,10 @@ ALL = {"bomb", *ORDINARY_STATUSES}
     ids=["as it should be", "an ordinary request failed", "a picture is missing", "no form was sent"],
 )
 def test_faults_and_untried_requests_are_reported(
-    capsys: pytest.CaptureFixture[str], faults: list[str], never: str, said: str
+    capsys: pytest.CaptureFixture[str], faults: list[str], never: str, expected: str
 ) -> None:
     tried = ALL - {never}
-    counts = Counter({(what, "201"): 1 for what in tried})
+    counts = Counter({(request, "201"): 1 for request in tried})
     record = Record(counts=counts, slowest=dict.fromkeys(tried, 0.5), faults=faults)
     assert report(record, {"bomb"}) is not bool(faults or never)
-    assert said in capsys.readouterr().out
+    assert expected in capsys.readouterr().out

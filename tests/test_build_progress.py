@@ -1,4 +1,4 @@
-"""What is said of a build: a line for each stage that has work to do and for each image, whichever builder it is."""
+"""The output of a build: a line for each stage that has work to do and for each image, with either builder."""
 
 import itertools
 
@@ -37,7 +37,7 @@ BUILDKIT = """#1 [internal] load build definition from Dockerfile
 #9 naming to docker.io/library/uploadstack-runtime:local done
 #9 DONE 0.1s
 """
-SAID = {
+OUTPUTS = {
     "classic, cached": (CACHED, ["nginx: nothing changed (3 s)"]),
     "classic, new": (NEW, ["nginx, stage build: 1 s", "nginx: built (4 s)"]),
     "classic, without Compose's line": (
@@ -50,9 +50,9 @@ SAID = {
 }
 
 
-@pytest.mark.parametrize("builder", SAID)
+@pytest.mark.parametrize("builder", OUTPUTS)
 def test_a_build_prints_one_line_for_each_stage_and_image(builder: str) -> None:
-    """The clock moves by a second each time that it is looked at."""
-    text, said = SAID[builder]
+    """The clock advances by a second at each reading."""
+    text, expected = OUTPUTS[builder]
     clock = map(float, itertools.count())
-    assert list(progress(text.splitlines(keepends=True), lambda: next(clock))) == said
+    assert list(progress(text.splitlines(keepends=True), lambda: next(clock))) == expected

@@ -1,4 +1,4 @@
-"""What a checkout looks like on other people's machines: line ends of Windows, a strict umask, a blank in its path."""
+"""Checkouts on other machines: line ends of Windows, a strict umask, a blank in the path."""
 
 import os
 import shlex
@@ -18,7 +18,7 @@ def git(*arguments: str, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What lies here, committed as it is."""
+    """A repository with the current files, committed."""
     if not shutil.which("git") or not (ROOT / ".git").exists():
         pytest.skip("no git, or no checkout of it")
     listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT).split("\0")
@@ -34,7 +34,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_checkout_with_autocrlf_has_the_same_bytes(repository: Path, tmp_path: Path) -> None:
-    """What git for Windows does unless told otherwise; a shell in a container cannot read CRLF."""
+    """Git for Windows sets autocrlf by default; a shell in a container cannot read CRLF."""
     git("clone", "--quiet", "--config", "core.autocrlf=true", str(repository), str(tmp_path / "windows"), cwd=tmp_path)
     differing = [
         name
@@ -44,7 +44,7 @@ def test_a_checkout_with_autocrlf_has_the_same_bytes(repository: Path, tmp_path:
     assert differing == []
 
 
-# Names of folders that people have.
+# Names of folders that users have.
 FOLDERS = ["with a blank", "it's", "ümlaut", "two  blanks and (more)", "a&b;c", "$HOME"]
 
 

@@ -1,4 +1,4 @@
-"""All of what decides about bytes is covered, each branch both ways, by tests that run it in their own process.
+"""The tests of the parsing code cover every branch both ways, in the process of the tests.
 
 `python tests/test_coverage.py` (make coverage) prints the table.
 """
@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# What has to be covered -> the tests that have to do it.
+# Modules that must be covered -> the tests that must cover them.
 COVERED = {
     "http1/*": "http1",
     "buffers/spool": "buffers/test_spool.py",
@@ -22,14 +22,14 @@ COVERED = {
 
 
 def measured(folder: Path) -> tuple[int, str]:
-    """Return the exit code of coverage's report, 0 where nothing is missing, and what it or the tests said."""
+    """Return the exit code of coverage's report, 0 if nothing is missing, and the output of it or of the tests."""
     tests = sorted({f"tests/server/{test}" for test in COVERED.values()})
     modules = ",".join(f"wsgiserver/{module}{'' if '*' in module else '.py'}" for module in COVERED)
     coverage = [sys.executable, "-m", "coverage"]
-    these = ["-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
-    # The tracer in C, on every Python: the one that is faster since 3.14 is new to branches.
+    pytest_run = ["-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+    # The tracer in C for every Python: the faster one of 3.14 has only recently supported branches.
     environment = os.environ | {"COVERAGE_FILE": str(folder / "data"), "COVERAGE_CORE": "ctrace"}
-    ran = run([*coverage, "run", "--branch", "--source=wsgiserver", *these], environment)
+    ran = run([*coverage, "run", "--branch", "--source=wsgiserver", *pytest_run], environment)
     if ran[0]:
         return ran
     return run([*coverage, "report", f"--include={modules}", "--show-missing", "--fail-under=100"], environment)

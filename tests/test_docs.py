@@ -1,6 +1,6 @@
-"""The tables in the documentation say what the code says.
+"""The tables in the documentation match the code.
 
-Should one fail: it shows the table as it has to be, and `python tests/test_docs.py` writes it.
+A failure shows the expected table, and `python tests/test_docs.py` writes it.
 """
 
 import os
@@ -26,7 +26,7 @@ from wsgiserver.telemetry.scoreboard import Scoreboard
 ROOT = Path(__file__).resolve().parent.parent
 SERVER = ROOT / "docs" / "wsgiserver.md"
 REFUSALS_PAGE = ROOT / "docs" / "refusals.md"
-# Takes time, or more than one connection: too much to be shown by bytes alone.
+# These need time or several connections, so the bytes of one connection cannot cause them.
 NOT_SHOWN = {
     "proxy-header-invalid",  # with --proxy-protocol only
     "proxy-not-trusted",
@@ -64,7 +64,7 @@ def refusals_table() -> str:
 
 
 def metrics_table() -> str:
-    """Read what /metrics says of itself."""
+    """Return a table of the metrics, read from /metrics."""
     environ = {"PATH_INFO": "/metrics", "REQUEST_METHOD": "GET"}
     text = b"".join(application(Scoreboard(COUNTS, SUMS))(environ, lambda *_: None)).decode()
     rows = ["| metric | type | what it is |", "|---|---|---|"]
@@ -100,19 +100,19 @@ def test_a_table_in_the_documentation_matches_the_code(name: str) -> None:
     assert put(text, name) == text
 
 
-@pytest.mark.skipif(not shutil.which("jq"), reason="whoever reads logs has it")
+@pytest.mark.skipif(not shutil.which("jq"), reason="only readers of logs need it")
 def test_the_jq_command_in_the_documentation_reads_the_log_of_nginx() -> None:
-    """One server asked, two of which the first was not there, and none."""
+    """The log has requests with one upstream server, with two of which the first was down, and with none."""
     program = re.search(r"jq -r ('.*?') \|", (ROOT / "docs" / "edge.md").read_text())[1]  # type: ignore[index]  # a missing one fails
     log = "".join(
-        f'{{"total_seconds":{took},"upstream_response_seconds":"{of_server}","path":"/{took}"}}\n'
-        for took, of_server in [(2.5, "0.5"), (0.75, "-, 0.25"), (0.125, "")]
+        f'{{"total_seconds":{total},"upstream_response_seconds":"{upstream}","path":"/{total}"}}\n'
+        for total, upstream in [(2.5, "0.5"), (0.75, "-, 0.25"), (0.125, "")]
     )
     done = subprocess.run(["bash", "-c", f"jq -r {program}"], input=log, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["2 /2.5", "0.5 /0.75", "0.125 /0.125"]
 
 
-@pytest.mark.parametrize("page", sorted({*PAGES} - {"CHANGELOG.md"}))  # which tells of files that were renamed since
+@pytest.mark.parametrize("page", sorted({*PAGES} - {"CHANGELOG.md"}))  # it names files that were renamed later
 def test_paths_and_tests_named_in_the_documentation_exist(page: str) -> None:
     for path, test in PATHS.findall((ROOT / page).read_text()):
         assert (ROOT / path).exists(), path
@@ -120,7 +120,7 @@ def test_paths_and_tests_named_in_the_documentation_exist(page: str) -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """Return the names by which a link reaches the headings of a page, as GitHub makes them."""
+    """Return the anchors that GitHub generates for the headings of a page."""
     headings = re.findall(r"(?m)^#+ (.*)$", re.sub(r"(?ms)^```.*?^```$", "", page.read_text()))
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -135,7 +135,7 @@ def test_links_to_other_pages_and_headings_lead_somewhere(page: str) -> None:
 
 
 def bounds() -> list[tuple[str, str, str]]:
-    """Return the bounds of caches, as the ADR has them: module, name and value."""
+    """Return the bounds of caches in the ADR: module, name and value."""
     page = (ROOT / "docs" / "adr" / "0007-what-is-cached.md").read_text()
     return re.findall(r"\| `(wsgiserver/\S+\.py)` \| `(\w+)` = (\d+) \|", page)
 
@@ -173,19 +173,19 @@ def _without_indentation(code: str) -> str:
     return re.sub(r"(?m)^ +", "", code)
 
 
-def explained() -> dict[str, str]:
-    """Return what docs/refusals.md has under each name, in its order."""
+def sections() -> dict[str, str]:
+    """Return the section of each name in docs/refusals.md, in order."""
     parts = re.split(r"(?m)^## `(.*)`$", REFUSALS_PAGE.read_text())[1:]
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
 def test_every_refusal_is_documented() -> None:
-    assert list(explained()) == list(REFUSALS), "docs/refusals.md has a section for each, in the order of errors.py"
+    assert list(sections()) == list(REFUSALS), "docs/refusals.md has a section for each, in the order of errors.py"
 
 
 @pytest.mark.parametrize("name", REFUSALS)
 def test_the_documentation_of_a_refusal_has_its_status_and_a_remedy(name: str) -> None:
-    text = explained()[name]
+    text = sections()[name]
     assert text.startswith(f"\n\n{REFUSALS[name][0].value}. ")
     assert re.search(r"(?m)^\*Change\* ", text)
     assert text.count("```") == 2
@@ -204,13 +204,13 @@ def test_the_documentation_of_a_refusal_has_its_status_and_a_remedy(name: str) -
 def test_a_refusal_and_its_documentation_name_the_limit_of_the_parser(name: str, limits: list[str]) -> None:
     for limit in limits:
         assert limit in REFUSALS[name][1]
-        assert limit in explained()[name]
+        assert limit in sections()[name]
 
 
 @pytest.mark.parametrize("name", [name for name in REFUSALS if name not in NOT_SHOWN])
 def test_the_example_of_a_refusal_is_refused_by_its_name(name: str) -> None:
-    """The command as it stands there is run, but for its `nc`."""
-    command = explained()[name].split("```")[1].strip().rpartition(" | nc ")[0]
+    """Run the documented command, without its `nc`."""
+    command = sections()[name].split("```")[1].strip().rpartition(" | nc ")[0]
     data = subprocess.run(["bash", "-c", command], capture_output=True, check=True).stdout
     receiver = Receiver(Limits(100 << 20, 1000, None))
     try:

@@ -1,4 +1,4 @@
-"""How the scripts read .env: as both generations of Compose do. A line that these read differently is refused."""
+"""The scripts read .env as both generations of Compose do, and refuse a line that these read differently."""
 
 import os
 import shutil
@@ -12,9 +12,9 @@ from scripts.ops import dotenv
 
 ROOT = Path(__file__).resolve().parents[1]
 SURROUNDINGS = {"HOME": "/home/of/nobody"}
-BEFORE = "OTHER=other\nEMPTY=\n"  # lines further up
+BEFORE = "OTHER=other\nEMPTY=\n"  # earlier lines
 
-# What follows VALUE= -> the value.
+# Text after VALUE= -> the value.
 VALUES = {
     "a": "a",
     "a\r": "a",
@@ -77,7 +77,7 @@ def value(text: str) -> str:
 
 
 def complaints(text: str | bytes, **more: str) -> list[tuple[int, str, str]]:
-    """Number, what is wrong, what would be right."""
+    """Return number, problem and remedy of each refused line."""
     return [(each.number, each.wrong, each.right) for each in read(text, **more).complaints]
 
 
@@ -116,7 +116,7 @@ def test_names_and_the_variables_they_use_are_found() -> None:
 
 @pytest.mark.parametrize("text", ["it's", "$(id) `id` $HOME", "two\nlines", "back\\slash", "\u00e4", "\udce4"])
 def test_bash_gets_the_same_value(tmp_path: Path, text: str) -> None:
-    """Whatever it is, as an assignment that it evaluates: of the settings of scripts/lib/settings.sh."""
+    """The shell evaluates the assignments of scripts/lib/settings.sh, whatever the value contains."""
     written = text.replace("\\", "\\\\").replace("\n", "\\n").replace("$HOME", "HOME")
     (tmp_path / "env").write_text(f'DEMO_USER="{written}"\n', errors="surrogateescape")
     program = f'source "{ROOT}/scripts/lib.sh"; setting DEMO_USER'
@@ -136,7 +136,7 @@ def test_an_unclosed_quote_does_not_hide_other_lines() -> None:
     assert value('OTHER="a\nVALUE=b\n') == "b"
 
 
-# Lines that the generations of Compose read differently, or not at all -> what is wrong with the last one.
+# Lines that the generations of Compose read differently, or not at all -> the complaint about the last one.
 REFUSED = {
     "VALUE=a$OTHER": "a $ that is not the $ of ${NAME}",
     'VALUE="a$$b"': "a $ that is not the $ of ${NAME}",
@@ -156,7 +156,7 @@ REFUSED = {
     "=a": "neither NAME=value nor a comment",
     "export VALUE": "neither NAME=value nor a comment",
     "VALUE-A=a": "neither NAME=value nor a comment",
-    r'VALUE="a\\"': "ends with a backslash in double quotes",  # 1.29 looks for another quote, on any line below
+    r'VALUE="a\\"': "ends with a backslash in double quotes",  # 1.29 searches all following lines for another quote
     r"""VALUE="it\'s\"""": r"has \' in double quotes",
     r'VALUE="a\0b"': r"has \0 in double quotes",
     r'VALUE="${NONE:-a\nb}"': "a line break in the default of ${NONE:-...}",
@@ -195,7 +195,7 @@ def test_a_byte_order_mark_is_refused() -> None:
     assert (number, "byte order mark" in complaint) == (1, True)
 
 
-# Value in the environment, line -> whether 1.29, which takes the line further up, and 2, which takes that, differ.
+# Value in the environment, line -> whether 1.29 (takes the value of an earlier line) and 2 (of the environment) differ.
 @pytest.mark.parametrize(
     ("given", "line", "differs"),
     [
@@ -208,23 +208,23 @@ def test_a_byte_order_mark_is_refused() -> None:
     ],
 )
 def test_a_variable_that_differs_in_file_and_environment_is_refused(given: str, line: str, differs: bool) -> None:
-    said = complaints(f"{BEFORE}{line}\n", OTHER=given)
+    found = complaints(f"{BEFORE}{line}\n", OTHER=given)
     assert [
-        "OTHER has one value in this file and another in the environment" in complaint for _, complaint, _ in said
+        "OTHER has one value in this file and another in the environment" in complaint for _, complaint, _ in found
     ] == [True] * differs
 
 
 def test_a_complaint_reveals_no_secret() -> None:
-    """Not even the first word of a line without a name."""
-    said = complaints('SECRET_KEY="very-secret$word\nsecret too\nsecret: secret\n')
-    assert len(said) == 3
-    assert "secret" not in str(said)
+    """The complaint does not even quote the first word of a line without a name."""
+    found = complaints('SECRET_KEY="very-secret$word\nsecret too\nsecret: secret\n')
+    assert len(found) == 3
+    assert "secret" not in str(found)
 
 
 @pytest.mark.parametrize("compose", ["docker-compose", "docker compose"])
 def test_compose_reads_the_same_values(tmp_path: Path, compose: str) -> None:
     if not is_here(compose):
-        pytest.skip(f"there is no {compose} here")
+        pytest.skip(f"no {compose} on this machine")
     names = {f"V{number}": written for number, written in enumerate(VALUES)}
     lines = "".join(f"{name}={written}\n" for name, written in names.items())
     (tmp_path / "env").write_bytes((BEFORE + lines).encode())
@@ -238,9 +238,9 @@ def test_compose_reads_the_same_values(tmp_path: Path, compose: str) -> None:
         "DOCKER_CONFIG": os.environ.get("DOCKER_CONFIG", ""),
     }
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
-    said = yaml.safe_load(done.stdout)["services"]["one"]["environment"]
-    # Compose writes $$ for $, so that its output could be read again.
-    assert {written: str(said[name]).replace("$$", "$") for name, written in names.items()} == VALUES
+    values = yaml.safe_load(done.stdout)["services"]["one"]["environment"]
+    # Compose prints $$ for $, so that it can read its own output.
+    assert {written: str(values[name]).replace("$$", "$") for name, written in names.items()} == VALUES
 
 
 def is_here(command: str) -> bool:

@@ -1,6 +1,6 @@
-"""Settings that are sound one by one and do not fit together: refused by name, before anything is touched.
+"""Settings that are valid one by one and incompatible with each other: refused by name, before any change.
 
-And what scripts tell only once, or make for one alone. No engine needed.
+Also what scripts print only once, and files that only their owner may write. No engine needed.
 """
 
 import io
@@ -22,7 +22,7 @@ from scripts.ops.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / "scripts"
-# Without an engine, which knows how many CPUs there are.
+# No engine: it would report the number of CPUs.
 NOWHERE = {"DOCKER_HOST": "unix:///nowhere"}
 
 
@@ -38,7 +38,7 @@ def bash(script: str, env: dict[str, str]) -> "subprocess.CompletedProcess[str]"
 
 
 def with_lines(folder: Path, lines: str, **more: str) -> Settings:
-    """Settings as they are with these lines in .env, a blank between two."""
+    """Return the settings with these lines, separated by blanks, in .env."""
     env_file = folder / "env"
     env_file.write_text(lines.replace(" ", "\n") + "\n")
     return settings_.read(ROOT, environment(env_file, **more))
@@ -46,7 +46,7 @@ def with_lines(folder: Path, lines: str, **more: str) -> Settings:
 
 @pytest.fixture(autouse=True)
 def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which knows how many CPUs there are."""
+    """Hide the engine, which would report the number of CPUs."""
     monkeypatch.setenv("DOCKER_HOST", NOWHERE["DOCKER_HOST"])
 
 
@@ -56,11 +56,11 @@ def complaints(folder: Path, lines: str) -> list[tuple[str, str]]:
 
 # --- where settings come from -----------------------------------------------------------------------------------------
 
-# What the environment sets, and the name of a setting -> its value. In the file are the lines below.
+# What the environment sets, and the name of a setting -> its value. The file has the lines below.
 LINES = 'HTTP_PORT=1001\nUPLOAD_MAX=\nDEMO_PASSWORD="it\'s"'
 KNOWN = {
     ("", "HTTP_PORT"): "1001",
-    ("", "UPLOAD_MAX"): "100m",  # the example's: nothing counts as the default
+    ("", "UPLOAD_MAX"): "100m",  # the example's: an empty value counts as the default
     ("HTTP_PORT=9", "HTTP_PORT"): "9",
     ("HTTP_PORT=", "HTTP_PORT"): "8080",
     ("", "DEMO_PASSWORD"): "it's",
@@ -70,7 +70,7 @@ KNOWN = {
 
 @pytest.mark.parametrize(("given", "name"), KNOWN)
 def test_settings_come_from_environment_then_file_then_example(tmp_path: Path, given: str, name: str) -> None:
-    """In Python and in bash."""
+    """Python and bash read the same values."""
     more = dict([given.split("=")]) if given else {}
     settings = with_lines(tmp_path, LINES, **more)
     assert settings[name] == KNOWN[given, name]
@@ -94,7 +94,7 @@ def test_reading_a_setting_in_bash_starts_no_process(tmp_path: Path) -> None:
 MANAGED = "DATABASE_URL=postgres://x:y@db.example.com/uploads"
 OWN = "DATABASE_URL=postgres://uploads:x@db:5432/uploads"
 PASSWORD = "DATABASE_URL=postgres://uploads:${POSTGRES_PASSWORD}@db:5432/uploads"
-FIT = [
+COMPATIBLE = [
     "",
     "WEB_WORKERS=8 WEB_THREADS=16 WEB_MEMORY=1230m",
     "WEB_WORKERS=8 WEB_THREADS=16 WEB_MEMORY=1.5g",
@@ -105,7 +105,7 @@ FIT = [
     "TOTAL_CONNECTIONS=2000 NGINX_MEMORY=580m",
     "TOTAL_CONNECTIONS=20000 NGINX_MEMORY=6g",
     "TLS=on HTTP_PORT=80 HTTPS_PORT=443",
-    "HTTP_PORT=8082",  # runserver's, which does not run
+    "HTTP_PORT=8082",  # the port of runserver, which does not run
     "BIND_ADDRESS=192.0.2.1 HTTP_PORT=8081",  # gunicorn's is on loopback
     "COMPOSE_PROFILES=postgres,demo",
     f"COMPOSE_PROFILES=postgres {OWN}",
@@ -118,8 +118,8 @@ FIT = [
     "SWEEP_AGE=5",
     "DEBUG=True GALLERY_PUBLIC=no",
 ]
-# Lines of .env -> names that the complaint has to have.
-UNFIT = {
+# Lines of .env -> words that the complaint must contain.
+INCOMPATIBLE = {
     "WEB_WORKERS=8 WEB_THREADS=16": ["WEB_WORKERS", "WEB_MEMORY"],
     "WEB_WORKERS=1 WEB_THREADS=241": ["WEB_WORKERS=1", "WEB_THREADS=241", "512"],
     "WEB_WORKERS=32 WEB_THREADS=16 WEB_MEMORY=8g": ["WEB_WORKERS=32", "WEB_THREADS=16", "808"],
@@ -160,7 +160,7 @@ UNFIT = {
     "DATABASE_URL=postgres://u:a[b@db.example.com/uploads": ["DATABASE_URL", "is not "],
     "DATABASE_URL=postgres://u:100%@db.example.com/uploads": ["DATABASE_URL", "is not "],
     "DATABASE_URL=uploads.sqlite3": ["DATABASE_URL", "is not "],
-    # What stands in an address is decoded: %42 is B. (x is not y; the role of another is its own.)
+    # The password in an address is decoded: %42 is B. (x is not y; another role has its own password.)
     f"COMPOSE_PROFILES=postgres POSTGRES_PASSWORD=a%42 {PASSWORD}": [
         "DATABASE_URL and POSTGRES_PASSWORD",
         "different passwords",
@@ -177,7 +177,7 @@ UNFIT = {
 }
 
 
-# Of other machines; and what a password may have that is written as an address wants it.
+# Databases on other machines, and passwords with percent-encoded characters.
 DATABASES = [
     "sqlite:////srv/data/db.sqlite3",
     "postgres://u:a%2Fb%23c@db.example.com:5432/uploads?sslmode=require",
@@ -192,32 +192,32 @@ def test_valid_database_addresses_are_accepted(tmp_path: Path, address: str) -> 
     assert complaints(tmp_path, f"DATABASE_URL={address}") == []
 
 
-@pytest.mark.parametrize("lines", FIT)
+@pytest.mark.parametrize("lines", COMPATIBLE)
 def test_compatible_settings_are_accepted(tmp_path: Path, lines: str) -> None:
     assert complaints(tmp_path, lines) == []
 
 
-@pytest.mark.parametrize("lines", UNFIT)
+@pytest.mark.parametrize("lines", INCOMPATIBLE)
 def test_incompatible_settings_are_refused_by_name_with_a_remedy(tmp_path: Path, lines: str) -> None:
-    said = complaints(tmp_path, lines)
-    assert said
-    complaint, remedy = said[0]
-    assert [name for name in UNFIT[lines] if name not in complaint] == []
+    found = complaints(tmp_path, lines)
+    assert found
+    complaint, remedy = found[0]
+    assert [name for name in INCOMPATIBLE[lines] if name not in complaint] == []
     assert remedy
 
 
 def test_two_different_passwords_are_reported_without_printing_them(tmp_path: Path) -> None:
-    (said,) = complaints(
+    (complaint,) = complaints(
         tmp_path, "COMPOSE_PROFILES=postgres POSTGRES_PASSWORD=5ecre7 DATABASE_URL=postgres://uploads:s3cret@db/uploads"
     )
-    assert [secret for secret in ("5ecre7", "s3cret") if secret in str(said)] == []
+    assert [secret for secret in ("5ecre7", "s3cret") if secret in str(complaint)] == []
 
 
 @pytest.mark.parametrize("lines", ["WEB_WORKERS=8", "TOTAL_CONNECTIONS=2000", "NGINX_WORKERS=28"])
 def test_the_settings_of_the_remedy_are_accepted(tmp_path: Path, lines: str) -> None:
-    (said,) = complaints(tmp_path, lines)
-    setting = re.search(r"set (\w+=\w+) or more", said[1])
-    assert setting, said
+    (complaint,) = complaints(tmp_path, lines)
+    setting = re.search(r"set (\w+=\w+) or more", complaint[1])
+    assert setting, complaint
     assert complaints(tmp_path, f"{lines} {setting[1]}") == []
 
 
@@ -233,13 +233,13 @@ def test_doctor_reports_what_make_up_would_refuse(tmp_path: Path) -> None:
     env = environment(env_file, **NOWHERE)
     with pytest.raises(Failure, match="nothing was changed"):
         fit.refuse(settings_.read(ROOT, env))
-    said = subprocess.run([SCRIPTS / "doctor.sh"], env=env, capture_output=True, text=True, check=False)
-    assert said.returncode == 1
+    done = subprocess.run([SCRIPTS / "doctor.sh"], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
     for complaint in complaints(tmp_path, "NGINX_WORKERS=100 GUNICORN_PORT=8080"):
-        assert f"PROBLEM  {complaint[0]}\n" in said.stdout
+        assert f"PROBLEM  {complaint[0]}\n" in done.stdout
 
 
-# --- what only the first run tells, and files that are not for all ----------------------------------------------------
+# --- what only the first run prints, and files that only their owner may write ----------------------------------------
 
 
 @pytest.mark.parametrize("what", ["stack", "dev"])
@@ -247,21 +247,21 @@ def test_passwords_are_printed_by_the_first_run_only(tmp_path: Path, what: str) 
     env_file = tmp_path / "env"
     env_file.write_text("DEMO_PASSWORD=5ecre7\nGRAFANA_PASSWORD=m0n170r\nCOMPOSE_PROFILES=monitoring\n")
     env = environment(env_file, GRAFANA_IMAGE="one/that:is-not-asked-for")
-    told = [
+    outputs = [
         subprocess.run(
             [SCRIPTS / "welcome.sh", what, *more], env=env, capture_output=True, text=True, check=True
         ).stdout
         for more in (["first"], [])
     ]
     secrets = {"stack": ["5ecre7", "m0n170r"], "dev": ["5ecre7"]}[what]
-    assert [secret for secret in secrets if secret not in told[0]] == []
-    assert [secret for secret in secrets if secret in told[1]] == []
-    assert f"{env_file}: DEMO_PASSWORD" in told[1]
+    assert [secret for secret in secrets if secret not in outputs[0]] == []
+    assert [secret for secret in secrets if secret in outputs[1]] == []
+    assert f"{env_file}: DEMO_PASSWORD" in outputs[1]
 
 
 @pytest.mark.parametrize("before", [None, 0o666])
 def test_the_lock_of_a_stack_is_writable_by_its_owner_only(tmp_path: Path, before: int | None) -> None:
-    """Also one that an earlier version left for all to write to."""
+    """An earlier version left the lock writable by everyone."""
     file = tmp_path / "var" / "one.lock"
     if before is not None:
         file.parent.mkdir()
@@ -273,7 +273,7 @@ def test_the_lock_of_a_stack_is_writable_by_its_owner_only(tmp_path: Path, befor
     assert stat.S_IMODE(file.stat().st_mode) & 0o022 == 0
 
 
-# ALLOWED_HOSTS (and others) -> the address that is printed, and whether it is said that it leads nowhere yet.
+# ALLOWED_HOSTS and other settings -> the printed address, and whether a warning says that no name leads here yet.
 ADDRESSES = {
     "": ("http://127.0.0.1:8080/", False),
     "ALLOWED_HOSTS=*": ("http://127.0.0.1:8080/", False),
@@ -292,21 +292,21 @@ ADDRESSES = {
 
 @pytest.mark.parametrize("lines", ADDRESSES)
 def test_the_printed_address_is_one_that_the_site_accepts(tmp_path: Path, lines: str) -> None:
-    address, is_elsewhere = ADDRESSES[lines]
+    address, has_warning = ADDRESSES[lines]
     env_file = tmp_path / "env"
     env_file.write_text(lines.replace(" ", "\n") + "\n")
     env = environment(env_file)
-    told = subprocess.run([SCRIPTS / "welcome.sh"], env=env, capture_output=True, text=True, check=True).stdout
-    assert f"  Gallery    {address} " in told
-    assert f'" {address}api/photos/sample.jpg' in told
-    assert ("ALLOWED_HOSTS has no name of this machine" in told) is is_elsewhere
-    assert ("--resolve" in told) is is_elsewhere
+    output = subprocess.run([SCRIPTS / "welcome.sh"], env=env, capture_output=True, text=True, check=True).stdout
+    assert f"  Gallery    {address} " in output
+    assert f'" {address}api/photos/sample.jpg' in output
+    assert ("ALLOWED_HOSTS has no name of this machine" in output) is has_warning
+    assert ("--resolve" in output) is has_warning
 
 
 # --- another database -------------------------------------------------------------------------------------------------
 
 SQLITE = "sqlite:////srv/data/db.sqlite3"
-# DATABASE_URL until now and from now on -> what is said of it, if it is another database.
+# The old and the new DATABASE_URL -> the new address as reported, if it is another database.
 CHANGES = {
     (SQLITE, f"{SQLITE}?timeout=20"): None,
     ("postgres://uploads:old@db:5432/uploads", "postgresql://uploads:new/x@db/uploads?sslmode=disable"): None,
@@ -314,7 +314,7 @@ CHANGES = {
     ("postgres://a:s3cret@one/uploads", "postgres://a:s3cret@two/uploads"): "postgres://two/uploads",
     (SQLITE, "sqlite:////srv/data/other.sqlite3"): "sqlite:////srv/data/other.sqlite3",
 }
-# There are photos, and no containers.
+# An engine with photos and without containers.
 PHOTOS = "#!/bin/sh\n[ $1 = volume ] || exit 0\n"
 
 
@@ -338,17 +338,17 @@ def test_another_database_is_reported_and_refused_without_confirmation(
     settings.environment["DATABASE_URL"] = before
     database.remember(settings)
     settings.environment["DATABASE_URL"] = now
-    said = CHANGES[before, now]
+    expected = CHANGES[before, now]
     refused = ""
     try:
         database.refuse_another(settings)
     except Failure as failure:
         refused = str(failure)
-    told = capsys.readouterr().err
-    assert bool(refused) is (said is not None and yes != "1")
-    assert ("names another database" in told) is (said is not None)
-    assert (f"from now on  {said}\n" in told) is (said is not None)
-    assert "s3cret" not in told + refused + (tmp_path / "var" / "one.database").read_text()
+    printed = capsys.readouterr().err
+    assert bool(refused) is (expected is not None and yes != "1")
+    assert ("names another database" in printed) is (expected is not None)
+    assert (f"from now on  {expected}\n" in printed) is (expected is not None)
+    assert "s3cret" not in printed + refused + (tmp_path / "var" / "one.database").read_text()
     assert ("YES=1" in refused) is bool(refused)
 
 
@@ -361,8 +361,8 @@ def test_up_and_deploy_check_the_database_before_they_build(command: str) -> Non
 
 # --- another copy's stack ---------------------------------------------------------------------------------------------
 
-# Answers as an engine does that has containers of one project, made in another folder; what else it is asked is noted.
-ANOTHERS = """#!/bin/sh
+# An engine with containers of one project that was started in another folder. It records all other commands.
+OTHER_COPY = """#!/bin/sh
 case "$*" in
     version* | compose\\ version*) echo 5.0.0 ;;
     *working_dir*) echo "$OTHER" ;;
@@ -378,7 +378,7 @@ def test_a_stack_of_another_copy_is_refused_before_any_action(tmp_path: Path, sc
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "compose.yaml").touch()
     engine = tmp_path / "docker"
-    engine.write_text(ANOTHERS)
+    engine.write_text(OTHER_COPY)
     engine.chmod(0o755)
     env = environment(tmp_path / "env", OTHER=str(tmp_path / "other"), COMPOSE="docker compose")
     env["PATH"] = f"{tmp_path}:{env['PATH']}"
@@ -390,9 +390,9 @@ def test_a_stack_of_another_copy_is_refused_before_any_action(tmp_path: Path, sc
 
 # --- checks leave a running stack's images alone ----------------------------------------------------------------------
 
-# Notes for which project it is asked to do something, and which images it is asked about.
-NOTING = """#!/bin/sh
-echo "$COMPOSE_PROJECT_NAME $*" >> "$0.asked"
+# An engine that records each command with its project.
+RECORDER = """#!/bin/sh
+echo "$COMPOSE_PROJECT_NAME $*" >> "$0.commands"
 case "$*" in *version*) echo 5.0.0 ;; esac
 """
 
@@ -402,18 +402,18 @@ def test_make_check_builds_its_own_image_and_removes_it(tmp_path: Path) -> None:
     shutil.copytree(SCRIPTS, copy / "scripts")
     shutil.copy2(ROOT / ".env.example", copy)
     engine = tmp_path / "docker"
-    engine.write_text(NOTING)
+    engine.write_text(RECORDER)
     engine.chmod(0o755)
     env = environment(tmp_path / "none", TMPDIR=str(tmp_path), COMPOSE="docker compose")
     env["PATH"] = f"{tmp_path}:{env['PATH']}"
     program = f'source "{copy}/scripts/check.sh"; PATH="{tmp_path}:$PATH"; check_stack'
     subprocess.run(["bash", "-c", program, "test"], env=env, capture_output=True, check=False, cwd=copy)
-    asked = (tmp_path / "docker.asked").read_text()
-    project = re.search(r"(?m)^(\S+) compose .*build nginx$", asked)
-    assert project, asked
+    commands = (tmp_path / "docker.commands").read_text()
+    project = re.search(r"(?m)^(\S+) compose .*build nginx$", commands)
+    assert project, commands
     assert re.fullmatch(r"uploadstack-check-[0-9]+", project[1])
-    assert "uploadstack-edge" not in asked
-    assert f" image rm {project[1]}-edge:local\n" in asked
+    assert "uploadstack-edge" not in commands
+    assert f" image rm {project[1]}-edge:local\n" in commands
     assert list(tmp_path.glob("tmp.*")) == []
 
 
@@ -421,11 +421,11 @@ def test_make_check_builds_its_own_image_and_removes_it(tmp_path: Path) -> None:
 
 
 def test_the_path_of_the_python_setting_can_contain_a_blank(tmp_path: Path) -> None:
-    named = tmp_path / "with a blank" / "python"
-    named.parent.mkdir()
-    named.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-    named.chmod(0o755)
-    assert python.find({"PYTHON": str(named)}) == str(named)
+    program = tmp_path / "with a blank" / "python"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    program.chmod(0o755)
+    assert python.find({"PYTHON": str(program)}) == str(program)
 
 
 def test_commands_printed_by_doctor_are_quoted(tmp_path: Path) -> None:
@@ -433,16 +433,16 @@ def test_commands_printed_by_doctor_are_quoted(tmp_path: Path) -> None:
     env_file.parent.mkdir()
     env_file.touch(mode=0o644)
     env_file.chmod(0o644)
-    said = subprocess.run(
+    output = subprocess.run(
         [SCRIPTS / "doctor.sh"], env=environment(env_file, **NOWHERE), capture_output=True, text=True, check=False
     ).stdout
-    line = re.search(r"-> (chmod .*)", said)
-    assert line, said
+    line = re.search(r"-> (chmod .*)", output)
+    assert line, output
     assert shlex.split(line[1]) == ["chmod", "600", str(env_file)]
 
 
 def test_a_spool_with_a_blank_in_its_path_is_refused(tmp_path: Path) -> None:
-    """In /etc/fstab it would be two words."""
+    """A path with a blank would be two words in /etc/fstab."""
     env_file = tmp_path / "env"
     env_file.write_text("COMPOSE_PROJECT_NAME=one\n")
     env = environment(env_file, SPOOLS=str(tmp_path / "a blank"), FSTAB=str(tmp_path / "fstab"))

@@ -1,8 +1,8 @@
-"""Limits that have to stand in an order, read from the files that set them.
+"""Limits that must have an order, read from the files that set them.
 
-Each layer must outlast the one behind it, or it gives up on work that would have been done: a server that closes an
-idle connection while nginx sends into it, a proxy that answers 504 just before the answer, an engine that kills what
-is still draining. The numbers live in compose.yaml and nginx/; this file knows only their order.
+Each layer must wait longer than the one behind it, otherwise work is lost: a server closes an idle connection while
+nginx sends a request, a proxy sends 504 just before the response arrives, an engine kills a server that still drains.
+The numbers are in compose.yaml and nginx/; this file has only their order.
 """
 
 import functools
@@ -39,7 +39,7 @@ def seconds(text: str) -> float:
 
 
 def nginx(directive: str, file: str) -> float:
-    """The one value that a directive has in a file; two that differ would be two truths."""
+    """Return the only value that a directive has in a file."""
     values = set(re.findall(rf"(?m)^\s*{directive} (\w+);", (ROOT / "nginx" / file).read_text()))
     assert len(values) == 1, f"{directive} in {file}: {values}"
     return seconds(values.pop())
@@ -59,31 +59,31 @@ def tcp(setting: str) -> float:
 
 
 def default(variable: str) -> float:
-    """What a variable of .env is when nobody sets it."""
+    """Return the default of a variable of .env."""
     return float(EXAMPLE.defaults[variable])
 
 
 def mebibytes(variable: str) -> float:
-    """The same of a size, in them."""
+    """Return the default of a size in mebibytes."""
     return (size(EXAMPLE.defaults[variable]) or 0) / MIB
 
 
-def names_are_valid() -> float:
-    """Seconds until nginx looks a name up again."""
+def resolver_validity() -> float:
+    """Return the seconds until nginx resolves a name again."""
     return seconds(re.search(r" valid=(\w+);", (ROOT / "nginx/upstreams.conf.template").read_text())[1])  # type: ignore[index]  # a missing one fails
 
 
 @functools.cache
-def of_entrypoint() -> dict[str, float]:
-    """What nginx/entrypoint.sh makes of the defaults: WORKER_CONNECTIONS and OPEN_FILES."""
+def entrypoint_limits() -> dict[str, float]:
+    """Return what nginx/entrypoint.sh computes from the defaults: WORKER_CONNECTIONS and OPEN_FILES."""
     command = ["sh", str(ROOT / "nginx" / "entrypoint.sh"), "--limits"]
     environment = {**os.environ, **EXAMPLE.defaults}
-    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-    return {name: float(value) for name, value in (pair.split("=") for pair in said.split())}
+    output = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    return {name: float(value) for name, value in (pair.split("=") for pair in output.split())}
 
 
 def lock_timeout() -> float:
-    """How long SQLite waits for another writer."""
+    """Return how many seconds SQLite waits for another writer."""
     return float(database.settings("sqlite:////x")["OPTIONS"]["timeout"])
 
 
@@ -137,13 +137,13 @@ CHAINS: dict[str, list[tuple[str, Callable[[], float]]]] = {
         ("gunicorn --timeout", lambda: gunicorn("timeout")),
     ],
     "a deploy goes on when nginx has found the new containers": [
-        ("valid, which is counted from any time in a second", lambda: names_are_valid() + 1),
+        ("valid, which is counted from any time in a second", lambda: resolver_validity() + 1),
         ("RESOLVED_AFTER", lambda: rolling.RESOLVED_AFTER),
     ],
     "a deploy goes on when no request waits any more at an address that nobody has": [
         (
             "valid and nginx proxy_connect_timeout",
-            lambda: names_are_valid() + 1 + nginx("proxy_connect_timeout", "proxy.conf"),
+            lambda: resolver_validity() + 1 + nginx("proxy_connect_timeout", "proxy.conf"),
         ),
         ("FORGOTTEN_AFTER", lambda: rolling.FORGOTTEN_AFTER),
     ],
@@ -155,7 +155,7 @@ CHAINS: dict[str, list[tuple[str, Callable[[], float]]]] = {
 }
 
 
-# The same for numbers of connections: each limit is met before the one that would meet it less kindly.
+# The same for numbers of connections: the limit with the better error response comes first.
 CHAINS |= {
     "one address cannot use up the site": [
         ("CLIENT_CONNECTIONS", lambda: default("CLIENT_CONNECTIONS")),
@@ -163,11 +163,11 @@ CHAINS |= {
     ],
     "nginx says 429 before it runs out of connections, of which a request takes two": [
         ("TOTAL_CONNECTIONS", lambda: default("TOTAL_CONNECTIONS")),
-        ("half of worker_connections", lambda: of_entrypoint()["WORKER_CONNECTIONS"] / 2),
+        ("half of worker_connections", lambda: entrypoint_limits()["WORKER_CONNECTIONS"] / 2),
     ],
     "nginx runs out of connections before it runs out of descriptors, of which an upload takes a third": [
-        ("three for each two of worker_connections", lambda: of_entrypoint()["WORKER_CONNECTIONS"] * 1.5),
-        ("worker_rlimit_nofile", lambda: of_entrypoint()["OPEN_FILES"]),
+        ("three for each two of worker_connections", lambda: entrypoint_limits()["WORKER_CONNECTIONS"] * 1.5),
+        ("worker_rlimit_nofile", lambda: entrypoint_limits()["OPEN_FILES"]),
     ],
     "what nginx lets through, its memory can hold": [
         (
@@ -185,13 +185,13 @@ CHAINS |= {
 
 @pytest.mark.parametrize("name", CHAINS)
 def test_each_limit_is_below_the_next(name: str) -> None:
-    chain = [(who, read()) for who, read in CHAINS[name]]
+    chain = [(limit, read()) for limit, read in CHAINS[name]]
     for (lower, before), (higher, after) in pairwise(chain):
         assert before < after, f"{lower} ({before:g}) has to be below {higher} ({after:g})"
 
 
 def test_the_memory_per_request_is_the_sum_of_the_buffers_of_nginx() -> None:
-    """In KiB. Those of answers are as nginx has them by default: one of a page, and eight more."""
+    """The unit is KiB. The buffers of a response have the defaults of nginx: one page, and eight more."""
     limits = (ROOT / "nginx" / "limits.conf.template").read_text()
     body = int(re.search(r"(?m)^client_body_buffer_size (\d+)k;$", limits)[1])  # type: ignore[index]  # a missing one fails
     count, size = re.search(r"(?m)^large_client_header_buffers (\d+) (\d+)k;$", limits).groups()  # type: ignore[union-attr]  # a missing one fails

@@ -1,7 +1,7 @@
-"""What monitoring/ promises: each metric that is asked for exists, each alert has a case and a page, panels are whole.
+"""The files of monitoring/: each metric in an expression exists, each alert has a case and a page, panels are complete.
 
-No engine needed, so nothing here knows PromQL: promtool parses every expression in `make check`, Prometheus runs it in
-tests/stack/test_13_monitoring.py.
+No engine needed. These tests do not evaluate PromQL: promtool parses every expression in `make check`, and Prometheus
+runs it in tests/stack/test_13_monitoring.py.
 """
 
 import json
@@ -34,7 +34,7 @@ SOURCES: list[dict[str, Any]] = yaml.safe_load(
 DASHBOARDS = {path.name: json.loads(path.read_text()) for path in (MONITORING / "grafana/dashboards").glob("*.json")}
 RUNBOOK = (ROOT / "docs" / "monitoring.md").read_text()
 
-# What Prometheus makes itself: of each look, and of each alert.
+# Metrics of Prometheus itself: one for each scrape, one for each alert.
 OWN = {"up": {"job", "instance"}, "ALERTS": {"alertname", "alertstate"}}
 WORD = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 OPERATORS = {"and", "or", "unless", "offset", "bool"}
@@ -42,7 +42,7 @@ SELECTOR = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)\s*\{([^}]*)\}")
 MATCHER = re.compile(r'(\w+)(=~|=)"([^"]*)"')
 
 
-# --- what there is to ask for ---------------------------------------------------------------------------------------
+# --- the metrics that exist -----------------------------------------------------------------------------------------
 
 
 def metrics_of_web() -> str:
@@ -73,7 +73,7 @@ EXPRESSIONS = [(rule.get("alert") or rule["record"], rule["expr"]) for rule in R
 
 
 def metrics_in(expression: str) -> set[str]:
-    """Every name that is neither a function, nor an operator, nor a label."""
+    """Return every name that is not a function, an operator or a label."""
     rest = re.sub(r'\{[^}]*\}|\[[^\]]*\]|"[^"]*"', " ", expression)
     rest = re.sub(r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)", " ", rest)
     rest = re.sub(r"\boffset\s+\w+", " ", rest)
@@ -100,8 +100,8 @@ def test_every_metric_in_an_expression_exists(where: str, expression: str) -> No
 
 def test_every_job_in_an_expression_exists_in_prometheus_yml() -> None:
     jobs = {job["job_name"] for job in PROMETHEUS["scrape_configs"]}
-    asked = {value for _, expression in EXPRESSIONS for value in re.findall(r'job="(\w+)"', expression)}
-    assert asked <= jobs
+    used = {value for _, expression in EXPRESSIONS for value in re.findall(r'job="(\w+)"', expression)}
+    assert used <= jobs
     assert {"web", "nginx"} <= jobs
 
 
@@ -112,13 +112,13 @@ def test_every_metric_of_web_is_used_in_a_panel_or_alert() -> None:
     assert of_web - families == {"wsgiserver_build_info"}
 
 
-# --- who is asked, and where ----------------------------------------------------------------------------------------
+# --- the targets ----------------------------------------------------------------------------------------------------
 
 
 def test_prometheus_scrapes_the_ports_of_the_stack() -> None:
     jobs = {job["job_name"]: job for job in PROMETHEUS["scrape_configs"]}
     port = int(COMPOSE["services"]["web"]["environment"]["WSGISERVER_ADMIN_BIND"].rpartition(":")[2])
-    # By the name's addresses: each of several replicas, and not whichever of them answers.
+    # By the addresses of the name: every replica is scraped, not a random one.
     assert jobs["web"]["dns_sd_configs"] == [{"names": ["web"], "type": "A", "port": port, "refresh_interval": "10s"}]
     listening = re.search(r"listen (\d+);", (ROOT / "nginx" / "status.conf.template").read_text())
     assert jobs["nginx"]["static_configs"] == [{"targets": [f"nginx:{listening[1] if listening else None}"]}]
@@ -147,7 +147,7 @@ def test_an_alert_has_a_severity_and_a_documented_remedy(name: str) -> None:
     assert alert["annotations"].keys() == {"summary", "runbook"}
     assert alert["annotations"]["runbook"] == f"docs/monitoring.md#{name.lower()}"
     section = re.search(rf"(?ms)^### {name}\n\n(.*?)(?=^##|\Z)", RUNBOOK)
-    assert section, f"docs/monitoring.md has a section {name}"
+    assert section, f"docs/monitoring.md has no section {name}"
     assert f"*{alert['labels']['severity'].title()}.*" in section[1]
     assert "*Do*" in section[1]
 
@@ -168,7 +168,7 @@ def test_an_alert_has_a_firing_and_a_quiet_test_case(name: str) -> None:
     assert False in expected
 
 
-# --- the dashboard: what Grafana would not complain about, and show as an empty or a hidden panel ---------------------
+# --- the dashboard: mistakes that Grafana does not report but shows as an empty or a hidden panel ---------------------
 
 
 @pytest.fixture(params=DASHBOARDS)
@@ -178,7 +178,7 @@ def dashboard(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 def test_a_dashboard_can_be_loaded_by_grafana(dashboard: dict[str, Any]) -> None:
     assert isinstance(dashboard["uid"], str)
-    assert "id" not in dashboard  # Grafana's own number: in a file it belongs to another Grafana
+    assert "id" not in dashboard  # Grafana assigns the id: one in a file belongs to another Grafana
     assert dashboard["schemaVersion"] >= 39
     ids = [panel["id"] for panel in dashboard["panels"]]
     assert len(ids) == len(set(ids))
@@ -207,9 +207,12 @@ def test_a_panel_has_a_description_and_a_unit(dashboard: dict[str, Any]) -> None
 def test_panels_do_not_overlap(dashboard: dict[str, Any]) -> None:
     cells: dict[str, set[tuple[int, int]]] = {}
     for panel in dashboard["panels"]:
-        place = panel["gridPos"]
-        assert 0 <= place["x"] < place["x"] + place["w"] <= 24, panel["title"]
-        columns, rows = range(place["x"], place["x"] + place["w"]), range(place["y"], place["y"] + place["h"])
+        position = panel["gridPos"]
+        assert 0 <= position["x"] < position["x"] + position["w"] <= 24, panel["title"]
+        columns, rows = (
+            range(position["x"], position["x"] + position["w"]),
+            range(position["y"], position["y"] + position["h"]),
+        )
         cells[f"{panel['id']} {panel['title']}"] = {(column, row) for column in columns for row in rows}
-    for (one, its), (other, others) in combinations(cells.items(), 2):
-        assert not its & others, f"{one} and {other}"
+    for (one, cells_of_one), (other, cells_of_other) in combinations(cells.items(), 2):
+        assert not cells_of_one & cells_of_other, f"{one} and {other}"

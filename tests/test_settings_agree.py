@@ -1,7 +1,7 @@
-"""The same words mean the same to all who read a setting, and what none of them takes the scripts refuse first.
+"""All readers of a setting agree on its values, and the scripts refuse each value that a reader refuses.
 
-A value is read by scripts/ops/values.py, nginx/entrypoint.sh, uploadstack/env.py and wsgiserver/settings.py. Each is
-asked by itself about the same words.
+The readers are scripts/ops/values.py, nginx/entrypoint.sh, uploadstack/env.py and wsgiserver/settings.py. Each gets the
+same words separately.
 """
 
 import os
@@ -32,37 +32,37 @@ def scripts(name: str) -> Callable[[str], bool]:
 
 
 def nginx(name: str) -> Callable[[str], bool]:
-    def takes(value: str) -> bool:
+    def accepts(value: str) -> bool:
         environment = {**DEFAULTS, name: value, "PATH": os.environ["PATH"], "PIDS_MAX": "max"}
         command = ["sh", str(ROOT / "nginx" / "entrypoint.sh"), "--check"]
         return subprocess.run(command, env=environment, capture_output=True, check=False).returncode == 0
 
-    return takes
+    return accepts
 
 
 def django(read: Callable[[dict[str, str]], object]) -> Callable[[str], bool]:
-    def takes(value: str) -> bool:
+    def accepts(value: str) -> bool:
         try:
             read({"NAME": value})
         except ImproperlyConfigured:
             return False
         return True
 
-    return takes
+    return accepts
 
 
 def wsgiserver(name: str) -> Callable[[str], bool]:
-    def takes(value: str) -> bool:
+    def accepts(value: str) -> bool:
         try:
             from_variables({f"WSGISERVER_{name}": value})
         except SettingError:
             return False
         return True
 
-    return takes
+    return accepts
 
 
-# Setting -> the words, and who reads it.
+# Setting -> the words, and its readers.
 READERS: dict[str, tuple[list[str], list[Callable[[str], bool]]]] = {
     "UPLOAD_MAX": (
         SIZES,
@@ -77,7 +77,7 @@ READERS: dict[str, tuple[list[str], list[Callable[[str], bool]]]] = {
         [django(lambda given: env.number("NAME", 1, given))],
     ),
 }
-# Addresses of databases, of which some can be cut in two ways: by RFC 3986, by Python's urlsplit, by people.
+# Addresses of databases. RFC 3986, Python's urlsplit and people split some of them in different ways.
 ADDRESSES = """
 postgres://u:p@db/n
 postgres://u:p@db:5432/n?sslmode=require
@@ -142,7 +142,7 @@ sqlite:////srv/d#x
 sqlite:////srv/a%20b
 """.strip("\n").splitlines()
 
-# These may refuse more: gunicorn is no judge of them, and wsgiserver knows `auto`.
+# The scripts may refuse more of these: gunicorn does not check them, and wsgiserver accepts `auto`.
 STRICTER: dict[str, tuple[list[str], list[Callable[[str], bool]]]] = {
     "WEB_WORKERS": (NUMBERS, [wsgiserver("WORKERS")]),
     "WEB_THREADS": (NUMBERS, [wsgiserver("THREADS")]),
@@ -155,17 +155,17 @@ STRICTER: dict[str, tuple[list[str], list[Callable[[str], bool]]]] = {
 @pytest.mark.parametrize("name", READERS)
 def test_scripts_accept_exactly_the_values_that_all_readers_accept(name: str) -> None:
     words, readers = READERS[name]
-    taken = {word: all(takes(word) for takes in readers) for word in words}
-    assert {word: scripts(name)(word) for word in words} == taken
-    assert set(taken.values()) == {True, False}
+    accepted = {word: all(accepts(word) for accepts in readers) for word in words}
+    assert {word: scripts(name)(word) for word in words} == accepted
+    assert set(accepted.values()) == {True, False}
 
 
 @pytest.mark.parametrize("name", STRICTER)
 def test_no_reader_refuses_a_value_that_the_scripts_accept(name: str) -> None:
     words, readers = STRICTER[name]
-    taken = [word for word in words if scripts(name)(word)]
-    assert taken
-    assert [word for word in taken if not all(takes(word) for takes in readers)] == []
+    accepted = [word for word in words if scripts(name)(word)]
+    assert accepted
+    assert [word for word in accepted if not all(accepts(word) for accepts in readers)] == []
 
 
 def test_scripts_and_django_accept_the_same_databases() -> None:
@@ -176,20 +176,20 @@ def test_scripts_and_django_accept_the_same_databases() -> None:
             return False
         return True
 
-    taken = {address: reads(address) for address in ADDRESSES}
-    assert {address: scripts("DATABASE_URL")(address) for address in ADDRESSES} == taken
-    assert set(taken.values()) == {True, False}
+    accepted = {address: reads(address) for address in ADDRESSES}
+    assert {address: scripts("DATABASE_URL")(address) for address in ADDRESSES} == accepted
+    assert set(accepted.values()) == {True, False}
 
 
 @pytest.mark.parametrize("address", ["postgres://u:1/x@db/n", "mysql://u:1/x@db/n", "postgres://u:p\tp@db/n"])
 def test_an_ambiguous_database_address_is_refused(address: str) -> None:
-    """Python would take `u` for the host, and the rest for the name of a database; or leave the tab out."""
+    """Python would read `u` as the host and the rest as the name of a database, or drop the tab."""
     with pytest.raises(ImproperlyConfigured, match="DATABASE_URL is not an address"):
         env.database(address)
     assert not scripts("DATABASE_URL")(address)
 
 
 def test_nginx_and_django_accept_the_same_sizes() -> None:
-    """Whoever of them took one alone would refuse uploads that the other lets through, or start without the other."""
+    """If only one of them accepted a size, it would start alone, or one would refuse uploads that the other accepts."""
     of_nginx, of_django = READERS["UPLOAD_MAX"][1][:2]
     assert [word for word in SIZES if of_nginx(word) != of_django(word)] == []

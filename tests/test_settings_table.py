@@ -1,4 +1,4 @@
-"""Every line of .env.example with a wrong value, which is refused by the name that was written, and with right ones.
+"""Every setting of .env.example with invalid values, which are refused by its name, and with valid values.
 
 One list of checks (scripts/ops/fit.py, scripts/ops/values.py) for up, deploy and doctor alike. No engine needed.
 """
@@ -20,8 +20,8 @@ EXAMPLE = (ROOT / ".env.example").read_text()
 NAMES = re.findall(r"(?m)^#?([A-Z_]+)=", EXAMPLE)
 LONG = "0123456789abcdef-a-secret-of-the-tests"
 
-# Variable -> wrong values, each with what the complaint says. Of those with None nginx's own check is asked.
-WRONG: dict[str, dict[str, str | None]] = {
+# Variable -> invalid values, each with a part of its complaint. nginx checks those with None.
+INVALID: dict[str, dict[str, str | None]] = {
     "SECRET_KEY": {
         "change-me": "still the placeholder",
         "short": "fewer than 32 characters",
@@ -91,7 +91,7 @@ WRONG: dict[str, dict[str, str | None]] = {
     "PROMETHEUS_IMAGE": {":3": "not the name of an image"},
     "GRAFANA_IMAGE": {"https://example.com/grafana": "not the name of an image"},
 }
-RIGHT = {
+VALID = {
     "UPLOAD_MAX": ["100M", "1g", "104857600"],
     "USER_QUOTA": ["0", "10G"],
     "GALLERY_PUBLIC": ["on", "True", "0", "NO"],
@@ -116,25 +116,25 @@ RIGHT = {
     "LOGIN_FAILURES": ["1"],
     "COMPOSE_PROJECT_NAME": ["my-site_2"],
 }
-TABLE = [(name, value) for name, values in WRONG.items() for value in values]
+TABLE = [(name, value) for name, values in INVALID.items() for value in values]
 
 
 def complaints(name: str, value: str) -> list[tuple[str, str]]:
-    """What is said of it, with the profile on that reads the value."""
+    """Return the complaints about a value, with the profile enabled that reads it."""
     return list(values.problems({"COMPOSE_PROFILES": "monitoring", name: value}, ".env"))
 
 
 def test_every_setting_of_the_example_has_a_rule_and_a_test() -> None:
-    assert sorted(WRONG) == sorted(values.RULES) == sorted(NAMES)
+    assert sorted(INVALID) == sorted(values.RULES) == sorted(NAMES)
 
 
 @pytest.mark.parametrize(("name", "value"), TABLE)
 def test_an_invalid_value_is_refused_by_the_name_of_its_setting(name: str, value: str) -> None:
-    expected = WRONG[name][value]
+    expected = INVALID[name][value]
     if expected is None:
         assert not values.RULES[name]
-        said = nginx_says(name, value)
-        assert said.startswith(f"nginx: {name}: '")
+        output = output_of_nginx(name, value)
+        assert output.startswith(f"nginx: {name}: '")
         return
     ((complaint, remedy),) = complaints(name, value)
     assert complaint.startswith(name)
@@ -143,14 +143,14 @@ def test_an_invalid_value_is_refused_by_the_name_of_its_setting(name: str, value
     assert "{" not in remedy.replace("{16}", "")
 
 
-def nginx_says(name: str, value: str) -> str:
+def output_of_nginx(name: str, value: str) -> str:
     defaults = dict(re.findall(r"(?m)^#?([A-Z_]+)=(.*)$", EXAMPLE))
     environment = {**defaults, name: value, "PATH": os.environ["PATH"], "PIDS_MAX": "64"}
     command = ["sh", str(ROOT / "nginx" / "entrypoint.sh"), "--check"]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stderr
 
 
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in RIGHT.items() for value in values])
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in VALID.items() for value in values])
 def test_a_valid_value_is_accepted(name: str, value: str) -> None:
     assert complaints(name, value) == []
 
@@ -161,12 +161,12 @@ def test_the_defaults_are_accepted() -> None:
 
 
 def test_no_secret_and_no_password_is_printed() -> None:
-    said = [
+    found = [
         *complaints("SECRET_KEY", "hunter2"),
         *complaints("DATABASE_URL", "postgress://uploads:hunter2@db/uploads"),
     ]
-    assert len(said) == 2
-    assert "hunter2" not in str(said)
+    assert len(found) == 2
+    assert "hunter2" not in str(found)
 
 
 def test_the_grafana_password_is_not_checked_without_grafana() -> None:
@@ -175,7 +175,7 @@ def test_the_grafana_password_is_not_checked_without_grafana() -> None:
 
 # --- names ------------------------------------------------------------------------------------------------------------
 
-# Lines of .env -> what is said of it.
+# Lines of .env -> the complaints.
 NAMED = {
     "WEB_WORKERS=4": [],
     "# WEB_WORKER=4": [],
@@ -188,9 +188,9 @@ NAMED = {
     "COMPOSE_FILE=a.yaml": [],
     "DOCKER_HOST=x": [],
     "HTTPS_PROXY=x": [],
-    "OTHER=x": [],  # another file of Compose's reads it
+    "OTHER=x": [],  # another Compose file reads it
     "PASSWORD=x\nDATABASE_URL=postgres://a:${PASSWORD}@b/c": [],
-    "UPLOAD_MAX: 1g": [],  # not NAME=value, so it has no name, and its line is refused
+    "UPLOAD_MAX: 1g": [],  # not NAME=value: has no name, and the line is refused
     'DEMO_PASSWORD="two\nlines=1"\nTSL=on': [("TSL is not a known setting", "did you mean TLS?")],
     "UPLOAD_MAX=1g\r\nWEB_WORKER=4\r": [("WEB_WORKER is not a known setting", "did you mean WEB_WORKERS?")],
 }
@@ -208,7 +208,7 @@ def test_an_unknown_name_is_reported_with_the_nearest_known_one(tmp_path: Path, 
 def test_other_compose_files_are_found_in_the_folder_of_the_project(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As Compose does: the scripts run it there, from wherever they are called."""
+    """The scripts run Compose there, wherever they are called."""
     (tmp_path / "project").mkdir()
     (tmp_path / "project" / ".env.example").touch()
     (tmp_path / "project" / ".env").write_text("OTHER=x\n")
@@ -219,19 +219,19 @@ def test_other_compose_files_are_found_in_the_folder_of_the_project(
 
 
 def test_an_invalid_line_is_reported_without_its_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its first word may be a secret."""
+    """The first word of an invalid line may be a secret."""
     env_file = tmp_path / "env"
     env_file.write_text("s3cret-1\ns3cret-2: x\n s3cret-3 s3cret\n")
     with pytest.raises(Failure):
         fit.refuse(settings_.read(ROOT, {"PATH": os.environ["PATH"], "ENV_FILE": str(env_file)}))
-    said = capsys.readouterr().err
-    assert [number for number in "123" if f"line {number} of {env_file}: this is neither" not in said] == []
-    assert "s3cret" not in said
+    printed = capsys.readouterr().err
+    assert [number for number in "123" if f"line {number} of {env_file}: this is neither" not in printed] == []
+    assert "s3cret" not in printed
 
 
-# --- whoever starts the stack -----------------------------------------------------------------------------------------
+# --- scripts that start the stack -------------------------------------------------------------------------------------
 
-# As they stand in .env, quoted or not -> what is said.
+# Lines of .env, quoted or not, and the complaints about them.
 LINES = """UPLOAD_MAX="100mb"
 WEB_WORKERS=two
 LOGIN_RATE=none
@@ -240,14 +240,14 @@ WEB_THREADS="4"
 DEBUG='on'
 WEB_WORKER=4
 """
-SAID = [
+COMPLAINTS = [
     "UPLOAD_MAX: '100mb' is not",
     "WEB_WORKERS: 'two' is not",
     "LOGIN_RATE: 'none' is not a rate",
     "USER_QUOTA: '1tb' is neither",
 ]
 STARTERS = {"up.sh": "error: {}", "deploy.sh": "error: {}", "doctor.sh": "PROBLEM  {}"}
-# Answers as an engine does that has one container running; every other question is refused.
+# An engine with one running container; it refuses every other command.
 ENGINE = """#!/bin/sh
 case "$1" in
     version | compose) echo 5.0.0 ;;
@@ -268,13 +268,13 @@ def test_all_invalid_values_are_reported_before_any_change(tmp_path: Path, scrip
     engine.chmod(0o755)
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path), "ENV_FILE": str(env_file)}
     done = subprocess.run([SCRIPTS / script], env=environment, capture_output=True, text=True, check=False)
-    said = done.stdout + done.stderr
+    output = done.stdout + done.stderr
     (ROOT / "var" / f"tested-{os.getpid()}.lock").unlink(missing_ok=True)
-    assert done.returncode == 1, said
+    assert done.returncode == 1, output
 
-    assert [line for line in SAID if STARTERS[script].format(line) not in said] == []
-    assert "did you mean WEB_WORKERS?" in said
-    assert not [name for name in ("WEB_THREADS", "DEBUG") if name in said], "what is right is not reported"
+    assert [line for line in COMPLAINTS if STARTERS[script].format(line) not in output] == []
+    assert "did you mean WEB_WORKERS?" in output
+    assert not [name for name in ("WEB_THREADS", "DEBUG") if name in output], "a valid value is reported"
     touched = tmp_path / "docker.touched"
     if script != "doctor.sh" and touched.exists():
         assert {line.split()[0] for line in touched.read_text().splitlines()} <= {"info", "inspect"}

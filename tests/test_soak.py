@@ -1,4 +1,4 @@
-"""When a container holds too much after a soak: warming up is no growth; memory and descriptors are judged apart.
+"""Growth that a soak reports: warming up does not count; memory and descriptors have separate limits.
 
 The soak itself runs in tests/stack/operations, because it needs a stack.
 """
@@ -10,29 +10,29 @@ import pytest
 
 from tests.stack.soak import OFTEN, WARM_UP, Tally, growing, report
 
-Looks = list[tuple[float, float]]  # MiB, descriptors; each 10 s
+Samples = list[tuple[float, float]]  # MiB, descriptors; each 10 s
 HALF_AN_HOUR = 180 - WARM_UP
 
 
-def warmed_up(memory: float = 187, descriptors: float = 60) -> Looks:
-    """What web had: it grows for two minutes, and then not."""
-    return [(160 + look * 27 / WARM_UP, 50) for look in range(WARM_UP)] + [(memory, descriptors)] * HALF_AN_HOUR
+def warmed_up(memory: float = 187, descriptors: float = 60) -> Samples:
+    """Return samples of web: it grows for two minutes, and then no longer."""
+    return [(160 + index * 27 / WARM_UP, 50) for index in range(WARM_UP)] + [(memory, descriptors)] * HALF_AN_HOUR
 
 
 @pytest.mark.parametrize(
-    ("looks", "said"),
+    ("samples", "expected"),
     [
         (warmed_up(), []),
-        (warmed_up(descriptors=500), []),  # of which it needs as many from then on
+        (warmed_up(descriptors=500), []),  # it needs that many from then on
         ([*warmed_up()[:-20], *repeat((212, 75), 20)], []),
         ([*warmed_up()[:-20], *repeat((213, 60), 20)], ["web_1: from 187 to 213 MiB of memory"]),
         ([*warmed_up()[:-20], *repeat((187, 76), 20)], ["web_1: from 60 to 76 descriptors"]),
-        ([*warmed_up()[:-2], (900, 900), (900, 900)], []),  # at this moment it is busy
+        ([*warmed_up()[:-2], (900, 900), (900, 900)], []),  # it is busy at this moment
         # A megabyte or a descriptor in a minute.
-        ([(187 + look / 6, 50) for look in range(180)], ["web_1: from 189 to 216 MiB of memory"]),
-        ([(187, 50 + look / 6) for look in range(180)], ["web_1: from 52 to 79 descriptors"]),
-        # nginx, which holds little.
-        ([(8 + look / 5, 20) for look in range(180)], ["web_1: from 11 to 43 MiB of memory"]),
+        ([(187 + index / 6, 50) for index in range(180)], ["web_1: from 189 to 216 MiB of memory"]),
+        ([(187, 50 + index / 6) for index in range(180)], ["web_1: from 52 to 79 descriptors"]),
+        # nginx, which needs little memory.
+        ([(8 + index / 5, 20) for index in range(180)], ["web_1: from 11 to 43 MiB of memory"]),
     ],
     ids=[
         "steady",
@@ -46,21 +46,21 @@ def warmed_up(memory: float = 187, descriptors: float = 60) -> Looks:
         "a small container",
     ],
 )
-def test_growth_is_reported_only_after_warming_up(looks: Looks, said: list[str]) -> None:
-    assert growing({"web_1": looks}) == said
+def test_growth_is_reported_only_after_warming_up(samples: Samples, expected: list[str]) -> None:
+    assert growing({"web_1": samples}) == expected
 
 
 @pytest.mark.parametrize(
-    ("looks", "said"),
+    ("samples", "expected"),
     [
         (warmed_up()[: WARM_UP + 3], []),
-        ([(160, 50 + look * 50) for look in range(6)], ["web_1: from 100 to 250 descriptors"]),
-        ([(160, 50 + look * 50) for look in range(5)], []),
+        ([(160, 50 + index * 50) for index in range(6)], ["web_1: from 100 to 250 descriptors"]),
+        ([(160, 50 + index * 50) for index in range(5)], []),
     ],
     ids=["warming up", "with each request", "too few looks"],
 )
-def test_growth_in_a_short_run_is_reported_if_it_is_steady(looks: Looks, said: list[str]) -> None:
-    assert growing({"web_1": looks}) == said
+def test_growth_in_a_short_run_is_reported_if_it_is_steady(samples: Samples, expected: list[str]) -> None:
+    assert growing({"web_1": samples}) == expected
 
 
 @pytest.mark.parametrize("troubled", [set(), {"web_1"}])

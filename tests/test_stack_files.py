@@ -1,4 +1,4 @@
-"""What the files of the stack promise each other: settings, services, the trust boundary, targets. No engine needed."""
+"""The files of the stack agree: settings, services, the trust boundary, targets. No engine needed."""
 
 import os
 import re
@@ -29,13 +29,13 @@ MONITORING = {"prometheus", "grafana"}
 COMPOSE_OWN = {"COMPOSE_PROJECT_NAME", "COMPOSE_PROFILES"}
 
 
-# --- .env.example and who reads it ----------------------------------------------------------------------------------
+# --- .env.example and its readers -----------------------------------------------------------------------------------
 
 
 def test_every_setting_is_used_and_every_variable_is_documented() -> None:
-    explained = {name for _, name, _ in SETTING.findall(EXAMPLE)}
+    documented = {name for _, name, _ in SETTING.findall(EXAMPLE)}
     read = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", COMPOSE))
-    assert explained - COMPOSE_OWN == read - COMPOSE_OWN
+    assert documented - COMPOSE_OWN == read - COMPOSE_OWN
 
 
 def test_a_commented_setting_shows_the_default_that_compose_uses() -> None:
@@ -56,7 +56,7 @@ def test_no_secret_has_a_default() -> None:
 
 @pytest.mark.parametrize(("password", "status"), [("", 1), ("change-me", 1), ("5ecre7", 0)])
 def test_grafana_does_not_start_without_a_password(password: str, status: int) -> None:
-    """Empty for Compose, so that an old .env is good enough while the profile is off; then refused where it matters."""
+    """Compose accepts an empty password, so that an old .env works without the profile; the entrypoint refuses it."""
     grafana = SERVICES["grafana"]
     assert grafana["environment"]["GF_SECURITY_ADMIN_PASSWORD"] == "${GRAFANA_PASSWORD:-}"
     assert grafana["entrypoint"][:2] == ["sh", "-c"]
@@ -84,7 +84,7 @@ def test_a_service_is_hardened_and_has_limits(name: str) -> None:
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", service["user"])
     assert service["logging"]["options"] == {"max-size": "10m", "max-file": "3"}
     assert {"mem_limit", "cpus", "pids_limit", "restart", "stop_grace_period"} <= set(service)
-    assert "container_name" not in service  # it would keep a second stack from starting
+    assert "container_name" not in service  # a fixed name would prevent a second stack
     assert "privileged" not in service
 
 
@@ -97,13 +97,13 @@ def test_a_health_check_asks_127_0_0_1_and_fails_on_http_errors(name: str) -> No
 
 
 def test_only_nginx_is_published_beyond_loopback() -> None:
-    """Its port for gunicorn, which is there to compare with, is on loopback."""
+    """The port for gunicorn, the baseline, is on loopback."""
     publishing = {name for name, service in SERVICES.items() if "ports" in service}
     assert publishing == {"nginx", "runserver", *MONITORING}
     assert SERVICES["runserver"]["profiles"] == ["demo"]
     ports = [port for name in publishing for port in SERVICES[name]["ports"]]
-    for_others = [port for port in ports if not port.startswith("127.0.0.1:")]
-    assert for_others == [
+    public = [port for port in ports if not port.startswith("127.0.0.1:")]
+    assert public == [
         "${BIND_ADDRESS:-127.0.0.1}:${HTTP_PORT:-8080}:8080",
         "${BIND_ADDRESS:-127.0.0.1}:${HTTPS_PORT:-8443}:8443",
     ]
@@ -111,7 +111,7 @@ def test_only_nginx_is_published_beyond_loopback() -> None:
 
 @pytest.mark.parametrize("name", sorted(MONITORING))
 def test_monitoring_is_always_published_on_loopback_only(name: str) -> None:
-    """Prometheus asks nobody who they are, and Grafana's password would travel in the clear."""
+    """Prometheus has no authentication, and the password of Grafana would be sent without TLS."""
     assert "monitoring" in SERVICES[name]["profiles"]
     assert [port.partition("${")[0] for port in SERVICES[name]["ports"]] == ["127.0.0.1:"]
 
@@ -131,7 +131,7 @@ def test_the_application_waits_for_the_migration() -> None:
         assert SERVICES[name]["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}
 
 
-# Whose manage.py it is, and the sample user's password -> how the service migrate ends, and what it says.
+# Project, password of the sample user, exit status of the service migrate, part of its output.
 MIGRATIONS = {
     "the sample project's": ("app", "5ecre7", 0, "Created user demo."),
     "the sample project's, without a password": ("app", "", 1, "DEMO_PASSWORD is empty"),
@@ -141,8 +141,8 @@ MIGRATIONS = {
 
 @pytest.mark.parametrize("whose", MIGRATIONS)
 def test_a_project_needs_no_demo_user_command(tmp_path: Path, whose: str) -> None:
-    """A project that has the command runs it, and fails with it."""
-    project, password, status, said = MIGRATIONS[whose]
+    """If a project has the command, the service runs it and fails with it."""
+    project, password, status, expected = MIGRATIONS[whose]
     environment = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "SECRET_KEY": "0123456789abcdef-a-secret-of-the-tests-0123456789abcdef",
@@ -156,10 +156,10 @@ def test_a_project_needs_no_demo_user_command(tmp_path: Path, whose: str) -> Non
     folder = ROOT if project == "app" else tmp_path
     command = [word.replace("$$", "$") for word in SERVICES["migrate"]["command"]]
     done = subprocess.run(command, cwd=folder / project, env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode, said in done.stdout + done.stderr) == (status, True), done.stdout + done.stderr
+    assert (done.returncode, expected in done.stdout + done.stderr) == (status, True), done.stdout + done.stderr
 
 
-# What a project adds to the settings of `startproject` -> what the edge image knows of it.
+# Lines that a project adds to the settings of `startproject` -> the media URL in the edge image.
 MEDIA_URLS = {
     "": "",
     'MEDIA_URL = "/media/"\nMEDIA_ROOT = "/srv/media"\n': "/media/\n",
@@ -194,7 +194,7 @@ def test_django_gets_the_same_settings_in_every_server() -> None:
 
 
 def test_the_log_of_gunicorn_has_the_keys_of_the_log_of_wsgiserver() -> None:
-    """The same programs read both. gunicorn does not know the parts of its time, so it has the total."""
+    """The same programs read both. gunicorn does not measure the phases of a request, so it logs the total."""
     assert "--logger-class=uploadstack.gunicorn_logger.AccessLog" in SERVICES["gunicorn"]["command"]
     gunicorn, wsgiserver = (
         re.findall(r'"(\w+)":', (ROOT / path).read_text())
@@ -219,9 +219,9 @@ def test_nginx_passes_no_proxy_header_of_a_client_on() -> None:
 
 def test_the_application_keeps_exactly_the_proxy_headers_that_nginx_sets() -> None:
     boundary = (ROOT / "nginx" / "proxy.conf").read_text()
-    said = re.findall(r'(?m)^proxy_set_header (X-(?:Forwarded|Accel)-\S+) (?!"")', boundary)
-    kept = re.findall(r'"(HTTP_X_\w*[A-Z])"', (ROOT / "uploadstack" / "boundary.py").read_text())
-    assert sorted(kept) == sorted(f"HTTP_{name.upper().replace('-', '_')}" for name in said)
+    headers = re.findall(r'(?m)^proxy_set_header (X-(?:Forwarded|Accel)-\S+) (?!"")', boundary)
+    passed = re.findall(r'"(HTTP_X_\w*[A-Z])"', (ROOT / "uploadstack" / "boundary.py").read_text())
+    assert sorted(passed) == sorted(f"HTTP_{name.upper().replace('-', '_')}" for name in headers)
 
 
 def test_every_proxy_pass_is_in_the_file_of_the_trust_boundary() -> None:
@@ -230,7 +230,7 @@ def test_every_proxy_pass_is_in_the_file_of_the_trust_boundary() -> None:
     assert passing == ["proxy.conf"]
 
 
-# What `nginx -v` says -> whether the edge image can be built on it.
+# Version that `nginx -v` prints -> whether the edge image can be built on it.
 VERSIONS = {
     "1.22.1": False,
     "1.30.3": False,
@@ -242,9 +242,9 @@ VERSIONS = {
 }
 
 
-# As nginx writes them: " : " between the times that it was asked to pass a request on, ", " between servers in one.
-AGAIN = [
-    # Nobody was reached: connections were refused (502), or not answered (504), by so many.
+# As nginx writes them: " : " separates the attempts to pass a request on, ", " the servers of one attempt.
+RETRIES = [
+    # No server was reached: each refused the connection (502) or did not answer (504).
     ("PUT", "-", "a", "502", ""),
     ("PUT", "-", "a", "504", ""),
     ("PUT", "- : -", "a : b", "504 : 504", ""),
@@ -252,7 +252,7 @@ AGAIN = [
     ("POST", "- : -, -", "a : b, c", "504 : 504, 504", ""),
     ("PUT", "- : -, - : -, - : -", "a : b, c : d, e : f", "502 : 502, 502 : 502, 502 : 502", "502"),
     ("PUT", "- : -, - : -, - : -", "a : b, c : d, e : f", "502 : 502, 502 : 502, 502 : 504", "504"),
-    # One was, and broke off.
+    # A server was reached, and closed the connection.
     ("PUT", "0.001", "a", "502", ""),
     ("DELETE", "- : 0.000", "a : b", "504 : 502", ""),
     ("PUT", "0.000 : -", "a : b", "502 : 504", ""),
@@ -260,17 +260,17 @@ AGAIN = [
     ("FROB", "0.001", "a", "502", "502"),
     ("PUT", "0.001 : 0.002", "a : b", "502 : 502", "502"),
     ("GET", "- : 0.001, 0.001", "a : b, c", "502 : 502, 502", "502"),
-    # One was, and took too long.
+    # A server was reached, and took too long.
     ("GET", "0.001", "a", "504", "504"),
     ("PUT", "- : 0.001", "a : b", "504 : 504", "504"),
 ]
 
 
-@pytest.mark.parametrize(("method", "connected", "servers", "statuses", "failed_with"), AGAIN)
+@pytest.mark.parametrize(("method", "connected", "servers", "statuses", "failed_with"), RETRIES)
 def test_a_request_is_retried_only_if_that_is_safe(
     method: str, connected: str, servers: str, statuses: str, failed_with: str
 ) -> None:
-    """The maps of upstreams.conf.template, read as nginx reads them; the real nginx does it in test_14_tries.py."""
+    """Evaluate the maps of upstreams.conf.template as nginx does; test_14_tries.py has the real nginx."""
     known = {
         "$request_method": method,
         "$upstream_connect_time": connected,
@@ -280,16 +280,16 @@ def test_a_request_is_retried_only_if_that_is_safe(
     text = (ROOT / "nginx" / "upstreams.conf.template").read_text()
     for source, name, body in re.findall(r"(?ms)^map (\S+) (\$\w+) \{\n(.*?)^\}", text):
         value = re.sub(r"\$\w+", lambda variable: known.get(variable[0], ""), source)
-        known[name] = mapped(value, re.findall(r'(?m)^ +("[^"]*"|\S+) +(\S+);', body))
+        known[name] = map_value(value, re.findall(r'(?m)^ +("[^"]*"|\S+) +(\S+);', body))
     assert known["$retry_failed_with"] == failed_with
 
 
-def mapped(value: str, entries: list[tuple[str, str]]) -> str:
-    """What nginx's `map` makes of it: an equal string's, else the first expression's that matches, else the default."""
+def map_value(value: str, entries: list[tuple[str, str]]) -> str:
+    """Evaluate a `map` of nginx: an equal string comes first, then the first matching expression, then the default."""
     rows = [(pattern.strip('"'), result.strip('"')) for pattern, result in entries]
     exact = [result for pattern, result in rows if pattern == value]
-    fitting = [result for pattern, result in rows if pattern.startswith("~") and re.search(pattern[1:], value)]
-    return [*exact, *fitting, *(result for pattern, result in rows if pattern == "default"), ""][0]
+    matching = [result for pattern, result in rows if pattern.startswith("~") and re.search(pattern[1:], value)]
+    return [*exact, *matching, *(result for pattern, result in rows if pattern == "default"), ""][0]
 
 
 @pytest.mark.skipif(not shutil.which("dpkg"), reason="it compares versions, in Debian's images")
@@ -313,8 +313,8 @@ def test_the_entrypoint_replaces_exactly_the_variables_of_the_templates() -> Non
         for name in re.findall(r"\$\{([A-Z_]+)\}", path.read_text())
     }
     assert replaced == used
-    made = set(re.findall(r"(?m)^ +([A-Z_]+)=", entrypoint))
-    assert used - made <= set(SERVICES["nginx"]["environment"])
+    assigned = set(re.findall(r"(?m)^ +([A-Z_]+)=", entrypoint))
+    assert used - assigned <= set(SERVICES["nginx"]["environment"])
 
 
 # --- make and scripts -----------------------------------------------------------------------------------------------
@@ -322,8 +322,8 @@ def test_the_entrypoint_replaces_exactly_the_variables_of_the_templates() -> Non
 
 def test_every_target_is_in_help_and_its_script_exists() -> None:
     phony = re.search(r"(?m)^\.PHONY: (.*)$", MAKEFILE)[1].split()  # type: ignore[index]  # a missing one fails
-    helped = re.findall(r"(?m)^([a-z-]+):.*## ", MAKEFILE)
-    assert sorted(phony) == sorted(helped)
+    described = re.findall(r"(?m)^([a-z-]+):.*## ", MAKEFILE)
+    assert sorted(phony) == sorted(described)
     printed = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for target in phony:
         assert re.search(rf"(?m)^  make {target} ", printed), target
@@ -335,7 +335,7 @@ def test_every_target_is_in_help_and_its_script_exists() -> None:
 def test_a_script_stops_at_the_first_failure_and_states_its_purpose(path: Path) -> None:
     text = path.read_text()
     assert re.search(r"(?m)^set -eu", text) or path.name == "lib.sh" or path.parent.name == "lib"  # sourced
-    assert re.match(r"#[^\n]*\n# \w", text), "the second line says what it is for"
+    assert re.match(r"#[^\n]*\n# \w", text), "the second line states the purpose"
 
 
 def env_sh(path: Path, *pairs: str) -> subprocess.CompletedProcess[str]:
@@ -369,7 +369,7 @@ def test_env_sh_keeps_an_existing_file_and_names_missing_settings(tmp_path: Path
     assert "SECRET_KEY" in older.stderr
 
 
-# Value -> how it is written, so that every Compose reads it as it was given.
+# Value -> how it is written, so that every version of Compose reads the same value.
 WRITTEN = {
     "9080": "9080",
     "a b": "a b",
@@ -396,7 +396,7 @@ def test_env_sh_requires_the_grafana_password_only_with_its_profile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profiles: str, status: int
 ) -> None:
     path = tmp_path / "env"
-    monkeypatch.delenv("COMPOSE_PROFILES", raising=False)  # it would outdo the file
+    monkeypatch.delenv("COMPOSE_PROFILES", raising=False)  # the environment would override the file
     env_sh(path, f"COMPOSE_PROFILES={profiles}")
     path.write_text(re.sub(r"(?m)^GRAFANA_PASSWORD=.*\n", "", path.read_text()))
     older = env_sh(path)
@@ -408,7 +408,7 @@ def test_env_sh_requires_the_grafana_password_only_with_its_profile(
     ("line", "left"),
     [
         ("GRAFANA_IMAGE none grafana/grafana:1", "postgres,prometheus"),
-        ("GRAFANA_IMAGE none grafana/grafana:2", "postgres,monitoring"),  # of another one than is wanted now
+        ("GRAFANA_IMAGE none grafana/grafana:2", "postgres,monitoring"),  # another image than the current one
         ("PYTHON_IMAGE python:standin python:3", "postgres,monitoring"),
     ],
 )
@@ -420,22 +420,22 @@ def test_a_missing_grafana_image_reduces_monitoring_to_prometheus(tmp_path: Path
     assert images.chosen(found).get("COMPOSE_PROFILES", "postgres,monitoring") == left
 
 
-# COMPOSE_PROFILES -> what is on beside nginx, web, gunicorn and migrate.
+# COMPOSE_PROFILES -> the enabled services besides nginx, web, gunicorn and migrate.
 PROFILES = {"": [], "demo": ["runserver"], "postgres,prometheus": ["db", "prometheus"]}
 
 
 @pytest.mark.parametrize("profiles", PROFILES)
 @pytest.mark.parametrize("compose", ["docker-compose", "docker compose"])
 def test_the_enabled_services_are_those_with_a_config_hash(tmp_path: Path, compose: str, profiles: str) -> None:
-    """In both generations; what else 1.29 can be asked lists those, too, that are off."""
+    """Both generations of Compose support this; other commands of 1.29 list disabled services as well."""
     words = [*compose.split(), "version"]
     if not shutil.which("docker") or subprocess.run(words, capture_output=True, check=False).returncode:
-        pytest.skip(f"there is no {compose} here")
+        pytest.skip(f"no {compose} on this machine")
     env_sh(tmp_path / "env", f"COMPOSE_PROFILES={profiles}", "COMPOSE_PROJECT_NAME=uploadstack-on")
     environment = {**os.environ, "ENV_FILE": str(tmp_path / "env"), "COMPOSE": compose, "COMPOSE_PROFILES": profiles}
     found = settings.read(ROOT, environment)
-    if trouble := compose_.trouble(found):
-        pytest.skip(trouble)
+    if problem := compose_.trouble(found):
+        pytest.skip(problem)
     assert sorted(compose_.hashes(found)) == sorted(["gunicorn", "migrate", "nginx", "web", *PROFILES[profiles]])
 
 
@@ -449,7 +449,7 @@ def test_an_old_compose_version_is_refused(version: str) -> None:
     assert compose_.is_too_old(version)
 
 
-# DATABASE_URL -> the kind of database that backup and restore may touch.
+# DATABASE_URL -> the kind of database that backup and restore accept; empty: they refuse it.
 KINDS = {
     "": "sqlite",
     "sqlite:////srv/data/db.sqlite3": "sqlite",

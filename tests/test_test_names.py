@@ -1,6 +1,6 @@
-"""The names of the tests: each says on its own, in the log of a CI run, which behaviour is expected.
+"""The names of the tests: each states the expected behaviour, so that it is clear on its own in the log of a CI run.
 
-A name that continues the one before it, or refers to something in it, says nothing there.
+A name that continues or refers to the previous name is unclear in a log.
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""tests/wire itself: a reader that took what is not there would let every other test pass."""
+"""Tests of tests/wire: with a reader that accepts missing bytes, every other test would pass."""
 
 import io
 
@@ -9,7 +9,7 @@ from tests.wire.building import chunk, chunked, request, sized
 from tests.wire.polling import poll
 
 HEAD = b"HTTP/1.1 200 OK\r\nX-Name: value\r\n"
-# What comes -> the body that is read, and what is left.
+# Received bytes -> the body, and the rest.
 ANSWERS: dict[bytes, tuple[bytes, bytes]] = {
     HEAD + b"Content-Length: 5\r\n\r\nhelloHTTP/1.1": (b"hello", b"HTTP/1.1"),
     HEAD + b"content-length: 0\r\n\r\nmore": (b"", b"more"),

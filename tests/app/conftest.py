@@ -1,7 +1,7 @@
 """Fixtures of the Django project's tests: real files below a temporary MEDIA_ROOT, a real SQLite file.
 
 pyproject.toml names no settings module, because the server's tests run with app/ deleted; so the environment and
-Django are set up here, when these tests are collected. The environment is given back at once: other tests of the same
+Django are set up here, when these tests are collected. The environment is restored at once: other tests of the same
 run start Compose, which would take these values for the user's. TEST_DATABASE_URL runs them on another database.
 """
 
@@ -11,7 +11,7 @@ import os
 import tempfile
 from pathlib import Path
 
-# In memory where that can be had: the database syncs every commit, and every test starts with an empty one.
+# In memory if possible: the database syncs every commit, and every test starts with an empty one.
 _shm = Path("/dev/shm")
 _folder = Path(tempfile.mkdtemp(prefix="photos-tests-", dir=_shm if os.access(_shm, os.W_OK) else None))
 (_folder / "static").mkdir()
@@ -51,7 +51,7 @@ def pytest_sessionfinish() -> None:
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings() -> None:
-    """A file, so that threads and forked processes meet in it as they do in production; not SQLite in memory."""
+    """Use a file, not SQLite in memory, so that threads and forked processes share the database as in production."""
     test = connections["default"].settings_dict["TEST"]
     if connections["default"].vendor == "sqlite":
         test["NAME"] = str(_folder / "test.sqlite3")
@@ -59,7 +59,7 @@ def django_db_modify_db_settings() -> None:
 
 @pytest.fixture
 def environment(media: Path) -> dict[str, str]:
-    """For a `manage.py` in a process of its own: these tests' database and media folder."""
+    """The environment of a `manage.py` in a separate process, with the database and media folder of the tests."""
     database = connections["default"].settings_dict
     return {
         "PATH": os.environ["PATH"],
@@ -94,7 +94,7 @@ def bob(transactional_db: None) -> User:
 
 
 def client_of(user: User) -> Client:
-    """A client of the API: with a token, without a session."""
+    """Return a client of the API: with a token, without a session."""
     _, token = AuthToken.objects.create(user=user)
     return Client(headers={"Authorization": f"Token {token}"})
 

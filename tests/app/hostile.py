@@ -1,4 +1,4 @@
-"""Pictures made to knock a server over: small files that take very much to decode, by legal means of their formats."""
+"""Hostile pictures: small files that are valid in their formats and very expensive to decode."""
 
 import struct
 import zlib
@@ -12,9 +12,9 @@ from tests.app.pictures import encoded, png, png_with
 
 MIB = 1024**2
 TILE = 512  # pixels of a side
-_DC = bytes([0, 0, 1, *[0] * 14, 0])  # one code of two bits, 00: a difference of nothing
+_DC = bytes([0, 0, 1, *[0] * 14, 0])  # one code of two bits, 00: a difference of zero
 _AC = bytes([0x10, 0, 1, *[0] * 14, 0])  # the same: end of block
-_END_OF_16384_BLOCKS = bytes([0x10, 1, *[0] * 15, 0xE0])  # the code 0, then 14 bits: how many more
+_END_OF_16384_BLOCKS = bytes([0x10, 1, *[0] * 15, 0xE0])  # the code 0, then 14 bits: the number of further blocks
 
 
 def segment(marker: int, data: bytes = b"") -> bytes:
@@ -41,7 +41,7 @@ def tables() -> bytes:
 
 
 def in_separate_scans(side: int, components: int) -> bytes:
-    """A baseline JPEG whose components come one after the other: all coefficients are kept until the last has come."""
+    """A baseline JPEG with its components in separate scans: the decoder keeps all coefficients until the last scan."""
     blocks = (-(-side // 8)) ** 2
     data = bytes(-(-blocks // 2))  # a block takes four bits, all of them zero
     head = frame(0xC0, side, side, (0x11,) * components)
@@ -49,7 +49,7 @@ def in_separate_scans(side: int, components: int) -> bytes:
 
 
 def of_many_scans(side: int, scans: int) -> bytes:
-    """A progressive JPEG, one of whose scans says nothing, again and again."""
+    """A progressive JPEG that repeats an empty scan."""
     whole = encoded(Image.new("L", (side, side), 128), "JPEG", progressive=True)
     blocks = (-(-side // 8)) ** 2
     runs = "".join(["0" + "1" * 14] * -(-blocks // 32767))
@@ -60,12 +60,12 @@ def of_many_scans(side: int, scans: int) -> bytes:
 
 
 def progressive(side: int, mode: str) -> bytes:
-    """Of one colour: next to nothing in bytes."""
+    """A progressive JPEG of one colour: very few bytes."""
     return encoded(Image.new(mode, (side, side), 99), "JPEG", progressive=True, quality=50, subsampling=0)
 
 
 def with_segments(marker: int, data: bytes, count: int) -> bytes:
-    """A sound JPEG with the same segment so many times."""
+    """A valid JPEG with the same segment `count` times."""
     whole = encoded(Image.new("RGB", (16, 16)), "JPEG")
     return whole[:2] + segment(marker, data) * count + whole[2:]
 
@@ -79,7 +79,7 @@ def directory(entries: int, size: int) -> bytes:
 
 
 def jpeg_with_exif(exif: bytes) -> bytes:
-    """In as many segments as it takes."""
+    """A valid JPEG with this EXIF data in as many segments as necessary."""
     whole = encoded(Image.new("RGB", (16, 16)), "JPEG")
     parts = [b"Exif\0\0" + exif[start : start + 65_000] for start in range(0, len(exif), 65_000)]
     return whole[:2] + b"".join(segment(0xE1, part) for part in parts) + whole[2:]
@@ -95,7 +95,7 @@ def animation(kind: str, side: int, frames: int = 2, mode: str = "RGBA", **optio
 
 
 def gif(side: int, frames: int = 2, extensions: bytes = b"") -> bytes:
-    """Frames as large as the canvas that are nothing but a clear code and an end: as small as a GIF can be."""
+    """A GIF as small as possible: its frames are as large as the canvas, and have only a clear code and an end code."""
     size = struct.pack("<HH", side, side)
     head = b"GIF89a" + size + b"\x80\0\0" + b"\0\0\0\xff\xff\xff"
     one = b"," + bytes(4) + size + b"\0\x02\x02\x44\x01\0"
@@ -103,12 +103,12 @@ def gif(side: int, frames: int = 2, extensions: bytes = b"") -> bytes:
 
 
 def comment(length: int) -> bytes:
-    """A GIF's, in blocks of 255 bytes."""
+    """A comment of a GIF, in blocks of 255 bytes."""
     return b"!\xfe" + (b"\xff" + b"c" * 255) * (length // 255) + b"\0"
 
 
 def flat_png(width: int, height: int, colour: int = 6, depth: int = 8, frames: int = 0) -> bytes:
-    """All zeros, of any size, made without holding it. Colour 6 is RGBA, 2 RGB, 0 grey."""
+    """A PNG of zeros, of any size, encoded without the whole picture in memory. Colour 6 is RGBA, 2 RGB, 0 grey."""
     bands = {6: 4, 2: 3, 0: 1, 3: 1}[colour]
     line = bytes(1 + width * bands * depth // 8)
     packer = zlib.compressobj(1)
@@ -127,10 +127,10 @@ def camera_jpeg(width: int, height: int, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def heic(columns: int, rows: int, said: tuple[int, int] | None = None, **options: object) -> bytes:
-    """A picture of that many tiles, 512 x 512 each, that are all the same bytes: 1 KB for any size.
+def heic(columns: int, rows: int, declared: tuple[int, int] | None = None, **options: object) -> bytes:
+    """A picture of identical tiles of 512 x 512 pixels: 1 KB for any size.
 
-    `said` is the size that the header tells; without it the right one. ISO 23008-12, 6.6.2.3.
+    `declared` is the size in the header; by default the true size. ISO 23008-12, 6.6.2.3.
     """
     pillow_heif.register_heif_opener()
     whole = encoded(Image.new("RGB", (TILE, TILE), (90, 80, 70)), "HEIF", quality=50, **options)
@@ -139,7 +139,7 @@ def heic(columns: int, rows: int, said: tuple[int, int] | None = None, **options
     codec = whole[start : start + struct.unpack_from(">I", whole, start)[0]]
     size, tiles = (columns * TILE, rows * TILE), columns * rows
     grid = struct.pack(">BBBBII", 0, 1, rows - 1, columns - 1, *size)
-    sizes = b"".join(box(b"ispe", struct.pack(">4xII", *each)) for each in ((TILE, TILE), said or size))
+    sizes = b"".join(box(b"ispe", struct.pack(">4xII", *each)) for each in ((TILE, TILE), declared or size))
     uses = b"".join(struct.pack(">HBBB", number, 2, 0x81, 2) for number in range(2, tiles + 2))
     uses = struct.pack(">4xIHBB", tiles + 1, 1, 1, 3) + uses
     kinds = b"".join(
@@ -148,9 +148,9 @@ def heic(columns: int, rows: int, said: tuple[int, int] | None = None, **options
     )
     parts = struct.pack(f">4xI4sHH{tiles}H", 12 + 2 * tiles, b"dimg", 1, tiles, *range(2, tiles + 2))
 
-    def described(place: int) -> bytes:
+    def described(offset: int) -> bytes:
         where = struct.pack(">B3xBBHHHHHII", 1, 0x44, 0, tiles + 1, 1, 1, 0, 1, 0, len(grid))
-        where += b"".join(struct.pack(">HHHHII", number, 0, 0, 1, place, len(tile)) for number in range(2, tiles + 2))
+        where += b"".join(struct.pack(">HHHHII", number, 0, 0, 1, offset, len(tile)) for number in range(2, tiles + 2))
         meta = box(b"hdlr", bytes(8) + b"pict" + bytes(13)) + box(b"pitm", struct.pack(">4xH", 1))
         meta += box(b"iloc", where) + box(b"iinf", struct.pack(">4xH", tiles + 1) + kinds) + box(b"iref", parts)
         meta += box(b"iprp", box(b"ipco", codec + sizes) + box(b"ipma", uses)) + box(b"idat", grid)
@@ -160,11 +160,11 @@ def heic(columns: int, rows: int, said: tuple[int, int] | None = None, **options
 
 
 def box(kind: bytes, content: bytes) -> bytes:
-    """ISO 14496-12, 4.2."""
+    """Return a box (ISO 14496-12, 4.2)."""
     return struct.pack(">I4s", len(content) + 8, kind) + content
 
 
 def memory(line: str) -> int:
-    """Of this process, in bytes, by the names of /proc/self/status: VmRSS it holds, VmHWM it has held at most."""
+    """Return the memory of this process in bytes: VmRSS (current) or VmHWM (peak) of /proc/self/status."""
     found = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(found[line].split()[0]) * 1024

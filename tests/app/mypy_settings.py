@@ -1,4 +1,4 @@
-"""What mypy's Django plugin imports in place of config.settings, which refuses to load without a secret."""
+"""Settings that mypy's Django plugin imports instead of config.settings, which refuses to load without a secret."""
 
 import os
 import tempfile

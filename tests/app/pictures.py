@@ -1,4 +1,4 @@
-"""Pictures for the tests, made on the spot: sound ones, and ones made to hurt."""
+"""Pictures that the tests generate: valid ones and hostile ones."""
 
 import random
 import struct
@@ -22,8 +22,8 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def lying_photo(width: int, height: int, orientation: int) -> bytes:
-    """A photo as phones store it: with the place it was taken at, and the way it has to be turned.
+def rotated_photo(width: int, height: int, orientation: int) -> bytes:
+    """A photo as phones store it: with its position and an orientation.
 
     Its left half, as stored, is red, the right half blue.
     """
@@ -53,7 +53,7 @@ def ihdr(width: int, height: int) -> tuple[bytes, bytes]:
 
 
 def bomb(width: int, height: int) -> bytes:
-    """A small file with many pixels: honest in every checksum, black, one bit per pixel."""
+    """A small file with many pixels: correct checksums, black, one bit per pixel."""
     line = b"\0" + bytes((width + 7) // 8)
     packer = zlib.compressobj(9)
     data = b"".join(packer.compress(line) for _ in range(height)) + packer.flush()
@@ -61,5 +61,5 @@ def bomb(width: int, height: int) -> bytes:
 
 
 def png_with(*extra: tuple[bytes, bytes]) -> bytes:
-    """A sound PNG of 8 x 1 pixels with more chunks before its pixels."""
+    """A valid PNG of 8 x 1 pixels with more chunks before its pixels."""
     return png(ihdr(8, 1), *extra, (b"IDAT", zlib.compress(b"\0\0")), (b"IEND", b""))

@@ -1,4 +1,4 @@
-"""Pictures that tell where they were taken, in every way there is: the word HOME, or these numbers, in each block."""
+"""Pictures with a position in every kind of block: as the word HOME, or as the numbers of LATITUDE."""
 
 import struct
 import zlib
@@ -13,7 +13,7 @@ from tests.app.pictures import encoded
 pillow_heif.register_heif_opener()
 ORIENTATION = 6
 LATITUDE = (51, 28, 38)  # as three rationals
-MARK = b"HOME"  # in all that is in words
+MARK = b"HOME"  # in every text
 XMP = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
     '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
@@ -49,8 +49,8 @@ def tiff(order: str = "<", orientation: int = ORIENTATION, maker: bytes = b"HOME
     return bytes(data)
 
 
-def told(data: bytes) -> list[str]:
-    """What these bytes still tell of the place."""
+def traces(data: bytes) -> list[str]:
+    """Return what is left of the position in these bytes."""
     found = [word for word in (MARK, MARK.hex().encode(), "HOME".encode("utf-16-le")) if word in data]
     for order in "<>":
         values = struct.pack(order + "6I", *(part for number in LATITUDE for part in (number, 1)))
@@ -98,7 +98,7 @@ def png_with(*chunks: tuple[bytes, bytes], is_behind: bool = False) -> bytes:
 
 
 def raw_profile(data: bytes) -> bytes:
-    """As ImageMagick writes EXIF data into a PNG."""
+    """Encode EXIF data as ImageMagick writes it into a PNG."""
     return zlib.compress(b"\nexif\n%8d\n%s\n" % (len(data), data.hex().encode()))
 
 

@@ -1,4 +1,4 @@
-"""What must hold of rows and files together, whatever happened before."""
+"""The invariants of rows and files, which hold whatever happened before."""
 
 import hashlib
 from pathlib import Path
@@ -7,15 +7,15 @@ from photos.models import Photo
 
 
 def files(media: Path) -> set[str]:
-    """Every file below the media folder, relative to it, but for what begins with a dot, which is nobody's photo."""
+    """Return the relative paths of all files in the media folder; names with a leading dot are not photos."""
     found = (path.relative_to(media) for path in media.rglob("*") if path.is_file())
     return {path.as_posix() for path in found if not path.parts[0].startswith(".")}
 
 
 def check(media: Path, names: set[str] | None = None) -> None:
-    """Every row has its files, the original is what the row says, and no file is without a row.
+    """Check that every row has its files, that the original matches the row, and that every file has a row.
 
-    With `names`, those are the photos there are.
+    With `names`, also check that exactly these photos exist.
     """
     photos = list(Photo.objects.all())
     if names is not None:
@@ -23,4 +23,4 @@ def check(media: Path, names: set[str] | None = None) -> None:
     for photo in photos:
         data = (media / photo.original).read_bytes()
         assert (len(data), hashlib.sha256(data).hexdigest()) == (photo.size, photo.sha256)
-    assert files(media) == {place for photo in photos for place in photo.storage_keys}
+    assert files(media) == {key for photo in photos for key in photo.storage_keys}

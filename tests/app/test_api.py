@@ -1,4 +1,4 @@
-"""The API's surface: what each request is answered with, and that a refused one leaves nothing behind."""
+"""The API: the response to each request; a refused request leaves no file and no row."""
 
 import hashlib
 from contextlib import closing
@@ -30,7 +30,7 @@ def post(client: Client, *files: tuple[str, bytes], field: str = "file") -> Any:
 
 
 def check_error(response: Any, status: int, code: str, *parts: str) -> None:
-    """One shape for all errors; the detail is a sentence."""
+    """Check that an error has the shape of all errors, and a sentence as its detail."""
     assert response.headers["Content-Type"] == "application/json"
     answer = response.json()
     assert (response.status_code, answer["error"]) == (status, code), answer
@@ -190,7 +190,7 @@ def test_a_malformed_form_is_refused_and_stores_nothing(
 
 
 def test_a_form_with_a_truncated_file_stores_nothing(api: Client, media: Path) -> None:
-    """The first file is whole, the second one is not: nothing may be stored of either."""
+    """The first file is complete, the second is not: neither is stored."""
     body = form("--b", PART, "", "") + JPEG + b"\r\n" + form("--b", PART, "", "") + JPEG[:100]
     check_error(api.generic("POST", "/api/photos/", body, "multipart/form-data; boundary=b"), 400, "body-incomplete")
     state.check(media, set())
@@ -263,7 +263,7 @@ def test_the_list_of_photos_has_pages_linked_in_both_directions(api: Client) -> 
         ("page=x", 400),
         ("page=1.0", 400),
         ("page=%00", 400),
-        ("page=%D9%A3", 400),  # a digit, but not of ours
+        ("page=%D9%A3", 400),  # not an ASCII digit
         (f"page={'9' * 5000}", 404),
         (f"page_size={'9' * 5000}", 400),
         ("page_size=0", 400),
@@ -310,10 +310,10 @@ def test_an_internal_error_is_a_500_in_json(api: Client, monkeypatch: pytest.Mon
 
 
 def test_an_unavailable_database_is_a_503_and_not_a_500(api: Client) -> None:
-    def away(*_: object) -> None:
+    def unavailable(*_: object) -> None:
         raise OperationalError("the database is locked")
 
-    with connection.execute_wrapper(away):
+    with connection.execute_wrapper(unavailable):
         response = api.get("/api/photos/")
     check_error(response, 503, "database-unavailable")
     assert response.headers["Retry-After"] == "5"

@@ -1,4 +1,4 @@
-"""The page that shows the API: all that the schema says, under our policy, with nothing from elsewhere."""
+"""The page of the API: it shows the whole schema, complies with our policy, and loads nothing from other sites."""
 
 import re
 from typing import Any

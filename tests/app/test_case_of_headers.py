@@ -1,4 +1,4 @@
-"""Names of media types, parameters, schemes and units count the same in capitals: RFC 9110, sections 5.6.6, 8.3.1, 11.1
+"""Names of media types, parameters, schemes and units are case-insensitive: RFC 9110, sections 5.6.6, 8.3.1, 11.1
 and 14.1; RFC 2045, section 5.1.
 """
 
@@ -40,8 +40,8 @@ def test_upload_and_login_forms_are_accepted_whatever_the_case_of_their_type(bro
     body = form(part(b'name="csrfmiddlewaretoken"', token), part(b'name="file"; filename="a.jpg"'))
     assert browser.generic("POST", "/", body, "Multipart/Form-Data; boundary=b").status_code == 302
     state.check(media, {"a.jpg"})
-    stranger = Client()
-    login = stranger.generic("POST", "/login/", "username=ada&password=of+ada", "Application/X-WWW-Form-URLEncoded")
+    anonymous = Client()
+    login = anonymous.generic("POST", "/login/", "username=ada&password=of+ada", "Application/X-WWW-Form-URLEncoded")
     assert login.status_code == 302
 
 

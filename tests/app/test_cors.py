@@ -1,4 +1,4 @@
-"""Pages of other sites: those that are named may use the API with a token, and no others; a cookie never counts."""
+"""Pages of other sites: only pages of the configured origins may use the API, and only with a token, not a cookie."""
 
 from contextlib import closing
 from typing import Any
@@ -16,15 +16,15 @@ APP = "https://app.example.com"
 
 @pytest.fixture(autouse=True)
 def allowed_origin(settings: Settings) -> None:
-    """As config/settings.py does with the variable."""
+    """Configure an origin, as config/settings.py does with the variable."""
     settings.CORS_ALLOWED_ORIGINS = [APP]
-    first, *others = settings.MIDDLEWARE
-    settings.MIDDLEWARE = [first, "corsheaders.middleware.CorsMiddleware", *others]
+    first, *rest = settings.MIDDLEWARE
+    settings.MIDDLEWARE = [first, "corsheaders.middleware.CorsMiddleware", *rest]
 
 
 def preflight(address: str, method: str, origin: str, headers: str = "authorization,content-type") -> Any:
-    asked = {"Origin": origin, "Access-Control-Request-Method": method, "Access-Control-Request-Headers": headers}
-    return Client().options(address, headers=asked)
+    preflight = {"Origin": origin, "Access-Control-Request-Method": method, "Access-Control-Request-Headers": headers}
+    return Client().options(address, headers=preflight)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])

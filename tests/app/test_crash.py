@@ -32,12 +32,12 @@ from tests.forks import in_fork
 from tests.wire.polling import PATIENCE
 
 _CALLS = ("open", "mkdir", "rename", "fsync", "unlink")
-# They tell a position, so each photo has a file for others, too.
+# They have a position, so each photo also has a file for other users.
 OLD, NEW = (with_position(picture(*size)) for size in ((32, 24), (48, 36)))
 
 
 class Steps:
-    """Counts steps, and does `harm` in place of (or right after) the n-th one."""
+    """Counts steps, and calls `harm` instead of (or right after) the n-th one."""
 
     def __init__(self, nth: int, harm: Callable[[Exception], None], *, is_after: bool = False) -> None:
         self._left = nth
@@ -58,7 +58,7 @@ class Steps:
         return self.step(execute, OperationalError("the database is away"), *arguments)
 
     @contextmanager
-    def at_work(self, monkeypatch: pytest.MonkeyPatch, calls: tuple[str, ...] = _CALLS) -> Iterator[None]:
+    def active(self, monkeypatch: pytest.MonkeyPatch, calls: tuple[str, ...] = _CALLS) -> Iterator[None]:
         full = OSError(errno.ENOSPC, "No space left on device")
         with monkeypatch.context() as patch, connection.execute_wrapper(self.sql):
             for name in calls:
@@ -79,7 +79,7 @@ def delete(client: Client, name: str, _: bytes) -> int:
     return client.delete(f"/api/photos/{name}").status_code
 
 
-# What is done; the photos before; the photos after it succeeded.
+# The action; the photos before it; the photos after it succeeds.
 CASES = {
     "a new photo": (put, set(), {"a.jpg"}),
     "a replacement": (put, {"a.jpg"}, {"a.jpg"}),
@@ -94,7 +94,7 @@ def raising(error: Exception) -> None:
 
 @pytest.fixture
 def client(api: Client, settings: Settings) -> Client:
-    settings.SWEEP_INTERVAL = 2**40  # seconds: no sweep on the side, whose failures do not fail an upload
+    settings.SWEEP_INTERVAL = 2**40  # seconds: no sweep during an upload, because its failures do not fail the upload
     api.raise_request_exception = False
     return api
 
@@ -108,7 +108,7 @@ def test_a_failure_at_any_step_loses_no_photo_and_leaves_no_file(
     for nth in count(1):
         prepare(client, media, before)
         steps = Steps(nth, raising)
-        with steps.at_work(monkeypatch, calls):
+        with steps.active(monkeypatch, calls):
             status = action(client, "a.jpg", NEW)
         assert status in ({200, 201, 204} if not steps.has_fired else {503, 507}), nth
         state.check(media, after if status < 300 else before)
@@ -121,18 +121,18 @@ def test_a_file_that_cannot_be_removed_is_removed_by_the_sweep(
     client: Client, media: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare(client, media, {"a.jpg"})
-    with Steps(1, raising).at_work(monkeypatch, ("unlink",)):
+    with Steps(1, raising).active(monkeypatch, ("unlink",)):
         assert put(client, "a.jpg", NEW) in {200, 503}
     sweep.sweep(0)
     state.check(media, {"a.jpg"})
 
 
 def sweep_until_swept(media: Path) -> None:
-    """What decodes a picture for a process that has died ends by itself, and keeps the file locked until then."""
+    """Sweep until nothing is left: the decoder of a dead process locks the file until it ends."""
     deadline = time.monotonic() + PATIENCE
     while True:
         sweep.sweep(0)
-        known = {place for photo in Photo.objects.all() for place in photo.storage_keys}
+        known = {key for photo in Photo.objects.all() for key in photo.storage_keys}
         if state.files(media) <= known or time.monotonic() > deadline:
             return
         time.sleep(0.05)
@@ -145,8 +145,8 @@ def test_a_failed_commit_changes_nothing(case: str, client: Client, media: Path)
     prepare(client, media, before)
     sqlite_deny, sqlite_transaction = 1, 22  # sqlite3.SQLITE_DENY, sqlite3.SQLITE_TRANSACTION
 
-    def authorizer(what: int, verb: str | None, *_: object) -> int:
-        return sqlite_deny if what == sqlite_transaction and verb == "COMMIT" else 0
+    def authorizer(action_code: int, verb: str | None, *_: object) -> int:
+        return sqlite_deny if action_code == sqlite_transaction and verb == "COMMIT" else 0
 
     connection.connection.set_authorizer(authorizer)
     try:
@@ -168,7 +168,7 @@ def test_a_crash_at_any_step_loses_no_photo(
         steps = Steps(nth, lambda _: os._exit(9), is_after=is_after)
 
         def request(steps: Steps = steps) -> int:
-            with steps.at_work(monkeypatch):
+            with steps.active(monkeypatch):
                 return action(client, "a.jpg", NEW)
 
         status = in_a_child(request)
@@ -183,7 +183,7 @@ def test_a_crash_at_any_step_loses_no_photo(
 
 
 def test_a_full_disk_is_a_507_and_leaves_no_file(client: Client, media: Path) -> None:
-    """The kernel refuses to let a file grow: a real failure of a real write, in the middle of the body."""
+    """The kernel limits the size of a file: a real failure of a real write, in the middle of the body."""
 
     def request() -> int:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -196,7 +196,7 @@ def test_a_full_disk_is_a_507_and_leaves_no_file(client: Client, media: Path) ->
 
 
 def prepare(client: Client, media: Path, names: set[str]) -> None:
-    """The photos there are before the test; all others go."""
+    """Store these photos, and delete all others."""
     for name in Photo.objects.values_list("name", flat=True):
         delete(client, name, b"")
     for name in names:
@@ -205,19 +205,19 @@ def prepare(client: Client, media: Path, names: set[str]) -> None:
 
 
 def in_a_child(request: Callable[[], int], expected: int = 0) -> int:
-    """Run `request` in a forked process. Returns that process's exit status: 0 when it got its answer.
+    """Run `request` in a forked process. Return its exit status: 0 if the request succeeded.
 
-    With `expected`, 0 only when that was the answer's status.
+    With `expected`, 0 only if the response had that status.
     """
-    connections.close_all()  # a connection must not be in two processes
+    connections.close_all()  # two processes must not share a connection
 
-    def ask() -> None:
+    def send() -> None:
         status = request()
         assert status == expected or (not expected and status < 300)
 
-    return in_fork(ask)
+    return in_fork(send)
 
 
 def test_the_test_harness_intercepts_the_steps(ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Steps(1, raising).at_work(monkeypatch), pytest.raises(OperationalError):
+    with Steps(1, raising).active(monkeypatch), pytest.raises(OperationalError):
         ada.refresh_from_db()

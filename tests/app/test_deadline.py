@@ -1,4 +1,4 @@
-"""What took too long is not stored: by then the server in front has said 504."""
+"""An upload that takes too long is not stored, because the server in front has sent 504 by then."""
 
 import threading
 import time
@@ -46,12 +46,12 @@ def test_an_upload_without_time_left_is_refused_and_changes_nothing(
     assert {photo.width for photo in Photo.objects.all()} <= {32}
 
 
-@pytest.mark.skipif(connection.vendor != "sqlite", reason="takes SQLite's one write lock")
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="takes the only write lock of SQLite")
 @pytest.mark.parametrize("action", [put, post])
 def test_an_upload_that_waited_too_long_for_the_database_is_not_stored(
     action: Any, api: Client, media: Path, settings: Settings
 ) -> None:
-    images.inspect(BytesIO(NEW))  # the decoding process is there
+    images.inspect(BytesIO(NEW))  # the decoding process has started
     settings.UPLOAD_SECONDS = 2
     with database_locked_for(2.5):
         response = action(api)
@@ -79,13 +79,13 @@ def database_locked_for(seconds: float) -> Iterator[None]:
 
 
 def test_the_time_for_receiving_a_streamed_body_does_not_count(settings: Settings) -> None:
-    """Where the server hands out a body while it comes (gunicorn, runserver), its time is the client's."""
+    """If the server streams a body (gunicorn, runserver), the client determines how long it takes."""
     settings.UPLOAD_SECONDS = 1_000_000
     request = RequestFactory().put("/")
     late: dict[str, float] = {}
 
     def view(_: object) -> Any:
-        deadline._began.set(time.monotonic() - 999_999)  # noqa: SLF001 - so long ago did it begin
+        deadline._began.set(time.monotonic() - 999_999)  # noqa: SLF001 - simulates a slow request
         for name, body in (("whole", BytesIO()), ("coming", object())):
             request.META["wsgi.input"] = body
             deadline.body_has_come(request)

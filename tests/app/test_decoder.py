@@ -1,4 +1,4 @@
-"""The decoding process and its children: limits, deaths, crowds, forks, and that nothing is left behind."""
+"""The decoding process and its children: limits, deaths, many uploads, forks, and no leftovers."""
 
 import fcntl
 import os
@@ -23,7 +23,7 @@ from photos import decoder, decoding, errors, images
 from photos.limits import CPU_MAX, FRAME
 from tests.app import hostile, state
 from tests.app.pictures import picture
-from tests.forks import ended, fork, in_fork
+from tests.forks import exit_code, fork, in_fork
 
 APP = Path(images.__file__).parent.parent
 SMALL, LARGE = picture(), hostile.flat_png(4000, 3000)
@@ -37,7 +37,7 @@ def until(condition: Callable[[], object]) -> None:
 
 
 def children_of(process: int) -> list[int]:
-    """The living ones."""
+    """Return the running child processes."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -50,7 +50,7 @@ def children_of(process: int) -> list[int]:
 
 
 def decoding_process() -> int:
-    """Started, if there was none."""
+    """Return the decoding process, after starting it if there was none."""
     images.inspect(BytesIO(SMALL))
     number = decoding.number()
     assert number
@@ -71,28 +71,28 @@ def outcome(data: bytes, seconds: float = 45) -> object:
         return type(problem)
 
 
-def one_at_the_lane(server: int) -> int:
-    """The child that waits for a lock; others, of pictures before, may still be ending."""
+def waiting_child(server: int) -> int:
+    """Return the child that waits for a lock; children of earlier pictures may still be ending."""
     found: list[int] = []
 
-    def look() -> bool:
+    def is_waiting() -> bool:
         locks = Path("/proc/locks").read_text().splitlines()
         waiting = {int(line.split()[5]) for line in locks if "-> FLOCK" in line}
         found[:] = waiting & set(children_of(server))
         return bool(found)
 
-    until(look)
+    until(is_waiting)
     return found[0]
 
 
 @contextmanager
-def one_that_waits(server: int) -> Iterator[tuple[int, list[object]]]:
-    """A large picture under way: its process, and where its outcome will be at the end of the `with`."""
+def large_picture_under_way(server: int) -> Iterator[tuple[int, list[object]]]:
+    """Decode a large picture: yield its process, and the list that has its outcome at the end of the `with`."""
     outcomes: list[object] = []
     thread = threading.Thread(target=lambda: outcomes.append(outcome(LARGE)))
     with large_lane_taken():
         thread.start()
-        child = one_at_the_lane(server)
+        child = waiting_child(server)
         yield child, outcomes
     thread.join()
 
@@ -108,7 +108,7 @@ def one_that_waits(server: int) -> Iterator[tuple[int, list[object]]]:
 )
 def test_a_killed_child_fails_only_its_own_picture(number: signal.Signals, expected: type[errors.Problem]) -> None:
     server = decoding_process()
-    with one_that_waits(server) as (child, outcomes):
+    with large_picture_under_way(server) as (child, outcomes):
         os.kill(child, number)
         until(lambda: outcomes)
     assert outcomes == [expected]
@@ -119,7 +119,7 @@ def test_a_killed_child_fails_only_its_own_picture(number: signal.Signals, expec
     ("number", "expected"),
     [
         (signal.SIGXCPU, errors.ImageTooComplex),
-        (signal.SIGALRM, errors.OutOfTime),  # it had less than its share: of CPU time, there is a limit of its own
+        (signal.SIGALRM, errors.OutOfTime),  # the elapsed time was too long; CPU time has a separate limit
         (signal.SIGTERM, errors.DecoderBusy),
     ],
 )
@@ -132,7 +132,7 @@ def test_each_signal_that_ends_a_child_has_its_own_error(
 
 def test_a_killed_decoding_process_is_replaced_and_its_picture_retried() -> None:
     server = decoding_process()
-    with one_that_waits(server) as (child, outcomes):
+    with large_picture_under_way(server) as (child, outcomes):
         os.kill(server, signal.SIGKILL)
         until(lambda: child not in children_of(server) and decoding.number() not in {None, server})
     assert outcomes == [4000]
@@ -190,7 +190,7 @@ def test_a_forked_process_and_its_parent_can_both_decode() -> None:
     server = decoding_process()
     child = fork(decodes)
     assert outcome(SMALL) == 64
-    assert ended(child) == 0
+    assert exit_code(child) == 0
     assert decoding_process() == server
 
 
@@ -220,8 +220,8 @@ for path in sys.argv[3:]:
 
 
 @contextmanager
-def a_web_process(tmp_path: Path, *more: bytes) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A process that has decoded one picture, and its decoding process. Then it decodes more, and ends."""
+def web_process(tmp_path: Path, *more: bytes) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Yield a process that has decoded one picture, and its decoding process. Then it decodes more, and ends."""
     paths = []
     for number, data in enumerate((SMALL, *more)):
         paths.append(str(tmp_path / str(number)))
@@ -234,39 +234,39 @@ def a_web_process(tmp_path: Path, *more: bytes) -> Iterator[tuple[subprocess.Pop
 
 def is_gone(process: int) -> bool:
     try:
-        return ") Z " in Path(f"/proc/{process}/stat").read_text()  # where nobody waits for orphans
+        return ") Z " in Path(f"/proc/{process}/stat").read_text()  # if no init process reaps orphans
     except OSError:
         return True
 
 
 def test_the_decoding_process_ends_with_its_parent(tmp_path: Path) -> None:
-    with a_web_process(tmp_path) as (process, server):
+    with web_process(tmp_path) as (process, server):
         assert process.wait(60) == 0
         assert is_gone(server)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_killed_web_process_leaves_no_decoder_behind(number: signal.Signals, tmp_path: Path) -> None:
-    with large_lane_taken(), a_web_process(tmp_path, LARGE) as (process, server):
-        child = one_at_the_lane(server)
+    with large_lane_taken(), web_process(tmp_path, LARGE) as (process, server):
+        child = waiting_child(server)
         process.send_signal(number)
         process.wait(60)
         until(lambda: is_gone(server) and is_gone(child))
 
 
 def test_the_decoding_process_ignores_signals_of_the_terminal(tmp_path: Path) -> None:
-    with large_lane_taken(), a_web_process(tmp_path, LARGE) as (process, server):
+    with large_lane_taken(), web_process(tmp_path, LARGE) as (process, server):
         assert os.getsid(server) == server != os.getsid(process.pid)
         for signal_to_all in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             os.kill(server, signal_to_all)
-        one_at_the_lane(server)  # it goes on
+        waiting_child(server)  # it continues
         process.kill()
 
 
 def test_the_decoding_process_gets_no_secrets_and_imports_no_framework(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_KEY", "5ecre7")
     os.kill(decoding_process(), signal.SIGKILL)
-    until(lambda: outcome(SMALL) == 64)  # by one that was started now
+    until(lambda: outcome(SMALL) == 64)  # by a new decoding process
     assert b"5ecre7" not in Path(f"/proc/{decoding_process()}/environ").read_bytes()
     code = "import sys; sys.path += sys.argv[1:]; from photos import decoder; print('django' in sys.modules)"
     command = [sys.executable, "-I", "-S", "-B", "-c", code, *decoding.paths()]
@@ -291,7 +291,7 @@ TIGHT = {
 
 @pytest.mark.parametrize("case", TIGHT)
 def test_a_server_with_low_limits_decodes_pictures(case: str, tmp_path: Path) -> None:
-    """Its own limits are lower than those for a picture; or Python is a library of it."""
+    """The limits of the server are lower than those for a picture; or the server embeds Python."""
     (tmp_path / "0").write_bytes(SMALL)
     program = f"import resource, sys\n{TIGHT[case]}\n{PROGRAM}"
     arguments = [sys.executable, "-c", program, str(APP), str(tmp_path / "0")]
@@ -333,7 +333,7 @@ def test_the_cpu_time_of_a_child_is_bounded() -> None:
     def compute() -> None:
         decoder.limit({"wall": 600})
         assert resource.getrlimit(resource.RLIMIT_CPU) == (CPU_MAX, CPU_MAX + 1)
-        resource.setrlimit(resource.RLIMIT_CPU, (1, 2))  # seconds, so that the test is over soon
+        resource.setrlimit(resource.RLIMIT_CPU, (1, 2))  # seconds, so that the test is short
         while True:
             pass
 
@@ -342,7 +342,7 @@ def test_the_cpu_time_of_a_child_is_bounded() -> None:
 
 def test_the_wall_clock_time_of_a_child_is_bounded() -> None:
     def wait() -> None:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # as in a child; pytest has it for itself
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # as in a child; pytest uses the signal
         decoder.limit({"wall": 0.1})
         signal.sigtimedwait([], 60)
 

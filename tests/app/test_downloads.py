@@ -54,11 +54,11 @@ def test_a_thumbnail_is_immutable_for_caches(client: Client, photo: Photo) -> No
     response, data = get(client, urls(photo)[1])
     assert (response.status_code, response.headers["Content-Type"], data[8:12]) == (200, "image/webp", b"WEBP")
     assert response.headers["Cache-Control"] == "public, max-age=31536000, immutable"
-    assert "Vary" not in response.headers  # nobody's session was looked at
+    assert "Vary" not in response.headers  # the response does not depend on a session
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "window"),
+    ("range_header", "status", "window"),
     [
         ("bytes=0-9", 206, (0, 10)),
         ("bytes=10-", 206, (10, SIZE)),
@@ -76,9 +76,9 @@ def test_a_thumbnail_is_immutable_for_caches(client: Client, photo: Photo) -> No
     ],
 )
 def test_ranges_of_an_original_are_served_or_refused(
-    client: Client, photo: Photo, asked: str, status: int, window: tuple[int, int] | None
+    client: Client, photo: Photo, range_header: str, status: int, window: tuple[int, int] | None
 ) -> None:
-    response, data = get(client, urls(photo)[0], Range=asked)
+    response, data = get(client, urls(photo)[0], Range=range_header)
     assert response.status_code == status
     if window is None:
         assert response.headers["Content-Range"] == f"bytes */{SIZE}"
@@ -96,7 +96,7 @@ def test_a_range_of_an_outdated_version_gets_the_whole_photo(client: Client, pho
 
 
 SHA256 = f'"{hashlib.sha256(JPEG).hexdigest()}"'
-# Asked of a photo -> answered by Django alone; behind nginx, None: nginx is told which file to send.
+# Headers, status from Django alone, status behind nginx; None: Django redirects nginx to the file.
 CONDITIONS: list[tuple[dict[str, str], int, int | None]] = [
     ({"If_None_Match": SHA256}, 304, 304),
     ({"If_None_Match": f'"x", W/{SHA256}'}, 304, 304),
@@ -119,13 +119,13 @@ CONDITIONS: list[tuple[dict[str, str], int, int | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("asked", "alone", "behind"), CONDITIONS, ids=str)
+@pytest.mark.parametrize(("headers", "alone", "behind"), CONDITIONS, ids=str)
 def test_conditional_requests_are_decided_by_the_application(
-    client: Client, photo: Photo, settings: Settings, asked: dict[str, str], alone: int, behind: int | None
+    client: Client, photo: Photo, settings: Settings, headers: dict[str, str], alone: int, behind: int | None
 ) -> None:
     for prefix, status in (("", alone), ("/_originals/", behind)):
         settings.X_ACCEL_PREFIX = prefix
-        response, data = get(client, urls(photo)[0], **asked)
+        response, data = get(client, urls(photo)[0], **headers)
         assert (response.status_code, response.headers["ETag"]) == (status or 200, SHA256)
         assert ("X-Accel-Redirect" in response.headers) is (status is None)
         assert data == ({200: JPEG, 206: JPEG[:10]}.get(status, b"") if status else b"")
@@ -136,7 +136,7 @@ def test_conditional_requests_are_decided_by_the_application(
 @pytest.mark.slow
 @pytest.mark.parametrize("prefix", ["", "/_originals/"])
 def test_a_photo_is_available_while_it_is_replaced(ada: User, media: Path, settings: Settings, prefix: str) -> None:
-    """What nginx is told to open is there, or was a moment ago and is where nginx looks next."""
+    """The file of the redirect exists, or was replaced a moment ago and is where nginx tries next."""
     settings.X_ACCEL_PREFIX = prefix
     versions = {f'"{hashlib.sha256(data).hexdigest()}"': data for data in (picture(size, 9) for size in range(20, 26))}
     seen: list[tuple[int, bool]] = []
@@ -145,18 +145,18 @@ def test_a_photo_is_available_while_it_is_replaced(ada: User, media: Path, setti
     def sent(response: Any) -> Any:
         if not (target := response.headers.get("X-Accel-Redirect")):
             return response.getvalue()
-        place = target.removeprefix(prefix)
+        key = target.removeprefix(prefix)
         try:
-            return (media / place).read_bytes()
+            return (media / key).read_bytes()
         except FileNotFoundError:
-            return (media / ".outdated" / Path(place).name).read_bytes()
+            return (media / ".outdated" / Path(key).name).read_bytes()
 
-    def ask() -> None:
+    def download() -> None:
         try:
             while not is_over.is_set():
                 with closing(Client().get("/photos/a.jpg")) as response:
-                    is_right = response.status_code == 200 and sent(response) == versions[response.headers["ETag"]]
-                    seen.append((response.status_code, is_right))
+                    is_complete = response.status_code == 200 and sent(response) == versions[response.headers["ETag"]]
+                    seen.append((response.status_code, is_complete))
         finally:
             connections.close_all()
 
@@ -166,7 +166,7 @@ def test_a_photo_is_available_while_it_is_replaced(ada: User, media: Path, setti
             library.put(ada, "a.jpg", incoming)
 
     put(picture(20, 9))
-    threads = [threading.Thread(target=ask) for _ in range(3)]
+    threads = [threading.Thread(target=download) for _ in range(3)]
     for thread in threads:
         thread.start()
     try:
@@ -181,7 +181,7 @@ def test_a_photo_is_available_while_it_is_replaced(ada: User, media: Path, setti
 
 
 def test_the_old_thumbnail_of_a_replaced_photo_is_available_for_a_while(api: Client, photo: Photo, media: Path) -> None:
-    """A page that was loaded a moment before names it."""
+    """A page that was loaded just before still refers to it."""
     before = urls(photo)[1]
     assert api.put(f"/api/photos/{photo.name}", picture(9, 9), content_type="image/jpeg").status_code == 200
     assert get(api, before)[0].status_code == 200
@@ -191,7 +191,7 @@ def test_the_old_thumbnail_of_a_replaced_photo_is_available_for_a_while(api: Cli
 
 
 def test_the_files_of_a_replaced_photo_are_removed_later(api: Client, photo: Photo, media: Path) -> None:
-    """After two minutes, with the next upload that replaces one or the next sweep."""
+    """The next replacement or the next sweep removes them after two minutes."""
     assert api.put(f"/api/photos/{photo.name}", picture(9, 9), content_type="image/jpeg").status_code == 200
     assert len(list((media / ".outdated").iterdir())) == 2
     sweep.sweep(600)
@@ -203,10 +203,10 @@ def test_the_files_of_a_replaced_photo_are_removed_later(api: Client, photo: Pho
 
 def test_the_file_is_sent_by_nginx_if_a_prefix_is_set(client: Client, photo: Photo, settings: Settings) -> None:
     settings.X_ACCEL_PREFIX = "/_originals/"
-    for url, place in zip(urls(photo), (photo.original, photo.thumbnail), strict=True):
+    for url, key in zip(urls(photo), (photo.original, photo.thumbnail), strict=True):
         response, data = get(client, url)
         assert (response.status_code, data) == (200, b"")
-        assert response.headers["X-Accel-Redirect"] == f"/_originals/{place}"
+        assert response.headers["X-Accel-Redirect"] == f"/_originals/{key}"
         assert response.headers["Content-Type"].startswith("image/")
 
 
@@ -217,13 +217,13 @@ def test_a_private_gallery_sends_no_file_without_a_login(
     settings.GALLERY_PUBLIC = False
     settings.X_ACCEL_PREFIX = prefix
     for url in urls(photo):
-        for stranger in (client, Client(headers={"Authorization": "Token wrong"})):
-            response, data = get(stranger, url)
+        for anonymous in (client, Client(headers={"Authorization": "Token wrong"})):
+            response, data = get(anonymous, url)
             assert (response.status_code, data) == (302, b"")
             assert response.headers["Location"].startswith("/login/?next=/")
             assert "X-Accel-Redirect" not in response.headers
-        for friend in (browser, api):
-            response, _ = get(friend, url)
+        for logged_in in (browser, api):
+            response, _ = get(logged_in, url)
             assert response.status_code == 200
             assert "private" in response.headers["Cache-Control"]
 
@@ -246,7 +246,7 @@ def test_an_unknown_file_is_404(client: Client, transactional_db: None, url: str
 
 
 def test_a_head_response_has_the_length_of_the_whole_file(client: Client, photo: Photo) -> None:
-    """Also if the request has a Range header."""
+    """A Range header in the request changes nothing."""
     with closing(client.head(urls(photo)[0], headers={"Range": "bytes=0-9"})) as response:
         assert response.status_code == 200
         assert response.headers["Content-Length"] == str(SIZE)

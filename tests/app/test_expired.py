@@ -1,4 +1,4 @@
-"""Rows whose time is over go with a sweep: sessions, tokens, attempts to log in. Others stay."""
+"""A sweep removes expired rows (sessions, tokens, login attempts) and no others."""
 
 from datetime import timedelta
 
@@ -19,7 +19,7 @@ HOUR = timedelta(hours=1)
 
 
 def rows(user: User, age: timedelta, count: int = 1) -> None:
-    """Of each kind, whose time was over so long ago (a negative age: will be)."""
+    """Store rows of each kind that expired this long ago (negative: that will expire)."""
     then = timezone.now() - age
     for number in range(count):
         name = f"{age.total_seconds():.0f}-{number}"
@@ -30,7 +30,7 @@ def rows(user: User, age: timedelta, count: int = 1) -> None:
         LoginAttempts.objects.create(key=name, number=3, last=then - HOUR)
 
 
-def left() -> list[int]:
+def counts() -> list[int]:
     return [model.objects.count() for model in (Session, AuthToken, TokenBinding, LoginAttempts)]
 
 
@@ -38,7 +38,7 @@ def test_only_expired_rows_are_removed(ada: User) -> None:
     rows(ada, HOUR, count=2)
     rows(ada, -HOUR / 2)
     assert expired.remove() == 6
-    assert left() == [1, 1, 1, 1]
+    assert counts() == [1, 1, 1, 1]
 
 
 def test_a_token_without_an_expiry_is_kept(ada: User) -> None:
@@ -52,15 +52,15 @@ def test_a_run_removes_a_bounded_number_of_rows_oldest_first(ada: User, monkeypa
     rows(ada, HOUR, count=2)
     rows(ada, 2 * HOUR)
     assert expired.remove() == 6
-    assert left() == [1, 1, 1, 1]
+    assert counts() == [1, 1, 1, 1]
     assert Session.objects.get().session_key.startswith("3600-")
 
 
 def test_an_upload_removes_expired_rows(api: Client, ada: User, settings: Settings) -> None:
     settings.SWEEP_INTERVAL = 0
     rows(ada, HOUR)
-    answer = api.put("/api/photos/a.jpg", picture(), content_type="image/jpeg")
-    assert answer.status_code == 201
+    response = api.put("/api/photos/a.jpg", picture(), content_type="image/jpeg")
+    assert response.status_code == 201
     assert [Session.objects.count(), LoginAttempts.objects.count()] == [0, 0]
 
 
@@ -68,11 +68,11 @@ def test_a_sweep_that_is_not_due_removes_no_rows(ada: User) -> None:
     sweep.sweep_if_due()
     rows(ada, HOUR)
     sweep.sweep_if_due()
-    assert left() == [1, 1, 1, 1]
+    assert counts() == [1, 1, 1, 1]
 
 
 def test_the_sweep_command_removes_expired_rows(ada: User, capsys: pytest.CaptureFixture[str]) -> None:
     rows(ada, HOUR)
     call_command("sweep")
-    assert left() == [0, 0, 0, 0]
+    assert counts() == [0, 0, 0, 0]
     assert "login attempts removed: 3" in capsys.readouterr().err

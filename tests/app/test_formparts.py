@@ -1,4 +1,4 @@
-"""Multipart forms as bytes: every part is handed out, or the form is refused. In pieces of any size."""
+"""Multipart forms as bytes, in pieces of any size: the parser returns every part or refuses the form."""
 
 import base64
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Parts = list[tuple[str, str | None, bytes]]
 
 
 def read_in(size: int, body: bytes) -> Callable[[int], bytes]:
-    """A source that hands out so many bytes at a time, whatever is asked for."""
+    """Return a reader that returns `size` bytes at a time, whatever the caller requests."""
     source = BytesIO(body)
     return lambda most: source.read(min(size, most))
 
@@ -34,11 +34,11 @@ def outcome(body: bytes, size: int) -> tuple[Parts | str, str]:
 
 
 def check(body: bytes, expected: Parts | str, mentions: str = "") -> None:
-    """Either parts, or the name of the refusal; the same however the body arrives."""
+    """Check that the parts or the name of the error do not depend on the size of the pieces."""
     for size in (1, 2, 3, 7, 1 << 20):
-        found, said = outcome(body, size)
+        found, message = outcome(body, size)
         assert found == expected, size
-        assert mentions in said
+        assert mentions in message
 
 
 def part(disposition: bytes, content: bytes = b"\xff\xd8", *fields: bytes) -> bytes:
@@ -49,7 +49,7 @@ def form(*parts: bytes) -> bytes:
     return b"".join(b"--b\r\n" + part + b"\r\n" for part in parts) + b"--b--\r\n"
 
 
-# What a client writes behind `form-data;` -> field name and file name.
+# Parameters after `form-data;` -> field name and file name.
 NAMES = {
     b'name="file"; filename="a.jpg"': ("file", "a.jpg"),
     b'name="file"; filename=""': ("file", ""),
@@ -260,8 +260,8 @@ def test_a_base64_part_is_decoded_in_pieces_of_any_size(content: bytes, size: in
 
 
 @given(st.integers(0, 200))
-def test_a_form_truncated_anywhere_is_refused(place: int) -> None:
+def test_a_form_truncated_anywhere_is_refused(length: int) -> None:
     whole = form(A, A)
-    cut = whole[: place % (len(whole) - 2)]  # but for the last line break, which need not be there
+    cut = whole[: length % (len(whole) - 2)]  # except for the last line break, which is optional
     with pytest.raises(Problem):
         parts_of(cut)

@@ -1,4 +1,4 @@
-"""A form of several files as clients send it: as many photos as parts with content, or an error that names the part."""
+"""Forms of several files, as clients send them: each part with content becomes a photo, or an error names the part."""
 
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,12 @@ def post(client: Client, body: bytes, boundary: str = "b", path: str = "/api/pho
     return client.generic("POST", path, body, f"multipart/form-data; boundary={boundary}")
 
 
-def check(client: Client, media: Path, body: bytes, names: list[str] | None, *said: str) -> None:
-    """Stored under these names, or (None) refused with an error that says so much, and nothing stored."""
+def check(client: Client, media: Path, body: bytes, names: list[str] | None, *details: str) -> None:
+    """Check that photos have these names, or (None) that the error has these details and nothing is stored."""
     response = post(client, body)
     if names is None:
         assert response.status_code in {400, 413}, response.json()
-        for words in said:
+        for words in details:
             assert words in response.json()["detail"]
     else:
         assert response.status_code == 201, response.json()
@@ -43,7 +43,7 @@ def check(client: Client, media: Path, body: bytes, names: list[str] | None, *sa
     state.check(media, set(names or []))
 
 
-# The second part of a form, of which the first is good.jpg -> the name of its photo.
+# Parameters of the second part, after good.jpg -> the name of its photo.
 STORED = {
     b'name="file"; filename=""': "photo.jpg",
     b'name="file"; filename="."': "photo.jpg",
@@ -82,7 +82,7 @@ def test_a_generated_name_has_the_extension_of_the_format(api: Client, media: Pa
     check(api, media, form(nameless, GOOD, nameless), ["photo.png", "good.jpg", "photo-2.png"])
 
 
-# The rest of a form behind good.jpg -> what the error says.
+# Form with good.jpg as its first part -> parts of the error's text.
 REFUSED: dict[str, tuple[bytes, list[str]]] = {
     "no filename, a picture": (form(GOOD, part(b'name="file"')), ["part 2 of the form (file)", "filename"]),
     "no filename, in another field": (form(GOOD, part(b'name="picture"')), ["part 2 of the form (picture)"]),
@@ -126,8 +126,8 @@ REFUSED: dict[str, tuple[bytes, list[str]]] = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_form_with_an_invalid_part_is_refused_and_the_part_named(api: Client, media: Path, case: str) -> None:
-    body, said = REFUSED[case]
-    check(api, media, body, None, *said)
+    body, details = REFUSED[case]
+    check(api, media, body, None, *details)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Free names for a form: right, and found in few questions however many photos are called alike."""
+"""Free names for a form: correct, and found in few queries however many photos have similar names."""
 
 from collections.abc import Collection
 
@@ -14,21 +14,21 @@ from photos import freenames, names
 from photos.models import Photo
 from tests.app.pictures import picture
 from tests.app.test_forms import form, part, post
-from tests.app.test_library import at_once
+from tests.app.test_library import run_concurrently
 
 PNG = picture(8, 8, "PNG")
 
 
-class Asked:
-    """A set of names that counts how often it is asked."""
+class UsedNames:
+    """A set of used names that counts its queries."""
 
-    def __init__(self, there: Collection[str]) -> None:
-        self.there = set(there)
-        self.times = 0
+    def __init__(self, used: Collection[str]) -> None:
+        self.used = set(used)
+        self.queries = 0
 
     def __call__(self, wanted: Collection[str]) -> set[str]:
-        self.times += 1
-        return self.there & set(wanted)
+        self.queries += 1
+        return self.used & set(wanted)
 
 
 def row(name: str, count: int) -> list[str]:
@@ -39,7 +39,7 @@ LONG = "x" * names.MAX_LENGTH
 
 
 @pytest.mark.parametrize(
-    ("there", "wanted", "expected"),
+    ("used", "wanted", "expected"),
     [
         ([], ["a.jpg"], ["a.jpg"]),
         ([], ["a.jpg"] * 3, ["a.jpg", "a-2.jpg", "a-3.jpg"]),
@@ -54,24 +54,24 @@ LONG = "x" * names.MAX_LENGTH
         (row(LONG, 2000), [LONG], ["x" * (names.MAX_LENGTH - 5) + "-2001"]),
     ],
 )
-def test_the_next_free_names_are_found_in_few_queries(there: list[str], wanted: list[str], expected: list[str]) -> None:
-    asked = Asked(there)
-    assert freenames.free(wanted, asked) == expected
-    assert asked.times <= 7
+def test_the_next_free_names_are_found_in_few_queries(used: list[str], wanted: list[str], expected: list[str]) -> None:
+    used_names = UsedNames(used)
+    assert freenames.free(wanted, used_names) == expected
+    assert used_names.queries <= 7
 
 
 @given(st.sets(st.integers(1, 300)), st.lists(st.sampled_from(["a.jpg", "a-2.jpg", "b"]), max_size=30))
 def test_free_names_are_unused_and_distinct(taken: set[int], wanted: list[str]) -> None:
-    there = {names.variant("a.jpg", number) for number in taken}
-    found = freenames.free(wanted, Asked(there))
+    used = {names.variant("a.jpg", number) for number in taken}
+    found = freenames.free(wanted, UsedNames(used))
     assert len(set(found)) == len(wanted)
-    assert not there & set(found)
+    assert not used & set(found)
 
 
-def store(owner: User, called: list[str]) -> None:
+def store(owner: User, stored: list[str]) -> None:
     Photo.objects.bulk_create(
         Photo(name=name, owner=owner, size=1, width=1, height=1, original=f"o{number}", thumbnail=f"t{number}")
-        for number, name in enumerate(called)
+        for number, name in enumerate(stored)
     )
 
 
@@ -80,7 +80,7 @@ def store(owner: User, called: list[str]) -> None:
 def test_an_upload_beside_two_thousand_photos_of_its_name_takes_few_queries(
     api: Client, ada: User, count: int, name: str
 ) -> None:
-    """Few queries, none of them within the transaction but those that write: others wait for it."""
+    """Few queries, and only writes inside the transaction, because other uploads wait for its end."""
     store(ada, row(name, 2000))
     assert post(api, form(part(b'name="file"; filename="first.png"', PNG))).status_code == 201  # what is done once
     body = form(*[part(b'name="file"; filename="%s"' % name.encode(), PNG)] * count)
@@ -112,8 +112,8 @@ def test_concurrent_forms_with_the_same_names_get_distinct_names(api: Client, ad
     backwards = form(
         *(part(f'name="file"; filename="{name}"'.encode(), PNG) for name in ["b.jpg"] + ["image.jpg"] * 10)
     )
-    assert at_once(*[lambda body=body: str(post(api, body).status_code) for body in [body, backwards] * 4]) == {
-        "201": 8
-    }
+    assert run_concurrently(
+        *[lambda body=body: str(post(api, body).status_code) for body in [body, backwards] * 4]
+    ) == {"201": 8}
     assert Photo.objects.count() == 1500 + 8 * 11
     assert set(Photo.objects.values_list("name", flat=True)) == {*row("image.jpg", 1580), *row("b.jpg", 8)}

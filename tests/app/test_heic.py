@@ -1,4 +1,4 @@
-"""HEIC, as iPhones send it: taken, upright, shown; told from AVIF; and hostile ones."""
+"""HEIC pictures, as iPhones send them: stored, upright, shown, distinguished from AVIF; and hostile ones."""
 
 import random
 import struct
@@ -25,7 +25,7 @@ HEIC = next(kind for kind in images.KINDS if kind.pillow == "HEIC")
 
 
 def corners(width: int, height: int) -> Image.Image:
-    """Each quarter of a colour of its own: red, green; blue, white."""
+    """Return a picture with a different colour in each quarter: red, green; blue, white."""
     image = Image.new("RGB", (width, height), WHITE)
     image.paste(RED, (0, 0, width // 2, height // 2))
     image.paste(GREEN, (width // 2, 0, width, height // 2))
@@ -40,7 +40,7 @@ def orientation(number: int) -> bytes:
     return exif.tobytes()
 
 
-FAST = {"preset": "ultrafast"}  # of x265, which otherwise takes most of the time that these tests take
+FAST = {"preset": "ultrafast"}  # for x265, which would take most of the time of these tests
 
 
 def heic(image: Image.Image, **options: object) -> bytes:
@@ -48,49 +48,49 @@ def heic(image: Image.Image, **options: object) -> bytes:
 
 
 def colours(rendition: bytes) -> list[str]:
-    """Of the four corners, row by row."""
+    """Return the colours of the four corners, row by row."""
     with Image.open(BytesIO(rendition)) as image:
         width, height = image.size
         pixels_of = image.convert("RGB").load()
     assert pixels_of
     points = [(x, y) for y in (height // 8, height * 7 // 8) for x in (width // 8, width * 7 // 8)]
-    return [named(pixels_of[point]) for point in points]  # type: ignore[arg-type]  # three bands, three values
+    return [name_of(pixels_of[point]) for point in points]  # type: ignore[arg-type]  # three bands, three values
 
 
-def named(pixel: tuple[int, ...]) -> str:
+def name_of(pixel: tuple[int, ...]) -> str:
     for name, colour in {"red": RED, "green": GREEN, "blue": BLUE, "white": WHITE}.items():
         if max(abs(a - b) for a, b in zip(colour, pixel, strict=True)) < 40:
             return name
     return str(pixel)
 
 
-def found_in(data: bytes) -> images.Picture:
+def inspected(data: bytes) -> images.Picture:
     return images.inspect(BytesIO(data))
 
 
-def lying() -> Image.Image:
-    """A portrait as its sensor has seen it: turned by 90 degrees to the right, it is red, green; blue, white."""
+def rotated_portrait() -> Image.Image:
+    """Return a portrait as the sensor sees it: turned right by 90 degrees, it is red, green; blue, white."""
     return corners(1200, 1600).transpose(Image.Transpose.ROTATE_90)
 
 
 PORTRAITS: dict[str, Callable[[], bytes]] = {
     "upright pixels": lambda: heic(corners(1200, 1600)),
-    "turned by irot, and EXIF that says so too": lambda: heic(lying(), exif=orientation(6)),
-    "turned by irot, without EXIF": lambda: heic(lying(), exif=orientation(6)).replace(b"Exif", b"none", 1),
-    "in tiles, turned": lambda: heic(lying(), exif=orientation(6), tile_size=512),
-    "upright, and EXIF that would turn it": lambda: exif_alone(heic(corners(1200, 1600), exif=orientation(1))),
+    "turned by irot, and EXIF that says so too": lambda: heic(rotated_portrait(), exif=orientation(6)),
+    "turned by irot, without EXIF": lambda: heic(rotated_portrait(), exif=orientation(6)).replace(b"Exif", b"none", 1),
+    "in tiles, turned": lambda: heic(rotated_portrait(), exif=orientation(6), tile_size=512),
+    "upright, and EXIF that would turn it": lambda: exif_without_irot(heic(corners(1200, 1600), exif=orientation(1))),
 }
 
 
-def exif_alone(data: bytes) -> bytes:
-    """With an orientation that no irot goes with: it is to be ignored (ISO 23008-12, annex A)."""
+def exif_without_irot(data: bytes) -> bytes:
+    """Add an EXIF orientation without irot, which readers must ignore (ISO 23008-12, annex A)."""
     start = data.index(struct.pack(">HHI", 0x0112, 3, 1)) + 8
     return data[:start] + struct.pack(">H", 6) + data[start + 2 :]
 
 
 @pytest.mark.parametrize("case", PORTRAITS)
 def test_a_heic_portrait_is_upright(case: str) -> None:
-    found = found_in(PORTRAITS[case]())
+    found = inspected(PORTRAITS[case]())
     assert (found.width, found.height) == (1200, 1600)
     for rendition, size in ((found.thumbnail, 480), (found.thumbnail_2x, 960), (found.preview, 1600)):
         with Image.open(BytesIO(rendition)) as image:
@@ -103,7 +103,7 @@ def test_each_orientation_is_applied_exactly_once(number: int) -> None:
     turn = pixels._UPRIGHT.get(number)  # noqa: SLF001 - the table of EXIF
     as_seen = corners(640, 480)
     back = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}.get(number, turn)
-    found = found_in(heic(as_seen.transpose(back) if back is not None else as_seen, exif=orientation(number)))
+    found = inspected(heic(as_seen.transpose(back) if back is not None else as_seen, exif=orientation(number)))
     assert (found.width, found.height) == (640, 480)
     assert colours(found.preview) == colours(found.thumbnail) == ["red", "green", "blue", "white"]
 
@@ -113,10 +113,10 @@ def test_a_heic_portrait_is_stored_by_put_and_by_the_form(case: str, api: Client
     data = PORTRAITS[case]()
     answer = api.put("/api/photos/IMG_0001.HEIC", data, content_type="image/heic")
     assert answer.status_code == 201, answer.content
-    told = answer.json()
-    assert (told["content_type"], told["width"], told["height"]) == ("image/heic", 1200, 1600)
+    facts = answer.json()
+    assert (facts["content_type"], facts["width"], facts["height"]) == ("image/heic", 1200, 1600)
     for name in ("thumbnail", "thumbnail_2x", "preview"):
-        got = api.get(told[name])
+        got = api.get(facts[name])
         assert got["Content-Type"] == "image/webp"
         assert "immutable" in got["Cache-Control"]
         body = got.getvalue()
@@ -167,15 +167,15 @@ SOUND: dict[str, Callable[[], bytes]] = {
 
 
 def branded(data: bytes, *brands: bytes) -> bytes:
-    """With these brands in the place of its own, the major one first."""
+    """Replace the brands with these, the major one first."""
     size = int.from_bytes(data[:4])
     new = box(b"ftyp", brands[0] + bytes(4) + b"".join(brands[1:]))
-    # What iloc says is counted from the file's start: the difference is made up for by a box that says nothing.
+    # iloc counts offsets from the start of the file: an empty box makes up the difference.
     return new + box(b"free", bytes(size + 64 - len(new) - 8)) + shifted(data[size:], 64)
 
 
 def shifted(rest: bytes, by: int) -> bytes:
-    """The boxes behind ftyp, with all offsets of iloc (of 4 bytes, as libheif writes them) larger by so much."""
+    """The boxes behind ftyp, with all offsets of iloc (of 4 bytes, as libheif writes them) increased by `by`."""
     start = rest.index(b"iloc")
     length = int.from_bytes(rest[start - 4 : start])
     whole = bytearray(rest)
@@ -199,7 +199,7 @@ def shifted(rest: bytes, by: int) -> bytes:
 
 @pytest.mark.parametrize("case", SOUND)
 def test_a_valid_heic_is_decoded(case: str) -> None:
-    found = found_in(SOUND[case]())
+    found = inspected(SOUND[case]())
     assert found.kind.content_type == "image/heic"
     assert (found.width, found.height) in {(320, 240), (319, 241)}
     assert colours(found.preview) == colours(found.thumbnail) == ["red", "green", "blue", "white"]
@@ -207,7 +207,7 @@ def test_a_valid_heic_is_decoded(case: str) -> None:
 
 
 def test_a_grey_heic_is_decoded() -> None:
-    found = found_in(heic(Image.linear_gradient("L")))
+    found = inspected(heic(Image.linear_gradient("L")))
     with Image.open(BytesIO(found.preview)) as image:
         grey = image.convert("L")
         assert grey.getpixel((128, 8)) < 40  # type: ignore[operator]
@@ -217,17 +217,17 @@ def test_a_grey_heic_is_decoded() -> None:
 def test_the_preview_keeps_the_transparency() -> None:
     image = corners(320, 240).convert("RGBA")
     image.putalpha(Image.linear_gradient("L").resize(image.size))
-    with Image.open(BytesIO(found_in(heic(image)).preview)) as preview:
+    with Image.open(BytesIO(inspected(heic(image)).preview)) as preview:
         assert preview.mode == "RGBA"
         assert preview.getpixel((160, 4))[3] < 40  # type: ignore[index]
         assert preview.getpixel((160, 236))[3] > 200  # type: ignore[index]
 
 
 def test_a_preview_has_converted_colours_and_no_profile() -> None:
-    """Swapped red and green: only who reads the profile sees the true colours."""
+    """The profile swaps red and green: only a reader of the profile sees the true colours."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     swapped = bytes(profile).replace(b"rXYZ", b"xxxx").replace(b"gXYZ", b"rXYZ").replace(b"xxxx", b"gXYZ")
-    found = found_in(heic(corners(1200, 1600), icc_profile=swapped))
+    found = inspected(heic(corners(1200, 1600), icc_profile=swapped))
     with Image.open(BytesIO(found.preview)) as preview:
         assert "icc_profile" not in preview.info
         red, green, _ = preview.convert("RGB").getpixel((100, 100))  # type: ignore[misc]
@@ -238,11 +238,11 @@ def test_a_preview_has_converted_colours_and_no_profile() -> None:
 
 @pytest.mark.parametrize("profile", [b"no profile", bytes(4000)])
 def test_an_unreadable_colour_profile_is_ignored(profile: bytes) -> None:
-    assert colours(found_in(heic(corners(320, 240), icc_profile=profile)).preview)[0] == "red"
+    assert colours(inspected(heic(corners(320, 240), icc_profile=profile)).preview)[0] == "red"
 
 
 def test_a_preview_is_limited_to_the_size_of_a_screen() -> None:
-    found = found_in(heic(Image.new("RGB", (4032, 3024), RED), tile_size=512))
+    found = inspected(heic(Image.new("RGB", (4032, 3024), RED), tile_size=512))
     with Image.open(BytesIO(found.preview)) as preview:
         assert preview.size == (PREVIEW_MAX, PREVIEW_MAX * 3 // 4)
 
@@ -259,7 +259,7 @@ def test_an_avif_is_recognized_by_its_compatible_brands(case: str) -> None:
     size = int.from_bytes(data[:4])
     head = AVIFS[case]
     ftyp = box(b"ftyp", head[0] + bytes(4) + b"".join(head[1:]))
-    found = found_in(ftyp + shifted(data[size:], len(ftyp) - size))
+    found = inspected(ftyp + shifted(data[size:], len(ftyp) - size))
     assert (found.kind.content_type, found.width, found.preview) == ("image/avif", 64, b"")
 
 
@@ -270,13 +270,13 @@ CUT = {"ftyp alone": 32, "in its description": 200, "in its pixels": -40}
 def test_a_truncated_heic_is_refused_as_truncated(case: str) -> None:
     data = heic(Image.effect_noise((320, 240), 90).convert("RGB"))
     with pytest.raises(errors.ImageTruncated):
-        found_in(data[: CUT[case]])
+        inspected(data[: CUT[case]])
 
 
 def test_a_film_without_a_still_picture_is_refused_with_that_reason() -> None:
     data = box(b"ftyp", b"hevc\0\0\0\0msf1hevc") + box(b"moov", bytes(64)) + box(b"mdat", bytes(99))
     with pytest.raises(errors.NotAnImage, match="no still picture"):
-        found_in(data)
+        inspected(data)
 
 
 def heic_head(width: int, height: int, chroma: int = 1, bits: int = 8, *, alpha: bool = False) -> bytes:
@@ -337,19 +337,19 @@ def test_decoding_takes_no_more_memory_than_estimated(case: str) -> None:
     data = LARGE[case]()
     reckoned = reckoning.reckon(BytesIO(data), HEIC)
     assert reckoned.memory <= MEMORY_MAX
-    grown = growth_of(lambda: pixels.decode(BytesIO(data), HEIC, reckoned))
-    assert grown < reckoned.memory + 8 * MIB, f"{grown / MIB:.0f} MiB, reckoned {reckoned.memory / MIB:.0f}"
-    assert found_in(data).width in {4032, 3024, 3000, 2000}
+    growth = growth_of(lambda: pixels.decode(BytesIO(data), HEIC, reckoned))
+    assert growth < reckoned.memory + 8 * MIB, f"{growth / MIB:.0f} MiB, reckoned {reckoned.memory / MIB:.0f}"
+    assert inspected(data).width in {4032, 3024, 3000, 2000}
 
 
 def test_a_header_with_a_false_size_is_harmless() -> None:
-    """It says 64 x 64; its pixels are 3072 x 2048, or the other way round."""
+    """The header has 64 x 64 and the pixels 3072 x 2048, or the other way round."""
     large, small = heic(Image.new("RGB", (3072, 2048), RED)), heic(Image.new("RGB", (64, 64), RED))
     for data, size, other in ((large, (3072, 2048), (64, 64)), (small, (64, 64), (6000, 4000))):
-        lying_header = data.replace(struct.pack(">II", *size), struct.pack(">II", *other))
-        assert lying_header != data
+        false_header = data.replace(struct.pack(">II", *size), struct.pack(">II", *other))
+        assert false_header != data
         try:
-            found = found_in(lying_header)
+            found = inspected(false_header)
         except (errors.ImageTruncated, errors.ImageTooComplex):
             continue
         assert (found.width, found.height) in {size, other}
@@ -362,9 +362,9 @@ def test_mutated_heics_are_decoded_or_refused() -> None:
     for number in range(120):
         data = bytearray(sound[number % 2])
         for _ in range(chance.randint(1, 6)):
-            place = chance.randrange(len(data) if chance.random() < 0.3 else 900)
-            data[place % len(data)] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)))
+            position = chance.randrange(len(data) if chance.random() < 0.3 else 900)
+            data[position % len(data)] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)))
         with suppress(errors.NotAnImage, errors.ImageTruncated, errors.ImageTooManyPixels, errors.ImageTooComplex):
-            found_in(bytes(data))
+            inspected(bytes(data))
         server = server or decoding.number()
         assert decoding.number() == server

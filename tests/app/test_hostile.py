@@ -1,7 +1,7 @@
-"""Small files that knocked servers over, sent as uploads: told what is wrong with them or stored, at no one's cost.
+"""Small files that are expensive to decode, sent as uploads: refused with a reason or stored, without side effects.
 
-No worker grows, nothing is written to the log but a line or two, nothing is stored of what was refused, and the next
-picture is taken as if nothing had been.
+No worker grows, the log gets at most two lines, a refused upload leaves no file, and the next picture is stored as
+usual.
 """
 
 from collections.abc import Callable
@@ -17,10 +17,10 @@ from tests.app.conftest import client_of
 from tests.app.hostile import MIB, memory
 from tests.app.pictures import encoded, picture, png_with
 
-pytestmark = pytest.mark.slow  # each is made and decoded
+pytestmark = pytest.mark.slow  # the tests encode and decode large pictures
 COMPLEX = "image-too-complex"
 
-# How it is made; what becomes of it, "" being that it is stored.
+# Function that makes the picture; the error, or "" if it is stored.
 PICTURES: dict[str, tuple[Callable[[], bytes], str]] = {
     "gif of two frames": (lambda: hostile.animation("GIF", 6600, disposal=3), COMPLEX),
     "animated png": (lambda: hostile.animation("PNG", 6600, disposal=2), COMPLEX),
@@ -54,7 +54,7 @@ PICTURES: dict[str, tuple[Callable[[], bytes], str]] = {
     "progressive jpeg of 48 megapixels": (lambda: hostile.camera_jpeg(8000, 6000, progressive=True), ""),
     "heic of 48 megapixels": (lambda: hostile.heic(16, 12), ""),
     "heic of 48 megapixels, all colours": (lambda: hostile.heic(16, 12, chroma=444), COMPLEX),
-    "heic that says it is smaller": (lambda: hostile.heic(16, 12, said=(64, 64)), "image-truncated"),
+    "heic that says it is smaller": (lambda: hostile.heic(16, 12, declared=(64, 64)), "image-truncated"),
     "panorama": (lambda: hostile.camera_jpeg(32_000, 3000), ""),
 }
 
@@ -64,9 +64,9 @@ def test_a_hostile_picture_is_refused_or_stored_at_no_cost(
     case: str, api: Client, media: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     make, expected = PICTURES[case]
-    assert put(api, "first", picture()) == ""  # what is loaded once is loaded
+    assert put(api, "first", picture()) == ""  # loads what is loaded only once
     data = make()
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
     before = memory("VmHWM")
     capfd.readouterr()
     assert put(api, "a", data) == expected
@@ -77,13 +77,13 @@ def test_a_hostile_picture_is_refused_or_stored_at_no_cost(
 
 
 def put(api: Client, name: str, data: bytes) -> str:
-    """The name of the error; nothing when it was stored."""
+    """Upload a picture; return the name of the error, or '' if it is stored."""
     response = api.put(f"/api/photos/{name}", data, content_type="image/jpeg")
     return "" if response.status_code == 201 else str(response.json()["error"])
 
 
 def test_large_pictures_in_a_row_do_not_accumulate_memory(ada: User) -> None:
-    """Memory is given back after each: 88 megapixels of RGBA take 350 MB."""
+    """The memory of each picture is released: 88 megapixels of RGBA take 350 MB."""
     api, data = client_of(ada), hostile.flat_png(9380, 9380)
     assert put(api, "first", data) == ""
     before = memory("VmRSS")

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from photos import errors, images
-from tests.app.pictures import animation, bomb, encoded, ihdr, lying_photo, picture, png, png_with
+from tests.app.pictures import animation, bomb, encoded, ihdr, picture, png, png_with, rotated_photo
 
 SOUND = {
     "jpeg": (picture(64, 48), "image/jpeg", (64, 48)),
@@ -109,7 +109,7 @@ def test_bytes_after_a_picture_are_not_read_into_memory(kind: str, tmp_path: Pat
     path.write_bytes(picture(64, 48, kind, "L" if kind == "GIF" else "RGB"))
     os.truncate(path, 320 * 1024**2)  # a hole: takes no space on the disk
     with path.open("rb") as file:
-        assert peak_of(lambda: images.inspect(file)) < 150 * 1024**2  # WebP: the meter's 64 MiB, twice
+        assert peak_of(lambda: images.inspect(file)) < 150 * 1024**2  # WebP: twice the 64 MiB of the meter
 
 
 def noise(number: int) -> Image.Image:
@@ -123,7 +123,7 @@ def with_text(size: int) -> bytes:
 
 
 def frames(kind: str, **options: object) -> bytes:
-    """More than 64 MiB of them."""
+    """Return a picture with more than 64 MiB of frames."""
     first, *more = [noise(number) for number in range(19)]
     return encoded(first, kind, save_all=True, append_images=more, **options)
 
@@ -173,7 +173,7 @@ def test_a_huge_chunk_is_not_read() -> None:
 
 
 def peak_of(action: Callable[[], object]) -> int:
-    """Bytes that Python code, Pillow's readers included, had allocated at the worst moment."""
+    """Return the peak of the bytes that Python code, including Pillow's readers, allocated."""
     tracemalloc.start()
     try:
         action()
@@ -196,7 +196,7 @@ def peak_of(action: Callable[[], object]) -> int:
     ],
 )
 def test_the_thumbnail_of_a_rotated_photo_is_upright(orientation: int, shown: tuple[int, int], red_side: str) -> None:
-    found = images.inspect(BytesIO(lying_photo(80, 40, orientation)))
+    found = images.inspect(BytesIO(rotated_photo(80, 40, orientation)))
     assert (found.width, found.height) == shown
     with Image.open(BytesIO(found.thumbnail)) as small:
         width, height = small.size
@@ -216,7 +216,7 @@ def test_the_orientation_of_a_png_may_follow_its_pixels() -> None:
 
 
 def test_a_thumbnail_has_no_metadata() -> None:
-    data = lying_photo(80, 40, 1)
+    data = rotated_photo(80, 40, 1)
     assert b"N-of-home" in data
     thumbnail = images.inspect(BytesIO(data)).thumbnail
     assert b"N-of-home" not in thumbnail

@@ -73,7 +73,7 @@ def test_one_bad_file_of_several_stores_none(ada: User, media: Path) -> None:
     state.check(media, set())
 
 
-def at_once(*actions: Callable[[], str]) -> Counter[str]:
+def run_concurrently(*actions: Callable[[], str]) -> Counter[str]:
     """Run the actions in threads that start together; count what they return."""
     start = threading.Barrier(len(actions))
     results: list[str] = []
@@ -98,7 +98,7 @@ def test_concurrent_puts_of_one_name_create_one_photo(ada: User, media: Path, at
     def action(size: int) -> str:
         return "new" if put(ada, "a.jpg", picture(size, size))[1] else "replaced"
 
-    results = at_once(*(lambda size=size: action(size) for size in range(20, 28)))
+    results = run_concurrently(*(lambda size=size: action(size) for size in range(20, 28)))
     assert results == {"new": 1, "replaced": 7}
     state.check(media, {"a.jpg"})
 
@@ -111,7 +111,7 @@ def test_concurrent_puts_of_one_name_by_two_users_store_one(ada: User, bob: User
             return "refused"
         return "stored"
 
-    assert at_once(lambda: action(ada), lambda: action(bob)) == {"stored": 1, "refused": 1}
+    assert run_concurrently(lambda: action(ada), lambda: action(bob)) == {"stored": 1, "refused": 1}
     state.check(media, {"a.jpg"})
 
 
@@ -121,7 +121,7 @@ def test_concurrent_uploads_of_one_file_name_get_distinct_names(ada: User, media
             incoming.write(picture())
             return library.add(ada, [("a.jpg", incoming)])[0].name
 
-    assert set(at_once(*[action] * 6)) == {"a.jpg", *(f"a-{number}.jpg" for number in range(2, 7))}
+    assert set(run_concurrently(*[action] * 6)) == {"a.jpg", *(f"a-{number}.jpg" for number in range(2, 7))}
     state.check(media)
 
 
@@ -135,7 +135,7 @@ def test_concurrent_put_and_delete_leave_a_consistent_state(ada: User, media: Pa
 
     for _ in range(3):
         put(ada, "a.jpg", picture())
-        at_once(lambda: put(ada, "a.jpg", picture(9, 9))[0].name, remove, remove)
+        run_concurrently(lambda: put(ada, "a.jpg", picture(9, 9))[0].name, remove, remove)
         state.check(media)
 
 

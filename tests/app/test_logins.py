@@ -1,4 +1,4 @@
-"""Guessing passwords is slow, for each account. Its owner is not kept out; nobody learns which accounts there are."""
+"""Guessing passwords is slow. The owner is not locked out, and no response reveals which accounts exist."""
 
 from datetime import timedelta
 from typing import Any
@@ -10,7 +10,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from photos.models import LoginAttempts
-from tests.app.test_library import at_once
+from tests.app.test_library import run_concurrently
 
 MOST = 4
 
@@ -25,12 +25,12 @@ def log_in(client: Client, name: str, password: str) -> Any:
 
 
 def fail(name: str, times: int) -> list[int]:
-    """From so many browsers."""
+    """Fail to log in, from as many new browsers as `times`."""
     return [log_in(Client(), name, "wrong").status_code for _ in range(times)]
 
 
-def pass_by(seconds: int) -> None:
-    """Time, for what is stored."""
+def advance(seconds: int) -> None:
+    """Age the stored failures by this time."""
     for attempts in LoginAttempts.objects.all():
         attempts.last -= timedelta(seconds=seconds)
         attempts.save()
@@ -41,7 +41,7 @@ def test_login_attempts_are_limited_for_existing_and_unknown_accounts(name: str)
     assert fail(name, MOST + 1) == [200] * MOST + [429]
     response = log_in(Client(), name, "of ada")
     assert (response.status_code, response.headers["Retry-After"]) == (429, "60")
-    page = response.content.decode().replace(response.headers["X-Request-ID"], "")  # which might hold "ada"
+    page = response.content.decode().replace(response.headers["X-Request-ID"], "")  # which may contain "ada"
     assert "too-many-logins" in page
     assert name[:5] == "x" * 5 or name.strip() not in page
     assert "sessionid" not in response.cookies
@@ -51,9 +51,9 @@ def test_the_pause_after_failed_logins_grows_up_to_a_limit() -> None:
     fail("ada", MOST)
     for pause in (60, 120, 240, 480, 900, 900):
         assert log_in(Client(), "ada", "of ada").headers["Retry-After"] == str(pause)
-        pass_by(pause)
+        advance(pause)
         assert fail("ada", 1) == [200]
-    pass_by(900)
+    advance(900)
     assert log_in(Client(), "ada", "of ada").status_code == 302
     assert fail("ada", MOST) == [200] * MOST
 
@@ -61,7 +61,7 @@ def test_the_pause_after_failed_logins_grows_up_to_a_limit() -> None:
 def test_attempts_within_the_pause_do_not_extend_the_pause() -> None:
     fail("ada", MOST)
     assert set(fail("ada", 20)) == {429}
-    pass_by(60)
+    advance(60)
     assert log_in(Client(), "ada", "of ada").status_code == 302
 
 
@@ -77,9 +77,9 @@ def test_a_successful_login_resets_the_failures() -> None:
 
 
 def test_failed_attempts_of_others_do_not_lock_out_a_known_browser(client: Client) -> None:
-    """In a browser in which the owner has logged in before; and that one has its own limit."""
+    """A browser in which the owner has logged in before has a separate limit."""
     log_in(client, "ada", "of ada")
-    client.logout()  # forgets all cookies
+    client.logout()  # deletes all cookies
     known = log_in(Client(), "ada", "of ada").cookies["known_browser"]
     fail("ada", MOST + 1)
     client.cookies["known_browser"] = known.value
@@ -90,18 +90,18 @@ def test_failed_attempts_of_others_do_not_lock_out_a_known_browser(client: Clien
 
 
 def test_a_known_browser_cookie_counts_for_its_own_account_only(bob: User) -> None:
-    stranger = Client()
-    stranger.cookies["known_browser"] = log_in(Client(), "bob", "of bob").cookies["known_browser"].value
+    other_browser = Client()
+    other_browser.cookies["known_browser"] = log_in(Client(), "bob", "of bob").cookies["known_browser"].value
     fail("ada", MOST)
-    assert log_in(stranger, "ada", "of ada").status_code == 429
+    assert log_in(other_browser, "ada", "of ada").status_code == 429
 
 
 @pytest.mark.parametrize("value", ["", "x", "x:y:z", "W10:1:1"])
 def test_an_invalid_known_browser_cookie_is_ignored(value: str) -> None:
-    stranger = Client()
-    stranger.cookies["known_browser"] = value
+    other_browser = Client()
+    other_browser.cookies["known_browser"] = value
     fail("ada", MOST)
-    assert log_in(stranger, "ada", "of ada").status_code == 429
+    assert log_in(other_browser, "ada", "of ada").status_code == 429
 
 
 def test_the_known_browser_cookie_is_httponly_and_samesite() -> None:
@@ -111,14 +111,14 @@ def test_the_known_browser_cookie_is_httponly_and_samesite() -> None:
 
 def test_a_clock_that_was_set_back_does_not_extend_the_pause() -> None:
     fail("ada", MOST)
-    pass_by(-(10**6))
+    advance(-(10**6))
     assert log_in(Client(), "ada", "of ada").headers["Retry-After"] == "60"
 
 
 def test_old_counts_of_attempts_are_removed(settings: Settings) -> None:
     for number in range(5):
         fail(f"nobody-{number}", 1)
-    pass_by(3601)
+    advance(3601)
     fail("ada", 1)
     assert LoginAttempts.objects.count() == 1
 
@@ -135,6 +135,6 @@ def test_concurrent_attempts_are_all_counted() -> None:
     def action() -> str:
         return str(log_in(Client(), "ada", "wrong").status_code)
 
-    counted = at_once(*[action] * 12)
+    counted = run_concurrently(*[action] * 12)
     assert counted["200"] == MOST
     assert counted["429"] == 12 - MOST

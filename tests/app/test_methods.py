@@ -1,4 +1,4 @@
-"""HEAD is GET without the body, and whoever asks with OPTIONS or a wrong method is told what is possible."""
+"""HEAD is GET without the body; the response to OPTIONS or to a wrong method lists the allowed methods."""
 
 from contextlib import closing
 from urllib.parse import quote
@@ -30,7 +30,7 @@ def test_every_address_answers_head_and_names_the_allowed_methods(api: Client, a
 
 
 def test_the_links_between_pages_of_the_list_are_valid_paths(api: Client) -> None:
-    """Whatever name, scheme or prefix (/streamed) a proxy has for this server."""
+    """The paths do not depend on the host, scheme or prefix (/streamed) that a proxy uses for this server."""
     for name in ("a.jpg", f"{quote('1.23' + chr(0x202F) + 'PM')}.jpg"):
         api.put(f"/api/photos/{name}", picture(), content_type="image/jpeg")
     page = api.get("/api/photos?page_size=1", headers={"X-Forwarded-Host": "evil.example"}).json()

@@ -33,7 +33,7 @@ def is_clean(name: str) -> bool:
         ("a\0b", False),
         ("a\nb", False),
         (" a", False),
-        ("a\u202egpj", False),  # turns the text around, so that exe.jpg reads gpj.exe
+        ("a\u202egpj", False),  # reverses the text, so that exe.jpg reads gpj.exe
         ("\ud800", False),
         ("x" * (names.MAX_LENGTH + 1), False),
     ],

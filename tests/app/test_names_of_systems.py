@@ -1,5 +1,5 @@
-"""Names that phones, desktops and keyboards make: by every way in they become the same photo, found by the name as its
-client wrote it. What cannot be seen and does nothing is no part of a name.
+"""Names from phones, desktops and keyboards: every kind of upload stores the same name, and a request with the name as
+the client wrote it finds the photo. Invisible characters without effect are not part of a name.
 """
 
 import unicodedata
@@ -26,8 +26,8 @@ from tests.app.test_forms import form, part, post
 PNG = picture(8, 8, "PNG")
 ENGLAND = "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f"
 
-# As a system writes it -> as the photo is called.
-KEPT = {
+# Name as a system writes it -> name of the photo.
+ACCEPTED = {
     "Screenshot 2024-01-01 at 1.23.45\u202fPM.png": "Screenshot 2024-01-01 at 1.23.45 PM.png",
     "Capture d\u2019e\u0301cran\u00a0: 1.png": "Capture d\u2019\u00e9cran : 1.png",
     "\u5199\u771f\u30001.png": "\u5199\u771f 1.png",
@@ -47,8 +47,8 @@ KEPT = {
     "\U0001faea.png": "\U0001faea.png",  # newer than the Unicode of most Pythons
     "\u845b\U000e0100.png": "\u845b\U000e0100.png",  # a variant of a Han letter
     "\u1820\u180b\u1828\u180e\u1820.png": "\u1820\u180b\u1828\u180e\u1820.png",  # Mongolian
-    "\u06dd12.png": "\u06dd12.png",  # a format character that is seen
-    # What is seen nowhere: of two names that look alike there is only one.
+    "\u06dd12.png": "\u06dd12.png",  # a visible format character
+    # Invisible characters: two names that look the same become one.
     "Donau\u00addampf.png": "Donaudampf.png",
     "\u200e2024\u200f.png": "2024.png",
     "\ufeffa\u200bb\u2060c\u034fd.png": "abcd.png",
@@ -57,13 +57,13 @@ KEPT = {
     "\U0001f468\u200d.png": "\U0001f468.png",
     "\U0001f468\u200d\u200d\U0001f469.png": "\U0001f468\U0001f469.png",
     "a\ufe0fb\U000e0100.png": "ab.png",
-    "\U0001f44d\ufe0f.png": "\U0001f44d.png",  # it is shown as an emoji anyway
+    "\U0001f44d\ufe0f.png": "\U0001f44d.png",  # shown as an emoji even without U+FE0F
     "cat\U000e0063\U000e0061\U000e0074\U000e007f.png": "cat.png",
-    "\U0001f3f4\U000e0067\U000e0062.png": "\U0001f3f4.png",  # a flag's tags that do not end
+    "\U0001f3f4\U000e0067\U000e0062.png": "\U0001f3f4.png",  # tags of a flag without the last tag
     "a\u3164b\u115fc.png": "abc.png",  # fillers
     "e\u034f\u0301.png": "\u00e9.png",
 }
-# What turns text around, ends lines, or is no character -> how a form's file is called without it.
+# Names with characters that reverse text, end lines, or are invalid -> name of a file in a form, without them.
 REFUSED = {
     "a\u202egpj.exe": "agpj.exe",
     "a\u202ab\u202dc\u202cd.png": "abcd.png",
@@ -96,11 +96,11 @@ WAYS: dict[str, Callable[[Client, str], Any]] = {
 }
 
 
-def check_found(client: Client, called: str, name: str) -> None:
-    """The photo called `name`, asked for by what somebody calls it."""
-    facts = client.get(f"/api/photos/{quote(called)}").json()
+def check_found(client: Client, requested: str, name: str) -> None:
+    """Check that a request for `requested` finds the photo `name`."""
+    facts = client.get(f"/api/photos/{quote(requested)}").json()
     assert facts["name"] == name
-    with closing(client.get(f"/photos/{quote(called)}")) as response:
+    with closing(client.get(f"/photos/{quote(requested)}")) as response:
         assert response.status_code == 200
         assert quote(name, safe="") in quote(_filename(response.headers["Content-Disposition"]), safe="")
 
@@ -112,28 +112,28 @@ def _filename(disposition: str) -> str:
 
 
 @pytest.mark.parametrize("how", WAYS)
-@pytest.mark.parametrize("written", KEPT)
-def test_a_name_is_found_again_however_it_was_uploaded(api: Client, media: Path, how: str, written: str) -> None:
-    name = KEPT[written]
-    facts = stored(api, how, written)
+@pytest.mark.parametrize("original", ACCEPTED)
+def test_a_name_is_found_again_however_it_was_uploaded(api: Client, media: Path, how: str, original: str) -> None:
+    name = ACCEPTED[original]
+    facts = stored(api, how, original)
     assert facts["name"] == name
     assert facts["url"] == f"/photos/{quote(name, safe='/~:@!$&' + chr(39) + '()*+,;=')}"
-    for called in (written, name, unicodedata.normalize("NFD", written)):
-        check_found(api, called, name)
+    for requested in (original, name, unicodedata.normalize("NFD", original)):
+        check_found(api, requested, name)
     assert name in api.get("/").content.decode().replace("&#x27;", "'")
     state.check(media, {name})
-    assert put(api, written).status_code == 200  # in its place, not beside it
-    assert api.delete(f"/api/photos/{quote(written)}").status_code == 204
+    assert put(api, original).status_code == 200  # replaces the photo
+    assert api.delete(f"/api/photos/{quote(original)}").status_code == 204
 
 
-@pytest.mark.parametrize("written", REFUSED)
-def test_characters_that_reverse_text_are_refused_or_replaced(api: Client, media: Path, written: str) -> None:
-    response = put(api, written)
+@pytest.mark.parametrize("original", REFUSED)
+def test_characters_that_reverse_text_are_refused_or_replaced(api: Client, media: Path, original: str) -> None:
+    response = put(api, original)
     assert (response.status_code, response.json()["error"]) == (400, "bad-name")
     assert "U+" in response.json()["detail"]
     for how in ("filename", "filename*"):
-        assert stored(api, how, written)["name"] == REFUSED[written]
-        assert api.delete(f"/api/photos/{quote(REFUSED[written])}").status_code == 204
+        assert stored(api, how, original)["name"] == REFUSED[original]
+        assert api.delete(f"/api/photos/{quote(REFUSED[original])}").status_code == 204
 
 
 def test_the_page_deletes_a_photo_by_the_name_its_client_wrote(browser: Client, api: Client, media: Path) -> None:
@@ -146,7 +146,7 @@ def test_the_page_deletes_a_photo_by_the_name_its_client_wrote(browser: Client, 
 
 @pytest.mark.parametrize("old", ["a\ufe0f.png", "a\u3164b.png", "a\u034fb.png"])
 def test_a_photo_of_an_older_version_keeps_its_name(api: Client, ada: User, media: Path, old: str) -> None:
-    """An older version accepted such a name."""
+    """An older version accepted this name."""
     facts = stored(api, "put", "x.png")
     Photo.objects.filter(name=facts["name"]).update(name=old)
     check_found(api, old, old)
@@ -157,14 +157,14 @@ def test_a_photo_of_an_older_version_keeps_its_name(api: Client, ada: User, medi
 
 
 def test_an_invisible_name_is_refused_or_replaced(api: Client) -> None:
-    for written in ("\u200d", "\u00ad\u200b", "\ufe0f", "\u3164", "\U000e0041", "\u00a0"):
-        assert put(api, written).json()["error"] == "bad-name"
-        assert stored(api, "filename", written)["name"].startswith("photo")
+    for original in ("\u200d", "\u00ad\u200b", "\ufe0f", "\u3164", "\U000e0041", "\u00a0"):
+        assert put(api, original).json()["error"] == "bad-name"
+        assert stored(api, "filename", original)["name"].startswith("photo")
 
 
 ODD = st.text(
     st.one_of(
-        st.sampled_from("".join(KEPT) + "".join(REFUSED)),
+        st.sampled_from("".join(ACCEPTED) + "".join(REFUSED)),
         st.characters(exclude_categories=()),
     ),
     max_size=12,
@@ -172,17 +172,17 @@ ODD = st.text(
 
 
 @given(ODD)
-def test_cleaning_a_clean_name_does_not_change_it(written: str) -> None:
+def test_cleaning_a_clean_name_does_not_change_it(original: str) -> None:
     try:
-        name = names.clean(written)
+        name = names.clean(original)
     except BadName:
         return
     assert names.clean(name) == name
 
 
 @given(ODD, st.integers(1, 10**6))
-def test_cleaning_a_generated_name_does_not_change_it(written: str, number: int) -> None:
-    name = names.variant(names.sanitised(written), number)
+def test_cleaning_a_generated_name_does_not_change_it(original: str, number: int) -> None:
+    name = names.variant(names.sanitised(original), number)
     assert names.clean(name) == name
 
 

@@ -1,4 +1,4 @@
-"""What whoever runs the project meets: health checks, commands, log lines."""
+"""Health checks, commands and log lines for the operator."""
 
 import io
 import json
@@ -24,7 +24,7 @@ from uploadstack.json_logging import JsonFormatter
 
 
 def test_healthz_is_200_without_a_database_and_for_any_host(client: Client, settings: Settings) -> None:
-    """No database in this test: a query would fail. Nor does the Host header matter."""
+    """A query would fail, because the test has no database. The Host header does not matter either."""
     settings.ALLOWED_HOSTS = ["photos.invalid"]
     response = client.get("/healthz", headers={"Host": "127.0.0.1:8000"})
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
@@ -42,10 +42,10 @@ def test_readyz_is_200_and_leaves_no_file(client: Client, transactional_db: None
 
 
 def test_readyz_is_503_without_a_database(client: Client, transactional_db: None) -> None:
-    def away(*_: object) -> None:
+    def unavailable(*_: object) -> None:
         raise OperationalError("unable to open database file")
 
-    with connection.execute_wrapper(away):
+    with connection.execute_wrapper(unavailable):
         check_ready(client, 503, database="failed", photos="failed")
 
 
@@ -99,7 +99,7 @@ def test_create_token_prints_only_the_token(ada: User, capsys: pytest.CaptureFix
     assert AuthToken.objects.get().user == ada
     assert token.strip() not in AuthToken.objects.get().digest
     response = client.get("/api/photos/none", headers={"Authorization": f"Token {token.strip()}"})
-    assert response.status_code == 404  # neither 401
+    assert response.status_code == 404  # not 401
 
 
 def test_create_token_refuses_an_unknown_user(transactional_db: None) -> None:
@@ -109,7 +109,7 @@ def test_create_token_refuses_an_unknown_user(transactional_db: None) -> None:
 
 @contextmanager
 def lines_of(name: str) -> Iterator[list[dict[str, Any]]]:
-    """What a logger writes meanwhile, read back."""
+    """Yield the parsed lines that a logger writes meanwhile."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter())
@@ -124,7 +124,7 @@ def lines_of(name: str) -> Iterator[list[dict[str, Any]]]:
 
 
 def logged(message: str, *arguments: object, **options: Any) -> dict[str, Any]:
-    """The line that a call of a logger writes, read back."""
+    """Return the parsed line that a call of a logger writes."""
     with lines_of("photos.test") as lines:
         logging.getLogger("photos.test").warning(message, *arguments, **options)
     (line,) = lines
@@ -166,7 +166,7 @@ def test_a_valid_request_id_is_kept_and_an_invalid_one_replaced(client: Client, 
     assert response.json()["request_id"] == identifier
 
 
-# A request that is refused -> its status, and Django's own line about it, which comes when all middleware is through.
+# A refused request -> its status, and the line that Django logs about it after all middleware.
 REFUSED = {
     "PUT /api/photos/empty.jpg": (400, "Bad Request: /api/photos/empty.jpg"),
     "GET /api/nothing": (404, "Not Found: /api/nothing"),
@@ -178,7 +178,7 @@ REFUSED = {
 @pytest.mark.parametrize("request_line", REFUSED)
 def test_the_log_line_of_a_refusal_has_the_request_id(api: Client, settings: Settings, request_line: str) -> None:
     status, message = REFUSED[request_line]
-    settings.UPLOAD_MAX = 1 << 60  # no disk has room for the next one: not ready
+    settings.UPLOAD_MAX = 1 << 60  # no disk has space for the next upload: not ready
     with lines_of("django.request") as lines:
         method, path = request_line.split()
         response = api.generic(method, path)
@@ -188,7 +188,7 @@ def test_the_log_line_of_a_refusal_has_the_request_id(api: Client, settings: Set
 
 
 def test_a_log_line_about_a_socket_has_no_request_id() -> None:
-    """That of runserver has a socket."""
+    """The log records of runserver have a socket."""
     with socket.socket() as sock:
         assert "request_id" not in logged("GET / HTTP/1.1", extra={"request": sock})
 

@@ -79,9 +79,9 @@ def test_a_truncated_form_is_explained_on_the_page(browser: Client, media: Path)
 
 
 def test_without_a_login_nothing_is_stored(media: Path, transactional_db: None) -> None:
-    stranger = Client(enforce_csrf_checks=True)
-    token = str(stranger.get("/login/").context["csrf_token"])
-    response = send(stranger, ("a.jpg", JPEG), token=token)
+    anonymous = Client(enforce_csrf_checks=True)
+    token = str(anonymous.get("/login/").context["csrf_token"])
+    response = send(anonymous, ("a.jpg", JPEG), token=token)
     assert (response.status_code, response.headers.get("Location")) == (403, None)  # a redirect would lose the form
     assert "Nothing was stored" in response.content.decode()
     assert [link["href"] for link in tags(response).named("a") if link.get("class") == "button"] == ["/login/"]
@@ -150,7 +150,7 @@ def test_a_private_gallery_redirects_to_the_login(client: Client, transactional_
 
 @pytest.mark.parametrize("path", ["/", "/login/", "/nothing-here"])
 def test_every_page_complies_with_its_content_security_policy(browser: Client, client: Client, path: str) -> None:
-    """No inline script or style, nothing from other sites: what the policy forbids is not there to begin with."""
+    """No inline script or style, and nothing from other sites."""
     send(browser, ("a.jpg", JPEG))
     response = (client if path == "/login/" else browser).get(path)
     policy = response.headers["Content-Security-Policy"]
@@ -158,7 +158,7 @@ def test_every_page_complies_with_its_content_security_policy(browser: Client, c
     assert "unsafe" not in policy
     found = tags(response)
     assert not found.named("style")
-    assert all(script.get("src", "").startswith("/static/") for script in found.named("script"))  # type: ignore[union-attr]  # None would fail, too
+    assert all(script.get("src", "").startswith("/static/") for script in found.named("script"))  # type: ignore[union-attr]  # None would fail as well
     for name, attributes in found.found:
         assert not [attribute for attribute in attributes if attribute == "style" or attribute.startswith("on")], name
         for address in (attributes.get("src"), attributes.get("href"), attributes.get("action")):
@@ -190,13 +190,13 @@ def test_static_files_need_no_build_step(client: Client, path: str) -> None:
 @pytest.mark.parametrize("error", [OperationalError, InterfaceError])
 @pytest.mark.parametrize("path", ["/", "/login/", "/photos/a.jpg", "/delete/a.jpg"])
 def test_an_unavailable_database_is_explained_on_a_page(browser: Client, path: str, error: type[Exception]) -> None:
-    """Whoever asks it first: the view, or a middleware on behalf of the session."""
+    """Whether the first query comes from the view or from a middleware that reads the session."""
 
-    def away(*_: object) -> None:
+    def unavailable(*_: object) -> None:
         raise error("the server closed the connection unexpectedly")
 
     browser.raise_request_exception = False
-    with connection.execute_wrapper(away):
+    with connection.execute_wrapper(unavailable):
         response = browser.get(path)
     page = response.content.decode()
     assert (response.status_code, response.headers["Retry-After"]) == (503, "5")

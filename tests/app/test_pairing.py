@@ -1,7 +1,7 @@
-"""No published file goes on the word of a database that cannot show that the media folder is its own.
+"""No sweep removes a published file unless its database can prove that the media folder belongs to it.
 
-Real databases: SQLite files with real migrations, and `manage.py` in processes of its own, as the sweep of a stack
-whose DATABASE_URL was changed. What is in the media folder before and after is compared.
+The databases are real: SQLite files with real migrations, and `manage.py` in separate processes, as in the sweep of a
+stack whose DATABASE_URL was changed. The tests compare the media folder before and after.
 """
 
 import logging.config
@@ -30,7 +30,7 @@ from photos import library, pairing, quarantine, storage, sweep
 from photos.models import Library, Photo
 from tests.app import state
 from tests.app.pictures import picture
-from tests.forks import ended, fork, in_fork
+from tests.forks import exit_code, fork, in_fork
 from uploadstack import database
 
 OLD = 3600  # seconds
@@ -55,14 +55,14 @@ library.delete(User.objects.get(username="someone"), "a.jpg")
 
 @dataclass
 class Stack:
-    """A database, and the media folder that it is used with."""
+    """A database and the media folder that it is used with."""
 
     path: Path
     media: Path
     blocker: DjangoDbBlocker
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """manage.py in a process of its own: a fork, which has Django loaded, with a connection and logs of its own."""
+        """Run manage.py in a fork, which has Django loaded, with a new connection and new logs."""
         connections.close_all()
         with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
             status = in_fork(lambda: self._manage(arguments, output.fileno(), errors.fileno()))
@@ -94,7 +94,7 @@ class Stack:
 
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: DjangoDbBlocker) -> Path:
-    """A database with all its tables and nothing in it."""
+    """An empty database with all its tables."""
     path = tmp_path_factory.mktemp("databases") / "empty.sqlite3"
     done = Stack(path, path.parent / "media", django_db_blocker).run("migrate", "-v", "0")
     assert done.returncode == 0, done.stderr
@@ -105,23 +105,23 @@ def migrated(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: Django
 def stack_on(
     migrated: Path, django_db_blocker: DjangoDbBlocker, media: Path, tmp_path: Path
 ) -> Iterator[Callable[[str, Path], Stack]]:
-    """`stack_on(name, media)`: a new database, or one of before, beside that folder."""
+    """`stack_on(name, media)`: a new or an existing database, with that folder."""
 
-    def made(name: str, folder: Path) -> Stack:
+    def create(name: str, folder: Path) -> Stack:
         path = tmp_path / f"{name}.sqlite3"
         if not path.exists():
             shutil.copyfile(migrated, path)
         return Stack(path, folder, django_db_blocker)
 
-    yield made
+    yield create
     connections.close_all()
 
 
 StackOn = Callable[[str, Path], Stack]
 
 
-def abandoned(media: Path, place: str) -> Path:
-    path = media / place
+def abandoned(media: Path, key: str) -> Path:
+    path = media / key
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"left behind")
     os.utime(path, (1, 1))
@@ -129,18 +129,18 @@ def abandoned(media: Path, place: str) -> Path:
 
 
 def quarantined(media: Path) -> set[str]:
-    """Where they were."""
+    """Return the former paths of the quarantined files."""
     found = (path.relative_to(media / ".quarantine").parts for path in (media / ".quarantine").glob("*/*/**/*"))
     return {"/".join(parts[1:]) for parts in found if len(parts) == 4}
 
 
 def check_untouched(stack: Stack, before: set[str], complaint: str) -> None:
-    """A sweep takes nothing, and says why in one line."""
-    said = stack.sweep()
+    """Check that a sweep removes nothing and reports the reason in one line."""
+    output = stack.sweep()
     assert state.files(stack.media) == before
     assert quarantined(stack.media) == set()
-    errors = [line for line in said.splitlines() if '"level": "error"' in line]
-    assert len(errors) == 1, said
+    errors = [line for line in output.splitlines() if '"level": "error"' in line]
+    assert len(errors) == 1, output
     assert complaint in errors[0]
 
 
@@ -148,7 +148,7 @@ def check_untouched(stack: Stack, before: set[str], complaint: str) -> None:
 
 
 def test_the_sweep_of_another_database_removes_nothing(stack_on: StackOn, media: Path) -> None:
-    """DATABASE_URL was changed. Once both have stored, neither of the two sweeps, until a person says whose it is."""
+    """DATABASE_URL was changed. Once both databases have stored files, neither sweeps before an operator decides."""
     first, second = stack_on("first", media), stack_on("second", media)
     first.put("a.jpg", "b.jpg")
     before = state.files(media)
@@ -166,19 +166,19 @@ def test_the_sweep_of_another_database_removes_nothing(stack_on: StackOn, media:
 
 
 def test_the_sweep_of_an_empty_database_removes_nothing(stack_on: StackOn, media: Path) -> None:
-    """Also of files that came before there were ids, and also if it had been its own until it was emptied."""
-    place = "originals/ab/ab12.jpg"
-    abandoned(media, place)
+    """The files may be older than library ids, or the database flushed after it adopted the folder."""
+    key = "originals/ab/ab12.jpg"
+    abandoned(media, key)
     new = stack_on("new", media)
-    check_untouched(new, {place}, "does not know")
+    check_untouched(new, {key}, "does not know")
     assert not (media / ".library-id").exists()
     assert new.run("adopt_media", "--yes").returncode == 0
     assert new.run("flush", "--noinput").returncode == 0
-    check_untouched(new, {place}, "belongs to another database")
+    check_untouched(new, {key}, "belongs to another database")
 
 
 def test_files_that_an_older_database_quarantines_are_put_back(stack_on: StackOn, media: Path) -> None:
-    """Its id is the right one. What it does not know is kept in quarantine, and is back when its row is."""
+    """The id matches. Files without a row stay in quarantine, and are put back when their row returns."""
     stack = stack_on("today", media)
     stack.put("a.jpg")
     yesterday = stack_on("yesterday", media)
@@ -186,15 +186,15 @@ def test_files_that_an_older_database_quarantines_are_put_back(stack_on: StackOn
     before = state.files(media)
     stack.put("b.jpg")
     today = state.files(media)
-    said = yesterday.sweep()
-    assert "put into quarantine" in said
+    output = yesterday.sweep()
+    assert "put into quarantine" in output
     assert (state.files(media), quarantined(media)) == (before, today - before)
     assert "put back from quarantine" in stack.sweep()
     assert (state.files(media), quarantined(media)) == (today, set())
 
 
 def test_the_sweep_of_a_database_that_was_set_back_removes_nothing(stack_on: StackOn, media: Path) -> None:
-    """Its id is the right one, and the sweeps tell that it is older. A person may say that it is right all the same."""
+    """The id matches, but the count of sweeps is lower. An operator may adopt the media folder all the same."""
     stack = stack_on("today", media)
     stack.put("a.jpg")
     yesterday = stack_on("yesterday", media)
@@ -212,7 +212,7 @@ def test_the_sweep_of_a_database_that_was_set_back_removes_nothing(stack_on: Sta
 
 
 def test_only_one_of_two_stacks_with_copies_of_a_database_sweeps(stack_on: StackOn, media: Path) -> None:
-    """A copy has the same id. Whichever sweeps first goes on; the other one leaves everything where it is."""
+    """A copy has the same id. The stack that sweeps first continues; the other removes nothing."""
     first, second = stack_on("first", media), stack_on("second", media)
     first.put("a.jpg")
     shutil.copyfile(first.path, second.path)
@@ -225,14 +225,14 @@ def test_only_one_of_two_stacks_with_copies_of_a_database_sweeps(stack_on: Stack
 
 
 def test_concurrent_sweeps_do_not_block_each_other(transactional_db: None, media: Path) -> None:
-    """Whichever writes the count last: it is not ahead of the database's."""
+    """No matter which sweep writes the count last, the count is not ahead of the one in the database."""
     pairing.adopt()
-    troubles: list[str] = []
+    problems: list[str] = []
 
     def keep_sweeping() -> None:
         for _ in range(20):
             sweep.sweep(600)
-            troubles.append(pairing.trouble())
+            problems.append(pairing.trouble())
         connections.close_all()
 
     threads = [threading.Thread(target=keep_sweeping) for _ in range(4)]
@@ -240,7 +240,7 @@ def test_concurrent_sweeps_do_not_block_each_other(transactional_db: None, media
         thread.start()
     for thread in threads:
         thread.join()
-    assert troubles == [""] * 80
+    assert problems == [""] * 80
     assert Library.objects.get().sweeps == 80
 
 
@@ -280,7 +280,7 @@ def test_the_sweep_of_a_much_older_database_removes_nothing(stack_on: StackOn, m
 def test_more_unknown_files_than_crashes_leave_stop_the_sweep(
     ada: User, media: Path, known: int, unknown: int, young: int, taken: int
 ) -> None:
-    """A tenth of all, or what one crash leaves; those of uploads under way are not among them."""
+    """The limit is a tenth of all files, or what one crash leaves; files of current uploads do not count."""
     pairing.adopt()
     rows = [
         {"name": f"{number}", "original": f"originals/00/{number}.jpg", "thumbnail": f"thumbs/00/{number}.webp"}
@@ -300,7 +300,7 @@ def test_more_unknown_files_than_crashes_leave_stop_the_sweep(
 
 
 def test_an_upgraded_stack_sweeps_after_its_first_upload(stack_on: StackOn, media: Path) -> None:
-    """All its files have rows, and nothing has an id yet."""
+    """All its files have rows, and neither the database nor the folder has an id yet."""
     stack = stack_on("stack", media)
     stack.put("a.jpg", "b.jpg")
     (media / ".library-id").unlink()
@@ -314,7 +314,7 @@ def test_an_upgraded_stack_sweeps_after_its_first_upload(stack_on: StackOn, medi
 
 
 def test_rows_moved_to_another_database_keep_the_library_id(stack_on: StackOn, media: Path, tmp_path: Path) -> None:
-    """As docs/operations.md says."""
+    """The commands are those of docs/operations.md."""
     before, after = stack_on("before", media), stack_on("after", media)
     before.put("a.jpg")
     dump = str(tmp_path / "rows.json")
@@ -336,8 +336,8 @@ def test_an_unreadable_library_id_stops_the_sweep_but_no_upload(
     with storage.Incoming() as incoming:
         incoming.write(picture())
         library.put(ada, "a.jpg", incoming)
-    half = abandoned(media, "incoming/1")
-    assert sweep.sweep(0) == [half]
+    unfinished = abandoned(media, "incoming/1")
+    assert sweep.sweep(0) == [unfinished]
     assert left.exists()
     assert (media / ".library-id").read_text() == content
     (error,) = [record for record in caplog.records if record.levelname == "ERROR"]
@@ -358,7 +358,7 @@ def test_replacing_and_deleting_keep_the_files_of_another_library(ada: User, med
 def test_two_databases_that_start_at_the_same_time_do_not_sweep(stack_on: StackOn, media: Path) -> None:
     stacks = [stack_on(name, media) for name in ("first", "second")]
     children = [fork(partial(stack.put, f"{number}.jpg")) for number, stack in enumerate(stacks)]
-    assert [ended(child) for child in children] == [0, 0]
+    assert [exit_code(child) for child in children] == [0, 0]
     before = state.files(media)
     assert len(before) == 4
     for stack in stacks:
@@ -395,8 +395,8 @@ def test_adopt_media_asks_for_confirmation(stack_on: StackOn, media: Path) -> No
     assert (refused.returncode, "Nothing was changed" in refused.stderr) == (1, True)
     assert not (media / ".library-id").exists()
     assert stack.run("adopt_media", "--yes").returncode == 0
-    agreed = stack.run("adopt_media")
-    assert (agreed.returncode, agreed.stdout.splitlines()[-1]) == (
+    confirmed = stack.run("adopt_media")
+    assert (confirmed.returncode, confirmed.stdout.splitlines()[-1]) == (
         0,
         "The database and the media folder belong together.",
     )
@@ -406,26 +406,26 @@ def test_adopt_media_asks_for_confirmation(stack_on: StackOn, media: Path) -> No
 
 
 def test_a_download_puts_a_quarantined_file_back(api: Client, media: Path, settings: Settings) -> None:
-    """Also when nginx sends it."""
+    """The same holds when nginx sends the file."""
     data = picture()
     for prefix in ("", "/_originals/"):
         settings.X_ACCEL_PREFIX = prefix
         assert api.put("/api/photos/a.jpg", data, content_type="image/jpeg").status_code in {200, 201}
         photo = Photo.objects.get()
-        for place, url in ((photo.original, "/photos/a.jpg"), (photo.thumbnail, f"/{photo.thumbnail}")):
-            quarantine.put(place)
-            assert not (media / place).exists()
+        for key, url in ((photo.original, "/photos/a.jpg"), (photo.thumbnail, f"/{photo.thumbnail}")):
+            quarantine.put(key)
+            assert not (media / key).exists()
             response = api.get(url)
             response.close()
             assert response.status_code == 200
-            assert (media / place).exists()
+            assert (media / key).exists()
     state.check(media, {"a.jpg"})
 
 
 def test_a_jump_of_the_clock_does_not_end_the_quarantine(
     transactional_db: None, media: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ages are the time between sweeps, a day at most for each."""
+    """The age of a file is the sum of the times between sweeps, each at most a day."""
     pairing.adopt()
     abandoned(media, "originals/ab/ab12.jpg")
     day = 24 * 3600
@@ -436,12 +436,12 @@ def test_a_jump_of_the_clock_does_not_end_the_quarantine(
         sweep.sweep(600)
         return quarantined(media)
 
-    held = {"originals/ab/ab12.jpg"}
-    assert sweep_at(now) == held
-    assert sweep_at(now + 365 * day) == held  # one day older
-    assert sweep_at(now) == held  # back again, and no older
+    expected = {"originals/ab/ab12.jpg"}
+    assert sweep_at(now) == expected
+    assert sweep_at(now + 365 * day) == expected  # one day older
+    assert sweep_at(now) == expected  # the clock is back, and the file no older
     for number in range(1, 6):
-        assert sweep_at(now + number * day) == held
+        assert sweep_at(now + number * day) == expected
     assert sweep_at(now + 6 * day + 1) == set()
     assert state.files(media) == set()
 
@@ -462,13 +462,13 @@ def test_the_quarantine_of_another_library_is_not_emptied(
 
 
 def test_files_of_an_uncertain_commit_are_quarantined(ada: User, media: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another database may be answering now than the one that was asked to commit."""
+    """After the failed commit, the connection may lead to another database."""
     with storage.Incoming() as incoming:
         incoming.write(picture())
-        shelved: list[str] = []
+        published: list[str] = []
 
         def lost(*_: object, **columns: str) -> None:
-            shelved.extend([columns["original"], columns["thumbnail"]])
+            published.extend([columns["original"], columns["thumbnail"]])
 
         monkeypatch.setattr(Photo.objects, "create", lost)
         monkeypatch.setattr(connections["default"], "commit", _raises)
@@ -476,7 +476,7 @@ def test_files_of_an_uncertain_commit_are_quarantined(ada: User, media: Path, mo
             library.put(ada, "a.jpg", incoming)
     monkeypatch.undo()
     assert state.files(media) == set()
-    assert quarantined(media) == set(shelved)
+    assert quarantined(media) == set(published)
 
 
 def _raises() -> None:
@@ -503,14 +503,14 @@ def test_a_sweep_time_in_the_future_does_not_stop_sweeps(
 
 def test_a_file_with_a_time_in_the_future_is_swept(transactional_db: None, media: Path) -> None:
     pairing.adopt()
-    places = ["incoming/1", "originals/ab/ab12.jpg"]
-    for place in places:
-        os.utime(abandoned(media, place), (time.time() + OLD,) * 2)
-    assert sweep.sweep(600) == [media / place for place in places]
+    keys = ["incoming/1", "originals/ab/ab12.jpg"]
+    for key in keys:
+        os.utime(abandoned(media, key), (time.time() + OLD,) * 2)
+    assert sweep.sweep(600) == [media / key for key in keys]
 
 
 def test_files_of_the_sweep_are_not_world_writable(ada: User, media: Path) -> None:
-    """Whatever the umask; and a stamp that was is not any more."""
+    """The umask does not matter. The sweep also corrects a world-writable stamp."""
     (media / ".last-sweep").touch()
     os.utime(media / ".last-sweep", (1, 1))
     (media / ".last-sweep").chmod(0o666)

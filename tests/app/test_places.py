@@ -1,4 +1,4 @@
-"""Where visitors are after they deleted a photo, and how they get from one to the next."""
+"""The page after a deletion, and the links from one photo to the next."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +20,7 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 @pytest.fixture
 def photos(ada: User) -> list[Photo]:
-    """50 photos on three pages, in the gallery's order. Each two of them are of one moment."""
+    """50 photos on three pages, in the gallery's order. Two at a time have the same date."""
     Photo.objects.bulk_create(
         Photo(
             name=f"{number}.jpg",
@@ -66,7 +66,7 @@ def test_the_anchor_after_deleting_is_a_link_on_the_page(browser: Client, photos
 
 
 def test_next_and_previous_links_lead_through_all_photos(client: Client, photos: list[Photo]) -> None:
-    """Forward by one link, and each names the one before."""
+    """The forward links reach all photos, and each page links back to the previous photo."""
     address: str | None = f"/photo/{photos[0].name}"
     seen, before = [], None
     while address:
@@ -115,21 +115,21 @@ def test_a_private_gallery_redirects_the_page_of_a_photo_to_the_login(
 )
 def test_the_aspect_ratio_is_encoded_in_css_classes(width: int, height: int, digits: str) -> None:
     classes = Photo(width=width, height=height).shape.split()
-    assert classes == [f"w{'_' * place}{digit}" for place, digit in enumerate(digits)]
+    assert classes == [f"w{'_' * index}{digit}" for index, digit in enumerate(digits)]
 
 
 def test_the_style_sheet_has_a_class_for_each_digit_of_the_aspect_ratio() -> None:
     sheet = (Path(__file__).parents[2] / "app/photos/static/photos/style.css").read_text()
-    for place, name in enumerate("abcd"):
+    for index, name in enumerate("abcd"):
         for digit in range(10):
-            assert f".w{'_' * place}{digit} {{ --{name}: {digit}; }}" in sheet
+            assert f".w{'_' * index}{digit} {{ --{name}: {digit}; }}" in sheet
 
 
 def rendition(photo: Photo, column: str) -> str:
-    """Name a file of the photo's present content in this column."""
-    place = photo.thumbnail.replace("thumbs/", "renditions/")
-    Photo.objects.filter(pk=photo.pk).update(**{column: place})
-    return place
+    """Set this column to a file name of the photo's current content."""
+    key = photo.thumbnail.replace("thumbs/", "renditions/")
+    Photo.objects.filter(pk=photo.pk).update(**{column: key})
+    return key
 
 
 def test_dense_screens_get_the_larger_thumbnail_if_it_exists(client: Client, photos: list[Photo]) -> None:
@@ -160,7 +160,7 @@ def test_each_delete_button_is_named_after_its_photo(browser: Client, photos: li
 
 
 class WithPosition:
-    """The project's addresses, and one that takes the owner's wish."""
+    """The project's addresses, and the one that shares or hides a position."""
 
     urlpatterns: ClassVar = [path("photos/<str:name>/position", views.photo, name="position"), *urls.urlpatterns]
 

@@ -1,4 +1,4 @@
-"""No position is left in what others download; pixels, orientation and what else there is stay as they are."""
+"""A shared photo has no position; its pixels, its orientation and all other metadata stay unchanged."""
 
 import random
 import struct
@@ -14,7 +14,7 @@ from tests.app import hostile, positions
 from tests.app.pictures import animation, picture
 
 PICTURES = positions.pictures()
-TURNED = {  # those that say so where Pillow looks
+TURNED = {  # those whose orientation Pillow reads
     *(f"jpeg, {case}" for case in ("little-endian", "big-endian", "progressive", "two exif segments")),
     *("jpeg, exif cut in two", "jpeg, several pictures", "png, exif", "png, exif behind the pixels"),
     *("png, raw profile", "webp", "webp, a file behind it", "avif", "avif, a box behind it"),
@@ -22,7 +22,7 @@ TURNED = {  # those that say so where Pillow looks
 
 
 def shared(data: bytes, kind: str) -> bytes:
-    """As others get it; the patches on their way through a frame."""
+    """Return the file that other users download; the patches pass through a frame."""
     file = BytesIO(data)
     found = patches.unpack(patches.pack(position.find(file, kind)), len(data))
     without = b"".join(patches.patched(file, found))
@@ -39,7 +39,7 @@ def frames(data: bytes) -> list[bytes]:
         return found
 
 
-def is_sound(data: bytes, pixels: list[bytes]) -> bool:
+def is_valid(data: bytes, pixels: list[bytes]) -> bool:
     try:
         return frames(data)[:1] == pixels
     except (OSError, SyntaxError, ValueError):
@@ -48,18 +48,18 @@ def is_sound(data: bytes, pixels: list[bytes]) -> bool:
 
 def check(case: str) -> tuple[bytes, bytes]:
     kind, data = PICTURES[case]
-    assert positions.told(data) or "compressed" in case or "raw" in case, (
+    assert positions.traces(data) or "compressed" in case or "raw" in case, (
         "the picture has to tell, or this tests nothing"
     )
     without = shared(data, "JPEG" if kind == "MPO" else kind)
     assert without != data
-    assert positions.told(without) == []
+    assert positions.traces(without) == []
     assert frames(without) == frames(data)
     assert shared(without, "JPEG" if kind == "MPO" else kind) == without
     return data, without
 
 
-@pytest.mark.filterwarnings("ignore")  # Pillow's, about metadata that are damaged before
+@pytest.mark.filterwarnings("ignore")  # Pillow warns about metadata that were damaged before
 @pytest.mark.parametrize("case", PICTURES)
 def test_a_shared_photo_has_no_position_and_the_same_pixels(case: str) -> None:
     without = check(case)[1]
@@ -113,7 +113,7 @@ def test_the_orientation_is_kept_even_if_exif_is_damaged(order: str, orientation
     endless[200:202] = b"\xff\xff"  # entries of the GPS directory
     for data in (tiff, bytes(endless), b"Exif\0\0" + tiff):
         without = metadata.exif(data)
-        assert positions.told(without) == []
+        assert positions.traces(without) == []
         exif = Image.Exif()
         exif.load(without)
         assert exif.get(0x0112, 1) == orientation
@@ -124,7 +124,7 @@ def test_the_orientation_is_kept_even_if_exif_is_damaged(order: str, orientation
     [
         hostile.directory(65_000, 4),
         hostile.directory(5000, 60_000),
-        positions.tiff()[:8] + b"\1\0" + struct.pack("<HHII", 0x8769, 4, 1, 8) + struct.pack("<I", 8),  # in a circle
+        positions.tiff()[:8] + b"\1\0" + struct.pack("<HHII", 0x8769, 4, 1, 8) + struct.pack("<I", 8),  # in a cycle
         b"II*\0\x08\0\0\0\x08\0" + struct.pack("<HHII", 0x02BC, 7, 60_000, 8) * 8 + bytes(60_000),
         b"II*\0\x08\0\0\0\1\0" + struct.pack("<HHII", 0x8649, 7, 60_000, 26) + bytes(4) + b"8BIM\4\x22\0\0" * 7000,
     ],
@@ -151,7 +151,7 @@ def test_hostile_exif_keeps_its_length(exif: bytes) -> None:
 )
 def test_hostile_xmp_loses_its_position(packet: bytes) -> None:
     without = metadata.xmp(packet)
-    assert (len(without), positions.told(without)) == (len(packet), [])
+    assert (len(without), positions.traces(without)) == (len(packet), [])
     assert (b"kept" in without) is (b"kept" in packet)
 
 
@@ -180,10 +180,10 @@ def test_a_damaged_picture_raises_only_problems(case: str) -> None:
             continue
 
 
-@pytest.mark.filterwarnings("ignore")  # Pillow's, about the damage
+@pytest.mark.filterwarnings("ignore")  # Pillow warns about the damage
 @pytest.mark.parametrize("case", PICTURES)
 def test_damaged_metadata_never_change_a_pixel(case: str) -> None:
-    """Only bytes that are patched anyway are damaged, so the picture stays sound."""
+    """The damage is only in bytes that are patched anyway, so the picture stays valid."""
     kind, data = PICTURES[case]
     kind = "JPEG" if kind == "MPO" else kind
     dice = random.Random(case)
@@ -193,7 +193,7 @@ def test_damaged_metadata_never_change_a_pixel(case: str) -> None:
         damaged = bytearray(data)
         spot = dice.choice(spots)
         damaged[spot.offset + dice.randrange(spot.length)] = dice.randrange(1, 256)
-        if is_sound(bytes(damaged), pixels):
+        if is_valid(bytes(damaged), pixels):
             assert frames(shared(bytes(damaged), kind))[:1] == pixels
 
 

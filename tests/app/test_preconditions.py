@@ -1,4 +1,4 @@
-"""Conditions of a request (RFC 9110, section 13): kept, inside the transaction; else 412, and nothing is changed."""
+"""Preconditions of a request (RFC 9110, section 13) hold inside the transaction; else 412, and nothing changes."""
 
 from datetime import timedelta
 from io import BytesIO
@@ -18,12 +18,12 @@ from tests.app import state
 from tests.app.pictures import picture
 
 OLD, NEW = picture(32, 24), picture(48, 36)
-PLACE = "/api/photos/a.jpg"
+URL = "/api/photos/a.jpg"
 
 
 @pytest.fixture
 def etag(api: Client) -> str:
-    """Of a photo that is there."""
+    """The ETag of a stored photo."""
     response = put(api, OLD)
     assert response.status_code == 201
     return str(response.headers["ETag"])
@@ -31,14 +31,14 @@ def etag(api: Client) -> str:
 
 def put(api: Client, data: bytes, **headers: str) -> Any:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return api.put(PLACE, data, content_type="image/jpeg", headers=named)
+    return api.put(URL, data, content_type="image/jpeg", headers=named)
 
 
 def in_seconds(seconds: float) -> str:
     return http_date((timezone.now() + timedelta(seconds=seconds)).timestamp())
 
 
-# Headers, with TAG for the photo's -> whether a PUT and a DELETE go on when it is there, and a PUT when it is not.
+# Headers, with TAG for the photo's ETag; the status of PUT and DELETE if the photo exists, and of PUT if it does not.
 CONDITIONS: dict[str, tuple[dict[str, str], int, int]] = {
     "none": ({}, 200, 201),
     "create only": ({"If_None_Match": "*"}, 412, 201),
@@ -81,7 +81,7 @@ def test_a_photo_is_replaced_only_if_the_preconditions_hold(api: Client, media: 
     assert response.status_code == CONDITIONS[case][1], response.content
     if response.status_code == 412:
         assert response.json()["error"] == "precondition-failed"
-    after = api.get(PLACE).headers["ETag"]
+    after = api.get(URL).headers["ETag"]
     assert (after == etag) is (response.status_code != 200)
     state.check(media, {"a.jpg"})
 
@@ -96,7 +96,7 @@ def test_a_photo_is_created_only_if_the_preconditions_hold(api: Client, media: P
 @pytest.mark.parametrize("case", CONDITIONS)
 def test_a_photo_is_deleted_only_if_the_preconditions_hold(api: Client, media: Path, etag: str, case: str) -> None:
     headers = {name.replace("_", "-"): value for name, value in filled(case, etag).items()}
-    response = api.delete(PLACE, headers=headers)
+    response = api.delete(URL, headers=headers)
     expected = CONDITIONS[case][1]
     assert response.status_code == (204 if expected == 200 else expected), response.content
     state.check(media, set() if expected == 200 else {"a.jpg"})
@@ -115,22 +115,22 @@ def test_the_page_deletes_a_photo_only_if_the_preconditions_hold(
 
 
 def test_each_version_of_a_photo_has_its_own_date(api: Client, etag: str) -> None:
-    """However fast they follow: whoever names the first one's date does not take the second one away."""
-    dates = [api.get(PLACE).headers["Last-Modified"]]
+    """The date of a version does not match the next version, even in the same second."""
+    dates = [api.get(URL).headers["Last-Modified"]]
     for size in range(20, 24):
         response = put(api, picture(size, size), If_Unmodified_Since=dates[-1])
         assert response.status_code == 200
         dates.append(response.headers["Last-Modified"])
-        assert api.get(PLACE, headers={"If-Modified-Since": dates[-2]}).status_code == 200
-        assert api.get(PLACE, headers={"If-Modified-Since": dates[-1]}).status_code == 304
-        assert api.delete(PLACE, headers={"If-Unmodified-Since": dates[-2]}).status_code == 412
+        assert api.get(URL, headers={"If-Modified-Since": dates[-2]}).status_code == 200
+        assert api.get(URL, headers={"If-Modified-Since": dates[-1]}).status_code == 304
+        assert api.delete(URL, headers={"If-Unmodified-Since": dates[-2]}).status_code == 412
     assert len(set(dates)) == len(dates)
-    assert api.delete(PLACE, headers={"If-Unmodified-Since": dates[-1]}).status_code == 204
+    assert api.delete(URL, headers={"If-Unmodified-Since": dates[-1]}).status_code == 204
 
 
 def test_a_missing_photo_is_404_whatever_the_precondition(api: Client) -> None:
-    """RFC 9110, section 13.2.1: conditions come after what would be refused without them."""
-    assert api.delete(PLACE, headers={"If-Match": '"x"'}).status_code == 404
+    """RFC 9110, section 13.2.1: a request that fails without its preconditions fails with them in the same way."""
+    assert api.delete(URL, headers={"If-Match": '"x"'}).status_code == 404
 
 
 def test_a_photo_of_another_user_is_refused_before_the_precondition(api_of_bob: Client, etag: str) -> None:
@@ -145,7 +145,7 @@ def test_the_precondition_is_checked_before_the_body_is_read(api: Client, etag: 
 def test_the_precondition_is_checked_again_if_the_photo_has_changed(
     api: Client, ada: User, etag: str, media: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another upload comes in between, while this one's picture is looked at."""
+    """Another upload replaces the photo while the picture of this one is inspected."""
     inspect = images.inspect
 
     def meanwhile(file: Any, seconds: float) -> images.Picture:
@@ -162,20 +162,20 @@ def test_the_precondition_is_checked_again_if_the_photo_has_changed(
 
 
 def test_a_failed_precondition_undoes_a_deletion(ada: User, api: Client, etag: str, media: Path) -> None:
-    def against(photo: Photo | None) -> None:
+    def refuse(photo: Photo | None) -> None:
         raise PreconditionFailed("no")
 
     with pytest.raises(PreconditionFailed):
-        library.delete(ada, "a.jpg", against)
+        library.delete(ada, "a.jpg", refuse)
     state.check(media, {"a.jpg"})
 
 
 def test_responses_have_etag_and_last_modified(api: Client, etag: str) -> None:
-    assert etag == '"{}"'.format(api.get(PLACE).json()["sha256"])
+    assert etag == '"{}"'.format(api.get(URL).json()["sha256"])
     posted = api.post("/api/photos/", {"file": BytesIO(NEW)})
     assert posted.headers["ETag"] == '"{}"'.format(posted.json()[0]["sha256"])
     assert api.get(posted.headers["Location"]).json() == posted.json()[0]
-    for response in (put(api, NEW), api.get(PLACE), api.head(PLACE)):
+    for response in (put(api, NEW), api.get(URL), api.head(URL)):
         photo = Photo.objects.get(name="a.jpg")
         assert response.headers["ETag"] == photo.etag != etag
         assert response.headers["Last-Modified"] == http_date(int(photo.modified.timestamp()))
@@ -204,7 +204,7 @@ def test_a_conditional_get_is_304_412_or_200(
     api: Client, etag: str, method: str, headers: dict[str, str], status: int
 ) -> None:
     filled_in = {name: value.replace("TAG", etag) for name, value in headers.items()}
-    response = api.generic(method, PLACE, headers=filled_in)
+    response = api.generic(method, URL, headers=filled_in)
     assert response.status_code == status
     if status != 412:
         assert response.headers["ETag"] == etag

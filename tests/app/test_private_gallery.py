@@ -1,4 +1,4 @@
-"""GALLERY_PUBLIC=false: whatever a stranger sends to whatever address, no answer tells about a photo."""
+"""GALLERY_PUBLIC=false: no response to an anonymous client reveals a photo, whatever the request."""
 
 import re
 from collections.abc import Callable
@@ -69,10 +69,10 @@ def test_the_table_has_every_address_of_the_project(photo: Photo) -> None:
 
 
 def check(photo: Photo, address: str, response: Any) -> None:
-    """Nothing in it is known only to who may look. What the request says itself it may hear again."""
+    """Check that a response reveals nothing about the photo; it may repeat the address of its request."""
     content = b"" if response.streaming else response.content
     text = f"{response.headers} {content.decode()}"
-    told = [
+    secrets = [
         photo.name,
         photo.thumbnail,
         photo.original,
@@ -83,13 +83,13 @@ def check(photo: Photo, address: str, response: Any) -> None:
         '"count"',
     ]
     if address != "/api/schema/":
-        assert [word for word in told if word in text and word not in address] == [], address
+        assert [word for word in secrets if word in text and word not in address] == [], address
 
 
-@pytest.mark.parametrize("who", HEADERS)
+@pytest.mark.parametrize("client_headers", HEADERS)
 @pytest.mark.parametrize("method", METHODS)
-def test_no_response_to_an_anonymous_client_reveals_a_photo(photo: Photo, who: str, method: str) -> None:
-    client = Client(enforce_csrf_checks=True, headers=HEADERS[who], raise_request_exception=False)
+def test_no_response_to_an_anonymous_client_reveals_a_photo(photo: Photo, client_headers: str, method: str) -> None:
+    client = Client(enforce_csrf_checks=True, headers=HEADERS[client_headers], raise_request_exception=False)
     csrf = client.get("/login/").cookies["csrftoken"].value
     for address in addresses(NAME, photo.thumbnail):
         for body, content_type in BODIES.values() if method in {"POST", "PUT", "PATCH"} else [(b"", "")]:
@@ -108,24 +108,24 @@ def test_the_error_page_for_a_broken_form_lists_no_photos(photo: Photo, media: P
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("place", ["/photo/{}", "/photos/{}", "/api/photos/{}", "/delete/{}", "/photo/{}/"])
-def test_responses_do_not_reveal_whether_a_name_exists(photo: Photo, method: str, place: str) -> None:
-    """Two names of one length: the answers differ in nothing but the names."""
+@pytest.mark.parametrize("path", ["/photo/{}", "/photos/{}", "/api/photos/{}", "/delete/{}", "/photo/{}/"])
+def test_responses_do_not_reveal_whether_a_name_exists(photo: Photo, method: str, path: str) -> None:
+    """The responses for two names of one length differ only in the names."""
     other = NAME.replace("house", "mouse")
     client = Client(enforce_csrf_checks=True)
-    answers = []
+    responses = []
     for name in (NAME, other):
-        response = client.generic(method, place.format(name), JPEG, headers={"X-Request-ID": "0123456789abcdef"})
+        response = client.generic(method, path.format(name), JPEG, headers={"X-Request-ID": "0123456789abcdef"})
         text = re.sub(r'value="\w{64}"', "", response.content.decode())
         headers = {key: value for key, value in response.headers.items() if key != "Set-Cookie"}
-        answers.append((response.status_code, str(headers).replace(name, ""), text.replace(name, "")))
-    assert answers[0] == answers[1]
+        responses.append((response.status_code, str(headers).replace(name, ""), text.replace(name, "")))
+    assert responses[0] == responses[1]
 
 
 def test_responses_do_not_reveal_whether_a_thumbnail_exists(photo: Photo) -> None:
     other = "thumbs/00/" + "0" * 32 + ".webp"
-    answers = [Client().get(f"/{place}") for place in (photo.thumbnail, other)]
-    assert [(answer.status_code, answer.headers["Location"]) for answer in answers] == [
+    responses = [Client().get(f"/{key}") for key in (photo.thumbnail, other)]
+    assert [(response.status_code, response.headers["Location"]) for response in responses] == [
         (302, f"/login/?next=/{photo.thumbnail}"),
         (302, f"/login/?next=/{other}"),
     ]
@@ -143,11 +143,11 @@ def expired(user: User) -> None:
     Session.objects.update(expire_date=timezone.now() - timedelta(seconds=1))
 
 
-def gone(user: User) -> None:
+def deleted(user: User) -> None:
     user.delete()
 
 
-@pytest.mark.parametrize("change", [deactivated, with_another_password, expired, gone])
+@pytest.mark.parametrize("change", [deactivated, with_another_password, expired, deleted])
 def test_a_user_without_a_valid_session_sees_no_photos(
     photo: Photo, bob: User, media: Path, change: Callable[[User], None]
 ) -> None:
@@ -168,7 +168,7 @@ def test_a_user_without_a_valid_session_sees_no_photos(
 
 
 def test_a_message_is_not_shown_after_another_login(photo: Photo, browser: Client, bob: User) -> None:
-    """It was not shown yet when somebody else took over the browser."""
+    """The message was still pending when another user logged in."""
     csrf = part(b'name="csrfmiddlewaretoken"', str(browser.get("/").context["csrf_token"]).encode())
     assert browser.generic("POST", "/", form(csrf, GOOD), CUT[1]).status_code == 302
     assert "good.jpg" not in str(browser.cookies)
@@ -182,9 +182,9 @@ def test_a_logged_in_user_sees_all_photos(
 ) -> None:
     assert api.get("/api/photos/").json()["count"] == 1
     client.force_login(bob)
-    for somebody in (browser, client):
-        assert NAME in somebody.get("/").content.decode()
-        assert NAME in somebody.generic("POST", "/", *CUT).content.decode()
+    for user in (browser, client):
+        assert NAME in user.get("/").content.decode()
+        assert NAME in user.generic("POST", "/", *CUT).content.decode()
 
 
 def test_a_public_gallery_shows_errors_among_its_photos(photo: Photo, settings: Settings, browser: Client) -> None:
@@ -199,7 +199,7 @@ def test_a_public_gallery_shows_errors_among_its_photos(photo: Photo, settings: 
 def test_a_shared_cache_stores_no_page_of_a_logged_in_user(
     api: Client, photo: Photo, settings: Settings, *, is_public: bool
 ) -> None:
-    """Whoever asks the cache next may not look."""
+    """The next client of the cache may be anonymous."""
     settings.GALLERY_PUBLIC = is_public
     browser = Client()
     browser.force_login(photo.owner)

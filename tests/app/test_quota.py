@@ -1,4 +1,4 @@
-"""USER_QUOTA: what one user may have stored in all. It is kept, also against uploads at the same moment."""
+"""USER_QUOTA: the total size of one user's photos. Concurrent uploads do not exceed it either."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from tests.app import state
 from tests.app.conftest import client_of
 from tests.app.pictures import picture
 from tests.app.test_forms import form, part, post
-from tests.app.test_library import at_once
+from tests.app.test_library import run_concurrently
 
 JPEG = picture(64, 48)
 SIZE = len(JPEG)
@@ -38,7 +38,7 @@ def check_refused(response: Any) -> None:
 def test_the_quota_can_be_used_up_but_not_exceeded(api: Client, api_of_bob: Client, media: Path) -> None:
     for name in "abc":
         assert put(api, name).status_code == 201
-    check_refused(put(api, "d", b"x"))  # known by its length, so it is not even looked at
+    check_refused(put(api, "d", b"x"))  # refused by its length, so it is not inspected
     check_refused(post(api, form(part(b'name="file"; filename="d"'))))
     assert put(api_of_bob, "d").status_code == 201
     assert api.delete("/api/photos/a").status_code == 204
@@ -53,7 +53,7 @@ def test_a_replacement_counts_only_its_additional_bytes(api: Client, media: Path
     check_refused(put(api, "a", JPEG + b"x"))
     assert put(api, "a", JPEG[:-2] + b"\xff\xd9").status_code == 200
     settings.USER_QUOTA = 1
-    assert put(api, "b", picture(8, 8)).status_code == 200  # smaller is always allowed
+    assert put(api, "b", picture(8, 8)).status_code == 200  # a smaller replacement is always allowed
     state.check(media, {"a", "b", "c"})
 
 
@@ -87,6 +87,6 @@ def test_concurrent_uploads_do_not_exceed_the_quota(ada: User, media: Path) -> N
         return str(post(client_of(ada), form(part(f'name="file"; filename="post-{number}"'.encode()))).status_code)
 
     actions = [lambda number=number, how=how: how(number) for number in range(4) for how in (puts, posts)]
-    assert at_once(*actions) == {"201": 3, "413": 5}
+    assert run_concurrently(*actions) == {"201": 3, "413": 5}
     assert Photo.objects.aggregate(bytes=Sum("size")) == {"bytes": 3 * SIZE}
     state.check(media)

@@ -1,6 +1,6 @@
-"""Raw bodies over real sockets, answered by Django's own development server.
+"""Raw bodies over real sockets, received by Django's own development server.
 
-That server loses chunked bodies, as PEP 3333 lets it; these tests write down what our code makes of it.
+That server loses chunked bodies, which PEP 3333 allows; these tests record how our code responds.
 """
 
 import json
@@ -35,7 +35,7 @@ def connection_to(url: str) -> Iterator[socket.socket]:
         yield client
 
 
-def answer_of(client: socket.socket) -> tuple[int, dict[str, Any]]:
+def response_of(client: socket.socket) -> tuple[int, dict[str, Any]]:
     data = b""
     while piece := client.recv(65_536):
         data += piece
@@ -50,7 +50,7 @@ def test_the_photo_is_large_enough_to_show_the_bug() -> None:
 def test_a_body_with_a_content_length_is_stored(live_server: Any, head: bytes, media: Path) -> None:
     with connection_to(live_server.url) as client:
         client.sendall(head + f"Content-Length: {len(PHOTO)}\r\n\r\n".encode() + PHOTO)
-        status, photo = answer_of(client)
+        status, photo = response_of(client)
     assert (status, photo["size"]) == (201, len(PHOTO))
     state.check(media, {"a.jpg"})
 
@@ -60,7 +60,7 @@ def test_a_chunked_body_lost_by_runserver_is_a_400_with_an_explanation(
 ) -> None:
     with connection_to(live_server.url) as client:
         client.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
-        status, problem = answer_of(client)
+        status, problem = response_of(client)
     assert (status, problem["error"]) == (400, "empty-body")
     assert "chunked" in problem["detail"]
     assert "README" in problem["detail"]
@@ -69,10 +69,10 @@ def test_a_chunked_body_lost_by_runserver_is_a_400_with_an_explanation(
 
 def test_a_truncated_body_is_refused(live_server: Any, head: bytes, media: Path) -> None:
     with connection_to(live_server.url) as client:
-        # What comes is a whole picture; what was announced is more.
+        # The body is a complete picture, but shorter than its Content-Length.
         client.sendall(head + f"Content-Length: {len(PHOTO) + 1000}\r\n\r\n".encode() + PHOTO)
         client.shutdown(socket.SHUT_WR)
-        status, problem = answer_of(client)
+        status, problem = response_of(client)
     assert (status, problem["error"]) == (400, "body-incomplete")
     state.check(media, set())
 
@@ -80,7 +80,7 @@ def test_a_truncated_body_is_refused(live_server: Any, head: bytes, media: Path)
 def test_a_content_length_beyond_the_limit_is_refused_unread(live_server: Any, head: bytes, media: Path) -> None:
     with connection_to(live_server.url) as client:
         client.sendall(head + b"Content-Length: 99999999999\r\n\r\n")
-        status, problem = answer_of(client)
+        status, problem = response_of(client)
     assert (status, problem["error"]) == (413, "body-too-large")
     assert "20 MB" in problem["detail"]
     state.check(media, set())
@@ -89,5 +89,5 @@ def test_a_content_length_beyond_the_limit_is_refused_unread(live_server: Any, h
 def test_a_content_length_of_thousands_of_digits_is_refused(live_server: Any, head: bytes) -> None:
     with connection_to(live_server.url) as client:
         client.sendall(head + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n")
-        status, problem = answer_of(client)
+        status, problem = response_of(client)
     assert (status, problem["error"]) == (413, "body-too-large")

@@ -1,4 +1,4 @@
-"""What headers say of the memory that decoding takes; and that decoding takes no more."""
+"""The memory for decoding is predicted from the header, and decoding takes no more."""
 
 import os
 import struct
@@ -47,7 +47,7 @@ def jpeg_head(marker: int, width: int, height: int, factors: tuple[int, ...], in
 YCC_420, YCC_444, CMYK = (0x22, 0x11, 0x11), (0x11,) * 3, (0x11,) * 4
 TOO_COMPLEX, TOO_MANY_PIXELS, CUT = errors.ImageTooComplex, errors.ImageTooManyPixels, errors.ImageTruncated
 
-# Header; what becomes of it: a problem, or the megabytes (of a million bytes) between which it is reckoned.
+# Header -> a problem, or the range of the predicted memory in megabytes (of a million bytes).
 CASES: dict[str, tuple[bytes, type[errors.Problem] | tuple[int, int]]] = {
     "a phone's 12 megapixels": (jpeg_head(0xC0, 4032, 3024, YCC_420, 3), (1, 12)),
     "50 megapixels": (jpeg_head(0xC0, 8160, 6120, YCC_420, 3), (1, 12)),
@@ -139,8 +139,8 @@ def test_the_memory_for_decoding_is_estimated_from_the_header(case: str) -> None
     file = BytesIO(data)
     kind = next(kind for kind in images.KINDS if kind.is_signature(data[:12]))
     if isinstance(expected, tuple):
-        least, most = expected
-        assert least <= reckoning.reckon(file, kind).memory / 1_000_000 <= most
+        minimum, maximum = expected
+        assert minimum <= reckoning.reckon(file, kind).memory / 1_000_000 <= maximum
     else:
         with pytest.raises(expected):
             reckoning.reckon(file, kind)
@@ -148,8 +148,8 @@ def test_the_memory_for_decoding_is_estimated_from_the_header(case: str) -> None
 
 @pytest.mark.parametrize("name", [b"iinf", b"iloc", b"iref", b"ipma"])
 def test_an_avif_of_very_many_items_is_refused_before_it_is_decoded(name: bytes) -> None:
-    """1 MB took libavif 17 s of CPU. What takes a thousand tiles is no matter."""
-    data = small_of(64, "AVIF")
+    """Decoding 1 MB of items took libavif 17 s of CPU. A thousand tiles are harmless."""
+    data = flat_picture(64, "AVIF")
     start = data.index(b"meta") - 4
     kind = next(kind for kind in images.KINDS if kind.pillow == "AVIF")
 
@@ -164,11 +164,11 @@ def test_an_avif_of_very_many_items_is_refused_before_it_is_decoded(name: bytes)
         reckoning.reckon(with_list(100_000), kind)
 
 
-def small_of(side: int, kind: str, mode: str = "RGB", **options: object) -> bytes:
+def flat_picture(side: int, kind: str, mode: str = "RGB", **options: object) -> bytes:
     return encoded(Image.new(mode, (side, side), 9), kind, **options)
 
 
-# Real ones, of several megapixels each.
+# Real pictures, of several megapixels each.
 PICTURES: dict[str, Callable[[], bytes]] = {
     "jpeg": lambda: hostile.camera_jpeg(4000, 3000),
     "jpeg of 108 megapixels": lambda: hostile.camera_jpeg(12_000, 9000),
@@ -180,20 +180,20 @@ PICTURES: dict[str, Callable[[], bytes]] = {
     "rgba png": lambda: hostile.flat_png(4000, 3000),
     "rgb png of 16 bits": lambda: hostile.flat_png(4000, 3000, 2, 16),
     "grey png of 16 bits": lambda: hostile.flat_png(4000, 3000, 0, 16),
-    "palette png": lambda: small_of(4000, "PNG", "P"),
+    "palette png": lambda: flat_picture(4000, "PNG", "P"),
     "wide png": lambda: hostile.flat_png(44_000, 1000),
     "line of a png": lambda: hostile.flat_png(40_000_000, 1, 0),
     "column of a png": lambda: hostile.flat_png(1, 2_000_000, 0),
     "animated png": lambda: hostile.animation("PNG", 2000, 3, disposal=2),
-    "gif": lambda: small_of(4000, "GIF", "P"),
+    "gif": lambda: flat_picture(4000, "GIF", "P"),
     "animated gif": lambda: hostile.animation("GIF", 2000, 3, disposal=2),
     "animated gif that restores": lambda: hostile.animation("GIF", 2000, 3, disposal=3),
-    "webp": lambda: small_of(3000, "WEBP", quality=50, method=0),
-    "lossless webp": lambda: small_of(3000, "WEBP", lossless=True, quality=0, method=0),
+    "webp": lambda: flat_picture(3000, "WEBP", quality=50, method=0),
+    "lossless webp": lambda: flat_picture(3000, "WEBP", lossless=True, quality=0, method=0),
     "webp with alpha": lambda: encoded(Image.effect_noise((3000, 3000), 9).convert("RGBA"), "WEBP", method=0),
     "animated webp": lambda: hostile.animation("WEBP", 2000, 3, lossless=True, quality=0, method=0),
-    "avif": lambda: small_of(3000, "AVIF", speed=10),
-    "avif with all colours": lambda: small_of(3000, "AVIF", speed=10, subsampling="4:4:4"),
+    "avif": lambda: flat_picture(3000, "AVIF", speed=10),
+    "avif with all colours": lambda: flat_picture(3000, "AVIF", speed=10, subsampling="4:4:4"),
     "avif with alpha": lambda: hostile.animation("AVIF", 3000, 1, speed=10),
     "animated avif": lambda: hostile.animation("AVIF", 2000, 3, speed=10, subsampling="4:4:4"),
 }
@@ -205,18 +205,18 @@ def test_decoding_takes_no_more_memory_than_estimated(case: str) -> None:
     kind = next(kind for kind in images.KINDS if kind.is_signature(data[:12]))
     reckoned = reckoning.reckon(BytesIO(data), kind)
     assert reckoned.memory <= MEMORY_MAX
-    grown = growth_of(lambda: pixels.decode(BytesIO(data), kind, reckoned))
-    # 24 MiB for the thumbnail's way: three times its size, one tile, libraries' code.
-    assert grown < reckoned.memory + 24 * MIB, f"{grown / MIB:.0f} MiB, reckoned {reckoned.memory / MIB:.0f}"
+    growth = growth_of(lambda: pixels.decode(BytesIO(data), kind, reckoned))
+    # 24 MiB for the thumbnail: three times its size, one tile, code of libraries.
+    assert growth < reckoned.memory + 24 * MIB, f"{growth / MIB:.0f} MiB, reckoned {reckoned.memory / MIB:.0f}"
 
 
 def growth_of(action: Callable[[], object]) -> int:
-    """Bytes by which a process grows that does this, at its largest. It is a fork: what was before does not count."""
+    """Return by how many bytes the peak memory of a forked process grows through this action."""
     reader, writer = os.pipe()
 
     def measure() -> None:
         pixels.prepare()
-        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
+        Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
         before = memory("VmHWM")
         action()
         os.write(writer, str(memory("VmHWM") - before).encode())

@@ -1,4 +1,4 @@
-"""Nothing that is sent gets lost on the way to another address."""
+"""No redirect loses the body of a request."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ FORM = "multipart/form-data; boundary=b"
 
 def send(client: Client, method: str, address: str, **options: Any) -> Any:
     body, content_type = (form(GOOD), FORM) if method == "POST" else (JPEG, "image/jpeg")
-    path, _, query = address.partition("?")  # as they are: the test client would take // for the start of a host
+    path, _, query = address.partition("?")  # set directly: the test client would read // as the start of a host
     return client.generic(method, "/", body, content_type, PATH_INFO=path, QUERY_STRING=query, **options)
 
 
@@ -36,13 +36,13 @@ def test_an_upload_is_accepted_with_and_without_a_final_slash(api: Client, media
 
 def test_reading_works_with_and_without_a_final_slash(api: Client) -> None:
     send(api, "POST", "/api/photos")
-    answers = [api.get(address) for address in ("/api/photos?page_size=1", "/api/photos/?page_size=1")]
-    assert [answer.status_code for answer in answers] == [200, 200]
-    assert answers[0].json() == answers[1].json()
+    responses = [api.get(address) for address in ("/api/photos?page_size=1", "/api/photos/?page_size=1")]
+    assert [response.status_code for response in responses] == [200, 200]
+    assert responses[0].json() == responses[1].json()
     assert api.head("/api/photos").status_code == 200
 
 
-# What is sent where -> the status, the error's name, and what its text has in it.
+# Request line -> the status, the error's name, and a part of its text.
 WRONG = {
     "PUT /api/photos": (405, "method-not-allowed", "/api/photos/NAME"),
     "PUT /api/photos/": (405, "method-not-allowed", "/api/photos/NAME"),
@@ -71,21 +71,21 @@ WRONG = {
 def test_an_upload_to_a_wrong_address_is_an_error_in_json(
     api: Client, media: Path, settings: Settings, request_line: str, debug: bool
 ) -> None:
-    settings.DEBUG = debug and "nothing" not in request_line  # for which Django has a page of its own then
-    status, error, said = WRONG[request_line]
+    settings.DEBUG = debug and "nothing" not in request_line  # Django has its own 404 page in debug mode
+    status, error, detail = WRONG[request_line]
     response = send(api, *request_line.split())
     assert response.headers["Content-Type"] == "application/json"
     answer = response.json()
     assert (response.status_code, answer["error"]) == (status, error)
     assert answer["request_id"] == response.headers["X-Request-ID"]
-    assert said in answer["detail"]
+    assert detail in answer["detail"]
     assert answer["detail"].endswith(".")
     state.check(media, set())
 
 
 # Accept: text/html, as a browser's form sends it.
 @pytest.mark.parametrize(
-    ("address", "status", "said", "link"),
+    ("address", "status", "text", "link"),
     [
         ("/login", 404, "/login/", "/"),
         ("/", 403, "Log in and send it again", "/login/"),
@@ -93,12 +93,12 @@ def test_an_upload_to_a_wrong_address_is_an_error_in_json(
     ],
 )
 def test_a_browser_that_posts_to_a_wrong_address_gets_a_page(
-    client: Client, transactional_db: None, address: str, status: int, said: str, link: str
+    client: Client, transactional_db: None, address: str, status: int, text: str, link: str
 ) -> None:
     response = send(client, "POST", address, headers={"Accept": "text/html,*/*;q=0.8"})
     assert (response.status_code, response.headers["Content-Type"]) == (status, "text/html; charset=utf-8")
     page = response.content.decode()
-    assert said in page
+    assert text in page
     assert f'href="{link}"' in page
     assert response.headers["X-Request-ID"] in page
 
@@ -121,7 +121,7 @@ def test_a_get_request_is_still_redirected(client: Client, transactional_db: Non
     assert client.get("/delete/a.jpg").headers["Location"] == "/login/?next=/delete/a.jpg"
 
 
-# --- in a project of one's own ----------------------------------------------------------------------------------------
+# --- in another project -----------------------------------------------------------------------------------------------
 
 
 @login_required
@@ -130,12 +130,12 @@ def private(request: HttpRequest) -> HttpResponse:
 
 
 @login_required(redirect_field_name="return_to")
-def private_too(request: HttpRequest) -> HttpResponse:
+def private_with_own_field(request: HttpRequest) -> HttpResponse:
     return HttpResponse("private")
 
 
 def taken(request: HttpRequest) -> HttpResponse:
-    """As a view does that has stored something."""
+    """Redirect, as a view does that has stored something."""
     return redirect(request.GET["to"])
 
 
@@ -143,19 +143,19 @@ def moved(request: HttpRequest) -> HttpResponse:
     return HttpResponsePermanentRedirect("/elsewhere/")
 
 
-def kept(request: HttpRequest) -> HttpResponse:
+def preserved(request: HttpRequest) -> HttpResponse:
     return HttpResponse(status=308, headers={"Location": "/elsewhere/"})
 
 
 urlpatterns = [
     path("private/", private),
-    path("private-too/", private_too),
+    path("private-too/", private_with_own_field),
     path("taken/", taken),
     path("moved/", moved),
-    path("kept/", kept),
+    path("kept/", preserved),
 ]
 
-# What is asked, and of what -> the status, and the error's name or the address it leads to.
+# Request line -> the status, and the error's name or the address of the redirect.
 OWN = {
     "POST /private/": (403, "login-needed"),
     "GET /private/": (302, "/login/?next=/private/"),
@@ -182,8 +182,8 @@ def test_redirects_that_lose_a_body_are_refused_in_any_project(
     settings.LOGIN_URL = "/login/"
     method, address = request_line.split()
     response = client.generic(method, address)
-    found = response.headers.get("Location") or response.json()["error"]
-    assert (response.status_code, found) == OWN[request_line]
+    outcome = response.headers.get("Location") or response.json()["error"]
+    assert (response.status_code, outcome) == OWN[request_line]
 
 
 def test_a_redirect_to_a_login_page_on_another_host_is_refused(
@@ -198,7 +198,7 @@ def test_a_redirect_to_a_login_page_on_another_host_is_refused(
 def test_redirects_after_forms_work_without_a_login_page(
     client: Client, transactional_db: None, settings: Settings
 ) -> None:
-    """Its forms are taken as before; LOGIN_URL is the name of no view."""
+    """Forms work as before if LOGIN_URL is the name of no view."""
     settings.ROOT_URLCONF = __name__
     assert client.post("/taken/?to=/taken/").headers["Location"] == "/taken/"
 
@@ -230,5 +230,5 @@ def test_redirects_of_django_settings_are_refused_for_posts(
 
 
 def test_the_middleware_precedes_all_of_django(settings: Settings) -> None:
-    place = settings.MIDDLEWARE.index(f"{KeepBodies.__module__}.{KeepBodies.__name__}")
-    assert not [name for name in settings.MIDDLEWARE[:place] if name.startswith("django.")]
+    position = settings.MIDDLEWARE.index(f"{KeepBodies.__module__}.{KeepBodies.__name__}")
+    assert not [name for name in settings.MIDDLEWARE[:position] if name.startswith("django.")]

@@ -1,4 +1,4 @@
-"""Files of a photo besides the original and its thumbnail: which columns name them, and what becomes of them."""
+"""Files of a photo besides the original and its thumbnail: the columns that name them, and when they are removed."""
 
 from pathlib import Path
 
@@ -29,9 +29,9 @@ def put(owner: User, name: str, data: bytes) -> Photo:
 def file_beside(thumbnail: str, folder: str = storage.RENDITIONS) -> str:
     with storage.Incoming() as incoming:
         incoming.write(b"a rendition")
-        place = incoming.publish(folder, ".webp", thumbnail)
+        key = incoming.publish(folder, ".webp", thumbnail)
         incoming.keep()
-    return place
+    return key
 
 
 def test_models_and_migrations_agree(transactional_db: None) -> None:
@@ -49,22 +49,22 @@ def test_a_backup_asks_for_the_files_of_every_column() -> None:
 @pytest.mark.parametrize("column", sorted(FILES))
 def test_a_file_named_by_a_row_is_kept_until_the_row_is_deleted(ada: User, media: Path, column: str) -> None:
     photo = put(ada, "a.jpg", picture())
-    place = getattr(photo, column) or file_beside(photo.thumbnail, FILES[column])
-    Photo.objects.update(**{column: place})
-    assert known([place]) == {place}
+    key = getattr(photo, column) or file_beside(photo.thumbnail, FILES[column])
+    Photo.objects.update(**{column: key})
+    assert known([key]) == {key}
     assert sweep.sweep(-1) == []
     state.check(media, {"a.jpg"})
     library.delete(ada, "a.jpg")
-    assert not (media / place).exists()
+    assert not (media / key).exists()
 
 
 def test_a_rendition_without_a_row_is_swept(ada: User, media: Path) -> None:
-    place = file_beside(put(ada, "a.jpg", picture()).thumbnail)
-    assert sweep.sweep(-1) == [media / place]
+    key = file_beside(put(ada, "a.jpg", picture()).thumbnail)
+    assert sweep.sweep(-1) == [media / key]
 
 
 def test_a_folder_with_only_a_rendition_is_not_adopted_as_empty(transactional_db: None, media: Path) -> None:
-    """It is another database's, whose row names it."""
+    """A row of another database names the rendition."""
     file_beside("")
     pairing.announce()
     assert not (media / pairing.FILE).exists()
@@ -74,7 +74,7 @@ def test_a_photo_replaced_by_the_previous_version_shows_no_old_rendition(ada: Us
     photo = put(ada, "a.jpg", picture())
     Photo.objects.update(thumbnail_2x=file_beside(photo.thumbnail))
     assert Photo.objects.get().thumbnail_2x
-    with storage.Incoming() as incoming:  # it writes the columns that it knows
+    with storage.Incoming() as incoming:  # the older version writes the columns that it knows
         Photo.objects.update(thumbnail=incoming.publish(storage.THUMBS, ".webp"))
         assert not Photo.objects.get().thumbnail_2x
     assert Photo.objects.defer("thumbnail").get().thumbnail_2x

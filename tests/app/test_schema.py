@@ -1,4 +1,4 @@
-"""The OpenAPI schema: sound by its own rules, and true by a few that matter. tests/stack tries it against the stack."""
+"""The OpenAPI schema: valid, and correct in the important parts. tests/stack compares it with the running stack."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from drf_spectacular.validation import validate_schema
 
 LOGIN: list[dict[str, list[str]]] = [{"knoxApiToken": []}, {"cookieAuth": []}]
 
-SECURITY: dict[str, list[dict[str, list[str]]]] = {"post /api/token": [{}]}  # where it is not a login
+SECURITY: dict[str, list[dict[str, list[str]]]] = {"post /api/token": [{}]}  # operations whose security is not a login
 
-# A description would keep drf-spectacular from seeing that these are lists, which have pages.
+# With a description, drf-spectacular would not detect that these are lists with pages.
 LISTS = {"get /api/photos/", "get /api/tokens"}
 
 
@@ -22,7 +22,7 @@ def schema(client: Client) -> dict[str, Any]:
 
 
 def test_the_schema_is_valid(schema: dict[str, Any]) -> None:
-    validate_schema(schema)  # type: ignore[no-untyped-call]  # it comes without types
+    validate_schema(schema)  # type: ignore[no-untyped-call]  # the package has no types
 
 
 def test_the_schema_has_every_operation_with_its_errors(schema: dict[str, Any]) -> None:
@@ -38,8 +38,8 @@ def test_the_schema_has_every_operation_with_its_errors(schema: dict[str, Any]) 
         "get /api/tokens",
     }
     for name, operation in operations.items():
-        looks = name.startswith("get /api/photos")
-        assert operation["security"] == ([*LOGIN, {}] if looks else SECURITY.get(name, LOGIN))
+        is_read = name.startswith("get /api/photos")
+        assert operation["security"] == ([*LOGIN, {}] if is_read else SECURITY.get(name, LOGIN))
         assert {"429", "503"} <= set(operation["responses"])
         for status, response in operation["responses"].items():
             if name not in LISTS:

@@ -1,4 +1,4 @@
-"""The settings as a process meets them: `manage.py` with an environment of its own."""
+"""The settings of a process: `manage.py` with a new environment."""
 
 import subprocess
 import sys
@@ -77,7 +77,7 @@ def test_an_option_in_the_database_url_overrides_the_default(
     assert f"'{option}': {value}" in done.stdout, done.stderr
 
 
-# What a password may have that an address takes for its own.
+# Characters of a password that have a meaning in an address.
 @pytest.mark.parametrize("password", ["a/b", "a#b", "a?b", "a[b", "a]b", "12?3", "12#3", "100%", "%zz"])
 def test_a_password_that_breaks_the_url_is_refused_and_not_printed(environment: dict[str, str], password: str) -> None:
     url = f"postgres://uploads:{password}@db:5432/uploads"

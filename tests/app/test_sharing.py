@@ -1,4 +1,4 @@
-"""What others than the owner get of a photo that tells where it was taken, and what the owner may wish."""
+"""The owner downloads a photo with its position; other users download it without, unless the owner shares it."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ from pytest_django import Settings
 from photos import library, sharing, storage, sweep
 from photos.models import Photo
 from tests.app import positions, state
-from tests.app.pictures import encoded, lying_photo, picture
+from tests.app.pictures import encoded, picture, rotated_photo
 
 HOME = positions.jpeg_with(positions.segment(0xE1, b"Exif\0\0" + positions.tiff()))
 OTHER = positions.jpeg_with(positions.segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + positions.XMP))
@@ -37,7 +37,9 @@ def put(api: Client, data: bytes = HOME, query: str = "") -> Photo:
 
 
 def get(client: Client, url: str = URL, **headers: str) -> tuple[Any, bytes]:
-    with closing(client.get(url, headers={name.replace("_", "-"): told for name, told in headers.items()})) as response:
+    with closing(
+        client.get(url, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    ) as response:
         return response, response.getvalue()
 
 
@@ -45,9 +47,9 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def wish(client: Client, wished: object, **headers: str) -> Any:
-    told = {name.replace("_", "-"): value for name, value in headers.items()}
-    return client.patch(API, json.dumps({"share_position": wished}), content_type="application/json", headers=told)
+def share(client: Client, is_shared: object, **headers: str) -> Any:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return client.patch(API, json.dumps({"share_position": is_shared}), content_type="application/json", headers=named)
 
 
 def test_only_the_owner_downloads_the_position(
@@ -59,7 +61,7 @@ def test_only_the_owner_downloads_the_position(
         assert response.headers["Cache-Control"] == "private, no-cache"
     for other in (client, api_of_bob, Client(headers={"Authorization": "Token wrong"})):
         response, data = get(other)
-        assert (positions.told(data), len(data)) == ([], len(HOME))
+        assert (positions.traces(data), len(data)) == ([], len(HOME))
         assert response.headers["ETag"] == f'"{sha256(data)}"'
         assert response.headers["Cache-Control"] == "no-cache"
         assert {"Cookie", "Authorization"} <= set(response.headers["Vary"].split(", "))
@@ -71,17 +73,17 @@ def test_only_the_owner_downloads_the_position(
 
 def test_ranges_and_conditions_apply_to_the_file_that_is_sent(api: Client, client: Client, photo: Photo) -> None:
     etags = {}
-    for asker in (api, client):
-        response, whole = get(asker)
-        etags[asker] = response.headers["ETag"]
-        response, part = get(asker, Range="bytes=100-449", If_Range=etags[asker])
+    for downloader in (api, client):
+        response, whole = get(downloader)
+        etags[downloader] = response.headers["ETag"]
+        response, part = get(downloader, Range="bytes=100-449", If_Range=etags[downloader])
         assert (response.status_code, part) == (206, whole[100:450])
-        assert get(asker, If_None_Match=etags[asker])[0].status_code == 304
-    for asker, others in ((api, client), (client, api)):
-        response, data = get(asker, If_None_Match=etags[others])
-        assert (response.status_code, response.headers["ETag"]) == (200, etags[asker])
-        assert get(asker, If_Match=etags[others])[0].status_code == 412
-        response, data = get(asker, Range="bytes=0-9", If_Range=etags[others])
+        assert get(downloader, If_None_Match=etags[downloader])[0].status_code == 304
+    for downloader, other in ((api, client), (client, api)):
+        response, data = get(downloader, If_None_Match=etags[other])
+        assert (response.status_code, response.headers["ETag"]) == (200, etags[downloader])
+        assert get(downloader, If_Match=etags[other])[0].status_code == 412
+        response, data = get(downloader, Range="bytes=0-9", If_Range=etags[other])
         assert (response.status_code, len(data)) == (200, len(HOME))
 
 
@@ -104,9 +106,9 @@ def test_the_api_describes_the_file_that_this_client_downloads(
         _, data = get(other)
         for facts in (other.get(API).json(), other.get("/api/photos/").json()["results"][0]):
             assert (facts["sha256"], facts["size"], facts["position"]) == (sha256(data), len(data), None)
-        answer = other.get(API)
-        assert answer.headers["ETag"] == f'"{sha256(data)}"'
-        assert other.get(API, headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304
+        response = other.get(API)
+        assert response.headers["ETag"] == f'"{sha256(data)}"'
+        assert other.get(API, headers={"If-None-Match": response.headers["ETag"]}).status_code == 304
         failed = other.get(API, headers={"If-Match": '"x"'})
         assert failed.status_code == 412
         assert sha256(HOME) not in failed.content.decode()
@@ -115,19 +117,19 @@ def test_the_api_describes_the_file_that_this_client_downloads(
 def test_preconditions_of_the_owner_apply_to_the_original(api: Client, client: Client, photo: Photo) -> None:
     shared = get(client)[0].headers["ETag"]
     assert api.delete(API, headers={"If-Match": shared}).status_code == 412
-    assert wish(api, True, If_Match=shared).status_code == 412
-    assert wish(api, True, If_Match=photo.etag).status_code == 200
+    assert share(api, True, If_Match=shared).status_code == 412
+    assert share(api, True, If_Match=photo.etag).status_code == 200
     assert api.put(API, OTHER, content_type="image/jpeg", headers={"If-Match": photo.etag}).status_code == 200
 
 
 def test_the_owner_can_share_and_hide_the_position(api: Client, client: Client, photo: Photo, media: Path) -> None:
-    for wished, position in ((True, "shared"), (True, "shared"), (False, "hidden")):
-        answer = wish(api, wished)
+    for is_shared, position in ((True, "shared"), (True, "shared"), (False, "hidden")):
+        answer = share(api, is_shared)
         assert (answer.status_code, answer.json()["position"]) == (200, position)
         response, data = get(client)
-        assert (data == HOME) is wished
+        assert (data == HOME) is is_shared
         assert response.headers["ETag"] == f'"{sha256(data)}"'
-        # A 304 would leave the owner with what was true before.
+        # A 304 would leave the owner with the old position.
         assert api.get(API, headers={"If-None-Match": photo.etag}).json()["position"] == position
     state.check(media, {NAME})
 
@@ -135,14 +137,14 @@ def test_the_owner_can_share_and_hide_the_position(api: Client, client: Client, 
 def test_sharing_the_position_changes_last_modified_for_others(api: Client, client: Client, photo: Photo) -> None:
     before = client.get(API).headers["Last-Modified"]
     assert client.get(API, headers={"If-Modified-Since": before}).status_code == 304
-    wish(api, True)
+    share(api, True)
     assert client.get(API, headers={"If-Modified-Since": before}).status_code == 200
 
 
 def test_only_the_owner_can_share_the_position(api: Client, client: Client, api_of_bob: Client, photo: Photo) -> None:
     for other, status, code in ((api_of_bob, 403, "not-owner"), (client, 401, "login-needed")):
-        answer = wish(other, True)
-        assert (answer.status_code, answer.json()["error"]) == (status, code)
+        response = share(other, True)
+        assert (response.status_code, response.json()["error"]) == (status, code)
     assert api.patch("/api/photos/none.jpg", "{}", content_type="application/json").status_code == 400
     none = api.patch("/api/photos/none.jpg", '{"share_position": true}', content_type="application/json")
     assert none.status_code == 404
@@ -150,12 +152,12 @@ def test_only_the_owner_can_share_the_position(api: Client, client: Client, api_
 
 
 @pytest.mark.parametrize(
-    "said", ["", "{", "[]", "null", "{}", '{"share_position": "true"}', '{"share_position": 1}', '{"share": true}']
+    "body", ["", "{", "[]", "null", "{}", '{"share_position": "true"}', '{"share_position": 1}', '{"share": true}']
 )
 def test_an_invalid_patch_of_share_position_changes_nothing(
-    api: Client, client: Client, photo: Photo, said: str
+    api: Client, client: Client, photo: Photo, body: str
 ) -> None:
-    assert api.patch(API, said, content_type="application/json").status_code == 400
+    assert api.patch(API, body, content_type="application/json").status_code == 400
     assert get(client)[1] != HOME
 
 
@@ -177,7 +179,7 @@ def test_a_put_with_an_invalid_share_position_stores_nothing(api: Client, media:
 def test_the_position_of_a_replacement_is_hidden_by_default(api: Client, client: Client) -> None:
     put(api, HOME, "?share_position=true")
     put(api, OTHER)
-    assert positions.told(get(client)[1]) == []
+    assert positions.traces(get(client)[1]) == []
 
 
 @pytest.mark.parametrize(("field", "is_shared"), [({}, False), ({"share_position": "on"}, True)])
@@ -207,9 +209,9 @@ def test_the_forms_of_the_page_share_and_hide_the_position(ada: User, client: Cl
 def test_the_page_offers_sharing_only_for_a_photo_with_a_position(api: Client, ada: User) -> None:
     browser = Client()
     browser.force_login(ada)
-    for data, is_asked in ((HOME, True), (picture(), False)):
+    for data, is_offered in ((HOME, True), (picture(), False)):
         put(api, data)
-        assert (b"/position" in get(browser, f"/photo/{NAME}")[1]) is is_asked
+        assert (b"/position" in get(browser, f"/photo/{NAME}")[1]) is is_offered
 
 
 def test_another_user_cannot_share_the_position_by_the_page(bob: User, client: Client, photo: Photo) -> None:
@@ -223,8 +225,8 @@ def test_a_photo_without_a_position_is_the_same_for_everyone(api: Client, client
     data = picture()
     photo = put(api, data)
     assert (photo.position, photo.shared) == ("none", "")
-    for asker in (api, client):
-        response, got = get(asker)
+    for downloader in (api, client):
+        response, got = get(downloader)
         assert (got, response.headers["Cache-Control"]) == (data, "no-cache")
     assert api.get(API, headers={"If-None-Match": photo.etag}).status_code == 304
     state.check(media, {NAME})
@@ -245,8 +247,8 @@ def test_a_missing_shared_file_is_404_and_not_the_original(client: Client, photo
     assert get(client)[0].status_code == 404
 
 
-def as_stored_before(photo: Photo) -> None:
-    """By a version that knows nothing of positions."""
+def as_stored_by_an_older_version(photo: Photo) -> None:
+    """Leave the photo as a version without positions stored it."""
     Photo.objects.update(shared="", shared_sha256="", examined="")
     storage.remove(photo.shared)
 
@@ -255,11 +257,11 @@ def as_stored_before(photo: Photo) -> None:
 def test_an_unexamined_photo_is_examined_at_the_first_request_of_others(
     api: Client, client: Client, photo: Photo, media: Path, first: str
 ) -> None:
-    as_stored_before(photo)
+    as_stored_by_an_older_version(photo)
     assert api.get(API).json()["position"] == "unknown"
     assert get(client, first)[0].status_code == 200
     _, data = get(client)
-    assert positions.told(data) == []
+    assert positions.traces(data) == []
     assert client.get(API).json()["sha256"] == sha256(data)
     assert get(api)[1] == HOME
     state.check(media, {NAME})
@@ -268,15 +270,15 @@ def test_an_unexamined_photo_is_examined_at_the_first_request_of_others(
 def test_a_photo_replaced_by_an_older_version_is_examined_again(
     api: Client, client: Client, ada: User, photo: Photo, media: Path
 ) -> None:
-    """It writes the columns that it knows, and leaves the others as they are."""
+    """The older version writes the columns that it knows, and leaves the rest unchanged."""
     with storage.Incoming() as incoming:
         incoming.write(OTHER)
-        place = incoming.publish(storage.ORIGINALS, ".jpg")
+        key = incoming.publish(storage.ORIGINALS, ".jpg")
         incoming.keep()
     storage.remove(photo.original)
-    Photo.objects.update(original=place, sha256=sha256(OTHER), size=len(OTHER))
+    Photo.objects.update(original=key, sha256=sha256(OTHER), size=len(OTHER))
     _, data = get(client)
-    assert (positions.told(data), len(data)) == ([], len(OTHER))
+    assert (positions.traces(data), len(data)) == ([], len(OTHER))
     assert not (media / photo.shared).exists()
     state.check(media, {NAME})
 
@@ -284,11 +286,11 @@ def test_a_photo_replaced_by_an_older_version_is_examined_again(
 def test_a_photo_that_cannot_be_examined_is_hidden_and_the_list_works(
     api: Client, client: Client, photo: Photo, media: Path
 ) -> None:
-    as_stored_before(photo)
+    as_stored_by_an_older_version(photo)
     (media / photo.original).write_bytes(HOME[:300])
     response, data = get(client)
     assert response.status_code in {400, 503}
-    assert positions.told(data) == []
+    assert positions.traces(data) == []
     assert client.get("/api/photos/").status_code == 200
     assert client.get(API).status_code == 200
     assert client.get("/").status_code == 200
@@ -302,22 +304,22 @@ def test_hide_positions_examines_all_photos_and_can_be_repeated(api: Client, ada
     for photo in Photo.objects.all():
         storage.remove(photo.shared)
     Photo.objects.update(shared="", shared_sha256="", examined="")
-    said = StringIO()
-    call_command("hide_positions", stderr=said)
-    assert said.getvalue().splitlines() == ["3 of 3 photos", "Photos examined: 3"]
+    output = StringIO()
+    call_command("hide_positions", stderr=output)
+    assert output.getvalue().splitlines() == ["3 of 3 photos", "Photos examined: 3"]
     assert Photo.objects.filter(examined=F("original")).exclude(shared="").count() == 3
     state.check(media, {"a.jpg", "b.jpg", "c.jpg"})
-    call_command("hide_positions", stderr=said)
-    assert said.getvalue().splitlines()[2:] == ["Photos examined: 0"]
+    call_command("hide_positions", stderr=output)
+    assert output.getvalue().splitlines()[2:] == ["Photos examined: 0"]
 
 
 def test_hide_positions_names_a_photo_that_cannot_be_examined(api: Client, photo: Photo, media: Path) -> None:
-    as_stored_before(photo)
+    as_stored_by_an_older_version(photo)
     (media / photo.original).unlink()
-    said = StringIO()
+    output = StringIO()
     with pytest.raises(CommandError, match="Photos not examined: 1"):
-        call_command("hide_positions", stderr=said)
-    assert "a.jpg" in said.getvalue()
+        call_command("hide_positions", stderr=output)
+    assert "a.jpg" in output.getvalue()
 
 
 @pytest.mark.parametrize("case", positions.pictures())
@@ -327,21 +329,21 @@ def test_every_kind_of_picture_is_shared_without_its_position(
     data = positions.pictures()[case][1]
     put(api, data)
     assert get(api)[1] == data
-    assert positions.told(get(client)[1]) == []
+    assert positions.traces(get(client)[1]) == []
     state.check(media, {NAME})
 
 
 def test_a_thumbnail_has_no_position_and_no_metadata(api: Client, media: Path) -> None:
-    for data in (HOME, OTHER, lying_photo(64, 48, 6), encoded(Image.new("RGB", (9, 9)), "WEBP", xmp=positions.XMP)):
+    for data in (HOME, OTHER, rotated_photo(64, 48, 6), encoded(Image.new("RGB", (9, 9)), "WEBP", xmp=positions.XMP)):
         thumbnail = media / put(api, data).thumbnail
         with Image.open(thumbnail) as image:
             assert not image.getexif()
             assert set(image.info) <= {"loop", "background", "timestamp", "duration", "icc_profile"}
-        assert positions.told(thumbnail.read_bytes()) == []
+        assert positions.traces(thumbnail.read_bytes()) == []
 
 
 def test_the_result_of_examining_a_replaced_photo_is_dropped(ada: User, photo: Photo, media: Path) -> None:
-    as_stored_before(photo)
+    as_stored_by_an_older_version(photo)
     before = Photo.objects.get()
     with storage.Incoming() as incoming:
         incoming.write(OTHER)

@@ -18,13 +18,13 @@ def test_a_published_file_is_whole_and_readable_for_nginx(media: Path) -> None:
     with storage.Incoming() as incoming:
         incoming.write(b"one ")
         incoming.write(b"two")
-        place = incoming.publish(storage.ORIGINALS, ".jpg")
+        key = incoming.publish(storage.ORIGINALS, ".jpg")
         incoming.keep()
-    assert re.fullmatch(r"originals/([0-9a-f]{2})/\1[0-9a-f]{30}\.jpg", place)
-    assert (media / place).read_bytes() == b"one two"
+    assert re.fullmatch(r"originals/([0-9a-f]{2})/\1[0-9a-f]{30}\.jpg", key)
+    assert (media / key).read_bytes() == b"one two"
     assert (incoming.size, incoming.sha256) == (7, hashlib.sha256(b"one two").hexdigest())
-    assert stat.S_IMODE((media / place).stat().st_mode) == 0o644
-    assert files(media) == {place}
+    assert stat.S_IMODE((media / key).stat().st_mode) == 0o644
+    assert files(media) == {key}
 
 
 @pytest.mark.parametrize("is_published", [False, True])
@@ -52,8 +52,8 @@ def test_an_incoming_file_without_references_is_removed(media: Path) -> None:
 
 
 def test_a_file_is_locked_until_it_is_kept_or_discarded(media: Path) -> None:
-    def is_locked(place: str) -> bool:
-        with (media / place).open("rb") as file:
+    def is_locked(key: str) -> bool:
+        with (media / key).open("rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

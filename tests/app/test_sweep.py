@@ -22,8 +22,8 @@ from tests.forks import in_fork
 OLD = 3600  # seconds
 
 
-def abandoned(media: Path, place: str, age: int = OLD) -> Path:
-    path = media / place
+def abandoned(media: Path, key: str, age: int = OLD) -> Path:
+    path = media / key
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"left behind")
     then = time.time() - age
@@ -32,7 +32,7 @@ def abandoned(media: Path, place: str, age: int = OLD) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("place", "age", "goes"),
+    ("key", "age", "is_removed"),
     [
         ("incoming/0123", OLD, True),
         ("incoming/0123", 10, False),
@@ -45,12 +45,12 @@ def abandoned(media: Path, place: str, age: int = OLD) -> Path:
     ],
 )
 def test_the_sweep_removes_old_files_without_a_row(
-    transactional_db: None, media: Path, place: str, age: int, goes: bool
+    transactional_db: None, media: Path, key: str, age: int, is_removed: bool
 ) -> None:
     pairing.adopt()
-    path = abandoned(media, place, age)
-    assert sweep.sweep(600) == ([path] if goes else [])
-    assert path.exists() is not goes
+    path = abandoned(media, key, age)
+    assert sweep.sweep(600) == ([path] if is_removed else [])
+    assert path.exists() is not is_removed
 
 
 def test_the_sweep_keeps_old_photos(ada: User, media: Path) -> None:
@@ -72,9 +72,9 @@ def test_the_sweep_keeps_the_files_of_a_running_upload(ada: User, media: Path) -
         (path,) = (media / "incoming").iterdir()
         os.utime(path, (0, 1))
         assert sweep.sweep(0) == []
-        place = incoming.publish(storage.ORIGINALS, ".jpg")
+        key = incoming.publish(storage.ORIGINALS, ".jpg")
         assert sweep.sweep(0) == []  # no row yet, but locked
-        assert (media / place).exists()
+        assert (media / key).exists()
 
 
 def test_the_sweep_removes_the_files_of_a_dead_process(transactional_db: None, media: Path) -> None:
@@ -92,7 +92,7 @@ def test_the_sweep_removes_the_files_of_a_dead_process(transactional_db: None, m
 
 
 def test_uploads_during_sweeps_lose_no_photo(ada: User, media: Path) -> None:
-    """Sweeps without any age, as hard as they can, while photos come and are replaced."""
+    """Sweeps without a minimum age run all the time while photos are stored and replaced."""
     is_over = threading.Event()
     errors: list[Exception] = []
 
@@ -133,7 +133,7 @@ def test_an_upload_sweeps_when_a_sweep_is_due(api: Client, media: Path, settings
     assert not first.exists()
     second = abandoned(media, "incoming/2")
     put()
-    assert second.exists()  # swept only just now
+    assert second.exists()  # the last sweep was a moment ago
     settings.SWEEP_INTERVAL = 0
     put()
     assert not second.exists()
@@ -181,17 +181,17 @@ def test_a_large_library_is_queried_in_batches(ada: User, media: Path) -> None:
 def test_an_upload_is_repeated_when_a_sweep_removed_its_file(
     ada: User, media: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the moments when a file is made and when it is locked, it looks abandoned to a sweep without patience."""
+    """Between the creation and the lock of a file, a sweep without a minimum age takes it for abandoned."""
     lock, swept = fcntl.flock, list[Path]()
 
-    def late(file: Any, how: int) -> None:
+    def sweep_before_lock(file: Any, how: int) -> None:
         if how == fcntl.LOCK_EX and len(swept) < 2:
             monkeypatch.setattr(fcntl, "flock", lock)
             swept.extend(sweep.sweep(-1))
-            monkeypatch.setattr(fcntl, "flock", late)
+            monkeypatch.setattr(fcntl, "flock", sweep_before_lock)
         lock(file, how)
 
-    monkeypatch.setattr(fcntl, "flock", late)
+    monkeypatch.setattr(fcntl, "flock", sweep_before_lock)
     with storage.Incoming() as incoming:
         incoming.write(picture())
         library.put(ada, "a.jpg", incoming)
@@ -203,12 +203,12 @@ def test_an_upload_is_repeated_when_a_sweep_removed_its_file(
 def test_the_quarantine_is_emptied_even_if_no_file_can_be_added(
     transactional_db: None, media: Path, settings: Settings
 ) -> None:
-    """As on a full disk, on which a sweep is to make room."""
+    """The same happens on a full disk, where a sweep has to free space."""
     pairing.adopt()
     settings.SWEEP_QUARANTINE = 3
     held = abandoned(media, ".quarantine/000000000001/originals/ab/ab12.jpg")
-    (media / ".quarantine/clock").write_text(f"5 {2**40}\n")  # it stands still
-    (media / ".quarantine/000000000005").touch()  # so there can be no folder of that name
+    (media / ".quarantine/clock").write_text(f"5 {2**40}\n")  # the clock stands still
+    (media / ".quarantine/000000000005").touch()  # prevents a folder of that name
     left = abandoned(media, "originals/cd/cd34.jpg")
     with pytest.raises(OSError, match="000000000005"):
         sweep.sweep(0)

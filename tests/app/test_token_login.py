@@ -1,4 +1,4 @@
-"""A token for a name and a password, over HTTP: for phones. Guessing is as slow as on the page."""
+"""Login of phones: a token for a name and a password over HTTP. Guessing is as slow as on the page."""
 
 import json
 from datetime import timedelta
@@ -16,7 +16,7 @@ from pytest_django import Settings
 from photos.models import LoginAttempts
 from tests.app.conftest import client_of
 from tests.app.pictures import picture
-from tests.app.test_logins import log_in, pass_by
+from tests.app.test_logins import advance, log_in
 
 ADA = {"username": "ada", "password": "of ada"}
 MOST = 3
@@ -30,7 +30,7 @@ class Counting(MD5PasswordHasher):
         return super().encode(password, salt)
 
 
-def ask(body: Any, client: Client | None = None, content_type: str = "application/json", address: str = "") -> Any:
+def send(body: Any, client: Client | None = None, content_type: str = "application/json", address: str = "") -> Any:
     data = body if isinstance(body, str | bytes) else json.dumps(body)
     return (client or Client(enforce_csrf_checks=True)).generic("POST", address or "/api/token", data, content_type)
 
@@ -42,7 +42,7 @@ def check_error(response: Any, status: int, code: str) -> None:
     assert AuthToken.objects.count() == 0
 
 
-def stores(token: str) -> int:
+def upload_status(token: str) -> int:
     client = Client(headers={"Authorization": f"Token {token}"})
     status: int = client.put("/api/photos/a.jpg", picture(), content_type="image/jpeg").status_code
     return status
@@ -59,12 +59,12 @@ def stores(token: str) -> int:
     ],
 )
 def test_a_name_and_a_password_get_a_token(ada: User, address: str, body: Any, content_type: str) -> None:
-    response = ask(body, None, content_type, address)
+    response = send(body, None, content_type, address)
     assert response.status_code == 200
     assert set(response.json()) == {"token", "expiry"}
     assert response.headers["Cache-Control"] == "no-store"
     assert not response.cookies
-    assert stores(response.json()["token"]) == 201
+    assert upload_status(response.json()["token"]) == 201
     expiry = AuthToken.objects.get().expiry
     assert timedelta(days=29) < expiry - timezone.now() < timedelta(days=31)
 
@@ -90,71 +90,71 @@ def test_a_name_and_a_password_get_a_token(ada: User, address: str, body: Any, c
     ],
 )
 def test_a_failed_login_is_an_error_in_json(ada: User, body: Any, status: int, code: str) -> None:
-    check_error(ask(body), status, code)
+    check_error(send(body), status, code)
 
 
 def test_a_login_with_an_unsupported_content_type_is_refused(ada: User) -> None:
-    check_error(ask(ADA, content_type="text/plain"), 415, "unsupported-media-type")
-    check_error(ask(b"--b\r\n", content_type="multipart/form-data; boundary=b"), 415, "unsupported-media-type")
+    check_error(send(ADA, content_type="text/plain"), 415, "unsupported-media-type")
+    check_error(send(b"--b\r\n", content_type="multipart/form-data; boundary=b"), 415, "unsupported-media-type")
 
 
 def test_unknown_users_and_wrong_passwords_get_the_same_response(ada: User, bob: User) -> None:
     User.objects.filter(username="bob").update(is_active=False)
     answers = [
-        ask({"username": name, "password": word}) for name, word in [("ada", "x"), ("nobody", "x"), ("bob", "of bob")]
+        send({"username": name, "password": word}) for name, word in [("ada", "x"), ("nobody", "x"), ("bob", "of bob")]
     ]
     assert len({(answer.status_code, answer.json()["detail"], str(sorted(answer.headers))) for answer in answers}) == 1
     assert answers[0].headers["WWW-Authenticate"] == "Token"
 
 
 def test_the_password_of_an_unknown_user_is_hashed(ada: User, settings: Settings) -> None:
-    """As slow as for known ones: counted, not timed."""
+    """The response takes as long as for a known user: the test counts hashes instead of measuring time."""
     settings.PASSWORD_HASHERS = ["tests.app.test_token_login.Counting"]
     Counting.hashed = 0
-    ask({"username": "nobody", "password": "x"})
+    send({"username": "nobody", "password": "x"})
     assert Counting.hashed == 1
 
 
 def test_the_page_and_the_token_login_share_one_limit_per_account(ada: User, settings: Settings) -> None:
     settings.LOGIN_FAILURES = MOST
     for _ in range(MOST - 1):
-        assert ask({**ADA, "password": "x"}).status_code == 401
+        assert send({**ADA, "password": "x"}).status_code == 401
     assert log_in(Client(), "ada", "x").status_code == 200
-    response = ask(ADA)
+    response = send(ADA)
     check_error(response, 429, "too-many-logins")
     assert response.headers["Retry-After"] == "60"
     assert log_in(Client(), "ada", "of ada").status_code == 429
-    pass_by(60)
-    assert ask(ADA).status_code == 200
+    advance(60)
+    assert send(ADA).status_code == 200
     assert LoginAttempts.objects.count() == 0
 
 
 def test_login_attempts_for_unknown_accounts_are_limited(ada: User, settings: Settings) -> None:
     settings.LOGIN_FAILURES = MOST
-    statuses = [ask({"username": "nobody", "password": "x"}).status_code for _ in range(MOST + 1)]
+    statuses = [send({"username": "nobody", "password": "x"}).status_code for _ in range(MOST + 1)]
     assert statuses == [401] * MOST + [429]
 
 
 def test_an_incomplete_login_does_not_count_as_an_attempt(ada: User, settings: Settings) -> None:
     settings.LOGIN_FAILURES = MOST
     for _ in range(MOST + 1):
-        ask({"username": "ada"})
-    assert ask(ADA).status_code == 200
+        send({"username": "ada"})
+    assert send(ADA).status_code == 200
 
 
 def test_a_session_alone_gets_no_token(browser: Client, ada: User) -> None:
-    """So no other site can have one made: a form of another site brings the cookie, and never the password."""
-    check_error(ask("", browser, "application/x-www-form-urlencoded"), 400, "bad-request")
-    check_error(ask({**ADA, "password": "x"}, browser), 401, "wrong-login")
+    """Another site cannot create a token: its form sends the cookie, but not the password."""
+    check_error(send("", browser, "application/x-www-form-urlencoded"), 400, "bad-request")
+    check_error(send({**ADA, "password": "x"}, browser), 401, "wrong-login")
 
 
 def test_a_client_with_an_invalid_token_can_get_a_new_one(ada: User) -> None:
     client = Client(headers={"Authorization": "Token " + "0" * 64})
-    assert ask(ADA, client).status_code == 200
+    assert send(ADA, client).status_code == 200
 
 
 def test_a_user_can_list_and_revoke_own_tokens(ada: User, api: Client, api_of_bob: Client) -> None:
-    phone = ask(ADA).json()["token"]
+    phone = send(ADA).json()["token"]
     listed = api.get("/api/tokens").json()
     assert [sorted(item) for item in listed] == [["created", "expiry", "is_current", "key"]] * 2
     assert [item["is_current"] for item in listed] == [False, True]  # the newest first
@@ -163,7 +163,7 @@ def test_a_user_can_list_and_revoke_own_tokens(ada: User, api: Client, api_of_bo
     assert len(key) * 3 < len(phone)
     assert api_of_bob.delete(f"/api/tokens/{key}").json()["error"] == "not-found"
     assert api.delete(f"/api/tokens/{key}").status_code == 204
-    assert stores(phone) == 401
+    assert upload_status(phone) == 401
     assert api.delete(f"/api/tokens/{key}").json()["error"] == "not-found"
     assert [item["key"] for item in api.get("/api/tokens/").json()] == [listed[1]["key"]]
 
@@ -182,13 +182,13 @@ def test_revoking_needs_a_login_and_for_sessions_a_csrf_token(client: Client, br
 def test_a_login_removes_expired_tokens(ada: User) -> None:
     client_of(ada)
     AuthToken.objects.update(expiry=timezone.now() - timedelta(seconds=1))
-    assert ask(ADA).status_code == 200
+    assert send(ADA).status_code == 200
     assert AuthToken.objects.count() == 1
 
 
 def test_a_token_login_updates_last_login(ada: User) -> None:
     assert ada.last_login is None
-    ask(ADA)
+    send(ADA)
     ada.refresh_from_db()
     assert ada.last_login is not None
 
@@ -197,4 +197,4 @@ def test_a_forged_known_browser_cookie_does_not_lift_the_limit(ada: User, settin
     settings.LOGIN_FAILURES = MOST
     client = Client()
     client.cookies["known_browser"] = signing.dumps(["x", "y"], salt="photos.logins")
-    assert [ask({**ADA, "password": "x"}, client).status_code for _ in range(MOST + 1)] == [401] * MOST + [429]
+    assert [send({**ADA, "password": "x"}, client).status_code for _ in range(MOST + 1)] == [401] * MOST + [429]

@@ -1,6 +1,6 @@
-"""Visitors read no words of programs: each problem has a text for people, and one for whoever runs the site.
+"""Visitors get no technical terms: each problem has one text for visitors and one for the operator of the site.
 
-Two tables. The first is of requests, as visitors and programs send them. The second is of the sources: each place that
+Two tables. The first has requests, as visitors and programs send them. The second has the sources: each line that
 raises a problem, whether or not a request of the first table reaches it.
 """
 
@@ -24,7 +24,7 @@ from tests.app.pictures import picture
 
 APP = Path(errors.__file__).parent
 JPEG = picture(64, 48)
-# Commands, headers, settings, parts of HTTP and of forms, programs and files of the project, and what Python says.
+# Commands, headers, settings, parts of HTTP and of forms, programs and files of the project, and terms of Python.
 TECHNICAL = re.compile(
     r"\.env|\bmake |`|authorization|token|curl|proxy|manage\.py|readme|traceback|exception|(?-i:\b[A-Z]+_[A-Z_]+\b"
     r"|\b(?:GET|POST|PUT|DELETE|HTTP)\b)|/api/|content-|if-match|\bheaders?\b|csrf|boundary|\bbody\b|base64|wsgi",
@@ -33,7 +33,7 @@ TECHNICAL = re.compile(
 
 
 class Text(HTMLParser):
-    """What can be read of a page's main part, without the line with the short name and the request id."""
+    """The visible text of a page's main part, without the line with the error's name and the request id."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ def visitor(browser: Client) -> tuple[Client, str]:
 
 
 def expired(browser: Client) -> tuple[Client, str]:
-    """The page is open, and the session behind it has ended."""
+    """The page is open, and its session has ended."""
     found = visitor(browser)
     browser.session.flush()
     return found
@@ -65,10 +65,10 @@ def out_of_date(browser: Client) -> tuple[Client, str]:
     return visitor(browser)[0], "x" * 64
 
 
-Who = Callable[[Client], tuple[Client, str]]
+Login = Callable[[Client], tuple[Client, str]]
 LARGE = bytes(21 * 1024**2)
-# who, method, address, files of the form, status
-BY_THE_FORM: dict[str, tuple[Who, str, str, list[tuple[str, bytes]], int]] = {
+# login, method, address, files of the form, status
+BY_THE_FORM: dict[str, tuple[Login, str, str, list[tuple[str, bytes]], int]] = {
     "the session has ended": (expired, "POST", "/", [("a.jpg", JPEG)], 403),
     "the session has ended before deleting": (expired, "POST", "/delete/a.jpg", [], 403),
     "the page is out of date": (out_of_date, "POST", "/", [("a.jpg", JPEG)], 403),
@@ -90,7 +90,7 @@ BY_THE_FORM: dict[str, tuple[Who, str, str, list[tuple[str, bytes]], int]] = {
 }
 
 
-def sent(client: Client, csrf: str, method: str, address: str, files: list[tuple[str, bytes]], **headers: str) -> Any:
+def send(client: Client, csrf: str, method: str, address: str, files: list[tuple[str, bytes]], **headers: str) -> Any:
     pictures = [SimpleUploadedFile(name, data) for name, data in files]
     form: dict[str, Any] = {"csrfmiddlewaretoken": csrf} | ({"file": pictures} if files else {})
     if method == "GET":
@@ -100,10 +100,10 @@ def sent(client: Client, csrf: str, method: str, address: str, files: list[tuple
 
 @pytest.mark.parametrize("case", BY_THE_FORM)
 def test_no_error_page_has_technical_terms(browser: Client, media: Path, settings: Settings, case: str) -> None:
-    who, method, address, files, status = BY_THE_FORM[case]
+    login, method, address, files, status = BY_THE_FORM[case]
     settings.USER_QUOTA = 2 * len(JPEG) + 10
-    client, csrf = who(browser)
-    response = sent(client, csrf, method, address, files, Accept="text/html")
+    client, csrf = login(browser)
+    response = send(client, csrf, method, address, files, Accept="text/html")
     text = Text(response.content.decode()).text
     assert response.status_code == status
     assert TECHNICAL.findall(text) == []
@@ -114,7 +114,7 @@ def test_no_error_page_has_technical_terms(browser: Client, media: Path, setting
 
 
 @pytest.mark.parametrize(
-    ("who", "files", "headers", "status", "error"),
+    ("login", "files", "headers", "status", "error"),
     [
         (expired, [("a.jpg", JPEG)], {}, 401, "login-needed"),
         (out_of_date, [("a.jpg", JPEG)], {}, 403, "forbidden"),
@@ -126,13 +126,13 @@ def test_no_error_page_has_technical_terms(browser: Client, media: Path, setting
     ],
 )
 def test_errors_for_the_script_of_the_page_have_no_technical_terms(
-    browser: Client, who: Who, files: list[tuple[str, bytes]], headers: dict[str, str], status: int, error: str
+    browser: Client, login: Login, files: list[tuple[str, bytes]], headers: dict[str, str], status: int, error: str
 ) -> None:
-    client, csrf = who(browser)
-    response = sent(client, csrf, "POST", "/api/photos/", files, **{"X-CSRFToken": csrf})
+    client, csrf = login(browser)
+    response = send(client, csrf, "POST", "/api/photos/", files, **{"X-CSRFToken": csrf})
     assert (response.status_code, response.json()["error"]) == (status, error)
     assert TECHNICAL.findall(response.json()["detail"]) == []
-    assert response.headers["X-Text-For"] == "people"  # or the script would not show it
+    assert response.headers["X-Text-For"] == "people"  # otherwise the script would not show the text
 
 
 @pytest.mark.parametrize(("method", "status"), [("PATCH", 405), ("PUT", 405)])
@@ -149,7 +149,7 @@ def test_errors_of_the_framework_have_no_technical_terms(browser: Client, method
     ids=["without a token", "with a wrong token"],
 )
 def test_errors_for_programs_name_what_to_send(transactional_db: None, headers: dict[str, str], word: str) -> None:
-    """Also when a token is sent beside what a page would send."""
+    """The request may also have the CSRF header of a page beside its token."""
     for more in ({}, {"X-CSRFToken": "x"}) if headers else ({},):
         response = Client().put("/api/photos/a.jpg", JPEG, headers=headers | more)
         assert response.status_code == 401
@@ -176,22 +176,22 @@ def test_the_page_for_an_unknown_host_names_no_setting(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("who", "words"),
+    ("login", "words"),
     [(out_of_date, "CSRF_TRUSTED_ORIGINS"), (expired, "without a valid session"), (visitor, "UPLOAD_MAX")],
 )
 def test_the_technical_text_of_an_error_is_logged(
-    browser: Client, caplog: pytest.LogCaptureFixture, who: Who, words: str
+    browser: Client, caplog: pytest.LogCaptureFixture, login: Login, words: str
 ) -> None:
-    client, csrf = who(browser)
+    client, csrf = login(browser)
     with caplog.at_level(logging.WARNING, "photos"):
-        sent(client, csrf, "POST", "/", [("a.jpg", LARGE if who is visitor else JPEG)])
+        send(client, csrf, "POST", "/", [("a.jpg", LARGE if login is visitor else JPEG)])
     assert words in caplog.text
 
 
 def test_the_error_page_names_the_refused_file_of_several(browser: Client, media: Path) -> None:
     client, csrf = visitor(browser)
     files = [("one.jpg", JPEG), ("two.jpg", b"text"), ("three.jpg", JPEG)]
-    text = Text(sent(client, csrf, "POST", "/", files).content.decode()).text
+    text = Text(send(client, csrf, "POST", "/", files).content.decode()).text
     assert "two.jpg (file 2 of 3): This is not a picture" in text
     assert "Nothing was stored. The other files were not stored either." in text
     state.check(media, set())
@@ -199,7 +199,7 @@ def test_the_error_page_names_the_refused_file_of_several(browser: Client, media
 
 def test_the_error_page_names_the_refused_file(browser: Client, media: Path) -> None:
     client, csrf = visitor(browser)
-    text = Text(sent(client, csrf, "POST", "/", [("alone.jpg", b"text")]).content.decode()).text
+    text = Text(send(client, csrf, "POST", "/", [("alone.jpg", b"text")]).content.decode()).text
     assert "alone.jpg: This is not a picture" in text
     assert "Nothing was stored." in text
 
@@ -212,26 +212,26 @@ PROBLEMS = {
 
 
 def raised() -> Iterator[tuple[str, str, str]]:
-    """Where, which class, and the text for visitors, of each problem that the application makes."""
+    """Yield line, class and text for visitors of each problem that the application raises."""
     for path in sorted(APP.glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in PROBLEMS):
                 continue
-            said = next((keyword.value for keyword in node.keywords if keyword.arg == "visitor_text"), None)
+            argument = next((keyword.value for keyword in node.keywords if keyword.arg == "visitor_text"), None)
             default = PROBLEMS[node.func.id].visitor_text
-            text = default if said is None and default else _constants(said or node)
+            text = default if argument is None and default else _constants(argument or node)
             yield f"{path.name}:{node.lineno}", node.func.id, text
 
 
 def _constants(node: ast.AST) -> str:
-    """The words in it; not those of a name that stands for a text, which the requests above are for."""
+    """Return the string constants of an expression; the requests above cover texts behind a name."""
     return " ".join(part.value for part in ast.walk(node) if isinstance(part, ast.Constant) and type(part.value) is str)
 
 
 def test_no_error_text_for_people_in_the_sources_is_technical() -> None:
     found = list(raised())
     assert len(found) > 50
-    assert [(place, text) for place, _, text in found if TECHNICAL.search(text)] == []
+    assert [(line, text) for line, _, text in found if TECHNICAL.search(text)] == []
 
 
 @pytest.mark.parametrize("name", PROBLEMS)

@@ -1,4 +1,4 @@
-"""The application that the stack serves: this project's own, behind the trust boundary."""
+"""The application that the stack serves: the project's own, behind the trust boundary."""
 
 import importlib
 from typing import Any
@@ -10,20 +10,20 @@ from django.core.signals import request_started
 
 def test_the_project_is_served_behind_the_trust_boundary(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "config.settings")
-    given: list[dict[str, Any]] = []
+    environs: list[dict[str, Any]] = []
 
     def remember(environ: dict[str, Any], **_: object) -> None:
-        given.append(environ)
+        environs.append(environ)
 
     environ: dict[str, Any] = {"PATH_INFO": "/healthz", "HTTP_X_FORWARDED_USER": "root", "HTTP_X_OWN": "arrives"}
     setup_testing_defaults(environ)
-    answered: list[str] = []
+    statuses: list[str] = []
     request_started.connect(remember)
     try:
         application = importlib.import_module("uploadstack.wsgi").application
-        body = application(environ, lambda status, _: answered.append(status))
+        body = application(environ, lambda status, _: statuses.append(status))
     finally:
         request_started.disconnect(remember)
-    assert (answered, list(body)) == (["200 OK"], [b'{"status": "ok"}'])
-    (seen,) = given
-    assert ("HTTP_X_FORWARDED_USER" in seen, seen["HTTP_X_OWN"]) == (False, "arrives")
+    assert (statuses, list(body)) == (["200 OK"], [b'{"status": "ok"}'])
+    (received,) = environs
+    assert ("HTTP_X_FORWARDED_USER" in received, received["HTTP_X_OWN"]) == (False, "arrives")

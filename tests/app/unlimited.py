@@ -1,9 +1,9 @@
-"""A program: it limits itself as a child that decodes, and prints what it may do all the same, a line each.
+"""A program that limits itself like a decoding child, and prints each thing that it can still do on a line.
 
     python unlimited.py APP FOLDER [without-proc]
 
-APP is the folder of the application, FOLDER one that can be written to. It has an interpreter of its own, because one
-that has done something before may have memory left, which no limit takes away.
+APP is the folder of the application, FOLDER a writable folder. It runs in a new interpreter, because a used one may
+have free memory, to which no limit applies.
 """
 
 import resource
@@ -26,7 +26,7 @@ def main() -> None:
     if WITHOUT_PROC:
         decoder._STATM = Path("/nowhere")  # type: ignore[misc]  # noqa: SLF001 - nothing else needs to set it
     decoder.limit({"wall": 60})
-    found = [] if WITHOUT_PROC else sizes()  # without it, a size is assumed that is larger
+    found = [] if WITHOUT_PROC else sizes()  # without it, the decoder assumes a larger size
     if resource.getrlimit(resource.RLIMIT_AS)[1] == resource.RLIM_INFINITY:
         found.append("any address space")
     if resource.getrlimit(resource.RLIMIT_CPU)[0] > 20:

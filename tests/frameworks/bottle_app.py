@@ -1,4 +1,4 @@
-"""Bottle, as its documentation has it."""
+"""Bottle, as in its documentation."""
 
 from hashlib import sha256
 from typing import Any
@@ -9,8 +9,8 @@ application = Bottle()
 
 
 def take_json() -> dict[str, Any]:
-    told: dict[str, Any] = request.json
-    return told
+    facts: dict[str, Any] = request.json
+    return facts
 
 
 def take_form() -> dict[str, Any]:

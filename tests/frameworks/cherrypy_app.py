@@ -15,8 +15,8 @@ class Root:
 
     def form(self, note: str, file: Any) -> bytes:
         data = file.file.read()
-        told = {"note": note, "name": file.filename, "size": len(data), "sha256": sha256(data).hexdigest()}
-        return json.dumps(told).encode()
+        facts = {"note": note, "name": file.filename, "size": len(data), "sha256": sha256(data).hexdigest()}
+        return json.dumps(facts).encode()
 
 
 Root.json.exposed = Root.form.exposed = True  # type: ignore[attr-defined]  # as the framework wants it

@@ -1,4 +1,4 @@
-"""The server's own fixtures serve here too."""
+"""These tests use the fixtures of the server."""
 
 from tests.server.conftest import serve
 

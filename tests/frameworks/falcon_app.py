@@ -1,4 +1,4 @@
-"""Falcon, as its documentation has it."""
+"""Falcon, as in its documentation."""
 
 from hashlib import sha256
 from typing import Any
@@ -7,24 +7,24 @@ import falcon
 
 
 class Json:
-    """JSON in, JSON out."""
+    """Accepts JSON and returns JSON."""
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         response.media = request.get_media()
 
 
 class Form:
-    """A form in, JSON out."""
+    """Accepts a form and returns JSON."""
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
-        told: dict[str, Any] = {}
+        facts: dict[str, Any] = {}
         for part in request.get_media():
             if part.name == "note":
-                told["note"] = part.text
+                facts["note"] = part.text
             else:
                 data = part.stream.read()
-                told |= {"name": part.filename, "size": len(data), "sha256": sha256(data).hexdigest()}
-        response.media = told
+                facts |= {"name": part.filename, "size": len(data), "sha256": sha256(data).hexdigest()}
+        response.media = facts
 
 
 application = falcon.App()

@@ -1,4 +1,4 @@
-"""Flask, as its documentation has it."""
+"""Flask, as in its documentation."""
 
 from hashlib import sha256
 
@@ -17,5 +17,5 @@ def take_json() -> Response:
 def take_form() -> Response:
     file = request.files["file"]
     data = file.read()
-    told = {"note": request.form["note"], "name": file.filename, "size": len(data), "sha256": sha256(data).hexdigest()}
-    return application.json.response(told)
+    facts = {"note": request.form["note"], "name": file.filename, "size": len(data), "sha256": sha256(data).hexdigest()}
+    return application.json.response(facts)

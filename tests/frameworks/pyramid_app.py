@@ -1,4 +1,4 @@
-"""Pyramid, as its documentation has it."""
+"""Pyramid, as in its documentation."""
 
 from hashlib import sha256
 from typing import Any

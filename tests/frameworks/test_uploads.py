@@ -1,4 +1,4 @@
-"""Frameworks that know nothing of chunked bodies take them from this server, unchanged: the reason it exists."""
+"""Frameworks without support for chunked bodies get them unchanged from this server: the purpose of the server."""
 
 import hashlib
 import json
@@ -33,7 +33,7 @@ def form(file: bytes) -> bytes:
 
 
 def check(server: Server, target: str, kind: str, body: bytes, expected: object) -> None:
-    """The same with a length, in large chunks, in small ones, and once more on the same connection."""
+    """Send the body with a length, in large and in small chunks, on one connection, and check each response."""
     fields = ("Content-Type: " + kind, "Accept: application/json")
     ways = [sized(target, body, *fields)]
     ways += [chunked(target, body, *fields, size=size) for size in (65536, 1000, 7)]
@@ -49,5 +49,10 @@ def test_chunked_uploads_arrive_unchanged(serve: Serve, framework: str) -> None:
     server = serve("--spool-memory", "64k", application=f"tests.frameworks.{framework}")
     check(server, "/json", "application/json", json.dumps(JSON).encode(), JSON)
     for file in (FILE, SMALL, b""):
-        told = {"note": "two\r\nlines", "name": "a.png", "size": len(file), "sha256": hashlib.sha256(file).hexdigest()}
-        check(server, "/form", f'multipart/form-data; boundary="{BOUNDARY}"', form(file), told)
+        expected = {
+            "note": "two\r\nlines",
+            "name": "a.png",
+            "size": len(file),
+            "sha256": hashlib.sha256(file).hexdigest(),
+        }
+        check(server, "/form", f'multipart/form-data; boundary="{BOUNDARY}"', form(file), expected)

@@ -1,4 +1,4 @@
-"""How commands wait, ask and fail."""
+"""How commands wait, ask for confirmation and fail."""
 
 import io
 import time
@@ -25,10 +25,10 @@ def test_waiting_ends_after_the_timeout() -> None:
 
 
 @pytest.mark.parametrize(
-    ("yes", "said", "expected"), [("1", "", True), ("", "yes\n", True), ("", "no\n", False), ("0", "", False)]
+    ("yes", "answer", "expected"), [("1", "", True), ("", "yes\n", True), ("", "no\n", False), ("0", "", False)]
 )
-def test_only_yes_confirms_a_question(monkeypatch: pytest.MonkeyPatch, yes: str, said: str, expected: bool) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(said))
+def test_only_yes_confirms_a_question(monkeypatch: pytest.MonkeyPatch, yes: str, answer: str, expected: bool) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
     assert console.is_confirmed({"YES": yes}) is expected
 
 

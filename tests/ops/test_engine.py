@@ -1,4 +1,4 @@
-"""What is made of the engine's answers: recorded ones, of Docker 20.10, cut to what is read and a little more."""
+"""Parsing of output of the engine, recorded with Docker 20.10 and shortened to the parsed fields and a few more."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ WEB: dict[str, Any] = {
 
 
 def container(status: str = "running", health: str = "healthy", restarts: int = 0, **more: Any) -> Container:
-    """WEB in another state; `policy` and `exit_code` are the others that count."""
+    """Return WEB in another state; `more` may have `policy` and `exit_code`."""
     state: dict[str, Any] = {"Status": status, "ExitCode": more.get("exit_code", 0)}
     if health:
         state["Health"] = {"Status": health}
@@ -58,7 +58,7 @@ def test_a_container_is_parsed_from_the_output_of_the_engine() -> None:
 
 
 def test_a_container_without_labels_networks_and_mounts_is_parsed() -> None:
-    """As `docker run --network none` makes it."""
+    """`docker run --network none` creates this kind of container."""
     bare = {
         **WEB,
         "Mounts": [],
@@ -69,7 +69,7 @@ def test_a_container_without_labels_networks_and_mounts_is_parsed() -> None:
     assert (read.service, read.addresses, read.mounts, read.environment) == ("", {}, {}, {})
 
 
-# Container -> its state in one word, and whether `up` and `deploy` go on waiting for it.
+# Container -> its state in one word, and whether `up` and `deploy` continue to wait for it.
 STATES = [
     (container(), "healthy", Progress.DONE),
     (container(health=""), "running", Progress.DONE),
@@ -94,7 +94,7 @@ def test_the_state_of_a_container_is_one_word(known: Container, state: str, prog
     assert known.is_healthy == (state in {"healthy", "done"})
 
 
-# Container, the engine's words -> what make ps says.
+# Container, status of the engine -> status that make ps prints.
 SINCE = [
     (container(), "Up 3 minutes (healthy)", "up 3 minutes"),
     (container(restarts=2), "Up 3 minutes (healthy)", "up 3 minutes, restarted 2 times"),

@@ -1,10 +1,10 @@
-"""Which stand-in takes the place of an image."""
+"""Stand-ins for images: the version that a stand-in must have."""
 
 import pytest
 
 from scripts.ops.images import version_of
 
-# Image -> the version that a stand-in for it has to have.
+# Image -> the version that its stand-in must have.
 VERSIONS = {
     "python:3.14-slim-trixie": "3.14",
     "nginx:1.30": "1.30",

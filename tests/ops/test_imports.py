@@ -1,4 +1,4 @@
-"""What runs on anybody's machine needs nothing but Python's standard library, and no two modules need each other."""
+"""The scripts need only Python's standard library, and their modules have no import cycles."""
 
 import ast
 import re
@@ -14,7 +14,7 @@ MODULES = {f"{folder}.{path.stem}": path for folder in ("ops", "standin") for pa
 
 
 def imported(name: str) -> set[str]:
-    """Modules that one imports, those of scripts/ by their names in MODULES; not those that only its types need."""
+    """Return the imports of a module, those of scripts/ by their names in MODULES; not imports for types only."""
     package = name.partition(".")[0]
     found = set()
     for node in ast.walk(_without_types(ast.parse(MODULES[name].read_text()))):
@@ -37,8 +37,8 @@ def _without_types(tree: ast.Module) -> ast.Module:
 
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_a_module_imports_only_the_standard_library_and_its_own_package(name: str) -> None:
-    others = {each.partition(".")[0] for each in imported(name) - set(MODULES)}
-    assert sorted(others - sys.stdlib_module_names) == []
+    foreign = {each.partition(".")[0] for each in imported(name) - set(MODULES)}
+    assert sorted(foreign - sys.stdlib_module_names) == []
 
 
 # Module -> its row in the table of scripts/ops.
@@ -59,7 +59,7 @@ def test_a_module_imports_only_modules_of_its_row_or_below(name: str) -> None:
 
 
 def test_there_are_no_circular_imports() -> None:
-    left = {name: imported(name) & set(MODULES) for name in MODULES}
-    while free := {name for name, needs in left.items() if not needs & set(left)}:
-        left = {name: needs for name, needs in left.items() if name not in free}
-    assert left == {}
+    remaining = {name: imported(name) & set(MODULES) for name in MODULES}
+    while free := {name for name, needs in remaining.items() if not needs & set(remaining)}:
+        remaining = {name: needs for name, needs in remaining.items() if name not in free}
+    assert remaining == {}

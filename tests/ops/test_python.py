@@ -1,4 +1,4 @@
-"""Without a Python, or with one that is too old, every script says so in one line, before anything else."""
+"""Without Python, or with a version that is too old, every script first prints one line about it."""
 
 import shutil
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 NEEDED = ("bash", "dirname", "basename", "env", "sh")
 OURS = sorted(path.name for path in SCRIPTS.glob("*.sh") if path.name not in {"lib.sh", "python.sh"})
-# A python3 that says it is 3.8, to what runs in it.
+# A python3 that reports version 3.8 to its programs.
 OLD = """#!/bin/sh
 for file; do case $file in *.py) break ;; esac; done
 exec {python} -c 'import sys; sys.version_info = (3, 8, 10); exec(open(sys.argv[1]).read())' "$file"
@@ -19,7 +19,7 @@ exec {python} -c 'import sys; sys.version_info = (3, 8, 10); exec(open(sys.argv[
 
 @pytest.fixture
 def tools(tmp_path: Path) -> Path:
-    """The only folder with programs."""
+    """The only folder in PATH."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for name in NEEDED:
@@ -54,7 +54,7 @@ def test_a_script_with_an_old_python_prints_one_error_line(tools: Path, script: 
 def test_every_module_can_be_imported_by_each_installed_python(python: str) -> None:
     found = shutil.which(python)
     if not found or subprocess.run([found, "--version"], capture_output=True, check=False).returncode:
-        pytest.skip(f"there is no {python} here")
+        pytest.skip(f"no {python} on this machine")
     files = [path for folder in ("ops", "standin") for path in (SCRIPTS / folder).glob("[!_]*.py")]
     names = sorted(f"scripts.{path.parent.name}.{path.stem}" for path in files)
     program = f"import sys; sys.path.append({str(SCRIPTS.parent)!r}); import importlib; " + "; ".join(
@@ -65,7 +65,7 @@ def test_every_module_can_be_imported_by_each_installed_python(python: str) -> N
 
 
 def test_scripts_run_with_only_python_and_bash(tools: Path) -> None:
-    """Settings are read, and what needs an engine says that there is none."""
+    """Settings are read, and a script that needs an engine reports that there is none."""
     (tools / "python3").symlink_to(sys.executable)
     done = run("ps.sh", tools)
     assert done.stderr.startswith("error: Docker is not installed"), done.stderr

@@ -1,4 +1,4 @@
-"""Whether nginx knows a new container: the kernel's table of its sockets, recorded in a container of nginx."""
+"""Whether nginx uses a new container: by the kernel's table of sockets, recorded in a container of nginx."""
 
 from scripts.ops.rolling import peers
 

@@ -1,4 +1,4 @@
-"""Sizes and amounts of memory, as those read them who get them."""
+"""Sizes and amounts of memory, parsed as nginx and the engine parse them."""
 
 import pytest
 

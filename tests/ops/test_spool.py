@@ -1,4 +1,4 @@
-"""Lines that make spool puts into files of this machine, and takes away."""
+"""Lines that make spool adds to files of this machine and removes from them."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from scripts.ops.spool import drop_lines, replace_line
 
 
 def test_a_line_replaces_the_earlier_lines_of_its_setting(tmp_path: Path) -> None:
-    """The file keeps its mode; a link to it stays one."""
+    """The file keeps its mode, and a link to the file stays a link."""
     file, link = tmp_path / "file", tmp_path / "link"
     file.write_text("A=1\nWEB_SPOOL=old\n WEB_SPOOL = older\nB=2")
     file.chmod(0o640)

@@ -1,7 +1,7 @@
-"""What backup and restore do inside (uploadstack/archive.py), with a process that dies before any one of its steps.
+"""The steps of backup and restore (uploadstack/archive.py) in a process that dies before one of them.
 
-The steps are the system calls that change folders. The n-th one is never done, for n = 0, 1, 2 and so on until there
-are fewer. What is there afterwards is all of what was before, or can be brought back, or all of what was restored.
+A step is a system call that changes a folder. The process dies before its n-th step, for n = 0, 1, 2 and so on until it
+has fewer steps. Afterwards the volumes have the complete old state, or can be set back to it, or the complete new one.
 """
 
 import json
@@ -23,7 +23,7 @@ from uploadstack import archive
 
 CALLS = ("mkdir", "rename", "unlink", "rmdir", "link")
 DIED = 9
-# As manage.py media_columns prints them: one that the database lacks, and one whose files are in a folder of their own.
+# As manage.py media_columns prints them: one that the database lacks, and one whose files are in a separate folder.
 COLUMNS = json.dumps(
     [
         {"table": "photos_photo", "column": "original", "folder": ""},
@@ -45,7 +45,7 @@ DATA_AFTER = {"db.sqlite3": b"restored rows"}
 
 
 class Volumes:
-    """Both of them, with what is there, and beside it what was unpacked; and whose the files are said to be."""
+    """Both volumes with their files, the unpacked files of an archive, and the library ids of both."""
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch, ids: tuple[bytes, bytes]) -> None:
         self.media, self.data = folder / "media", folder / "data"
@@ -53,19 +53,19 @@ class Volumes:
         patch.setattr(archive, "MEDIA", self.media)
         patch.setattr(archive, "DATA", self.data)
         patch.setattr(archive, "COPY", self.data / archive.PINNED / "database")
-        lay(self.media, MEDIA_BEFORE)
-        lay(self.data, DATA_BEFORE)
-        lay(self.media / archive.UNPACKED / "media", MEDIA_AFTER)
-        lay(self.data / archive.UNPACKED, {"database": DATA_AFTER["db.sqlite3"]})
+        write_files(self.media, MEDIA_BEFORE)
+        write_files(self.data, DATA_BEFORE)
+        write_files(self.media / archive.UNPACKED / "media", MEDIA_AFTER)
+        write_files(self.data / archive.UNPACKED, {"database": DATA_AFTER["db.sqlite3"]})
         self._ids = ids
         before, after = ids
-        if before:  # the count is of the database that was: the one restored has not come so far
-            lay(self.media, {archive.LIBRARY: before, archive.COUNT: b"1 9\n"})
+        if before:  # the count is of the old database: the restored one has a lower count
+            write_files(self.media, {archive.LIBRARY: before, archive.COUNT: b"1 9\n"})
         about = {"library": after.decode()} if after else {}
-        lay(self.media / archive.UNPACKED, {archive.ABOUT: json.dumps(about).encode()})
+        write_files(self.media / archive.UNPACKED, {archive.ABOUT: json.dumps(about).encode()})
 
     @property
-    def is_kept(self) -> bool:
+    def has_old_state(self) -> bool:
         return (self.media / archive.KEPT).exists()
 
     def swap(self) -> None:
@@ -84,35 +84,35 @@ class Volumes:
         self._check(MEDIA_AFTER, DATA_AFTER, {archive.LIBRARY: after} if after else {})
 
     def _check(self, media: dict[str, bytes], data: dict[str, bytes], library: dict[str, bytes]) -> None:
-        """These, and nothing else that begins with a dot."""
-        assert held(self.media) == media | library
-        assert held(self.data) == data
+        """Check the files of both volumes, and that no other name begins with a dot."""
+        assert read_files(self.media) == media | library
+        assert read_files(self.data) == data
         assert {path.name for top in (self.media, self.data) for path in top.glob(".*")} == set(library)
 
 
-def lay(top: Path, files: dict[str, bytes]) -> None:
+def write_files(top: Path, files: dict[str, bytes]) -> None:
     for name, content in files.items():
         (top / name).parent.mkdir(parents=True, exist_ok=True)
         (top / name).write_bytes(content)
 
 
-def held(top: Path) -> dict[str, bytes]:
+def read_files(top: Path) -> dict[str, bytes]:
     return {path.relative_to(top).as_posix(): path.read_bytes() for path in top.rglob("*") if path.is_file()}
 
 
 def dies(nth: int, action: Callable[[], None]) -> bool:
-    """Do it in a process that ends before its n-th step; whether it came to that."""
+    """Run the action in a process that dies before its n-th step; return whether it had that many."""
 
     def act() -> None:
         steps = count()
 
         def counted(call: Callable[..., object]) -> Callable[..., object]:
-            def instead(*arguments: object, **options: object) -> object:
+            def replacement(*arguments: object, **options: object) -> object:
                 if next(steps) == nth:
                     os._exit(DIED)
                 return call(*arguments, **options)
 
-            return instead
+            return replacement
 
         for name in CALLS:
             setattr(os, name, counted(getattr(os, name)))
@@ -124,76 +124,78 @@ def dies(nth: int, action: Callable[[], None]) -> bool:
 
 
 @pytest.fixture(params=IDS)
-def volumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Callable[[], Volumes]:
-    """Makes new ones."""
+def new_volumes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Callable[[], Volumes]:
+    """Return a function that creates new volumes."""
     numbers = count()
     return lambda: Volumes(tmp_path / str(next(numbers)), monkeypatch, IDS[request.param])
 
 
-def test_a_successful_restore_replaces_photos_and_database(volumes: Callable[[], Volumes]) -> None:
-    there = volumes()
-    there.swap()
-    assert there.is_kept
+def test_a_successful_restore_replaces_photos_and_database(new_volumes: Callable[[], Volumes]) -> None:
+    volumes = new_volumes()
+    volumes.swap()
+    assert volumes.has_old_state
     archive.forget()
-    there.check_after()
+    volumes.check_after()
 
 
 @pytest.mark.parametrize("about", [b"", b"no json", b"[]", b'{"library": [1]}', b"\xff"])
-def test_an_archive_with_invalid_facts_changes_nothing(volumes: Callable[[], Volumes], about: bytes) -> None:
-    there = volumes()
-    (there.media / archive.UNPACKED / archive.ABOUT).write_bytes(about)
+def test_an_archive_with_invalid_facts_changes_nothing(new_volumes: Callable[[], Volumes], about: bytes) -> None:
+    volumes = new_volumes()
+    (volumes.media / archive.UNPACKED / archive.ABOUT).write_bytes(about)
     with pytest.raises(archive.Refusal, match=re.escape("about.json")):
-        there.swap()
-    assert not there.is_kept
+        volumes.swap()
+    assert not volumes.has_old_state
     archive.forget()
-    there.check_before()
+    volumes.check_before()
 
 
 @pytest.mark.slow
-def test_an_interrupted_restore_can_be_undone(volumes: Callable[[], Volumes]) -> None:
-    """Also if the undo is interrupted and repeated."""
+def test_an_interrupted_restore_can_be_undone(new_volumes: Callable[[], Volumes]) -> None:
+    """The undo may be interrupted and repeated."""
     for nth in count():
         for again in count():
-            there = volumes()
-            has_died = dies(nth, there.swap)
-            if not there.is_kept:
+            volumes = new_volumes()
+            has_died = dies(nth, volumes.swap)
+            if not volumes.has_old_state:
                 break
-            if not dies(again, there.undo):
+            if not dies(again, volumes.undo):
                 break
-            there.undo()
+            volumes.undo()
             archive.forget()
-            there.check_before()
+            volumes.check_before()
         archive.forget()
-        there.check_before()
+        volumes.check_before()
         if not has_died:
             break
     assert nth > 10
 
 
-def test_an_interrupted_cleanup_removes_all_or_nothing(volumes: Callable[[], Volumes]) -> None:
+def test_an_interrupted_cleanup_removes_all_or_nothing(new_volumes: Callable[[], Volumes]) -> None:
     for nth in count():
-        there = volumes()
-        there.swap()
+        volumes = new_volumes()
+        volumes.swap()
         has_died = dies(nth, archive.forget)
-        if there.is_kept:
-            there.undo()
+        if volumes.has_old_state:
+            volumes.undo()
             archive.forget()
-            there.check_before()
+            volumes.check_before()
         else:
             archive.forget()
-            there.check_after()
+            volumes.check_after()
         if not has_died:
             break
     assert nth > 10
 
 
 def test_a_photo_missing_in_both_scans_is_reported(
-    volumes: Callable[[], Volumes], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    new_volumes: Callable[[], Volumes], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its row is in the copy of the database, and its files are in neither look. One that goes later is held on to."""
-    there = volumes()
-    Path(there.database).unlink()
-    with closing(sqlite3.connect(there.database)) as database:
+    """The copy of the database has its row, and neither scan has its files. A file deleted later stays pinned."""
+    volumes = new_volumes()
+    Path(volumes.database).unlink()
+    with closing(sqlite3.connect(volumes.database)) as database:
         database.execute("CREATE TABLE photos_photo (original TEXT, thumbnail TEXT)")
         database.execute("INSERT INTO photos_photo VALUES ('originals/00/a.jpg', 'thumbs/00/a.webp')")
         database.execute("INSERT INTO photos_photo VALUES ('originals/09/gone.jpg', 'thumbs/09/gone.webp')")
@@ -201,21 +203,21 @@ def test_a_photo_missing_in_both_scans_is_reported(
         database.execute('CREATE TABLE "odd ""Table""" ("a file" TEXT)')
         database.execute("""INSERT INTO "odd ""Table""\" VALUES ('mine.pdf')""")
         database.commit()
-    archive.pin(there.database)
-    (there.media / "originals/00/a.jpg").unlink()
+    archive.pin(volumes.database)
+    (volumes.media / "originals/00/a.jpg").unlink()
     archive.rows(COLUMNS)
-    named = capsys.readouterr().out
-    assert named.splitlines() == [
+    printed = capsys.readouterr().out
+    assert printed.splitlines() == [
         *("originals/00/a.jpg", "originals/09/gone.jpg"),
         *("thumbs/00/a.webp", "thumbs/09/gone.webp"),
         "private/mine.pdf",
     ]
-    monkeypatch.setattr("sys.stdin", StringIO(named))
+    monkeypatch.setattr("sys.stdin", StringIO(printed))
     archive.missing()
     assert capsys.readouterr().out.splitlines() == ["originals/09/gone.jpg", "thumbs/09/gone.webp", "private/mine.pdf"]
 
 
-# As pg_restore prints tables, a tab between the columns; the last one of the first table names no file.
+# As pg_restore prints tables, with a tab between columns; the last column of the first table names no file.
 DUMP = r"""--
 -- PostgreSQL database dump
 --
@@ -249,17 +251,17 @@ def test_the_files_named_by_the_rows_of_a_dump_are_listed(
 
 
 def test_an_archive_has_the_id_of_its_library(
-    volumes: Callable[[], Volumes], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    new_volumes: Callable[[], Volumes], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As it was before the database was copied: an id that comes later may be of a row that the copy lacks."""
-    there = volumes()
+    """The id from before the copy of the database: a later id may belong to a row that the copy lacks."""
+    volumes = new_volumes()
     archive.library()
     ids = capsys.readouterr().out
-    Path(there.database).unlink()
-    with closing(sqlite3.connect(there.database)) as database:
+    Path(volumes.database).unlink()
+    with closing(sqlite3.connect(volumes.database)) as database:
         database.execute("CREATE TABLE photos_photo (original TEXT, thumbnail TEXT)")
-    archive.pin(there.database)
-    (there.media / archive.LIBRARY).write_text("later\n")
+    archive.pin(volumes.database)
+    (volumes.media / archive.LIBRARY).write_text("later\n")
     archive.library()
     assert capsys.readouterr().out == "later\n"
     packed = BytesIO()

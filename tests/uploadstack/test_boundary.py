@@ -1,4 +1,4 @@
-"""What a client says in a proxy's name does not reach the application, whatever it is called."""
+"""Proxy headers of a client do not reach the application, whatever their name."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ import pytest
 
 from uploadstack.boundary import guarded
 
-# A header, as CGI has it -> whether the application may see it.
-ARRIVES = {
+# Name of a header in CGI -> whether the application gets it.
+VISIBLE = {
     "HTTP_X_FORWARDED_FOR": True,
     "HTTP_X_FORWARDED_HOST": True,
     "HTTP_X_FORWARDED_PORT": True,
@@ -21,25 +21,25 @@ ARRIVES = {
     "HTTP_X_FORWARDER": True,
     "HTTP_X_ACCELERATION": True,
     "HTTP_FORWARDED": True,  # nginx empties it
-    "X_FORWARDED_USER": True,  # no header, so no client
+    "X_FORWARDED_USER": True,  # not a header, so not from a client
 }
 
 
-@pytest.mark.parametrize("name", ARRIVES)
+@pytest.mark.parametrize("name", VISIBLE)
 def test_only_proxy_headers_set_by_nginx_reach_the_application(name: str) -> None:
-    seen: list[dict[str, Any]] = []
+    received: list[dict[str, Any]] = []
 
     def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        seen.append(environ)
+        received.append(environ)
         start_response("200 OK", [])
         return [b"answered"]
 
-    answered: list[str] = []
+    statuses: list[str] = []
 
     def start_response(status: str, *_: Any) -> Any:
-        answered.append(status)
+        statuses.append(status)
 
     body = guarded(application)({name: "said by a client", "HTTP_X_OWN": "arrives"}, start_response)
-    assert (answered, list(body)) == (["200 OK"], [b"answered"])
-    assert (name in seen[0]) is ARRIVES[name]
-    assert seen[0]["HTTP_X_OWN"] == "arrives"
+    assert (statuses, list(body)) == (["200 OK"], [b"answered"])
+    assert (name in received[0]) is VISIBLE[name]
+    assert received[0]["HTTP_X_OWN"] == "arrives"

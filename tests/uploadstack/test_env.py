@@ -8,7 +8,7 @@ from uploadstack import env
 
 
 def check(read: Callable[[dict[str, str]], Any], value: str | None, expected: object) -> None:
-    """`expected` is the value read, or (as a string in a list) a part of the refusal."""
+    """`expected` is the value, or (as a string in a list) a part of the error."""
     environ = {} if value is None else {"NAME": value}
     if not (isinstance(expected, list) and expected and expected[0] == "refused"):
         assert read(environ) == expected
@@ -98,5 +98,5 @@ def test_lists_have_no_empty_items() -> None:
     [(None, "sessionid"), ("", "sessionid"), ("uploadstack", "sessionid"), ("my-shop", "sessionid_my-shop")],
 )
 def test_cookies_of_two_stacks_on_one_host_have_different_names(project: str | None, name: str) -> None:
-    """And the usual project's keep theirs, so that nobody is logged out by an update."""
+    """The cookies of the default project keep their names, so that an update logs no user out."""
     assert env.cookie("sessionid", {} if project is None else {"COMPOSE_PROJECT_NAME": project}) == name

@@ -1,4 +1,4 @@
-"""The access log of the baseline, gunicorn: a line of JSON for each request, whatever a client sends."""
+"""The access log of gunicorn, the baseline: a line of JSON for each request, whatever the client sends."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def application(environ, start_response):
 KEYS = ["time", "event", "client", "request_id", "method", "path", "status", "sent_bytes", "total_seconds"]
 FORGED = '\\","status":201,"x":"'
 
-# A request's line and fields -> what is logged of it; empty: nothing is.
+# Request line and fields -> fields of the log line; empty: no line.
 REQUESTS: dict[str, dict[str, Any]] = {
     "GET /x?y HTTP/1.1|X-Forwarded-For: 203.0.113.9|X-Request-ID: 0123456789abcdef": {
         "client": "203.0.113.9",
@@ -36,7 +36,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     f"GET /{FORGED} HTTP/1.1": {"path": f"/{FORGED}", "status": 200, "request_id": ""},
     f"GET / HTTP/1.1|X-Request-ID: {FORGED}|X-Forwarded-For: {FORGED}": {"request_id": FORGED, "client": FORGED},
     'GET /x"y\\z%0a{} HTTP/1.1|User-Agent: \xe9': {"path": '/x"y\\z%0a{}', "status": 200},
-    "GET /raise?z HTTP/1.1": {"path": "/raise", "status": 500, "sent_bytes": 0},  # gunicorn answers that itself
+    "GET /raise?z HTTP/1.1": {"path": "/raise", "status": 500, "sent_bytes": 0},  # gunicorn sends this response
     "GET /healthz HTTP/1.1": {},
     "GET /readyz?x HTTP/1.1": {},
     "GET /healthz/not HTTP/1.1": {"path": "/healthz/not"},
@@ -45,10 +45,10 @@ REQUESTS: dict[str, dict[str, Any]] = {
 
 @contextmanager
 def gunicorn(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Its socket, and the file with its access log."""
+    """Yield the socket of gunicorn and the file with its access log."""
     (folder / "echoed.py").write_text(APPLICATION)
-    place, log = folder / "socket", folder / "log"
-    flags = [f"--bind=unix:{place}", f"--access-logfile={log}", "--logger-class=uploadstack.gunicorn_logger.AccessLog"]
+    path, log = folder / "socket", folder / "log"
+    flags = [f"--bind=unix:{path}", f"--access-logfile={log}", "--logger-class=uploadstack.gunicorn_logger.AccessLog"]
     command = [
         sys.executable,
         "-m",
@@ -61,35 +61,35 @@ def gunicorn(folder: Path) -> Iterator[tuple[str, Path]]:
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.DEVNULL)
     try:
-        wait_for(place, process)
-        yield str(place), log
+        wait_for(path, process)
+        yield str(path), log
     finally:
         process.terminate()
         process.wait(timeout=60)
 
 
-def wait_for(place: Path, process: subprocess.Popen[bytes]) -> None:
+def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 60
-    while not place.exists():
+    while not path.exists():
         assert process.poll() is None, "gunicorn has ended"
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
-def ask(place: str, lines: str) -> None:
+def send(path: str, lines: str) -> None:
     data = "\r\n".join([*lines.split("|"), "Host: localhost", "Connection: close", "", ""]).encode("latin-1")
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(60)
-        sock.connect(place)
+        sock.connect(path)
         sock.sendall(data)
         while sock.recv(4096):
             pass
 
 
 def test_requests_are_logged_in_json_and_health_checks_are_not(tmp_path: Path) -> None:
-    with gunicorn(tmp_path) as (place, log):
+    with gunicorn(tmp_path) as (path, log):
         for request in REQUESTS:
-            ask(place, request)
+            send(path, request)
     logged = [json.loads(line) for line in log.read_text().splitlines()]
     expected = [line for line in REQUESTS.values() if line]
     assert [{key: line[key] for key in wanted} for line, wanted in zip(logged, expected, strict=True)] == expected

@@ -1,4 +1,4 @@
-"""A project's settings, completed: what `django-admin startproject` makes runs with what the stack gives it."""
+"""A project from `django-admin startproject` runs in the stack when its settings are completed."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def manage(project: Path, *arguments: str, **variables: str) -> subprocess.Compl
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """What startproject makes, with an application that has files, and completed."""
+    """A new project with an application that has files, and with completed settings."""
     subprocess.run([sys.executable, "-m", "django", "startproject", "mysite", tmp_path], check=True)
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "__init__.py").touch()
