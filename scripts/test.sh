@@ -4,9 +4,10 @@
 #
 #   scripts/test.sh --quick    after each change: no containers, and no test that is marked slow
 #
-# Most tests wait most of the time, so lanes run side by side, and the parts of a lane one after another. The browser runs
-# last and alone: Chromium interrupts requests when networks of containers come and go. The output of a part is shown in
-# one piece when the part ends.
+# Most tests wait most of the time, so lanes run side by side, and the parts of a lane one after another. First come those
+# that need the processors and those that start and stop stacks. Then come four that each use one stack, so that no network
+# of containers comes or goes: Chromium interrupts requests when one does. More lanes at once would be slower: the health
+# checks of their containers would take the processors. The output of a part is shown in one piece when the part ends.
 #
 # Without a container engine it runs the tests that need none, and says at the end which it did not run.
 set -euo pipefail
@@ -29,8 +30,8 @@ main() {
     trouble=$(engine_trouble)
     if [[ -z $trouble ]]; then
         build_images_once
-        side_by_side of_the_server of_the_application deployed operated in_production -- "$@"
-        side_by_side in_a_browser -- "$@"
+        side_by_side of_the_server of_the_application operated in_production -- "$@"
+        side_by_side at_its_limits at_the_edge in_a_browser all_else -- "$@"
     else
         side_by_side server application the_rest -- "$@"
     fi
@@ -75,21 +76,7 @@ of_the_application() {
     part "application, in the image" in_image pytest -p no:cacheprovider tests/uploadstack tests/app "$@"
 }
 
-OPERATIONS=$ROOT/tests/stack/operations
-DEPLOYING=("$OPERATIONS"/test_0[158]_*.py)
-WAITING_FOR_LIMITS=("$ROOT"/tests/stack/test_1[346789]_*.py)
-BROWSING=("$ROOT"/tests/stack/test_06_*.py)
-
-deployed() {
-    part "stack that is deployed" "$PYTEST" "${DEPLOYING[@]}" "$@"
-    part "stack at its limits" "$PYTEST" "${WAITING_FOR_LIMITS[@]}" "$@"
-}
-
-operated() {
-    part "stack that is operated" "$PYTEST" "$OPERATIONS" "${DEPLOYING[@]/#/--ignore=}" "$@"
-    part "stack" "$PYTEST" tests/stack --ignore-glob='tests/stack/*/*' "${WAITING_FOR_LIMITS[@]/#/--ignore=}" \
-        "${BROWSING[@]/#/--ignore=}" "$@"
-}
+operated() { part "stack that is operated" "$PYTEST" tests/stack/operations "$@"; }
 
 in_production() {
     part "stack as in production" "$PYTEST" tests/stack/production "$@"
@@ -97,7 +84,19 @@ in_production() {
     part "stack with another project" "$PYTEST" tests/stack/adopted "$@"
 }
 
-in_a_browser() { part "stack in a browser" "$PYTEST" "${BROWSING[@]}" "$@"; }
+# The parts of tests/stack that are no folder. The first two take longest: one waits for limits to be reached.
+AT_ITS_LIMITS=("$ROOT"/tests/stack/test_1[346789]_*.py)
+AT_THE_EDGE=("$ROOT"/tests/stack/test_1[0125]_*.py "$ROOT"/tests/stack/test_2*.py)
+IN_A_BROWSER=("$ROOT"/tests/stack/test_06_*.py)
+
+at_its_limits() { part "stack at its limits" "$PYTEST" "${AT_ITS_LIMITS[@]}" "$@"; }
+at_the_edge() { part "stack at the edge" "$PYTEST" "${AT_THE_EDGE[@]}" "$@"; }
+in_a_browser() { part "stack in a browser" "$PYTEST" "${IN_A_BROWSER[@]}" "$@"; }
+
+all_else() {
+    local others=("${AT_ITS_LIMITS[@]}" "${AT_THE_EDGE[@]}" "${IN_A_BROWSER[@]}")
+    part "stack" "$PYTEST" tests/stack --ignore-glob='tests/stack/*/*' "${others[@]/#/--ignore=}" "$@"
+}
 
 # Runs lanes side by side until all have ended: side_by_side LANE... -- ARGUMENTS-OF-PYTEST
 side_by_side() {
