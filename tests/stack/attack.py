@@ -94,12 +94,12 @@ class Attack:
         self._files = files
         self._photos = [pictures.photo(seed).content for seed in range(3)]
         self.record = Record()
-        self._others: set[str] = set()  # photos that were there before
+        self._earlier_photos: set[str] = set()  # photos that were there before
         self._tag = secrets.token_hex(4)  # so that no hostile picture takes the name of another run's
         self._is_over = threading.Event()
 
     def run(self) -> Record:
-        before, self._others = lives(self._stack), set(self._stack.probe("names"))
+        before, self._earlier_photos = lives(self._stack), set(self._stack.probe("names"))
         with ThreadPoolExecutor(HOSTILE_CLIENTS + ORDINARY_CLIENTS) as threads:
             parts = [threads.submit(self._be_hostile, client) for client in range(HOSTILE_CLIENTS)]
             parts += [threads.submit(self._be_ordinary, client) for client in range(ORDINARY_CLIENTS)]
@@ -205,13 +205,13 @@ class Attack:
             self.record.fault("web: the kernel has killed a process for its memory")
 
     def _compare_photos(self) -> None:
-        promised = self.record.stored
-        names = set(self._stack.probe("names")) - self._others
-        self.record.faults += [f"{name}: not answered 201, but stored" for name in sorted(names - set(promised))]
-        for name in sorted(promised):
+        stored = self.record.stored
+        names = set(self._stack.probe("names")) - self._earlier_photos
+        self.record.faults += [f"{name}: not answered 201, but stored" for name in sorted(names - set(stored))]
+        for name in sorted(stored):
             found = self._stack.probe("photo", name)
-            if not found or not found["file_sha256"] == found["row_sha256"] == promised[name]:
-                self.record.fault(f"{name}: answered 201 with the SHA-256 {promised[name]}, stored is {found}")
+            if not found or not found["file_sha256"] == found["row_sha256"] == stored[name]:
+                self.record.fault(f"{name}: answered 201 with the SHA-256 {stored[name]}, stored is {found}")
         poll(lambda: not self._stack.leftovers(), "no half-received body is left", 60)
 
 
@@ -244,8 +244,8 @@ def hostile_files(folder: Path | None) -> dict[str, bytes]:
 
 def report(record: Record, cases: set[str]) -> bool:
     """Print what happened; return whether that is as it should be, and everything was tried."""
-    for (what, answer), many in sorted(record.counts.items()):
-        print(f"{many:8}  {what}: {answer} (the slowest: {record.slowest[what]:.1f} s)")
+    for (what, answer), count in sorted(record.counts.items()):
+        print(f"{count:8}  {what}: {answer} (the slowest: {record.slowest[what]:.1f} s)")
     tried = {what for what, _ in record.counts}
     never = [f"never tried: {what}" for what in sorted((cases | set(ORDINARY_STATUSES)) - tried)]
     for line in [*record.faults[:50], *never]:

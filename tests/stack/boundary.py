@@ -16,14 +16,14 @@ MARKUP = "<script>forged</script>"
 LONG = "x" * (64 << 10)
 PASSING = {429, 502, 504, 507}  # what helps against it is to try again, and when is said
 # Words that are not for visitors.
-OF_DEVELOPERS = re.compile(r"\.env|make \w+|[A-Z]+_[A-Z]+|[a-z]+_[a-z]+_|nginx/|\.conf|[Tt]oken")
+DEVELOPER_WORDS = re.compile(r"\.env|make \w+|[A-Z]+_[A-Z]+|[a-z]+_[a-z]+_|nginx/|\.conf|[Tt]oken")
 
 
 def echoed(answer: Answer | None) -> dict[str, Any]:
     assert answer is not None, "closed without an answer"
     assert answer.status == 200, answer.body
-    told: dict[str, Any] = answer.json()
-    return told
+    received: dict[str, Any] = answer.json()
+    return received
 
 
 def curl(
@@ -62,7 +62,7 @@ def check_page(answer: Answer | None, status: int, error: str) -> None:
     title, advice = re.findall(r"(?s)<(?:h1|p)>(.*?)</", page)
     assert f"<title>{title}</title>" in page
     assert advice.endswith(".")
-    assert not OF_DEVELOPERS.search(title + advice)
+    assert not DEVELOPER_WORDS.search(title + advice)
     assert 'href="/"' in page
     assert ('href=""' in page) == (status in PASSING)
     assert "<script" not in page
@@ -76,7 +76,7 @@ def as_visit(data: bytes) -> bytes:
     return b"\r\n".join([line, HTML.encode(), f"Referer: {MARKUP}".encode(), rest])
 
 
-def told_both(edge: Edge, server: str, data: bytes) -> list[Answer | None]:
+def send_both(edge: Edge, server: str, data: bytes) -> list[Answer | None]:
     """What a program hears, and what a browser."""
     return [ask(edge.wire(server), each) for each in (data, as_visit(data))]
 

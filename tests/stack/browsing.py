@@ -107,7 +107,7 @@ class Visit:
         self.page.get_by_role("button", name="Log in").click()
         expect(self.page.get_by_role("button", name="Log out")).to_be_visible()
 
-    def look(self, what: str) -> None:
+    def check(self, what: str) -> None:
         """Nothing is wrong with the page as it is now; and a picture of it.
 
         Not of the whole page: for that, Chromium gives up being a phone.

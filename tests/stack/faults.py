@@ -30,7 +30,7 @@ from tests.wire.polling import poll
 HALF = 20  # pieces of 64 KB: of a photo's 3 MB, less than half
 NUDGE = 16  # bytes
 NUDGE_EVERY = 4.0  # seconds, of the 30 and 20 that nginx and web wait for the next byte
-WELL_AGAIN = 120.0  # seconds; a healthy stack needs five, a busy machine some more
+RECOVERS_WITHIN = 120.0  # seconds; a healthy stack needs five, a busy machine some more
 SLOW = 900  # seconds for one test, on a machine that has other things to do
 
 PHOTO = pictures.photo(seed=1)
@@ -94,15 +94,15 @@ class Upload:
         self.is_waiting, self.is_whole = False, True
         with may_break():  # an answer may be there all the same
             self.send()
-        return self.hear()
+        return self.receive_answer()
 
-    def hear(self) -> Answer | None:
+    def receive_answer(self) -> Answer | None:
         self.is_waiting = False
         with self.in_use, may_break():
             self.answer = read_answer(self.wire.reader)
         return self.answer
 
-    def give_up(self) -> None:
+    def disconnect(self) -> None:
         """Go away."""
         self.is_waiting = False
         with self.in_use:
@@ -233,14 +233,14 @@ def trouble(
 
     `unknown`: statuses that here say as little as those of UNKNOWN.
     """
-    wait_until_well(stack)  # a test that failed may just have started again what it had stopped
+    wait_until_recovered(stack)  # a test that failed may just have started again what it had stopped
     rows, files = stack.state()
     with contextlib.ExitStack() as wires:
         ledger = Ledger(stack, wires, UNKNOWN | unknown)
         ledger.stored()
         with ledger.patience():
             yield ledger
-    wait_until_well(stack)
+    wait_until_recovered(stack)
     for route in ("buffered", "streamed"):
         ledger.stored(route)
     if may_sweep:
@@ -248,10 +248,10 @@ def trouble(
     check_all_or_nothing(stack, ledger, set(rows), set(files))
 
 
-def wait_until_well(stack: Stack) -> None:
+def wait_until_recovered(stack: Stack) -> None:
     checked = [service for service, container in stack.containers().items() if "Health" in container["State"]]
-    stack.wait_until_healthy(*checked, within=WELL_AGAIN)
-    poll(lambda: is_reached(stack), "nginx reaches the application", WELL_AGAIN)
+    stack.wait_until_healthy(*checked, within=RECOVERS_WITHIN)
+    poll(lambda: is_reached(stack), "nginx reaches the application", RECOVERS_WITHIN)
 
 
 def is_reached(stack: Stack) -> bool:
@@ -282,25 +282,29 @@ def killer_within(container: dict[str, Any], moment: str, folder: str) -> Iterat
 
 def check_all_or_nothing(stack: Stack, ledger: Ledger, rows: set[str], files: set[str]) -> None:
     """Rows, files and spools are what they were, and what was stored since, intact, and nothing else."""
-    places = set(files)
+    expected_files = set(files)
     for upload in ledger.uploads:
-        kept = stack.probe("photo", upload.name)
-        assert kept or upload.status != 201, f"answered 201 and lost: {upload}"
-        if not kept:
+        photo = stack.probe("photo", upload.name)
+        assert photo or upload.status != 201, f"answered 201 and lost: {upload}"
+        if not photo:
             continue
-        may_be = upload.is_whole and upload.status in ledger.unknown
-        assert upload.status == 201 or may_be, f"stored, and refused: {upload}"
-        assert (kept["row_sha256"], kept["row_size"]) == (upload.picture.sha256, upload.picture.size), str(upload)
-        assert kept["file_sha256"] == upload.picture.sha256, str(upload)
-        assert kept["thumbnail_size"] > 0
+        may_be_stored = upload.is_whole and upload.status in ledger.unknown
+        assert upload.status == 201 or may_be_stored, f"stored, and refused: {upload}"
+        assert (photo["row_sha256"], photo["row_size"]) == (upload.picture.sha256, upload.picture.size), str(upload)
+        assert photo["file_sha256"] == upload.picture.sha256, str(upload)
+        assert photo["thumbnail_size"] > 0
         rows = rows | {upload.name}
-        places |= set(kept["places"])
+        expected_files |= set(photo["storage_keys"])
     assert set(stack.probe("names")) == rows
-    poll(lambda: set(stack.probe("files")) == places, f"files are those of the rows: {sorted(places)}", 20)
+    poll(
+        lambda: set(stack.probe("files")) == expected_files,
+        f"files are those of the rows: {sorted(expected_files)}",
+        20,
+    )
     poll(lambda: not stack.leftovers(), "no half-received body is left", 20)
 
 
-def check_told(answer: Answer | None, *expected: tuple[int, str]) -> None:
+def check_temporary_error(answer: Answer | None, *expected: tuple[int, str]) -> None:
     """In JSON, by one of these names, with a time to try again."""
     assert answer is not None
     assert (answer.status, answer.json()["error"]) in expected, answer.body

@@ -14,7 +14,7 @@ Container = dict[str, Any]
 USERS = {"nginx": 10002, "web": 10001, "gunicorn": 10001, "runserver": 10001, "db": 999}
 PUBLISHED = {"nginx": {"8080/tcp", "8081/tcp", "8443/tcp"}, "runserver": {"8000/tcp"}}
 # Where -> may it be written? Room on a disk, that is: neither memory, as a tmpfs is, nor the container's own layer.
-KEPT = {
+MOUNTS = {
     "nginx": {"/srv/media": False, "/var/spool/nginx": True, "/srv/certificates": True},
     "web": {"/srv/media": True, "/srv/data": True, "/var/spool/wsgiserver": True},
     "gunicorn": {"/srv/media": True, "/srv/data": True},
@@ -60,12 +60,12 @@ def comes_back_by_itself_and_has_time_to_finish(container: Container) -> None:
 def publishes_on_loopback_alone(container: Container) -> None:
     bindings = {port: bound for port, bound in container["NetworkSettings"]["Ports"].items() if bound}
     assert bindings.keys() == PUBLISHED.get(service_of(container), set())
-    assert {place["HostIp"] for bound in bindings.values() for place in bound} <= {"127.0.0.1"}
+    assert {binding["HostIp"] for bound in bindings.values() for binding in bound} <= {"127.0.0.1"}
 
 
 def keeps_on_a_disk_what_has_to_last_or_may_be_large(container: Container) -> None:
     service = service_of(container)
-    assert {mount["Destination"]: mount["RW"] for mount in container["Mounts"]} == KEPT[service]
+    assert {mount["Destination"]: mount["RW"] for mount in container["Mounts"]} == MOUNTS[service]
     assert {mount["Type"] for mount in container["Mounts"]} <= {"volume", "bind"}
     assert set(container["HostConfig"]["Tmpfs"]) == IN_MEMORY.get(service, {"/tmp"})
 

@@ -148,7 +148,7 @@ class Http2(Tcp):
     streams: dict[int, Stream] = field(default_factory=dict)
     end: str = ""  # why there is no connection any more
     pongs: int = 0
-    asked: int = 100_001  # the last stream of `ask`
+    last_asked: int = 100_001  # the last stream of `ask`
 
     def __post_init__(self) -> None:
         super().__init__(self.port, _context())
@@ -181,9 +181,9 @@ class Http2(Tcp):
 
     def ask(self, lines: Iterable[Line]) -> Stream:
         """On a stream beyond those of the test."""
-        self.asked += 2
-        self.send(headers(self.asked, lines))
-        return self.wait([self.asked])[0]
+        self.last_asked += 2
+        self.send(headers(self.last_asked, lines))
+        return self.wait([self.last_asked])[0]
 
     def stream(self, number: int) -> Stream:
         return self.streams.setdefault(number, Stream())

@@ -88,37 +88,37 @@ class Exchange:
     def faults(self) -> Iterator[str]:
         """What must never be."""
         answers = list(map(echoed, self.streams))
-        answered = sorted(path_of(told) for told in answers if told)
-        whole = sorted(path_of(told) for told in self.seen if is_whole(told))
+        answered = sorted(path_of(received) for received in answers if received)
+        whole = sorted(path_of(received) for received in self.seen if is_whole(received))
         if whole != answered and not (self.is_cut() and whole == sorted([*answered, "first"])):
             yield f"the application saw {whole}, and the client got answers to {answered}"
-        seen = [path_of(told) for told in self.seen]
+        seen = [path_of(received) for received in self.seen]
         if len(seen) != len(set(seen)) or not {*seen} <= {"first", "marker"}:
             yield f"the application saw {seen}"
-        for told, body in zip(answers, (self.body, b""), strict=True):
-            if told and (told["length"], told["body"].encode("latin-1")) != (len(body), body):
-                yield f"this was not sent: {told['body']}"
-        if any("SMUGGLED" in name for told in self.seen for name in told.get("environ", {})):
+        for received, body in zip(answers, (self.body, b""), strict=True):
+            if received and (received["length"], received["body"].encode("latin-1")) != (len(body), body):
+                yield f"this was not sent: {received['body']}"
+        if any("SMUGGLED" in name for received in self.seen for name in received.get("environ", {})):
             yield "a value has become a field"
-        if any(HOP_BY_HOP & told.get("environ", {}).keys() for told in self.seen):
+        if any(HOP_BY_HOP & received.get("environ", {}).keys() for received in self.seen):
             yield "a field of the client's connection was handed on"
         yield from (f"an answer of {stream.status}" for stream in self.streams if stream.status >= 500)
 
     def is_cut(self) -> bool:
         """Streamed under a length that is too short, and refused: the application may have had so much, no more."""
-        firsts = [told for told in self.seen if path_of(told) == "first"]
+        firsts = [received for received in self.seen if path_of(received) == "first"]
         sent = self.body.decode("latin-1")
         return "streamed" in self.way and any(
-            told["length"] < len(sent) and sent.startswith(told["body"]) for told in firsts
+            received["length"] < len(sent) and sent.startswith(received["body"]) for received in firsts
         )
 
     def verdict(self) -> str:
         """As in the table."""
         words = []
         for stream in self.streams:
-            told = echoed(stream)
-            if told:
-                words.append(f"{path_of(told)}:{told['length']}")
+            received = echoed(stream)
+            if received:
+                words.append(f"{path_of(received)}:{received['length']}")
             elif stream.answer:
                 words.append(f"{'nginx' if is_nginx_s(stream.answer) else 'server'}:{stream.status}")
             else:
@@ -127,14 +127,14 @@ class Exchange:
 
 
 def echoed(stream: Stream) -> dict[str, Any] | None:
-    told: dict[str, Any] | None = stream.answer.json() if stream.answer and stream.status == 200 else None
-    return told
+    received: dict[str, Any] | None = stream.answer.json() if stream.answer and stream.status == 200 else None
+    return received
 
 
-def is_whole(told: dict[str, Any]) -> bool:
+def is_whole(received: dict[str, Any]) -> bool:
     """For all that the application can tell when it has read to the end."""
-    read: int = told["length"]
-    return read >= 0 and read == int(told.get("environ", {}).get("CONTENT_LENGTH") or read)
+    read: int = received["length"]
+    return read >= 0 and read == int(received.get("environ", {}).get("CONTENT_LENGTH") or read)
 
 
 def connected(edge: Edge, server: str) -> Http2:
@@ -163,8 +163,8 @@ def so_far(edge: Edge, way: str, key: bytes, client: Http2 | None = None) -> lis
     if client is None or client.end:
         with connected(edge, WAYS[way][0]) as other:
             return so_far(edge, way, key, other)
-    told: list[dict[str, Any]] = json.loads(client.ask(lines_to(b"/_so_far/" + key)).body)
-    return told
+    received: list[dict[str, Any]] = json.loads(client.ask(lines_to(b"/_so_far/" + key)).body)
+    return received
 
 
 def seen_under(edge: Edge, way: str, key: bytes, client: Http2 | None = None) -> list[dict[str, Any]]:
@@ -173,7 +173,7 @@ def seen_under(edge: Edge, way: str, key: bytes, client: Http2 | None = None) ->
 
     def is_read() -> bool:
         found[:] = so_far(edge, way, key, client)
-        return all("length" in told for told in found)
+        return all("length" in received for received in found)
 
     poll(is_read, "the application has read what it was sent", 60)
     return found

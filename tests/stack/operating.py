@@ -64,7 +64,7 @@ def delete(stack: Stack, name: str) -> None:
 @contextlib.contextmanager
 def small_requests(stack: Stack) -> Iterator[Counter[str]]:
     """Two clients ask and ask, each on a new connection every time; gives what they hear."""
-    heard: Counter[str] = Counter()
+    statuses: Counter[str] = Counter()
 
     def ask() -> None:
         try:
@@ -72,10 +72,10 @@ def small_requests(stack: Stack) -> Iterator[Counter[str]]:
                 status = str(exchange(wire, Request("GET", "/healthz", {}), token=None).status)
         except OSError as error:
             status = repr(error)
-        heard[status] += 1
+        statuses[status] += 1
 
     with in_background(0.05, ask), in_background(0.05, ask):
-        yield heard
+        yield statuses
 
 
 # Half of each is sent before, the other half when the old web is told to stop.
@@ -106,20 +106,20 @@ def check_deploy(stack: Stack, **settings: str) -> None:
         afterwards.callback(stack.forget)  # whatever happens: gunicorn's container is another one then
         halves = [uploads.begin(*way) for way in HALVES]
         with (
-            small_requests(stack) as heard,
+            small_requests(stack) as statuses,
             uploads.undisturbed(*ALL_THE_TIME),
             _deploying(stack, settings) as deploy,
         ):
-            poll(lambda: _is_told(before["web"], deploy), "an old web is told to stop", PATIENCE)
+            poll(lambda: _is_stopping(before["web"], deploy), "an old web is told to stop", PATIENCE)
             refused = attempt(stack, "deploy.sh", **settings)
             assert (refused.returncode, "is working on this stack" in refused.stderr) == (1, True), refused.stderr
             for upload in halves:
                 upload.finish()
                 assert upload.status == 201, str(upload)
-            said = deploy.communicate(timeout=PATIENCE)[0]
-            assert deploy.returncode == 0, said
-    assert "==> deployed" in said
-    assert set(heard) == {"200"}, heard
+            output = deploy.communicate(timeout=PATIENCE)[0]
+            assert deploy.returncode == 0, output
+    assert "==> deployed" in output
+    assert set(statuses) == {"200"}, statuses
     check_replaced(stack, before, settings)
 
 
@@ -148,7 +148,7 @@ def _deploying(stack: Stack, settings: dict[str, str]) -> Iterator[subprocess.Po
         yield process
 
 
-def _is_told(containers: set[str], deploy: subprocess.Popen[str]) -> bool:
+def _is_stopping(containers: set[str], deploy: subprocess.Popen[str]) -> bool:
     assert deploy.poll() is None, deploy.communicate()[0]
     for container in containers:
         try:
@@ -168,12 +168,12 @@ def coming_and_going(stack: Stack, photo: Picture, name: str) -> Iterator[None]:
     """Photos are uploaded and deleted all the time."""
     number = itertools.count()
 
-    def play() -> None:
+    def upload_and_delete() -> None:
         passing = f"gone-{next(number)}-{name}"
         upload(stack, passing, photo)
         delete(stack, passing)
 
-    with in_background(0, play):
+    with in_background(0, upload_and_delete):
         yield
 
 
@@ -200,21 +200,21 @@ def check_round_trip(stack: Stack, photo: Picture, name: str, folder: Path) -> P
     with coming_and_going(stack, photo, name):
         backup(stack, folder / "busy")
     rows, files = stack.state()
-    kept = backup(stack, folder / "quiet")
-    with tarfile.open(kept) as tar:
-        held = {entry.removeprefix("media/") for entry in tar.getnames() if entry.startswith("media/")}
-    assert held == set(files)
+    quiet = backup(stack, folder / "quiet")
+    with tarfile.open(quiet) as tar:
+        archived = {entry.removeprefix("media/") for entry in tar.getnames() if entry.startswith("media/")}
+    assert archived == set(files)
 
     delete(stack, f"1-{name}")
     upload(stack, f"later-{name}", photo)
-    restored = attempt(stack, "restore.sh", str(kept), YES="1")
+    restored = attempt(stack, "restore.sh", str(quiet), YES="1")
     assert restored.returncode == 0, restored.stderr
     assert stack.state() == (rows, files)
     for number in range(3):
         assert stack.probe("photo", f"{number}-{name}")["file_sha256"] == photo.sha256
     assert leftovers(stack) == ""
     poll(lambda: _takes(stack, f"after-{name}", photo), "nginx has found web again, and it takes uploads", 60)
-    return kept
+    return quiet
 
 
 def _takes(stack: Stack, name: str, photo: Picture) -> bool:
@@ -253,11 +253,11 @@ def kill_restore(stack: Stack, archive: Path, point: str) -> None:
         command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
     ) as process:
         assert process.stderr
-        said = ""
-        while point not in said:
+        output = ""
+        while point not in output:
             line = process.stderr.readline()
-            assert line, f"it ended before: {said}"
-            said += line
+            assert line, f"it ended before: {output}"
+            output += line
         os.killpg(process.pid, signal.SIGKILL)
 
 

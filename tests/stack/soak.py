@@ -43,7 +43,7 @@ from tests.wire.polling import poll
 
 UPLOADERS = 3
 PHOTOS_MAX = 150  # there at a time; above it the oldest go
-TROUBLE_EVERY = (4.0, 20.0)  # seconds between two kills or reloads
+FAILURE_EVERY = (4.0, 20.0)  # seconds between two kills or reloads
 WATCH_EVERY = 10.0  # seconds
 CUT_SHORT = "gone-"  # how the photos are called of which only half is sent
 # What a container that is left alone may hold more at the end than when it had warmed up, in MiB and in descriptors.
@@ -54,27 +54,27 @@ WARM_UP, ALLOWANCE = 12, (25, 15)  # looks
 # Of a run that ends before there is as much again to compare, the warming up is a part. What each request leaves behind
 # shows there, too: there are hundreds in a minute.
 SHORT_ALLOWANCE = (64, 40)
-LOOKS = 6  # the fewest that say anything; and as many make a beginning and an end, at most
+SAMPLES_MIN = 6  # the fewest that say anything; and as many make a beginning and an end, at most
 # Anonymous memory: the page cache is the kernel's to give back. Both generations of control groups.
-HOLDS = (
+USAGE_COMMAND = (
     "cat /sys/fs/cgroup/memory.stat /sys/fs/cgroup/memory/memory.stat 2>/dev/null;"
     "echo descriptors $(ls /proc/[0-9]*/fd 2>/dev/null | grep -c '^[0-9]')"
 )
 
 
 # Without these it has shown nothing.
-OFTEN = ("upload: stored", "download: intact", "view: answered", "hang_up: done")
+EXPECTED_COUNTS = ("upload: stored", "download: intact", "view: answered", "hang_up: done")
 
 
 @dataclass
 class Tally:
     """What happened, counted by many threads; and what has to be there because it was answered 201."""
 
-    promised: dict[str, str] = field(default_factory=dict)  # name -> SHA-256
+    acknowledged: dict[str, str] = field(default_factory=dict)  # name -> SHA-256
     counts: Counter[str] = field(default_factory=Counter)
     lost: list[str] = field(default_factory=list)
-    held: dict[str, list[tuple[float, float]]] = field(default_factory=dict)  # container -> MiB, descriptors
-    troubled: set[str] = field(default_factory=set)  # those that were not left alone: they begin anew now and then
+    usage: dict[str, list[tuple[float, float]]] = field(default_factory=dict)  # container -> MiB, descriptors
+    disturbed: set[str] = field(default_factory=set)  # those that were not left alone: they begin anew now and then
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def count(self, what: str) -> None:
@@ -85,19 +85,19 @@ class Tally:
         with self.lock:
             self.lost.append(what)
 
-    def promise(self, name: str, sha256: str) -> None:
+    def acknowledge(self, name: str, sha256: str) -> None:
         with self.lock:
-            self.promised[name] = sha256
+            self.acknowledged[name] = sha256
 
-    def take(self) -> tuple[str, str] | None:
+    def pop_oldest(self) -> tuple[str, str] | None:
         """The oldest promise, which is the caller's from here on."""
         with self.lock:
-            name = next(iter(self.promised), None)
-            return (name, self.promised.pop(name)) if name else None
+            name = next(iter(self.acknowledged), None)
+            return (name, self.acknowledged.pop(name)) if name else None
 
-    def some(self) -> tuple[str, str] | None:
+    def random_photo(self) -> tuple[str, str] | None:
         with self.lock:
-            return random.choice(list(self.promised.items())) if self.promised else None
+            return random.choice(list(self.acknowledged.items())) if self.acknowledged else None
 
 
 class Soak:
@@ -115,10 +115,10 @@ class Soak:
         clients += [self._view, self._delete, self._trickle, self._hang_up]
         with ThreadPoolExecutor(len(clients) + 1) as threads:
             parts = [threads.submit(self._repeat, client, index) for index, client in enumerate(clients)]
-            parts.append(threads.submit(self._make_trouble))
+            parts.append(threads.submit(self._cause_failures))
             try:
                 while not self._over.wait(min(WATCH_EVERY, max(0.1, self._end - time.monotonic()))):
-                    self._look()
+                    self._measure()
                     if time.monotonic() >= self._end or any(part.done() for part in parts):
                         self._over.set()
             finally:
@@ -161,7 +161,7 @@ class Soak:
         self._tally.count("upload: stored")
         stored = answer.json()
         for photo in stored if isinstance(stored, list) else [stored]:
-            self._tally.promise(photo["name"], picture.sha256)
+            self._tally.acknowledge(photo["name"], picture.sha256)
             if photo["sha256"] != picture.sha256:
                 self._tally.lose(f"{name} ({how}): answered with another SHA-256")
 
@@ -169,13 +169,13 @@ class Soak:
         target = ["/", "/api/photos/", "/login/", "/healthz"][number % 4]
         answer = self._ask("GET", target)
         self._tally.count(f"view: {'answered' if answer.status == HTTPStatus.OK else f'told {answer.status}'}")
-        if chosen := self._tally.some():
+        if chosen := self._tally.random_photo():
             self._compare(*chosen, is_settled=False)
 
     def _delete(self, number: int) -> None:
-        if number % 3 and len(self._tally.promised) < PHOTOS_MAX:
+        if number % 3 and len(self._tally.acknowledged) < PHOTOS_MAX:
             return
-        if not (chosen := self._tally.take()):
+        if not (chosen := self._tally.pop_oldest()):
             return
         self._compare(*chosen)
         answer = self._ask("DELETE", f"/api/photos/{chosen[0]}")
@@ -230,7 +230,7 @@ class Soak:
 
     # --- trouble ------------------------------------------------------------------------------------------------------
 
-    def _make_trouble(self) -> None:
+    def _cause_failures(self) -> None:
         """To all containers of web but the first, if there are several: that one shows what grows with time."""
         processes = program("processes.py")
         kinds = {"worker killed": [*processes, "kill-one"], "web reloaded": [*processes, "reload"]}
@@ -241,26 +241,29 @@ class Soak:
             kind = random.choice(list(kinds))
             webs = sorted(self._stack.replicas("web"), key=lambda web: str(web["Name"]))
             container = random.choice(webs[1:] or webs)
-            self._tally.troubled.add(self._name(container))
+            self._tally.disturbed.add(self._name(container))
             command = ["docker", "exec", container["Id"], *kinds[kind]]
             with contextlib.suppress(subprocess.TimeoutExpired):  # killed with what it was to kill, or a busy machine
                 subprocess.run(command, check=False, capture_output=True, timeout=60)
             self._tally.count(kind)
-            pause = random.uniform(*TROUBLE_EVERY)
+            pause = random.uniform(*FAILURE_EVERY)
 
     # --- what the containers hold -------------------------------------------------------------------------------------
 
-    def _look(self) -> None:
+    def _measure(self) -> None:
         for service in ("nginx", "web"):
             for container in self._stack.replicas(service):
-                if held := _held(container["Id"]):
-                    self._tally.held.setdefault(self._name(container), []).append(held)
+                if usage := _usage(container["Id"]):
+                    self._tally.usage.setdefault(self._name(container), []).append(usage)
         counts = self._tally.counts
-        told = sum(many for what, many in counts.items() if " told " in what)
+        errors = sum(count for what, count in counts.items() if " told " in what)
         print(
             f"{time.monotonic() - self._began:5.0f} s  stored {counts['upload: stored']},",
-            f"intact {counts['download: intact']}, told {told}, lost {len(self._tally.lost)};  ",
-            *(f" {name} {looks[-1][0]:.0f} MiB {looks[-1][1]:.0f} fds " for name, looks in self._tally.held.items()),
+            f"intact {counts['download: intact']}, told {errors}, lost {len(self._tally.lost)};  ",
+            *(
+                f" {name} {samples[-1][0]:.0f} MiB {samples[-1][1]:.0f} fds "
+                for name, samples in self._tally.usage.items()
+            ),
             flush=True,
         )
 
@@ -272,7 +275,7 @@ class Soak:
     def _settle(self) -> None:
         """Let the stack come to rest, then look at everything that was promised."""
         self._stack.wait_until_healthy("nginx", "web", within=180)
-        for name, sha256 in list(self._tally.promised.items()):
+        for name, sha256 in list(self._tally.acknowledged.items()):
             self._compare(name, sha256)
         for name in self._stack.probe("names"):
             if name.startswith(CUT_SHORT):
@@ -280,14 +283,14 @@ class Soak:
         poll(lambda: not self._stack.leftovers(), "no half-received body is left", 60)
 
 
-def _held(container: str) -> tuple[float, float] | None:
+def _usage(container: str) -> tuple[float, float] | None:
     """MiB of anonymous memory, and descriptors; nothing while it is being restarted."""
-    command = ["docker", "exec", container, "sh", "-c", HOLDS]
+    command = ["docker", "exec", container, "sh", "-c", USAGE_COMMAND]
     try:
-        said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout
+        output = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout
     except subprocess.TimeoutExpired:
         return None
-    found = dict(re.findall(r"(?m)^(anon|total_rss|descriptors) (\d+)$", said))
+    found = dict(re.findall(r"(?m)^(anon|total_rss|descriptors) (\d+)$", output))
     memory = found.get("anon") or found.get("total_rss")
     return (int(memory) / 1024**2, int(found["descriptors"])) if memory and "descriptors" in found else None
 
@@ -299,18 +302,18 @@ def _send_half(wire: Wire, request: Request, token: str) -> None:
         wire.send(piece)
 
 
-def growing(held: dict[str, list[tuple[float, float]]]) -> list[str]:
+def growing(usage: dict[str, list[tuple[float, float]]]) -> list[str]:
     """The containers that hold more at the end than they may."""
     found = []
-    for name, looks in held.items():
-        if len(looks) < LOOKS:
+    for name, samples in usage.items():
+        if len(samples) < SAMPLES_MIN:
             continue
-        is_short = len(looks) < 2 * WARM_UP
-        judged, allowance = (looks, SHORT_ALLOWANCE) if is_short else (looks[WARM_UP:], ALLOWANCE)
-        few = min(LOOKS, len(judged) // 2)
+        is_short = len(samples) < 2 * WARM_UP
+        judged, allowance = (samples, SHORT_ALLOWANCE) if is_short else (samples[WARM_UP:], ALLOWANCE)
+        few = min(SAMPLES_MIN, len(judged) // 2)
         for index, what in enumerate(("MiB of memory", "descriptors")):
-            before = statistics.median(look[index] for look in judged[:few])
-            after = statistics.median(look[index] for look in judged[-few:])
+            before = statistics.median(sample[index] for sample in judged[:few])
+            after = statistics.median(sample[index] for sample in judged[-few:])
             if after > before + allowance[index]:
                 found.append(f"{name}: from {before:.0f} to {after:.0f} {what}")
     return found
@@ -319,24 +322,24 @@ def growing(held: dict[str, list[tuple[float, float]]]) -> list[str]:
 def report(tally: Tally) -> bool:
     """Print what happened; return whether that is as it should be."""
     print()
-    for what, many in sorted(tally.counts.items()):
-        print(f"{many:8}  {what}")
-    for name, looks in tally.held.items():
+    for what, count in sorted(tally.counts.items()):
+        print(f"{count:8}  {what}")
+    for name, samples in tally.usage.items():
         for index, what in enumerate(("MiB", "descriptors")):
-            values = [look[index] for look in looks]
+            values = [sample[index] for sample in samples]
             print(f"{name}: {what} first {values[0]:.0f}, last {values[-1]:.0f}, largest {max(values):.0f}")
-    left_alone = {name: looks for name, looks in tally.held.items() if name not in tally.troubled}
-    wrong = [f"GROWS {what}" for what in growing(left_alone)]
-    wrong += [
+    undisturbed = {name: samples for name, samples in tally.usage.items() if name not in tally.disturbed}
+    problems = [f"GROWS {what}" for what in growing(undisturbed)]
+    problems += [
         f"WRONG {what}: nobody gave cause for that"
         for what in sorted(tally.counts)
         if re.search("(?<!delete:) told 4|: hung$", what)  # a DELETE whose worker was killed is sent again: 404
     ]
-    wrong += [f"NEVER {what}" for what in OFTEN if not tally.counts[what]]
-    for line in [*(f"LOST {what}" for what in tally.lost[:20]), *wrong]:
+    problems += [f"NEVER {what}" for what in EXPECTED_COUNTS if not tally.counts[what]]
+    for line in [*(f"LOST {what}" for what in tally.lost[:20]), *problems]:
         print(line)
     print(f"lost: {len(tally.lost)}", flush=True)
-    return not tally.lost and not wrong
+    return not tally.lost and not problems
 
 
 def main(arguments: list[str]) -> int:

@@ -240,8 +240,8 @@ class Stack:
 
     def leftovers(self) -> list[str]:
         """Files of bodies, nameless ones as well, in nginx's spool and in web's: left over, if nobody is sending."""
-        said = [self.exec(service, *program("bodies.sh"), folder) for service, folder in SPOOLS.items()]
-        return "".join(said).splitlines()
+        output = [self.exec(service, *program("bodies.sh"), folder) for service, folder in SPOOLS.items()]
+        return "".join(output).splitlines()
 
     @contextlib.contextmanager
     def unchanged(self) -> Iterator[None]:

@@ -52,8 +52,8 @@ def test_the_status_page_of_nginx_is_not_published(stack: Stack) -> None:
     own = stack.exec("nginx", "curl", "-fsS", "--noproxy", "*", "http://127.0.0.1:9000/nginx_status")
     with stack.relay("nginx", port=9000) as wire:
         answer = exchange(wire, Request("GET", "/nginx_status", {}), token=None)
-    for said in (own, answer.body.decode()):
-        assert re.match(r"Active connections: [1-9]\d* \nserver accepts handled requests\n", said), said
+    for page in (own, answer.body.decode()):
+        assert re.match(r"Active connections: [1-9]\d* \nserver accepts handled requests\n", page), page
     for server in ("web", "gunicorn"):
         for path in ("/nginx_status", "/metrics"):
             with stack.nginx(server) as wire:

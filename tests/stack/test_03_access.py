@@ -37,7 +37,7 @@ def visitor(stack: Stack) -> Iterator[requests.Session]:
 
 
 @pytest.fixture
-def photo_of_ours(stack: Stack, api: requests.Session, photo: Picture, name: str) -> str:
+def own_photo(stack: Stack, api: requests.Session, photo: Picture, name: str) -> str:
     assert api.put(stack.url + API + name, data=photo.content, timeout=20).status_code == 201
     return name
 
@@ -107,12 +107,12 @@ def test_guessing_a_password_is_slowed_down(stack: Stack) -> None:
         pytest.skip("runserver does not run in this stack; it belongs to the profile demo")
     name, statuses = f"nobody-{uuid.uuid4().hex[:8]}", []
     for _ in range(11):
-        with requests.Session() as guesser:
-            guesser.trust_env = False
+        with requests.Session() as client:
+            client.trust_env = False
             login = f"http://127.0.0.1:{stack.ports['runserver']}/login/"  # the same Django, without nginx's limit
-            token = form_token(guesser.get(login, timeout=20).text)
+            token = form_token(client.get(login, timeout=20).text)
             form = {"username": name, "password": "guess", "csrfmiddlewaretoken": token}
-            statuses.append(guesser.post(login, data=form, timeout=20).status_code)
+            statuses.append(client.post(login, data=form, timeout=20).status_code)
     assert statuses == [200] * 10 + [429]
 
 
@@ -128,9 +128,9 @@ def test_a_token_ends_when_it_is_deleted(stack: Stack) -> None:
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 def test_preconditions_are_honoured_through_nginx(
-    stack: Stack, api: requests.Session, photo: Picture, photo_of_ours: str, method: str
+    stack: Stack, api: requests.Session, photo: Picture, own_photo: str, method: str
 ) -> None:
-    target = stack.url + API + photo_of_ours
+    target = stack.url + API + own_photo
     etag = api.get(target, timeout=20).headers["ETag"]
     assert etag == f'"{photo.sha256}"'
     for condition in ({"If-None-Match": "*"}, {"If-Match": '"another"'}, {"If-None-Match": etag}):
@@ -166,33 +166,33 @@ def test_no_serving_container_has_the_password_in_its_environment(stack: Stack) 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 def test_a_photo_of_another_user_cannot_be_replaced_or_deleted(
-    stack: Stack, other_user: requests.Session, photo: Picture, photo_of_ours: str, method: str
+    stack: Stack, other_user: requests.Session, photo: Picture, own_photo: str, method: str
 ) -> None:
     with stack.unchanged():
-        answer = other_user.request(method, stack.url + API + photo_of_ours, data=photo.content, timeout=20)
+        answer = other_user.request(method, stack.url + API + own_photo, data=photo.content, timeout=20)
     assert (answer.status_code, answer.json()["error"]) == (403, "not-owner")
 
 
 def test_a_form_numbers_a_name_that_is_in_use(
-    stack: Stack, other_user: requests.Session, photo: Picture, photo_of_ours: str
+    stack: Stack, other_user: requests.Session, photo: Picture, own_photo: str
 ) -> None:
-    answer = other_user.post(stack.url + API, files={"file": (photo_of_ours, photo.content)}, timeout=20)
+    answer = other_user.post(stack.url + API, files={"file": (own_photo, photo.content)}, timeout=20)
     assert answer.status_code == 201
-    assert answer.json()[0]["name"] == photo_of_ours.replace(".jpg", "-2.jpg")
+    assert answer.json()[0]["name"] == own_photo.replace(".jpg", "-2.jpg")
 
 
 def test_a_user_can_replace_and_delete_own_photos(
-    stack: Stack, api: requests.Session, photo: Picture, photo_of_ours: str
+    stack: Stack, api: requests.Session, photo: Picture, own_photo: str
 ) -> None:
     other = Picture(photo.content + b"another")
-    replaced = api.put(stack.url + API + photo_of_ours, data=other.content, timeout=20)
+    replaced = api.put(stack.url + API + own_photo, data=other.content, timeout=20)
     assert (replaced.status_code, replaced.json()["sha256"]) == (200, other.sha256)
     before = set(stack.probe("files"))
-    assert api.delete(stack.url + API + photo_of_ours, timeout=20).status_code == 204
-    assert api.get(stack.url + API + photo_of_ours, timeout=20).status_code == 404
-    gone = before - set(stack.probe("files"))
-    assert {path.partition("/")[0] for path in gone} == {"originals", "thumbs", "renditions"}
-    assert len(gone) == 3
+    assert api.delete(stack.url + API + own_photo, timeout=20).status_code == 204
+    assert api.get(stack.url + API + own_photo, timeout=20).status_code == 404
+    removed = before - set(stack.probe("files"))
+    assert {path.partition("/")[0] for path in removed} == {"originals", "thumbs", "renditions"}
+    assert len(removed) == 3
 
 
 @pytest.mark.parametrize("token", ["", "0" * 64])
@@ -241,14 +241,14 @@ def test_an_unknown_host_name_gets_no_response(stack: Stack, anonymous: requests
 
 
 def test_a_private_gallery_shows_nothing_to_anonymous_visitors(
-    stack: Stack, anonymous: requests.Session, api: requests.Session, photo_of_ours: str
+    stack: Stack, anonymous: requests.Session, api: requests.Session, own_photo: str
 ) -> None:
     """GALLERY_PUBLIC=false, given to runserver alone, which is the same Django and quickly made anew."""
     if "runserver" not in stack.containers():
         pytest.skip("runserver does not run in this stack; it belongs to the profile demo")
     base = f"http://127.0.0.1:{stack.ports['runserver']}"
-    thumbnail = api.get(stack.url + API + photo_of_ours, timeout=20).json()["thumbnail"]
-    targets = ["/", f"/photos/{photo_of_ours}", thumbnail, API, API + photo_of_ours]
+    thumbnail = api.get(stack.url + API + own_photo, timeout=20).json()["thumbnail"]
+    targets = ["/", f"/photos/{own_photo}", thumbnail, API, API + own_photo]
     assert [anonymous.get(base + target, timeout=20).status_code for target in targets] == [200] * 5
     stack.compose("up", "-d", "--no-deps", "runserver", GALLERY_PUBLIC="false")
     try:

@@ -64,19 +64,19 @@ def test_the_request_id_of_a_response_is_in_every_log(stack: Stack, name: str, s
         lines = stack.lines(server if service == "server" else service)
         return any(line.get("request_id") == request_id and key in line for line in lines)
 
-    for who, place in LOGGERS.items():
-        poll(lambda at=place: is_known(*at), f"{who} has logged it", 30)  # type: ignore[misc]  # a default binds the loop's value
+    for who, source in LOGGERS.items():
+        poll(lambda at=source: is_known(*at), f"{who} has logged it", 30)  # type: ignore[misc]  # a default binds the loop's value
 
 
 # What nginx and gunicorn say of themselves, that they start for instance, is text and cannot be anything else.
-OF_THEMSELVES = {
+OWN_LINES = {
     "nginx": re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[(error|crit|alert|emerg)\] "),
     "gunicorn": re.compile(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}\] \[\d+\] \[[A-Z]+\] "),
     "web": re.compile(r"(?!)"),  # nothing
 }
 
 
-@pytest.mark.parametrize("service", OF_THEMSELVES)
+@pytest.mark.parametrize("service", OWN_LINES)
 def test_every_log_line_is_json(stack: Stack, name: str, service: str) -> None:
     """The lines of all earlier tests, and one that tries to become two."""
     request = Request("GET", f'/{name}?\\","status":201,"x":"', {"User-Agent": '\\","status":201,"x":"'})
@@ -84,7 +84,7 @@ def test_every_log_line_is_json(stack: Stack, name: str, service: str) -> None:
         exchange(wire, request, stack.token)
     poll(lambda: name in stack.logs(service), "it is logged", 30)
     for line in stack.logs(service).splitlines():
-        assert OF_THEMSELVES[service].match(line) or json.loads(line)["time"], line
+        assert OWN_LINES[service].match(line) or json.loads(line)["time"], line
 
 
 def test_health_checks_are_not_logged(stack: Stack, name: str) -> None:

@@ -50,7 +50,7 @@ ONCE = ["ETag", "X-Frame-Options", "Cross-Origin-Opener-Policy", "Content-Securi
 
 
 @pytest.mark.parametrize(
-    "asked", [{}, {"Range": "bytes=0-9"}, {"Range": "bytes=99999999-"}, {"If-Match": '"x"'}], ids=str
+    "fields", [{}, {"Range": "bytes=0-9"}, {"Range": "bytes=99999999-"}, {"If-Match": '"x"'}], ids=str
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("address", ["url", "thumbnail"])
@@ -60,10 +60,10 @@ def test_each_header_is_sent_once(
     stored: dict[str, str],
     address: str,
     method: str,
-    asked: dict[str, str],
+    fields: dict[str, str],
 ) -> None:
     """Whatever the status; and no date, which would not tell one version from the next."""
-    answer = anonymous.request(method, stack.url + stored[address], headers=asked, timeout=20)
+    answer = anonymous.request(method, stack.url + stored[address], headers=fields, timeout=20)
     wanted = ONCE[1:] if answer.status_code == 416 else ONCE
     assert {name: len(answer.raw.headers.getlist(name)) for name in wanted} == dict.fromkeys(wanted, 1)
     assert answer.headers["Content-Security-Policy"] == NEVER_A_PAGE
@@ -77,18 +77,18 @@ def test_an_error_of_nginx_for_a_file_has_the_security_headers(
 ) -> None:
     """After Django's answer, which nginx does not pass on: a file that Django may open, and nginx may not."""
     facts = api.put(f"{stack.url}/api/photos/closed.jpg", data=photo.content, timeout=20).json()
-    place = "/srv/media/" + stack.probe("photo", "closed.jpg")["original" if address == "url" else "thumbnail"]
-    stack.exec("gunicorn", "chmod", "600", place)
+    path = "/srv/media/" + stack.probe("photo", "closed.jpg")["original" if address == "url" else "thumbnail"]
+    stack.exec("gunicorn", "chmod", "600", path)
     try:
         answer = anonymous.get(stack.url + facts[address], headers={"Accept": accept}, timeout=20)
     finally:
-        stack.exec("gunicorn", "chmod", "644", place)
+        stack.exec("gunicorn", "chmod", "644", path)
     assert answer.status_code == 403
     assert {name: len(answer.raw.headers.getlist(name)) for name in ONCE[1:]} == dict.fromkeys(ONCE[1:], 1)
 
 
 @pytest.mark.parametrize(
-    ("asked", "window"),
+    ("value", "window"),
     [
         ("bytes=0-99", slice(0, 100)),
         ("bytes=1000-1000", slice(1000, 1001)),
@@ -97,9 +97,9 @@ def test_an_error_of_nginx_for_a_file_has_the_security_headers(
     ],
 )
 def test_a_range_of_an_original_is_sent(
-    stack: Stack, anonymous: requests.Session, stored: dict[str, str], photo: Picture, asked: str, window: slice
+    stack: Stack, anonymous: requests.Session, stored: dict[str, str], photo: Picture, value: str, window: slice
 ) -> None:
-    answer = anonymous.get(stack.url + stored["url"], headers={"Range": asked}, timeout=20)
+    answer = anonymous.get(stack.url + stored["url"], headers={"Range": value}, timeout=20)
     assert (answer.status_code, answer.content) == (206, photo.content[window])
     assert answer.headers["Content-Range"].endswith(f"/{photo.size}")
 
@@ -134,7 +134,7 @@ CONDITIONS = [
 ]
 
 
-@pytest.mark.parametrize(("asked", "status"), CONDITIONS, ids=str)
+@pytest.mark.parametrize(("fields", "status"), CONDITIONS, ids=str)
 @pytest.mark.parametrize("server", ["web", "runserver"])
 def test_conditional_requests_are_decided_by_the_content(
     stack: Stack,
@@ -142,11 +142,11 @@ def test_conditional_requests_are_decided_by_the_content(
     stored: dict[str, str],
     photo: Picture,
     server: str,
-    asked: dict[str, str],
+    fields: dict[str, str],
     status: int,
 ) -> None:
     """Behind nginx, and by Django alone."""
-    headers = {name: value.format(f'"{photo.sha256}"') for name, value in asked.items()}
+    headers = {name: value.format(f'"{photo.sha256}"') for name, value in fields.items()}
     answer = anonymous.get(f"http://127.0.0.1:{stack.ports[server]}{stored['url']}", headers=headers, timeout=20)
     assert (answer.status_code, answer.headers["ETag"]) == (status, f'"{photo.sha256}"')
     content = {200: photo.content, 206: photo.content[:10]}.get(status, b"")
@@ -189,9 +189,9 @@ def test_a_photo_is_always_available_with_its_own_etag_while_it_is_replaced(
 @pytest.mark.usefixtures("stored")
 def test_the_folder_of_originals_is_not_reachable(stack: Stack, target: str) -> None:
     """Only Django's answer opens it. Raw, because libraries tidy paths up."""
-    place = stack.probe("photo", "to-be-downloaded.jpg")["original"]
+    path = stack.probe("photo", "to-be-downloaded.jpg")["original"]
     with stack.nginx("web") as wire:
-        answer = exchange(wire, Request("GET", target.format(place), {}), token=stack.token)
+        answer = exchange(wire, Request("GET", target.format(path), {}), token=stack.token)
     assert answer.status in {400, 404}
 
 

@@ -233,12 +233,12 @@ def test_failed_uploads_and_error_pages_have_no_accessibility_barriers(
     expect(page.get_by_role("button", name="Try all again")).to_be_visible()
     visitor.complaints.clear()  # the browser notes the broken line, too
     found["failed"] = page.evaluate(FIND_BARRIERS)
-    visitor.look("failed-rows")
+    visitor.check("failed-rows")
     page.context.set_offline(False)
     page.get_by_role("button", name="Dismiss all").click()
-    for place, address in {"photo": f"/photo/{name}", "error": "/nothing"}.items():
+    for page_name, address in {"photo": f"/photo/{name}", "error": "/nothing"}.items():
         page.goto(address)
         visitor.complaints.clear()  # 404
-        found[place] = page.evaluate(FIND_BARRIERS)
-        visitor.look(f"{place}-page")
-    assert {place: barriers for place, barriers in found.items() if barriers} == {}
+        found[page_name] = page.evaluate(FIND_BARRIERS)
+        visitor.check(f"{page_name}-page")
+    assert {page_name: barriers for page_name, barriers in found.items() if barriers} == {}

@@ -15,14 +15,14 @@ import pytest
 from tests.stack import pictures
 from tests.stack.faults import (
     PHOTO,
+    RECOVERS_WITHIN,
     SLOW,
     THROUGH_NGINX,
     TOO_SLOW,
     UNREACHABLE,
     WAYS,
-    WELL_AGAIN,
     Upload,
-    check_told,
+    check_temporary_error,
     is_reached,
     killer_within,
     trouble,
@@ -48,11 +48,11 @@ def test_a_kill_of_web_loses_only_the_uploads_that_web_was_receiving(stack: Stac
         stack.kill(before)
         for upload in halves:
             if upload.route == "direct":
-                assert upload.hear() is None
+                assert upload.receive_answer() is None
             if upload.route == "streamed":
-                check_told(upload.finish(), UNREACHABLE)
-        stack.wait_until_restarted("web", before, WELL_AGAIN)
-        poll(lambda: is_reached(stack), "nginx has found web again", WELL_AGAIN)
+                check_temporary_error(upload.finish(), UNREACHABLE)
+        stack.wait_until_restarted("web", before, RECOVERS_WITHIN)
+        poll(lambda: is_reached(stack), "nginx has found web again", RECOVERS_WITHIN)
         for upload in halves:
             if upload.route == "buffered":
                 upload.finish()
@@ -71,9 +71,9 @@ def test_a_kill_of_web_while_django_stores_leaves_no_partial_photo(stack: Stack,
     with trouble(stack, may_sweep=True) as uploads:
         with killer_within(before, "new", moment):
             upload = uploads.whole("buffered", "length", picture)
-        stack.wait_until_restarted("web", before, WELL_AGAIN)
+        stack.wait_until_restarted("web", before, RECOVERS_WITHIN)
     if upload.status != 201:
-        check_told(upload.answer, UNREACHABLE)
+        check_temporary_error(upload.answer, UNREACHABLE)
     assert MOMENTS[moment] or stack.probe("photo", upload.name) is None
 
 
@@ -106,7 +106,7 @@ def test_a_kill_of_all_workers_loses_only_the_uploads_they_were_receiving(stack:
             if upload.route == "direct":
                 assert upload.answer is None
             elif upload.route == "streamed":
-                check_told(upload.answer, UNREACHABLE)
+                check_temporary_error(upload.answer, UNREACHABLE)
             else:
                 assert upload.status == 201, str(upload)  # the listening socket is the parent's, and waits
         poll(lambda: len(workers(stack, "web") - before) == len(before), "all are replaced", 60)
@@ -120,7 +120,7 @@ def check_stored_or_lost(upload: Upload) -> None:
         return
     assert upload.route in {"direct", "streamed"}, str(upload)
     if upload.route == "streamed":
-        check_told(upload.answer, UNREACHABLE)
+        check_temporary_error(upload.answer, UNREACHABLE)
     else:
         assert upload.answer is None, str(upload)
 
@@ -138,7 +138,7 @@ def test_a_kill_of_nginx_disconnects_its_clients_and_stores_no_partial_photo(sta
         for upload in halves:
             upload.finish()
             assert upload.status == (201 if upload.route == "direct" else None), str(upload)
-        stack.wait_until_restarted("nginx", before, WELL_AGAIN)
+        stack.wait_until_restarted("nginx", before, RECOVERS_WITHIN)
 
 
 # --- reloaded ---------------------------------------------------------------------------------------------------------
@@ -199,18 +199,18 @@ def test_a_missing_web_is_a_502_and_nginx_finds_a_new_one(stack: Stack) -> None:
         # Whatever fails here, the next test finds one.
         afterwards.callback(stack.compose, "up", "-d", "--no-deps", "web")
         stack.compose("rm", "--stop", "--force", "web")
-        with squatter(stack, network, old["Config"]["Image"]):
+        with address_taken(stack, network, old["Config"]["Image"]):
             for way in THROUGH_NGINX:
-                check_told(uploads.whole(*way).answer, UNREACHABLE, TOO_SLOW)
+                check_temporary_error(uploads.whole(*way).answer, UNREACHABLE, TOO_SLOW)
             uploads.stored("gunicorn")
             stack.compose("up", "-d", "--no-deps", "web")
-            stack.wait_until_healthy("web", within=WELL_AGAIN)
+            stack.wait_until_healthy("web", within=RECOVERS_WITHIN)
         assert stack.container("web")["NetworkSettings"]["Networks"][network]["IPAddress"] != address
     assert stack.container("nginx")["State"]["StartedAt"] == nginx["State"]["StartedAt"]
 
 
 @contextlib.contextmanager
-def squatter(stack: Stack, network: str, image: str) -> Iterator[None]:
+def address_taken(stack: Stack, network: str, image: str) -> Iterator[None]:
     """Something in the network that takes the next free address."""
     wait = ["python", "-c", "import signal; signal.sigwait({signal.SIGTERM})"]
     container = run("docker", "run", "--detach", *stack.labels, "--network", network, image, *wait).strip()

@@ -84,8 +84,8 @@ def test_a_gigabyte_needs_no_memory(stack_with_room: Stack, api: requests.Sessio
     with memory_watched(stack, "web") as grown, stack.nginx("web") as wire:
         answer = exchange(wire, request, stack.token)
     assert (answer.status, answer.json().get("size")) == (201, GIGABYTE), answer.body
-    kept = stack.probe("photo", name)
-    assert kept["file_sha256"] == answer.json()["sha256"] == digest.hexdigest()
+    stored = stack.probe("photo", name)
+    assert stored["file_sha256"] == answer.json()["sha256"] == digest.hexdigest()
     assert grown["bytes"] < MAY_GROW
     poll(lambda: not stack.leftovers(), "no half-received body is left", 20)
     assert api.delete(f"{stack.url}/api/photos/{name}", timeout=ANSWER_WITHIN).status_code == 204

@@ -168,7 +168,7 @@ def test_an_upload_is_stored_whole_or_the_client_gets_an_error(stack: Stack, nam
     with cell.wire(stack) as wire:
         outcomes = converse(wire, cell, name, stack.token)
     stored = stack.probe("take", name)  # away from the disk, too, or they would fill it
-    assert stored == told(outcomes)
+    assert stored == created_photos(outcomes)
     if cell.is_lossy:
         check_lost(cell, outcomes)
     else:
@@ -203,15 +203,17 @@ def answers(wire: Wire, cell: Cell, name: str, token: str) -> Iterator[Answer]:
 
 
 def outcome(answer: Answer) -> Outcome:
-    said = answer.json()
-    if "error" in said:
-        return answer.status, said["error"]
-    return answer.status, {photo["name"]: photo["sha256"] for photo in (said if isinstance(said, list) else [said])}
+    reported = answer.json()
+    if "error" in reported:
+        return answer.status, reported["error"]
+    return answer.status, {
+        photo["name"]: photo["sha256"] for photo in (reported if isinstance(reported, list) else [reported])
+    }
 
 
-def told(outcomes: list[Outcome]) -> dict[str, str]:
+def created_photos(outcomes: list[Outcome]) -> dict[str, str]:
     """What has been answered 201."""
-    created = [said for status, said in filter(None, outcomes) if status == 201 and isinstance(said, dict)]
+    created = [reported for status, reported in filter(None, outcomes) if status == 201 and isinstance(reported, dict)]
     return {name: digest for photos in created for name, digest in photos.items()}
 
 

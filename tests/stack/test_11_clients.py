@@ -76,22 +76,22 @@ def address(stack: Stack, server: str, route: str, name: str) -> str:
 def test_a_chunked_upload_of_a_common_client_is_stored_whole(
     stack: Stack, photo: Picture, photo_file: Path, name: str, client: str, route: str, server: str
 ) -> None:
-    succeeded, said = upload(stack, client, address(stack, server, route, name), photo_file)
+    succeeded, reported = upload(stack, client, address(stack, server, route, name), photo_file)
     stored = stack.probe("take", name)
     if (server, route) == ("gunicorn", "streamed"):  # nothing between the two counts the chunks
         assert (succeeded, stored) == (False, {})
-        assert said is None or said["error"] in {"empty-body", "application-unreachable"}, said
+        assert reported is None or reported["error"] in {"empty-body", "application-unreachable"}, reported
     else:
-        assert succeeded, said
-        assert (said["sha256"], stored) == (photo.sha256, {name: photo.sha256})
+        assert succeeded, reported
+        assert (reported["sha256"], stored) == (photo.sha256, {name: photo.sha256})
 
 
 def test_a_common_client_can_read_why_a_photo_is_too_large(
     stack: Stack, large_file: Path, name: str, client: str, route: str
 ) -> None:
     """curl, aiohttp and Node read while they send; the others when they have sent, which nginx waits for."""
-    succeeded, said = upload(stack, client, address(stack, "web", route, name), large_file)
+    succeeded, reported = upload(stack, client, address(stack, "web", route, name), large_file)
     assert not succeeded
-    assert said["error"] == "body-too-large"
-    assert "UPLOAD_MAX" in said["detail"]
+    assert reported["error"] == "body-too-large"
+    assert "UPLOAD_MAX" in reported["detail"]
     assert stack.probe("take", name) == {}

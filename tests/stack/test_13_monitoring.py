@@ -46,8 +46,8 @@ class Prometheus:
 
     def __init__(self, stack: Stack) -> None:
         self.container = stack.container("prometheus")
-        (self.place,) = self.container["NetworkSettings"]["Ports"]["9090/tcp"]
-        self._url = f"http://{self.place['HostIp']}:{self.place['HostPort']}/api/v1"
+        (self.binding,) = self.container["NetworkSettings"]["Ports"]["9090/tcp"]
+        self._url = f"http://{self.binding['HostIp']}:{self.binding['HostPort']}/api/v1"
         self._session = requests.Session()
         self._session.trust_env = False
 
@@ -78,29 +78,29 @@ class Prometheus:
 @pytest.fixture(scope="module")
 def prometheus(stack: Stack, anonymous: requests.Session) -> Iterator[Prometheus]:
     """The one that runs, or one for these tests, which is gone after them with all it measured."""
-    is_ours = "prometheus" not in stack.containers()
-    if is_ours:
+    is_started_here = "prometheus" not in stack.containers()
+    if is_started_here:
         (port,) = free_ports(1)
         settings = {"COMPOSE_PROFILES": "demo,prometheus", "PROMETHEUS_PORT": str(port)}
         run(str(ROOT / "scripts" / "images.sh"), env={**stack.environment, **settings}, timeout=1200)
         stack.compose("up", "-d", "--no-deps", "prometheus", **settings)
     running = Prometheus(stack)
     try:
-        well = {"web": {"up"}, "nginx": {"up"}, "prometheus": {"up"}}
+        healthy = {"web": {"up"}, "nginx": {"up"}, "prometheus": {"up"}}
         assert anonymous.get(stack.url, timeout=60).status_code == 200  # something to count: health is not asked there
-        poll(lambda: running.targets() == well, f"Prometheus has seen {well}", 120)
+        poll(lambda: running.targets() == healthy, f"Prometheus has seen {healthy}", 120)
         yield running
     finally:
         running.close()
-        if is_ours:
+        if is_started_here:
             run("docker", "rm", "--force", running.container["Id"])
             run("docker", "volume", "rm", f"{stack.project}_prometheus")
 
 
 @pytest.mark.timeout(1500)  # its image may have to be pulled or built
 def test_prometheus_is_published_on_loopback_only(prometheus: Prometheus) -> None:
-    assert prometheus.place["HostIp"] == "127.0.0.1"
-    bound = {port for port, places in prometheus.container["NetworkSettings"]["Ports"].items() if places}
+    assert prometheus.binding["HostIp"] == "127.0.0.1"
+    bound = {port for port, bindings in prometheus.container["NetworkSettings"]["Ports"].items() if bindings}
     assert bound == {"9090/tcp"}
 
 
@@ -162,8 +162,8 @@ def test_a_missing_grafana_image_is_reported_in_one_line(prometheus: Prometheus,
     before = IMAGES.read_text()
     try:
         command = f"exec {ROOT / 'scripts' / 'images.sh'} 2>&1"
-        said = run("bash", "-c", command, env={**stack.environment, **settings})
-        assert len([line for line in said.splitlines() if "runs without Grafana" in line]) == 1
+        output = run("bash", "-c", command, env={**stack.environment, **settings})
+        assert len([line for line in output.splitlines() if "runs without Grafana" in line]) == 1
         again = run("bash", "-c", command, env={**stack.environment, **settings})
     finally:
         IMAGES.write_text(before)

@@ -58,15 +58,15 @@ class Site:
 
     def killed_by(self, key: str, server: str) -> int:
         names = [name for name in self._backends.containers if name.startswith(server)]
-        said = [run("docker", "exec", self._backends.containers[name], "sh", "-c", NOTED) for name in names]
-        return "".join(said).split().count(key)
+        outputs = [run("docker", "exec", self._backends.containers[name], "sh", "-c", READ_KILLED) for name in names]
+        return "".join(outputs).split().count(key)
 
-    def is_well(self) -> bool:
+    def is_healthy(self) -> bool:
         answers = [ask(self.edge.wire(server), request("/x")) for server in ("web", "gunicorn") for _ in range(3)]
         return {answer and answer.status for answer in answers} == {200}
 
 
-NOTED = "cat /tmp/killed 2>/dev/null; true"
+READ_KILLED = "cat /tmp/killed 2>/dev/null; true"
 
 
 @pytest.fixture(scope="module", params=REPLICAS)
@@ -75,7 +75,7 @@ def site(stack: Stack, request: pytest.FixtureRequest) -> Iterator[Site]:
         yield Site(edge, backends)
 
 
-def check_given_up(answer: Answer | None) -> None:
+def check_bad_gateway(answer: Answer | None) -> None:
     assert answer is not None, "closed without an answer"
     assert answer.status == 502
     assert answer.json()["error"] == "application-unreachable"
@@ -102,12 +102,12 @@ def test_a_request_that_kills_gunicorn_is_sent_twice_at_most(site: Site, case: s
 
 
 def check_killing(site: Site, server: str, case: str, prefix: str) -> None:
-    poll(site.is_well, "all of them answer", 60)
+    poll(site.is_healthy, "all of them answer", 60)
     site.keep_connections()
     method, fields, body = REQUESTS[case]
     key = uuid.uuid4().hex
     answer = ask(site.edge.wire(server), request(f"{prefix}_kill/{key}", *fields, method=method) + body)
-    check_given_up(answer)
+    check_bad_gateway(answer)
     killed = site.killed_by(key, server)
     assert killed == 1 if case in ONCE else 1 <= killed <= AT_MOST, killed
 
@@ -135,15 +135,15 @@ LONG = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/_la
 def finishing(container: str) -> Iterator[None]:
     """It was told to stop, has a request that takes long, and takes no new connection; its name leads to it still."""
 
-    def says(*command: str) -> str:
+    def output_of(*command: str) -> str:
         return run("docker", "exec", container, *command)
 
     with subprocess.Popen(["docker", "exec", container, "python", "-c", LONG], stderr=subprocess.DEVNULL) as client:
-        poll(lambda: "late" in says("ls", "/tmp"), "the long request has begun", 60)
+        poll(lambda: "late" in output_of("ls", "/tmp"), "the long request has begun", 60)
         run("docker", "kill", "--signal=TERM", container)
-        poll(lambda: says("python", "-c", CONNECT) == "no\n", "it takes no connection", 60)
+        poll(lambda: output_of("python", "-c", CONNECT) == "no\n", "it takes no connection", 60)
         yield
-        assert says("python", "-c", CONNECT) == "no\n", "it was there all the time"
+        assert output_of("python", "-c", CONNECT) == "no\n", "it was there all the time"
         client.kill()
 
 
@@ -152,6 +152,6 @@ def test_a_server_that_is_stopping_costs_no_request(stack: Stack) -> None:
     clients = 7
     with Backends(stack, replicas=2) as backends, Edge(backends, {}) as edge:
         with finishing(backends.containers["web-2"]), ThreadPoolExecutor(clients) as threads:
-            asked = [threads.submit(ask, edge.wire("web"), request("/_late/2")) for _ in range(clients)]
-            answers = [future.result() for future in asked]
+            pending = [threads.submit(ask, edge.wire("web"), request("/_late/2")) for _ in range(clients)]
+            answers = [future.result() for future in pending]
         assert [answer and answer.status for answer in answers] == [200] * clients

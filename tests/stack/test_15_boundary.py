@@ -51,9 +51,9 @@ ARRIVE = {
 }
 
 
-def check_boundary(told: dict[str, Any], peer: str, port: int, scheme: str, server: str) -> None:
+def check_boundary(received: dict[str, Any], peer: str, port: int, scheme: str, server: str) -> None:
     """None of the client's words about itself is there; nginx's are."""
-    environ = told["environ"]
+    environ = received["environ"]
     assert FORGED not in json.dumps(environ)
     assert {name.removeprefix("HTTP_") for name in environ if name.startswith("HTTP_")} == ARRIVE
     assert environ["HTTP_X_OWN"] == "arrives", "what is no word about itself does"
@@ -77,10 +77,10 @@ def test_forged_proxy_headers_are_dropped_over_http1(
         fields = [field for name in names for field in SPELLINGS[spelling](name)]
         data = request(f"{ROUTES[route]}x", *fields, "X-Own: arrives", version=version, host=f"localhost:{port}")
         answer = ask(edge.wire(server), data)
-        told = echoed(answer)
-        check_boundary(told, gateway, port, "http", server)
+        received = echoed(answer)
+        check_boundary(received, gateway, port, "http", server)
         assert answer
-        assert [told["environ"]["HTTP_X_REQUEST_ID"]] == answer.headers.get_all("X-Request-ID")
+        assert [received["environ"]["HTTP_X_REQUEST_ID"]] == answer.headers.get_all("X-Request-ID")
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -99,8 +99,8 @@ def test_headers_with_a_proxy_prefix_are_dropped_whatever_their_name(
     names = [f"{start}-{uuid.uuid4().hex}" for start in ("X-Forwarded", "X-Accel", "x-forwarded-for", "X-ACCEL-X")]
     fields = [f"{name}: {FORGED}" for name in names]
     data = request(f"{ROUTES[route]}x", *fields, "X-Own: arrives", host=f"localhost:{port}")
-    told = echoed(ask(edge_before_the_guard.wire(server), data))
-    check_boundary(told, told["environ"]["HTTP_X_FORWARDED_FOR"], port, "http", server)
+    received = echoed(ask(edge_before_the_guard.wire(server), data))
+    check_boundary(received, received["environ"]["HTTP_X_FORWARDED_FOR"], port, "http", server)
 
 
 @pytest.mark.parametrize("server", SERVERS)

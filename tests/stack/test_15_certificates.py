@@ -67,16 +67,16 @@ FOLDERS: dict[str, tuple[str, str]] = {
 @pytest.mark.parametrize("case", FOLDERS)
 def test_the_folder_of_certificates_decides_which_certificate_is_used(edge_with_tls: Edge, case: str) -> None:
     prepare, becomes = FOLDERS[case]
-    said = edge_with_tls.exec(*program("try_certificates.sh"), prepare)
+    output = edge_with_tls.exec(*program("try_certificates.sh"), prepare)
     if becomes == "kept":
-        assert said.endswith(("exit 0\nsame\n", "exit 0\nsame\nlong\n")), said
+        assert output.endswith(("exit 0\nsame\n", "exit 0\nsame\nlong\n")), output
         used = "fullchain.pem" if "own" in case else "self-signed.pem"
-        assert re.search(rf"(?m)^/\S+/{used} /", said), said
+        assert re.search(rf"(?m)^/\S+/{used} /", output), output
     elif becomes == "renewed":
-        assert said.endswith("exit 0\nother\nlong\n"), said
+        assert output.endswith("exit 0\nother\nlong\n"), output
     else:
-        assert "exit 1\nsame\n" in said, said
-        assert becomes in said
+        assert "exit 1\nsame\n" in output, output
+        assert becomes in output
 
 
 def test_an_own_certificate_is_used_and_a_reload_loads_a_new_one(edge_with_tls: Edge) -> None:

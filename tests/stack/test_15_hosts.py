@@ -67,9 +67,9 @@ def test_only_requests_for_the_names_of_the_site_are_answered(edge: Edge, lines:
     elif HOSTS[lines] in REFUSALS:
         check_error(answer, int(HOSTS[lines]), REFUSALS[HOSTS[lines]])
     else:
-        told = echoed(answer)
-        assert told["environ"]["HTTP_HOST"] == HOSTS[lines]
-        assert told["target"].startswith("/")
+        received = echoed(answer)
+        assert received["environ"]["HTTP_HOST"] == HOSTS[lines]
+        assert received["target"].startswith("/")
 
 
 def test_an_asterisk_in_allowed_hosts_accepts_all_names(edge_for_any_host: Edge) -> None:

@@ -33,8 +33,8 @@ TAKEN = [
 def test_an_invalid_setting_is_refused_by_its_name(edge: Edge) -> None:
     command = ["docker", "exec", "-i", edge.container, *program("try_settings.sh")]
     lines = "\n".join([*REFUSED, *TAKEN, ""])
-    said = subprocess.run(command, input=lines, capture_output=True, text=True, check=True, timeout=120).stdout
-    cases = dict(part.split("\n", 1) for part in said.split("--- ")[1:])
+    output = subprocess.run(command, input=lines, capture_output=True, text=True, check=True, timeout=120).stdout
+    cases = dict(part.split("\n", 1) for part in output.split("--- ")[1:])
     assert list(cases) == [*REFUSED, *TAKEN]
     for case in REFUSED:
         name = case.partition("=")[0]
@@ -62,5 +62,5 @@ def test_a_setting_beyond_the_limits_of_the_container_is_refused_by_its_name(bac
         command += [*(f"--env={key}={text}" for key, text in own.items()), backends.images["nginx"], "-t"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == status, done.stderr
-        said = f"nginx: {name}: '{value}' is more than {int(value) - 1}"
-        assert (said in done.stderr) is bool(status), done.stderr
+        output = f"nginx: {name}: '{value}' is more than {int(value) - 1}"
+        assert (output in done.stderr) is bool(status), done.stderr

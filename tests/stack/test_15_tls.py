@@ -56,8 +56,8 @@ def test_a_body_without_a_length_arrives_whole_over_http2(
     version = ["-w", "\n%{http_version} %{http_code}", "--http2", "-T", "-"]
     with body.open("rb") as source:
         done = curl(edge_with_tls, f"{ROUTES[route]}x", *version, stdin=source)
-    text, _, told = done.stdout.decode().rpartition("\n")
-    assert told == "2 200", done.stderr
+    text, _, version_and_status = done.stdout.decode().rpartition("\n")
+    assert version_and_status == "2 200", done.stderr
     received = json.loads(text)
     assert (received["method"], received["length"]) == ("PUT", size)
     assert received["body"] == body.read_bytes()[:4096].decode()
@@ -76,8 +76,8 @@ def test_a_redirect_to_https_loses_no_upload(edge_with_tls: Edge, tmp_path: Path
     plain = f"http://localhost:{edge_with_tls.ports['web']}/api/x"
     command = ["curl", "-sSkL", "--noproxy", "*", "--max-time", "60", "-4", "-T", str(body), plain]
     done = subprocess.run(command, capture_output=True, check=True, timeout=90)
-    told = json.loads(done.stdout)
-    assert (told["method"], told["length"], told["environ"]["wsgi.url_scheme"]) == ("PUT", 100_000, "https")
+    received = json.loads(done.stdout)
+    assert (received["method"], received["length"], received["environ"]["wsgi.url_scheme"]) == ("PUT", 100_000, "https")
 
 
 def test_plain_http_on_a_tls_port_is_redirected_to_https(edge_with_tls: Edge) -> None:

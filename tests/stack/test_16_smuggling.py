@@ -260,9 +260,9 @@ class Exchange:
             seen.pop()  # of what was streamed the application may have had a part when the rest was refused
         if len(seen) != len(answered) or any(a not in (s, "?") for a, s in zip(answered, seen, strict=True)):
             yield f"the application saw {seen}, and the client got answers to {answered}"
-        for told in [answer.json() for answer in self.answers if is_application_s(answer) and answer.body]:
-            if told["body"].encode("latin-1") not in self.sent:
-                yield f"this was not sent: {told['body']}"
+        for received in [answer.json() for answer in self.answers if is_application_s(answer) and answer.body]:
+            if received["body"].encode("latin-1") not in self.sent:
+                yield f"this was not sent: {received['body']}"
         if True in refused[:-1]:
             yield "something was answered after nginx had refused what came before"
 
@@ -273,15 +273,15 @@ class Exchange:
             if not is_application_s(answer):
                 words.append(f"{'nginx' if is_nginx_s(answer) else 'server'}:{answer.status}")
             elif answer.body:
-                told = answer.json()
-                words.append(f"{path_of(told)}:{told['length']}")
+                received = answer.json()
+                words.append(f"{path_of(received)}:{received['length']}")
             else:
                 words.append("HEAD")
         return " ".join(words) or "closed"
 
 
-def path_of(told: dict[str, Any]) -> str:
-    return str(told["target"]).rpartition("/")[2]
+def path_of(received: dict[str, Any]) -> str:
+    return str(received["target"]).rpartition("/")[2]
 
 
 def is_application_s(answer: Answer) -> bool:
@@ -328,9 +328,9 @@ def exchange(edge: Edge, way: str, data: bytes, *, is_whole: bool = False) -> Ex
     answers = speak(edge.wire(server), *parts)
     # On another connection, but over the one to the server that was just used, if it is still good.
     (seen,) = speak(edge.wire(server), f"GET /_seen/{key.decode()} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
-    told = seen.json()
-    assert isinstance(told, list), f"this is the answer to something else: {told}"
-    return Exchange(answers, told, b"".join(parts))
+    received = seen.json()
+    assert isinstance(received, list), f"this is the answer to something else: {received}"
+    return Exchange(answers, received, b"".join(parts))
 
 
 @pytest.mark.parametrize("name", MESSAGES)

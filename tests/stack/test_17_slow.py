@@ -95,7 +95,7 @@ def check_at_once(slow: Slow, count: int, serve: Callable[[], None]) -> None:
     poll(is_served, f"others are served while {count} are slow: {slow()}", AT_ONCE_WITHIN)
 
 
-def check_others_are_served(stack: Stack, service: str, slow: Slow, count: int, photo: Picture, name: str) -> None:
+def check_other_clients(stack: Stack, service: str, slow: Slow, count: int, photo: Picture, name: str) -> None:
     """Pages, one after the other, and an upload, each on a connection of its own."""
 
     def wire() -> Wire:
@@ -111,7 +111,7 @@ def test_slow_heads_do_not_block_other_clients(stack: Stack, photo: Picture, nam
     """Each is closed after a while, and comes again. Nothing is counted against an address before a head is there."""
     with trickling(stack, service, "heads") as slow:
         poll(lambda: slow()["open"] == MANY, "they are all there", 60)
-        check_others_are_served(stack, service, slow, MANY, photo, name)
+        check_other_clients(stack, service, slow, MANY, photo, name)
         poll(lambda: slow()["open"] == MANY, "they are still there", 60)
 
 
@@ -120,7 +120,7 @@ def test_slow_bodies_sent_to_web_do_not_block_other_clients(stack: Stack, photo:
     """Who sends less than --body-rate for too long is told so; on a slow machine that may be before the end of this."""
     with trickling(stack, "web", how) as slow:
         poll(lambda: slow()["open"] == MANY, "they are all there", 60)
-        check_others_are_served(stack, "web", slow, MANY, photo, name)
+        check_other_clients(stack, "web", slow, MANY, photo, name)
         assert slow().keys() <= {"open", "408", "closed"}
 
 
@@ -129,13 +129,13 @@ def test_slow_bodies_of_one_address_are_limited_by_nginx(stack: Stack, photo: Pi
     """As many as one address may have; the others of this address are told. Another address does not notice."""
     with trickling(stack, "nginx", how) as slow:
         check_limited(stack, slow)
-        check_others_are_served(stack, "nginx", slow, PER_CLIENT, photo, name)
+        check_other_clients(stack, "nginx", slow, PER_CLIENT, photo, name)
         check_limited(stack, slow)
 
 
 def check_limited(stack: Stack, slow: Slow) -> None:
-    told = {"open": PER_CLIENT, "429": MANY - PER_CLIENT}
-    poll(lambda: slow() == Counter(told), f"of the slow ones there are {told}", 60)
+    expected = {"open": PER_CLIENT, "429": MANY - PER_CLIENT}
+    poll(lambda: slow() == Counter(expected), f"of the slow ones there are {expected}", 60)
     with stack.relay("nginx", PORTS["nginx"]) as wire:  # from their address
         answer = exchange(wire, Request("GET", "/api/photos/", {}), token=None)
     assert (answer.status, answer.json()["error"]) == (429, "too-many-connections")
@@ -156,15 +156,15 @@ def test_slow_bodies_buffered_by_nginx_do_not_block_other_clients(backends: Back
 
 def under_way(edge: Edge) -> int:
     """Requests."""
-    said = edge.exec("curl", "-fsS", "--noproxy", "*", "http://127.0.0.1:9000/metrics")
-    return int(re.findall(r"(?m)^nginx_connections_writing (\d+)$", said)[0])
+    metrics = edge.exec("curl", "-fsS", "--noproxy", "*", "http://127.0.0.1:9000/metrics")
+    return int(re.findall(r"(?m)^nginx_connections_writing (\d+)$", metrics)[0])
 
 
 def test_slow_bodies_streamed_to_web_do_not_block_other_clients(stack: Stack, photo: Picture, name: str) -> None:
     """As with nginx; but web, which has them at the same time, gives them up before nginx would."""
     with trickling(stack, "nginx", "streamed") as slow:
         poll(lambda: slow()["429"] >= MANY - PER_CLIENT, "those beyond the limit are told", 60)
-        check_others_are_served(stack, "nginx", slow, PER_CLIENT, photo, name)
+        check_other_clients(stack, "nginx", slow, PER_CLIENT, photo, name)
         assert slow().keys() <= {"open", "429", "408", "closed"}
 
 
@@ -177,7 +177,7 @@ def test_slow_readers_of_a_large_original_do_not_block_other_clients(
     count = PER_CLIENT - 5
     with trickling(stack, "nginx", f"/photos/{name}", count) as slow:
         poll(lambda: slow()["open"] == count, "they are all there", 60)
-        check_others_are_served(stack, "nginx", slow, count, photo, f"other-{name}")
+        check_other_clients(stack, "nginx", slow, count, photo, f"other-{name}")
         poll(lambda: slow()["open"] == count, "they are still there", 60)
     whole = api.get(f"{stack.url}/photos/{name}", timeout=60).content
     assert Picture(whole).sha256 == large.sha256

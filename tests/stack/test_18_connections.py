@@ -19,7 +19,7 @@ from tests.stack.faults import (
     UNREACHABLE,
     WAYS,
     Upload,
-    check_told,
+    check_temporary_error,
     trouble,
 )
 from tests.stack.pictures import MEGABYTE
@@ -41,13 +41,13 @@ RECEIVED_IN = {"buffered": "nginx", "streamed": "web", "direct": "web"}
 def test_an_incomplete_body_in_a_spool_is_found_by_the_check(stack: Stack, route: str) -> None:
     """So checks that nothing is left mean something: a spooled body is found, although it has no name."""
     with trouble(stack) as uploads:
-        finished, given_up = (uploads.begin(route, framing, LARGE, IN_A_FILE) for framing in ("length", "chunked"))
+        finished, disconnected = (uploads.begin(route, framing, LARGE, IN_A_FILE) for framing in ("length", "chunked"))
         poll(lambda: len(stack.leftovers()) == 2, f"two bodies are in files: {stack.leftovers()}", 30)
         assert all(path.startswith(f"{SPOOLS[RECEIVED_IN[route]]}/") for path in stack.leftovers())
         finished.finish()
         assert finished.status == 201, str(finished)
         poll(lambda: len(stack.leftovers()) == 1, "one is left", 30)
-        given_up.give_up()
+        disconnected.disconnect()
         poll(lambda: not stack.leftovers(), "none is left", 30)
 
 
@@ -71,7 +71,7 @@ def test_a_client_that_stalls_is_disconnected_and_stores_nothing(stack: Stack) -
     """All at once, for each waits half a minute. Web says why it closes; nginx says nothing, as is its way."""
     with trouble(stack) as uploads:
         for upload in [uploads.begin(*way, is_stalled=True) for way in WAYS]:
-            upload.hear()
+            upload.receive_answer()
             if upload.route == "buffered":
                 assert upload.answer is None, str(upload)
             else:
@@ -84,7 +84,7 @@ def test_a_content_length_beyond_the_limit_is_refused_before_the_body(stack: Sta
     with trouble(stack) as uploads:
         for route in ("buffered", "streamed", "direct"):
             upload = uploads.begin(route, "length", picture, pieces=0, is_stalled=True)
-            upload.hear()
+            upload.receive_answer()
             check_refused(upload, 413, "body-too-large")
 
 
@@ -120,12 +120,12 @@ def test_a_cut_network_between_nginx_and_web_is_reported_to_clients(stack: Stack
         # What goes into a connection that was idle when the network went waits for an answer as long.
         poll(lambda: connections(stack) == len(streamed), "nginx has no idle connection to web", 60)
         with cut_off(stack, "web"), ThreadPoolExecutor() as threads:
-            told = threads.submit(patient.finish)
+            waiting = threads.submit(patient.finish)
             for upload in buffered:
-                check_told(upload.finish(), UNREACHABLE, TOO_SLOW)
+                check_temporary_error(upload.finish(), UNREACHABLE, TOO_SLOW)
             uploads.stored("gunicorn")
-            impatient.give_up()
-            check_told(told.result(), UNREACHABLE, TOO_SLOW)
+            impatient.disconnect()
+            check_temporary_error(waiting.result(), UNREACHABLE, TOO_SLOW)
 
 
 def connections(stack: Stack) -> int:

@@ -70,7 +70,7 @@ def test_a_truncated_body_of_a_stream_is_not_complete(edge_with_tls: Edge, case:
                 client.handled()
         poll(lambda path=path: path.decode() in edge_with_tls.logs(), "nginx is done with it", 60)  # type: ignore[misc]  # a default binds the loop's value
         seen = seen_under(edge_with_tls, way, key)
-        assert not any(is_whole(told) for told in seen), (way, seen)
+        assert not any(is_whole(received) for received in seen), (way, seen)
         assert way == "gunicorn, streamed" or seen == [], way
 
 
@@ -90,7 +90,7 @@ def test_no_byte_beyond_the_content_length_of_a_stream_is_read(edge_with_tls: Ed
         client.send(http2.headers(MARKER, lines_to(under(way, key, b"marker"))))
         first, marker = client.wait([FIRST, MARKER])
     assert path_of(echoed(marker) or {}) == "marker"
-    seen = [(path_of(told), told["length"]) for told in seen_under(edge_with_tls, way, key)]
+    seen = [(path_of(received), received["length"]) for received in seen_under(edge_with_tls, way, key)]
     if "streamed" in way:
         assert (first.status, seen) == (200, [("first", 5), ("marker", 0)])
     else:
@@ -113,8 +113,8 @@ def test_a_hundred_streams_each_get_their_own_response(edge_with_tls: Edge, way:
             pieces = [http2.data(n, bodies[n][at : at + 1], is_all=at == 3) for n in numbers]
             client.send(b"".join(pieces))
         answers = dict(zip(numbers, map(echoed, client.wait(numbers)), strict=True))
-    told = {number: (path_of(answer), answer["body"]) for number, answer in answers.items() if answer}
-    assert told == {number: (str(number), str(number + 1000)) for number in numbers}
+    received = {number: (path_of(answer), answer["body"]) for number, answer in answers.items() if answer}
+    assert received == {number: (str(number), str(number + 1000)) for number in numbers}
     assert len(seen_under(edge_with_tls, way, key)) == 100
 
 
@@ -166,10 +166,10 @@ def test_forged_proxy_headers_are_dropped_in_every_spelling(edge_with_tls: Edge,
                 http2.headers(FIRST, [*lines, (b":path", prefix.encode() + b"x"), *forged, (b"x-own", b"arrives")])
             )
             client.send(http2.headers(MARKER, lines_to(b"/x")))
-            told, other = (echoed(stream) for stream in client.wait([FIRST, MARKER]))
-        assert told
+            received, other = (echoed(stream) for stream in client.wait([FIRST, MARKER]))
+        assert received
         assert other
-        check_boundary(told, other["environ"]["HTTP_X_FORWARDED_FOR"], port, "https", server)
+        check_boundary(received, other["environ"]["HTTP_X_FORWARDED_FOR"], port, "https", server)
 
 
 def test_a_field_in_the_hpack_table_is_checked_each_time(edge_with_tls: Edge) -> None:
@@ -184,5 +184,7 @@ def test_a_field_in_the_hpack_table_is_checked_each_time(edge_with_tls: Edge) ->
             for number, name, more in ((1, b"first", [line]), (3, b"second", [LATEST]), (5, b"third", [])):
                 client.send(http2.headers(number, lines_to(under(way, key, name), *more)))
             assert [stream.status for stream in client.wait([1, 3, 5])] == statuses
-        seen = {path_of(told): told["environ"].get("HTTP_X_OWN") for told in seen_under(edge_with_tls, way, key)}
+        seen = {
+            path_of(received): received["environ"].get("HTTP_X_OWN") for received in seen_under(edge_with_tls, way, key)
+        }
         assert seen == dict.fromkeys(owns, "y") | {"third": None}

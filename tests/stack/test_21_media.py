@@ -180,8 +180,8 @@ def test_a_browser_loads_an_uploaded_picture_but_no_uploaded_script(
             document.head.append(element);
             return loaded;
         }"""
-        asked = {"img": ("src", "logo.svg"), "script": ("src", "script.js"), "link": ("href", "style.css")}
-        loaded = {tag: page.evaluate(load, [tag, key, f"/media/{name}"]) for tag, (key, name) in asked.items()}
+        elements = {"img": ("src", "logo.svg"), "script": ("src", "script.js"), "link": ("href", "style.css")}
+        loaded = {tag: page.evaluate(load, [tag, key, f"/media/{name}"]) for tag, (key, name) in elements.items()}
         assert loaded == {"img": True, "script": False, "link": False}
         for name in ("page.html", "logo.svg"):
             with page.expect_download() as saving:

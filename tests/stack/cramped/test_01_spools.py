@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.stack.faults import SLOW, WELL_AGAIN, Upload, trouble
+from tests.stack.faults import RECOVERS_WITHIN, SLOW, Upload, trouble
 from tests.stack.operating import attempt
 from tests.stack.pictures import Picture
 from tests.stack.stack import SPOOLS, Stack
@@ -34,14 +34,14 @@ def test_an_upload_that_finds_a_full_spool_is_a_507(cramped: Stack, large: Pictu
     service, route = FULL[whose]
     with trouble(cramped) as uploads:
         halves = [uploads.begin(route, framing, large, MOST_OF_IT) for _ in range(2)]
-        poll(lambda: used(cramped, service) >= 16, "the first two have taken most of the room", WELL_AGAIN)
+        poll(lambda: used(cramped, service) >= 16, "the first two have taken most of the room", RECOVERS_WITHIN)
         refused = uploads.whole(route, framing, large)
         check_spool_full(refused)
-        poll(lambda: used(cramped, service) < ROOM - 5, "what was refused has made room", WELL_AGAIN)
+        poll(lambda: used(cramped, service) < ROOM - 5, "what was refused has made room", RECOVERS_WITHIN)
         uploads.stored(route, framing)
         # The first two cannot both be right now: one of them goes on, when the other has gone away.
-        halves[0].give_up()
-        poll(lambda: used(cramped, service) < 16, "what nobody will finish has made room", WELL_AGAIN)
+        halves[0].disconnect()
+        poll(lambda: used(cramped, service) < 16, "what nobody will finish has made room", RECOVERS_WITHIN)
         halves[1].finish()
         assert halves[1].status == 201, str(halves[1])
         uploads.delete(halves[1])
@@ -56,8 +56,8 @@ def check_spool_full(upload: Upload) -> None:
 
 
 def test_doctor_reports_for_how_many_uploads_a_spool_has_room(cramped: Stack) -> None:
-    said = attempt(cramped, "doctor.sh").stdout
+    output = attempt(cramped, "doctor.sh").stdout
     for name in ("NGINX_SPOOL", "WEB_SPOOL"):
-        line = next(line for line in said.splitlines() if f"{name} (" in line)
+        line = next(line for line in output.splitlines() if f"{name} (" in line)
         assert "PROBLEM" in line
         assert f"has {ROOM} MiB free: 1 uploads of UPLOAD_MAX=16m at a time, the next gets 507" in line

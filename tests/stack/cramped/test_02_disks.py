@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack.faults import FRAMINGS, PHOTO, SLOW, check_told, trouble, wait_until_well
+from tests.stack.faults import FRAMINGS, PHOTO, SLOW, check_temporary_error, trouble, wait_until_recovered
 from tests.stack.pictures import MEGABYTE, Picture
 from tests.stack.programs import program
 from tests.stack.stack import Stack
@@ -27,8 +27,8 @@ def ask(stack: Stack, method: str, target: str) -> Answer:
 
 
 def readiness(stack: Stack) -> dict[str, str]:
-    said: dict[str, str] = ask(stack, "GET", "/readyz").json()
-    return said
+    checks: dict[str, str] = ask(stack, "GET", "/readyz").json()
+    return checks
 
 
 def check_seen(stack: Stack, name: str) -> None:
@@ -55,9 +55,9 @@ def test_a_full_media_disk_is_a_507_and_readyz_fails(cramped: Stack, large: Pict
         assert readiness(cramped)["disk"] == "ok"
         with room_for(cramped, 12 * MEGABYTE):
             for way in EVERY_WAY:
-                check_told(uploads.whole(*way, large).answer, (507, "disk-full"))
-            well = {"database": "ok", "media": "ok", "photos": "ok"}
-            assert readiness(cramped) == {"status": "failed", **well, "disk": "failed"}
+                check_temporary_error(uploads.whole(*way, large).answer, (507, "disk-full"))
+            healthy = {"database": "ok", "media": "ok", "photos": "ok"}
+            assert readiness(cramped) == {"status": "failed", **healthy, "disk": "failed"}
             uploads.delete(uploads.stored())  # what fits is taken
         assert readiness(cramped)["status"] == "ok"
         for way in EVERY_WAY:
@@ -70,7 +70,7 @@ def frozen(stack: Stack) -> Iterator[None]:
     recreate = ["up", "-d", "--no-deps", "web"]
     stack.compose(*recreate, COMPOSE_FILE=os.pathsep.join([stack.environment["COMPOSE_FILE"], FROZEN]))
     try:
-        wait_until_well(stack)
+        wait_until_recovered(stack)
         yield
     finally:
         stack.compose(*recreate)
@@ -82,7 +82,7 @@ def test_a_read_only_media_disk_is_a_503_and_photos_are_still_served(cramped: St
         upload = uploads.uploads[0]
         with frozen(cramped):
             for way in EVERY_WAY:
-                check_told(uploads.whole(*way).answer, (503, "storage-unavailable"))
+                check_temporary_error(uploads.whole(*way).answer, (503, "storage-unavailable"))
             assert readiness(cramped)["media"] == "failed"
             check_seen(cramped, upload.name)
 
@@ -107,6 +107,6 @@ def test_a_locked_database_is_a_503_and_photos_are_still_served(cramped: Stack) 
         upload = uploads.uploads[0]
         with locked(cramped):
             for way in EVERY_WAY:
-                check_told(uploads.whole(*way).answer, (503, "database-unavailable"))
-            check_told(ask(cramped, "DELETE", f"/api/photos/{upload.name}"), (503, "database-unavailable"))
+                check_temporary_error(uploads.whole(*way).answer, (503, "database-unavailable"))
+            check_temporary_error(ask(cramped, "DELETE", f"/api/photos/{upload.name}"), (503, "database-unavailable"))
             check_seen(cramped, upload.name)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.stack.faults import SLOW, WELL_AGAIN, Ledger, is_reached, trouble
+from tests.stack.faults import RECOVERS_WITHIN, SLOW, Ledger, is_reached, trouble
 from tests.stack.pictures import MEGABYTE
 from tests.stack.stack import Stack
 from tests.stack.wire import Request, Wire
@@ -52,5 +52,5 @@ def test_a_response_cut_off_by_a_kill_of_web_is_not_taken_for_complete(cramped: 
     with trouble(cramped) as uploads, reading(cramped, uploads, lambda: cramped.nginx("web")) as (wire,):
         cramped.kill(web)
         check_cut_off(wire)
-        cramped.wait_until_restarted("web", web, WELL_AGAIN)
-        poll(lambda: is_reached(cramped), "nginx has found web again", WELL_AGAIN)
+        cramped.wait_until_restarted("web", web, RECOVERS_WITHIN)
+        poll(lambda: is_reached(cramped), "nginx has found web again", RECOVERS_WITHIN)

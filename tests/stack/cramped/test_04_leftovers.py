@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.stack.faults import SLOW, WELL_AGAIN, is_reached, killer_within, trouble
+from tests.stack.faults import RECOVERS_WITHIN, SLOW, is_reached, killer_within, trouble
 from tests.stack.pictures import Picture, sized
 from tests.stack.stack import Stack
 from tests.wire.polling import poll
@@ -18,14 +18,14 @@ def test_an_upload_removes_the_files_left_by_a_killed_upload(cramped: Stack, lar
             lost = uploads.whole("buffered", "length", large)
         assert lost.status != 201
         assert half_received(cramped), "it was killed in the middle"
-        cramped.wait_until_restarted("web", web, WELL_AGAIN)
-        poll(lambda: is_reached(cramped), "nginx has found web again", WELL_AGAIN)
+        cramped.wait_until_restarted("web", web, RECOVERS_WITHIN)
+        poll(lambda: is_reached(cramped), "nginx has found web again", RECOVERS_WITHIN)
 
         def is_swept() -> bool:
             uploads.stored(picture=sized(64 * 1024))
             return not half_received(cramped)
 
-        poll(is_swept, "an upload has swept", WELL_AGAIN)
+        poll(is_swept, "an upload has swept", RECOVERS_WITHIN)
 
 
 def half_received(stack: Stack) -> list[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 Start = Callable[[str, list[tuple[str, str]]], object]
-TOLD = 4096  # bytes of a body that are told
+BODY_SHOWN = 4096  # bytes of a body that are told
 KILLED = Path("/tmp/killed")
 LATE = Path("/tmp/late")
 
@@ -29,8 +29,8 @@ def application(environ: dict[str, Any], start_response: Start) -> Iterable[byte
     special = SPECIAL.get(key)
     if special:
         return special(rest, start_response)
-    told = {name: value for name, value in environ.items() if isinstance(value, str)}
-    request = {"target": environ["RAW_URI"], "method": environ["REQUEST_METHOD"], "environ": told}
+    strings = {name: value for name, value in environ.items() if isinstance(value, str)}
+    request = {"target": environ["RAW_URI"], "method": environ["REQUEST_METHOD"], "environ": strings}
     with _lock:
         _seen.setdefault(key, []).append(request)
     body = receive(environ)
@@ -100,7 +100,7 @@ def receive(environ: dict[str, Any]) -> dict[str, Any]:
         body = environ["wsgi.input"].read()
     except Exception as error:  # noqa: BLE001 - each server has its own, and the name is the answer
         return {"length": -1, "body": type(error).__name__}
-    return {"length": len(body), "body": body[:TOLD].decode("latin-1")}
+    return {"length": len(body), "body": body[:BODY_SHOWN].decode("latin-1")}
 
 
 def answer(value: object, start_response: Start) -> list[bytes]:

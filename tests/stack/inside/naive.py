@@ -39,15 +39,15 @@ def requests(file: io.BytesIO) -> Iterator[tuple[str, str, int, str]]:
 
 
 def answer(target: str, key: str, length: int, body: str) -> bytes:
-    told: Any = {"target": target, "length": length, "body": body}
+    response: Any = {"target": target, "length": length, "body": body}
     about = target.rpartition("/")[2]
     if key == "_seen":
-        told = seen.pop(about, [])
+        response = seen.pop(about, [])
     elif key == "_so_far":
-        told = seen.get(about, [])
+        response = seen.get(about, [])
     else:
-        seen.setdefault(key, []).append(told)
-    text = json.dumps(told).encode()
+        seen.setdefault(key, []).append(response)
+    text = json.dumps(response).encode()
     return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text)
 
 

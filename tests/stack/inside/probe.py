@@ -43,7 +43,7 @@ def photo(name: str) -> dict[str, Any] | None:
         "thumbnail_size": (MEDIA / row.thumbnail).stat().st_size,
         "original": row.original,
         "thumbnail": row.thumbnail,
-        "places": row.storage_keys,
+        "storage_keys": row.storage_keys,
     }
 
 
@@ -56,8 +56,8 @@ def take(ending: str) -> dict[str, str]:
             digests[row.name] = hashlib.file_digest(file, "sha256").hexdigest()
     Photo.objects.filter(pk__in=[row.pk for row in rows]).delete()
     for row in rows:
-        for place in row.storage_keys:
-            (MEDIA / place).unlink()
+        for path in row.storage_keys:
+            (MEDIA / path).unlink()
     return digests
 
 

@@ -91,7 +91,7 @@ def test_a_deploy_with_a_broken_setting_changes_nothing(stack: Stack, photo: Pic
     upload(stack, name, photo)
 
 
-def check_does_not_become_well(stack: Stack, folder: Path, web: str, reason: str, **settings: str) -> None:
+def check_new_web_stays_unhealthy(stack: Stack, folder: Path, web: str, reason: str, **settings: str) -> None:
     """With this told of web over compose.yaml."""
     overlay = folder / "overlay.yaml"
     overlay.write_text(f"services: {{web: {web}}}")
@@ -107,7 +107,7 @@ def test_a_deploy_whose_web_cannot_be_created_keeps_the_old_one(
     stack: Stack, photo: Picture, name: str, tmp_path: Path
 ) -> None:
     taken = stack.container("nginx")["Name"].lstrip("/")
-    check_does_not_become_well(stack, tmp_path, f"{{container_name: {taken}}}", "could not start another container")
+    check_new_web_stays_unhealthy(stack, tmp_path, f"{{container_name: {taken}}}", "could not start another container")
     upload(stack, name, photo)
 
 
@@ -121,7 +121,7 @@ def test_a_deploy_whose_web_exits_keeps_the_old_one(stack: Stack, photo: Picture
     }
     ends = """{command: ["sh", "-c", "echo not today; [ $$WSGISERVER_CHECK_CONFIG ]"]}"""
     try:
-        check_does_not_become_well(stack, tmp_path, ends, "not today", **settings)
+        check_new_web_stays_unhealthy(stack, tmp_path, ends, "not today", **settings)
         rows = "SELECT count(*) FROM photos_photo"
         assert stack.exec("db", "psql", "-U", "uploads", "-tAc", rows, "uploads").strip() == "0"
     finally:

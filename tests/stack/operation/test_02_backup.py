@@ -32,8 +32,8 @@ pytestmark = pytest.mark.timeout(PATIENCE)
 
 
 def test_a_backup_can_be_restored(stack: Stack, photo: Picture, name: str, tmp_path: Path) -> None:
-    kept = check_round_trip(stack, photo, name, tmp_path)
-    with tarfile.open(kept) as tar:
+    archive_path = check_round_trip(stack, photo, name, tmp_path)
+    with tarfile.open(archive_path) as tar:
         tar.extractall(tmp_path / "held", filter="data")
     with contextlib.closing(sqlite3.connect(tmp_path / "held" / "database.sqlite3")) as database:
         rows = database.execute("SELECT original, thumbnail, sha256 FROM photos_photo").fetchall()
@@ -145,12 +145,12 @@ def test_a_volume_shared_with_another_stack_is_not_restored_or_deleted(
     web = stack.container("web")
     volume = next(mount["Name"] for mount in web["Mounts"] if mount["Destination"] == "/srv/media")
     label = "--label=com.docker.compose.project=another-stack"
-    stranger = run("docker", "create", label, f"--volume={volume}:/srv/media", web["Image"], "true").strip()
+    foreign = run("docker", "create", label, f"--volume={volume}:/srv/media", web["Image"], "true").strip()
     try:
         for refused in (attempt(stack, "restore.sh", str(archive), YES="1"), attempt(stack, "clean.sh", YES="0")):
             assert (refused.returncode, "containers of other stacks use" in refused.stderr) == (1, True), refused.stderr
     finally:
-        run("docker", "rm", stranger)
+        run("docker", "rm", foreign)
     assert stack.state() == before
 
 

@@ -34,13 +34,13 @@ def test_photos_survive_a_switch_to_another_database_and_back(stack: Stack, phot
 
         poll(is_stored, "nginx has found web again, and it takes uploads", 60)
         stack.sweep()
-        others = set(stack.probe("files")) - set(files)
+        orphans = set(stack.probe("files")) - set(files)
         assert set(files) <= set(stack.probe("files"))
     finally:
         up(stack)
     stack.sweep()
     assert stack.probe("names") == rows
-    assert set(stack.probe("files")) == set(files) | others, "nobody can tell whose they are"
+    assert set(stack.probe("files")) == set(files) | orphans, "nobody can tell whose they are"
     for number in range(3):
         assert stack.probe("photo", f"{number}-{name}")["file_sha256"] == photo.sha256
     stack.exec("gunicorn", "python", "manage.py", "adopt_media", "--yes")

@@ -131,9 +131,9 @@ def test_photos_of_an_unknown_owner_are_taken_over_with_a_notice(
 ) -> None:
     ownership.take_over_volumes(read(settings))
     assert "takes over their photos and rows" in capsys.readouterr().err
-    asked = script(settings, str(SCRIPTS / "clean.sh"))
-    assert (asked.returncode, has_photos(settings)) == (1, True)
-    assert "This folder did not make the volumes" in asked.stderr
+    refused = script(settings, str(SCRIPTS / "clean.sh"))
+    assert (refused.returncode, has_photos(settings)) == (1, True)
+    assert "This folder did not make the volumes" in refused.stderr
 
 
 def test_photos_of_an_earlier_version_belong_to_this_folder(settings: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,7 +162,7 @@ def test_a_moved_folder_keeps_its_stack(stack: Stack, other_copy: tuple[str, Pat
 def test_doctor_reports_a_stack_of_another_copy(stack: Stack, other_copy: tuple[str, Path]) -> None:
     """And looks no further: what it would say of those containers is for the other copy."""
     project, folder = other_copy
-    said = attempt(stack, "doctor.sh", project).stdout
-    assert f"PROBLEM  the stack {project} belongs to the folder {folder}, another copy of this one\n" in said
-    assert "-> set COMPOSE_PROJECT_NAME" in said
-    assert "containers:" not in said
+    output = attempt(stack, "doctor.sh", project).stdout
+    assert f"PROBLEM  the stack {project} belongs to the folder {folder}, another copy of this one\n" in output
+    assert "-> set COMPOSE_PROJECT_NAME" in output
+    assert "containers:" not in output

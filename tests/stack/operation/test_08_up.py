@@ -87,8 +87,8 @@ def test_make_ps_shows_a_restarting_container_with_its_last_output(stack: Stack)
     labels = [f"--label=com.docker.compose.{key}" for key in (f"project={stack.project}", "service=x", "oneoff=False")]
     command = ["sh", "-c", "echo the disk is full; sleep 1; exit 1"]
     image = stack.container("web")["Image"]
-    restless = ["--restart=always", "--health-cmd=false", "--health-interval=1h", "--network=none", "--entrypoint="]
-    container = run("docker", "run", "--detach", *labels, *restless, image, *command).strip()
+    options = ["--restart=always", "--health-cmd=false", "--health-interval=1h", "--network=none", "--entrypoint="]
+    container = run("docker", "run", "--detach", *labels, *options, image, *command).strip()
     try:
         row = r"x +restarting +restarted [1-9]\d* times.*\n +last log line: the disk is full\n"
         poll(lambda: re.search(row, stack.script("ps.sh")), "ps.sh says that it restarts", 60)

@@ -42,7 +42,7 @@ def test_a_browser_logs_in_and_uploads(production: Stack, visitor: Visit, photo:
     names = {cookie["name"] for cookie in cookies}
     assert names >= {f"sessionid_{production.project}", f"csrftoken_{production.project}"}
     assert all(cookie["secure"] for cookie in cookies)
-    visitor.look("production")
+    visitor.check("production")
 
 
 def curl(*arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -74,8 +74,8 @@ def test_a_failed_deploy_keeps_the_old_containers_serving(production: Stack) -> 
     before = ids(production)
     frozen = sorted(before["web"])[:2]
     command = [str(SCRIPTS / "deploy.sh")]
-    as_now = dict(pair.split("=", 1) for pair in production.container("web")["Config"]["Env"])
-    environment = {**production.environment, "WEB_REPLICAS": "4", "WEB_THREADS": as_now["WSGISERVER_THREADS"]}
+    current = dict(pair.split("=", 1) for pair in production.container("web")["Config"]["Env"])
+    environment = {**production.environment, "WEB_REPLICAS": "4", "WEB_THREADS": current["WSGISERVER_THREADS"]}
     try:
         for container in frozen:
             run("docker", "pause", container)
@@ -83,12 +83,12 @@ def test_a_failed_deploy_keeps_the_old_containers_serving(production: Stack) -> 
             poll(lambda: ids(production)["web"] - before["web"], "a new one is made", PATIENCE)
             (new,) = ids(production)["web"] - before["web"]
             poll(lambda: subprocess.run(["docker", "kill", new], check=False).returncode == 0, "it is killed", 60)
-            said = deploy.communicate(timeout=PATIENCE)[1]
+            output = deploy.communicate(timeout=PATIENCE)[1]
     finally:
         for container in frozen:
             run("docker", "unpause", container)
     production.forget()
-    assert (deploy.returncode, "the new web did not become healthy" in said) == (1, True), said
+    assert (deploy.returncode, "the new web did not become healthy" in output) == (1, True), output
     assert ids(production) == before
     production.wait_until_healthy("web", within=120)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.stack.faults import PHOTO, SLOW, UNREACHABLE, WELL_AGAIN, check_told, killer_within, trouble
+from tests.stack.faults import PHOTO, RECOVERS_WITHIN, SLOW, UNREACHABLE, check_temporary_error, killer_within, trouble
 from tests.stack.pictures import MEGABYTE, padded
 from tests.stack.stack import Stack, run
 from tests.stack.wire import Request, exchange
@@ -19,7 +19,7 @@ from tests.wire.polling import poll
 
 pytestmark = pytest.mark.timeout(SLOW)
 
-AWAY = (503, "database-unavailable")
+DATABASE_DOWN = (503, "database-unavailable")
 
 
 def ask(stack: Stack, target: str, **fields: str) -> Answer:
@@ -37,15 +37,15 @@ def test_a_stopped_database_is_reported_until_it_is_started(production: Stack) -
         afterwards.callback(production.compose, "start", "db")  # whatever fails here, the next test finds one
         production.compose("stop", "db")
         for upload in halves:
-            check_told(upload.finish(), AWAY)
-        check_told(uploads.whole("direct").answer, AWAY)
-        check_told(ask(production, "/api/photos/"), AWAY)
+            check_temporary_error(upload.finish(), DATABASE_DOWN)
+        check_temporary_error(uploads.whole("direct").answer, DATABASE_DOWN)
+        check_temporary_error(ask(production, "/api/photos/"), DATABASE_DOWN)
         check_page(ask(production, "/", Accept="text/html"))
         readiness = ask(production, "/readyz")
         assert (readiness.status, readiness.json()["database"]) == (503, "failed")
         assert ask(production, "/healthz").status == 200
         production.compose("start", "db")
-        poll(lambda: ask(production, "/readyz").status == 200, "the database is found again", WELL_AGAIN)
+        poll(lambda: ask(production, "/readyz").status == 200, "the database is found again", RECOVERS_WITHIN)
     for upload in halves:
         assert production.probe("photo", upload.name) is None
 
@@ -64,10 +64,10 @@ def test_a_killed_database_restarts_and_web_reconnects(production: Stack) -> Non
         trouble(production, may_sweep=True, unknown=frozenset({503})) as uploads,
         uploads.traffic(),
     ):
-        poll(lambda: len(uploads.uploads) > 3, "uploads are under way", WELL_AGAIN)
+        poll(lambda: len(uploads.uploads) > 3, "uploads are under way", RECOVERS_WITHIN)
         production.kill(before)
-        production.wait_until_restarted("db", before, WELL_AGAIN)
-        poll(lambda: ask(production, "/readyz").status == 200, "the database is found again", WELL_AGAIN)
+        production.wait_until_restarted("db", before, RECOVERS_WITHIN)
+        poll(lambda: ask(production, "/readyz").status == 200, "the database is found again", RECOVERS_WITHIN)
 
 
 # --- one of several containers ----------------------------------------------------------------------------------------
@@ -89,8 +89,8 @@ def test_a_killed_replica_is_restarted_and_new_requests_are_served(production: S
         lost = [upload for upload in halves if upload.status == 502]
         assert 0 < len(lost) < len(halves)
         for upload in lost:
-            check_told(upload.answer, UNREACHABLE)
-        poll(lambda: is_back(production, victim), "the container is back, by itself", WELL_AGAIN)
+            check_temporary_error(upload.answer, UNREACHABLE)
+        poll(lambda: is_back(production, victim), "the container is back, by itself", RECOVERS_WITHIN)
 
 
 def test_a_stopped_replica_gets_no_requests_until_it_is_started(production: Stack) -> None:
@@ -100,17 +100,21 @@ def test_a_stopped_replica_gets_no_requests_until_it_is_started(production: Stac
     victim = production.replicas("web")[0]
     address = address_of(production, victim)
     with trouble(production) as uploads, contextlib.ExitStack() as afterwards:
-        poll(lambda: address in asked(production), "it gets requests", WELL_AGAIN)
+        poll(lambda: address in active_servers(production), "it gets requests", RECOVERS_WITHIN)
         afterwards.callback(run, "docker", "start", victim["Id"])  # whatever fails here, the next test finds it
         run("docker", "stop", victim["Id"])
         for _ in range(3):
             uploads.stored("buffered")
-        poll(lambda: address not in asked(production), "nginx knows that it is gone", WELL_AGAIN)
+        poll(lambda: address not in active_servers(production), "nginx knows that it is gone", RECOVERS_WITHIN)
         sent = [uploads.stored("streamed" if number % 2 else "buffered") for number in range(30)]
         assert address not in servers_of(production, [upload.answer for upload in sent])
         run("docker", "start", victim["Id"])
-        production.wait_until_healthy("web", within=WELL_AGAIN)
-        poll(lambda: address_of(production, victim) in asked(production), "it gets requests again", WELL_AGAIN)
+        production.wait_until_healthy("web", within=RECOVERS_WITHIN)
+        poll(
+            lambda: address_of(production, victim) in active_servers(production),
+            "it gets requests again",
+            RECOVERS_WITHIN,
+        )
 
 
 def address_of(production: Stack, container: dict[str, Any]) -> str:
@@ -119,7 +123,7 @@ def address_of(production: Stack, container: dict[str, Any]) -> str:
     return f"{now['NetworkSettings']['Networks'][f'{production.project}_inside']['IPAddress']}:8000"
 
 
-def asked(production: Stack) -> set[str]:
+def active_servers(production: Stack) -> set[str]:
     """Addresses that nginx has turned to for some requests: it takes them in turn, so all that it knows."""
     answers = [ask(production, "/api/photos/") for _ in range(9)]
     assert {answer.status for answer in answers} == {200}
@@ -150,7 +154,7 @@ def test_a_form_that_reached_a_server_is_not_sent_to_another(production: Stack) 
             for container in webs:
                 killers.enter_context(killer_within(container, "open", "incoming"))
             upload = uploads.whole("buffered", "form", padded(PHOTO, production.limit - MEGABYTE))
-        check_told(upload.answer, UNREACHABLE)
+        check_temporary_error(upload.answer, UNREACHABLE)
         assert upload.answer
         request_id = upload.answer.headers["X-Request-ID"]
         poll(lambda: logged(production, request_id), "nginx has logged it", 20)
