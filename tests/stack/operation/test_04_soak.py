@@ -1,4 +1,4 @@
-"""make soak: a short one, and what it says of a long one."""
+"""make soak: a short run, and the report of a long one."""
 
 from collections import Counter
 
@@ -26,8 +26,8 @@ BUSY = dict.fromkeys(EXPECTED_COUNTS, 1)
     ("lost", "counts", "output"),
     [
         (["cat.jpg: 404"], BUSY, "LOST cat.jpg: 404\nlost: 1\n"),
-        ([], BUSY | {"upload: told 401": 3}, "WRONG upload: told 401: nobody gave cause for that\nlost: 0\n"),
-        ([], BUSY | {"view: hung": 1}, "WRONG view: hung: nobody gave cause for that\nlost: 0\n"),
+        ([], BUSY | {"upload: error 401": 3}, "WRONG upload: error 401: no failure explains that\nlost: 0\n"),
+        ([], BUSY | {"view: hung": 1}, "WRONG view: hung: no failure explains that\nlost: 0\n"),
         ([], dict.fromkeys(EXPECTED_COUNTS[1:], 1), "NEVER upload: stored\nlost: 0\n"),
     ],
 )
@@ -39,7 +39,7 @@ def test_the_report_of_a_soak_names_losses_and_missing_work(
 
 
 def test_a_request_answered_with_an_error_is_not_a_loss(capsys: pytest.CaptureFixture[str]) -> None:
-    assert report(Tally(counts=Counter(BUSY | {"upload: told 502": 3, "view: cut off": 1})))
+    assert report(Tally(counts=Counter(BUSY | {"upload: error 502": 3, "view: cut off": 1})))
     assert capsys.readouterr().out.endswith("\nlost: 0\n")
 
 
