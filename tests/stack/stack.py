@@ -239,7 +239,7 @@ class Stack:
         return self.probe("names"), self.probe("files")
 
     def leftovers(self) -> list[str]:
-        """Files of bodies, unnamed ones included, in the spools of nginx and web: left over, if no client is sending."""
+        """Files of bodies, unnamed ones included, in the spools of nginx and web: left over, unless a client sends."""
         output = [self.exec(service, *program("bodies.sh"), folder) for service, folder in SPOOLS.items()]
         return "".join(output).splitlines()
 

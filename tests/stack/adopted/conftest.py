@@ -1,6 +1,6 @@
-"""A stack with somebody's own project in the place of the sample, as README.md says: built, started and looked at.
+"""A stack with another project instead of the sample, built and started as README.md says.
 
-`scripts/test.sh` runs this folder in a process of its own, beside the stacks of others.
+`scripts/test.sh` runs this folder in a process of its own, in parallel with other stacks.
 """
 
 from collections.abc import Iterator
@@ -14,11 +14,11 @@ from tests.stack.stack import Stack, engine_trouble
 from tests.stack.starting import may_start_a_stack, started_from
 
 NAME, PASSWORD = "ada", "of ada, and long"
-# As the README says it; asked for nothing, because the variables say it.
+# As in the README, but without questions: the variables have the answers.
 CREATE = ["env", f"DJANGO_SUPERUSER_PASSWORD={PASSWORD}", "python", "manage.py", "createsuperuser", "--noinput"]
 
 
-@pytest.hookimpl(trylast=True)  # when -k has taken its choice
+@pytest.hookimpl(trylast=True)  # after -k has selected
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     may_start_a_stack(items, Path(__file__).parent)
 

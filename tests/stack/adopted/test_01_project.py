@@ -1,4 +1,4 @@
-"""Somebody's own project on this stack: its pages have their styles, and its uploads are stored, shown and safe."""
+"""Another project on this stack: its pages have their styles, and its uploads are stored, shown and safe."""
 
 import re
 import tarfile
@@ -38,7 +38,7 @@ def added(adopted: Stack, staff: requests.Session, kind: str, field: str, name: 
 
 
 def get(adopted: Stack, address: str, session: requests.Session | None = None) -> requests.Response:
-    """As a stranger, unless there is a session."""
+    """Without a login, unless there is a session."""
     with requests.Session() as anonymous:
         anonymous.trust_env = False
         return (session or anonymous).get(f"{adopted.url}{address}", allow_redirects=False, timeout=60)
@@ -58,7 +58,7 @@ def test_make_up_prints_the_site_and_nothing_of_the_sample(adopted: Stack) -> No
 
 def test_the_admin_has_its_style_sheets(adopted: Stack) -> None:
     page = get(adopted, "/admin/login/")
-    assert "Content-Security-Policy" not in page.headers, "a policy that the project has not made"
+    assert "Content-Security-Policy" not in page.headers, "a policy that the project has not set"
     sheets = re.findall(r'<link rel="stylesheet" href="([^"]+)"', page.text)
     assert sheets
     for address in sheets:
@@ -136,7 +136,7 @@ def test_nginx_server_and_django_log_the_same_request_id(adopted: Stack) -> None
 
 
 def test_forged_proxy_headers_are_dropped_in_any_project(adopted: Stack) -> None:
-    """What nginx knows it empties; a name that nobody has thought of is the boundary's."""
+    """nginx clears the fields that it knows; the boundary drops other names."""
     with requests.Session() as client:
         client.trust_env = False
         sent = {"X-Forwarded-8f3a": "forged", "X-Accel-8f3a": "forged", "X-Own": "arrives"}
@@ -167,7 +167,7 @@ def test_a_backup_has_database_and_uploads(adopted: Stack, staff: requests.Sessi
 def test_a_backup_reports_a_missing_file_that_a_row_names(
     adopted: Stack, staff: requests.Session, tmp_path: Path
 ) -> None:
-    """The project says which columns name files, private ones included: what is gone without its row is noticed."""
+    """The project declares which columns name files, private ones included."""
     added(adopted, staff, "paper", "file", "gone.txt", b"gone")
     aside = "/srv/media/private/gone.txt /srv/media/.aside"
     adopted.script("shell.sh", "web", "mv", *aside.split())

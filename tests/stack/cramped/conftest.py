@@ -1,8 +1,8 @@
 """A third stack, with small spools, a small disk for photos, and little patience with the database and with leftovers.
 
-`scripts/test.sh` runs this folder in a process of its own, beside the stacks of others.
+`scripts/test.sh` runs this folder in a process of its own, in parallel with other stacks.
 
-    CRAMPED_ENV_FILE=file pytest tests/stack/cramped     use the stack that runs with these settings
+    CRAMPED_ENV_FILE=file pytest tests/stack/cramped     use the running stack with these settings
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ SETTINGS = {
 }
 
 
-@pytest.hookimpl(trylast=True)  # when -k has taken its choice
+@pytest.hookimpl(trylast=True)  # after -k has selected
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     may_start_a_stack(items, Path(__file__).parent)
 

@@ -1,8 +1,8 @@
 """A stack to operate on: its containers are replaced, its data restored. SQLite, one container of web.
 
-`scripts/test.sh` runs this folder in a process of its own, beside the stacks of others.
+`scripts/test.sh` runs this folder in a process of its own, in parallel with other stacks.
 
-    OPERATION_ENV_FILE=file pytest tests/stack/operation     use the stack that runs with these settings
+    OPERATION_ENV_FILE=file pytest tests/stack/operation     use the running stack with these settings
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from tests.stack.starting import may_start_a_stack, overlaid, provided
 DATABASE_URL = "sqlite:////srv/data/db.sqlite3?timeout=20"
 
 
-@pytest.hookimpl(trylast=True)  # when -k has taken its choice
+@pytest.hookimpl(trylast=True)  # after -k has selected
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     may_start_a_stack(items, Path(__file__).parent)
 
