@@ -1,4 +1,4 @@
-"""The point of it all: whatever the framing, what Django stores is the picture that was sent."""
+"""The purpose of this project: Django stores the picture that was sent, in any framing."""
 
 import subprocess
 from dataclasses import replace
@@ -16,7 +16,7 @@ SERVERS = ["web", "gunicorn"]
 
 
 def check_stored(stack: Stack, answer: Answer, name: str, picture: Picture) -> None:
-    """What was answered, what the row says, what the file is and what a visitor gets: all the same picture."""
+    """The answer, the row, the file and the download show the same picture."""
     assert answer.status == 201, answer.body
     reported = answer.json()
     photo = reported[0] if isinstance(reported, list) else reported  # a form may hold several
@@ -36,7 +36,7 @@ def check_photo(stack: Stack, name: str, picture: Picture) -> None:
 
 
 def check_lost(stack: Stack, wire: Wire, name: str, picture: Picture) -> None:
-    """The bug that this project is about: the server drops a chunked body, and Django sees none."""
+    """The bug that this project solves: the server drops a chunked body, and Django sees none."""
     answer = exchange(wire, CHUNKED(name, picture.content), stack.token)
     assert (answer.status, answer.json()["error"]) == (400, "empty-body")
     assert "chunked" in answer.json()["detail"]
@@ -103,7 +103,7 @@ def test_an_upload_is_accepted_without_a_final_slash(
 def test_curl_fails_at_an_address_that_stores_nothing(
     stack: Stack, photo: Picture, tmp_path: Path, target: str, arguments: list[str]
 ) -> None:
-    """On a redirect curl exits with 0, stored or not; behind a slash it puts the file's own name."""
+    """After a redirect, curl exits with 0, stored or not; after a slash, it adds the name of the file."""
     file = tmp_path / "x"
     file.write_bytes(photo.content)
     curl = [

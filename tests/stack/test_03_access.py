@@ -1,4 +1,4 @@
-"""Who may write, who may look, and what a thief of the database would hold in hands."""
+"""Who may write and read, and which secrets the database holds."""
 
 import re
 import uuid
@@ -16,17 +16,17 @@ PASSWORD = "a-password-for-one-test"
 
 @pytest.fixture(scope="module")
 def other_user(stack: Stack) -> Iterator[requests.Session]:
-    """Another user's token."""
+    """A client with the token of another user."""
     with requests.Session() as session:
         session.trust_env = False
-        token = stack.probe("new_user", f"stranger-{uuid.uuid4().hex[:8]}", PASSWORD)
+        token = stack.probe("new_user", f"other-{uuid.uuid4().hex[:8]}", PASSWORD)
         session.headers["Authorization"] = f"Token {token}"
         yield session
 
 
 @pytest.fixture
 def visitor(stack: Stack) -> Iterator[requests.Session]:
-    """Somebody with a browser, logged in."""
+    """A client with the cookies of a login, as a browser has."""
     with requests.Session() as session:
         session.trust_env = False
         page = session.get(f"{stack.url}/login/", timeout=20)
@@ -81,16 +81,16 @@ def test_a_page_redirects_an_anonymous_visitor_to_the_login(stack: Stack, anonym
 @pytest.mark.parametrize(
     ("target", "size", "status"),
     [
-        ("/", "small", 401),  # by nginx: nobody uploads without a login
+        ("/", "small", 401),  # by nginx: no upload without a login
         ("/", "photo", 401),
         ("/delete/", "small", 403),  # by Django
-        ("/delete/", "photo", 413),  # by nginx: no form there is as large
+        ("/delete/", "photo", 413),  # by nginx: forms there are small
     ],
 )
 def test_a_form_of_an_anonymous_visitor_is_refused_and_not_redirected(
     stack: Stack, anonymous: requests.Session, photo: Picture, name: str, target: str, size: str, status: int
 ) -> None:
-    """Redirected to the login, it would be lost in silence."""
+    """A redirect to the login would lose it silently."""
     content = photo.content if size == "photo" else photo.content[:1000]
     url = stack.url + (target if target == "/" else target + name)
     with stack.unchanged():
@@ -102,14 +102,14 @@ def test_a_form_of_an_anonymous_visitor_is_refused_and_not_redirected(
 
 
 def test_guessing_a_password_is_slowed_down(stack: Stack) -> None:
-    """For this account, whoever asks; nginx lets each address try a few times in a row before that."""
+    """Django limits attempts for each account from any address; nginx limits each address."""
     if "runserver" not in stack.containers():
         pytest.skip("runserver does not run in this stack; it belongs to the profile demo")
     name, statuses = f"nobody-{uuid.uuid4().hex[:8]}", []
     for _ in range(11):
         with requests.Session() as client:
             client.trust_env = False
-            login = f"http://127.0.0.1:{stack.ports['runserver']}/login/"  # the same Django, without nginx's limit
+            login = f"http://127.0.0.1:{stack.ports['runserver']}/login/"  # the same Django, without the limit of nginx
             token = form_token(client.get(login, timeout=20).text)
             form = {"username": name, "password": "guess", "csrfmiddlewaretoken": token}
             statuses.append(client.post(login, data=form, timeout=20).status_code)
@@ -154,7 +154,7 @@ def test_tokens_are_stored_as_hashes(stack: Stack) -> None:
     rows = stack.probe("tokens")
     assert rows
     for value in (value for row in rows for value in row.values()):
-        # A few characters are kept to find the row by; the rest must not be there.
+        # A few characters are stored to find the row; the rest must not be there.
         assert stack.token[16:] not in value
         assert value not in stack.token or len(value) <= 16
 
@@ -199,7 +199,7 @@ def test_a_user_can_replace_and_delete_own_photos(
 def test_a_form_without_a_valid_csrf_token_is_refused(
     stack: Stack, visitor: requests.Session, photo: Picture, name: str, token: str
 ) -> None:
-    """Being logged in is not enough: another site could have made the browser send this."""
+    """A login is not enough: another site could have made the browser send this."""
     with stack.unchanged():
         answer = visitor.post(
             f"{stack.url}/", data={"csrfmiddlewaretoken": token}, files={"file": (name, photo.content)}, timeout=20
@@ -243,7 +243,7 @@ def test_an_unknown_host_name_gets_no_response(stack: Stack, anonymous: requests
 def test_a_private_gallery_shows_nothing_to_anonymous_visitors(
     stack: Stack, anonymous: requests.Session, api: requests.Session, own_photo: str
 ) -> None:
-    """GALLERY_PUBLIC=false, given to runserver alone, which is the same Django and quickly made anew."""
+    """GALLERY_PUBLIC=false for runserver only, which is the same Django and quickly recreated."""
     if "runserver" not in stack.containers():
         pytest.skip("runserver does not run in this stack; it belongs to the profile demo")
     base = f"http://127.0.0.1:{stack.ports['runserver']}"
@@ -259,4 +259,4 @@ def test_a_private_gallery_shows_nothing_to_anonymous_visitors(
         stack.compose("up", "-d", "--no-deps", "runserver")
         stack.wait_until_healthy("runserver")
     assert closed == [302, 302, 302, 401, 401]
-    assert opened == [302, 200, 200, 200, 200]  # the page wants a login, not a token
+    assert opened == [302, 200, 200, 200, 200]  # the page needs a login, not a token

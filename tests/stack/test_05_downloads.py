@@ -1,4 +1,4 @@
-"""Files on their way out: originals past Django's permission by nginx, thumbnails, static files."""
+"""Downloads: originals, which nginx sends with the permission of Django, thumbnails and static files."""
 
 import gzip
 import io
@@ -18,7 +18,7 @@ NEVER_A_PAGE = "default-src 'none'; sandbox"
 
 @pytest.fixture(scope="module")
 def stored(stack: Stack, api: requests.Session, photo: Picture) -> dict[str, str]:
-    """A photo that lies in the stack, as the API tells of it."""
+    """A stored photo, as in the answer of the API."""
     answer = api.put(f"{stack.url}/api/photos/to-be-downloaded.jpg", data=photo.content, timeout=20)
     assert answer.status_code in {200, 201}
     facts: dict[str, str] = answer.json()
@@ -62,7 +62,7 @@ def test_each_header_is_sent_once(
     method: str,
     fields: dict[str, str],
 ) -> None:
-    """Whatever the status; and no date, which would not tell one version from the next."""
+    """With any status. There is no date, because two versions may have the same."""
     answer = anonymous.request(method, stack.url + stored[address], headers=fields, timeout=20)
     wanted = ONCE[1:] if answer.status_code == 416 else ONCE
     assert {name: len(answer.raw.headers.getlist(name)) for name in wanted} == dict.fromkeys(wanted, 1)
@@ -75,7 +75,7 @@ def test_each_header_is_sent_once(
 def test_an_error_of_nginx_for_a_file_has_the_security_headers(
     anonymous: requests.Session, stack: Stack, api: requests.Session, photo: Picture, address: str, accept: str
 ) -> None:
-    """After Django's answer, which nginx does not pass on: a file that Django may open, and nginx may not."""
+    """The error comes after the answer of Django: nginx has no permission to open the file."""
     facts = api.put(f"{stack.url}/api/photos/closed.jpg", data=photo.content, timeout=20).json()
     path = "/srv/media/" + stack.probe("photo", "closed.jpg")["original" if address == "url" else "thumbnail"]
     stack.exec("gunicorn", "chmod", "600", path)
@@ -109,7 +109,7 @@ def test_a_range_beyond_the_end_is_416(stack: Stack, anonymous: requests.Session
     assert answer.status_code == 416
 
 
-# What a client asks of a photo whose ETag is {} -> what it is answered. An hour ago and in a year: dates tell nothing.
+# Fields of a request for a photo with the ETag {} -> the status. Dates, past or future, are ignored.
 CONDITIONS = [
     ({"If-None-Match": "{}"}, 304),
     ({"If-None-Match": "W/{}"}, 304),
@@ -145,7 +145,7 @@ def test_conditional_requests_are_decided_by_the_content(
     fields: dict[str, str],
     status: int,
 ) -> None:
-    """Behind nginx, and by Django alone."""
+    """By Django behind nginx, and by Django alone."""
     headers = {name: value.format(f'"{photo.sha256}"') for name, value in fields.items()}
     answer = anonymous.get(f"http://127.0.0.1:{stack.ports[server]}{stored['url']}", headers=headers, timeout=20)
     assert (answer.status_code, answer.headers["ETag"]) == (status, f'"{photo.sha256}"')
@@ -156,8 +156,8 @@ def test_conditional_requests_are_decided_by_the_content(
 def test_a_photo_is_always_available_with_its_own_etag_while_it_is_replaced(
     stack: Stack, api: requests.Session, name: str
 ) -> None:
-    """Asked again and again while it is replaced: one of the versions, whole, and with its own ETag; of the same size,
-    and within a second of each other.
+    """Every download gets one of the versions, whole and with its ETag, although all have the same size and follow each
+    other within a second.
     """
     versions = [Picture(sized(60_000).content + bytes([number]) * 8) for number in range(8)]
     contents = {f'"{version.sha256}"': version.content for version in versions}
@@ -188,7 +188,7 @@ def test_a_photo_is_always_available_with_its_own_etag_while_it_is_replaced(
 )
 @pytest.mark.usefixtures("stored")
 def test_the_folder_of_originals_is_not_reachable(stack: Stack, target: str) -> None:
-    """Only Django's answer opens it. Raw, because libraries tidy paths up."""
+    """Only an answer of Django gives access. Raw requests, because libraries normalize paths."""
     path = stack.probe("photo", "to-be-downloaded.jpg")["original"]
     with stack.nginx("web") as wire:
         answer = exchange(wire, Request("GET", target.format(path), {}), token=stack.token)
@@ -211,7 +211,7 @@ def test_no_file_outside_the_served_folders_is_reachable(stack: Stack, target: s
 
 
 def test_a_client_cannot_request_a_file_by_x_accel_redirect(stack: Stack) -> None:
-    """X-Accel-Redirect is the application's word, not the client's."""
+    """X-Accel-Redirect works in answers of the application, not in requests."""
     request = Request("GET", "/healthz", {"X-Accel-Redirect": "/_originals/../data/db.sqlite3"})
     with stack.nginx("web") as wire:
         answer = exchange(wire, request, token=None)
@@ -231,7 +231,7 @@ def test_a_thumbnail_is_sent_with_its_headers(
 
 @pytest.fixture(scope="module")
 def static_files(stack: Stack, anonymous: requests.Session) -> list[str]:
-    """Those that the page asks for."""
+    """The static files that the login page uses."""
     found = re.findall(r'"(/static/[^"]+)"', anonymous.get(f"{stack.url}/login/", timeout=20).text)
     assert any(path.endswith(".css") for path in found)
     return found

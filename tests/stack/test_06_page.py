@@ -1,7 +1,7 @@
-"""The page as people meet it: in a real browser, on a phone and on a desktop, with JavaScript and without.
+"""The page in a real browser, on a phone and on a desktop, with JavaScript and without.
 
-Every test ends by asking the browser whether anything was wrong on the way: errors on the console (a violation of the
-content-security policy is one), answers that failed, content wider than the screen.
+Every test ends with a check for errors on the console (such as violations of the content-security policy), failed
+responses, and content wider than the screen.
 """
 
 from collections.abc import Callable
@@ -82,7 +82,7 @@ def test_a_file_that_is_not_a_picture_is_explained(
     visitor.page.get_by_label("choose").set_input_files(files)
     expect(visitor.page.get_by_role("listitem").filter(has_text="notes.jpg")).to_contain_text("not a picture")
     check_shown(visitor.page, name)
-    assert all("400" in complaint for complaint in visitor.complaints)  # the browser notes the refusal, too
+    assert all("400" in complaint for complaint in visitor.complaints)  # the browser logs the refusal too
     visitor.complaints.clear()
     visitor.check("refused")
 

@@ -38,7 +38,7 @@ def adopted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def token_of(session: requests.Session) -> str:
-    """For its forms. The cookie has the stack's name behind its own."""
+    """The CSRF token for forms. The name of its cookie ends with the name of the stack."""
     (token,) = [cookie.value for cookie in session.cookies if cookie.name.startswith("csrftoken_")]
     assert token
     return token
@@ -46,7 +46,7 @@ def token_of(session: requests.Session) -> str:
 
 @pytest.fixture(scope="session")
 def staff(adopted: Stack) -> Iterator[requests.Session]:
-    """Somebody who has logged in to the admin."""
+    """A client that has logged in to the admin."""
     with requests.Session() as session:
         session.trust_env = False
         address = f"{adopted.url}/admin/login/"

@@ -136,7 +136,7 @@ def test_nginx_server_and_django_log_the_same_request_id(adopted: Stack) -> None
 
 
 def test_forged_proxy_headers_are_dropped_in_any_project(adopted: Stack) -> None:
-    """nginx clears the fields that it knows; the boundary drops other names."""
+    """Fields that nginx knows are cleared there; the boundary drops other names."""
     with requests.Session() as client:
         client.trust_env = False
         sent = {"X-Forwarded-8f3a": "forged", "X-Accel-8f3a": "forged", "X-Own": "arrives"}

@@ -1,4 +1,4 @@
-"""A third stack, with small spools, a small disk for photos, and little patience with the database and with leftovers.
+"""A stack with small spools, a small disk for photos, and short limits for the database and for leftover files.
 
 `scripts/test.sh` runs this folder in a process of its own, in parallel with other stacks.
 
@@ -19,7 +19,7 @@ from tests.stack.starting import may_start_a_stack, overlaid, provided
 VOLUMES = Path(__file__).with_name("volumes.yaml")
 SETTINGS = {
     "UPLOAD_MAX": "16m",
-    "DATABASE_URL": "sqlite:////srv/data/db.sqlite3?timeout=1",  # second that it waits for another writer
+    "DATABASE_URL": "sqlite:////srv/data/db.sqlite3?timeout=1",  # seconds that it waits for another writer
     "SWEEP_AGE": "5",
     "SWEEP_INTERVAL": "5",
 }
@@ -38,5 +38,5 @@ def cramped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def large() -> Picture:
-    """Just below the limit: on an empty spool there is room for one and a half."""
+    """Just below the limit: an empty spool has room for one and a half."""
     return pictures.padded(PHOTO, 15 * MEGABYTE)

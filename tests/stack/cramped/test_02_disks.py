@@ -1,4 +1,4 @@
-"""The disk of the photos is full or read-only, the database is locked: on every way in, clients are told what it is."""
+"""The disk of the photos is full or read-only, or the database is locked: clients get that error on every way in."""
 
 import contextlib
 import os
@@ -32,7 +32,7 @@ def readiness(stack: Stack) -> dict[str, str]:
 
 
 def check_seen(stack: Stack, name: str) -> None:
-    """The list, and the photo as it was sent."""
+    """The photo is in the list, and is downloaded unchanged."""
     assert name in {photo["name"] for photo in ask(stack, "GET", "/api/photos/").json()["results"]}
     assert Picture(ask(stack, "GET", f"/photos/{name}").body).sha256 == PHOTO.sha256
 
@@ -42,7 +42,7 @@ def check_seen(stack: Stack, name: str) -> None:
 
 @contextlib.contextmanager
 def room_for(stack: Stack, size: int) -> Iterator[None]:
-    """So many bytes are left on that disk."""
+    """Fill the disk up to `size` free bytes."""
     stack.exec("gunicorn", *program("fill.py"), str(size))
     try:
         yield
@@ -58,7 +58,7 @@ def test_a_full_media_disk_is_a_507_and_readyz_fails(cramped: Stack, large: Pict
                 check_temporary_error(uploads.whole(*way, large).answer, (507, "disk-full"))
             healthy = {"database": "ok", "media": "ok", "photos": "ok"}
             assert readiness(cramped) == {"status": "failed", **healthy, "disk": "failed"}
-            uploads.delete(uploads.stored())  # what fits is taken
+            uploads.delete(uploads.stored())  # a photo that fits is stored
         assert readiness(cramped)["status"] == "ok"
         for way in EVERY_WAY:
             uploads.delete(uploads.stored(*way, large))
@@ -66,7 +66,7 @@ def test_a_full_media_disk_is_a_507_and_readyz_fails(cramped: Stack, large: Pict
 
 @contextlib.contextmanager
 def frozen(stack: Stack) -> Iterator[None]:
-    """Web may not write to that disk any more, and then again."""
+    """Web cannot write to the disk of the photos inside the block."""
     recreate = ["up", "-d", "--no-deps", "web"]
     stack.compose(*recreate, COMPOSE_FILE=os.pathsep.join([stack.environment["COMPOSE_FILE"], FROZEN]))
     try:
@@ -77,7 +77,7 @@ def frozen(stack: Stack) -> Iterator[None]:
 
 
 def test_a_read_only_media_disk_is_a_503_and_photos_are_still_served(cramped: Stack) -> None:
-    """Nothing can be stored or deleted; what is there can be seen."""
+    """Photos can be seen, but not stored or deleted."""
     with trouble(cramped) as uploads:
         upload = uploads.uploads[0]
         with frozen(cramped):
@@ -92,7 +92,7 @@ def test_a_read_only_media_disk_is_a_503_and_photos_are_still_served(cramped: St
 
 @contextlib.contextmanager
 def locked(stack: Stack) -> Iterator[None]:
-    """By another process, for longer than anybody waits."""
+    """Another process holds the lock, longer than any request waits."""
     command = ["docker", "exec", "-i", stack.container("gunicorn")["Id"], *program("lock_database.py")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout
@@ -102,7 +102,7 @@ def locked(stack: Stack) -> Iterator[None]:
 
 
 def test_a_locked_database_is_a_503_and_photos_are_still_served(cramped: Stack) -> None:
-    """Reading is not affected."""
+    """Photos can be read."""
     with trouble(cramped) as uploads:
         upload = uploads.uploads[0]
         with locked(cramped):

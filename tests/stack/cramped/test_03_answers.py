@@ -1,4 +1,4 @@
-"""web is killed in the middle of an answer: a client must not take the part that it got for the whole."""
+"""A kill of web in the middle of an answer: a client must not take the part for the whole."""
 
 import contextlib
 import http.client
@@ -14,12 +14,12 @@ from tests.wire.polling import poll
 
 pytestmark = pytest.mark.timeout(SLOW)
 
-HUGE = 400 * MEGABYTE  # more than all buffers on the way hold; a hole in a file takes no room
+HUGE = 400 * MEGABYTE  # more than all buffers on the way hold; a sparse file takes no room
 
 
 @contextlib.contextmanager
 def reading(stack: Stack, uploads: Ledger, *routes: Callable[[], Wire]) -> Iterator[list[Wire]]:
-    """Clients that have got the head of a huge answer, which web itself sends, and not yet looked at the rest."""
+    """Clients that have read only the head of a huge answer, which web itself sends."""
     upload = uploads.stored()
     original = stack.probe("photo", upload.name)["original"]
     stack.exec("gunicorn", "truncate", f"--size={HUGE}", f"/srv/media/{original}")
@@ -34,7 +34,7 @@ def reading(stack: Stack, uploads: Ledger, *routes: Callable[[], Wire]) -> Itera
 
 
 def check_cut_off(wire: Wire) -> None:
-    with contextlib.suppress(ConnectionError):  # which says it, too
+    with contextlib.suppress(ConnectionError):  # which also shows that it was cut off
         assert len(wire.reader.read()) < HUGE
 
 
@@ -47,10 +47,10 @@ def test_a_response_cut_off_by_killed_workers_is_not_taken_for_complete(cramped:
 
 
 def test_a_response_cut_off_by_a_kill_of_web_is_not_taken_for_complete(cramped: Stack) -> None:
-    """One that vanishes may not say so: nginx has to ask (proxy_socket_keepalive)."""
+    """The end of web may send no FIN: nginx needs keepalive probes (proxy_socket_keepalive)."""
     web = cramped.container("web")
     with trouble(cramped) as uploads, reading(cramped, uploads, lambda: cramped.nginx("web")) as (wire,):
         cramped.kill(web)
         check_cut_off(wire)
         cramped.wait_until_restarted("web", web, RECOVERS_WITHIN)
-        poll(lambda: is_reached(cramped), "nginx has found web again", RECOVERS_WITHIN)
+        poll(lambda: is_reached(cramped), "nginx reaches web again", RECOVERS_WITHIN)

@@ -1,4 +1,4 @@
-"""What a crash has left among the photos goes by itself."""
+"""Files that a crash has left are removed automatically."""
 
 import pytest
 
@@ -11,15 +11,15 @@ pytestmark = pytest.mark.timeout(SLOW)
 
 
 def test_an_upload_removes_the_files_left_by_a_killed_upload(cramped: Stack, large: Picture) -> None:
-    """Without anybody who tells it to sweep: SWEEP_AGE and SWEEP_INTERVAL say when."""
+    """Without a manual sweep: SWEEP_AGE and SWEEP_INTERVAL say when."""
     web = cramped.container("web")
     with trouble(cramped) as uploads:
         with killer_within(web, "new", "incoming"):
             lost = uploads.whole("buffered", "length", large)
         assert lost.status != 201
-        assert half_received(cramped), "it was killed in the middle"
+        assert half_received(cramped), "web was not killed in the middle of the upload"
         cramped.wait_until_restarted("web", web, RECOVERS_WITHIN)
-        poll(lambda: is_reached(cramped), "nginx has found web again", RECOVERS_WITHIN)
+        poll(lambda: is_reached(cramped), "nginx reaches web again", RECOVERS_WITHIN)
 
         def is_swept() -> bool:
             uploads.stored(picture=sized(64 * 1024))

@@ -1,8 +1,8 @@
 """Many clients that are slow on purpose: `python trickle.py HOST PORT COUNT HOW`, in a container (see test_17_slow.py).
 
 Each client begins a request and sends a piece of it now and then. It reconnects after its connection was closed, but
-not after a 429. For each line on stdin, the program prints JSON, {"open": 3, "429": 2}: open connections, and answers so
-far. The clients end with stdin.
+not after a 429. For each line on stdin, the program prints JSON, {"open": 3, "429": 2}: open connections and answers
+so far. The clients end with stdin.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""make backup and make restore: also of what is damaged, and killed in the middle."""
+"""make backup and make restore, also with damaged archives and kills in the middle."""
 
 import contextlib
 import json
@@ -97,19 +97,19 @@ FOREIGN = "0" * 32 + "\n"
 
 
 def belongs(stack: Stack) -> str:
-    """Whether database and photos say that they belong together; fails if they do not."""
+    """The line that database and photos belong together; fails if they do not."""
     return stack.exec("gunicorn", "python", "manage.py", "adopt_media").splitlines()[-1]
 
 
 @pytest.mark.parametrize("is_old", [False, True], ids=["with an id", "from before there were ids"])
 def test_a_restore_pairs_database_and_photos(stack: Stack, backup_bytes: bytes, tmp_path: Path, is_old: bool) -> None:
-    """Whatever the volume says before."""
+    """The volume had another id before."""
     archive = tmp_path / "archive.tar"
     archive.write_bytes(backup_bytes)
     with tarfile.open(archive) as tar:
         entries = {entry.name: tar.extractfile(entry).read() for entry in tar}  # type: ignore[union-attr]  # all are files
     about = json.loads(entries["about.json"])
-    assert len(about["library"]) == 33, "the id, and a line's end"
+    assert len(about["library"]) == 33, "the id and a line end"
     if is_old:
         del about["library"], entries["SHA256SUMS"]
         archive_of(archive, entries | {"about.json": json.dumps(about).encode()})
@@ -123,7 +123,7 @@ def test_a_restore_pairs_database_and_photos(stack: Stack, backup_bytes: bytes, 
 def test_restore_refuses_a_database_that_web_does_not_use_yet(
     stack: Stack, backup_bytes: bytes, tmp_path: Path
 ) -> None:
-    """.env was changed, and make up has not been run: web's rows are elsewhere, and would lose their photos."""
+    """A change of .env without make up: the rows of web are in the other database, and would lose their photos."""
     archive = tmp_path / "archive.tar"
     archive.write_bytes(backup_bytes)
     before = stack.state()
@@ -165,7 +165,7 @@ def test_a_restore_without_confirmation_changes_nothing(stack: Stack, backup_byt
 
 
 def test_a_failed_restore_puts_the_previous_state_back(stack: Stack, photo: Picture, name: str, tmp_path: Path) -> None:
-    """Its sums are right, but what it calls a database is none; that shows when it is brought up to date."""
+    """Its checksums are right, but its database is invalid, so that the migration fails."""
     archive = archive_of(
         tmp_path / "archive.tar",
         {"about.json": b"{}", "database.sqlite3": b"not a database", "media/originals/00/x.jpg": b"x"},
@@ -177,7 +177,7 @@ def test_a_failed_restore_puts_the_previous_state_back(stack: Stack, photo: Pict
 def test_a_restore_killed_while_unpacking_can_be_repeated(
     stack: Stack, photo: Picture, name: str, tmp_path: Path
 ) -> None:
-    """Of what is there nothing has been touched yet; half of the archive lies beside it."""
+    """The data are still unchanged; half of the archive is unpacked beside them."""
     upload(stack, name, photo)
     archive, before = backup(stack, tmp_path), stack.state()
     kill_restore(stack, archive, "unpacking")
@@ -192,7 +192,7 @@ def test_a_restore_killed_while_unpacking_can_be_repeated(
 def test_a_killed_restore_can_be_undone(
     stack: Stack, backup_bytes: bytes, photo: Picture, name: str, tmp_path: Path, point: str
 ) -> None:
-    """Even if the stack was started in between, and a backup made."""
+    """Even after a start of the stack and a backup."""
     archive = tmp_path / "archive.tar"
     archive.write_bytes(backup_bytes)
     with unharmed(stack, photo, name):

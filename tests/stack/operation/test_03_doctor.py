@@ -1,4 +1,4 @@
-"""make doctor finds what is wrong and knows the remedy; make spool makes disks of a fixed size."""
+"""make doctor finds problems and prints remedies; make spool makes disks of a fixed size."""
 
 import datetime as dt
 import os
@@ -27,14 +27,14 @@ def doctor(env_file: Path) -> str:
 
 @pytest.fixture
 def stopped_stack(stack: Stack, tmp_path: Path) -> Iterator[tuple[Path, Callable[..., str]]]:
-    """Settings of a stack that does not run, and what makes volumes for it, which go afterwards."""
+    """The settings file of a stack that does not run, and a function that makes volumes for it."""
     project = f"uploadstack-doctor-{uuid.uuid4().hex[:8]}"
     http, https, gunicorn, runserver = free_ports(4)
     pairs = [f"COMPOSE_PROJECT_NAME={project}", f"HTTP_PORT={http}", f"HTTPS_PORT={https}"]
     pairs += [f"GUNICORN_PORT={gunicorn}", f"RUNSERVER_PORT={runserver}", "UPLOAD_MAX=16m"]
     run(str(SCRIPTS / "env.sh"), "--output", str(tmp_path / "env"), *pairs, env=clean_environment())
     images = {service: f"{project}-{kind}:local" for service, kind in (("web", "runtime"), ("nginx", "edge"))}
-    for service, name in images.items():  # doctor looks into volumes with the stack's own
+    for service, name in images.items():  # doctor inspects volumes with the images of the stack
         run("docker", "tag", stack.container(service)["Image"], name)
     made = []
 
@@ -66,7 +66,7 @@ VOLUMES = {
 def test_doctor_finds_volumes_of_another_user_and_prints_the_remedy(
     stack: Stack, stopped_stack: tuple[Path, Callable[..., str]]
 ) -> None:
-    """With something in them: the engine gives an empty volume the owner that the image has there."""
+    """The volumes hold a file: the engine gives an empty volume the owner of the folder in the image."""
     env_file, volume = stopped_stack
     for name, (service, path) in VOLUMES.items():
         change_owner = f"touch {path}/x && chown -R 0:0 {path} && chmod 755 {path}"
@@ -106,14 +106,14 @@ def test_doctor_finds_a_port_in_use_and_a_secret_that_is_not_set(
     assert "SECRET_KEY is still the placeholder" in output
 
 
-# Settings -> what nginx needs, if it has less.
+# Settings -> the memory that nginx needs, if it has less.
 MEMORIES = {
     "": None,
     "TOTAL_CONNECTIONS=2000": "580m",
     "TOTAL_CONNECTIONS=2000\nNGINX_MEMORY=579m": "580m",
     "TOTAL_CONNECTIONS=2000\nNGINX_MEMORY=580m": None,
     "TOTAL_CONNECTIONS=20000\nNGINX_MEMORY=1g": "5361m",
-    "NGINX_MEMORY=1.5g": None,  # the engine knows what that is; doctor says nothing
+    "NGINX_MEMORY=1.5g": None,  # valid for the engine; doctor ignores it
 }
 
 
@@ -148,13 +148,13 @@ def test_doctor_reports_a_certificate_that_expires_soon(
 
 # --- spools of a fixed size -------------------------------------------------------------------------------------------
 
-BEFORE = "# what was there before"  # in fstab, without an end of the line
+BEFORE = "# what was there before"  # the content of fstab, without a line end
 needs_root = pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mkfs.ext4"), reason="only root makes disks")
 
 
 @dataclass
 class Disks:
-    """What `make spool` changes, and the command itself: `disks.spool("80m")`."""
+    """The files that `make spool` changes, and the command itself: `disks.spool("80m")`."""
 
     env_file: Path
     folder: Path
@@ -177,7 +177,7 @@ def no_disks(stack: Stack, stopped_stack: tuple[Path, Callable[..., str]], tmp_p
 
 @pytest.fixture
 def disks(no_disks: Disks) -> Iterator[Disks]:
-    """Of 80 MB each. Afterwards all is as it was before."""
+    """Disks of 80 MB each. Removing them restores the files."""
     before = no_disks.env_file.read_text()
     made = no_disks.spool("80m")
     try:
@@ -202,7 +202,7 @@ def test_make_spool_refuses_a_size_without_room_for_two_uploads(no_disks: Disks)
 
 @needs_root
 def test_make_spool_creates_disks_of_a_fixed_size(disks: Disks) -> None:
-    """The spools are in .env and in fstab, and doctor finds the room in them."""
+    """The spools are in .env and in fstab, and doctor reports their size."""
     assert f"NGINX_SPOOL={disks.folder}/nginx\nWEB_SPOOL={disks.web}\n" in disks.env_file.read_text()
     first, *added = disks.fstab.read_text().splitlines()
     assert first == BEFORE

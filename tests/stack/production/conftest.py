@@ -1,4 +1,4 @@
-"""A second stack, as one would run it for strangers: PostgreSQL, several containers of web, TLS; no demo.
+"""A stack as in production: PostgreSQL, several containers of web, TLS; no demo.
 
 `scripts/test.sh` runs this folder in a process of its own, in parallel with other stacks.
 
@@ -15,7 +15,7 @@ from tests.stack.starting import may_start_a_stack, provided
 
 SETTINGS = {
     "COMPOSE_PROFILES": "postgres",
-    "DATABASE_URL": "postgres://uploads:${POSTGRES_PASSWORD}@db:5432/uploads",  # as .env.example has it
+    "DATABASE_URL": "postgres://uploads:${POSTGRES_PASSWORD}@db:5432/uploads",  # as in .env.example
     "WEB_REPLICAS": "3",
     "TLS": "on",
 }

@@ -22,6 +22,6 @@ def test_all_replicas_of_web_get_requests(production: Stack, photo: Picture, nam
 
 
 def servers_of(production: Stack, sent: set[str]) -> list[str]:
-    """The address that each was answered by: of one that was sent on, because nobody was there, the last of a list."""
+    """The server that answered each request: the last of a list, if nginx had to try several."""
     lines = [line for line in production.requests() if line["request_id"] in sent and line["status"] == 201]
     return [re.findall(r"[0-9.]+:8000", line["upstream"])[-1] for line in lines]

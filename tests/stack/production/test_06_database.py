@@ -1,4 +1,4 @@
-"""What the application may do in its database, and what becomes of a database in which it may do anything."""
+"""Permissions of the application in its database, and the repair of a database in which it is superuser."""
 
 import contextlib
 import json
@@ -52,7 +52,7 @@ def test_the_application_may_do_nothing_outside_its_database(production: Stack) 
 
 
 def test_the_superuser_cannot_log_in_over_the_network(production: Stack) -> None:
-    """Whatever its password is said to be: it has none."""
+    """The superuser has no password."""
     with pytest.raises(AssertionError, match="password authentication failed"):
         ask(production, "SELECT 1", role="postgres")
 
@@ -70,7 +70,7 @@ ROLES = "SELECT rolname, rolsuper, rolpassword IS NULL FROM pg_authid WHERE rolc
 
 
 class OldDatabase:
-    """The database of a stack that has nothing else, in which the application's role is the superuser."""
+    """The only container of an old stack: a database in which the application's role is the superuser."""
 
     def __init__(self, container: str, env_file: Path) -> None:
         self.container = container
@@ -115,7 +115,7 @@ def old_database(production: Stack, tmp_path: Path) -> Iterator[OldDatabase]:
 
 
 def test_the_role_in_a_database_of_an_earlier_version_is_repaired(old_database: OldDatabase) -> None:
-    """The application logs in as before, and owns what it had; it is no superuser any more. Once is enough."""
+    """The application logs in as before and owns its objects, but is no superuser. A second repair changes nothing."""
     assert old_database.psql("uploads", ROLES) == ["uploads|t|f"]
     old_database.psql("uploads", *OBJECTS.values(), "INSERT INTO t DEFAULT VALUES")
     assert "ordinary" in old_database.repair()
