@@ -19,7 +19,7 @@ def other_user(stack: Stack) -> Iterator[requests.Session]:
     """A client with the token of another user."""
     with requests.Session() as session:
         session.trust_env = False
-        token = stack.probe("new_user", f"other-{uuid.uuid4().hex[:8]}", PASSWORD)
+        token = stack.probe("new_user", f"stranger-{uuid.uuid4().hex[:8]}", PASSWORD)
         session.headers["Authorization"] = f"Token {token}"
         yield session
 

@@ -1,4 +1,4 @@
-"""Certificates: the one that nginx makes itself, and one that is given."""
+"""Certificates: the self-signed one of nginx, and one of the operator."""
 
 import re
 import ssl
@@ -32,7 +32,7 @@ def test_a_self_signed_certificate_names_the_site_and_survives_a_restart(edge_wi
     assert shown(edge_with_tls) == before
 
 
-# What is in the folder before -> what becomes of it: "kept", "renewed", or what the refusal says. $D is the folder.
+# Commands that prepare the folder $D -> "kept", "renewed", or a part of the refusal.
 SIGN = (
     "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes "
     "-keyout $D/privkey.pem -out $D/fullchain.pem"
@@ -80,9 +80,9 @@ def test_the_folder_of_certificates_decides_which_certificate_is_used(edge_with_
 
 
 def test_an_own_certificate_is_used_and_a_reload_loads_a_new_one(edge_with_tls: Edge) -> None:
-    """What docs/edge.md has for Let's Encrypt. One that is not complete changes nothing. The first takes a start."""
+    """The procedure for Let's Encrypt in docs/edge.md. The first needs a restart; an incomplete one is refused."""
     reload = ["nginx", "-e", "stderr", "-c", "/tmp/nginx/nginx.conf", "-s", "reload"]
-    # In files of their own first: nginx takes one with the same inode, changed in the same second, for the one it has.
+    # In new files: nginx takes a file with the same inode, changed in the same second, for an unchanged one.
     make = f"{SIGN.replace('$D', 'next')} -days 3 -subj $1"
     sign = f"set -e; cd /srv/certificates; mkdir next; {make}; mv next/* .; rmdir next"
     for subject in ("/CN=first.example", "/CN=second.example"):
@@ -92,11 +92,11 @@ def test_an_own_certificate_is_used_and_a_reload_loads_a_new_one(edge_with_tls: 
             edge_with_tls.restart()
         else:
             edge_with_tls.exec(*reload)
-        poll(lambda expected=ours: shown(edge_with_tls) == expected, "it is shown", 60)  # type: ignore[misc]  # a default binds the loop's value
+        poll(lambda expected=ours: shown(edge_with_tls) == expected, "nginx uses it", 60)  # type: ignore[misc]  # a default binds the loop's value
     edge_with_tls.exec("sh", "-c", "cd /srv/certificates && mv privkey.pem key")
     with pytest.raises(AssertionError, match=r"privkey\.pem"):
         edge_with_tls.exec(*reload)
     assert shown(edge_with_tls) == ours
     edge_with_tls.exec("sh", "-c", "cd /srv/certificates && mv key privkey.pem")
     edge_with_tls.restart()
-    assert shown(edge_with_tls) == ours, "a start leaves it as it is"
+    assert shown(edge_with_tls) == ours, "a restart keeps it"

@@ -1,4 +1,4 @@
-"""What nginx says of its own accord: to programs, to people, and in the log to whoever runs it."""
+"""Errors that nginx itself answers: as JSON, as pages, and with a remedy for the operator in the log."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ from tests.stack.wire import Tcp
 from tests.wire.answers import read_answer
 from tests.wire.polling import poll
 
-# A request -> status, name, what the sentence names; each is refused whoever is behind.
+# A request -> status, name and a word of the detail; nginx refuses each with any server behind it.
 ERRORS: dict[str, tuple[bytes, tuple[int, str, str]]] = {
     "two hosts": (request("/api/", "Host: localhost"), (400, "bad-request", "not valid HTTP")),
     "a path of nginx's own": (request("/_error/json"), (404, "not-found", "")),
@@ -96,7 +96,7 @@ def test_a_405_names_the_allowed_methods(edge: Edge) -> None:
 
 
 def test_the_remedy_for_an_error_of_nginx_is_logged(edge: Edge) -> None:
-    """An error that nginx made by its name, with the remedy; of what the application answered, nothing."""
+    """The log line of an nginx error has its name and the remedy; that of an answer by the application has neither."""
     logged = {}
     for data in (request("/api/", "Content-Length: 1048577"), request("/x")):
         answer = ask(edge.wire("web"), data)
@@ -122,7 +122,7 @@ def test_a_browser_gets_an_error_page_outside_the_api(edge: Edge, target: str, i
 
 
 def test_a_body_that_does_not_fit_the_spool_is_a_507(edge_with_low_limits: Edge) -> None:
-    """Announced or not; nothing of it is left in the spool."""
+    """With or without a length; no part of it is left in the spool."""
     for field, body in (
         ("Content-Length: 1048576", b"x" * (1 << 20)),
         ("Transfer-Encoding: chunked", b"100000\r\n" + b"x" * (1 << 20)),
@@ -132,7 +132,7 @@ def test_a_body_that_does_not_fit_the_spool_is_a_507(edge_with_low_limits: Edge)
     poll(lambda: not edge_with_low_limits.exec("find", "/var/spool/nginx", "-type", "f"), "the spool is empty", 10)
 
 
-# Server and path -> the error.
+# Name -> server, path, and the error.
 UNREACHABLE = {
     "not there": ("gunicorn", "x", (502, "application-unreachable", "may be starting")),
     "too slow": ("web", "_late/20", (504, "application-timeout", "proxy_read_timeout")),
@@ -163,7 +163,7 @@ def test_too_many_connections_are_refused_with_429(edge_with_low_limits: Edge, e
 
 
 def hold(edge: Edge) -> Tcp:
-    """A connection with a request under way. (One that has just ended may count for a moment.)"""
+    """A connection with an open request. (A connection that has just ended may still count.)"""
     deadline = time.monotonic() + 30
     while True:
         wire = edge.wire("web")
@@ -180,7 +180,7 @@ def status_of(edge: Edge) -> int:
 
 
 def test_too_many_attempts_to_log_in_are_refused_with_429(edge_with_low_limits: Edge) -> None:
-    """Five at once and one more; looking at the form is no attempt, and another spelling is the same address."""
+    """A burst of five and one more. GET of the form is no attempt, and other spellings are the same path."""
     spellings = ["/login/", "/%6cogin/", "//login/", "/x/../login/", "/login/?next=/", "/login/"]
     post = [
         ask(edge_with_low_limits.wire("web"), request(target, "Content-Length: 0", method="POST"))
@@ -192,12 +192,12 @@ def test_too_many_attempts_to_log_in_are_refused_with_429(edge_with_low_limits: 
         if {answer.status for answer in answers if answer} == {429}:
             break
     check_both(answers, 429, "too-many-requests", "LOGIN_RATE")
-    for target in ("/admin/login/", "/accounts/google/login/"):  # of other projects
+    for target in ("/admin/login/", "/accounts/google/login/"):  # login pages of other projects
         data = request(target, "Content-Length: 0", method="POST")
         check_both(send_both(edge_with_low_limits, "web", data), 429, "too-many-requests", "LOGIN_RATE")
     for target in ("/api/token", "/api/token/", "/streamed/api/token", "/streamed/api/%74oken/", "/api/x/../token"):
         data = request(target, "Content-Length: 0", "Authorization: Token x", method="POST")
         check_error(
             ask(edge_with_low_limits.wire("web"), data), 429, "too-many-requests", "LOGIN_RATE"
-        )  # a browser's has no /api
+        )  # browsers do not use /api
     assert echoed(ask(edge_with_low_limits.wire("web"), request("/login/")))["method"] == "GET"

@@ -1,4 +1,4 @@
-"""Settings that cannot be: nginx does not start with them, and names the one that is wrong."""
+"""Invalid settings: nginx does not start, and names the setting."""
 
 import re
 import subprocess
@@ -40,12 +40,12 @@ def test_an_invalid_setting_is_refused_by_its_name(edge: Edge) -> None:
         name = case.partition("=")[0]
         assert cases[case].startswith(f"nginx: {name}: '"), f"{case}: {cases[case]}"
         assert cases[case].endswith("exit 1\n"), case
-        assert cases[case].count("\n") == 2, f"one line says it: {cases[case]}"
+        assert cases[case].count("\n") == 2, f"not one line: {cases[case]}"
     for case in TAKEN:
         assert cases[case].endswith("exit 0\n"), f"{case}: {cases[case]}"
 
 
-# What the engine allows to the container, a setting that needs more -> one that does not.
+# Name -> a limit of the container, a setting that exceeds it, and one that does not.
 ALLOWED = {
     "processes": ("--pids-limit=64", "NGINX_WORKERS=29", "NGINX_WORKERS=28"),
     "open files": ("--ulimit=nofile=1024:1024", "TOTAL_CONNECTIONS=233", "TOTAL_CONNECTIONS=232"),

@@ -1,4 +1,4 @@
-"""TLS: versions, ciphers, HTTP/2, and the way from plain HTTP to HTTPS."""
+"""TLS: versions, ciphers, HTTP/2, and redirects from HTTP to HTTPS."""
 
 import contextlib
 import json
@@ -30,16 +30,16 @@ def test_only_tls_1_2_and_1_3_are_accepted(edge_with_tls: Edge, version: str) ->
 
 
 def test_only_ciphers_with_forward_secrecy_and_authentication_are_accepted(edge_with_tls: Edge) -> None:
-    """Each of those that OpenSSL has is offered alone."""
+    """The client offers each cipher of OpenSSL alone."""
     names = [cipher["name"] for cipher in ssl.create_default_context().get_ciphers()]
-    taken, every = set(), [name for name in names if not name.startswith("TLS_")]  # those of 1.3 are all good
+    taken, every = set(), [name for name in names if not name.startswith("TLS_")]  # all ciphers of 1.3 are accepted
     for cipher in every:
         with contextlib.suppress(ssl.SSLError, ConnectionError):
             wire = Tls(edge_with_tls.ports["tls"], "TLSv1_2", cipher)
             taken.add(wire.cipher)
             wire.close()
     assert len(every) > len(taken)
-    assert taken == {  # those that go with an ECDSA key
+    assert taken == {  # the ciphers for an ECDSA key
         "ECDHE-ECDSA-AES128-GCM-SHA256",
         "ECDHE-ECDSA-AES256-GCM-SHA384",
         "ECDHE-ECDSA-CHACHA20-POLY1305",
@@ -64,7 +64,7 @@ def test_a_body_without_a_length_arrives_whole_over_http2(
 
 
 def test_a_redirect_to_https_loses_no_upload(edge_with_tls: Edge, tmp_path: Path) -> None:
-    """To HTTPS_PORT, whichever port the client named; the method and the body stay."""
+    """To HTTPS_PORT, whatever the port of the request; method and body stay the same."""
     answer = ask(edge_with_tls.wire("web"), request("/a%2Fb?c=d&e", host="localhost:1234", method="POST"))
     assert answer
     assert (answer.status, answer.headers["Location"]) == (

@@ -1,4 +1,4 @@
-"""Would a server that is deceived over HTTP/2 be noticed? What test_19_http2.py looks at, put to the test itself."""
+"""The checks of test_19_http2.py detect a server that misreads a message."""
 
 import json
 from typing import Any
@@ -19,7 +19,7 @@ from tests.stack.test_19_http2 import MESSAGES
 
 
 def test_the_check_detects_a_server_that_misreads_a_body_over_http2(stack: Stack) -> None:
-    """One that knows nothing of chunks, behind the same nginx; buffered, the chunks would have been taken away."""
+    """The server does not know chunks. A buffer of nginx would remove the chunks."""
     hiding, _, _ = MESSAGES["a request in a body"]
     with Backends(stack, {"web": source("naive.py")}) as backends, Edge(backends, {"TLS": "on"}) as edge:
         found = exchange(edge, "web, streamed", hiding)
@@ -29,7 +29,7 @@ def test_the_check_detects_a_server_that_misreads_a_body_over_http2(stack: Stack
 
 
 def received(path: str, body: str = "", length: int | None = None, **environ: str) -> dict[str, Any]:
-    """By the application, of one request."""
+    """A request as the application reports it."""
     length = len(body) if length is None else length
     return {"target": f"/api/k/{path}", "length": length, "body": body, "environ": environ}
 
@@ -42,7 +42,7 @@ REFUSAL = Stream(400, b'{"error":"bad-request","request_id":""}', is_whole=True)
 LOST = Stream(error="goaway:PROTOCOL_ERROR")
 CUT = received("first", "he", CONTENT_LENGTH="2")
 MARKED = received("marker")
-# What would have to be noticed, and what not.
+# Name -> an exchange, and whether it is correct.
 EXCHANGES: dict[str, tuple[Exchange, bool]] = {
     "both answered": (
         Exchange([echo("first", "hello"), echo("marker")], [received("first", "hello"), MARKED], BODY),
