@@ -153,8 +153,8 @@ class Edge:
 
     def _create(self) -> None:
         self.ports = dict(zip(INSIDE, free_ports(len(INSIDE)), strict=True))
-        ours = {"HTTPS_PORT": str(self.ports["tls"]), "NGINX_WORKERS": "1", "ANONYMOUS_UPLOADS": "on"}
-        settings = {**ours, **self._settings}
+        own = {"HTTPS_PORT": str(self.ports["tls"]), "NGINX_WORKERS": "1", "ANONYMOUS_UPLOADS": "on"}
+        settings = {**own, **self._settings}
         given = {name: settled(value, **settings) for name, value in SERVICES["nginx"]["environment"].items()}
         published = [f"--publish=127.0.0.1:{self.ports[name]}:{port}" for name, port in INSIDE.items()]
         variables = [f"--env={name}={value}" for name, value in given.items()]

@@ -164,14 +164,14 @@ def _is_stopping(containers: set[str], deploy: subprocess.Popen[str]) -> bool:
 
 
 @contextlib.contextmanager
-def coming_and_going(stack: Stack, photo: Picture, name: str) -> Iterator[None]:
+def changing_photos(stack: Stack, photo: Picture, name: str) -> Iterator[None]:
     """Upload and delete photos all the time."""
     number = itertools.count()
 
     def upload_and_delete() -> None:
-        passing = f"gone-{next(number)}-{name}"
-        upload(stack, passing, photo)
-        delete(stack, passing)
+        temporary = f"gone-{next(number)}-{name}"
+        upload(stack, temporary, photo)
+        delete(stack, temporary)
 
     with in_background(0, upload_and_delete):
         yield
@@ -197,7 +197,7 @@ def check_round_trip(stack: Stack, photo: Picture, name: str, folder: Path) -> P
     """A restore brings back the state at the time of the backup, byte for byte. Returns the backup."""
     for number in range(3):
         upload(stack, f"{number}-{name}", photo)
-    with coming_and_going(stack, photo, name):
+    with changing_photos(stack, photo, name):
         backup(stack, folder / "busy")
     rows, files = stack.state()
     quiet = backup(stack, folder / "quiet")
@@ -226,7 +226,7 @@ def _accepts_upload(stack: Stack, name: str, photo: Picture) -> bool:
 
 
 @contextlib.contextmanager
-def unharmed(stack: Stack, photo: Picture, name: str) -> Iterator[None]:
+def state_preserved(stack: Stack, photo: Picture, name: str) -> Iterator[None]:
     """Rows and files are afterwards what they were, no other files are left, and uploads succeed."""
     upload(stack, name, photo)
     before = stack.state()

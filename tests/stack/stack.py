@@ -48,8 +48,8 @@ def free_ports(count: int) -> list[int]:
 
 def clean_environment() -> dict[str, str]:
     """The environment without settings of the stack, which would override its file, but with those of images."""
-    ours = {name for name, _ in SETTING.findall(EXAMPLE) if "IMAGE" not in name}
-    return {name: value for name, value in os.environ.items() if name not in ours}
+    excluded = {name for name, _ in SETTING.findall(EXAMPLE) if "IMAGE" not in name}
+    return {name: value for name, value in os.environ.items() if name not in excluded}
 
 
 def run(*command: str, env: dict[str, str] | None = None, timeout: float = 600, cwd: Path = ROOT) -> str:

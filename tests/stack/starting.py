@@ -22,9 +22,9 @@ UPLOAD_MAX = "52m"  # not the default; above the largest of test_10_matrix.py, a
 
 def may_start_a_stack(items: list[pytest.Item], folder: Path) -> None:
     """Give the first test of the folder time for its fixtures."""
-    ours = [item for item in items if item.path.parent == folder]
-    if ours:
-        ours[0].add_marker(pytest.mark.timeout(FIRST_START))
+    own = [item for item in items if item.path.parent == folder]
+    if own:
+        own[0].add_marker(pytest.mark.timeout(FIRST_START))
 
 
 def overlaid(*overlays: Path) -> dict[str, str]:

@@ -20,7 +20,7 @@ from tests.wire.polling import poll
 SERVERS = ["web", "gunicorn"]
 
 # Name -> the picture that is sent, and the stable name of the refusal.
-UNSOUND: dict[str, tuple[Callable[[Picture], Picture], str]] = {
+INVALID: dict[str, tuple[Callable[[Picture], Picture], str]] = {
     "a text file": (lambda _: pictures.text(), "not-an-image"),
     "noise": (lambda photo: Picture(photo.content[100:]), "not-an-image"),
     "a photo cut short": (pictures.truncated, "image-truncated"),
@@ -39,11 +39,11 @@ def check_refused(answer: Answer, status: int, error: str) -> None:
 
 
 @pytest.mark.parametrize("shape", ["length", "chunked", "multipart"])
-@pytest.mark.parametrize("unsound", UNSOUND)
+@pytest.mark.parametrize("invalid", INVALID)
 def test_an_invalid_picture_is_refused_and_not_stored(
-    stack: Stack, photo: Picture, name: str, unsound: str, shape: str
+    stack: Stack, photo: Picture, name: str, invalid: str, shape: str
 ) -> None:
-    make, error = UNSOUND[unsound]
+    make, error = INVALID[invalid]
     with stack.unchanged(), stack.nginx("web") as wire:
         answer = exchange(wire, SHAPES[shape](name, make(photo).content), stack.token)
     check_refused(answer, 400, error)

@@ -36,7 +36,7 @@ def is_stored(page: Page, name: str) -> bool:
 
 
 @contextmanager
-def answers_held(page: Page) -> Iterator[list[dict[str, Any]]]:
+def answers_delayed(page: Page) -> Iterator[list[dict[str, Any]]]:
     """Lets uploads reach the server, and holds its answers back from the page, in the list."""
     line = page.context.new_cdp_session(page)
     held: list[dict[str, Any]] = []
@@ -49,7 +49,7 @@ def answers_held(page: Page) -> Iterator[list[dict[str, Any]]]:
 
 
 def test_an_upload_cancelled_while_it_is_checked_is_not_stored(page: Page, photo: Picture, name: str) -> None:
-    with answers_held(page) as held:
+    with answers_delayed(page) as held:
         choose(page, as_file(name, photo))
         expect(row(page, name)).to_contain_text("Checking the picture")
         while not held:

@@ -37,17 +37,17 @@ SIGN = (
     "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes "
     "-keyout $D/privkey.pem -out $D/fullchain.pem"
 )
-MADE = "cd $D && openssl req -x509 -newkey ed25519 -nodes -keyout key -out chain -subj /CN=x"
-OURS = "cat chain key >> self-signed.pem; rm key chain"
+MAKE = "cd $D && openssl req -x509 -newkey ed25519 -nodes -keyout key -out chain -subj /CN=x"
+SAVE = "cat chain key >> self-signed.pem; rm key chain"
 FOLDERS: dict[str, tuple[str, str]] = {
     "one of somebody's own": (f"{SIGN} -days 3 -subj /CN=own.example", "kept"),
-    "one of our making": (f"{MADE} -days 60; echo made for localhost > self-signed.pem; {OURS}", "kept"),
+    "one of our making": (f"{MAKE} -days 60; echo made for localhost > self-signed.pem; {SAVE}", "kept"),
     "one of our making that ends soon": (
-        f"{MADE} -days 29; echo made for localhost > self-signed.pem; {OURS}",
+        f"{MAKE} -days 29; echo made for localhost > self-signed.pem; {SAVE}",
         "renewed",
     ),
     "one of our making for other names": (
-        f"{MADE} -days 60; echo made for example.com > self-signed.pem; {OURS}",
+        f"{MAKE} -days 60; echo made for example.com > self-signed.pem; {SAVE}",
         "renewed",
     ),
     "one of our making that was not finished": ("echo made for localhost > $D/self-signed.pem.new", "renewed"),
@@ -66,17 +66,17 @@ FOLDERS: dict[str, tuple[str, str]] = {
 
 @pytest.mark.parametrize("case", FOLDERS)
 def test_the_folder_of_certificates_decides_which_certificate_is_used(edge_with_tls: Edge, case: str) -> None:
-    prepare, becomes = FOLDERS[case]
+    prepare, outcome = FOLDERS[case]
     output = edge_with_tls.exec(*program("try_certificates.sh"), prepare)
-    if becomes == "kept":
+    if outcome == "kept":
         assert output.endswith(("exit 0\nsame\n", "exit 0\nsame\nlong\n")), output
         used = "fullchain.pem" if "own" in case else "self-signed.pem"
         assert re.search(rf"(?m)^/\S+/{used} /", output), output
-    elif becomes == "renewed":
+    elif outcome == "renewed":
         assert output.endswith("exit 0\nother\nlong\n"), output
     else:
         assert "exit 1\nsame\n" in output, output
-        assert becomes in output
+        assert outcome in output
 
 
 def test_an_own_certificate_is_used_and_a_reload_loads_a_new_one(edge_with_tls: Edge) -> None:
@@ -87,16 +87,16 @@ def test_an_own_certificate_is_used_and_a_reload_loads_a_new_one(edge_with_tls: 
     sign = f"set -e; cd /srv/certificates; mkdir next; {make}; mv next/* .; rmdir next"
     for subject in ("/CN=first.example", "/CN=second.example"):
         edge_with_tls.exec("sh", "-c", sign, "sh", subject)
-        ours = ssl.PEM_cert_to_DER_cert(edge_with_tls.exec("cat", "/srv/certificates/fullchain.pem"))
+        new = ssl.PEM_cert_to_DER_cert(edge_with_tls.exec("cat", "/srv/certificates/fullchain.pem"))
         if "first" in subject:
             edge_with_tls.restart()
         else:
             edge_with_tls.exec(*reload)
-        poll(lambda expected=ours: shown(edge_with_tls) == expected, "nginx uses it", 60)  # type: ignore[misc]  # a default binds the loop's value
+        poll(lambda expected=new: shown(edge_with_tls) == expected, "nginx uses it", 60)  # type: ignore[misc]  # a default binds the loop's value
     edge_with_tls.exec("sh", "-c", "cd /srv/certificates && mv privkey.pem key")
     with pytest.raises(AssertionError, match=r"privkey\.pem"):
         edge_with_tls.exec(*reload)
-    assert shown(edge_with_tls) == ours
+    assert shown(edge_with_tls) == new
     edge_with_tls.exec("sh", "-c", "cd /srv/certificates && mv key privkey.pem")
     edge_with_tls.restart()
-    assert shown(edge_with_tls) == ours, "a restart keeps it"
+    assert shown(edge_with_tls) == new, "a restart keeps it"

@@ -335,10 +335,10 @@ def exchange(edge: Edge, way: str, data: bytes, *, is_whole: bool = False) -> Ex
 
 @pytest.mark.parametrize("name", MESSAGES)
 def test_nginx_and_the_server_read_a_message_identically(edge: Edge, name: str) -> None:
-    data, becomes = MESSAGES[name]
-    found = {way: exchange(edge, way, data, is_whole=becomes.startswith("server")) for way in WAYS}
+    data, outcome = MESSAGES[name]
+    found = {way: exchange(edge, way, data, is_whole=outcome.startswith("server")) for way in WAYS}
     assert [f"{way}: {fault}" for way in WAYS for fault in found[way].faults()] == []
-    assert {way: found[way].verdict() for way in WAYS} == dict.fromkeys(WAYS, becomes)
+    assert {way: found[way].verdict() for way in WAYS} == dict.fromkeys(WAYS, outcome)
 
 
 @pytest.mark.parametrize("server", ["web", "gunicorn"])

@@ -229,8 +229,8 @@ BY_SERVER = {("a fragment in :path", "gunicorn"): "first:5 marker:0"}
 
 @pytest.mark.parametrize("name", [*MESSAGES, *LAX])
 def test_a_message_is_the_same_over_http2_and_http1(edge_with_tls: Edge, name: str) -> None:
-    sent, _, becomes, *_ = (MESSAGES | LAX)[name]
+    sent, _, outcome, *_ = (MESSAGES | LAX)[name]
     found = {way: exchange(edge_with_tls, way, sent) for way in WAYS}
     assert [f"{way}: {fault}" for way in WAYS for fault in found[way].faults()] == []
-    expected = {way: BY_SERVER.get((name, WAYS[way][0]), becomes) for way in WAYS}
+    expected = {way: BY_SERVER.get((name, WAYS[way][0]), outcome) for way in WAYS}
     assert {way: found[way].verdict() for way in WAYS} == expected

@@ -112,7 +112,7 @@ def test_a_deploy_whose_web_cannot_be_created_keeps_the_old_one(
 
 
 def test_a_deploy_whose_web_exits_keeps_the_old_one(stack: Stack, photo: Picture, name: str, tmp_path: Path) -> None:
-    """The old one keeps its database, although the new one had another, which was ready to be migrated."""
+    """The old one keeps its database, although the new one had another, which the deploy migrated."""
     (password,) = re.findall(r"(?m)^POSTGRES_PASSWORD=(.+)$", Path(stack.environment["ENV_FILE"]).read_text())
     settings = {
         "YES": "1",

@@ -21,8 +21,8 @@ from tests.stack.operating import (
     check_round_trip,
     kill_restore,
     leftovers,
+    state_preserved,
     undo,
-    unharmed,
     upload,
 )
 from tests.stack.pictures import Picture
@@ -34,11 +34,11 @@ pytestmark = pytest.mark.timeout(PATIENCE)
 def test_a_backup_can_be_restored(stack: Stack, photo: Picture, name: str, tmp_path: Path) -> None:
     archive_path = check_round_trip(stack, photo, name, tmp_path)
     with tarfile.open(archive_path) as tar:
-        tar.extractall(tmp_path / "held", filter="data")
-    with contextlib.closing(sqlite3.connect(tmp_path / "held" / "database.sqlite3")) as database:
+        tar.extractall(tmp_path / "unpacked", filter="data")
+    with contextlib.closing(sqlite3.connect(tmp_path / "unpacked" / "database.sqlite3")) as database:
         rows = database.execute("SELECT original, thumbnail, sha256 FROM photos_photo").fetchall()
     assert rows
-    lines = (tmp_path / "held" / "SHA256SUMS").read_text().splitlines()
+    lines = (tmp_path / "unpacked" / "SHA256SUMS").read_text().splitlines()
     sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     for original, thumbnail, sha256 in rows:
         assert sums[f"media/{original}"] == sha256
@@ -69,7 +69,7 @@ def something_else(archive: Path) -> None:
     archive_of(archive, {"about.json": b"{}", "database.sqlite3": b"", "../outside": b"x"})
 
 
-UNSOUND = [flipped, cut_short, emptied, of_another_kind, something_else]
+DAMAGES = [flipped, cut_short, emptied, of_another_kind, something_else]
 
 
 @pytest.fixture(scope="module")
@@ -80,13 +80,13 @@ def backup_bytes(stack: Stack, photo: Picture, tmp_path_factory: pytest.TempPath
     return Path(made.stdout.strip()).read_bytes()
 
 
-@pytest.mark.parametrize("spoil", UNSOUND, ids=lambda spoil: spoil.__name__)
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_a_damaged_archive_changes_nothing(
-    stack: Stack, backup_bytes: bytes, tmp_path: Path, spoil: Callable[[Path], None]
+    stack: Stack, backup_bytes: bytes, tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     archive = tmp_path / "archive.tar"
     archive.write_bytes(backup_bytes)
-    spoil(archive)
+    damage(archive)
     before = stack.state(), [container["State"]["StartedAt"] for container in stack.replicas("web")]
     refused = attempt(stack, "restore.sh", str(archive), YES="1")
     assert (refused.returncode, "nothing was changed" in refused.stderr.lower()) == (1, True), refused.stderr
@@ -170,7 +170,7 @@ def test_a_failed_restore_puts_the_previous_state_back(stack: Stack, photo: Pict
         tmp_path / "archive.tar",
         {"about.json": b"{}", "database.sqlite3": b"not a database", "media/originals/00/x.jpg": b"x"},
     )
-    with unharmed(stack, photo, name):
+    with state_preserved(stack, photo, name):
         check_fails(stack, archive, "could not be migrated")
 
 
@@ -195,7 +195,7 @@ def test_a_killed_restore_can_be_undone(
     """Even after a start of the stack and a backup."""
     archive = tmp_path / "archive.tar"
     archive.write_bytes(backup_bytes)
-    with unharmed(stack, photo, name):
+    with state_preserved(stack, photo, name):
         kill_restore(stack, archive, point)
         if point == "migrating":
             stack.script("up.sh")

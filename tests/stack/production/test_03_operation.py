@@ -14,8 +14,8 @@ from tests.stack.operating import (
     check_round_trip,
     ids,
     kill_restore,
+    state_preserved,
     undo,
-    unharmed,
 )
 from tests.stack.pictures import Picture
 from tests.stack.programs import program
@@ -38,13 +38,13 @@ def test_a_failed_restore_puts_the_previous_state_back(
     command = ["docker", "exec", production.container("db")["Id"], *program("foreign_dump.sh")]
     dump = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
     archive = archive_of(tmp_path / "archive.tar", {"about.json": b"{}", "database.dump": dump, "media/x": b"x"})
-    with unharmed(production, photo, name):
+    with state_preserved(production, photo, name):
         check_fails(production, archive, "could not be migrated")
 
 
 def test_a_killed_restore_can_be_undone(production: Stack, photo: Picture, name: str, tmp_path: Path) -> None:
     archive = backup(production, tmp_path)
-    with unharmed(production, photo, name):
+    with state_preserved(production, photo, name):
         kill_restore(production, archive, "migrating")
         undo(production)
 
@@ -54,7 +54,7 @@ def test_undo_fails_while_the_database_does_not_respond(
 ) -> None:
     """If the old data cannot be found, they may still exist."""
     archive = backup(production, tmp_path)
-    with unharmed(production, photo, name), contextlib.ExitStack() as afterwards:
+    with state_preserved(production, photo, name), contextlib.ExitStack() as afterwards:
         kill_restore(production, archive, "migrating")
         afterwards.callback(production.compose, "start", "db")  # if the test fails, the next one finds a database
         production.compose("stop", "db")

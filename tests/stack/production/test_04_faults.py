@@ -90,7 +90,7 @@ def test_a_killed_replica_is_restarted_and_new_requests_are_served(production: S
         assert 0 < len(lost) < len(halves)
         for upload in lost:
             check_temporary_error(upload.answer, UNREACHABLE)
-        poll(lambda: is_back(production, victim), "the container has restarted", RECOVERS_WITHIN)
+        poll(lambda: is_restarted(production, victim), "the container has restarted", RECOVERS_WITHIN)
 
 
 def test_a_stopped_replica_gets_no_requests_until_it_is_started(production: Stack) -> None:
@@ -141,7 +141,7 @@ def servers_of(production: Stack, answers: Iterable[Answer | None]) -> set[str]:
     return {address for line in lines() for address in re.findall(r"[0-9.]+:8000", line["upstream"])}
 
 
-def is_back(production: Stack, before: dict[str, Any]) -> bool:
+def is_restarted(production: Stack, before: dict[str, Any]) -> bool:
     now = next(container for container in production.replicas("web") if container["Id"] == before["Id"])
     return bool(now["State"]["StartedAt"] != before["State"]["StartedAt"] and production.is_healthy("web"))
 
