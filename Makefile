@@ -60,7 +60,7 @@ coverage:  ## check that every branch is covered in the files that require it (`
 	@scripts/venv.sh dev && .venv/bin/python tests/test_coverage.py
 check:  ## check lint, format, types, scripts and configuration
 	@scripts/check.sh
-bench:  ## measure our server next to others (ARGS="--only hello,upload --peers granian")
+bench:  ## measure our server next to others (ARGS="--only hello,upload --servers granian")
 	@scripts/bench.sh $(ARGS)
 lock:  ## lock the requirements of requirements/*.in, for every supported Python
 	@scripts/venv.sh dev

@@ -97,7 +97,7 @@ def parse_head(head: bytes) -> tuple[int, dict[str, str]]:
 # --- kinds of load ----------------------------------------------------------------------------------------------
 
 
-def gets(port: int, path: str, clients: int, pause: float, seconds: float, patience: float = PATIENCE) -> Seen:
+def get(port: int, path: str, clients: int, pause: float, seconds: float, patience: float = PATIENCE) -> Seen:
     """Ask for `path` again and again, each client `pause` seconds after its last answer."""
     request = [f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode("ascii")]
     times: list[float] = []
@@ -290,7 +290,7 @@ def announce(seen: Seen) -> None:
 
 
 KINDS: Final[dict[str, Callable[..., Seen]]] = {
-    "gets": gets,
+    "get": get,
     "uploads": uploads,
     "downloads": downloads,
     "trickle": trickle,

@@ -1,6 +1,6 @@
 """Bar charts as SVG, by hand: a chart of bars is a dozen rectangles, and no reason to install a plotting library.
 
-Each shows how much work a server gets done in one second of CPU time, which is what a busy machine does not distort.
+Each shows how much a server gets done in one second of CPU time, which is what a busy machine does not distort.
 Colours follow the reader's light or dark scheme.
 """
 
@@ -8,9 +8,9 @@ from html import escape
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from bench.peers import OURS
 from bench.report import Results
-from bench.works import WORKS
+from bench.servers import OURS
+from bench.workloads import WORKLOADS
 
 WIDTH, NAMES, BAR, GAP, HEAD = 720, 130, 16, 6, 34  # pixels
 NUMBERS: Final = 110  # room for the figure behind the longest bar
@@ -20,7 +20,7 @@ CHARTS: Final = {
     "downloads": ("Downloads in a second of CPU time", ["stream", "file"]),
 }
 STYLE: Final = (
-    "text{font:13px system-ui,sans-serif;fill:#1f2328}.title{font-size:16px;font-weight:600}.work{font-weight:600}"
+    "text{font:13px system-ui,sans-serif;fill:#1f2328}.title{font-size:16px;font-weight:600}.workload{font-weight:600}"
     "rect{fill:#b6bec9}.ours{fill:#1a7f5a}.trouble{fill:#cf222e}"
     "@media(prefers-color-scheme:dark){text{fill:#e6edf3}rect{fill:#59636e}.ours{fill:#3fb98a}.trouble{fill:#ff7b72}}"
 )
@@ -37,9 +37,9 @@ class Bar(NamedTuple):
 def draw(results: Results, folder: Path) -> list[Path]:
     """Write the charts for which there are figures; returns their files."""
     written = []
-    titles = {work.name: work.title for work in WORKS}
-    for name, (title, works) in CHARTS.items():
-        panels = {titles[work]: bars(results, work) for work in works if results.of(work)}
+    titles = {workload.name: workload.title for workload in WORKLOADS}
+    for name, (title, workloads) in CHARTS.items():
+        panels = {titles[workload]: bars(results, workload) for workload in workloads if results.of(workload)}
         if panels:
             path = folder / f"{name}.svg"
             path.write_text(chart(title, panels))
@@ -47,20 +47,20 @@ def draw(results: Results, folder: Path) -> list[Path]:
     return written
 
 
-def bars(results: Results, work: str) -> list[Bar]:
-    """Return the servers at one work, the best first, those in trouble last."""
+def bars(results: Results, workload: str) -> list[Bar]:
+    """Return the servers at one workload, the best first, those in trouble last."""
     found = []
-    for row in results.of(work):
+    for row in results.of(workload):
         cpu = row.figures.get("cpu") if not row.trouble else None
-        found.append(Bar(row.peer, 1 / cpu if cpu else None, row.trouble))
+        found.append(Bar(row.server, 1 / cpu if cpu else None, row.trouble))
     return sorted(found, key=lambda bar: -(bar.value or 0.0))
 
 
 def chart(title: str, panels: dict[str, list[Bar]]) -> str:
-    """Return an SVG document with one panel for each work."""
+    """Return an SVG document with one panel for each workload."""
     parts, top = [f'<text class="title" x="0" y="18">{escape(title)}</text>'], HEAD
-    for work, found in panels.items():
-        parts.append(f'<text class="work" x="0" y="{top + 14}">{escape(work)}</text>')
+    for workload, found in panels.items():
+        parts.append(f'<text class="workload" x="0" y="{top + 14}">{escape(workload)}</text>')
         top += 22
         longest = max((bar.value for bar in found if bar.value), default=1.0)
         for bar in found:

@@ -10,22 +10,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from bench.peers import OURS
-from bench.works import IDLE, WORKS, Outcome, Seen
+from bench.servers import OURS
+from bench.workloads import IDLE, WORKLOADS, Outcome, Seen
 
 MEGABYTE: Final = 1 << 20
 LEGEND: Final = (
-    "CPU is the server's CPU time for one request, all of its processes counted. / ours: the peer's figure divided by "
+    "CPU is the server's CPU time for one request, all of its processes counted. / ours: its figure divided by "
     "wsgiserver's (CPU above 1: it needs more; rate below 1: it is slower). ~: the load was the bottleneck."
 )
 EQUAL: Final = 0.95  # what is within 5 % is the same on a machine that does other things too
 
 
 class Row(NamedTuple):
-    """One server at one work: medians over the rounds; `trouble` where they do not count."""
+    """One server at one workload: medians over the rounds; `trouble` where they do not count."""
 
-    work: str
-    peer: str
+    workload: str
+    server: str
     figures: Seen
     trouble: str
 
@@ -35,27 +35,27 @@ class Results(NamedTuple):
 
     machine: dict[str, str]
     versions: dict[str, str]
-    skipped: dict[str, str]  # peer -> how to get it
+    skipped: dict[str, str]  # server -> how to get it
     rows: list[Row]
 
-    def of(self, work: str) -> list[Row]:
-        return [row for row in self.rows if row.work == work]
+    def of(self, workload: str) -> list[Row]:
+        return [row for row in self.rows if row.workload == workload]
 
-    def figure(self, work: str, peer: str, name: str) -> float | None:
+    def figure(self, workload: str, server: str, name: str) -> float | None:
         """Return one figure, None where it was not measured, or does not count."""
-        for row in self.of(work):
-            if row.peer == peer and not row.trouble:
+        for row in self.of(workload):
+            if row.server == server and not row.trouble:
                 return row.figures.get(name)
         return None
 
-    def ratio(self, work: str, peer: str, name: str) -> float | None:
-        """Return a peer's figure divided by ours."""
-        theirs, ours = self.figure(work, peer, name), self.figure(work, OURS.name, name)
+    def ratio(self, workload: str, server: str, name: str) -> float | None:
+        """Return a server's figure divided by ours."""
+        theirs, ours = self.figure(workload, server, name), self.figure(workload, OURS.name, name)
         return theirs / ours if theirs is not None and ours else None
 
-    def others(self, work: str, name: str) -> list[float]:
-        """Return that figure of every peer that has one."""
-        found = [self.figure(work, row.peer, name) for row in self.of(work) if row.peer != OURS.name]
+    def others(self, workload: str, name: str) -> list[float]:
+        """Return that figure of every server that has one."""
+        found = [self.figure(workload, row.server, name) for row in self.of(workload) if row.server != OURS.name]
         return [value for value in found if value is not None]
 
 
@@ -84,34 +84,34 @@ class Target(NamedTuple):
         return value >= self.limit if self.at_least else value <= self.limit
 
 
-def ahead(work: str, peer: str) -> Callable[[Results], float | None]:
-    """How many times our CPU time a peer needs for the same request."""
-    return lambda results: results.ratio(work, peer, "cpu")
+def ahead(workload: str, server: str) -> Callable[[Results], float | None]:
+    """How many times our CPU time a server needs for the same request."""
+    return lambda results: results.ratio(workload, server, "cpu")
 
 
-def ours(work: str, name: str, scale: float = 1.0) -> Callable[[Results], float | None]:
+def ours(workload: str, name: str, scale: float = 1.0) -> Callable[[Results], float | None]:
     def measure(results: Results) -> float | None:
-        value = results.figure(work, OURS.name, name)
+        value = results.figure(workload, OURS.name, name)
         return value * scale if value is not None else None
 
     return measure
 
 
-def quotient(work: str, name: str, other: str, other_name: str) -> Callable[[Results], float | None]:
+def quotient(workload: str, name: str, other: str, other_name: str) -> Callable[[Results], float | None]:
     """One figure of ours divided by another."""
 
     def measure(results: Results) -> float | None:
-        above, below = results.figure(work, OURS.name, name), results.figure(other, OURS.name, other_name)
+        above, below = results.figure(workload, OURS.name, name), results.figure(other, OURS.name, other_name)
         return above / below if above is not None and below else None
 
     return measure
 
 
-def best_peer(work: str, our_work: str) -> Callable[[Results], float | None]:
-    """The CPU time of the peer that needs least for `work`, divided by ours for `our_work`."""
+def best_server(workload: str, our_workload: str) -> Callable[[Results], float | None]:
+    """The CPU time of the server that needs least for `workload`, divided by ours for `our_workload`."""
 
     def measure(results: Results) -> float | None:
-        theirs, mine = results.others(work, "cpu"), results.figure(our_work, OURS.name, "cpu")
+        theirs, mine = results.others(workload, "cpu"), results.figure(our_workload, OURS.name, "cpu")
         return min(theirs) / mine if theirs and mine else None
 
     return measure
@@ -124,15 +124,19 @@ TARGETS: Final = [
     Target("hello, ahead of uWSGI", ahead("hello", "uWSGI"), 1, at_least=True),
     Target("hello, beside bjoern", ahead("hello", "bjoern"), 0.8, at_least=True),
     Target("Django page, ahead of gunicorn sync", ahead("page", "gunicorn sync"), 2, at_least=True),
-    Target("Django page, beside the best peer", best_peer("page", "page"), EQUAL, at_least=True),
+    Target("Django page, beside the best server", best_server("page", "page"), EQUAL, at_least=True),
     Target("3 MB in 64 KB chunks, ahead of waitress", ahead("upload-3-64k", "waitress"), 4, at_least=True),
     Target("3 MB in 8 KB chunks, ahead of waitress", ahead("upload-3-8k", "waitress"), 4, at_least=True),
     Target(
         "64 KB chunks, CPU to Content-Length", quotient("upload-3-64k", "cpu", "upload-3-length", "cpu"), 1.3, False
     ),
     Target("8 KB chunks, CPU to Content-Length", quotient("upload-3-8k", "cpu", "upload-3-length", "cpu"), 1.3, False),
-    Target("64 KB chunks, to the best peer's length", best_peer("upload-3-length", "upload-3-64k"), 0.5, at_least=True),
-    Target("8 KB chunks, to the best peer's length", best_peer("upload-3-length", "upload-3-8k"), 0.5, at_least=True),
+    Target(
+        "64 KB chunks, to the best server's length", best_server("upload-3-length", "upload-3-64k"), 0.5, at_least=True
+    ),
+    Target(
+        "8 KB chunks, to the best server's length", best_server("upload-3-length", "upload-3-8k"), 0.5, at_least=True
+    ),
     Target("sleeping views, of what is possible", ours("slow", "share", 100), 95, at_least=True, unit=" %"),
     Target("fast views beside them, p99", ours("slow", "p99", 1000), 10, at_least=False, unit=" ms"),
     Target("p99 under trickled uploads, to that without", quotient("trickle", "p99", "trickle", "p99_alone"), 2, False),
@@ -151,7 +155,7 @@ def text(results: Results) -> str:
         "; ".join(f"{name}: {value}" for name, value in results.machine.items()),
         f"Servers: {versions}",
         *[f"Without {name}: {remedy}" for name, remedy in results.skipped.items()],
-        table(["work", "server", "result", "CPU each", "CPU / ours", "rate / ours"], _rows(results)),
+        table(["workload", "server", "result", "CPU each", "CPU / ours", "rate / ours"], _rows(results)),
         LEGEND,
         table(["target", "to reach", "measured", ""], _targets(results)),
     ]
@@ -175,12 +179,12 @@ def _line(cells: list[str], widths: list[int]) -> str:
 
 def _rows(results: Results) -> list[list[str]]:
     rows = []
-    for work in WORKS:
-        for number, row in enumerate(results.of(work.name)):
-            ratios = [_ratio(results.ratio(work.name, row.peer, name)) for name in ("cpu", "rate")]
+    for workload in WORKLOADS:
+        for number, row in enumerate(results.of(workload.name)):
+            ratios = [_ratio(results.ratio(workload.name, row.server, name)) for name in ("cpu", "rate")]
             cost = duration(row.figures["cpu"]) if "cpu" in row.figures else ""
-            title = "" if number else work.title
-            rows.append([title, row.peer, row.trouble or result(row.figures), cost, *ratios])
+            title = "" if number else workload.title
+            rows.append([title, row.server, row.trouble or result(row.figures), cost, *ratios])
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Side-by-side measurement: `make bench`, or `python -m bench.run --only hello,uploads --peers granian --seconds 3`.
+"""Side-by-side measurement: `make bench`, or `python -m bench.run --only hello,uploads --servers granian --seconds 3`.
 
 Every server does the same work, one process on one core of its own, in short rounds that take turns (A B C, A B C):
 what disturbs the machine then disturbs all of them, and the medians are compared. What counts are the ratios within
@@ -19,11 +19,11 @@ from itertools import groupby
 from pathlib import Path
 from time import monotonic
 
-from bench import peers, plots, report
-from bench.peers import OURS, PEERS, Peer, Server
-from bench.works import MEGABYTE, WORKS, Outcome, Work
+from bench import plots, report, servers
+from bench.servers import OURS, SERVERS, RunningServer, Server
+from bench.workloads import MEGABYTE, WORKLOADS, Outcome, Workload
 
-RESULTS = peers.ROOT / "bench" / "results"
+RESULTS = servers.ROOT / "bench" / "results"
 BUSY = 0.5  # load for each core
 NEEDED = {"wrk": "apt-get install wrk", "taskset": "apt-get install util-linux"}
 
@@ -37,89 +37,104 @@ def main() -> int:
         print("  the machine is busy with other things: read the ratios of CPU, and those roughly")
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # inherited by the servers
-    chosen, skipped = available(options.peers)
-    results = report.Results(report.machine(), {peer.name: peers.version(peer) or "" for peer in chosen}, skipped, [])
+    chosen, skipped = available(options.servers)
+    results = report.Results(
+        report.machine(), {server.name: servers.version(server) or "" for server in chosen}, skipped, []
+    )
     with a_file() as path:
-        for (application, threads), works in groupby(options.works, lambda work: (work.application, work.threads)):
-            with servers(chosen, application, threads, {"BENCH_FILE": str(path)}) as running:
-                for work in works:
-                    measure(work, running, 1 if work.once else options.rounds, options.seconds, results)
+        for (application, threads), workloads in groupby(
+            options.workloads, lambda workload: (workload.application, workload.threads)
+        ):
+            with all_running(chosen, application, threads, {"BENCH_FILE": str(path)}) as running:
+                for workload in workloads:
+                    measure(workload, running, 1 if workload.once else options.rounds, options.seconds, results)
     RESULTS.mkdir(exist_ok=True)
     text = report.text(results)
     (RESULTS / "latest.json").write_text(report.as_json(results))
     (RESULTS / "latest.md").write_text(text)
     print(f"\n{text}")
     drawn = plots.draw(results, RESULTS)
-    print("kept in", *(str(path.relative_to(peers.ROOT)) for path in [RESULTS / "latest.json", *drawn]))
+    print("kept in", *(str(path.relative_to(servers.ROOT)) for path in [RESULTS / "latest.json", *drawn]))
     return 0
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[2])
-    parser.add_argument("--only", dest="works", type=works_named, default=WORKS, help="works, by their first letters")
-    parser.add_argument("--peers", default="", help="servers beside ours, by their first letters (all)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="how long each round of each work lasts (2)")
+    parser.add_argument(
+        "--only", dest="workloads", type=workloads_named, default=WORKLOADS, help="workloads, by their first letters"
+    )
+    parser.add_argument("--servers", default="", help="servers beside ours, by their first letters (all)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="how long each round of each workload lasts (2)")
     parser.add_argument("--rounds", type=int, default=3, help="how many of them (3)")
     return parser.parse_args()
 
 
-def works_named(names: str) -> list[Work]:
-    """Return the works whose names begin with one of `names`, in their own order."""
+def workloads_named(names: str) -> list[Workload]:
+    """Return the workloads whose names begin with one of `names`, in their own order."""
     wanted = tuple(name.strip() for name in names.split(","))
-    works = [work for work in WORKS if work.name.startswith(wanted)]
-    if not works:
-        raise argparse.ArgumentTypeError(f"no such work; there are {', '.join(work.name for work in WORKS)}")
-    return works
+    workloads = [workload for workload in WORKLOADS if workload.name.startswith(wanted)]
+    if not workloads:
+        raise argparse.ArgumentTypeError(
+            f"no such workload; there are {', '.join(workload.name for workload in WORKLOADS)}"
+        )
+    return workloads
 
 
-def available(names: str) -> tuple[list[Peer], dict[str, str]]:
-    """Return the peers that are wanted and installed, ours first, and why the others are not there."""
+def available(names: str) -> tuple[list[Server], dict[str, str]]:
+    """Return the servers that are wanted and installed, ours first, and why the others are not there."""
     wanted = tuple(name.strip().lower() for name in names.split(","))
-    peers_wanted = [peer for peer in PEERS if peer is OURS or peer.name.lower().startswith(wanted)]
-    skipped = {peer.name: peer.remedy for peer in peers_wanted if peers.version(peer) is None}
+    wanted_servers = [server for server in SERVERS if server is OURS or server.name.lower().startswith(wanted)]
+    skipped = {server.name: server.remedy for server in wanted_servers if servers.version(server) is None}
     for name, remedy in skipped.items():
         print(f"  without {name}: it is not installed ({remedy})")
-    return [peer for peer in peers_wanted if peer.name not in skipped], skipped
+    return [server for server in wanted_servers if server.name not in skipped], skipped
 
 
 @contextmanager
-def servers(chosen: list[Peer], application: str, threads: int, environment: dict[str, str]) -> Iterator[list[Server]]:
+def all_running(
+    chosen: list[Server], application: str, threads: int, environment: dict[str, str]
+) -> Iterator[list[RunningServer]]:
     """All of them at once, so that rounds can take turns: one that has nothing to do costs nothing."""
     with ExitStack() as stack:
         started = [
-            (peer, stack.enter_context(peers.running(peer, application, threads, environment))) for peer in chosen
+            (server, stack.enter_context(servers.running(server, application, threads, environment)))
+            for server in chosen
         ]
-        for peer, server in started:
-            if server is None:
-                print(f"  {peer.name} did not start:", *peers.command(peer, application, threads, 8000)[3:])
-        yield [server for _, server in started if server is not None]
+        for server, running in started:
+            if running is None:
+                print(f"  {server.name} did not start:", *servers.command(server, application, threads, 8000)[3:])
+        yield [running for _, running in started if running is not None]
         print("  (stopping)")
 
 
-def measure(work: Work, running: list[Server], rounds: int, seconds: float, results: report.Results) -> None:
-    """Give a work to each server in turn, `rounds` times; one that fails at it is not asked again."""
-    print(f"{work.title}", flush=True)
-    outcomes: dict[str, list[Outcome]] = {server.peer.name: [] for server in running}
+def measure(
+    workload: Workload, running: list[RunningServer], rounds: int, seconds: float, results: report.Results
+) -> None:
+    """Give a workload to each server in turn, `rounds` times; one that fails at it is not asked again."""
+    print(f"{workload.title}", flush=True)
+    outcomes: dict[str, list[Outcome]] = {server.name: [] for server in running}
     failed: set[str] = set()
     for _ in range(rounds):
         for server in running:
-            name = server.peer.name
+            name = server.name
             if name in failed:
                 continue
             started = monotonic()
-            outcome = attempt(work, server, seconds)
+            outcome = attempt(workload, server, seconds)
             outcomes[name].append(outcome)
             if outcome.trouble:
                 failed.add(name)
             print(f"  {name:18}{report.brief(outcome):40}{monotonic() - started:5.1f} s", flush=True)
-    results.rows.extend(report.Row(work.name, name, *report.median(found)) for name, found in outcomes.items() if found)
+    results.rows.extend(
+        report.Row(workload.name, name, *report.median(found)) for name, found in outcomes.items() if found
+    )
 
 
-def attempt(work: Work, server: Server, seconds: float) -> Outcome:
+def attempt(workload: Workload, server: RunningServer, seconds: float) -> Outcome:
     if server.has_ended:
         return Outcome({}, "the server has ended")
     try:
-        return work.run(server, seconds)
+        return workload.run(server, seconds)
     except (RuntimeError, OSError, subprocess.SubprocessError) as error:
         return Outcome({}, str(error).splitlines()[-1])
 

@@ -75,8 +75,8 @@ of_the_application() {
     part "application, in the image" in_image pytest -p no:cacheprovider tests/uploadstack tests/app "$@"
 }
 
-OPERATION=$ROOT/tests/stack/operation
-DEPLOYING=("$OPERATION"/test_0[158]_*.py)
+OPERATIONS=$ROOT/tests/stack/operations
+DEPLOYING=("$OPERATIONS"/test_0[158]_*.py)
 WAITING_FOR_LIMITS=("$ROOT"/tests/stack/test_1[346789]_*.py)
 BROWSING=("$ROOT"/tests/stack/test_06_*.py)
 
@@ -86,14 +86,14 @@ deployed() {
 }
 
 operated() {
-    part "stack that is operated" "$PYTEST" "$OPERATION" "${DEPLOYING[@]/#/--ignore=}" "$@"
+    part "stack that is operated" "$PYTEST" "$OPERATIONS" "${DEPLOYING[@]/#/--ignore=}" "$@"
     part "stack" "$PYTEST" tests/stack --ignore-glob='tests/stack/*/*' "${WAITING_FOR_LIMITS[@]/#/--ignore=}" \
         "${BROWSING[@]/#/--ignore=}" "$@"
 }
 
 in_production() {
     part "stack as in production" "$PYTEST" tests/stack/production "$@"
-    part "stack with little room" "$PYTEST" tests/stack/cramped "$@"
+    part "stack with little room" "$PYTEST" tests/stack/low_resources "$@"
     part "stack with another project" "$PYTEST" tests/stack/adopted "$@"
 }
 

@@ -1,6 +1,6 @@
 """What minutes of hostile pictures have shown: each fault is told and fails, and so does what was never tried.
 
-The run itself is in tests/stack/operation, because it needs a stack.
+The run itself is in tests/stack/operations, because it needs a stack.
 """
 
 from collections import Counter

@@ -1,6 +1,6 @@
 """When a container holds too much after a soak: warming up is no growth; memory and descriptors are judged apart.
 
-The soak itself runs in tests/stack/operation, because it needs a stack.
+The soak itself runs in tests/stack/operations, because it needs a stack.
 """
 
 from collections import Counter

@@ -1,6 +1,6 @@
 """Measures our server next to others, which it installs into bench/.venv: exactly the locked packages, by hash.
 
-    scripts/bench.sh --only hello,upload --peers granian,bjoern --seconds 3        scripts/bench.sh --help
+    scripts/bench.sh --only hello,upload --servers granian,bjoern --seconds 3        scripts/bench.sh --help
 
 A server that cannot be compiled here is left out, with a warning.
 

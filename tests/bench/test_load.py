@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from bench.load import PATIENCE, downloads, percentiles, read_answer, upload_request, uploads
-from bench.works import read_wrk
+from bench.workloads import read_wrk
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
 

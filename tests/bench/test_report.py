@@ -6,17 +6,17 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from bench import peers, plots, report, works
+from bench import plots, report, servers, workloads
 from bench.report import Results, Row, Target
-from bench.works import Outcome
+from bench.workloads import Outcome
 
 
 def results(*rows: Row) -> Results:
     return Results({"processor": "one"}, {"wsgiserver": "this tree"}, {"bjoern": "get it"}, list(rows))
 
 
-def row(peer: str, cpu: float, work: str = "hello", trouble: str = "") -> Row:
-    return Row(work, peer, {} if trouble else {"rate": 1 / cpu, "cpu": cpu, "load": 0.5}, trouble)
+def row(server: str, cpu: float, workload: str = "hello", trouble: str = "") -> Row:
+    return Row(workload, server, {} if trouble else {"rate": 1 / cpu, "cpu": cpu, "load": 0.5}, trouble)
 
 
 HELLO = results(row("wsgiserver", 20e-6), row("gunicorn sync", 200e-6), row("granian", 15e-6))
@@ -60,7 +60,13 @@ def test_a_target_is_met_at_its_limit(limit: float, at_least: bool, value: float
 
 def test_targets_name_existing_workloads_and_servers() -> None:
     figures = {"rate": 1.0, "cpu": 1.0, "load": 0.1, "share": 1.0, "p99": 1.0, "p99_alone": 1.0, "memory": 1.0}
-    every = results(*[Row(work.name, peer.name, figures, "") for work in works.WORKS for peer in peers.PEERS])
+    every = results(
+        *[
+            Row(workload.name, server.name, figures, "")
+            for workload in workloads.WORKLOADS
+            for server in servers.SERVERS
+        ]
+    )
     assert [target.text for target in report.TARGETS if target.measure(every) is None] == []
 
 
@@ -73,7 +79,7 @@ def test_targets_are_ratios_to_the_right_server() -> None:
 
 def test_the_best_other_server_is_the_one_with_the_least_cpu_time() -> None:
     page = results(row("wsgiserver", 4.0, "page"), row("granian", 6.0, "page"), row("bjoern", 2.0, "page"))
-    assert report.best_peer("page", "page")(page) == 0.5
+    assert report.best_server("page", "page")(page) == 0.5
 
 
 @pytest.mark.parametrize(
@@ -112,7 +118,7 @@ def test_the_text_is_markdown_whose_columns_are_aligned() -> None:
 
 def test_the_json_has_all_results_and_targets() -> None:
     loaded = json.loads(report.as_json(HELLO))
-    assert loaded["rows"][1]["peer"] == "gunicorn sync"
+    assert loaded["rows"][1]["server"] == "gunicorn sync"
     assert loaded["rows"][1]["figures"]["cpu"] == pytest.approx(200e-6)
     assert loaded["targets"][0]["measured"] == pytest.approx(10)
 
@@ -130,19 +136,19 @@ def test_a_chart_is_svg_with_the_best_bar_first_and_lost_ones_last() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="measuring needs Linux")
-@pytest.mark.parametrize("peer", peers.PEERS, ids=lambda peer: peer.name)
-def test_every_command_names_the_application_the_port_and_the_threads(peer: peers.Peer) -> None:
-    command = peers.command(peer, "bench.apps:application", 16, 8123)
+@pytest.mark.parametrize("server", servers.SERVERS, ids=lambda server: server.name)
+def test_every_command_names_the_application_the_port_and_the_threads(server: servers.Server) -> None:
+    command = servers.command(server, "bench.apps:application", 16, 8123)
     whole = " ".join(command)
     assert command[0] == "taskset"
     assert "8123" in whole
     assert "bench.apps" in whole
     assert "{" not in whole
-    assert "16" in command or peer.name in {"gunicorn sync", "bjoern"}
+    assert "16" in command or server.name in {"gunicorn sync", "bjoern"}
 
 
 def test_the_names_of_workloads_are_distinct_and_include_the_charts() -> None:
-    names = [work.name for work in works.WORKS]
+    names = [workload.name for workload in workloads.WORKLOADS]
     assert len(set(names)) == len(names)
     charted = {name for _, shown in plots.CHARTS.values() for name in shown}
     assert charted <= set(names)

@@ -27,7 +27,7 @@ IDLE: Final = 120  # seconds that a connection is kept
 _BJOERN: Final = "import bjoern; from {module} import {name}; bjoern.run({name}, '127.0.0.1', {port}, reuse_port=False)"
 
 
-class Peer(NamedTuple):
+class Server(NamedTuple):
     """A server. In `command`, {port}, {threads}, {application} and what `_fill` adds are filled in."""
 
     name: str
@@ -37,53 +37,53 @@ class Peer(NamedTuple):
     remedy: str = "pip did not find it for this Python"
 
 
-OURS: Final = Peer(
+OURS: Final = Server(
     "wsgiserver",
     "",
     "{python} -m wsgiserver {application} -b 127.0.0.1:{port} -w 1 --threads {threads} --max-body 1g "
     "--keep-alive {idle} --max-connections 20000",
 )
-PEERS: Final = [
+SERVERS: Final = [
     OURS,
-    Peer(
+    Server(
         "gunicorn sync",
         "gunicorn",
         "{python} -m gunicorn {application} -b 127.0.0.1:{port} -w 1 --access-logfile - --no-control-socket",
     ),
-    Peer(
+    Server(
         "gunicorn gthread",
         "gunicorn",
         "{python} -m gunicorn {application} -b 127.0.0.1:{port} -w 1 -k gthread --threads {threads} "
         "--keep-alive {idle} --worker-connections 20000 --access-logfile - --no-control-socket",
     ),
-    Peer(
+    Server(
         "waitress",
         "waitress",
         "{python} -m waitress --listen 127.0.0.1:{port} --threads {threads} --connection-limit 20000 "
         "--asyncore-use-poll --channel-timeout {idle} {application}",
         logs=False,
     ),
-    Peer(
+    Server(
         "cheroot",
         "cheroot",
         "{python} -m cheroot {application} --bind 127.0.0.1:{port} --threads {threads} --max-threads {threads} "
         "--timeout {idle}",
         logs=False,
     ),
-    Peer(
+    Server(
         "uWSGI",
         "uWSGI",
         "{bin}/uwsgi --http11-socket 127.0.0.1:{port} --module {application} --processes 1 --threads {threads} "
         "--need-app --listen 1024 --die-on-term --virtualenv {prefix} --pythonpath {root}",
         remedy="it is compiled when installed: apt-get install gcc python3-dev",
     ),
-    Peer(
+    Server(
         "granian",
         "granian",
         "{python} -m granian --interface wsgi --host 127.0.0.1 --port {port} --workers 1 --blocking-threads {threads} "
         "--backlog 16384 --backpressure 16384 --no-ws --access-log {application}",
     ),
-    Peer(
+    Server(
         "bjoern",
         "bjoern",
         "{python} -c {bjoern}",
@@ -93,12 +93,16 @@ PEERS: Final = [
 ]
 
 
-class Server(NamedTuple):
-    """One that runs."""
+class RunningServer(NamedTuple):
+    """A server that runs."""
 
-    peer: Peer
+    server: Server
     port: int
     process: subprocess.Popen[bytes]
+
+    @property
+    def name(self) -> str:
+        return self.server.name
 
     @property
     def pid(self) -> int:
@@ -109,22 +113,24 @@ class Server(NamedTuple):
         return self.process.poll() is not None
 
 
-def version(peer: Peer) -> str | None:
+def version(server: Server) -> str | None:
     """Return the version that is installed, None if there is none."""
-    if not peer.package:
+    if not server.package:
         return "this tree"
     try:
-        return importlib.metadata.version(peer.package)
+        return importlib.metadata.version(server.package)
     except importlib.metadata.PackageNotFoundError:
         return None
 
 
 @contextmanager
-def running(peer: Peer, application: str, threads: int, environment: dict[str, str]) -> Iterator[Server | None]:
+def running(
+    server: Server, application: str, threads: int, environment: dict[str, str]
+) -> Iterator[RunningServer | None]:
     """Start a server on the server's core and a free port; end it, by its id, afterwards. None if it does not start."""
     port = _free_port()
     process = subprocess.Popen(
-        command(peer, application, threads, port),
+        command(server, application, threads, port),
         cwd=ROOT,
         env=os.environ | environment | {"PYTHONPATH": str(ROOT)},
         stdin=subprocess.DEVNULL,
@@ -132,15 +138,15 @@ def running(peer: Peer, application: str, threads: int, environment: dict[str, s
         stderr=subprocess.DEVNULL,
     )
     try:
-        yield Server(peer, port, process) if _answers(port, process) else None
+        yield RunningServer(server, port, process) if _answers(port, process) else None
     finally:
         end(process)
 
 
-def command(peer: Peer, application: str, threads: int, port: int) -> list[str]:
+def command(server: Server, application: str, threads: int, port: int) -> list[str]:
     """Return the command line, pinned to the server's core."""
     core, _ = processes.cores()
-    return ["taskset", "--cpu-list", str(core), *shlex.split(_fill(peer.command, application, threads, port))]
+    return ["taskset", "--cpu-list", str(core), *shlex.split(_fill(server.command, application, threads, port))]
 
 
 def _fill(command: str, application: str, threads: int, port: int) -> str:

@@ -2,7 +2,7 @@
 
 `scripts/test.sh` runs this folder in a process of its own, in parallel with other stacks.
 
-    OPERATION_ENV_FILE=file pytest tests/stack/operation     use the running stack with these settings
+    OPERATIONS_ENV_FILE=file pytest tests/stack/operations     use the running stack with these settings
 """
 
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory, source: Source) -> Iterator[Stack]:
-    with provided(tmp_path_factory, "operation", overlaid(source.overlay), DATABASE_URL=DATABASE_URL) as running:
+    with provided(tmp_path_factory, "operations", overlaid(source.overlay), DATABASE_URL=DATABASE_URL) as running:
         yield running
         source.choose(ROOT)
         running.compose("build", "web")  # the image name stands for the build of this folder again

@@ -1,7 +1,7 @@
-"""The work that every server is given, and what is read off while it does it.
+"""The workloads that each server gets, and what is measured meanwhile.
 
-A work takes a running server and a number of seconds, and returns an `Outcome`: figures by name, or the trouble that
-makes them worthless. Figures are requests a second (`rate`), the server's CPU seconds for each (`cpu`), seconds
+A workload takes a running server and a number of seconds, and returns an `Outcome`: figures by name, or the trouble
+that makes them worthless. Figures are requests a second (`rate`), the server's CPU seconds for each (`cpu`), seconds
 (`p50`, `p99`), bytes (`memory`), shares of 1 (`share`), and the load's own share of its core (`load`): near 1, the
 load was the bottleneck, and only `cpu` says something about the server.
 """
@@ -18,11 +18,11 @@ from typing import Any, Final, NamedTuple
 
 from bench import processes
 from bench.load import PATIENCE
-from bench.peers import ROOT, Server
+from bench.servers import ROOT, RunningServer
 
 HELLO: Final = "bench.apps:application"
 DJANGO: Final = "bench.project:application"
-KEPT: Final = 32  # connections of the closed-loop works
+KEPT: Final = 32  # connections of the closed-loop workloads
 MEGABYTE: Final = 1 << 20
 SLOW_CLIENTS: Final = 8
 NAP: Final = 0.1  # seconds that the slow view sleeps
@@ -47,28 +47,28 @@ Seen = dict[str, float]
 
 
 class Outcome(NamedTuple):
-    """What came of one work at one server, in one round."""
+    """The outcome of one workload at one server, in one round."""
 
     figures: Seen
     trouble: str = ""
 
 
-class Work(NamedTuple):
+class Workload(NamedTuple):
     """One row of the table. `once`: a single round will do, for what does not vary or takes long."""
 
     name: str
     title: str
-    run: Callable[[Server, float], Outcome]
+    run: Callable[[RunningServer, float], Outcome]
     application: str = DJANGO
     threads: int = 4
     once: bool = False
 
 
-def closed_loop(path: str, fields: dict[str, str]) -> Callable[[Server, float], Outcome]:
+def closed_loop(path: str, fields: dict[str, str]) -> Callable[[RunningServer, float], Outcome]:
     """Small requests over kept connections, as fast as they are answered, by wrk."""
     given = [part for name, value in fields.items() for part in ("-H", f"{name}: {value}")]
 
-    def run(server: Server, seconds: float) -> Outcome:
+    def run(server: RunningServer, seconds: float) -> Outcome:
         command = ["wrk", "-t1", f"-c{KEPT}", f"-d{max(1, round(seconds))}s", *given, address(server, path)]
         cpu, load = processes.cpu_seconds(server.pid), children_cpu()
         output = subprocess.run(
@@ -83,10 +83,10 @@ def closed_loop(path: str, fields: dict[str, str]) -> Callable[[Server, float], 
     return run
 
 
-def uploads(megabytes: int, chunk: int, clients: int) -> Callable[[Server, float], Outcome]:
+def uploads(megabytes: int, chunk: int, clients: int) -> Callable[[RunningServer, float], Outcome]:
     """Uploads into a Django view that answers their SHA-256, whose own cost is taken off `cpu`."""
 
-    def run(server: Server, seconds: float) -> Outcome:
+    def run(server: RunningServer, seconds: float) -> Outcome:
         cpu = processes.cpu_seconds(server.pid)
         seen = play("uploads", server, seconds, path="/upload", size=megabytes * MEGABYTE, chunk=chunk, clients=clients)
         cpu = processes.cpu_seconds(server.pid) - cpu - seen["digest"]
@@ -97,8 +97,8 @@ def uploads(megabytes: int, chunk: int, clients: int) -> Callable[[Server, float
     return run
 
 
-def downloads(path: str, megabytes: int) -> Callable[[Server, float], Outcome]:
-    def run(server: Server, seconds: float) -> Outcome:
+def downloads(path: str, megabytes: int) -> Callable[[RunningServer, float], Outcome]:
+    def run(server: RunningServer, seconds: float) -> Outcome:
         cpu = processes.cpu_seconds(server.pid)
         seen = play("downloads", server, seconds, path=path, size=megabytes * MEGABYTE, clients=2)
         cpu = processes.cpu_seconds(server.pid) - cpu
@@ -109,42 +109,42 @@ def downloads(path: str, megabytes: int) -> Callable[[Server, float], Outcome]:
     return run
 
 
-def slow_beside_fast(server: Server, seconds: float) -> Outcome:
+def slow_beside_fast(server: RunningServer, seconds: float) -> Outcome:
     """Eight clients at a view that sleeps, and a few that ask for something quick now and then."""
-    with started("gets", server, path="/slow", clients=SLOW_CLIENTS, pause=0.0, seconds=seconds) as load:
-        fast = play("gets", server, seconds, path="/fast", **PACED)
+    with started("get", server, path="/slow", clients=SLOW_CLIENTS, pause=0.0, seconds=seconds) as load:
+        fast = play("get", server, seconds, path="/fast", **PACED)
         slow = finish(load, seconds)
     possible = SLOW_CLIENTS * slow["elapsed"] / NAP
     return Outcome({"share": slow["count"] / possible, "p50": fast["p50"], "p99": fast["p99"]}, unanswered(fast))
 
 
-def beside_trickle(server: Server, seconds: float) -> Outcome:
+def beside_trickle(server: RunningServer, seconds: float) -> Outcome:
     """How long quick requests take while many clients upload slowly, and how long without them."""
-    alone = play("gets", server, seconds, path="/fast", **PACED)
+    alone = play("get", server, seconds, path="/fast", **PACED)
     with started("trickle", server, path="/upload", clients=TRICKLERS, seconds=seconds) as load:
         announced(load)
-        beside = play("gets", server, seconds, path="/fast", **PACED)
+        beside = play("get", server, seconds, path="/fast", **PACED)
         finish(load, seconds)
     figures = {f"{name}_alone": alone[name] for name in ("p50", "p99")}
     return Outcome(figures | {name: beside[name] for name in ("p50", "p99")}, unanswered(beside))
 
 
-def idle_connections(server: Server, seconds: float) -> Outcome:
+def idle_connections(server: RunningServer, seconds: float) -> Outcome:
     """What a connection costs that has had one request, and waits for the next."""
-    play("gets", server, min(seconds, 0.5), path="/", clients=4, pause=0.0)
+    play("get", server, min(seconds, 0.5), path="/", clients=4, pause=0.0)
     before = processes.memory(server.pid)
     with started("idle", server, path="/", connections=IDLE, patience=2.0, seconds=IDLE_LIMIT) as load:
         kept = announced(load)["ready"]
         sleep(1.0)  # whoever closes connections that are too many for it has done so by now
         memory = processes.memory(server.pid) - before
-        answered = play("gets", server, 0.2, path="/", clients=1, pause=0.0, patience=2.0)
+        answered = play("get", server, 0.2, path="/", clients=1, pause=0.0, patience=2.0)
         seen = finish(load, IDLE_LIMIT)
     if seen["open"] < IDLE:
         return Outcome({}, f"{'only' if seen['late'] else 'keeps'} {seen['open']:,.0f}")
     return Outcome({"kept": kept, "memory": memory / kept}, unanswered(answered))
 
 
-def memory_growth(server: Server, seconds: float) -> Outcome:
+def memory_growth(server: RunningServer, seconds: float) -> Outcome:
     """By how much the server grows while it takes 300 MB in chunks."""
     arguments = {"path": "/upload", "chunk": 65536, "clients": 1}
     play("uploads", server, 0.0, size=MEGABYTE, **arguments)
@@ -160,22 +160,22 @@ def memory_growth(server: Server, seconds: float) -> Outcome:
     return Outcome({"memory": float(most - before)})
 
 
-WORKS: Final = [
-    Work("hello", "Hello, 32 kept connections", closed_loop("/", {}), HELLO),
-    Work("browser", "Hello, ten header fields", closed_loop("/", BROWSER), HELLO),
-    Work("idle", "9,000 idle connections", idle_connections, HELLO, once=True),
-    Work("memory", "Growth in a 300 MB chunked upload", memory_growth, once=True),
-    Work("page", "Django page", closed_loop("/page", BROWSER)),
-    Work("upload-3-length", "3 MB, Content-Length", uploads(3, 0, 4)),
-    Work("upload-3-64k", "3 MB, 64 KB chunks", uploads(3, 65536, 4)),
-    Work("upload-3-8k", "3 MB, 8 KB chunks", uploads(3, 8192, 4)),
-    Work("upload-50-length", "50 MB, Content-Length", uploads(50, 0, 2)),
-    Work("upload-50-64k", "50 MB, 64 KB chunks", uploads(50, 65536, 2)),
-    Work("upload-50-8k", "50 MB, 8 KB chunks", uploads(50, 8192, 2)),
-    Work("stream", "50 MB streamed", downloads(f"/stream/{50 * MEGABYTE}", 50)),
-    Work("file", "50 MB by wsgi.file_wrapper", downloads("/file", 50)),
-    Work("trickle", "GET beside 200 trickled uploads", beside_trickle),
-    Work("slow", "100 ms views beside fast ones", slow_beside_fast, threads=16),
+WORKLOADS: Final = [
+    Workload("hello", "Hello, 32 kept connections", closed_loop("/", {}), HELLO),
+    Workload("browser", "Hello, ten header fields", closed_loop("/", BROWSER), HELLO),
+    Workload("idle", "9,000 idle connections", idle_connections, HELLO, once=True),
+    Workload("memory", "Growth in a 300 MB chunked upload", memory_growth, once=True),
+    Workload("page", "Django page", closed_loop("/page", BROWSER)),
+    Workload("upload-3-length", "3 MB, Content-Length", uploads(3, 0, 4)),
+    Workload("upload-3-64k", "3 MB, 64 KB chunks", uploads(3, 65536, 4)),
+    Workload("upload-3-8k", "3 MB, 8 KB chunks", uploads(3, 8192, 4)),
+    Workload("upload-50-length", "50 MB, Content-Length", uploads(50, 0, 2)),
+    Workload("upload-50-64k", "50 MB, 64 KB chunks", uploads(50, 65536, 2)),
+    Workload("upload-50-8k", "50 MB, 8 KB chunks", uploads(50, 8192, 2)),
+    Workload("stream", "50 MB streamed", downloads(f"/stream/{50 * MEGABYTE}", 50)),
+    Workload("file", "50 MB by wsgi.file_wrapper", downloads("/file", 50)),
+    Workload("trickle", "GET beside 200 trickled uploads", beside_trickle),
+    Workload("slow", "100 ms views beside fast ones", slow_beside_fast, threads=16),
 ]
 
 
@@ -199,7 +199,7 @@ def read_wrk(output: str) -> tuple[int, float]:
     return int(found[1]), float(found[2]) * {"ms": 0.001, "s": 1.0, "m": 60.0}[found[3]]
 
 
-def address(server: Server, path: str) -> str:
+def address(server: RunningServer, path: str) -> str:
     return f"http://127.0.0.1:{server.port}{path}"
 
 
@@ -209,7 +209,7 @@ def on_load_core(command: list[str]) -> list[str]:
 
 
 @contextmanager
-def started(kind: str, server: Server, **arguments: Any) -> Iterator[subprocess.Popen[str]]:
+def started(kind: str, server: RunningServer, **arguments: Any) -> Iterator[subprocess.Popen[str]]:
     """Run a load (see load.py) beside what is done meanwhile; it does not outlive that."""
     command = [sys.executable, "-m", "bench.load", kind, json.dumps({"port": server.port, **arguments})]
     with subprocess.Popen(
@@ -246,7 +246,7 @@ def finish(load: subprocess.Popen[str], seconds: float) -> Seen:
     return seen
 
 
-def play(kind: str, server: Server, seconds: float, **arguments: Any) -> Seen:
+def play(kind: str, server: RunningServer, seconds: float, **arguments: Any) -> Seen:
     """Run a load, and return what it has seen."""
     with started(kind, server, seconds=seconds, **arguments) as load:
         return finish(load, seconds)

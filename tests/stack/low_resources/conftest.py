@@ -2,7 +2,7 @@
 
 `scripts/test.sh` runs this folder in a process of its own, in parallel with other stacks.
 
-    CRAMPED_ENV_FILE=file pytest tests/stack/cramped     use the running stack with these settings
+    LOW_RESOURCES_ENV_FILE=file pytest tests/stack/low_resources     use the running stack with these settings
 """
 
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def cramped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with provided(tmp_path_factory, "cramped", overlaid(VOLUMES), **SETTINGS) as running:
+    with provided(tmp_path_factory, "low_resources", overlaid(VOLUMES), **SETTINGS) as running:
         yield running
 
 
