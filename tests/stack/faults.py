@@ -1,7 +1,7 @@
 """Shared by the tests of faults: the routes of an upload, a ledger of uploads and their answers, and the check that
 ends each test.
 
-    with trouble(stack) as uploads:
+    with checked_uploads(stack) as uploads:
         upload = uploads.begin("streamed", "chunked")   # half of it is sent
         ...something breaks...
         upload.finish()
@@ -223,7 +223,7 @@ def in_background(pause: float, action: Callable[[], object]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def trouble(
+def checked_uploads(
     stack: Stack,
     *,
     may_sweep: bool = False,

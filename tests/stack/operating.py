@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.stack.faults import in_background, trouble
+from tests.stack.faults import checked_uploads, in_background
 from tests.stack.pictures import Picture
 from tests.stack.stack import ROOT, SCRIPTS, Stack, log_of
 from tests.stack.wire import CHUNKED, Request, exchange
@@ -102,7 +102,7 @@ def check_deploy(stack: Stack, **settings: str) -> None:
     A second deploy at the same time is refused.
     """
     before = ids(stack)
-    with trouble(stack) as uploads, contextlib.ExitStack() as afterwards:
+    with checked_uploads(stack) as uploads, contextlib.ExitStack() as afterwards:
         afterwards.callback(stack.forget)  # in any case: gunicorn has another container now
         halves = [uploads.begin(*way) for way in HALVES]
         with (

@@ -1,7 +1,7 @@
 """Faults: processes are killed, reloaded and restarted, containers replaced, the whole stack stopped.
 
-Each test ends with the same check (faults.trouble): every upload answered 201 is stored intact, the others leave
-nothing that the sweep does not remove, and the stack is healthy again without help.
+Each test ends with the same check (faults.checked_uploads): every upload answered 201 is stored intact, the others
+leave nothing that the sweep does not remove, and the stack is healthy again without help.
 """
 
 import contextlib
@@ -23,9 +23,9 @@ from tests.stack.faults import (
     WAYS,
     Upload,
     check_temporary_error,
+    checked_uploads,
     is_reached,
     killer_within,
-    trouble,
 )
 from tests.stack.stack import (
     SCRIPTS,
@@ -43,7 +43,7 @@ pytestmark = pytest.mark.timeout(SLOW)
 def test_a_kill_of_web_loses_only_the_uploads_that_web_was_receiving(stack: Stack) -> None:
     """Uploads that web was receiving are lost; those that nginx was buffering are not: it sends web whole bodies."""
     before = stack.container("web")
-    with trouble(stack, may_sweep=True) as uploads:
+    with checked_uploads(stack, may_sweep=True) as uploads:
         halves = [uploads.begin(*way) for way in WAYS]
         stack.kill(before)
         for upload in halves:
@@ -68,7 +68,7 @@ MOMENTS = {"incoming": False, "originals": True, "thumbs": True}
 def test_a_kill_of_web_while_django_stores_leaves_no_partial_photo(stack: Stack, moment: str) -> None:
     picture = pictures.padded(PHOTO, stack.limit)
     before = stack.container("web")
-    with trouble(stack, may_sweep=True) as uploads:
+    with checked_uploads(stack, may_sweep=True) as uploads:
         with killer_within(before, "new", moment):
             upload = uploads.whole("buffered", "length", picture)
         stack.wait_until_restarted("web", before, RECOVERS_WITHIN)
@@ -82,7 +82,7 @@ def test_a_killed_worker_is_replaced(stack: Stack, server: str) -> None:
     """Its parent replaces it, and the container keeps running. Only the uploads it was receiving are lost."""
     started = stack.container(server)["State"]["StartedAt"]
     before = workers(stack, server)
-    with trouble(stack, may_sweep=True) as uploads:
+    with checked_uploads(stack, may_sweep=True) as uploads:
         # Several, so that the worker with the most connections has at least one upload.
         halves = [uploads.begin(*way) for way in 3 * (WAYS if server == "web" else [("gunicorn", "chunked")])]
         stack.processes(server, "kill-one")
@@ -98,7 +98,7 @@ def test_a_kill_of_all_workers_loses_only_the_uploads_they_were_receiving(stack:
     """As after a kill of web, but no client has to wait for a container."""
     started = stack.container("web")["State"]["StartedAt"]
     before = workers(stack, "web")
-    with trouble(stack, may_sweep=True) as uploads:
+    with checked_uploads(stack, may_sweep=True) as uploads:
         halves = [uploads.begin(*way) for way in WAYS]
         stack.processes("web", "kill-workers")
         for upload in halves:
@@ -132,7 +132,7 @@ def workers(stack: Stack, server: str) -> set[str]:
 def test_a_kill_of_nginx_disconnects_its_clients_and_stores_no_partial_photo(stack: Stack) -> None:
     """The connections of its clients break. Web gets half a streamed body and stores nothing."""
     before = stack.container("nginx")
-    with trouble(stack) as uploads:
+    with checked_uploads(stack) as uploads:
         halves = [uploads.begin(*way) for way in WAYS]
         stack.kill(before)
         for upload in halves:
@@ -149,7 +149,7 @@ def test_a_reload_of_web_loses_no_upload(stack: Stack) -> None:
     started = stack.container("web")["State"]["StartedAt"]
     before = workers(stack, "web")
     reloads = stack.logs("web").count('"event":"reloaded"')
-    with trouble(stack) as uploads:
+    with checked_uploads(stack) as uploads:
         halves = [uploads.begin(*way) for way in WAYS]
         stack.processes("web", "reload")
         poll(lambda: len(workers(stack, "web") - before) > 0, "there is a new worker", 60)
@@ -165,7 +165,7 @@ def test_a_reload_of_nginx_loses_no_upload(stack: Stack) -> None:
     """New workers accept new connections, old ones finish theirs."""
     started = stack.container("nginx")["State"]["StartedAt"]
     before = nginx_workers(stack)
-    with trouble(stack) as uploads:
+    with checked_uploads(stack) as uploads:
         halves = [uploads.begin(*way) for way in THROUGH_NGINX]
         stack.exec("nginx", "sh", "-c", "kill -HUP $(cat /tmp/nginx.pid)")
         poll(lambda: nginx_workers(stack) - before, "there are new workers", 60)
@@ -195,7 +195,7 @@ def test_a_missing_web_is_a_502_and_nginx_finds_a_new_one(stack: Stack) -> None:
     nginx, old = stack.container("nginx"), stack.container("web")
     network = f"{stack.project}_inside"
     address = old["NetworkSettings"]["Networks"][network]["IPAddress"]
-    with trouble(stack) as uploads, contextlib.ExitStack() as afterwards:
+    with checked_uploads(stack) as uploads, contextlib.ExitStack() as afterwards:
         # If the test fails, the next one finds a web.
         afterwards.callback(stack.compose, "up", "-d", "--no-deps", "web")
         stack.compose("rm", "--stop", "--force", "web")
@@ -222,7 +222,7 @@ def address_taken(stack: Stack, network: str, image: str) -> Iterator[None]:
 
 def test_web_finishes_its_uploads_before_it_stops(stack: Stack) -> None:
     """Uploads are half received at the time of `docker stop`."""
-    with trouble(stack) as uploads:
+    with checked_uploads(stack) as uploads:
         web = stack.container("web")
         halves = [uploads.begin(*way) for way in WAYS if way[0] != "buffered"]
         with stopping(stack, "web") as stop:
@@ -238,7 +238,7 @@ def test_web_finishes_its_uploads_before_it_stops(stack: Stack) -> None:
 
 
 def test_nginx_finishes_its_uploads_before_it_stops(stack: Stack) -> None:
-    with trouble(stack) as uploads:
+    with checked_uploads(stack) as uploads:
         halves = [uploads.begin(*way) for way in THROUGH_NGINX]
         with stopping(stack, "nginx") as stop:
             stop()
@@ -278,7 +278,7 @@ def is_refused(stack: Stack) -> bool:
 def test_recreating_web_loses_no_upload(stack: Stack) -> None:
     """As after a change of image or settings. Begun uploads are stored; new ones may get a temporary error."""
     old = stack.container("web")
-    with trouble(stack) as uploads, uploads.traffic():
+    with checked_uploads(stack) as uploads, uploads.traffic():
         halves = [uploads.begin(*way) for way in WAYS]
         with compose_in_background(stack, "up", "-d", "--no-deps", "--force-recreate", "web"):
             poll(lambda: is_stopping(stack, old), "web is stopping", 60)
@@ -288,7 +288,7 @@ def test_recreating_web_loses_no_upload(stack: Stack) -> None:
 
 def test_recreating_nginx_loses_no_upload(stack: Stack) -> None:
     old = stack.container("nginx")["Id"]
-    with trouble(stack) as uploads, uploads.traffic():
+    with checked_uploads(stack) as uploads, uploads.traffic():
         halves = [uploads.begin(*way) for way in WAYS]
         with compose_in_background(stack, "up", "-d", "--no-deps", "--force-recreate", "nginx"):
             poll(lambda: is_refused(stack), "nginx refuses connections", 60)
@@ -298,7 +298,7 @@ def test_recreating_nginx_loses_no_upload(stack: Stack) -> None:
 
 def test_stopping_the_whole_stack_leaves_no_partial_photo(stack: Stack) -> None:
     """Both nginx and web stop at once, so that only some uploads are answered. The stack starts again."""
-    with trouble(stack) as uploads, contextlib.ExitStack() as afterwards:
+    with checked_uploads(stack) as uploads, contextlib.ExitStack() as afterwards:
         afterwards.callback(stack.compose, "start")
         with uploads.traffic():
             halves = [uploads.begin(*way) for way in WAYS]

@@ -20,7 +20,7 @@ from tests.stack.faults import (
     WAYS,
     Upload,
     check_temporary_error,
-    trouble,
+    checked_uploads,
 )
 from tests.stack.pictures import MEGABYTE
 from tests.stack.stack import SPOOLS, Stack, run
@@ -40,7 +40,7 @@ RECEIVED_IN = {"buffered": "nginx", "streamed": "web", "direct": "web"}
 @pytest.mark.parametrize("route", RECEIVED_IN)
 def test_an_incomplete_body_in_a_spool_is_found_by_the_check(stack: Stack, route: str) -> None:
     """The check for leftover bodies works: it finds a spooled body although it has no name."""
-    with trouble(stack) as uploads:
+    with checked_uploads(stack) as uploads:
         finished, disconnected = (uploads.begin(route, framing, LARGE, IN_A_FILE) for framing in ("length", "chunked"))
         poll(lambda: len(stack.leftovers()) == 2, f"two bodies are in files: {stack.leftovers()}", 30)
         assert all(path.startswith(f"{SPOOLS[RECEIVED_IN[route]]}/") for path in stack.leftovers())
@@ -58,7 +58,7 @@ GONE_AFTER = {"the head": 0, "one piece": 1, "half": HALF, "all but the end": PH
 @pytest.mark.parametrize("point", GONE_AFTER)
 def test_a_client_that_disconnects_stores_nothing(stack: Stack, point: str) -> None:
     """At any point of the body. Some clients close the connection, others reset it."""
-    with trouble(stack) as uploads:
+    with checked_uploads(stack) as uploads:
         for way in WAYS:
             uploads.begin(*way, pieces=GONE_AFTER[point], is_stalled=True)
         for way in THROUGH_NGINX:
@@ -69,7 +69,7 @@ def test_a_client_that_disconnects_stores_nothing(stack: Stack, point: str) -> N
 
 def test_a_client_that_stalls_is_disconnected_and_stores_nothing(stack: Stack) -> None:
     """All at once, because each waits half a minute. Web answers 408; nginx just closes."""
-    with trouble(stack) as uploads:
+    with checked_uploads(stack) as uploads:
         for upload in [uploads.begin(*way, is_stalled=True) for way in WAYS]:
             upload.receive_answer()
             if upload.route == "buffered":
@@ -81,7 +81,7 @@ def test_a_client_that_stalls_is_disconnected_and_stores_nothing(stack: Stack) -
 def test_a_content_length_beyond_the_limit_is_refused_before_the_body(stack: Stack) -> None:
     """The refusal comes before any byte of the body is sent."""
     picture = pictures.padded(PHOTO, stack.limit + 1)
-    with trouble(stack) as uploads:
+    with checked_uploads(stack) as uploads:
         for route in ("buffered", "streamed", "direct"):
             upload = uploads.begin(route, "length", picture, pieces=0, is_stalled=True)
             upload.receive_answer()
@@ -91,7 +91,7 @@ def test_a_content_length_beyond_the_limit_is_refused_before_the_body(stack: Sta
 def test_a_chunked_body_beyond_the_limit_is_refused_at_its_last_byte(stack: Stack) -> None:
     """The size is unknown before that byte; the client gets the error."""
     picture = pictures.padded(PHOTO, stack.limit + 1)
-    with trouble(stack) as uploads:
+    with checked_uploads(stack) as uploads:
         for route in ("buffered", "streamed", "direct"):
             upload = uploads.begin(route, "chunked", picture, pieces=stack.limit // BLOCK)
             upload.finish()
@@ -113,7 +113,7 @@ def test_a_cut_network_between_nginx_and_web_is_reported_to_clients(stack: Stack
     A streamed upload hangs until the network is back or a time limit ends: proxy_send_timeout (30 s) while nginx has
     data to send, otherwise proxy_read_timeout (70 s). Of two clients, one waits for that, the other disconnects.
     """
-    with trouble(stack) as uploads:
+    with checked_uploads(stack) as uploads:
         buffered = [uploads.begin(*way) for way in THROUGH_NGINX if way[0] == "buffered"]
         streamed = [uploads.begin(*way) for way in THROUGH_NGINX if way[0] == "streamed"]
         patient, impatient = streamed

@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def cramped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def small_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with provided(tmp_path_factory, "low_resources", overlaid(VOLUMES), **SETTINGS) as running:
         yield running
 

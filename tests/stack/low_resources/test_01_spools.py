@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.stack.faults import RECOVERS_WITHIN, SLOW, Upload, trouble
+from tests.stack.faults import RECOVERS_WITHIN, SLOW, Upload, checked_uploads
 from tests.stack.operating import attempt
 from tests.stack.pictures import Picture
 from tests.stack.stack import SPOOLS, Stack
@@ -29,19 +29,21 @@ def used(stack: Stack, service: str) -> int:
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 @pytest.mark.parametrize("whose", FULL)
-def test_an_upload_that_finds_a_full_spool_is_a_507(cramped: Stack, large: Picture, whose: str, framing: str) -> None:
+def test_an_upload_that_finds_a_full_spool_is_a_507(
+    small_stack: Stack, large: Picture, whose: str, framing: str
+) -> None:
     """A smaller upload and the earlier ones succeed; afterwards the spool is free again."""
     service, route = FULL[whose]
-    with trouble(cramped) as uploads:
+    with checked_uploads(small_stack) as uploads:
         halves = [uploads.begin(route, framing, large, MOST_OF_IT) for _ in range(2)]
-        poll(lambda: used(cramped, service) >= 16, "the first two fill most of the spool", RECOVERS_WITHIN)
+        poll(lambda: used(small_stack, service) >= 16, "the first two fill most of the spool", RECOVERS_WITHIN)
         refused = uploads.whole(route, framing, large)
         check_spool_full(refused)
-        poll(lambda: used(cramped, service) < ROOM - 5, "the refused upload has freed its space", RECOVERS_WITHIN)
+        poll(lambda: used(small_stack, service) < ROOM - 5, "the refused upload has freed its space", RECOVERS_WITHIN)
         uploads.stored(route, framing)
         # There is no room for the first two: one of them continues after the other has disconnected.
         halves[0].disconnect()
-        poll(lambda: used(cramped, service) < 16, "the abandoned upload has freed its space", RECOVERS_WITHIN)
+        poll(lambda: used(small_stack, service) < 16, "the abandoned upload has freed its space", RECOVERS_WITHIN)
         halves[1].finish()
         assert halves[1].status == 201, str(halves[1])
         uploads.delete(halves[1])
@@ -55,8 +57,8 @@ def check_spool_full(upload: Upload) -> None:
     assert upload.answer.json()["error"] == "spool-full"
 
 
-def test_doctor_reports_for_how_many_uploads_a_spool_has_room(cramped: Stack) -> None:
-    output = attempt(cramped, "doctor.sh").stdout
+def test_doctor_reports_for_how_many_uploads_a_spool_has_room(small_stack: Stack) -> None:
+    output = attempt(small_stack, "doctor.sh").stdout
     for name in ("NGINX_SPOOL", "WEB_SPOOL"):
         line = next(line for line in output.splitlines() if f"{name} (" in line)
         assert "PROBLEM" in line

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack.faults import FRAMINGS, PHOTO, SLOW, check_temporary_error, trouble, wait_until_recovered
+from tests.stack.faults import FRAMINGS, PHOTO, SLOW, check_temporary_error, checked_uploads, wait_until_recovered
 from tests.stack.pictures import MEGABYTE, Picture
 from tests.stack.programs import program
 from tests.stack.stack import Stack
@@ -50,16 +50,16 @@ def room_for(stack: Stack, size: int) -> Iterator[None]:
         stack.exec("gunicorn", "rm", "/srv/media/filler")
 
 
-def test_a_full_media_disk_is_a_507_and_readyz_fails(cramped: Stack, large: Picture) -> None:
-    with trouble(cramped) as uploads:
-        assert readiness(cramped)["disk"] == "ok"
-        with room_for(cramped, 12 * MEGABYTE):
+def test_a_full_media_disk_is_a_507_and_readyz_fails(small_stack: Stack, large: Picture) -> None:
+    with checked_uploads(small_stack) as uploads:
+        assert readiness(small_stack)["disk"] == "ok"
+        with room_for(small_stack, 12 * MEGABYTE):
             for way in EVERY_WAY:
                 check_temporary_error(uploads.whole(*way, large).answer, (507, "disk-full"))
             healthy = {"database": "ok", "media": "ok", "photos": "ok"}
-            assert readiness(cramped) == {"status": "failed", **healthy, "disk": "failed"}
+            assert readiness(small_stack) == {"status": "failed", **healthy, "disk": "failed"}
             uploads.delete(uploads.stored())  # a photo that fits is stored
-        assert readiness(cramped)["status"] == "ok"
+        assert readiness(small_stack)["status"] == "ok"
         for way in EVERY_WAY:
             uploads.delete(uploads.stored(*way, large))
 
@@ -76,15 +76,15 @@ def frozen(stack: Stack) -> Iterator[None]:
         stack.compose(*recreate)
 
 
-def test_a_read_only_media_disk_is_a_503_and_photos_are_still_served(cramped: Stack) -> None:
+def test_a_read_only_media_disk_is_a_503_and_photos_are_still_served(small_stack: Stack) -> None:
     """Photos can be seen, but not stored or deleted."""
-    with trouble(cramped) as uploads:
+    with checked_uploads(small_stack) as uploads:
         upload = uploads.uploads[0]
-        with frozen(cramped):
+        with frozen(small_stack):
             for way in EVERY_WAY:
                 check_temporary_error(uploads.whole(*way).answer, (503, "storage-unavailable"))
-            assert readiness(cramped)["media"] == "failed"
-            check_seen(cramped, upload.name)
+            assert readiness(small_stack)["media"] == "failed"
+            check_seen(small_stack, upload.name)
 
 
 # --- the database -----------------------------------------------------------------------------------------------------
@@ -101,12 +101,14 @@ def locked(stack: Stack) -> Iterator[None]:
         holder.communicate()
 
 
-def test_a_locked_database_is_a_503_and_photos_are_still_served(cramped: Stack) -> None:
+def test_a_locked_database_is_a_503_and_photos_are_still_served(small_stack: Stack) -> None:
     """Photos can be read."""
-    with trouble(cramped) as uploads:
+    with checked_uploads(small_stack) as uploads:
         upload = uploads.uploads[0]
-        with locked(cramped):
+        with locked(small_stack):
             for way in EVERY_WAY:
                 check_temporary_error(uploads.whole(*way).answer, (503, "database-unavailable"))
-            check_temporary_error(ask(cramped, "DELETE", f"/api/photos/{upload.name}"), (503, "database-unavailable"))
-            check_seen(cramped, upload.name)
+            check_temporary_error(
+                ask(small_stack, "DELETE", f"/api/photos/{upload.name}"), (503, "database-unavailable")
+            )
+            check_seen(small_stack, upload.name)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.stack.faults import RECOVERS_WITHIN, SLOW, Ledger, is_reached, trouble
+from tests.stack.faults import RECOVERS_WITHIN, SLOW, Ledger, checked_uploads, is_reached
 from tests.stack.pictures import MEGABYTE
 from tests.stack.stack import Stack
 from tests.stack.wire import Request, Wire
@@ -38,19 +38,22 @@ def check_cut_off(wire: Wire) -> None:
         assert len(wire.reader.read()) < HUGE
 
 
-def test_a_response_cut_off_by_killed_workers_is_not_taken_for_complete(cramped: Stack) -> None:
-    routes = [lambda: cramped.nginx("web"), lambda: cramped.relay("web")]
-    with trouble(cramped) as uploads, reading(cramped, uploads, *routes) as readers:
-        cramped.processes("web", "kill-workers")
+def test_a_response_cut_off_by_killed_workers_is_not_taken_for_complete(small_stack: Stack) -> None:
+    routes = [lambda: small_stack.nginx("web"), lambda: small_stack.relay("web")]
+    with checked_uploads(small_stack) as uploads, reading(small_stack, uploads, *routes) as readers:
+        small_stack.processes("web", "kill-workers")
         for wire in readers:
             check_cut_off(wire)
 
 
-def test_a_response_cut_off_by_a_kill_of_web_is_not_taken_for_complete(cramped: Stack) -> None:
+def test_a_response_cut_off_by_a_kill_of_web_is_not_taken_for_complete(small_stack: Stack) -> None:
     """The end of web may send no FIN: nginx needs keepalive probes (proxy_socket_keepalive)."""
-    web = cramped.container("web")
-    with trouble(cramped) as uploads, reading(cramped, uploads, lambda: cramped.nginx("web")) as (wire,):
-        cramped.kill(web)
+    web = small_stack.container("web")
+    with (
+        checked_uploads(small_stack) as uploads,
+        reading(small_stack, uploads, lambda: small_stack.nginx("web")) as (wire,),
+    ):
+        small_stack.kill(web)
         check_cut_off(wire)
-        cramped.wait_until_restarted("web", web, RECOVERS_WITHIN)
-        poll(lambda: is_reached(cramped), "nginx reaches web again", RECOVERS_WITHIN)
+        small_stack.wait_until_restarted("web", web, RECOVERS_WITHIN)
+        poll(lambda: is_reached(small_stack), "nginx reaches web again", RECOVERS_WITHIN)

@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 
-from tests.stack.faults import PHOTO, RECOVERS_WITHIN, SLOW, UNREACHABLE, check_temporary_error, killer_within, trouble
+from tests.stack.faults import (
+    PHOTO,
+    RECOVERS_WITHIN,
+    SLOW,
+    UNREACHABLE,
+    check_temporary_error,
+    checked_uploads,
+    killer_within,
+)
 from tests.stack.pictures import MEGABYTE, padded
 from tests.stack.stack import Stack, run
 from tests.stack.wire import Request, exchange
@@ -32,7 +40,7 @@ def ask(stack: Stack, target: str, **fields: str) -> Answer:
 
 def test_a_stopped_database_is_reported_until_it_is_started(production: Stack) -> None:
     """Uploads and pages get an error; requests that need no database succeed."""
-    with trouble(production, may_sweep=True) as uploads, contextlib.ExitStack() as afterwards:
+    with checked_uploads(production, may_sweep=True) as uploads, contextlib.ExitStack() as afterwards:
         halves = [uploads.begin(*way) for way in (("buffered", "length"), ("streamed", "chunked"))]
         afterwards.callback(production.compose, "start", "db")  # if the test fails, the next one finds a database
         production.compose("stop", "db")
@@ -61,7 +69,7 @@ def test_a_killed_database_restarts_and_web_reconnects(production: Stack) -> Non
     """The engine restarts it, and web opens new connections."""
     before = production.container("db")
     with (
-        trouble(production, may_sweep=True, unknown=frozenset({503})) as uploads,
+        checked_uploads(production, may_sweep=True, unknown=frozenset({503})) as uploads,
         uploads.traffic(),
     ):
         poll(lambda: len(uploads.uploads) > 3, "uploads are under way", RECOVERS_WITHIN)
@@ -76,7 +84,7 @@ def test_a_killed_database_restarts_and_web_reconnects(production: Stack) -> Non
 def test_a_killed_replica_is_restarted_and_new_requests_are_served(production: Stack) -> None:
     """Requests that it had get an error, new ones succeed, and the engine restarts it."""
     victim = production.replicas("web")[0]
-    with trouble(production, may_sweep=True) as uploads:
+    with checked_uploads(production, may_sweep=True) as uploads:
         # Enough for each of the three to get one: streamed, nginx chooses by chance.
         halves = [uploads.begin("streamed", framing) for framing in ("length", "chunked") * 9]
         production.kill(victim)
@@ -99,7 +107,7 @@ def test_a_stopped_replica_gets_no_requests_until_it_is_started(production: Stac
     """
     victim = production.replicas("web")[0]
     address = address_of(production, victim)
-    with trouble(production) as uploads, contextlib.ExitStack() as afterwards:
+    with checked_uploads(production) as uploads, contextlib.ExitStack() as afterwards:
         poll(lambda: address in active_servers(production), "it gets requests", RECOVERS_WITHIN)
         afterwards.callback(run, "docker", "start", victim["Id"])  # if the test fails, the next one finds it
         run("docker", "stop", victim["Id"])
@@ -149,7 +157,7 @@ def is_restarted(production: Stack, before: dict[str, Any]) -> bool:
 def test_a_form_that_reached_a_server_is_not_sent_to_another(production: Stack) -> None:
     """The first server may have stored it before it died; another one would store it again."""
     webs = production.replicas("web")
-    with trouble(production, may_sweep=True) as uploads:
+    with checked_uploads(production, may_sweep=True) as uploads:
         with contextlib.ExitStack() as killers:
             for container in webs:
                 killers.enter_context(killer_within(container, "open", "incoming"))
