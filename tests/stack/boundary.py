@@ -48,7 +48,7 @@ def check_error(answer: Answer | None, status: int, error: str, names: str = "")
     problem = answer.json()
     assert problem["error"] == error
     assert names in problem["detail"]
-    assert not re.search(r"\.env|make \w+|nginx/", problem["detail"]), "remedies for the operator belong in the log"
+    assert not re.search(r"\.env|make \w+|nginx/", problem["detail"]), "a remedy for the operator is in the answer"
     assert [problem["request_id"]] == answer.headers.get_all("X-Request-ID")
 
 

@@ -149,7 +149,7 @@ class Http2(Tcp):
     streams: dict[int, Stream] = field(default_factory=dict)
     end: str = ""  # why the connection ended
     pongs: int = 0
-    last_asked: int = 100_001  # the last stream of `ask`
+    last_stream: int = 100_001  # the last stream of `ask`
 
     def __post_init__(self) -> None:
         super().__init__(self.port, _context())
@@ -182,9 +182,9 @@ class Http2(Tcp):
 
     def ask(self, lines: Iterable[Line]) -> Stream:
         """Send a request on a stream that no test uses."""
-        self.last_asked += 2
-        self.send(headers(self.last_asked, lines))
-        return self.wait([self.last_asked])[0]
+        self.last_stream += 2
+        self.send(headers(self.last_stream, lines))
+        return self.wait([self.last_stream])[0]
 
     def stream(self, number: int) -> Stream:
         return self.streams.setdefault(number, Stream())
@@ -209,7 +209,7 @@ class Http2(Tcp):
             self.end = f"goaway:{_error(payload[4:8])}"
 
     def _take_of_stream(self, stream: Stream, kind: int, flags: int, payload: bytes) -> None:
-        assert not flags & PADDED, "nginx pads nothing"
+        assert not flags & PADDED, "a padded frame of nginx"
         if kind == HEADERS:
             stream.status = stream.status or status_of(payload)
         elif kind == DATA:

@@ -130,8 +130,8 @@ def check_replaced(stack: Stack, before: dict[str, set[str]], settings: dict[str
         assert not after[service] & before[service], service
         assert len(after[service]) == len(before[service]), service
     stack.compose("up", "-d", **settings)
-    assert ids(stack) == after, "make up finds nothing to do"
-    assert len(stack.script("token.sh").strip()) == 64, "scripts find the new web"
+    assert ids(stack) == after, "make up changed containers"
+    assert len(stack.script("token.sh").strip()) == 64, "token.sh did not find the new web"
     assert stack.script("shell.sh", "web", "echo", "here") == "here\n"
 
 

@@ -64,8 +64,8 @@ def test_the_request_id_of_a_response_is_in_every_log(stack: Stack, name: str, s
         lines = stack.lines(server if service == "server" else service)
         return any(line.get("request_id") == request_id and key in line for line in lines)
 
-    for who, source in LOGGERS.items():
-        poll(lambda at=source: is_known(*at), f"{who} has logged it", 30)  # type: ignore[misc]  # a default binds the loop's value
+    for logger, source in LOGGERS.items():
+        poll(lambda at=source: is_known(*at), f"{logger} has logged it", 30)  # type: ignore[misc]  # a default binds the loop's value
 
 
 # Lines of nginx and gunicorn about themselves, for instance about their start, are always text.

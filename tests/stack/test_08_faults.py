@@ -157,7 +157,7 @@ def test_a_reload_of_web_loses_no_upload(stack: Stack) -> None:
             uploads.stored("streamed" if number % 2 else "buffered")
         check_all_stored(halves)
         poll(lambda: stack.logs("web").count('"event":"reloaded"') > reloads, "all workers are new", 60)
-    assert len(before & workers(stack, "web")) == 1, "of the old processes, only that of the admin listener is left"
+    assert len(before & workers(stack, "web")) == 1, "old processes besides that of the admin listener are left"
     assert stack.container("web")["State"]["StartedAt"] == started
 
 

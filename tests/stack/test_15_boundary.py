@@ -56,7 +56,7 @@ def check_boundary(received: dict[str, Any], peer: str, port: int, scheme: str, 
     environ = received["environ"]
     assert FORGED not in json.dumps(environ)
     assert {name.removeprefix("HTTP_") for name in environ if name.startswith("HTTP_")} == ARRIVE
-    assert environ["HTTP_X_OWN"] == "arrives", "other fields arrive"
+    assert environ["HTTP_X_OWN"] == "arrives", "a field that is no proxy header is missing"
     assert environ["HTTP_HOST"] == environ["HTTP_X_FORWARDED_HOST"] == f"localhost:{port}"
     assert environ["HTTP_X_FORWARDED_FOR"] == peer
     assert (environ["HTTP_X_FORWARDED_PROTO"], environ["wsgi.url_scheme"]) == (scheme, scheme)

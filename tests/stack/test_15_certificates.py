@@ -99,4 +99,4 @@ def test_an_own_certificate_is_used_and_a_reload_loads_a_new_one(edge_with_tls: 
     assert shown(edge_with_tls) == new
     edge_with_tls.exec("sh", "-c", "cd /srv/certificates && mv key privkey.pem")
     edge_with_tls.restart()
-    assert shown(edge_with_tls) == new, "a restart keeps it"
+    assert shown(edge_with_tls) == new, "the restart changed the certificate"

@@ -40,11 +40,11 @@ def requests(file: io.BytesIO) -> Iterator[tuple[str, str, int, str]]:
 
 def answer(target: str, key: str, length: int, body: str) -> bytes:
     response: Any = {"target": target, "length": length, "body": body}
-    asked_key = target.rpartition("/")[2]
+    requested_key = target.rpartition("/")[2]
     if key == "_seen":
-        response = seen.pop(asked_key, [])
+        response = seen.pop(requested_key, [])
     elif key == "_so_far":
-        response = seen.get(asked_key, [])
+        response = seen.get(requested_key, [])
     else:
         seen.setdefault(key, []).append(response)
     text = json.dumps(response).encode()

@@ -28,12 +28,12 @@ def used(stack: Stack, service: str) -> int:
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
-@pytest.mark.parametrize("whose", FULL)
+@pytest.mark.parametrize("spool", FULL)
 def test_an_upload_that_finds_a_full_spool_is_a_507(
-    small_stack: Stack, large: Picture, whose: str, framing: str
+    small_stack: Stack, large: Picture, spool: str, framing: str
 ) -> None:
     """A smaller upload and the earlier ones succeed; afterwards the spool is free again."""
-    service, route = FULL[whose]
+    service, route = FULL[spool]
     with checked_uploads(small_stack) as uploads:
         halves = [uploads.begin(route, framing, large, MOST_OF_IT) for _ in range(2)]
         poll(lambda: used(small_stack, service) >= 16, "the first two fill most of the spool", RECOVERS_WITHIN)

@@ -109,7 +109,7 @@ def test_a_restore_pairs_database_and_photos(stack: Stack, backup_bytes: bytes, 
     with tarfile.open(archive) as tar:
         entries = {entry.name: tar.extractfile(entry).read() for entry in tar}  # type: ignore[union-attr]  # all are files
     about = json.loads(entries["about.json"])
-    assert len(about["library"]) == 33, "the id and a line end"
+    assert len(about["library"]) == 33, "not an id and a line end"
     if is_old:
         del about["library"], entries["SHA256SUMS"]
         archive_of(archive, entries | {"about.json": json.dumps(about).encode()})
