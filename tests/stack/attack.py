@@ -54,7 +54,7 @@ MORE: dict[str, Callable[[], bytes]] = {
     "gif of 20 MB of comments": lambda: hostile.gif(100, extensions=hostile.comment(20 * hostile.MIB)),
     "png of 60,000 frames": lambda: hostile.flat_png(9000, 9000, frames=60_000),
     "webp of four frames": lambda: hostile.animation("WEBP", 4720, frames=4, lossless=True, quality=0, method=0),
-    "heic that says it is smaller": lambda: hostile.heic(16, 12, said=(64, 64)),
+    "heic that says it is smaller": lambda: hostile.heic(16, 12, (64, 64)),
 }
 
 
