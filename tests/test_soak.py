@@ -8,7 +8,7 @@ from itertools import chain, repeat
 
 import pytest
 
-from tests.stack.soak import OFTEN, WARM_UP, Tally, growing, report
+from tests.stack.soak import EXPECTED_COUNTS, WARM_UP, Tally, growing, report
 
 Samples = list[tuple[float, float]]  # MiB, descriptors; each 10 s
 HALF_AN_HOUR = 180 - WARM_UP
@@ -68,5 +68,5 @@ def test_the_growth_of_a_container_that_was_killed_is_not_reported(
     capsys: pytest.CaptureFixture[str], troubled: set[str]
 ) -> None:
     held = {"web_1": list(chain(warmed_up()[:-20], repeat((500.0, 60.0), 20)))}
-    assert report(Tally(counts=Counter(OFTEN), held=held, troubled=troubled)) == bool(troubled)
+    assert report(Tally(counts=Counter(EXPECTED_COUNTS), usage=held, disturbed=troubled)) == bool(troubled)
     assert ("GROWS web_1" in capsys.readouterr().out) == (not troubled)

@@ -1,14 +1,15 @@
-"""Minutes of pictures made to knock the service over, with ordinary clients beside them. Nobody else may notice.
+"""Minutes of hostile pictures with ordinary clients beside them, which must not be disturbed.
 
     python -m tests.stack.attack --minutes 10 [--files FOLDER]
 
-On a stack of its own, which is deleted afterwards. Two hostile clients send the pictures of tests/app/hostile.py, and
-every file of FOLDER, in random order, by both routes, with a length or in chunks; what was stored of them they mostly
-delete again. Four ordinary clients upload, read and download meanwhile.
+The attack runs on a stack of its own, which it deletes afterwards. Two hostile clients send the pictures of
+tests/app/hostile.py and every file of FOLDER, in random order, by both routes, with a length or in chunks, and delete
+most of those that were stored. Meanwhile four ordinary clients upload, read and download.
 
-At the end the same processes run in the same container as at the start, and the kernel has killed none for its memory.
-No ordinary request was answered anything but 200, 201 or 204; no picture of test_20_pictures.py anything but what is
-said there, or 503. What was answered 201 is stored with the bytes that were sent; anything else is not stored.
+At the end the same processes have to run in the same container as at the start, and the kernel must not have killed
+one for its memory. Every ordinary request has to get 200, 201 or 204, and every picture of test_20_pictures.py the
+status that is listed there, or 503. Pictures answered 201 have to be stored with the bytes that were sent, and no
+others.
 """
 
 import argparse
@@ -37,13 +38,13 @@ from tests.wire.answers import Answer
 from tests.wire.polling import poll
 
 HOSTILE_CLIENTS, ORDINARY_CLIENTS = 2, 4
-DELETED = 0.8  # of the hostile pictures that are stored: no disk holds all of ten minutes
+DELETED = 0.8  # share of the stored hostile pictures: no disk holds all of ten minutes
 REPORT_EVERY = 10.0  # seconds
-# What a hostile picture may be answered: stored, refused for what it is, too large, "later". Not 502 or 504. Of those
-# of which it is known, what they have to be answered, or "later".
+# Allowed answers to a hostile picture: stored, refused, too large, "later". Not 502 or 504. For the pictures of
+# test_20_pictures.py: the status listed there, or "later".
 HOSTILE_STATUSES = {201, 400, 413, 503}
 KNOWN_STATUSES = {case: {status, 503} for case, (_, (status, _)) in PICTURES.items()}
-# What an ordinary request has to be answered.
+# Allowed answers to an ordinary request.
 ORDINARY_STATUSES = {"put": {200, 201}, "form": {201}, "list": {200}, "page": {200}, "download": {200}, "delete": {204}}
 MORE: dict[str, Callable[[], bytes]] = {
     "jpeg whose tags share 60,000 bytes": lambda: hostile.jpeg_with_exif(hostile.directory(60_000, 60_000)),
@@ -53,17 +54,17 @@ MORE: dict[str, Callable[[], bytes]] = {
     "gif of 20 MB of comments": lambda: hostile.gif(100, extensions=hostile.comment(20 * hostile.MIB)),
     "png of 60,000 frames": lambda: hostile.flat_png(9000, 9000, frames=60_000),
     "webp of four frames": lambda: hostile.animation("WEBP", 4720, frames=4, lossless=True, quality=0, method=0),
-    "heic that says it is smaller": lambda: hostile.heic(16, 12, said=(64, 64)),
+    "heic that says it is smaller": lambda: hostile.heic(16, 12, (64, 64)),
 }
 
 
 @dataclass
 class Record:
-    """What happened, noted by many threads."""
+    """What happened, recorded by many threads."""
 
-    counts: Counter[tuple[str, str]] = field(default_factory=Counter)  # what was asked, what was answered -> how often
-    stored: dict[str, str] = field(default_factory=dict)  # name -> SHA-256 of what was sent, for what was answered 201
-    slowest: dict[str, float] = field(default_factory=dict)  # what was asked -> seconds; for the reader, not judged
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)  # request, answer -> how often
+    stored: dict[str, str] = field(default_factory=dict)  # name -> SHA-256 of each upload answered 201
+    slowest: dict[str, float] = field(default_factory=dict)  # request -> seconds; reported, not checked
     faults: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -86,7 +87,7 @@ class Record:
 
 
 class Attack:
-    """Clients at work on a stack for so many seconds; `files` are the hostile pictures, by name."""
+    """Clients of a stack for N seconds; `files` are the hostile pictures by name."""
 
     def __init__(self, stack: Stack, seconds: float, files: dict[str, bytes]) -> None:
         self._stack = stack
@@ -94,12 +95,12 @@ class Attack:
         self._files = files
         self._photos = [pictures.photo(seed).content for seed in range(3)]
         self.record = Record()
-        self._others: set[str] = set()  # photos that were there before
-        self._tag = secrets.token_hex(4)  # so that no hostile picture takes the name of another run's
+        self._earlier_photos: set[str] = set()  # photos stored before the attack
+        self._tag = secrets.token_hex(4)  # so that names differ from those of other runs
         self._is_over = threading.Event()
 
     def run(self) -> Record:
-        before, self._others = lives(self._stack), set(self._stack.probe("names"))
+        before, self._earlier_photos = lives(self._stack), set(self._stack.probe("names"))
         with ThreadPoolExecutor(HOSTILE_CLIENTS + ORDINARY_CLIENTS) as threads:
             parts = [threads.submit(self._be_hostile, client) for client in range(HOSTILE_CLIENTS)]
             parts += [threads.submit(self._be_ordinary, client) for client in range(ORDINARY_CLIENTS)]
@@ -108,7 +109,7 @@ class Attack:
             finally:
                 self._is_over.set()
         for part in parts:
-            part.result()  # one that ended by an error of its own raises it here
+            part.result()  # raises the error of a client that failed
         self._compare_lives(before)
         self._compare_photos()
         return self.record
@@ -140,7 +141,7 @@ class Attack:
         name, number = f"ordinary-{client}.jpg", 0
         while not self._is_over.is_set():
             number += 1
-            content = self._photos[number % len(self._photos)]  # another one each time
+            content = self._photos[number % len(self._photos)]  # a different one each time
             self._put(name, content)
             self._compare_download(name, content)
             self._get("list", "/api/photos/")
@@ -180,7 +181,7 @@ class Attack:
             self.record.fault(f"{name}: downloaded {len(answer.body)} bytes that are not the {len(content)} uploaded")
 
     def _ask(self, what: str, request: Request, allowed: set[int]) -> Answer | None:
-        """One request on a connection of its own; nothing when the answer did not come, which is a fault."""
+        """One request on a connection of its own. None and a fault if no answer came."""
         request, began = replace(request, fields={**request.fields, "Connection": "close"}), time.monotonic()
         try:
             with self._stack.nginx("web") as wire:
@@ -205,24 +206,24 @@ class Attack:
             self.record.fault("web: the kernel has killed a process for its memory")
 
     def _compare_photos(self) -> None:
-        promised = self.record.stored
-        names = set(self._stack.probe("names")) - self._others
-        self.record.faults += [f"{name}: not answered 201, but stored" for name in sorted(names - set(promised))]
-        for name in sorted(promised):
+        stored = self.record.stored
+        names = set(self._stack.probe("names")) - self._earlier_photos
+        self.record.faults += [f"{name}: not answered 201, but stored" for name in sorted(names - set(stored))]
+        for name in sorted(stored):
             found = self._stack.probe("photo", name)
-            if not found or not found["file_sha256"] == found["row_sha256"] == promised[name]:
-                self.record.fault(f"{name}: answered 201 with the SHA-256 {promised[name]}, stored is {found}")
+            if not found or not found["file_sha256"] == found["row_sha256"] == stored[name]:
+                self.record.fault(f"{name}: answered 201 with the SHA-256 {stored[name]}, stored is {found}")
         poll(lambda: not self._stack.leftovers(), "no half-received body is left", 60)
 
 
 def lives(stack: Stack) -> dict[str, str]:
-    """What changes when a process or a container ends."""
+    """Process ids and start times, which change when a process or a container ends."""
     started_at = {f"{name}, started": stack.container(name)["State"]["StartedAt"] for name in ("nginx", "web")}
     return {"web, process ids": stack.processes("web", "workers").strip(), **started_at}
 
 
 def _shuffled(files: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
-    """All of them in one random order, then in another, without end."""
+    """All files in one random order, then in another, without end."""
     while True:
         yield from random.sample(list(files.items()), len(files))
 
@@ -235,7 +236,7 @@ def _in_words(answer: Answer) -> str:
 
 
 def hostile_files(folder: Path | None) -> dict[str, bytes]:
-    """Those that this program makes, and those of a folder."""
+    """The pictures that this program makes, and those of a folder."""
     made = {case: make() for case, (make, _) in PICTURES.items()}
     made |= {case: make() for case, make in MORE.items()}
     found = sorted(path for path in folder.iterdir() if path.is_file()) if folder else []
@@ -243,9 +244,9 @@ def hostile_files(folder: Path | None) -> dict[str, bytes]:
 
 
 def report(record: Record, cases: set[str]) -> bool:
-    """Print what happened; return whether that is as it should be, and everything was tried."""
-    for (what, answer), many in sorted(record.counts.items()):
-        print(f"{many:8}  {what}: {answer} (the slowest: {record.slowest[what]:.1f} s)")
+    """Print what happened; return whether there was no fault and everything was tried."""
+    for (what, answer), count in sorted(record.counts.items()):
+        print(f"{count:8}  {what}: {answer} (the slowest: {record.slowest[what]:.1f} s)")
     tried = {what for what, _ in record.counts}
     never = [f"never tried: {what}" for what in sorted((cases | set(ORDINARY_STATUSES)) - tried)]
     for line in [*record.faults[:50], *never]:
@@ -257,10 +258,10 @@ def report(record: Record, cases: set[str]) -> bool:
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="attack", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--files", type=Path, metavar="FOLDER", help="send these files, too")
+    parser.add_argument("--files", type=Path, metavar="FOLDER", help="send these files too")
     chosen = parser.parse_args(arguments)
     files = hostile_files(chosen.files)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the stack goes with us
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the stack is deleted
     with tempfile.TemporaryDirectory() as folder, started(Path(folder), "attack") as stack:
         return 0 if report(Attack(stack, chosen.minutes * 60, files).run(), set(files)) else 1
 

@@ -1,6 +1,6 @@
-"""A visitor with a real browser, who notices everything that the browser complains about.
+"""A visitor with a real browser, which records all errors and warnings.
 
-Chromium from the system, or the one that Playwright has installed. It does not know what the tests want to see.
+The browser is Chromium of the system, or the one that Playwright has installed. The tests say what a page has to show.
 """
 
 import os
@@ -17,14 +17,14 @@ from playwright.sync_api import Browser, FilePayload, Page, Response, expect, sy
 from tests.stack.pictures import Picture
 from tests.stack.stack import Stack
 
-expect.set_options(timeout=60_000)  # milliseconds; its own limit, 5 s, is not the one that a context has
+expect.set_options(timeout=60_000)  # milliseconds; the default of `expect` is 5 s, whatever the context has
 SCREENS: dict[str, dict[str, Any]] = {
     "phone": {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True},
     "desktop": {"viewport": {"width": 1280, "height": 800}},
 }
 BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
 
-# What a screen reader, or somebody with weak eyes, would stumble over. WCAG 2.2, level AA, where a program can tell.
+# Barriers for users of screen readers and with low vision: rules of WCAG 2.2, level AA, that a program can check.
 FIND_BARRIERS = """() => {
   const barriers = [];
   const complain = (element, what) => barriers.push(`${what}: ${element.outerHTML.slice(0, 120)}`);
@@ -81,7 +81,7 @@ FIND_BARRIERS = """() => {
 
 @dataclass
 class Visit:
-    """One visitor's page, and what the browser had to complain about."""
+    """One visitor's page, and the errors and warnings of the browser."""
 
     page: Page
     label: str
@@ -93,7 +93,7 @@ class Visit:
         self.page.on("response", self._response)
 
     def _note(self, is_bad: bool, what: str) -> None:
-        """Not ERR_NETWORK_CHANGED: other containers of this machine come and go, and Chromium then loads again."""
+        """Ignore ERR_NETWORK_CHANGED: other containers start and stop, and Chromium then loads again."""
         if is_bad and "ERR_NETWORK_CHANGED" not in what:
             self.complaints.append(what)
 
@@ -107,10 +107,10 @@ class Visit:
         self.page.get_by_role("button", name="Log in").click()
         expect(self.page.get_by_role("button", name="Log out")).to_be_visible()
 
-    def look(self, what: str) -> None:
-        """Nothing is wrong with the page as it is now; and a picture of it.
+    def check(self, what: str) -> None:
+        """Check the page for overflow and complaints, and take a screenshot of the window.
 
-        Not of the whole page: for that, Chromium gives up being a phone.
+        For a screenshot of the whole page, Chromium would stop emulating a phone.
         """
         if folder := os.environ.get("STACK_SCREENSHOTS"):
             Path(folder).mkdir(parents=True, exist_ok=True)
@@ -122,7 +122,7 @@ class Visit:
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Skips the test where there is none."""
+    """A running browser; skips the test if there is none."""
     with sync_playwright() as playwright:
         found = [path for path in map(shutil.which, BROWSERS) if path]
         path = found[0] if found else playwright.chromium.executable_path
@@ -139,7 +139,7 @@ def as_file(name: str, picture: Picture, kind: str = "image/jpeg") -> FilePayloa
 
 
 def check_shown(page: Page, name: str) -> None:
-    """The photo is in the gallery, and what is shown of it has arrived."""
+    """The photo is in the gallery, and its image is loaded."""
     image = page.get_by_role("img", name=name, exact=True)
     expect(image).to_be_visible()
     page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=image.element_handle())

@@ -1,10 +1,10 @@
 """One stack for all tests of this folder: started before the first, deleted with its data after the last.
 
-It has its own project name, ports, secrets and volumes, so a stack that is up beside it stays as it is; the images are
-shared, being the same. Without an engine all of this folder is skipped.
+It has a project name, ports, secrets and volumes of its own, so other running stacks stay untouched. Without an engine,
+all tests of this folder are skipped.
 
-    STACK_ENV_FILE=.env pytest tests/stack     use the stack that runs with these settings; nothing is started or ended
-    STACK_SCREENSHOTS=folder                   keep what the browser saw
+    STACK_ENV_FILE=.env pytest tests/stack     use the running stack with these settings; no stack is started or deleted
+    STACK_SCREENSHOTS=folder                   save screenshots of the browser
 """
 
 import uuid
@@ -24,7 +24,7 @@ from tests.stack.stack import ROOT, Stack, run
 from tests.stack.starting import may_start_a_stack, provided
 
 
-@pytest.hookimpl(trylast=True)  # when -k has taken its choice
+@pytest.hookimpl(trylast=True)  # after -k has selected
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     may_start_a_stack(items, Path(__file__).parent)
 
@@ -37,14 +37,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def backends(stack: Stack) -> Iterator[Backends]:
-    """An application that says what it got, on both servers."""
+    """The echo application on both servers."""
     with Backends(stack) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def edge(backends: Backends) -> Iterator[Edge]:
-    """The real nginx in front of it, with the settings of .env.example but for these."""
+    """The real nginx in front of it, with these settings over those of .env.example."""
     settings = {"ALLOWED_HOSTS": "localhost,127.0.0.1,[::1],.example.com", "UPLOAD_MAX": "1m"}
     with Edge(backends, settings) as running:
         yield running
@@ -52,7 +52,7 @@ def edge(backends: Backends) -> Iterator[Edge]:
 
 @pytest.fixture(scope="module")
 def edge_with_tls(backends: Backends) -> Iterator[Edge]:
-    """With TLS, and a certificate that it makes itself."""
+    """With TLS and a self-signed certificate."""
     settings = {"TLS": "on", "ALLOWED_HOSTS": "localhost,127.0.0.1,[::1],.example.com"}
     volume = run("docker", "volume", "create", *backends.labels).strip()
     try:
@@ -64,14 +64,14 @@ def edge_with_tls(backends: Backends) -> Iterator[Edge]:
 
 @pytest.fixture(scope="module")
 def edge_behind_proxies(backends: Backends, gateway: str) -> Iterator[Edge]:
-    """Takes the word of whoever connects to it, and of a network that a proxy before might be in."""
+    """Trusts its direct peer and the networks of proxies before it."""
     with Edge(backends, {"TRUSTED_PROXIES": f"{gateway},10.9.0.0/16,2001:db8::/32"}) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def edge_for_any_host(backends: Backends) -> Iterator[Edge]:
-    """Any name will do. It trusts a proxy that is not there, and few requests may be under way."""
+    """Accepts any host, trusts a proxy that does not exist, and allows few requests at a time."""
     settings = {"ALLOWED_HOSTS": "*", "TRUSTED_PROXIES": "192.0.2.0/24", "TOTAL_CONNECTIONS": str(FEW)}
     with Edge(backends, settings) as running:
         yield running
@@ -79,7 +79,7 @@ def edge_for_any_host(backends: Backends) -> Iterator[Edge]:
 
 @pytest.fixture(scope="module")
 def edge_with_low_limits(backends: Backends) -> Iterator[Edge]:
-    """Its limits are within reach."""
+    """Its limits are low enough to reach."""
     settings = {"CLIENT_CONNECTIONS": str(FEW), "LOGIN_RATE": "1r/m", "UPLOAD_MAX": "2m"}
     with Edge(backends, settings, spool="size=256k") as running:
         yield running
@@ -87,7 +87,7 @@ def edge_with_low_limits(backends: Backends) -> Iterator[Edge]:
 
 @pytest.fixture(scope="module")
 def edge_that_waits_a_second(backends: Backends) -> Iterator[Edge]:
-    """Waits for a second until the application is too slow, and knows nothing where gunicorn should be."""
+    """Waits one second for an answer, and has a wrong port for gunicorn."""
     proxy = (ROOT / "nginx" / "proxy.conf").read_text()
     upstreams = (ROOT / "nginx" / "upstreams.conf.template").read_text()
     files = {
@@ -100,7 +100,7 @@ def edge_that_waits_a_second(backends: Backends) -> Iterator[Edge]:
 
 @pytest.fixture(scope="module")
 def edge_before_the_guard(stack: Stack) -> Iterator[Edge]:
-    """Behind what Django is behind, too: uploadstack/boundary.py."""
+    """Its application is behind uploadstack/boundary.py, as Django is."""
     application = f"{ECHO}\nfrom uploadstack.boundary import guarded\napplication = guarded(application)\n"
     with Backends(stack, application=application) as backends, Edge(backends, {}) as running:
         yield running
@@ -126,7 +126,7 @@ def name() -> str:
 
 @pytest.fixture(scope="session")
 def anonymous() -> Iterator[requests.Session]:
-    """A client that no proxy of this machine's environment gets in the way of."""
+    """A client without a token, which ignores the proxies of the environment."""
     with requests.Session() as session:
         session.trust_env = False
         yield session
@@ -134,7 +134,7 @@ def anonymous() -> Iterator[requests.Session]:
 
 @pytest.fixture(scope="session")
 def api(stack: Stack) -> Iterator[requests.Session]:
-    """The same, with the sample user's token."""
+    """The same with the token of the sample user."""
     with requests.Session() as session:
         session.trust_env = False
         session.headers["Authorization"] = f"Token {stack.token}"
@@ -149,7 +149,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def session(stack: Stack, browser: Browser) -> StorageState:
-    """The cookies of somebody who has logged in."""
+    """The cookies of a user who has logged in."""
     with browser.new_context(base_url=stack.url) as context:
         Visit(context.new_page(), "").log_in(stack)
         return context.storage_state()

@@ -1,10 +1,10 @@
-"""The real nginx with other settings, in front of an application that says what it got: nothing of the stack under test
-is touched, and a container starts in a second.
+"""The real nginx with other settings, in front of an echo application: the stack under test stays untouched, and a
+container starts in a second.
 
     with Backends(stack) as backends, Edge(backends, {"TLS": "on"}) as edge: ...
 
-`Backends` is a network with inside/echo_app.py in it twice, as `web` and as `gunicorn`, served as compose.yaml says;
-`Edge` is the stack's nginx image with settings of one's own, on free ports of loopback.
+`Backends` is a network in which inside/echo_app.py runs twice, as `web` and as `gunicorn`, with the commands of
+compose.yaml. `Edge` is the nginx image of the stack with other settings, on free ports of loopback.
 """
 
 import io
@@ -27,22 +27,22 @@ from tests.wire.polling import poll
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
 DEFAULTS = {name: value for name, value in SETTING.findall(EXAMPLE) if value}
 HARDENING = ["--init", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
-# Its name there; the program comes in a variable, because a folder of this machine may not be the engine's.
+# Its module name in the container; the program comes in a variable, because the engine may not see local folders.
 PROGRAM = "echoed"
 WRITE_PROGRAM = f'printf %s "$PROGRAM" > /tmp/{PROGRAM}.py && cd /tmp && exec "$@"'
 INSIDE = {"web": 8080, "gunicorn": 8081, "tls": 8443}  # ports of nginx
-TOO_LARGE = b"GET / HTTP/1.1\r\nX: %s\r\n\r\n" % (b"x" * (64 << 10))  # refused, whatever the settings
+TOO_LARGE = b"GET / HTTP/1.1\r\nX: %s\r\n\r\n" % (b"x" * (64 << 10))  # refused with any settings
 ECHO = source("echo_app.py")
 
 
 def settled(text: object, **settings: str) -> str:
-    """What Compose makes of a value in compose.yaml, with the defaults of .env.example but for `settings`."""
+    """A value of compose.yaml as Compose resolves it, with `settings` over the defaults of .env.example."""
     values = {**DEFAULTS, **settings}
     return re.sub(r"\$\{([A-Z_]+)[^}]*\}", lambda match: values.get(match[1], ""), str(text))
 
 
 def server_command(service: str) -> tuple[list[str], dict[str, str]]:
-    """The command and the server's own variables of a service, for echo_app.py in one process."""
+    """The command of a service and the variables of its server, for echo_app.py in one process."""
     one = {"WEB_WORKERS": "1", "WEB_THREADS": "8"}
     command = [settled(word, **one) for word in SERVICES[service]["command"]]
     command = [word.replace("uploadstack.wsgi:", f"{PROGRAM}:") for word in command]
@@ -55,10 +55,10 @@ def server_command(service: str) -> tuple[list[str], dict[str, str]]:
 
 
 class Backends:
-    """A network, and what answers in it as `web` and as `gunicorn`.
+    """A network with servers named `web` and `gunicorn`.
 
-    A service that `programs` names runs that instead: a Python program that listens on port 8000. `application` takes
-    the place of echo_app.py. There may be several `replicas` of web; those after the first are called web-2 and so on.
+    `programs` maps a service to a Python program that runs instead and listens on port 8000. `application` replaces
+    echo_app.py. If there are several `replicas` of web, the second is called web-2 and so on.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Backends:
 
 
 class Edge:
-    """nginx in front of `backends`. `settings` are those of .env; `files` replace files of its image."""
+    """nginx in front of `backends`, with these settings of .env; `files` replace files of its image."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class Edge:
             *(mounts or ["--tmpfs=/srv/certificates:uid=10002,mode=700"]),
         ]
         if self._files:
-            self._arguments.remove("--read-only")  # the engine puts no file into a container that is
+            self._arguments.remove("--read-only")  # the engine copies no file into a read-only container
         self.ports: dict[str, int] = {}
         self.container = ""
 
@@ -141,7 +141,7 @@ class Edge:
         return self
 
     def _start(self, attempts: int = 3) -> None:
-        """On ports that were free; one may be taken by now."""
+        """Start on free ports; try again if one was taken meanwhile."""
         try:
             self._create()
             run("docker", "start", self.container)
@@ -153,8 +153,8 @@ class Edge:
 
     def _create(self) -> None:
         self.ports = dict(zip(INSIDE, free_ports(len(INSIDE)), strict=True))
-        ours = {"HTTPS_PORT": str(self.ports["tls"]), "NGINX_WORKERS": "1", "ANONYMOUS_UPLOADS": "on"}
-        settings = {**ours, **self._settings}
+        own = {"HTTPS_PORT": str(self.ports["tls"]), "NGINX_WORKERS": "1", "ANONYMOUS_UPLOADS": "on"}
+        settings = {**own, **self._settings}
         given = {name: settled(value, **settings) for name, value in SERVICES["nginx"]["environment"].items()}
         published = [f"--publish=127.0.0.1:{self.ports[name]}:{port}" for name, port in INSIDE.items()]
         variables = [f"--env={name}={value}" for name, value in given.items()]
@@ -164,7 +164,7 @@ class Edge:
             put(self.container, path, text)
 
     def wait_until_up(self) -> None:
-        """It answers, whatever it says: a port that the engine publishes can be connected to before."""
+        """Wait for any answer: the engine accepts connections to a published port before nginx does."""
 
         def is_up() -> bool:
             try:
@@ -197,7 +197,7 @@ class Edge:
 
 
 def ask(wire: Wire, request: bytes) -> Answer | None:
-    """The answer to a request as it stands on the wire; None where the connection is closed instead."""
+    """Send the bytes of a request and return the answer; None if the connection is closed instead."""
     with wire:
         wire.send(request)
         try:
@@ -207,7 +207,7 @@ def ask(wire: Wire, request: bytes) -> Answer | None:
 
 
 def request(target: str, *fields: str, method: str = "GET", version: str = "1.1", host: str = "localhost") -> bytes:
-    """A request's bytes, without a body; each field may be any text."""
+    """The bytes of a request without a body; a field may be any text."""
     return building.request(method, target, *fields, "Connection: close", version=version, host=host)
 
 

@@ -1,11 +1,11 @@
-"""What the tests of faults share: the ways an upload can take, a ledger of what was sent and what was answered, and the
-one check that ends each of them.
+"""Shared by the tests of faults: the routes of an upload, a ledger of uploads and their answers, and the check that
+ends each test.
 
-    with trouble(stack) as uploads:
+    with checked_uploads(stack) as uploads:
         upload = uploads.begin("streamed", "chunked")   # half of it is sent
         ...something breaks...
         upload.finish()
-    # Here all that was answered 201 is there and intact, nothing else is, and the stack is well again, by itself.
+    # Here every upload answered 201 is stored intact, nothing else is, and the stack is healthy again without help.
 """
 
 import contextlib
@@ -30,8 +30,8 @@ from tests.wire.polling import poll
 HALF = 20  # pieces of 64 KB: of a photo's 3 MB, less than half
 NUDGE = 16  # bytes
 NUDGE_EVERY = 4.0  # seconds, of the 30 and 20 that nginx and web wait for the next byte
-WELL_AGAIN = 120.0  # seconds; a healthy stack needs five, a busy machine some more
-SLOW = 900  # seconds for one test, on a machine that has other things to do
+RECOVERS_WITHIN = 120.0  # seconds; a healthy stack needs five, a busy machine some more
+SLOW = 900  # seconds for one test, on a busy machine
 
 PHOTO = pictures.photo(seed=1)
 
@@ -51,13 +51,13 @@ ROUTES = {
 FRAMINGS: dict[str, Shape] = {"length": with_length, "chunked": CHUNKED, "form": SHAPES["multipart, chunked"]}
 WAYS = list(itertools.product(["buffered", "streamed", "direct"], ["length", "chunked"]))
 THROUGH_NGINX = [way for way in WAYS if way[0] != "direct"]
-# What may have been stored for all that the client knows: it has sent everything, and was not told what became of it.
+# The photo may be stored: the client has sent everything, and the answer does not say.
 UNKNOWN: frozenset[int | None] = frozenset({None, 502, 504})
 
 
 @dataclass
 class Upload:
-    """One upload, sent piece by piece. `answer` is None as long as there is none, and when the connection broke."""
+    """One upload, sent piece by piece. `answer` is None before there is one, and when the connection broke."""
 
     name: str
     picture: Picture
@@ -67,17 +67,17 @@ class Upload:
     pieces: Iterator[bytes]
     answer: Answer | None = None
     is_whole: bool = False
-    is_waiting: bool = False  # for something else to happen, with the rest in hand
+    is_waiting: bool = False  # has more to send later
     in_use: threading.Lock = field(default_factory=threading.Lock)
 
     def send(self, pieces: int | None = None) -> None:
-        """So many pieces, or all that are left."""
+        """Send N pieces, or all that are left."""
         with self.in_use:
             for piece in itertools.islice(self.pieces, pieces):
                 self.wire.send(piece)
 
     def nudge(self) -> None:
-        """Send a few bytes, so that nobody takes the client for a stalled one however long the test has to wait."""
+        """Send a few bytes, so that no server closes the connection as stalled while the test waits."""
         if not self.is_waiting or not self.in_use.acquire(blocking=False):
             return
         try:
@@ -85,25 +85,25 @@ class Upload:
             self.pieces = itertools.chain([piece[NUDGE:]], self.pieces)
             self.wire.send(piece[:NUDGE])
         except OSError:
-            pass  # the other side is gone, which the test will find out
+            pass  # the server has closed; the test will notice
         finally:
             self.in_use.release()
 
     def finish(self) -> Answer | None:
-        """Send what is left, or as much as is taken, and read the answer if there is one."""
+        """Send the rest, or as much as the server takes, and read the answer if there is one."""
         self.is_waiting, self.is_whole = False, True
-        with may_break():  # an answer may be there all the same
+        with may_break():  # there may still be an answer
             self.send()
-        return self.hear()
+        return self.receive_answer()
 
-    def hear(self) -> Answer | None:
+    def receive_answer(self) -> Answer | None:
         self.is_waiting = False
         with self.in_use, may_break():
             self.answer = read_answer(self.wire.reader)
         return self.answer
 
-    def give_up(self) -> None:
-        """Go away."""
+    def disconnect(self) -> None:
+        """Close the connection."""
         self.is_waiting = False
         with self.in_use:
             self.wire.close()
@@ -126,7 +126,7 @@ class Ledger:
     uploads: list[Upload] = field(default_factory=list)
 
     def delete(self, upload: Upload) -> None:
-        """What was stored goes again."""
+        """Delete a stored upload and forget it."""
         with ROUTES[upload.route].open(self.stack) as wire:
             answer = exchange(wire, Request("DELETE", f"/api/photos/{upload.name}", {}), self.stack.token)
         assert answer.status == 204
@@ -141,7 +141,7 @@ class Ledger:
         *,
         is_stalled: bool = False,
     ) -> Upload:
-        """Send the head, and the first pieces. If it is not stalled, a few bytes follow now and then."""
+        """Send the head and the first pieces. If the upload is not stalled, a few bytes follow now and then."""
         wire = self.wires.enter_context(ROUTES[route].open(self.stack))
         upload = self._begin(wire, route, framing, picture, pieces)
         upload.is_waiting = not is_stalled
@@ -165,14 +165,14 @@ class Ledger:
         return upload
 
     def stored(self, route: str = "buffered", framing: str = "chunked", picture: Picture = PHOTO) -> Upload:
-        """The same, and it has to succeed."""
+        """Begin and finish; the upload has to succeed."""
         upload = self.whole(route, framing, picture)
         assert upload.status == 201, str(upload)
         return upload
 
     @contextlib.contextmanager
     def patience(self) -> Iterator[None]:
-        """Uploads that have begun do not time out meanwhile."""
+        """Keep open uploads from timing out."""
 
         def nudge_all() -> None:
             for upload in list(self.uploads):
@@ -183,11 +183,11 @@ class Ledger:
 
     @contextlib.contextmanager
     def traffic(self) -> Iterator[None]:
-        """One whole upload after the other in the background: each stored, or told that it was not, or cut off."""
+        """One whole upload after the other in the background: each is stored, gets an error, or is cut off."""
         sent, each = [], itertools.cycle(["buffered", "streamed"])
 
         def send_one() -> None:
-            with may_break():  # nobody listens just now
+            with may_break():  # no server listens at the moment
                 sent.append(self.whole(next(each)))
 
         with in_background(0.1, send_one):
@@ -197,7 +197,7 @@ class Ledger:
 
     @contextlib.contextmanager
     def undisturbed(self, *ways: tuple[str, str]) -> Iterator[None]:
-        """A client for each way, with one upload of 64 KB after the other; each has to be stored."""
+        """One client for each way uploads 64 KB again and again; every upload has to be stored."""
         with contextlib.ExitStack() as clients:
             for way in ways:
                 clients.enter_context(in_background(0.2, partial(self.stored, *way, pictures.sized(64 * 1024))))
@@ -206,7 +206,7 @@ class Ledger:
 
 @contextlib.contextmanager
 def in_background(pause: float, action: Callable[[], object]) -> Iterator[None]:
-    """Again and again, until the end of the block. What it raises ends it, and is raised there."""
+    """Repeat the action until the end of the block. An exception ends it, and is raised there."""
     is_over = threading.Event()
 
     def repeat() -> None:
@@ -223,24 +223,24 @@ def in_background(pause: float, action: Callable[[], object]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def trouble(
+def checked_uploads(
     stack: Stack,
     *,
     may_sweep: bool = False,
     unknown: frozenset[int | None] = frozenset(),
 ) -> Iterator[Ledger]:
-    """`may_sweep`: a process was killed, so that files may lie there which are for the sweep to find.
+    """`may_sweep`: a process was killed, so that files for the sweep may be left.
 
-    `unknown`: statuses that here say as little as those of UNKNOWN.
+    `unknown`: more statuses, besides UNKNOWN, after which the photo may be stored.
     """
-    wait_until_well(stack)  # a test that failed may just have started again what it had stopped
+    wait_until_recovered(stack)  # a failed test may have restarted a service just now
     rows, files = stack.state()
     with contextlib.ExitStack() as wires:
         ledger = Ledger(stack, wires, UNKNOWN | unknown)
         ledger.stored()
         with ledger.patience():
             yield ledger
-    wait_until_well(stack)
+    wait_until_recovered(stack)
     for route in ("buffered", "streamed"):
         ledger.stored(route)
     if may_sweep:
@@ -248,14 +248,14 @@ def trouble(
     check_all_or_nothing(stack, ledger, set(rows), set(files))
 
 
-def wait_until_well(stack: Stack) -> None:
+def wait_until_recovered(stack: Stack) -> None:
     checked = [service for service, container in stack.containers().items() if "Health" in container["State"]]
-    stack.wait_until_healthy(*checked, within=WELL_AGAIN)
-    poll(lambda: is_reached(stack), "nginx reaches the application", WELL_AGAIN)
+    stack.wait_until_healthy(*checked, within=RECOVERS_WITHIN)
+    poll(lambda: is_reached(stack), "nginx reaches the application", RECOVERS_WITHIN)
 
 
 def is_reached(stack: Stack) -> bool:
-    """By the list of its servers, and by its name: nginx looks these up at times of their own."""
+    """By both upstreams of nginx, the list of servers and the name, which it resolves at different times."""
     with may_break():
         return all(_answers(stack, target) for target in ("/healthz", "/streamed/api/photos/"))
     return False
@@ -268,7 +268,7 @@ def _answers(stack: Stack, target: str) -> bool:
 
 @contextlib.contextmanager
 def killer_within(container: dict[str, Any], moment: str, folder: str) -> Iterator[None]:
-    """Kills the container at a moment of storing (inside/processes.py), or not at all if that does not come."""
+    """Kill the container at a moment of storing (inside/processes.py), if that moment comes."""
     command = ["docker", "exec", "-i", container["Id"], *program("processes.py"), "kill-when-storing", moment, folder]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as killer:
         assert killer.stdout
@@ -276,32 +276,36 @@ def killer_within(container: dict[str, Any], moment: str, folder: str) -> Iterat
         yield
         try:
             killer.communicate(timeout=60)
-        except subprocess.TimeoutExpired:  # the engine may not notice that it was killed with the rest
+        except subprocess.TimeoutExpired:  # killed with the container, which the engine may miss
             killer.kill()
 
 
 def check_all_or_nothing(stack: Stack, ledger: Ledger, rows: set[str], files: set[str]) -> None:
-    """Rows, files and spools are what they were, and what was stored since, intact, and nothing else."""
-    places = set(files)
+    """Rows, files and spools are those of before and those of the stored uploads, intact, and no others."""
+    expected_files = set(files)
     for upload in ledger.uploads:
-        kept = stack.probe("photo", upload.name)
-        assert kept or upload.status != 201, f"answered 201 and lost: {upload}"
-        if not kept:
+        photo = stack.probe("photo", upload.name)
+        assert photo or upload.status != 201, f"answered 201 and lost: {upload}"
+        if not photo:
             continue
-        may_be = upload.is_whole and upload.status in ledger.unknown
-        assert upload.status == 201 or may_be, f"stored, and refused: {upload}"
-        assert (kept["row_sha256"], kept["row_size"]) == (upload.picture.sha256, upload.picture.size), str(upload)
-        assert kept["file_sha256"] == upload.picture.sha256, str(upload)
-        assert kept["thumbnail_size"] > 0
+        may_be_stored = upload.is_whole and upload.status in ledger.unknown
+        assert upload.status == 201 or may_be_stored, f"stored, and refused: {upload}"
+        assert (photo["row_sha256"], photo["row_size"]) == (upload.picture.sha256, upload.picture.size), str(upload)
+        assert photo["file_sha256"] == upload.picture.sha256, str(upload)
+        assert photo["thumbnail_size"] > 0
         rows = rows | {upload.name}
-        places |= set(kept["places"])
+        expected_files |= set(photo["storage_keys"])
     assert set(stack.probe("names")) == rows
-    poll(lambda: set(stack.probe("files")) == places, f"files are those of the rows: {sorted(places)}", 20)
+    poll(
+        lambda: set(stack.probe("files")) == expected_files,
+        f"files are those of the rows: {sorted(expected_files)}",
+        20,
+    )
     poll(lambda: not stack.leftovers(), "no half-received body is left", 20)
 
 
-def check_told(answer: Answer | None, *expected: tuple[int, str]) -> None:
-    """In JSON, by one of these names, with a time to try again."""
+def check_temporary_error(answer: Answer | None, *expected: tuple[int, str]) -> None:
+    """JSON with one of these error names, and Retry-After."""
     assert answer is not None
     assert (answer.status, answer.json()["error"]) in expected, answer.body
     assert int(answer.headers["Retry-After"]) > 0

@@ -1,6 +1,6 @@
-"""What a running container is not allowed to do: asked of the engine and of the kernel, not of compose.yaml.
+"""Restrictions of a running container, checked at the engine and the kernel, not in compose.yaml.
 
-RULES are for any service; what differs from one to the other is in the tables. Each fails with what it has found.
+RULES apply to any service; the tables hold the differences.
 """
 
 import re
@@ -13,8 +13,8 @@ Container = dict[str, Any]
 
 USERS = {"nginx": 10002, "web": 10001, "gunicorn": 10001, "runserver": 10001, "db": 999}
 PUBLISHED = {"nginx": {"8080/tcp", "8081/tcp", "8443/tcp"}, "runserver": {"8000/tcp"}}
-# Where -> may it be written? Room on a disk, that is: neither memory, as a tmpfs is, nor the container's own layer.
-KEPT = {
+# Mounts on a disk (no tmpfs) -> whether the container may write there.
+MOUNTS = {
     "nginx": {"/srv/media": False, "/var/spool/nginx": True, "/srv/certificates": True},
     "web": {"/srv/media": True, "/srv/data": True, "/var/spool/wsgiserver": True},
     "gunicorn": {"/srv/media": True, "/srv/data": True},
@@ -25,7 +25,7 @@ IN_MEMORY = {"db": {"/tmp", "/run/postgresql"}}
 
 
 def check(stack: Stack, service: str, rule: str) -> None:
-    """By all containers of the service."""
+    """All containers of the service keep the rule."""
     containers = stack.replicas(service)
     assert containers, f"there is no {service}"
     for container in containers:
@@ -60,12 +60,12 @@ def comes_back_by_itself_and_has_time_to_finish(container: Container) -> None:
 def publishes_on_loopback_alone(container: Container) -> None:
     bindings = {port: bound for port, bound in container["NetworkSettings"]["Ports"].items() if bound}
     assert bindings.keys() == PUBLISHED.get(service_of(container), set())
-    assert {place["HostIp"] for bound in bindings.values() for place in bound} <= {"127.0.0.1"}
+    assert {binding["HostIp"] for bound in bindings.values() for binding in bound} <= {"127.0.0.1"}
 
 
 def keeps_on_a_disk_what_has_to_last_or_may_be_large(container: Container) -> None:
     service = service_of(container)
-    assert {mount["Destination"]: mount["RW"] for mount in container["Mounts"]} == KEPT[service]
+    assert {mount["Destination"]: mount["RW"] for mount in container["Mounts"]} == MOUNTS[service]
     assert {mount["Type"] for mount in container["Mounts"]} <= {"volume", "bind"}
     assert set(container["HostConfig"]["Tmpfs"]) == IN_MEMORY.get(service, {"/tmp"})
 
@@ -88,7 +88,7 @@ def no_process_has_a_privilege_or_can_get_one(container: Container) -> None:
     found = dict(re.findall(r"(?m)^(Cap\w+|NoNewPrivs|Seccomp):\s+(\w+)$", status))
     for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
         assert int(found[kind], 16) == 0, kind
-    assert (found["NoNewPrivs"], found["Seccomp"]) == ("1", "2")  # 2: system calls are filtered, by the engine's list
+    assert (found["NoNewPrivs"], found["Seccomp"]) == ("1", "2")  # 2: the engine filters system calls
 
 
 def the_root_cannot_be_written(container: Container) -> None:

@@ -1,7 +1,8 @@
-"""HTTP/2 as it stands on the wire (RFC 9113): frames that a library would refuse to send, and what comes back for them.
+"""HTTP/2 on the wire (RFC 9113): sends frames that a library would refuse to send, and reads the answers.
 
-Field blocks are literals of HPACK (RFC 7541), never Huffman-coded nor indexed, unless a test brings the bytes of a line
-itself. Of an answer only the status is decoded: our error pages and the echoing application say the rest in the body.
+Field blocks are literals of HPACK (RFC 7541), never Huffman-coded nor indexed, unless a test gives the bytes of a line
+itself. Of the head of an answer only the status is decoded: error pages and the echo application put the rest into the
+body.
 """
 
 import functools
@@ -25,7 +26,7 @@ ERRORS = [  # section 7
 ]
 STATUSES = {8: 200, 9: 204, 10: 206, 11: 304, 12: 400, 13: 404, 14: 500}  # RFC 7541, appendix A
 
-Line = tuple[bytes, bytes] | bytes  # a field line: name and value, or how it is represented
+Line = tuple[bytes, bytes] | bytes  # a field line: name and value, or its encoded bytes
 
 
 # --- frames -----------------------------------------------------------------------------------------------------------
@@ -36,7 +37,7 @@ def frame(kind: int, stream: int, payload: bytes = b"", flags: int = 0) -> bytes
 
 
 def frames_in(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    """Kind, flags, stream and payload of each; no more of what is no frame."""
+    """Kind, flags, stream and payload of each frame, until the first that is cut short."""
     while len(data) >= 9:
         size, kind, flags, stream = int.from_bytes(data[:3], "big"), *struct.unpack(">BBI", data[3:9])
         yield kind, flags, stream, data[9 : 9 + size]
@@ -44,7 +45,7 @@ def frames_in(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
 
 
 def headers(stream: int, lines: Iterable[Line], *, is_all: bool = True, cuts: int = 1, is_ended: bool = True) -> bytes:
-    """The head of a message, and with `is_all` the whole, in `cuts` frames; not `is_ended`, if there should be more."""
+    """The head of a message in `cuts` frames; `is_all` ends the stream, `is_ended` the head."""
     block = b"".join(map(literal, lines))
     size = -(-len(block) // cuts)
     pieces = [block[start : start + size] for start in range(0, len(block), size)]
@@ -56,7 +57,7 @@ def headers(stream: int, lines: Iterable[Line], *, is_all: bool = True, cuts: in
 
 
 def data(stream: int, *pieces: bytes, is_all: bool = True, padding: int | None = None) -> bytes:
-    """A frame for each piece, and with `is_all` the end of the message."""
+    """A frame for each piece; `is_all` ends the stream."""
     last = len(pieces) - 1
     flags = PADDED if padding is not None else 0
     filled = [piece if padding is None else bytes([padding]) + piece + bytes(padding) for piece in pieces]
@@ -71,7 +72,7 @@ def reset(stream: int) -> bytes:
 
 
 def content(sent: bytes, stream: int) -> bytes:
-    """What the DATA frames of a stream hold."""
+    """The content of the DATA frames of a stream."""
     return b"".join(
         payload[1 : len(payload) - payload[0]] if flags & PADDED else payload
         for kind, flags, of, payload in frames_in(sent)
@@ -104,17 +105,17 @@ def literal(line: Line, first: bytes = b"\x00") -> bytes:
 
 
 def indexed(name: bytes, value: bytes) -> bytes:
-    """To be remembered (section 6.2.1): whoever reads this finds it again as number 62."""
+    """With indexing (section 6.2.1): the decoder adds this to its table, as number 62."""
     return literal((name, value), b"\x40")
 
 
 def status_of(block: bytes) -> int:
-    """It comes first in an answer; before it may be a change of the table's size."""
+    """The status is the first field; a change of the table size may precede it."""
     block = block.lstrip(bytes(range(0x20, 0x40)))
     if block[0] & 0x80:
         return STATUSES[block[0] & 0x7F]
     assert block[0] & 0x3F in STATUSES, f"no status: {block!r}"
-    assert block[1] == 3, f"in a way that nginx does not write one: {block!r}"
+    assert block[1] == 3, f"not encoded as nginx does it: {block!r}"
     return int(block[2:5])
 
 
@@ -123,12 +124,12 @@ def status_of(block: bytes) -> int:
 
 @dataclass
 class Stream:
-    """What came back on one."""
+    """What came back on one stream."""
 
     status: int = 0
     body: bytes = b""
     is_whole: bool = False
-    error: str = ""  # of a reset; or of the connection, if that was the end
+    error: str = ""  # of a reset, or of the connection that ended
 
     @property
     def is_over(self) -> bool:
@@ -136,7 +137,7 @@ class Stream:
 
     @property
     def answer(self) -> Answer | None:
-        """What is not whole is none."""
+        """The answer, if it is complete."""
         return Answer(self.status, HTTPMessage(), self.body) if self.is_whole else None
 
 
@@ -146,32 +147,32 @@ class Http2(Tcp):
 
     port: int
     streams: dict[int, Stream] = field(default_factory=dict)
-    end: str = ""  # why there is no connection any more
+    end: str = ""  # why the connection ended
     pongs: int = 0
-    asked: int = 100_001  # the last stream of `ask`
+    last_stream: int = 100_001  # the last stream of `ask`
 
     def __post_init__(self) -> None:
         super().__init__(self.port, _context())
-        # Windows for all answers, of one stream and of the connection: nobody opens them any further (section 5.2).
+        # Windows of streams and of the connection, large enough for all answers: no code extends them (section 5.2).
         settings = frame(SETTINGS, 0, struct.pack(">HI", INITIAL_WINDOW_SIZE, 1 << 30))
         self.send(PREFACE + settings + frame(WINDOW_UPDATE, 0, struct.pack(">I", 1 << 30)))
 
     def send(self, data: bytes) -> None:
-        """What the other side does not want to hear any more is for it to answer."""
+        """Send, even if the server has closed: its reaction is what the tests check."""
         try:
             super().send(data)
         except OSError:
             self.end = self.end or "closed"
 
     def handled(self) -> None:
-        """Wait until all that was sent is read: frames are handled in their order, and this one is answered."""
+        """Wait until the server has read all frames: it handles them in order, and answers a PING."""
         expected = self.pongs + 1
         self.send(frame(PING, 0, b"12345678"))
         while self.pongs < expected and not self.end:
             self._take()
 
     def wait(self, streams: Collection[int]) -> list[Stream]:
-        """Until there is an answer or another end to each of them."""
+        """Wait for an answer, a reset or the end of the connection on each stream."""
         while not all(self.stream(number).is_over for number in streams):
             self._take()
             if self.end:
@@ -180,10 +181,10 @@ class Http2(Tcp):
         return [self.stream(number) for number in streams]
 
     def ask(self, lines: Iterable[Line]) -> Stream:
-        """On a stream beyond those of the test."""
-        self.asked += 2
-        self.send(headers(self.asked, lines))
-        return self.wait([self.asked])[0]
+        """Send a request on a stream that no test uses."""
+        self.last_stream += 2
+        self.send(headers(self.last_stream, lines))
+        return self.wait([self.last_stream])[0]
 
     def stream(self, number: int) -> Stream:
         return self.streams.setdefault(number, Stream())
@@ -204,16 +205,16 @@ class Http2(Tcp):
             self.send(frame(SETTINGS, 0, flags=ACK))
         elif kind == PING:
             self.pongs += 1
-        elif kind == GOAWAY and payload[4:8] != bytes(4):  # with NO_ERROR, streams go on
+        elif kind == GOAWAY and payload[4:8] != bytes(4):  # with NO_ERROR, streams continue
             self.end = f"goaway:{_error(payload[4:8])}"
 
     def _take_of_stream(self, stream: Stream, kind: int, flags: int, payload: bytes) -> None:
-        assert not flags & PADDED, "nginx pads nothing"
+        assert not flags & PADDED, "a padded frame of nginx"
         if kind == HEADERS:
             stream.status = stream.status or status_of(payload)
         elif kind == DATA:
             stream.body += payload
-        elif kind == RST_STREAM and not stream.is_whole:  # after an answer it stops what is still being sent
+        elif kind == RST_STREAM and not stream.is_whole:  # after an answer, it only stops the upload
             stream.error = f"reset:{_error(payload)}"
         if kind in (HEADERS, DATA) and flags & END_STREAM:
             stream.is_whole = True
@@ -224,7 +225,7 @@ def _error(code: bytes) -> str:
     return ERRORS[number] if number < len(ERRORS) else str(number)
 
 
-@functools.cache  # to make one takes longer than most exchanges
+@functools.cache  # making one takes longer than most exchanges
 def _context() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.check_hostname = False

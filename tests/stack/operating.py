@@ -1,6 +1,6 @@
-"""What the tests of make deploy, backup and restore share: one check for either database and any number of containers.
+"""Shared checks of make deploy, backup and restore, for either database and any number of containers.
 
-Some replace or stop gunicorn's container, out of which a Stack looks around: hence `stack.forget()`.
+Some tests replace or stop the container of gunicorn, in which the probe of a Stack runs: hence `stack.forget()`.
 """
 
 import contextlib
@@ -16,17 +16,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.stack.faults import in_background, trouble
+from tests.stack.faults import checked_uploads, in_background
 from tests.stack.pictures import Picture
 from tests.stack.stack import ROOT, SCRIPTS, Stack, log_of
 from tests.stack.wire import CHUNKED, Request, exchange
 from tests.wire.polling import poll
 
-PATIENCE = 900  # seconds for one script, on a machine that has much else to do
+PATIENCE = 900  # seconds for one script, on a busy machine
 
 
 def attempt(stack: Stack, script: str, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run a script that may fail; `settings` outdo the stack's file."""
+    """Run a script that may fail; `settings` override the file of the stack."""
     done = subprocess.run(
         [str(SCRIPTS / script), *arguments],
         capture_output=True,
@@ -52,7 +52,7 @@ def upload(stack: Stack, name: str, picture: Picture) -> None:
 
 
 def delete(stack: Stack, name: str) -> None:
-    """An answer without a body and without its length ends, for a reader as simple as ours, with the connection."""
+    """Close the connection: to a simple reader, that is the end of an answer without a body and without a length."""
     with stack.nginx("web") as wire:
         request = Request("DELETE", f"/api/photos/{name}", {"Connection": "close"})
         assert exchange(wire, request, stack.token).status == 204
@@ -63,8 +63,8 @@ def delete(stack: Stack, name: str) -> None:
 
 @contextlib.contextmanager
 def small_requests(stack: Stack) -> Iterator[Counter[str]]:
-    """Two clients ask and ask, each on a new connection every time; gives what they hear."""
-    heard: Counter[str] = Counter()
+    """Two clients send requests, each on a new connection. Yields how often they got which status."""
+    statuses: Counter[str] = Counter()
 
     def ask() -> None:
         try:
@@ -72,54 +72,54 @@ def small_requests(stack: Stack) -> Iterator[Counter[str]]:
                 status = str(exchange(wire, Request("GET", "/healthz", {}), token=None).status)
         except OSError as error:
             status = repr(error)
-        heard[status] += 1
+        statuses[status] += 1
 
     with in_background(0.05, ask), in_background(0.05, ask):
-        yield heard
+        yield statuses
 
 
-# Half of each is sent before, the other half when the old web is told to stop.
+# Half of each upload is sent before the deploy, the other half when the old web stops.
 HALVES = [("direct", "length"), ("direct", "chunked"), ("buffered", "chunked"), ("streamed", "chunked")]
-# Sent whole, one after the other, all the time. No buffered form: the moment in which nginx sends a POST into a
-# connection that is just being closed is short, but there is one, and a POST is not sent again.
+# Sent whole, one after the other, all the time. No buffered form: nginx may send a POST into a connection that web is
+# closing, and it does not send a POST again.
 ALL_THE_TIME = [("buffered", "length"), ("buffered", "chunked"), ("streamed", "length"), ("streamed", "form")]
 
 
 @dataclass
 class Source:
-    """What web is built of: a line that Compose reads over compose.yaml."""
+    """The build context of web, in an overlay of compose.yaml."""
 
     overlay: Path
-    built: list[str] = field(default_factory=list)  # images of something else, to be removed
+    built: list[str] = field(default_factory=list)  # images of other contexts, to be removed
 
     def choose(self, context: Path) -> None:
         self.overlay.write_text(f'services: {{web: {{build: {{context: "{context}"}}}}}}\n')
 
 
 def check_deploy(stack: Stack, **settings: str) -> None:
-    """New containers of web and gunicorn; nginx stays; and nobody notices, who uploads or asks meanwhile.
+    """Web and gunicorn get new containers, nginx stays, and no request or upload fails meanwhile.
 
-    Another deploy at the same time is refused.
+    A second deploy at the same time is refused.
     """
     before = ids(stack)
-    with trouble(stack) as uploads, contextlib.ExitStack() as afterwards:
-        afterwards.callback(stack.forget)  # whatever happens: gunicorn's container is another one then
+    with checked_uploads(stack) as uploads, contextlib.ExitStack() as afterwards:
+        afterwards.callback(stack.forget)  # in any case: gunicorn has another container now
         halves = [uploads.begin(*way) for way in HALVES]
         with (
-            small_requests(stack) as heard,
+            small_requests(stack) as statuses,
             uploads.undisturbed(*ALL_THE_TIME),
             _deploying(stack, settings) as deploy,
         ):
-            poll(lambda: _is_told(before["web"], deploy), "an old web is told to stop", PATIENCE)
+            poll(lambda: _is_stopping(before["web"], deploy), "an old web is stopping", PATIENCE)
             refused = attempt(stack, "deploy.sh", **settings)
             assert (refused.returncode, "is working on this stack" in refused.stderr) == (1, True), refused.stderr
             for upload in halves:
                 upload.finish()
                 assert upload.status == 201, str(upload)
-            said = deploy.communicate(timeout=PATIENCE)[0]
-            assert deploy.returncode == 0, said
-    assert "==> deployed" in said
-    assert set(heard) == {"200"}, heard
+            output = deploy.communicate(timeout=PATIENCE)[0]
+            assert deploy.returncode == 0, output
+    assert "==> deployed" in output
+    assert set(statuses) == {"200"}, statuses
     check_replaced(stack, before, settings)
 
 
@@ -130,8 +130,8 @@ def check_replaced(stack: Stack, before: dict[str, set[str]], settings: dict[str
         assert not after[service] & before[service], service
         assert len(after[service]) == len(before[service]), service
     stack.compose("up", "-d", **settings)
-    assert ids(stack) == after, "what make up does finds nothing left to do"
-    assert len(stack.script("token.sh").strip()) == 64, "what looks for web finds the new one"
+    assert ids(stack) == after, "make up changed containers"
+    assert len(stack.script("token.sh").strip()) == 64, "token.sh did not find the new web"
     assert stack.script("shell.sh", "web", "echo", "here") == "here\n"
 
 
@@ -148,12 +148,12 @@ def _deploying(stack: Stack, settings: dict[str, str]) -> Iterator[subprocess.Po
         yield process
 
 
-def _is_told(containers: set[str], deploy: subprocess.Popen[str]) -> bool:
+def _is_stopping(containers: set[str], deploy: subprocess.Popen[str]) -> bool:
     assert deploy.poll() is None, deploy.communicate()[0]
     for container in containers:
         try:
             log = log_of(container)
-        except subprocess.CalledProcessError:  # it is gone, so it was told
+        except subprocess.CalledProcessError:  # it is removed, so it was stopped
             return True
         if '"event":"stopping"' in log:
             return True
@@ -164,21 +164,21 @@ def _is_told(containers: set[str], deploy: subprocess.Popen[str]) -> bool:
 
 
 @contextlib.contextmanager
-def coming_and_going(stack: Stack, photo: Picture, name: str) -> Iterator[None]:
-    """Photos are uploaded and deleted all the time."""
+def changing_photos(stack: Stack, photo: Picture, name: str) -> Iterator[None]:
+    """Upload and delete photos all the time."""
     number = itertools.count()
 
-    def play() -> None:
-        passing = f"gone-{next(number)}-{name}"
-        upload(stack, passing, photo)
-        delete(stack, passing)
+    def upload_and_delete() -> None:
+        temporary = f"gone-{next(number)}-{name}"
+        upload(stack, temporary, photo)
+        delete(stack, temporary)
 
-    with in_background(0, play):
+    with in_background(0, upload_and_delete):
         yield
 
 
 def backup(stack: Stack, folder: Path) -> Path:
-    """A whole file, for its owner alone, with no secret in it; and nothing else is left."""
+    """Make a backup: one whole file, readable only by its owner, and no other files are left."""
     made = attempt(stack, "backup.sh", BACKUPS=str(folder))
     assert made.returncode == 0, made.stderr
     path = Path(made.stdout.strip())
@@ -189,35 +189,35 @@ def backup(stack: Stack, folder: Path) -> Path:
 
 
 def leftovers(stack: Stack) -> str:
-    """Of backups and restores, in the volumes."""
+    """Files of backups and restores in the volumes."""
     return stack.exec("gunicorn", "sh", "-c", "ls -d /srv/media/.[br]* /srv/data/.[br]* 2>/dev/null; true")
 
 
 def check_round_trip(stack: Stack, photo: Picture, name: str, folder: Path) -> Path:
-    """What was there when the backup was made is there again, byte for byte, and nothing else. Returns the backup."""
+    """A restore brings back the state at the time of the backup, byte for byte. Returns the backup."""
     for number in range(3):
         upload(stack, f"{number}-{name}", photo)
-    with coming_and_going(stack, photo, name):
+    with changing_photos(stack, photo, name):
         backup(stack, folder / "busy")
     rows, files = stack.state()
-    kept = backup(stack, folder / "quiet")
-    with tarfile.open(kept) as tar:
-        held = {entry.removeprefix("media/") for entry in tar.getnames() if entry.startswith("media/")}
-    assert held == set(files)
+    quiet = backup(stack, folder / "quiet")
+    with tarfile.open(quiet) as tar:
+        archived = {entry.removeprefix("media/") for entry in tar.getnames() if entry.startswith("media/")}
+    assert archived == set(files)
 
     delete(stack, f"1-{name}")
     upload(stack, f"later-{name}", photo)
-    restored = attempt(stack, "restore.sh", str(kept), YES="1")
+    restored = attempt(stack, "restore.sh", str(quiet), YES="1")
     assert restored.returncode == 0, restored.stderr
     assert stack.state() == (rows, files)
     for number in range(3):
         assert stack.probe("photo", f"{number}-{name}")["file_sha256"] == photo.sha256
     assert leftovers(stack) == ""
-    poll(lambda: _takes(stack, f"after-{name}", photo), "nginx has found web again, and it takes uploads", 60)
-    return kept
+    poll(lambda: _accepts_upload(stack, f"after-{name}", photo), "uploads succeed again", 60)
+    return quiet
 
 
-def _takes(stack: Stack, name: str, photo: Picture) -> bool:
+def _accepts_upload(stack: Stack, name: str, photo: Picture) -> bool:
     with stack.nginx("web") as wire:
         return exchange(wire, CHUNKED(name, photo.content), stack.token).status in {200, 201}
 
@@ -226,8 +226,8 @@ def _takes(stack: Stack, name: str, photo: Picture) -> bool:
 
 
 @contextlib.contextmanager
-def unharmed(stack: Stack, photo: Picture, name: str) -> Iterator[None]:
-    """Rows and files are afterwards what they were, nothing else is left, and uploads are taken."""
+def state_preserved(stack: Stack, photo: Picture, name: str) -> Iterator[None]:
+    """Rows and files are afterwards what they were, no other files are left, and uploads succeed."""
     upload(stack, name, photo)
     before = stack.state()
     yield
@@ -235,29 +235,29 @@ def unharmed(stack: Stack, photo: Picture, name: str) -> Iterator[None]:
     assert stack.state() == before
     assert stack.probe("photo", name)["file_sha256"] == photo.sha256
     assert leftovers(stack) == ""
-    poll(lambda: _takes(stack, f"after-{name}", photo), "nginx has found web again, and it takes uploads", 60)
+    poll(lambda: _accepts_upload(stack, f"after-{name}", photo), "uploads succeed again", 60)
 
 
 def check_fails(stack: Stack, archive: Path, reason: str) -> None:
-    """What was there is brought back."""
+    """The restore fails and brings back the previous state."""
     failed = attempt(stack, "restore.sh", str(archive), YES="1")
     assert (failed.returncode, "the data from before the restore is back" in failed.stderr) == (1, True), failed.stderr
     assert reason in failed.stderr
 
 
 def kill_restore(stack: Stack, archive: Path, point: str) -> None:
-    """With all that it has started on this machine, when it says that it has come to this point."""
+    """Kill the script and its child processes on this machine as soon as it reports this point."""
     command = [str(SCRIPTS / "restore.sh"), str(archive)]
     environment = {**stack.environment, "YES": "1"}
     with subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
     ) as process:
         assert process.stderr
-        said = ""
-        while point not in said:
+        output = ""
+        while point not in output:
             line = process.stderr.readline()
-            assert line, f"it ended before: {said}"
-            said += line
+            assert line, f"restore.sh ended before {point}: {output}"
+            output += line
         os.killpg(process.pid, signal.SIGKILL)
 
 
@@ -271,7 +271,7 @@ def sums(entries: dict[str, bytes]) -> bytes:
 
 
 def archive_of(path: Path, entries: dict[str, bytes]) -> Path:
-    """An archive as a backup writes it, of whatever."""
+    """An archive in the form of a backup, with any entries."""
     with tarfile.open(path, "w") as tar:
         for name, data in {**entries, "SHA256SUMS": sums(entries)}.items():
             entry = tarfile.TarInfo(name)

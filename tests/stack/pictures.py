@@ -1,4 +1,4 @@
-"""Pictures to upload, sound and unsound. Real ones, made by Pillow, and large: small bodies hide lost ones."""
+"""Pictures to upload, valid and invalid. Real ones, made by Pillow, and large: small bodies hide losses."""
 
 import hashlib
 import io
@@ -28,7 +28,7 @@ class Picture:
 
 
 def jpeg(width: int, height: int, seed: int = 0) -> Picture:
-    """Noise: what no compression makes small, and no two seeds have in common."""
+    """Noise, which does not compress, and differs for each seed."""
     noise = random.Random(seed).randbytes(width * height * 3)
     target = io.BytesIO()
     Image.frombytes("RGB", (width, height), noise).save(target, "JPEG", quality=90)
@@ -40,14 +40,14 @@ def photo(seed: int = 0) -> Picture:
 
 
 def padded(picture: Picture, size: int) -> Picture:
-    """The picture with bytes behind its end: decoders do not mind, and it has any size one likes."""
+    """The picture with zeros behind its end, which decoders ignore, up to this size."""
     return Picture(picture.content + bytes(size - picture.size))
 
 
 @cache
 def sized(size: int) -> Picture:
-    """A sound picture of this many bytes, quick to decode, and noise behind it: no two stretches of it are alike, so a
-    block that is lost, doubled or in the wrong place shows. Too small a size gives what is no picture.
+    """A valid picture of this size, quick to decode, with noise behind its end: no two parts are alike, so that a lost,
+    repeated or misplaced block shows. If the size is too small, it is not a picture.
     """
     picture = jpeg(16, 16).content
     return Picture((picture + random.Random(size).randbytes(size))[:size])

@@ -1,4 +1,4 @@
-"""The programs in inside/, which run in containers: in ours as an argument, because the engine need not see our files.
+"""The programs in inside/, which run in containers, as an argument: the engine may not see the files of this machine.
 
 stack.exec("web", *program("processes.py"), "workers")
 """
@@ -14,6 +14,6 @@ def source(name: str) -> str:
 
 
 def program(name: str) -> list[str]:
-    """The beginning of a command; its arguments follow."""
+    """The command without the arguments of the program, which follow."""
     command = [*INTERPRETERS[Path(name).suffix], source(name)]
     return [*command, name] if name.endswith(".sh") else command  # sh takes the first argument for its own name

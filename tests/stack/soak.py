@@ -1,15 +1,15 @@
-"""Traffic and trouble for half an hour, and then the question: is every upload that was answered 201 there, intact?
+"""Half an hour of traffic and failures. Then: is every upload that was answered 201 stored intact?
 
     python -m tests.stack.soak --minutes 30        what `make soak` runs
 
-On a stack of its own, which is deleted afterwards, so that nobody's photos are in the way. Uploads in every framing, by
-both routes; pages; downloads compared by SHA-256; deletes; clients that trickle and clients that hang up. Meanwhile
-workers of web are killed, web is reloaded, whole containers are killed. Whoever is answered an error has been told, and
-may try again; that is counted, but not lost. Lost is a 201 whose bytes are not there, the same, whenever they are asked
-for. What the containers hold, memory and descriptors, is watched as well: it must not grow without end.
+The soak runs on a stack of its own, which it deletes afterwards. Clients upload in every framing and by both routes,
+load pages, compare downloads by SHA-256 and delete; some send slowly, some hang up. Meanwhile workers of web are
+killed, web is reloaded and whole containers are killed. A client that gets an error may try again: errors are counted,
+but they are no loss. A loss is a 201 whose bytes are missing or different at any later request. The soak also samples
+memory and descriptors of the containers: neither may grow without end.
 
-Everything is bounded: by time, by the number of clients, each of which waits for its answer, and by how many photos lie
-there at a time. Traffic goes to the ports that the stack publishes on 127.0.0.1.
+Everything is bounded: the time, the number of clients, each of which waits for its answer, and the number of photos
+that are stored at a time. Traffic goes to the ports that the stack publishes on 127.0.0.1.
 """
 
 import argparse
@@ -42,39 +42,39 @@ from tests.wire.answers import Answer, read_answer
 from tests.wire.polling import poll
 
 UPLOADERS = 3
-PHOTOS_MAX = 150  # there at a time; above it the oldest go
-TROUBLE_EVERY = (4.0, 20.0)  # seconds between two kills or reloads
+PHOTOS_MAX = 150  # stored at a time; above it the oldest are deleted
+FAILURE_EVERY = (4.0, 20.0)  # seconds between two kills or reloads
 WATCH_EVERY = 10.0  # seconds
-CUT_SHORT = "gone-"  # how the photos are called of which only half is sent
-# What a container that is left alone may hold more at the end than when it had warmed up, in MiB and in descriptors.
-# Measured: of half an hour the first look and the last, nginx 8 MiB both times, web 160 and 187, most of it in two
-# minutes; from there to the end of nine minutes, as judged here, web 168 and 170 MiB, 103 and 102 descriptors. One look
-# may be 15 MiB or 10 descriptors off.
-WARM_UP, ALLOWANCE = 12, (25, 15)  # looks
-# Of a run that ends before there is as much again to compare, the warming up is a part. What each request leaves behind
-# shows there, too: there are hundreds in a minute.
+CUT_SHORT = "gone-"  # prefix of the photos of which only half is sent
+# How much an undisturbed container may grow from the end of its warm-up to the end of the run, in MiB and descriptors.
+# Measured in half an hour, first and last sample: nginx 8 MiB both times, web 160 and 187 MiB, most of it in the first
+# two minutes. From there to the end of nine minutes, as compared here: web 168 and 170 MiB, 103 and 102 descriptors. A
+# single sample may be 15 MiB or 10 descriptors off.
+WARM_UP, ALLOWANCE = 12, (25, 15)  # samples
+# A short run includes its warm-up, because too few samples follow to compare. A leak of every request shows there too:
+# there are hundreds of requests in a minute.
 SHORT_ALLOWANCE = (64, 40)
-LOOKS = 6  # the fewest that say anything; and as many make a beginning and an end, at most
-# Anonymous memory: the page cache is the kernel's to give back. Both generations of control groups.
-HOLDS = (
+SAMPLES_MIN = 6  # fewer show nothing; also the most that are compared at the beginning and at the end
+# Anonymous memory only: the kernel frees the page cache when it needs to. For both generations of control groups.
+USAGE_COMMAND = (
     "cat /sys/fs/cgroup/memory.stat /sys/fs/cgroup/memory/memory.stat 2>/dev/null;"
     "echo descriptors $(ls /proc/[0-9]*/fd 2>/dev/null | grep -c '^[0-9]')"
 )
 
 
-# Without these it has shown nothing.
-OFTEN = ("upload: stored", "download: intact", "view: answered", "hang_up: done")
+# A run without one of these has shown nothing.
+EXPECTED_COUNTS = ("upload: stored", "download: intact", "view: answered", "hang_up: done")
 
 
 @dataclass
 class Tally:
-    """What happened, counted by many threads; and what has to be there because it was answered 201."""
+    """What happened, counted by many threads, and which photos have to be stored because they were answered 201."""
 
-    promised: dict[str, str] = field(default_factory=dict)  # name -> SHA-256
+    acknowledged: dict[str, str] = field(default_factory=dict)  # name -> SHA-256
     counts: Counter[str] = field(default_factory=Counter)
     lost: list[str] = field(default_factory=list)
-    held: dict[str, list[tuple[float, float]]] = field(default_factory=dict)  # container -> MiB, descriptors
-    troubled: set[str] = field(default_factory=set)  # those that were not left alone: they begin anew now and then
+    usage: dict[str, list[tuple[float, float]]] = field(default_factory=dict)  # container -> MiB, descriptors
+    disturbed: set[str] = field(default_factory=set)  # containers with a failure: they restart now and then
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def count(self, what: str) -> None:
@@ -85,19 +85,19 @@ class Tally:
         with self.lock:
             self.lost.append(what)
 
-    def promise(self, name: str, sha256: str) -> None:
+    def acknowledge(self, name: str, sha256: str) -> None:
         with self.lock:
-            self.promised[name] = sha256
+            self.acknowledged[name] = sha256
 
-    def take(self) -> tuple[str, str] | None:
-        """The oldest promise, which is the caller's from here on."""
+    def pop_oldest(self) -> tuple[str, str] | None:
+        """Remove the oldest photo and return it."""
         with self.lock:
-            name = next(iter(self.promised), None)
-            return (name, self.promised.pop(name)) if name else None
+            name = next(iter(self.acknowledged), None)
+            return (name, self.acknowledged.pop(name)) if name else None
 
-    def some(self) -> tuple[str, str] | None:
+    def random_photo(self) -> tuple[str, str] | None:
         with self.lock:
-            return random.choice(list(self.promised.items())) if self.promised else None
+            return random.choice(list(self.acknowledged.items())) if self.acknowledged else None
 
 
 class Soak:
@@ -115,27 +115,27 @@ class Soak:
         clients += [self._view, self._delete, self._trickle, self._hang_up]
         with ThreadPoolExecutor(len(clients) + 1) as threads:
             parts = [threads.submit(self._repeat, client, index) for index, client in enumerate(clients)]
-            parts.append(threads.submit(self._make_trouble))
+            parts.append(threads.submit(self._cause_failures))
             try:
                 while not self._over.wait(min(WATCH_EVERY, max(0.1, self._end - time.monotonic()))):
-                    self._look()
+                    self._measure()
                     if time.monotonic() >= self._end or any(part.done() for part in parts):
                         self._over.set()
             finally:
                 self._over.set()
         for part in parts:
-            part.result()  # one that ended by an error of its own says so here
+            part.result()  # raises the error of a client that failed
         self._settle()
         return self._tally
 
     def _repeat(self, client: Callable[[int], None], index: int) -> None:
-        """One after the other, with breath in between: it is about what happens, not about how fast."""
+        """Run the client again and again, with pauses: the soak does not measure speed."""
         number = 0
         while not self._over.wait(random.uniform(0.05, 0.3)):
             number += 1
             try:
                 client(index * 1_000_000 + number)
-            except (OSError, ValueError, IndexError) as error:  # no answer, or a part of one
+            except (OSError, ValueError, IndexError) as error:  # no answer, or only a part
                 what = "hung" if isinstance(error, TimeoutError) else "cut off"
                 self._tally.count(f"{client.__name__.lstrip('_')}: {what}")
 
@@ -154,35 +154,35 @@ class Soak:
         self._judge(answer, name, picture, f"{route}, {framing}")
 
     def _judge(self, answer: Answer, name: str, picture: Picture, how: str) -> None:
-        """200: a PUT was sent again by nginx, because web was killed after it had stored it and before it said so."""
+        """A 200: nginx sent a PUT again, because web was killed after it stored the photo and before it answered."""
         if answer.status not in {HTTPStatus.OK, HTTPStatus.CREATED}:
-            self._tally.count(f"upload: told {answer.status}")
+            self._tally.count(f"upload: error {answer.status}")
             return
         self._tally.count("upload: stored")
         stored = answer.json()
         for photo in stored if isinstance(stored, list) else [stored]:
-            self._tally.promise(photo["name"], picture.sha256)
+            self._tally.acknowledge(photo["name"], picture.sha256)
             if photo["sha256"] != picture.sha256:
                 self._tally.lose(f"{name} ({how}): answered with another SHA-256")
 
     def _view(self, number: int) -> None:
         target = ["/", "/api/photos/", "/login/", "/healthz"][number % 4]
         answer = self._ask("GET", target)
-        self._tally.count(f"view: {'answered' if answer.status == HTTPStatus.OK else f'told {answer.status}'}")
-        if chosen := self._tally.some():
+        self._tally.count(f"view: {'answered' if answer.status == HTTPStatus.OK else f'error {answer.status}'}")
+        if chosen := self._tally.random_photo():
             self._compare(*chosen, is_settled=False)
 
     def _delete(self, number: int) -> None:
-        if number % 3 and len(self._tally.promised) < PHOTOS_MAX:
+        if number % 3 and len(self._tally.acknowledged) < PHOTOS_MAX:
             return
-        if not (chosen := self._tally.take()):
+        if not (chosen := self._tally.pop_oldest()):
             return
         self._compare(*chosen)
         answer = self._ask("DELETE", f"/api/photos/{chosen[0]}")
-        self._tally.count(f"delete: {'done' if answer.status == HTTPStatus.NO_CONTENT else f'told {answer.status}'}")
+        self._tally.count(f"delete: {'done' if answer.status == HTTPStatus.NO_CONTENT else f'error {answer.status}'}")
 
     def _trickle(self, number: int) -> None:
-        """An upload in small pieces over some seconds; and then its answer."""
+        """Upload in small pieces over some seconds, then read the answer."""
         picture, name = self._pictures[1], f"soak-{number}.jpg"
         request = CHUNKED(name, picture.content)
         with self._stack.nginx("web") as wire:
@@ -208,9 +208,9 @@ class Soak:
             return exchange(wire, Request(method, target, {"Connection": "close"}), self._stack.token)
 
     def _compare(self, name: str, sha256: str, *, is_settled: bool = True) -> None:
-        """Download it. Errors are asked again; an answer that is not the photo means that it is lost.
+        """Download the photo. Repeat after an error; any other answer than the photo is a loss.
 
-        Not settled: somebody may delete it at this moment, so that only wrong bytes count.
+        If not settled, another client may delete the photo at this moment, so that only wrong bytes count.
         """
         for _ in range(60):
             try:
@@ -221,17 +221,17 @@ class Soak:
                 return
             if answer and answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
                 break
-            time.sleep(1)  # what is killed needs a moment to come back
+            time.sleep(1)  # a killed process needs a moment to restart
         found = hashlib.sha256(answer.body).hexdigest() if answer and answer.status == HTTPStatus.OK else "nothing"
         if found == sha256:
             self._tally.count("download: intact")
         else:
             self._tally.lose(f"{name}: {answer.status if answer else 'no answer'}, {found}, not {sha256}")
 
-    # --- trouble ------------------------------------------------------------------------------------------------------
+    # --- failures -----------------------------------------------------------------------------------------------------
 
-    def _make_trouble(self) -> None:
-        """To all containers of web but the first, if there are several: that one shows what grows with time."""
+    def _cause_failures(self) -> None:
+        """Disturb all containers of web but the first, if there are several: the first shows what grows with time."""
         processes = program("processes.py")
         kinds = {"worker killed": [*processes, "kill-one"], "web reloaded": [*processes, "reload"]}
         if self._replicas > 1:
@@ -241,26 +241,29 @@ class Soak:
             kind = random.choice(list(kinds))
             webs = sorted(self._stack.replicas("web"), key=lambda web: str(web["Name"]))
             container = random.choice(webs[1:] or webs)
-            self._tally.troubled.add(self._name(container))
+            self._tally.disturbed.add(self._name(container))
             command = ["docker", "exec", container["Id"], *kinds[kind]]
-            with contextlib.suppress(subprocess.TimeoutExpired):  # killed with what it was to kill, or a busy machine
+            with contextlib.suppress(subprocess.TimeoutExpired):  # `docker exec` was killed too, or the machine is busy
                 subprocess.run(command, check=False, capture_output=True, timeout=60)
             self._tally.count(kind)
-            pause = random.uniform(*TROUBLE_EVERY)
+            pause = random.uniform(*FAILURE_EVERY)
 
-    # --- what the containers hold -------------------------------------------------------------------------------------
+    # --- memory and descriptors ---------------------------------------------------------------------------------------
 
-    def _look(self) -> None:
+    def _measure(self) -> None:
         for service in ("nginx", "web"):
             for container in self._stack.replicas(service):
-                if held := _held(container["Id"]):
-                    self._tally.held.setdefault(self._name(container), []).append(held)
+                if usage := _usage(container["Id"]):
+                    self._tally.usage.setdefault(self._name(container), []).append(usage)
         counts = self._tally.counts
-        told = sum(many for what, many in counts.items() if " told " in what)
+        errors = sum(count for what, count in counts.items() if " error " in what)
         print(
             f"{time.monotonic() - self._began:5.0f} s  stored {counts['upload: stored']},",
-            f"intact {counts['download: intact']}, told {told}, lost {len(self._tally.lost)};  ",
-            *(f" {name} {looks[-1][0]:.0f} MiB {looks[-1][1]:.0f} fds " for name, looks in self._tally.held.items()),
+            f"intact {counts['download: intact']}, errors {errors}, lost {len(self._tally.lost)};  ",
+            *(
+                f" {name} {samples[-1][0]:.0f} MiB {samples[-1][1]:.0f} fds "
+                for name, samples in self._tally.usage.items()
+            ),
             flush=True,
         )
 
@@ -270,9 +273,9 @@ class Soak:
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def _settle(self) -> None:
-        """Let the stack come to rest, then look at everything that was promised."""
+        """Wait until the stack is healthy, then check every photo that was answered 201."""
         self._stack.wait_until_healthy("nginx", "web", within=180)
-        for name, sha256 in list(self._tally.promised.items()):
+        for name, sha256 in list(self._tally.acknowledged.items()):
             self._compare(name, sha256)
         for name in self._stack.probe("names"):
             if name.startswith(CUT_SHORT):
@@ -280,14 +283,14 @@ class Soak:
         poll(lambda: not self._stack.leftovers(), "no half-received body is left", 60)
 
 
-def _held(container: str) -> tuple[float, float] | None:
-    """MiB of anonymous memory, and descriptors; nothing while it is being restarted."""
-    command = ["docker", "exec", container, "sh", "-c", HOLDS]
+def _usage(container: str) -> tuple[float, float] | None:
+    """MiB of anonymous memory, and descriptors; None while the container restarts."""
+    command = ["docker", "exec", container, "sh", "-c", USAGE_COMMAND]
     try:
-        said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout
+        output = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout
     except subprocess.TimeoutExpired:
         return None
-    found = dict(re.findall(r"(?m)^(anon|total_rss|descriptors) (\d+)$", said))
+    found = dict(re.findall(r"(?m)^(anon|total_rss|descriptors) (\d+)$", output))
     memory = found.get("anon") or found.get("total_rss")
     return (int(memory) / 1024**2, int(found["descriptors"])) if memory and "descriptors" in found else None
 
@@ -299,52 +302,52 @@ def _send_half(wire: Wire, request: Request, token: str) -> None:
         wire.send(piece)
 
 
-def growing(held: dict[str, list[tuple[float, float]]]) -> list[str]:
-    """The containers that hold more at the end than they may."""
+def growing(usage: dict[str, list[tuple[float, float]]]) -> list[str]:
+    """The containers that use more at the end than they may."""
     found = []
-    for name, looks in held.items():
-        if len(looks) < LOOKS:
+    for name, samples in usage.items():
+        if len(samples) < SAMPLES_MIN:
             continue
-        is_short = len(looks) < 2 * WARM_UP
-        judged, allowance = (looks, SHORT_ALLOWANCE) if is_short else (looks[WARM_UP:], ALLOWANCE)
-        few = min(LOOKS, len(judged) // 2)
+        is_short = len(samples) < 2 * WARM_UP
+        judged, allowance = (samples, SHORT_ALLOWANCE) if is_short else (samples[WARM_UP:], ALLOWANCE)
+        few = min(SAMPLES_MIN, len(judged) // 2)
         for index, what in enumerate(("MiB of memory", "descriptors")):
-            before = statistics.median(look[index] for look in judged[:few])
-            after = statistics.median(look[index] for look in judged[-few:])
+            before = statistics.median(sample[index] for sample in judged[:few])
+            after = statistics.median(sample[index] for sample in judged[-few:])
             if after > before + allowance[index]:
                 found.append(f"{name}: from {before:.0f} to {after:.0f} {what}")
     return found
 
 
 def report(tally: Tally) -> bool:
-    """Print what happened; return whether that is as it should be."""
+    """Print what happened; return whether nothing is lost and nothing is wrong."""
     print()
-    for what, many in sorted(tally.counts.items()):
-        print(f"{many:8}  {what}")
-    for name, looks in tally.held.items():
+    for what, count in sorted(tally.counts.items()):
+        print(f"{count:8}  {what}")
+    for name, samples in tally.usage.items():
         for index, what in enumerate(("MiB", "descriptors")):
-            values = [look[index] for look in looks]
+            values = [sample[index] for sample in samples]
             print(f"{name}: {what} first {values[0]:.0f}, last {values[-1]:.0f}, largest {max(values):.0f}")
-    left_alone = {name: looks for name, looks in tally.held.items() if name not in tally.troubled}
-    wrong = [f"GROWS {what}" for what in growing(left_alone)]
-    wrong += [
-        f"WRONG {what}: nobody gave cause for that"
+    undisturbed = {name: samples for name, samples in tally.usage.items() if name not in tally.disturbed}
+    problems = [f"GROWS {what}" for what in growing(undisturbed)]
+    problems += [
+        f"WRONG {what}: no failure explains that"
         for what in sorted(tally.counts)
-        if re.search("(?<!delete:) told 4|: hung$", what)  # a DELETE whose worker was killed is sent again: 404
+        if re.search("(?<!delete:) error 4|: hung$", what)  # nginx repeats a DELETE whose worker was killed: 404
     ]
-    wrong += [f"NEVER {what}" for what in OFTEN if not tally.counts[what]]
-    for line in [*(f"LOST {what}" for what in tally.lost[:20]), *wrong]:
+    problems += [f"NEVER {what}" for what in EXPECTED_COUNTS if not tally.counts[what]]
+    for line in [*(f"LOST {what}" for what in tally.lost[:20]), *problems]:
         print(line)
     print(f"lost: {len(tally.lost)}", flush=True)
-    return not tally.lost and not wrong
+    return not tally.lost and not problems
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="soak", description="Traffic and trouble on a stack of its own.")
+    parser = argparse.ArgumentParser(prog="soak", description="Traffic and failures on a stack of its own.")
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--replicas", type=int, default=2, help="containers of web")
     chosen = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the stack goes with us
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the stack is deleted
     with (
         tempfile.TemporaryDirectory() as folder,
         started(Path(folder), "soak", WEB_REPLICAS=str(chosen.replicas)) as stack,

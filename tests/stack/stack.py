@@ -1,7 +1,7 @@
-"""The stack under test: starting it, asking the engine about it, looking inside, ending it.
+"""The stack under test: run its scripts, inspect its containers, run programs inside, stop it.
 
-It knows scripts/ (so either generation of Compose will do), the engine's `docker`, and labels that Compose sets. It
-does not know HTTP; wire.py and the tests do.
+This module uses scripts/ (which support both generations of Compose), `docker`, and the labels that Compose sets. HTTP
+is in wire.py and in the tests.
 """
 
 import contextlib
@@ -25,18 +25,18 @@ from tests.wire.polling import poll
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "scripts"
 EXAMPLE = (ROOT / ".env.example").read_text()
-COMPOSE = "com.docker.compose"  # how its labels begin, in either generation
+COMPOSE = "com.docker.compose"  # prefix of its labels, in either generation
 UNITS = {"k": 1024, "m": 1024**2, "g": 1024**3}
 SETTING = re.compile(r"(?m)^#?([A-Z_]+)=(.*)$")
 
-# All processes but the init. From the inside, because the engine does not restart what `docker kill` ended.
+# All processes but the init. From the inside, because the engine does not restart a container after `docker kill`.
 KILL = ["sh", "-c", "kill -KILL -1"]
-# Where bodies are received.
+# The folders in which bodies are received.
 SPOOLS = {"nginx": "/var/spool/nginx", "web": "/var/spool/wsgiserver"}
 
 
 def engine_trouble() -> str:
-    """Why there can be no stack here; empty if there can."""
+    """Why no stack can run here; empty if one can."""
     return compose.trouble(settings.here())
 
 
@@ -47,13 +47,13 @@ def free_ports(count: int) -> list[int]:
 
 
 def clean_environment() -> dict[str, str]:
-    """Our own, without settings of the stack, which would outdo its file. Which images to take stays the machine's."""
-    ours = {name for name, _ in SETTING.findall(EXAMPLE) if "IMAGE" not in name}
-    return {name: value for name, value in os.environ.items() if name not in ours}
+    """The environment without settings of the stack, which would override its file, but with those of images."""
+    excluded = {name for name, _ in SETTING.findall(EXAMPLE) if "IMAGE" not in name}
+    return {name: value for name, value in os.environ.items() if name not in excluded}
 
 
 def run(*command: str, env: dict[str, str] | None = None, timeout: float = 600, cwd: Path = ROOT) -> str:
-    """Run to its end; returns stdout. Fails with all that was said."""
+    """Run a command and return its stdout. A failure shows both streams."""
     done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=timeout, check=False, cwd=cwd)
     assert done.returncode == 0, (
         f"{' '.join(command)}: exit {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
@@ -62,14 +62,14 @@ def run(*command: str, env: dict[str, str] | None = None, timeout: float = 600, 
 
 
 def log_of(container: str, *options: str) -> str:
-    """What it said, on either stream."""
+    """The output of a container on both streams."""
     command = ["docker", "logs", *options, container]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True, timeout=60)
     return done.stdout.decode(errors="replace")
 
 
 def finish(process: subprocess.Popen[str]) -> None:
-    """End a program that goes on until its standard input ends."""
+    """End a program that runs until the end of its standard input."""
     assert process.stdin
     assert process.stdout
     with contextlib.suppress(BrokenPipeError):
@@ -91,7 +91,7 @@ class Probe:
         self._process.stdin.write(json.dumps([question, *arguments]) + "\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
-        assert answer, f"the probe ended at {question} {arguments}; its complaint is on stderr"
+        assert answer, f"the probe ended at {question} {arguments}; see stderr"
         return json.loads(answer)
 
     def close(self) -> None:
@@ -99,7 +99,7 @@ class Probe:
 
 
 class Stack:
-    """A running stack, known by its settings file, and by the folder whose scripts/ started it."""
+    """A running stack, identified by its settings file and by the folder whose scripts/ started it."""
 
     def __init__(
         self, env_file: Path, environment: Mapping[str, str] = MappingProxyType({}), root: Path = ROOT
@@ -109,7 +109,7 @@ class Stack:
         self._settings = {**defaults, **dict(re.findall(r"(?m)^([A-Z_]+)=(.*)$", env_file.read_text()))}
         self.environment = {**clean_environment(), **environment, "ENV_FILE": str(env_file)}
         self.project = self._settings["COMPOSE_PROJECT_NAME"]
-        # For what a test adds: whoever clears up after a run that was cut short finds it, as if it were Compose's.
+        # For containers that a test adds: a cleanup after an aborted run finds them, as if Compose had made them.
         self.labels = [f"--label={COMPOSE}.project={self.project}", f"--label={COMPOSE}.oneoff=True"]
         self.limit = int(self._settings["UPLOAD_MAX"][:-1]) * UNITS[self._settings["UPLOAD_MAX"][-1]]
         self.user, self.password = self._settings["DEMO_USER"], self._settings["DEMO_PASSWORD"]
@@ -128,7 +128,7 @@ class Stack:
     # --- from outside ---------------------------------------------------------------------------------------------
 
     def script(self, name: str, *arguments: str, **settings: str) -> str:
-        """Run one of scripts/ on this stack; `settings` outdo its file."""
+        """Run one of scripts/ on this stack; `settings` override its file."""
         command = [str(self.root / "scripts" / name), *arguments]
         return run(*command, env={**self.environment, **settings}, cwd=self.root)
 
@@ -136,9 +136,9 @@ class Stack:
         return self.script("compose.sh", *arguments, **settings)
 
     def paste_upload(self) -> None:
-        """Upload docs/sample.jpg by the command that `make up` ends with, pasted into a shell."""
-        story = self.script("welcome.sh", "stack")
-        command = ["bash", "-c", f"set -e; {story[story.index('curl ') :]}"]
+        """Upload docs/sample.jpg with the command that `make up` prints."""
+        welcome = self.script("welcome.sh", "stack")
+        command = ["bash", "-c", f"set -e; {welcome[welcome.index('curl ') :]}"]
         answer = run(*command, env={**self.environment, "no_proxy": "*"})
         assert '"sha256"' in answer, answer
 
@@ -147,11 +147,11 @@ class Stack:
         return self.script("token.sh").strip()
 
     def containers(self) -> dict[str, dict[str, Any]]:
-        """Service -> what the engine knows of its container (of one, if it has several), also one that has ended."""
+        """Service -> its container as inspected (one, if it has several), running or not."""
         return {container["Config"]["Labels"][f"{COMPOSE}.service"]: container for container in self._inspect()}
 
     def replicas(self, service: str) -> list[dict[str, Any]]:
-        """The same of all containers of a service."""
+        """All containers of a service as inspected."""
         return self._inspect(service)
 
     def _inspect(self, service: str | None = None) -> list[dict[str, Any]]:
@@ -160,7 +160,7 @@ class Stack:
         return found
 
     def _filters(self, service: str | None = None) -> list[str]:
-        """For `docker ps`: Compose's containers alone; images that it built hand labels on to any other."""
+        """For `docker ps`: only containers of Compose; other containers inherit labels from the images."""
         labels = {"project": self.project, "oneoff": "False"} | ({"service": service} if service else {})
         return [f"--filter=label={COMPOSE}.{key}={value}" for key, value in labels.items()]
 
@@ -168,7 +168,7 @@ class Stack:
         return self.containers()[service]
 
     def is_healthy(self, service: str) -> bool:
-        """All of its containers are, and there is one at least."""
+        """Whether the service has containers, and all are healthy."""
         states = [container["State"].get("Health", {}).get("Status") for container in self.replicas(service)]
         return set(states) == {"healthy"}
 
@@ -177,39 +177,39 @@ class Stack:
             poll(lambda name=service: self.is_healthy(name), f"{service} is healthy", within)  # type: ignore[misc]  # a default binds the loop's value
 
     def logs(self, service: str) -> str:
-        """What it said since it was started last, on either stream."""
+        """Its output on both streams since its last start."""
         return self.logs_of(self.container(service))
 
     def logs_of(self, container: dict[str, Any]) -> str:
         return log_of(container["Id"], "--since", container["State"]["StartedAt"])
 
     def requests(self) -> list[dict[str, Any]]:
-        """What nginx has logged since it was started last, a dictionary for each request."""
+        """The log of nginx since its last start, a dictionary for each request."""
         return self.lines("nginx")
 
     def lines(self, service: str) -> list[dict[str, Any]]:
-        """What a service has logged as JSON since it was started last."""
+        """The JSON log lines of a service since its last start."""
         return [json.loads(line) for line in self.logs(service).splitlines() if line.startswith("{")]
 
     # --- from inside ----------------------------------------------------------------------------------------------
 
     def exec(self, service: str, *command: str) -> str:
-        """Run it in each container of the service; returns what all of them said."""
+        """Run a command in each container of the service; returns all output."""
         containers = run("docker", "ps", "--quiet", *self._filters(service)).split()
         assert containers, f"{service} does not run"
         return "".join(run("docker", "exec", container, *command) for container in containers)
 
     def processes(self, service: str, *command: str) -> str:
-        """Have inside/processes.py do something in each container of the service."""
+        """Run inside/processes.py in each container of the service."""
         return self.exec(service, *program("processes.py"), *command)
 
     def sockets(self, service: str) -> list[tuple[str, str, str]]:
-        """Own address, peer's and state of each TCP socket (IPv4), in the kernel's hexadecimals: proc_pid_net(5)."""
+        """Local address, peer address and state of each IPv4 TCP socket, in hexadecimal: proc_pid_net(5)."""
         rows = [line.split() for line in self.exec(service, "cat", "/proc/net/tcp").splitlines()]
         return [(row[1], row[2], row[3]) for row in rows if row[0] != "sl"]
 
     def relay(self, service: str, port: int = 8000) -> Relayed:
-        """To a service that publishes nothing, out of the container next to it."""
+        """A connection to a service without published ports, from the container next to it."""
         idle = [relay for relay in self._relays if relay.is_idle]
         if not idle:
             idle = [Relay(self._neighbour)]
@@ -221,12 +221,12 @@ class Stack:
 
     @cached_property
     def trust(self) -> ssl.SSLContext:
-        """Believes in the certificate that nginx made for itself, and in no other."""
+        """Trusts only the self-signed certificate of nginx."""
         return ssl.create_default_context(cadata=self.exec("nginx", "cat", "/srv/certificates/self-signed.pem"))
 
     @cached_property
     def _neighbour(self) -> str:
-        """The container that no test kills; it has the same image, volumes and database as web."""
+        """The id of gunicorn's container, which no test kills; it has the image, volumes and database of web."""
         name: str = self.container("gunicorn")["Id"]
         return name
 
@@ -239,37 +239,37 @@ class Stack:
         return self.probe("names"), self.probe("files")
 
     def leftovers(self) -> list[str]:
-        """Files of bodies, nameless ones as well, in nginx's spool and in web's: left over, if nobody is sending."""
-        said = [self.exec(service, *program("bodies.sh"), folder) for service, folder in SPOOLS.items()]
-        return "".join(said).splitlines()
+        """Files of bodies, unnamed ones included, in the spools of nginx and web: left over, unless a client sends."""
+        output = [self.exec(service, *program("bodies.sh"), folder) for service, folder in SPOOLS.items()]
+        return "".join(output).splitlines()
 
     @contextlib.contextmanager
     def unchanged(self) -> Iterator[None]:
-        """What happens inside leaves no row and no file, half-received ones included."""
+        """The block leaves no row and no file, and no half-received body."""
         before = self.state()
         yield
         poll(lambda: self.state() == before, f"rows and files are what they were: {before}", 30)
         poll(lambda: not self.leftovers(), "no half-received body is left", 30)
 
-    # --- life and death -------------------------------------------------------------------------------------------
+    # --- start and stop -------------------------------------------------------------------------------------------
 
     def sweep(self) -> None:
         self.exec("gunicorn", "python", "manage.py", "sweep", "--age", "0")
 
     def kill(self, container: dict[str, Any]) -> None:
-        """End all of its processes as a power cut would: nothing is cleaned up. Returns at once."""
+        """Kill all of its processes, as a power cut does: nothing is cleaned up. Does not wait."""
         command = ["docker", "exec", container["Id"], *KILL]
-        with contextlib.suppress(subprocess.TimeoutExpired):  # killed with the rest, which the engine may miss
+        with contextlib.suppress(subprocess.TimeoutExpired):  # killed with the container, which the engine may miss
             subprocess.run(command, check=False, capture_output=True, timeout=30)
 
     def wait_until_restarted(self, service: str, before: dict[str, Any], within: float = 60) -> None:
-        """Healthy, and not the same run of it as `before`, which `container()` returned."""
+        """Wait until the container is healthy and was restarted after `before`, which `container()` returned."""
         started = before["State"]["StartedAt"]
 
         def is_new() -> bool:
             return bool(self.container(service)["State"]["StartedAt"] != started and self.is_healthy(service))
 
-        poll(is_new, f"{service} is back, by itself", within)
+        poll(is_new, f"{service} has restarted", within)
 
     def close(self) -> None:
         self.forget()
@@ -277,7 +277,7 @@ class Stack:
             relay.close()
 
     def forget(self) -> None:
-        """What runs inside a container ends with it; the next question starts it again, in whichever is there then."""
+        """Close probe and relays, which end with their container; the next use starts them in the current one."""
         if "probe" in self.__dict__:
             self.probe.close()
             del self.probe

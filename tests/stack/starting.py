@@ -1,7 +1,7 @@
-"""Stacks that tests start: with settings, ports, secrets and volumes of their own, deleted with their data afterwards.
+"""Stacks that tests start, with settings, ports, secrets and volumes of their own, and delete with their data.
 
-A stack that is up beside one of these stays as it is. Its images have names of its own, too, and go with it;
-what they were built from stays, so the next one is built in seconds.
+Other running stacks stay untouched. The images have names of their own too, and are deleted with the stack; the build
+cache stays, so the next build takes seconds.
 """
 
 import os
@@ -16,19 +16,19 @@ import pytest
 
 from tests.stack.stack import ROOT, SCRIPTS, Stack, clean_environment, engine_trouble, free_ports, run
 
-FIRST_START = 1500  # seconds; with base images to pull or to build
+FIRST_START = 1500  # seconds; base images may have to be pulled or built
 UPLOAD_MAX = "52m"  # not the default; above the largest of test_10_matrix.py, and small enough to exceed
 
 
 def may_start_a_stack(items: list[pytest.Item], folder: Path) -> None:
-    """The first test of the folder takes as long as its fixtures do."""
-    ours = [item for item in items if item.path.parent == folder]
-    if ours:
-        ours[0].add_marker(pytest.mark.timeout(FIRST_START))
+    """Give the first test of the folder time for its fixtures."""
+    own = [item for item in items if item.path.parent == folder]
+    if own:
+        own[0].add_marker(pytest.mark.timeout(FIRST_START))
 
 
 def overlaid(*overlays: Path) -> dict[str, str]:
-    """What makes Compose read these over compose.yaml."""
+    """The variable that makes Compose read these files over compose.yaml."""
     return {"COMPOSE_FILE": os.pathsep.join(map(str, [ROOT / "compose.yaml", *overlays]))}
 
 
@@ -40,7 +40,7 @@ def provided(
     /,
     **settings: str,
 ) -> Iterator[Stack]:
-    """The stack that runs with the settings in the file that KIND_ENV_FILE names, or one of our own."""
+    """The running stack of the settings file in KIND_ENV_FILE, or a new one."""
     if given := os.environ.get(f"{kind.upper()}_ENV_FILE"):
         with Stack(Path(given).resolve(), environment) as running:
             yield ready(running)
@@ -53,7 +53,7 @@ def provided(
 def started(
     folder: Path, kind: str, environment: Mapping[str, str] = MappingProxyType({}), /, **settings: str
 ) -> Iterator[Stack]:
-    """Skips the test where there is no engine. `kind` goes into the project's name, `environment` to its scripts."""
+    """A new stack; skips the test if there is no engine. `kind` is part of its name; its scripts get `environment`."""
     with started_from(ROOT, folder, kind, environment, **settings) as new:
         yield ready(new)
 
@@ -62,7 +62,7 @@ def started(
 def started_from(
     root: Path, folder: Path, kind: str, environment: Mapping[str, str] = MappingProxyType({}), /, **settings: str
 ) -> Iterator[Stack]:
-    """The same of a copy of this project, and what is in its app/ need not know tokens."""
+    """The same for a copy of this project, whose app/ may have no tokens."""
     if trouble := engine_trouble():
         pytest.skip(f"no stack without an engine: {trouble}")
     web, https, gunicorn, runserver = free_ports(4)
@@ -88,7 +88,7 @@ def started_from(
 
 
 def _drop_images(project: str) -> None:
-    """Not what they were built from: without --no-prune the classic builder would have to build all of it again."""
+    """Delete the images of the stack. Without --no-prune, the classic builder would lose its cache."""
     named = ("docker", "image", "ls", "--filter", f"reference={project}-*", "--format", "{{.Repository}}:{{.Tag}}")
     if images := run(*named).split():
         run("docker", "image", "rm", "--force", "--no-prune", *images)
@@ -110,6 +110,6 @@ def _up(stack: Stack, log: Path) -> None:
 
 
 def ready(stack: Stack) -> Stack:
-    """Makes a token now: that takes seconds, which nginx does not give to a client that has connected."""
+    """Make the token now: that takes seconds, and nginx would close a connection meanwhile."""
     assert len(stack.token) == 64
     return stack

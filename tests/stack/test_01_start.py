@@ -1,4 +1,4 @@
-"""What runs, and what it is not allowed to do (hardening.py)."""
+"""The running services, and their hardening (hardening.py)."""
 
 import re
 
@@ -20,7 +20,7 @@ def service(request: pytest.FixtureRequest, stack: Stack) -> str:
 
 
 def test_each_service_is_healthy(stack: Stack, service: str) -> None:
-    stack.wait_until_healthy(service)  # a busy machine may make a check or two late
+    stack.wait_until_healthy(service)  # on a busy machine, checks may be late
 
 
 def test_the_database_was_migrated_once(stack: Stack) -> None:
@@ -38,7 +38,7 @@ def test_only_the_services_of_this_stack_run(stack: Stack) -> None:
 
 
 def test_metrics_of_web_are_not_reachable_through_nginx(stack: Stack) -> None:
-    """Web counts what it does, on a port of its own that is not published, and that nginx knows nothing of."""
+    """Web serves its metrics on a port of its own, which is not published and which nginx does not use."""
     ask = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9000/metrics', timeout=10).read().decode())"
     metrics = stack.exec("web", "python", "-c", ask)
     assert 'wsgiserver_requests_total{status="2xx"}' in metrics
@@ -48,12 +48,12 @@ def test_metrics_of_web_are_not_reachable_through_nginx(stack: Stack) -> None:
 
 
 def test_the_status_page_of_nginx_is_not_published(stack: Stack) -> None:
-    """The page can be read by nginx itself and by a container beside it; the published ports have no such address."""
+    """The page can be read in the container of nginx and from one beside it, but not on the published ports."""
     own = stack.exec("nginx", "curl", "-fsS", "--noproxy", "*", "http://127.0.0.1:9000/nginx_status")
     with stack.relay("nginx", port=9000) as wire:
         answer = exchange(wire, Request("GET", "/nginx_status", {}), token=None)
-    for said in (own, answer.body.decode()):
-        assert re.match(r"Active connections: [1-9]\d* \nserver accepts handled requests\n", said), said
+    for page in (own, answer.body.decode()):
+        assert re.match(r"Active connections: [1-9]\d* \nserver accepts handled requests\n", page), page
     for server in ("web", "gunicorn"):
         for path in ("/nginx_status", "/metrics"):
             with stack.nginx(server) as wire:

@@ -1,4 +1,4 @@
-"""The point of it all: whatever the framing, what Django stores is the picture that was sent."""
+"""The purpose of this project: Django stores the picture that was sent, in any framing."""
 
 import subprocess
 from dataclasses import replace
@@ -16,27 +16,27 @@ SERVERS = ["web", "gunicorn"]
 
 
 def check_stored(stack: Stack, answer: Answer, name: str, picture: Picture) -> None:
-    """What was answered, what the row says, what the file is and what a visitor gets: all the same picture."""
+    """The answer, the row, the file and the download show the same picture."""
     assert answer.status == 201, answer.body
-    said = answer.json()
-    photo = said[0] if isinstance(said, list) else said  # a form may hold several
+    reported = answer.json()
+    photo = reported[0] if isinstance(reported, list) else reported  # a form may hold several
     assert (photo["name"], photo["sha256"], photo["size"]) == (name, picture.sha256, picture.size)
-    check_kept(stack, name, picture)
+    check_photo(stack, name, picture)
     with stack.nginx("web") as visitor:
         download = exchange(visitor, Request("GET", photo["url"], {}), token=None)
     assert (download.status, Picture(download.body).sha256) == (200, picture.sha256)
 
 
-def check_kept(stack: Stack, name: str, picture: Picture) -> None:
-    kept = stack.probe("photo", name)
-    assert kept is not None, f"{name} has no row"
-    assert (kept["row_sha256"], kept["row_size"]) == (picture.sha256, picture.size)
-    assert (kept["file_sha256"], kept["file_size"]) == (picture.sha256, picture.size)
-    assert kept["thumbnail_size"] > 0
+def check_photo(stack: Stack, name: str, picture: Picture) -> None:
+    row = stack.probe("photo", name)
+    assert row is not None, f"{name} has no row"
+    assert (row["row_sha256"], row["row_size"]) == (picture.sha256, picture.size)
+    assert (row["file_sha256"], row["file_size"]) == (picture.sha256, picture.size)
+    assert row["thumbnail_size"] > 0
 
 
 def check_lost(stack: Stack, wire: Wire, name: str, picture: Picture) -> None:
-    """The bug that this project is about: the server drops a chunked body, and Django sees none."""
+    """The bug that this project solves: the server drops a chunked body, and Django sees none."""
     answer = exchange(wire, CHUNKED(name, picture.content), stack.token)
     assert (answer.status, answer.json()["error"]) == (400, "empty-body")
     assert "chunked" in answer.json()["detail"]
@@ -103,7 +103,7 @@ def test_an_upload_is_accepted_without_a_final_slash(
 def test_curl_fails_at_an_address_that_stores_nothing(
     stack: Stack, photo: Picture, tmp_path: Path, target: str, arguments: list[str]
 ) -> None:
-    """On a redirect curl exits with 0, stored or not; behind a slash it puts the file's own name."""
+    """After a redirect, curl exits with 0, stored or not; after a slash, it adds the name of the file."""
     file = tmp_path / "x"
     file.write_bytes(photo.content)
     curl = [
@@ -136,9 +136,9 @@ def test_an_upload_streamed_from_a_generator_is_stored_whole(
     blocks = (photo.content[start : start + 10_000] for start in range(0, photo.size, 10_000))
     answer = api.put(f"{stack.url}/api/photos/{name}", data=blocks, timeout=20)
     assert (answer.status_code, answer.json()["sha256"]) == (201, photo.sha256)
-    check_kept(stack, name, photo)
+    check_photo(stack, name, photo)
 
 
 def test_the_upload_command_that_make_up_prints_works(stack: Stack) -> None:
     stack.paste_upload()
-    check_kept(stack, "sample.jpg", Picture((ROOT / "docs" / "sample.jpg").read_bytes()))
+    check_photo(stack, "sample.jpg", Picture((ROOT / "docs" / "sample.jpg").read_bytes()))

@@ -1,4 +1,4 @@
-"""Who may write, who may look, and what a thief of the database would hold in hands."""
+"""Who may write and read, and which secrets the database holds."""
 
 import re
 import uuid
@@ -16,7 +16,7 @@ PASSWORD = "a-password-for-one-test"
 
 @pytest.fixture(scope="module")
 def other_user(stack: Stack) -> Iterator[requests.Session]:
-    """Another user's token."""
+    """A client with the token of another user."""
     with requests.Session() as session:
         session.trust_env = False
         token = stack.probe("new_user", f"stranger-{uuid.uuid4().hex[:8]}", PASSWORD)
@@ -26,7 +26,7 @@ def other_user(stack: Stack) -> Iterator[requests.Session]:
 
 @pytest.fixture
 def visitor(stack: Stack) -> Iterator[requests.Session]:
-    """Somebody with a browser, logged in."""
+    """A client with the cookies of a login, as a browser has."""
     with requests.Session() as session:
         session.trust_env = False
         page = session.get(f"{stack.url}/login/", timeout=20)
@@ -37,7 +37,7 @@ def visitor(stack: Stack) -> Iterator[requests.Session]:
 
 
 @pytest.fixture
-def photo_of_ours(stack: Stack, api: requests.Session, photo: Picture, name: str) -> str:
+def own_photo(stack: Stack, api: requests.Session, photo: Picture, name: str) -> str:
     assert api.put(stack.url + API + name, data=photo.content, timeout=20).status_code == 201
     return name
 
@@ -81,16 +81,16 @@ def test_a_page_redirects_an_anonymous_visitor_to_the_login(stack: Stack, anonym
 @pytest.mark.parametrize(
     ("target", "size", "status"),
     [
-        ("/", "small", 401),  # by nginx: nobody uploads without a login
+        ("/", "small", 401),  # by nginx: no upload without a login
         ("/", "photo", 401),
         ("/delete/", "small", 403),  # by Django
-        ("/delete/", "photo", 413),  # by nginx: no form there is as large
+        ("/delete/", "photo", 413),  # by nginx: forms there are small
     ],
 )
 def test_a_form_of_an_anonymous_visitor_is_refused_and_not_redirected(
     stack: Stack, anonymous: requests.Session, photo: Picture, name: str, target: str, size: str, status: int
 ) -> None:
-    """Redirected to the login, it would be lost in silence."""
+    """A redirect to the login would lose it silently."""
     content = photo.content if size == "photo" else photo.content[:1000]
     url = stack.url + (target if target == "/" else target + name)
     with stack.unchanged():
@@ -102,17 +102,17 @@ def test_a_form_of_an_anonymous_visitor_is_refused_and_not_redirected(
 
 
 def test_guessing_a_password_is_slowed_down(stack: Stack) -> None:
-    """For this account, whoever asks; nginx lets each address try a few times in a row before that."""
+    """Django limits attempts for each account from any address; nginx limits each address."""
     if "runserver" not in stack.containers():
         pytest.skip("runserver does not run in this stack; it belongs to the profile demo")
     name, statuses = f"nobody-{uuid.uuid4().hex[:8]}", []
     for _ in range(11):
-        with requests.Session() as guesser:
-            guesser.trust_env = False
-            login = f"http://127.0.0.1:{stack.ports['runserver']}/login/"  # the same Django, without nginx's limit
-            token = form_token(guesser.get(login, timeout=20).text)
+        with requests.Session() as client:
+            client.trust_env = False
+            login = f"http://127.0.0.1:{stack.ports['runserver']}/login/"  # the same Django, without the limit of nginx
+            token = form_token(client.get(login, timeout=20).text)
             form = {"username": name, "password": "guess", "csrfmiddlewaretoken": token}
-            statuses.append(guesser.post(login, data=form, timeout=20).status_code)
+            statuses.append(client.post(login, data=form, timeout=20).status_code)
     assert statuses == [200] * 10 + [429]
 
 
@@ -128,9 +128,9 @@ def test_a_token_ends_when_it_is_deleted(stack: Stack) -> None:
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 def test_preconditions_are_honoured_through_nginx(
-    stack: Stack, api: requests.Session, photo: Picture, photo_of_ours: str, method: str
+    stack: Stack, api: requests.Session, photo: Picture, own_photo: str, method: str
 ) -> None:
-    target = stack.url + API + photo_of_ours
+    target = stack.url + API + own_photo
     etag = api.get(target, timeout=20).headers["ETag"]
     assert etag == f'"{photo.sha256}"'
     for condition in ({"If-None-Match": "*"}, {"If-Match": '"another"'}, {"If-None-Match": etag}):
@@ -154,7 +154,7 @@ def test_tokens_are_stored_as_hashes(stack: Stack) -> None:
     rows = stack.probe("tokens")
     assert rows
     for value in (value for row in rows for value in row.values()):
-        # A few characters are kept to find the row by; the rest must not be there.
+        # A few characters are stored to find the row; the rest must not be there.
         assert stack.token[16:] not in value
         assert value not in stack.token or len(value) <= 16
 
@@ -166,40 +166,40 @@ def test_no_serving_container_has_the_password_in_its_environment(stack: Stack) 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 def test_a_photo_of_another_user_cannot_be_replaced_or_deleted(
-    stack: Stack, other_user: requests.Session, photo: Picture, photo_of_ours: str, method: str
+    stack: Stack, other_user: requests.Session, photo: Picture, own_photo: str, method: str
 ) -> None:
     with stack.unchanged():
-        answer = other_user.request(method, stack.url + API + photo_of_ours, data=photo.content, timeout=20)
+        answer = other_user.request(method, stack.url + API + own_photo, data=photo.content, timeout=20)
     assert (answer.status_code, answer.json()["error"]) == (403, "not-owner")
 
 
 def test_a_form_numbers_a_name_that_is_in_use(
-    stack: Stack, other_user: requests.Session, photo: Picture, photo_of_ours: str
+    stack: Stack, other_user: requests.Session, photo: Picture, own_photo: str
 ) -> None:
-    answer = other_user.post(stack.url + API, files={"file": (photo_of_ours, photo.content)}, timeout=20)
+    answer = other_user.post(stack.url + API, files={"file": (own_photo, photo.content)}, timeout=20)
     assert answer.status_code == 201
-    assert answer.json()[0]["name"] == photo_of_ours.replace(".jpg", "-2.jpg")
+    assert answer.json()[0]["name"] == own_photo.replace(".jpg", "-2.jpg")
 
 
 def test_a_user_can_replace_and_delete_own_photos(
-    stack: Stack, api: requests.Session, photo: Picture, photo_of_ours: str
+    stack: Stack, api: requests.Session, photo: Picture, own_photo: str
 ) -> None:
     other = Picture(photo.content + b"another")
-    replaced = api.put(stack.url + API + photo_of_ours, data=other.content, timeout=20)
+    replaced = api.put(stack.url + API + own_photo, data=other.content, timeout=20)
     assert (replaced.status_code, replaced.json()["sha256"]) == (200, other.sha256)
     before = set(stack.probe("files"))
-    assert api.delete(stack.url + API + photo_of_ours, timeout=20).status_code == 204
-    assert api.get(stack.url + API + photo_of_ours, timeout=20).status_code == 404
-    gone = before - set(stack.probe("files"))
-    assert {path.partition("/")[0] for path in gone} == {"originals", "thumbs", "renditions"}
-    assert len(gone) == 3
+    assert api.delete(stack.url + API + own_photo, timeout=20).status_code == 204
+    assert api.get(stack.url + API + own_photo, timeout=20).status_code == 404
+    removed = before - set(stack.probe("files"))
+    assert {path.partition("/")[0] for path in removed} == {"originals", "thumbs", "renditions"}
+    assert len(removed) == 3
 
 
 @pytest.mark.parametrize("token", ["", "0" * 64])
 def test_a_form_without_a_valid_csrf_token_is_refused(
     stack: Stack, visitor: requests.Session, photo: Picture, name: str, token: str
 ) -> None:
-    """Being logged in is not enough: another site could have made the browser send this."""
+    """A login is not enough: another site could have made the browser send this."""
     with stack.unchanged():
         answer = visitor.post(
             f"{stack.url}/", data={"csrfmiddlewaretoken": token}, files={"file": (name, photo.content)}, timeout=20
@@ -241,14 +241,14 @@ def test_an_unknown_host_name_gets_no_response(stack: Stack, anonymous: requests
 
 
 def test_a_private_gallery_shows_nothing_to_anonymous_visitors(
-    stack: Stack, anonymous: requests.Session, api: requests.Session, photo_of_ours: str
+    stack: Stack, anonymous: requests.Session, api: requests.Session, own_photo: str
 ) -> None:
-    """GALLERY_PUBLIC=false, given to runserver alone, which is the same Django and quickly made anew."""
+    """GALLERY_PUBLIC=false for runserver only, which is the same Django and quickly recreated."""
     if "runserver" not in stack.containers():
         pytest.skip("runserver does not run in this stack; it belongs to the profile demo")
     base = f"http://127.0.0.1:{stack.ports['runserver']}"
-    thumbnail = api.get(stack.url + API + photo_of_ours, timeout=20).json()["thumbnail"]
-    targets = ["/", f"/photos/{photo_of_ours}", thumbnail, API, API + photo_of_ours]
+    thumbnail = api.get(stack.url + API + own_photo, timeout=20).json()["thumbnail"]
+    targets = ["/", f"/photos/{own_photo}", thumbnail, API, API + own_photo]
     assert [anonymous.get(base + target, timeout=20).status_code for target in targets] == [200] * 5
     stack.compose("up", "-d", "--no-deps", "runserver", GALLERY_PUBLIC="false")
     try:
@@ -259,4 +259,4 @@ def test_a_private_gallery_shows_nothing_to_anonymous_visitors(
         stack.compose("up", "-d", "--no-deps", "runserver")
         stack.wait_until_healthy("runserver")
     assert closed == [302, 302, 302, 401, 401]
-    assert opened == [302, 200, 200, 200, 200]  # the page wants a login, not a token
+    assert opened == [302, 200, 200, 200, 200]  # the page needs a login, not a token

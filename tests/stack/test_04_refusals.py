@@ -1,4 +1,4 @@
-"""What is refused is refused in a way that the client can read, and leaves nothing behind."""
+"""Clients can read refusals, and a refused upload leaves nothing behind."""
 
 import itertools
 import json
@@ -19,8 +19,8 @@ from tests.wire.polling import poll
 
 SERVERS = ["web", "gunicorn"]
 
-# What is sent -> the stable name of the refusal.
-UNSOUND: dict[str, tuple[Callable[[Picture], Picture], str]] = {
+# Name -> the picture that is sent, and the stable name of the refusal.
+INVALID: dict[str, tuple[Callable[[Picture], Picture], str]] = {
     "a text file": (lambda _: pictures.text(), "not-an-image"),
     "noise": (lambda photo: Picture(photo.content[100:]), "not-an-image"),
     "a photo cut short": (pictures.truncated, "image-truncated"),
@@ -30,7 +30,7 @@ UNSOUND: dict[str, tuple[Callable[[Picture], Picture], str]] = {
 
 
 def check_refused(answer: Answer, status: int, error: str) -> None:
-    """JSON of one shape, whoever wrote it."""
+    """JSON in the same form, from nginx, a server or Django."""
     assert answer.headers["Content-Type"].startswith("application/json"), answer.body
     problem = answer.json()
     assert (answer.status, problem["error"]) == (status, error)
@@ -39,23 +39,23 @@ def check_refused(answer: Answer, status: int, error: str) -> None:
 
 
 @pytest.mark.parametrize("shape", ["length", "chunked", "multipart"])
-@pytest.mark.parametrize("unsound", UNSOUND)
+@pytest.mark.parametrize("invalid", INVALID)
 def test_an_invalid_picture_is_refused_and_not_stored(
-    stack: Stack, photo: Picture, name: str, unsound: str, shape: str
+    stack: Stack, photo: Picture, name: str, invalid: str, shape: str
 ) -> None:
-    make, error = UNSOUND[unsound]
+    make, error = INVALID[invalid]
     with stack.unchanged(), stack.nginx("web") as wire:
         answer = exchange(wire, SHAPES[shape](name, make(photo).content), stack.token)
     check_refused(answer, 400, error)
 
 
-# Who logs a request: a service, and a key that only these lines have.
+# Logger -> its service, and a key that only its lines have.
 LOGGERS = {"nginx": ("nginx", "upstream"), "the server": ("server", "event"), "Django": ("server", "logger")}
 
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_the_request_id_of_a_response_is_in_every_log(stack: Stack, name: str, server: str) -> None:
-    """One id from nginx through the server to Django, so that a complaint can be followed."""
+    """One id from nginx through the server to Django, so that an error can be traced."""
     with stack.nginx(server) as wire:
         answer = exchange(wire, with_length(name, pictures.text().content), stack.token)
     request_id = answer.json()["request_id"]
@@ -64,38 +64,38 @@ def test_the_request_id_of_a_response_is_in_every_log(stack: Stack, name: str, s
         lines = stack.lines(server if service == "server" else service)
         return any(line.get("request_id") == request_id and key in line for line in lines)
 
-    for who, place in LOGGERS.items():
-        poll(lambda at=place: is_known(*at), f"{who} has logged it", 30)  # type: ignore[misc]  # a default binds the loop's value
+    for logger, source in LOGGERS.items():
+        poll(lambda at=source: is_known(*at), f"{logger} has logged it", 30)  # type: ignore[misc]  # a default binds the loop's value
 
 
-# What nginx and gunicorn say of themselves, that they start for instance, is text and cannot be anything else.
-OF_THEMSELVES = {
+# Lines of nginx and gunicorn about themselves, for instance about their start, are always text.
+OWN_LINES = {
     "nginx": re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[(error|crit|alert|emerg)\] "),
     "gunicorn": re.compile(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}\] \[\d+\] \[[A-Z]+\] "),
     "web": re.compile(r"(?!)"),  # nothing
 }
 
 
-@pytest.mark.parametrize("service", OF_THEMSELVES)
+@pytest.mark.parametrize("service", OWN_LINES)
 def test_every_log_line_is_json(stack: Stack, name: str, service: str) -> None:
-    """The lines of all earlier tests, and one that tries to become two."""
+    """The lines of all earlier tests, and one of a request that tries to forge a second line."""
     request = Request("GET", f'/{name}?\\","status":201,"x":"', {"User-Agent": '\\","status":201,"x":"'})
     with stack.nginx("gunicorn" if service == "gunicorn" else "web") as wire:
         exchange(wire, request, stack.token)
-    poll(lambda: name in stack.logs(service), "it is logged", 30)
+    poll(lambda: name in stack.logs(service), "the request is logged", 30)
     for line in stack.logs(service).splitlines():
-        assert OF_THEMSELVES[service].match(line) or json.loads(line)["time"], line
+        assert OWN_LINES[service].match(line) or json.loads(line)["time"], line
 
 
 def test_health_checks_are_not_logged(stack: Stack, name: str) -> None:
-    """The engine asks each container from within: gunicorn at the port that nginx uses, web at a port of its own, which
-    logs nothing. A request to web from outside is logged, also one for /healthz.
+    """The health check runs in each container: gunicorn answers on the port that nginx uses, web on a port of its own,
+    which logs nothing. Requests to web from outside are logged, even for /healthz.
     """
     for server in SERVERS:
         for target in ("/healthz", f"/{name}"):
             with stack.nginx(server) as wire:
                 exchange(wire, Request("GET", target, {}), token=None)
-        poll(lambda at=server: name in stack.logs(at), "what is no probe is logged", 30)  # type: ignore[misc]  # a default binds the loop's value
+        poll(lambda at=server: name in stack.logs(at), "other requests are logged", 30)  # type: ignore[misc]  # a default binds the loop's value
     of_gunicorn, of_web = (
         [line for line in stack.lines(server) if line.get("event") == "request"] for server in SERVERS[::-1]
     )
@@ -115,7 +115,7 @@ def test_one_invalid_file_of_a_form_refuses_all_files(
 def test_a_form_is_stored_whole_whatever_the_names_of_its_files(
     stack: Stack, api: requests.Session, photo: Picture, name: str
 ) -> None:
-    """Written by hand, because the library would make up names."""
+    """The form is written by hand, because a library would add names."""
     stem = name.removesuffix(".jpg")
     heads = [
         f'name="file"; filename="{stem}-1.jpg"',
@@ -147,7 +147,7 @@ def test_a_form_sent_to_put_is_refused(stack: Stack, api: requests.Session, phot
 
 # --- too large --------------------------------------------------------------------------------------------------------
 
-# How it is sent, and how much too large it is, in bytes.
+# Name -> the framing, and how many bytes too large the body is.
 TOO_LARGE: dict[str, tuple[Shape, int]] = {
     "length, by one byte": (with_length, 1),
     "length, by far": (with_length, 30 * 1024 * 1024),
@@ -217,7 +217,7 @@ def test_a_body_of_exactly_the_limit_is_stored(
     assert stack.probe("photo", name)["file_sha256"] == picture.sha256
 
 
-# --- what nginx refuses by itself -------------------------------------------------------------------------------------
+# --- refusals of nginx ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

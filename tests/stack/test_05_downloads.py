@@ -1,4 +1,4 @@
-"""Files on their way out: originals past Django's permission by nginx, thumbnails, static files."""
+"""Downloads: originals, which nginx sends with the permission of Django, thumbnails and static files."""
 
 import gzip
 import io
@@ -18,7 +18,7 @@ NEVER_A_PAGE = "default-src 'none'; sandbox"
 
 @pytest.fixture(scope="module")
 def stored(stack: Stack, api: requests.Session, photo: Picture) -> dict[str, str]:
-    """A photo that lies in the stack, as the API tells of it."""
+    """A stored photo, as in the answer of the API."""
     answer = api.put(f"{stack.url}/api/photos/to-be-downloaded.jpg", data=photo.content, timeout=20)
     assert answer.status_code in {200, 201}
     facts: dict[str, str] = answer.json()
@@ -50,7 +50,7 @@ ONCE = ["ETag", "X-Frame-Options", "Cross-Origin-Opener-Policy", "Content-Securi
 
 
 @pytest.mark.parametrize(
-    "asked", [{}, {"Range": "bytes=0-9"}, {"Range": "bytes=99999999-"}, {"If-Match": '"x"'}], ids=str
+    "fields", [{}, {"Range": "bytes=0-9"}, {"Range": "bytes=99999999-"}, {"If-Match": '"x"'}], ids=str
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("address", ["url", "thumbnail"])
@@ -60,10 +60,10 @@ def test_each_header_is_sent_once(
     stored: dict[str, str],
     address: str,
     method: str,
-    asked: dict[str, str],
+    fields: dict[str, str],
 ) -> None:
-    """Whatever the status; and no date, which would not tell one version from the next."""
-    answer = anonymous.request(method, stack.url + stored[address], headers=asked, timeout=20)
+    """With any status. There is no date, because two versions may have the same."""
+    answer = anonymous.request(method, stack.url + stored[address], headers=fields, timeout=20)
     wanted = ONCE[1:] if answer.status_code == 416 else ONCE
     assert {name: len(answer.raw.headers.getlist(name)) for name in wanted} == dict.fromkeys(wanted, 1)
     assert answer.headers["Content-Security-Policy"] == NEVER_A_PAGE
@@ -75,20 +75,20 @@ def test_each_header_is_sent_once(
 def test_an_error_of_nginx_for_a_file_has_the_security_headers(
     anonymous: requests.Session, stack: Stack, api: requests.Session, photo: Picture, address: str, accept: str
 ) -> None:
-    """After Django's answer, which nginx does not pass on: a file that Django may open, and nginx may not."""
+    """The error comes after the answer of Django: nginx has no permission to open the file."""
     facts = api.put(f"{stack.url}/api/photos/closed.jpg", data=photo.content, timeout=20).json()
-    place = "/srv/media/" + stack.probe("photo", "closed.jpg")["original" if address == "url" else "thumbnail"]
-    stack.exec("gunicorn", "chmod", "600", place)
+    path = "/srv/media/" + stack.probe("photo", "closed.jpg")["original" if address == "url" else "thumbnail"]
+    stack.exec("gunicorn", "chmod", "600", path)
     try:
         answer = anonymous.get(stack.url + facts[address], headers={"Accept": accept}, timeout=20)
     finally:
-        stack.exec("gunicorn", "chmod", "644", place)
+        stack.exec("gunicorn", "chmod", "644", path)
     assert answer.status_code == 403
     assert {name: len(answer.raw.headers.getlist(name)) for name in ONCE[1:]} == dict.fromkeys(ONCE[1:], 1)
 
 
 @pytest.mark.parametrize(
-    ("asked", "window"),
+    ("value", "window"),
     [
         ("bytes=0-99", slice(0, 100)),
         ("bytes=1000-1000", slice(1000, 1001)),
@@ -97,9 +97,9 @@ def test_an_error_of_nginx_for_a_file_has_the_security_headers(
     ],
 )
 def test_a_range_of_an_original_is_sent(
-    stack: Stack, anonymous: requests.Session, stored: dict[str, str], photo: Picture, asked: str, window: slice
+    stack: Stack, anonymous: requests.Session, stored: dict[str, str], photo: Picture, value: str, window: slice
 ) -> None:
-    answer = anonymous.get(stack.url + stored["url"], headers={"Range": asked}, timeout=20)
+    answer = anonymous.get(stack.url + stored["url"], headers={"Range": value}, timeout=20)
     assert (answer.status_code, answer.content) == (206, photo.content[window])
     assert answer.headers["Content-Range"].endswith(f"/{photo.size}")
 
@@ -109,7 +109,7 @@ def test_a_range_beyond_the_end_is_416(stack: Stack, anonymous: requests.Session
     assert answer.status_code == 416
 
 
-# What a client asks of a photo whose ETag is {} -> what it is answered. An hour ago and in a year: dates tell nothing.
+# Fields of a request for a photo with the ETag {} -> the status. Dates, past or future, are ignored.
 CONDITIONS = [
     ({"If-None-Match": "{}"}, 304),
     ({"If-None-Match": "W/{}"}, 304),
@@ -134,7 +134,7 @@ CONDITIONS = [
 ]
 
 
-@pytest.mark.parametrize(("asked", "status"), CONDITIONS, ids=str)
+@pytest.mark.parametrize(("fields", "status"), CONDITIONS, ids=str)
 @pytest.mark.parametrize("server", ["web", "runserver"])
 def test_conditional_requests_are_decided_by_the_content(
     stack: Stack,
@@ -142,11 +142,11 @@ def test_conditional_requests_are_decided_by_the_content(
     stored: dict[str, str],
     photo: Picture,
     server: str,
-    asked: dict[str, str],
+    fields: dict[str, str],
     status: int,
 ) -> None:
-    """Behind nginx, and by Django alone."""
-    headers = {name: value.format(f'"{photo.sha256}"') for name, value in asked.items()}
+    """By Django behind nginx, and by Django alone."""
+    headers = {name: value.format(f'"{photo.sha256}"') for name, value in fields.items()}
     answer = anonymous.get(f"http://127.0.0.1:{stack.ports[server]}{stored['url']}", headers=headers, timeout=20)
     assert (answer.status_code, answer.headers["ETag"]) == (status, f'"{photo.sha256}"')
     content = {200: photo.content, 206: photo.content[:10]}.get(status, b"")
@@ -156,8 +156,8 @@ def test_conditional_requests_are_decided_by_the_content(
 def test_a_photo_is_always_available_with_its_own_etag_while_it_is_replaced(
     stack: Stack, api: requests.Session, name: str
 ) -> None:
-    """Asked again and again while it is replaced: one of the versions, whole, and with its own ETag; of the same size,
-    and within a second of each other.
+    """Every download gets one of the versions, whole and with its ETag, although all have the same size and follow each
+    other within a second.
     """
     versions = [Picture(sized(60_000).content + bytes([number]) * 8) for number in range(8)]
     contents = {f'"{version.sha256}"': version.content for version in versions}
@@ -188,10 +188,10 @@ def test_a_photo_is_always_available_with_its_own_etag_while_it_is_replaced(
 )
 @pytest.mark.usefixtures("stored")
 def test_the_folder_of_originals_is_not_reachable(stack: Stack, target: str) -> None:
-    """Only Django's answer opens it. Raw, because libraries tidy paths up."""
-    place = stack.probe("photo", "to-be-downloaded.jpg")["original"]
+    """Only an answer of Django gives access. Raw requests, because libraries normalize paths."""
+    path = stack.probe("photo", "to-be-downloaded.jpg")["original"]
     with stack.nginx("web") as wire:
-        answer = exchange(wire, Request("GET", target.format(place), {}), token=stack.token)
+        answer = exchange(wire, Request("GET", target.format(path), {}), token=stack.token)
     assert answer.status in {400, 404}
 
 
@@ -211,7 +211,7 @@ def test_no_file_outside_the_served_folders_is_reachable(stack: Stack, target: s
 
 
 def test_a_client_cannot_request_a_file_by_x_accel_redirect(stack: Stack) -> None:
-    """X-Accel-Redirect is the application's word, not the client's."""
+    """X-Accel-Redirect works in answers of the application, not in requests."""
     request = Request("GET", "/healthz", {"X-Accel-Redirect": "/_originals/../data/db.sqlite3"})
     with stack.nginx("web") as wire:
         answer = exchange(wire, request, token=None)
@@ -231,7 +231,7 @@ def test_a_thumbnail_is_sent_with_its_headers(
 
 @pytest.fixture(scope="module")
 def static_files(stack: Stack, anonymous: requests.Session) -> list[str]:
-    """Those that the page asks for."""
+    """The static files that the login page uses."""
     found = re.findall(r'"(/static/[^"]+)"', anonymous.get(f"{stack.url}/login/", timeout=20).text)
     assert any(path.endswith(".css") for path in found)
     return found

@@ -1,7 +1,7 @@
-"""The page as people meet it: in a real browser, on a phone and on a desktop, with JavaScript and without.
+"""The page in a real browser, on a phone and on a desktop, with JavaScript and without.
 
-Every test ends by asking the browser whether anything was wrong on the way: errors on the console (a violation of the
-content-security policy is one), answers that failed, content wider than the screen.
+Every test ends with a check for errors on the console (such as violations of the content-security policy), failed
+responses, and content wider than the screen.
 """
 
 from collections.abc import Callable
@@ -39,14 +39,14 @@ def test_an_upload_shows_its_progress(
     page.get_by_label("choose").set_input_files(as_file(name, photo))
 
     expect(page.get_by_text("%")).to_be_visible()
-    visitor.look("uploading")
+    visitor.check("uploading")
     check_shown(page, name)
     seen = page.evaluate("window.seen")
     assert len({value for value in seen if 0 < value < 1}) >= 3, seen
     assert seen == sorted(seen)
     assert seen[-1] == 1
     assert stack.probe("photo", name)["file_sha256"] == photo.sha256
-    visitor.look("uploaded")
+    visitor.check("uploaded")
 
 
 @pytest.mark.parametrize("screen", SCREENS)
@@ -59,7 +59,7 @@ def test_an_upload_works_without_javascript(
     visitor.page.get_by_role("button", name="Upload", exact=True).click()
     expect(visitor.page.get_by_role("img", name=name, exact=True)).to_be_visible()
     assert stack.probe("photo", name)["file_sha256"] == photo.sha256
-    visitor.look("uploaded")
+    visitor.check("uploaded")
 
 
 def test_several_files_are_uploaded_at_once(
@@ -70,7 +70,7 @@ def test_several_files_are_uploaded_at_once(
     visitor.page.get_by_label("choose").set_input_files([as_file(each, photo) for each in names])
     for each in names:
         check_shown(visitor.page, each)
-    visitor.look("several")
+    visitor.check("several")
 
 
 def test_a_file_that_is_not_a_picture_is_explained(
@@ -82,9 +82,9 @@ def test_a_file_that_is_not_a_picture_is_explained(
     visitor.page.get_by_label("choose").set_input_files(files)
     expect(visitor.page.get_by_role("listitem").filter(has_text="notes.jpg")).to_contain_text("not a picture")
     check_shown(visitor.page, name)
-    assert all("400" in complaint for complaint in visitor.complaints)  # the browser notes the refusal, too
+    assert all("400" in complaint for complaint in visitor.complaints)  # the browser logs the refusal too
     visitor.complaints.clear()
-    visitor.look("refused")
+    visitor.check("refused")
 
 
 def test_a_file_that_is_too_large_is_explained_before_it_is_sent(
@@ -98,7 +98,7 @@ def test_a_file_that_is_too_large_is_explained_before_it_is_sent(
     with stack.unchanged():
         visitor.page.get_by_label("choose").set_input_files(large)
         expect(visitor.page.get_by_role("listitem").filter(has_text="large.jpg")).to_contain_text("Too large")
-    visitor.look("body-too-large")
+    visitor.check("body-too-large")
 
 
 @pytest.mark.parametrize("screen", SCREENS)
@@ -116,7 +116,7 @@ def test_a_photo_can_be_deleted_on_the_page(
     expect(visitor.page.get_by_text(f"Deleted {name}.")).to_be_visible()
     expect(visitor.page.get_by_role("img", name=name, exact=True)).to_have_count(0)
     assert stack.probe("photo", name) is None
-    visitor.look("deleted")
+    visitor.check("deleted")
 
 
 def test_logging_out_hides_the_upload_form(stack: Stack, visit: Callable[..., Visit]) -> None:
@@ -125,23 +125,23 @@ def test_logging_out_hides_the_upload_form(stack: Stack, visit: Callable[..., Vi
     visitor.page.get_by_role("button", name="Log out").click()
     expect(visitor.page.get_by_role("link", name="Log in")).to_be_visible()
     expect(visitor.page.get_by_label("choose")).to_have_count(0)
-    visitor.look("logged-out")
+    visitor.check("logged-out")
 
 
 @pytest.mark.parametrize(("screen", "scheme"), [("phone", "dark"), ("desktop", "light"), ("desktop", "dark")])
 def test_the_pages_have_no_accessibility_barriers(
     visit: Callable[..., Visit], session: StorageState, screen: str, scheme: str
 ) -> None:
-    stranger, visitor = visit(screen, scheme=scheme), visit(screen, scheme=scheme, session=session)
-    barriers = {"gallery": stranger.page.evaluate(FIND_BARRIERS), "form": visitor.page.evaluate(FIND_BARRIERS)}
-    stranger.look("gallery")
-    stranger.page.goto("/login/")
-    barriers["login"] = stranger.page.evaluate(FIND_BARRIERS)
-    stranger.look("login")
+    anonymous, visitor = visit(screen, scheme=scheme), visit(screen, scheme=scheme, session=session)
+    barriers = {"gallery": anonymous.page.evaluate(FIND_BARRIERS), "form": visitor.page.evaluate(FIND_BARRIERS)}
+    anonymous.check("gallery")
+    anonymous.page.goto("/login/")
+    barriers["login"] = anonymous.page.evaluate(FIND_BARRIERS)
+    anonymous.check("login")
     visitor.page.get_by_label("choose").set_input_files(as_file("notes.jpg", text()))
     expect(visitor.page.get_by_role("listitem").filter(has_text="notes.jpg")).to_contain_text("not a picture")
     barriers["refusal"] = visitor.page.evaluate(FIND_BARRIERS)
-    assert {place: found for place, found in barriers.items() if found} == {}
+    assert {page: found for page, found in barriers.items() if found} == {}
 
 
 def test_the_upload_form_can_be_reached_with_the_keyboard(

@@ -1,5 +1,5 @@
-"""What goes wrong while photos are uploaded by the page's script, and what visitors can do about it; the ways around in
-the gallery. In a real browser, with real answers: what a test holds back or breaks is the browser's line.
+"""Failures of uploads by the script of the page, what visitors can do about them, and navigation in the gallery. In a
+real browser, with real answers: a test delays or breaks only the connection of the browser.
 """
 
 import re
@@ -36,8 +36,8 @@ def is_stored(page: Page, name: str) -> bool:
 
 
 @contextmanager
-def answers_held(page: Page) -> Iterator[list[dict[str, Any]]]:
-    """Lets uploads reach the server, and keeps its answers from the page. Those are in the list."""
+def answers_delayed(page: Page) -> Iterator[list[dict[str, Any]]]:
+    """Lets uploads reach the server, and holds its answers back from the page, in the list."""
     line = page.context.new_cdp_session(page)
     held: list[dict[str, Any]] = []
     line.on("Fetch.requestPaused", lambda answer: held.append(answer))  # noqa: PLW0108 - Playwright marks what it is given
@@ -49,12 +49,12 @@ def answers_held(page: Page) -> Iterator[list[dict[str, Any]]]:
 
 
 def test_an_upload_cancelled_while_it_is_checked_is_not_stored(page: Page, photo: Picture, name: str) -> None:
-    with answers_held(page) as held:
+    with answers_delayed(page) as held:
         choose(page, as_file(name, photo))
         expect(row(page, name)).to_contain_text("Checking the picture")
         while not held:
             page.wait_for_timeout(50)
-        assert is_stored(page, name)  # or there is nothing to try
+        assert is_stored(page, name)  # or there would be nothing to cancel
         row(page, name).get_by_role("button", name="Cancel").click()
         expect(row(page, name)).to_contain_text("Cancelling")
     expect(page.locator("#live")).to_have_text(f"Cancelled {name}. It was already stored, and has been deleted.")
@@ -126,7 +126,7 @@ def test_an_upload_resumes_after_logging_in_again(stack: Stack, page: Page, phot
 def test_an_upload_works_after_another_login_in_another_tab(
     stack: Stack, page: Page, photo: Picture, name: str
 ) -> None:
-    """The other login makes the CSRF token of this page an old one."""
+    """The other login makes the CSRF token of this page invalid."""
     page.context.clear_cookies()
     Visit(page.context.new_page(), "").log_in(stack)
     choose(page, as_file(name, photo))
@@ -134,7 +134,7 @@ def test_an_upload_works_after_another_login_in_another_tab(
 
 
 def drop(page: Page, x: int, y: int, **what: Any) -> None:
-    """As the system does it: `files` are paths, folders among them; `items` are text and links."""
+    """Drop as the system does: `files` are paths of files and folders; `items` are text and links."""
     data = {"items": [], "files": [], "dragOperationsMask": 1} | what
     line = page.context.new_cdp_session(page)
     for kind in ("dragEnter", "dragOver", "drop"):
@@ -153,7 +153,7 @@ def test_a_dropped_folder_or_link_is_explained(page: Page, tmp_path: Path) -> No
     expect(row(page, "holiday")).to_contain_text("This is a folder.")
     drop(page, 600, 160, items=[{"mimeType": "text/uri-list", "data": "http://example.com/a.jpg"}])
     expect(row(page, "What you dropped")).to_contain_text("This is not a file.")
-    assert page.url.count("/") == 3  # the browser has not gone there
+    assert page.url.count("/") == 3  # the browser has not left the page
 
 
 def test_escape_or_a_click_elsewhere_closes_the_confirmation(page: Page, photo: Picture, name: str) -> None:
@@ -206,7 +206,7 @@ def test_arrow_keys_move_between_photos_and_escape_goes_back(page: Page, photo: 
 
 @pytest.mark.parametrize("screen", SCREENS)
 def test_every_photo_keeps_its_aspect_ratio(visit: Open, session: StorageState, name: str, screen: str) -> None:
-    """Two portraits before a panorama: alone in a row, they were cut to fill it."""
+    """Two portraits before a panorama: alone in a row, they were once cropped to fill it."""
     page = visit(screen, session=session).page
     sizes = {"panorama": (900, 200), "stairs": (180, 320), "tower": (180, 320)}
     for kind, size in sizes.items():
@@ -231,14 +231,14 @@ def test_failed_uploads_and_error_pages_have_no_accessibility_barriers(
     page.context.set_offline(True)
     choose(page, as_file(f"{'long-' * 30}.jpg", photo), as_file("short.jpg", photo))
     expect(page.get_by_role("button", name="Try all again")).to_be_visible()
-    visitor.complaints.clear()  # the browser notes the broken line, too
+    visitor.complaints.clear()  # the browser logs the lost connection too
     found["failed"] = page.evaluate(FIND_BARRIERS)
-    visitor.look("failed-rows")
+    visitor.check("failed-rows")
     page.context.set_offline(False)
     page.get_by_role("button", name="Dismiss all").click()
-    for place, address in {"photo": f"/photo/{name}", "error": "/nothing"}.items():
+    for page_name, address in {"photo": f"/photo/{name}", "error": "/nothing"}.items():
         page.goto(address)
         visitor.complaints.clear()  # 404
-        found[place] = page.evaluate(FIND_BARRIERS)
-        visitor.look(f"{place}-page")
-    assert {place: barriers for place, barriers in found.items() if barriers} == {}
+        found[page_name] = page.evaluate(FIND_BARRIERS)
+        visitor.check(f"{page_name}-page")
+    assert {page_name: barriers for page_name, barriers in found.items() if barriers} == {}

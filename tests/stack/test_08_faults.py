@@ -1,7 +1,7 @@
-"""What breaks: processes killed in the middle, reloaded, restarted, containers replaced, the whole stack stopped.
+"""Faults: processes are killed, reloaded and restarted, containers replaced, the whole stack stopped.
 
-Afterwards the same holds each time (faults.trouble): what was answered 201 is there and intact, what was not has left
-nothing that the sweep would not take, and the stack is well again without help.
+Each test ends with the same check (faults.checked_uploads): every upload answered 201 is stored intact, the others
+leave nothing that the sweep does not remove, and the stack is healthy again without help.
 """
 
 import contextlib
@@ -15,17 +15,17 @@ import pytest
 from tests.stack import pictures
 from tests.stack.faults import (
     PHOTO,
+    RECOVERS_WITHIN,
     SLOW,
     THROUGH_NGINX,
     TOO_SLOW,
     UNREACHABLE,
     WAYS,
-    WELL_AGAIN,
     Upload,
-    check_told,
+    check_temporary_error,
+    checked_uploads,
     is_reached,
     killer_within,
-    trouble,
 )
 from tests.stack.stack import (
     SCRIPTS,
@@ -41,26 +41,26 @@ pytestmark = pytest.mark.timeout(SLOW)
 
 
 def test_a_kill_of_web_loses_only_the_uploads_that_web_was_receiving(stack: Stack) -> None:
-    """What web itself was receiving is lost. What nginx was receiving is not: web is only asked for whole bodies."""
+    """Uploads that web was receiving are lost; those that nginx was buffering are not: it sends web whole bodies."""
     before = stack.container("web")
-    with trouble(stack, may_sweep=True) as uploads:
+    with checked_uploads(stack, may_sweep=True) as uploads:
         halves = [uploads.begin(*way) for way in WAYS]
         stack.kill(before)
         for upload in halves:
             if upload.route == "direct":
-                assert upload.hear() is None
+                assert upload.receive_answer() is None
             if upload.route == "streamed":
-                check_told(upload.finish(), UNREACHABLE)
-        stack.wait_until_restarted("web", before, WELL_AGAIN)
-        poll(lambda: is_reached(stack), "nginx has found web again", WELL_AGAIN)
+                check_temporary_error(upload.finish(), UNREACHABLE)
+        stack.wait_until_restarted("web", before, RECOVERS_WITHIN)
+        poll(lambda: is_reached(stack), "nginx reaches web again", RECOVERS_WITHIN)
         for upload in halves:
             if upload.route == "buffered":
                 upload.finish()
                 assert upload.status == 201, str(upload)
 
 
-# Where the picture is at the moment of the kill -> may there be a row afterwards? Once the files have their final names
-# the row is a moment away, and so is the answer: the client cannot know.
+# Where the picture is at the moment of the kill -> may there be a row afterwards? As soon as the files have their final
+# names, the row and the answer follow: the client cannot know.
 MOMENTS = {"incoming": False, "originals": True, "thumbs": True}
 
 
@@ -68,22 +68,22 @@ MOMENTS = {"incoming": False, "originals": True, "thumbs": True}
 def test_a_kill_of_web_while_django_stores_leaves_no_partial_photo(stack: Stack, moment: str) -> None:
     picture = pictures.padded(PHOTO, stack.limit)
     before = stack.container("web")
-    with trouble(stack, may_sweep=True) as uploads:
+    with checked_uploads(stack, may_sweep=True) as uploads:
         with killer_within(before, "new", moment):
             upload = uploads.whole("buffered", "length", picture)
-        stack.wait_until_restarted("web", before, WELL_AGAIN)
+        stack.wait_until_restarted("web", before, RECOVERS_WITHIN)
     if upload.status != 201:
-        check_told(upload.answer, UNREACHABLE)
+        check_temporary_error(upload.answer, UNREACHABLE)
     assert MOMENTS[moment] or stack.probe("photo", upload.name) is None
 
 
 @pytest.mark.parametrize("server", ["web", "gunicorn"])
 def test_a_killed_worker_is_replaced(stack: Stack, server: str) -> None:
-    """Its parent replaces it; the container goes on. What it was receiving is lost, and nothing else."""
+    """Its parent replaces it, and the container keeps running. Only the uploads it was receiving are lost."""
     started = stack.container(server)["State"]["StartedAt"]
     before = workers(stack, server)
-    with trouble(stack, may_sweep=True) as uploads:
-        # Several, so that the worker with the most of them has one at least.
+    with checked_uploads(stack, may_sweep=True) as uploads:
+        # Several, so that the worker with the most connections has at least one upload.
         halves = [uploads.begin(*way) for way in 3 * (WAYS if server == "web" else [("gunicorn", "chunked")])]
         stack.processes(server, "kill-one")
         for upload in halves:
@@ -95,10 +95,10 @@ def test_a_killed_worker_is_replaced(stack: Stack, server: str) -> None:
 
 
 def test_a_kill_of_all_workers_loses_only_the_uploads_they_were_receiving(stack: Stack) -> None:
-    """The same as for the whole of web, but that nobody has to wait for a container."""
+    """As after a kill of web, but no client has to wait for a container."""
     started = stack.container("web")["State"]["StartedAt"]
     before = workers(stack, "web")
-    with trouble(stack, may_sweep=True) as uploads:
+    with checked_uploads(stack, may_sweep=True) as uploads:
         halves = [uploads.begin(*way) for way in WAYS]
         stack.processes("web", "kill-workers")
         for upload in halves:
@@ -106,21 +106,21 @@ def test_a_kill_of_all_workers_loses_only_the_uploads_they_were_receiving(stack:
             if upload.route == "direct":
                 assert upload.answer is None
             elif upload.route == "streamed":
-                check_told(upload.answer, UNREACHABLE)
+                check_temporary_error(upload.answer, UNREACHABLE)
             else:
-                assert upload.status == 201, str(upload)  # the listening socket is the parent's, and waits
+                assert upload.status == 201, str(upload)  # the parent keeps the listening socket open
         poll(lambda: len(workers(stack, "web") - before) == len(before), "all are replaced", 60)
     assert stack.container("web")["State"]["StartedAt"] == started
 
 
 def check_stored_or_lost(upload: Upload) -> None:
-    """What nginx has as a whole before it asks is not lost, whoever dies."""
+    """No upload is lost that nginx buffers before it sends it on."""
     upload.finish()
     if upload.status == 201:
         return
     assert upload.route in {"direct", "streamed"}, str(upload)
     if upload.route == "streamed":
-        check_told(upload.answer, UNREACHABLE)
+        check_temporary_error(upload.answer, UNREACHABLE)
     else:
         assert upload.answer is None, str(upload)
 
@@ -130,26 +130,26 @@ def workers(stack: Stack, server: str) -> set[str]:
 
 
 def test_a_kill_of_nginx_disconnects_its_clients_and_stores_no_partial_photo(stack: Stack) -> None:
-    """Its clients see the connection break. What was streamed is half a body for web, which is none."""
+    """The connections of its clients break. Web gets half a streamed body and stores nothing."""
     before = stack.container("nginx")
-    with trouble(stack) as uploads:
+    with checked_uploads(stack) as uploads:
         halves = [uploads.begin(*way) for way in WAYS]
         stack.kill(before)
         for upload in halves:
             upload.finish()
             assert upload.status == (201 if upload.route == "direct" else None), str(upload)
-        stack.wait_until_restarted("nginx", before, WELL_AGAIN)
+        stack.wait_until_restarted("nginx", before, RECOVERS_WITHIN)
 
 
 # --- reloaded ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_reload_of_web_loses_no_upload(stack: Stack) -> None:
-    """Its workers are replaced, one after the other, while some uploads are half received and others come and go."""
+    """Its workers are replaced one after the other while some uploads are half received and others are sent whole."""
     started = stack.container("web")["State"]["StartedAt"]
     before = workers(stack, "web")
     reloads = stack.logs("web").count('"event":"reloaded"')
-    with trouble(stack) as uploads:
+    with checked_uploads(stack) as uploads:
         halves = [uploads.begin(*way) for way in WAYS]
         stack.processes("web", "reload")
         poll(lambda: len(workers(stack, "web") - before) > 0, "there is a new worker", 60)
@@ -157,15 +157,15 @@ def test_a_reload_of_web_loses_no_upload(stack: Stack) -> None:
             uploads.stored("streamed" if number % 2 else "buffered")
         check_all_stored(halves)
         poll(lambda: stack.logs("web").count('"event":"reloaded"') > reloads, "all workers are new", 60)
-    assert len(before & workers(stack, "web")) == 1, "of those there were, only the admin listener's process is left"
+    assert len(before & workers(stack, "web")) == 1, "old processes besides that of the admin listener are left"
     assert stack.container("web")["State"]["StartedAt"] == started
 
 
 def test_a_reload_of_nginx_loses_no_upload(stack: Stack) -> None:
-    """New workers take what comes, old ones finish what they have."""
+    """New workers accept new connections, old ones finish theirs."""
     started = stack.container("nginx")["State"]["StartedAt"]
     before = nginx_workers(stack)
-    with trouble(stack) as uploads:
+    with checked_uploads(stack) as uploads:
         halves = [uploads.begin(*way) for way in THROUGH_NGINX]
         stack.exec("nginx", "sh", "-c", "kill -HUP $(cat /tmp/nginx.pid)")
         poll(lambda: nginx_workers(stack) - before, "there are new workers", 60)
@@ -191,27 +191,27 @@ def check_all_stored(halves: list[Upload]) -> None:
 
 
 def test_a_missing_web_is_a_502_and_nginx_finds_a_new_one(stack: Stack) -> None:
-    """The new web has another address, because something else took the old one. nginx and gunicorn go on."""
+    """The new web has another address, because another container has the old one. nginx and gunicorn keep running."""
     nginx, old = stack.container("nginx"), stack.container("web")
     network = f"{stack.project}_inside"
     address = old["NetworkSettings"]["Networks"][network]["IPAddress"]
-    with trouble(stack) as uploads, contextlib.ExitStack() as afterwards:
-        # Whatever fails here, the next test finds one.
+    with checked_uploads(stack) as uploads, contextlib.ExitStack() as afterwards:
+        # If the test fails, the next one finds a web.
         afterwards.callback(stack.compose, "up", "-d", "--no-deps", "web")
         stack.compose("rm", "--stop", "--force", "web")
-        with squatter(stack, network, old["Config"]["Image"]):
+        with address_taken(stack, network, old["Config"]["Image"]):
             for way in THROUGH_NGINX:
-                check_told(uploads.whole(*way).answer, UNREACHABLE, TOO_SLOW)
+                check_temporary_error(uploads.whole(*way).answer, UNREACHABLE, TOO_SLOW)
             uploads.stored("gunicorn")
             stack.compose("up", "-d", "--no-deps", "web")
-            stack.wait_until_healthy("web", within=WELL_AGAIN)
+            stack.wait_until_healthy("web", within=RECOVERS_WITHIN)
         assert stack.container("web")["NetworkSettings"]["Networks"][network]["IPAddress"] != address
     assert stack.container("nginx")["State"]["StartedAt"] == nginx["State"]["StartedAt"]
 
 
 @contextlib.contextmanager
-def squatter(stack: Stack, network: str, image: str) -> Iterator[None]:
-    """Something in the network that takes the next free address."""
+def address_taken(stack: Stack, network: str, image: str) -> Iterator[None]:
+    """A container that takes the next free address of the network."""
     wait = ["python", "-c", "import signal; signal.sigwait({signal.SIGTERM})"]
     container = run("docker", "run", "--detach", *stack.labels, "--network", network, image, *wait).strip()
     try:
@@ -221,34 +221,34 @@ def squatter(stack: Stack, network: str, image: str) -> Iterator[None]:
 
 
 def test_web_finishes_its_uploads_before_it_stops(stack: Stack) -> None:
-    """Uploads are half received when `docker stop` comes; the clients are in no hurry."""
-    with trouble(stack) as uploads:
+    """Uploads are half received at the time of `docker stop`."""
+    with checked_uploads(stack) as uploads:
         web = stack.container("web")
         halves = [uploads.begin(*way) for way in WAYS if way[0] != "buffered"]
         with stopping(stack, "web") as stop:
             stop()
-            poll(lambda: is_stopping(stack, web), "web knows that it is to stop", 60)
+            poll(lambda: is_stopping(stack, web), "web is stopping", 60)
             check_all_stored(halves)
             finished = datetime.now(UTC)
         ended = datetime.fromisoformat(stack.container("web")["State"]["FinishedAt"])
-        assert ended - finished < timedelta(seconds=60), "it waited, though there was nothing left to do"
+        assert ended - finished < timedelta(seconds=60), "web waited although it had no request left"
         for upload in halves:
             assert upload.answer
             assert upload.route == "streamed" or upload.answer.headers["Connection"] == "close"
 
 
 def test_nginx_finishes_its_uploads_before_it_stops(stack: Stack) -> None:
-    with trouble(stack) as uploads:
+    with checked_uploads(stack) as uploads:
         halves = [uploads.begin(*way) for way in THROUGH_NGINX]
         with stopping(stack, "nginx") as stop:
             stop()
-            poll(lambda: is_refused(stack), "nginx takes no more connections", 60)
+            poll(lambda: is_refused(stack), "nginx refuses connections", 60)
             check_all_stored(halves)
 
 
 @contextlib.contextmanager
 def stopping(stack: Stack, service: str) -> Iterator[Callable[[], None]]:
-    """Gives what stops the service, in the background. Afterwards it has ended in peace, and runs again."""
+    """Yields a function that stops the service in the background. The service has to exit with 0, and is restarted."""
     container: str = stack.container(service)["Id"]
     try:
         with contextlib.ExitStack() as processes:
@@ -276,35 +276,35 @@ def is_refused(stack: Stack) -> bool:
 
 
 def test_recreating_web_loses_no_upload(stack: Stack) -> None:
-    """As when its image or its settings have changed. Who is being served is; others may be told to wait."""
+    """As after a change of image or settings. Begun uploads are stored; new ones may get a temporary error."""
     old = stack.container("web")
-    with trouble(stack) as uploads, uploads.traffic():
+    with checked_uploads(stack) as uploads, uploads.traffic():
         halves = [uploads.begin(*way) for way in WAYS]
         with compose_in_background(stack, "up", "-d", "--no-deps", "--force-recreate", "web"):
-            poll(lambda: is_stopping(stack, old), "web knows that it is to stop", 60)
+            poll(lambda: is_stopping(stack, old), "web is stopping", 60)
             check_all_stored([upload for upload in halves if upload.route != "buffered"])
     assert stack.container("web")["Id"] != old["Id"]
 
 
 def test_recreating_nginx_loses_no_upload(stack: Stack) -> None:
     old = stack.container("nginx")["Id"]
-    with trouble(stack) as uploads, uploads.traffic():
+    with checked_uploads(stack) as uploads, uploads.traffic():
         halves = [uploads.begin(*way) for way in WAYS]
         with compose_in_background(stack, "up", "-d", "--no-deps", "--force-recreate", "nginx"):
-            poll(lambda: is_refused(stack), "nginx takes no more connections", 60)
+            poll(lambda: is_refused(stack), "nginx refuses connections", 60)
             check_all_stored(halves)
     assert stack.container("nginx")["Id"] != old
 
 
 def test_stopping_the_whole_stack_leaves_no_partial_photo(stack: Stack) -> None:
-    """Both nginx and web stop at once, so that some uploads are still answered and some are not; it starts again."""
-    with trouble(stack) as uploads, contextlib.ExitStack() as afterwards:
+    """Both nginx and web stop at once, so that only some uploads are answered. The stack starts again."""
+    with checked_uploads(stack) as uploads, contextlib.ExitStack() as afterwards:
         afterwards.callback(stack.compose, "start")
         with uploads.traffic():
             halves = [uploads.begin(*way) for way in WAYS]
             stack.forget()
             with compose_in_background(stack, "stop"):
-                poll(lambda: is_refused(stack), "nginx takes no more connections", 60)
+                poll(lambda: is_refused(stack), "nginx refuses connections", 60)
                 for upload in halves:
                     upload.finish()
     assert {upload.status for upload in halves} <= {201, 502, 504, None}
@@ -312,7 +312,7 @@ def test_stopping_the_whole_stack_leaves_no_partial_photo(stack: Stack) -> None:
 
 @contextlib.contextmanager
 def compose_in_background(stack: Stack, *arguments: str) -> Iterator[None]:
-    """It has succeeded in the end."""
+    """Run compose.sh beside the block; it has to succeed."""
     command = [str(SCRIPTS / "compose.sh"), *arguments]
     with subprocess.Popen(command, env=stack.environment, stdout=subprocess.DEVNULL) as process:
         yield

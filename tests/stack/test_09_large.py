@@ -1,4 +1,4 @@
-"""One gigabyte: through nginx, our server and Django under a read-only root, with memory for none of it.
+"""One gigabyte through nginx, wsgiserver and Django under a read-only root, in little memory.
 
 Needs about 4 GB of disk for a moment (nginx's spool, web's spool, the photo); `-m "not large"` leaves it out.
 """
@@ -24,15 +24,15 @@ from tests.wire.polling import poll
 pytestmark = pytest.mark.large
 
 GIGABYTE = 1024**3
-NEEDED = 8 * GIGABYTE  # of disk; twice what it takes
-# All processes together; measured: 38. Of that the one that decodes the picture has 30, and shares 13 of them with its
-# parent, where they are counted once more.
+NEEDED = 8 * GIGABYTE  # of disk; twice as much as the test uses
+# All processes together; measured: 38. The process that decodes the picture has 30 of them, and shares 13 of these with
+# its parent, which count twice.
 MAY_GROW = 48 * MEGABYTE
 
 
 @pytest.fixture
 def stack_with_room(stack: Stack) -> Iterator[Stack]:
-    """The limit set to 1 GB, for nginx and web alone, and back again."""
+    """A limit of 1 GB for nginx and web inside the test."""
     folder = run("docker", "info", "--format", "{{.DockerRootDir}}").strip()
     free = shutil.disk_usage(folder).free
     if free < NEEDED:
@@ -46,7 +46,7 @@ def stack_with_room(stack: Stack) -> Iterator[Stack]:
 
 @contextmanager
 def memory_watched(stack: Stack, service: str) -> Iterator[dict[str, int]]:
-    """Filled at the end: by how many bytes the service's memory grew."""
+    """Yields a dictionary that gets the growth of the service's memory in bytes at the end."""
     command = ["docker", "exec", "-i", stack.container(service)["Id"], *program("memory.py")]
     grown: dict[str, int] = {}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as watch:
@@ -60,7 +60,7 @@ def memory_watched(stack: Stack, service: str) -> Iterator[dict[str, int]]:
 
 
 def blocks(picture: Picture) -> Iterator[bytes]:
-    """A photo, and noise behind it until it is a gigabyte to the byte. Decoders stop at the photo's end."""
+    """A photo with noise behind its end, exactly one gigabyte. Decoders stop at the end of the photo."""
     yield picture.content
     noise = Picture(picture.content * 4).content[:MEGABYTE]
     missing = GIGABYTE - picture.size
@@ -78,14 +78,14 @@ def test_a_gigabyte_needs_no_memory(stack_with_room: Stack, api: requests.Sessio
             yield chunk(block)
         yield b"0\r\n\r\n"
 
-    for number in range(6):  # so that what a first upload needs is there in both workers
+    for number in range(6):  # so that both workers have allocated what a first upload needs
         assert api.put(f"{stack.url}/api/photos/{number}-{name}", data=photo.content, timeout=20).status_code == 201
     request = Request("PUT", f"/api/photos/{name}", {"Transfer-Encoding": "chunked"}, body())
     with memory_watched(stack, "web") as grown, stack.nginx("web") as wire:
         answer = exchange(wire, request, stack.token)
     assert (answer.status, answer.json().get("size")) == (201, GIGABYTE), answer.body
-    kept = stack.probe("photo", name)
-    assert kept["file_sha256"] == answer.json()["sha256"] == digest.hexdigest()
+    stored = stack.probe("photo", name)
+    assert stored["file_sha256"] == answer.json()["sha256"] == digest.hexdigest()
     assert grown["bytes"] < MAY_GROW
     poll(lambda: not stack.leftovers(), "no half-received body is left", 20)
     assert api.delete(f"{stack.url}/api/photos/{name}", timeout=ANSWER_WITHIN).status_code == 204

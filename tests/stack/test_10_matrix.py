@@ -1,7 +1,7 @@
-"""Every framing, in every size, on every way in, to both servers: what Django stored, by its SHA-256.
+"""Every framing in every size on every way in to both servers, with the SHA-256 of what Django stored.
 
-For web each cell is exact: the picture is stored whole, or it is refused for what it is. The same goes for gunicorn
-behind a buffer. Without one it loses what comes without a length, and that is asserted, too: nothing is ever stored.
+For web every cell is exact: the picture is stored whole, or refused for its content. The same holds for gunicorn behind
+a buffer. Without a buffer, gunicorn loses bodies without a length, and the test asserts that nothing is stored.
 """
 
 import contextlib
@@ -33,13 +33,13 @@ from tests.wire.polling import poll
 
 SMALL = pictures.sized(1000)
 FIELDS_MAX = 1024 * 1024  # bytes of a form besides its files: DATA_UPLOAD_MAX_MEMORY_SIZE of app/config/settings.py
-GUNICORN_DRAINS = 64 * 1024  # bytes of an unread body, in gunicorn/http/parser.py; where there are as many, it closes
+GUNICORN_DRAINS = 64 * 1024  # bytes of an unread body, in gunicorn/http/parser.py; if there are as many, it closes
 
 Outcome = tuple[int, str | dict[str, str]] | None  # status, and a refusal's name or name -> SHA-256; None: no answer
 LOST: Outcome = (400, "empty-body")
-# How a client hears that gunicorn lost a body that is too large for the buffers on the way, or refused it half-way, and
-# lost all that followed on the connection. It closes while nginx or the client still sends: which comes first to whom,
-# the answer or the end of the connection, is chance.
+# Outcomes when gunicorn lost a body that is too large for the buffers on the way, or refused it half-way, and lost the
+# following requests of the connection. It closes while nginx or the client still sends, so that by chance the answer or
+# the end of the connection comes first.
 LOSSES: list[Outcome] = [LOST, (400, "bad-request"), (502, "application-unreachable"), None]
 
 
@@ -82,12 +82,12 @@ class Cell:
 
     @property
     def is_conversation(self) -> bool:
-        """Another upload follows on the same connection, and a question about that."""
+        """Another upload follows on the same connection, and a request for it."""
         return self.framing.startswith(("pipelined", "keep-alive"))
 
     @property
     def leaves_a_body_unread(self) -> bool:
-        """Django, or gunicorn: what comes without a length, and a form that is refused in the middle."""
+        """Django or gunicorn leave a body without a length unread, and a form that is refused in the middle."""
         is_chunked = self.framing.endswith(("chunked", "chunks")) and self.route != "buffered"
         return is_chunked or ("without file" in self.framing and SIZES[self.size] > FIELDS_MAX)
 
@@ -97,10 +97,10 @@ class Cell:
 
     @property
     def is_held_back(self) -> bool:
-        """The end of the body is not sent before there is an answer.
+        """The end of the body is not sent before the answer comes.
 
-        Else nginx might have all of a small one, depending on how the packets come, before it asks gunicorn; then it
-        knows the length, and nothing is lost.
+        Otherwise nginx may, depending on the packets, have all of a small body before it connects to gunicorn; then it
+        sends a length, and nothing is lost.
         """
         return self.is_lossy and self.route == "streamed" and self.framing.endswith(("chunked", "chunks"))
 
@@ -121,7 +121,7 @@ class Cell:
         return pictures.sized(SIZES[self.size])
 
     def outcomes(self, name: str) -> list[Outcome]:
-        """What is answered when nothing gets lost."""
+        """The outcomes if nothing gets lost."""
         whole = [self._outcome(name)]
         if self.is_conversation:
             small = {f"behind-{name}": SMALL.sha256}
@@ -129,7 +129,7 @@ class Cell:
         return whole
 
     def losses(self) -> list[Outcome]:
-        """What is answered when a small body gets lost. nginx closes when it has answered before the body's end."""
+        """The outcomes if a small body gets lost. After an answer before the end of the body, nginx closes."""
         if not self.is_conversation:
             return [LOST]
         is_over = self.is_held_back or SIZES[self.size] >= GUNICORN_DRAINS
@@ -139,15 +139,15 @@ class Cell:
         if "without file" in self.framing:
             return 400, "no-file" if SIZES[self.size] <= FIELDS_MAX else "bad-request"
         if self.size == "1 B":
-            return 400, "not-an-image"  # and not empty-body: it has come
+            return 400, "not-an-image"  # not empty-body: the byte has arrived
         photo = {name: self.picture.sha256}
         small = SMALL.sha256
         return 201, {f"1-{name}": small, **photo, f"2-{name}": small} if "several" in self.framing else photo
 
 
-# When gunicorn leaves a body unread it promises to keep the connection, and closes it. nginx, should it have sent the
-# next request there, answers 502 unless it may send that again, so what leaves bodies unread comes last, the large ones
-# after the small.
+# When gunicorn leaves a body unread, it announces keep-alive but closes the connection. If nginx has sent the next
+# request there, it answers 502, unless it may repeat that request. So cells with unread bodies come last, large bodies
+# after small ones.
 CELLS = sorted(
     (Cell(*cell) for cell in itertools.product(SERVERS, ROUTES, FRAMINGS, SIZES)),
     key=lambda cell: cell.is_lossy and SIZES[cell.size],
@@ -156,7 +156,7 @@ CELLS = sorted(
 
 @pytest.fixture(scope="module", autouse=True)
 def nothing_is_left(stack: Stack) -> Iterator[None]:
-    """Each cell deletes what it stored, and no other row or file remains; nor does a body in a spool."""
+    """Each cell deletes what it stored; no row, no file and no body in a spool remains."""
     before = stack.state()
     yield
     poll(lambda: stack.state() == before, "rows and files are what they were", 20)
@@ -167,8 +167,8 @@ def nothing_is_left(stack: Stack) -> Iterator[None]:
 def test_an_upload_is_stored_whole_or_the_client_gets_an_error(stack: Stack, name: str, cell: Cell) -> None:
     with cell.wire(stack) as wire:
         outcomes = converse(wire, cell, name, stack.token)
-    stored = stack.probe("take", name)  # away from the disk, too, or they would fill it
-    assert stored == told(outcomes)
+    stored = stack.probe("take", name)  # deletes the files too, which would fill the disk
+    assert stored == created_photos(outcomes)
     if cell.is_lossy:
         check_lost(cell, outcomes)
     else:
@@ -176,7 +176,7 @@ def test_an_upload_is_stored_whole_or_the_client_gets_an_error(stack: Stack, nam
 
 
 def converse(wire: Wire, cell: Cell, name: str, token: str) -> list[Outcome]:
-    """What became of each of the cell's requests, up to the first that was not answered."""
+    """The outcomes of the cell's requests, up to the first without an answer."""
     outcomes: list[Outcome] = []
     try:
         outcomes.extend(map(outcome, answers(wire, cell, name, token)))
@@ -199,24 +199,26 @@ def answers(wire: Wire, cell: Cell, name: str, token: str) -> Iterator[Answer]:
     for request in wanted:
         yield read_answer(wire.reader) if is_pipelined else exchange(wire, request, token)
     if cell.framing == "HTTP/1.0":
-        assert wire.reader.read() == b"", "with the connection ends the answer"
+        assert wire.reader.read() == b"", "data after the answer"
 
 
 def outcome(answer: Answer) -> Outcome:
-    said = answer.json()
-    if "error" in said:
-        return answer.status, said["error"]
-    return answer.status, {photo["name"]: photo["sha256"] for photo in (said if isinstance(said, list) else [said])}
+    reported = answer.json()
+    if "error" in reported:
+        return answer.status, reported["error"]
+    return answer.status, {
+        photo["name"]: photo["sha256"] for photo in (reported if isinstance(reported, list) else [reported])
+    }
 
 
-def told(outcomes: list[Outcome]) -> dict[str, str]:
-    """What has been answered 201."""
-    created = [said for status, said in filter(None, outcomes) if status == 201 and isinstance(said, dict)]
+def created_photos(outcomes: list[Outcome]) -> dict[str, str]:
+    """The photos of all answers with 201."""
+    created = [reported for status, reported in filter(None, outcomes) if status == 201 and isinstance(reported, dict)]
     return {name: digest for photos in created for name, digest in photos.items()}
 
 
 def check_lost(cell: Cell, outcomes: list[Outcome]) -> None:
-    """Nothing is stored, and the client hears of it."""
+    """The client is informed that nothing is stored."""
     if SIZES[cell.size] <= GUNICORN_DRAINS:
         assert outcomes == cell.losses()
     else:

@@ -1,6 +1,6 @@
-"""Programs that people write: what they upload in chunks is stored whole, and a refusal is theirs to read.
+"""Common client programs: their chunked uploads are stored whole, and they can read refusals.
 
-The programs are in clients/, and in docs/uploading.md. Each prints the answer, and succeeds when that is not a refusal.
+The programs are in clients/ and in docs/uploading.md. Each prints the answer, and fails if it is a refusal.
 """
 
 import json
@@ -29,7 +29,7 @@ PROGRAMS = {
 ROUTES = {"buffered": "", "streamed": "/streamed"}
 FINISHES_WITHIN = 120  # seconds; Java compiles the program first
 
-# No proxy of this machine's environment gets in the way.
+# Without the proxies of the environment.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
 
 pytestmark = [pytest.mark.parametrize("client", PROGRAMS), pytest.mark.parametrize("route", ROUTES)]
@@ -52,10 +52,10 @@ def written(picture: Picture, folders: pytest.TempPathFactory) -> Path:
 
 
 def upload(stack: Stack, client: str, address: str, file: Path) -> tuple[bool, Any]:
-    """Did it succeed, and what did it print? None when that is no JSON: the library knew of no answer."""
+    """Whether it succeeded, and the JSON that it printed; None if the library got no answer."""
     interpreter, program = PROGRAMS[client]
     if shutil.which(interpreter) is None:
-        pytest.skip(f"{interpreter} is not installed, so nothing is known of this client here")
+        pytest.skip(f"{interpreter} is not installed")
     command = [interpreter, str(CLIENTS / program), address, stack.token, str(file)]
     done = subprocess.run(
         command, capture_output=True, text=True, env=ENVIRONMENT, timeout=FINISHES_WITHIN, check=False
@@ -64,7 +64,7 @@ def upload(stack: Stack, client: str, address: str, file: Path) -> tuple[bool, A
         return done.returncode == 0, json.loads(done.stdout)
     except json.JSONDecodeError:
         assert done.returncode != 0, done.stdout
-        assert done.stderr, "it says what went wrong"
+        assert done.stderr, "no error on stderr"
         return False, None
 
 
@@ -76,22 +76,22 @@ def address(stack: Stack, server: str, route: str, name: str) -> str:
 def test_a_chunked_upload_of_a_common_client_is_stored_whole(
     stack: Stack, photo: Picture, photo_file: Path, name: str, client: str, route: str, server: str
 ) -> None:
-    succeeded, said = upload(stack, client, address(stack, server, route, name), photo_file)
+    succeeded, reported = upload(stack, client, address(stack, server, route, name), photo_file)
     stored = stack.probe("take", name)
-    if (server, route) == ("gunicorn", "streamed"):  # nothing between the two counts the chunks
+    if (server, route) == ("gunicorn", "streamed"):  # no buffer determines the length
         assert (succeeded, stored) == (False, {})
-        assert said is None or said["error"] in {"empty-body", "application-unreachable"}, said
+        assert reported is None or reported["error"] in {"empty-body", "application-unreachable"}, reported
     else:
-        assert succeeded, said
-        assert (said["sha256"], stored) == (photo.sha256, {name: photo.sha256})
+        assert succeeded, reported
+        assert (reported["sha256"], stored) == (photo.sha256, {name: photo.sha256})
 
 
 def test_a_common_client_can_read_why_a_photo_is_too_large(
     stack: Stack, large_file: Path, name: str, client: str, route: str
 ) -> None:
-    """curl, aiohttp and Node read while they send; the others when they have sent, which nginx waits for."""
-    succeeded, said = upload(stack, client, address(stack, "web", route, name), large_file)
+    """Some clients read while they send (curl, aiohttp, Node); for the others, nginx waits until they have sent."""
+    succeeded, reported = upload(stack, client, address(stack, "web", route, name), large_file)
     assert not succeeded
-    assert said["error"] == "body-too-large"
-    assert "UPLOAD_MAX" in said["detail"]
+    assert reported["error"] == "body-too-large"
+    assert "UPLOAD_MAX" in reported["detail"]
     assert stack.probe("take", name) == {}

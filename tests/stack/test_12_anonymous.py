@@ -1,6 +1,6 @@
-"""What nginx takes from those who bring neither token nor session, and what counts as one client.
+"""What nginx accepts from clients without token and session, and what counts as one client.
 
-Behind the nginx of these tests is an application that says what it got (echo.py): what is refused never comes there.
+Behind the nginx of these tests is the echo application (echo.py), which refused requests never reach.
 """
 
 import json
@@ -15,14 +15,14 @@ from tests.stack.echo import Backends, Edge, ask, request
 from tests.wire.answers import Answer, read_answer
 
 SERVERS = ["web", "gunicorn"]
-FORM = 64 << 10  # bytes that a form may have
-LIMIT = 100_000  # bytes that a stranger's body has to stay below, where it is taken at all
+FORM = 64 << 10  # the largest form in bytes
+LIMIT = 100_000  # bytes; bodies of anonymous clients have to be smaller, where they are accepted
 HTML = "Accept: text/html,*/*;q=0.8"
 
 
 @pytest.fixture(scope="module")
 def edge_for_users(backends: Backends) -> Iterator[Edge]:
-    """As it is by default, but that one address may try a log-in as often as it can."""
+    """With the default settings, but without a limit for logins."""
     with Edge(backends, {"ANONYMOUS_UPLOADS": "off", "LOGIN_RATE": "100000r/s"}) as running:
         yield running
 
@@ -32,7 +32,7 @@ def length(size: int) -> str:
 
 
 CHUNKED = "Transfer-Encoding: chunked"
-# Method, target, fields; nothing of the body is sent.
+# Method, target, fields; no body is sent.
 REFUSED: dict[str, tuple[str, str, list[str]]] = {
     "PUT": ("PUT", "/api/photos/@", [length(95_000_000)]),
     "a small one": ("PUT", "/api/photos/@", [length(1)]),
@@ -87,7 +87,7 @@ def check_refused(answer: Answer | None, status: int, error: str) -> None:
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("case", REFUSED)
 def test_an_anonymous_client_gets_401_before_it_sends_a_body(edge_for_users: Edge, case: str, server: str) -> None:
-    """The 401 comes first, and not "100 Continue"; the application does not see the request."""
+    """The 401 comes instead of "100 Continue", and the application does not see the request."""
     method, target, fields = REFUSED[case]
     key = uuid.uuid4().hex
     check_refused(
@@ -117,7 +117,7 @@ def test_an_anonymous_browser_gets_a_page(edge_for_users: Edge) -> None:
 
 
 def test_the_connection_is_kept_after_a_refused_body_was_sent(edge_for_users: Edge) -> None:
-    """The answer comes first, and what is sent all the same is thrown away."""
+    """The answer comes first, and a body that is sent anyway is discarded."""
     body = b"x" * 200_000
     first = request("/api/photos/x", length(len(body)), method="PUT").replace(b"Connection: close\r\n", b"")
     with edge_for_users.wire("web") as wire:
@@ -129,7 +129,7 @@ def test_the_connection_is_kept_after_a_refused_body_was_sent(edge_for_users: Ed
 
 @pytest.mark.parametrize("target", ["/elsewhere/x", "/api/elsewhere", "/"])
 def test_the_chunks_of_an_anonymous_client_are_counted(edge_for_users: Edge, target: str) -> None:
-    """Where chunks are accepted at all. (A body of GET means nothing, and is received as any other.)"""
+    """Where chunks are accepted. (A body of GET has no meaning, and is received as any other.)"""
     method = "GET" if target == "/" else "POST"
     few, many = (f"{size:x}\r\n{'x' * size}\r\n0\r\n\r\n".encode() for size in (LIMIT - 1, LIMIT))
     answer = ask(edge_for_users.wire("web"), request(target, CHUNKED, method=method) + few)
@@ -140,7 +140,7 @@ def test_the_chunks_of_an_anonymous_client_are_counted(edge_for_users: Edge, tar
 
 @pytest.mark.parametrize("case", [name for name in REFUSED if "large" not in name and "expecting" not in name])
 def test_anonymous_uploads_are_passed_on_if_the_setting_allows_them(edge: Edge, case: str) -> None:
-    """ANONYMOUS_UPLOADS=on: the application hears of it, and decides."""
+    """ANONYMOUS_UPLOADS=on: the application gets the request, and decides."""
     method, target, fields = REFUSED[case]
     fields = [field for field in fields if not field.startswith(("Content-Length", "Transfer"))]
     answer = ask(edge.wire("web"), request(target.replace("@", "x"), *fields, length(0), method=method))
@@ -148,7 +148,7 @@ def test_anonymous_uploads_are_passed_on_if_the_setting_allows_them(edge: Edge, 
     assert answer.status == 200, answer.body
 
 
-# Target, size, what curl is told -> status.
+# Target, size, options of curl -> status.
 HTTP_2 = {
     "an upload": ("/api/photos/x", 200_000, [], 401),
     "an upload without a length": ("/api/photos/x", 200_000, ["-HContent-Length:"], 401),
@@ -186,7 +186,7 @@ FORMS = [
     *("/login/", "/%6cogin/", "//login/", "/admin/login/"),
     *("/logout/", "/delete/x.jpg", "/photos/x", "/healthz", "/static/x"),
 ]
-TOKEN = "Authorization: Token x"  # whatever it is worth
+TOKEN = "Authorization: Token x"  # an invalid one
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -212,7 +212,7 @@ def test_a_form_of_the_pages_within_its_limit_is_accepted(edge: Edge) -> None:
 
 @pytest.fixture(scope="module")
 def edge_that_limits_logins(backends: Backends, edge: Edge) -> Iterator[Edge]:
-    """Takes our word for who we are, and few attempts to log in."""
+    """Trusts this machine as a proxy, and allows few attempts to log in."""
     gateway = ask(edge.wire("web"), request("/gateway/"))
     assert gateway
     peer = gateway.json()["environ"]["REMOTE_ADDR"]
@@ -220,8 +220,8 @@ def edge_that_limits_logins(backends: Backends, edge: Edge) -> Iterator[Edge]:
         yield running
 
 
-ATTEMPTS = 9  # five at once, one at first, one for each minute that this takes, and one that is too much
-# Addresses, some of them in turn -> whether they are one client.
+ATTEMPTS = 9  # a burst of five, the first, one for each minute of the test, and one too many
+# Addresses, used in turn -> whether they count as one client.
 CLIENTS = {
     "one of IPv4": (["192.0.2.1"], True),
     "several of IPv4": ([f"192.0.2.{number}" for number in range(10, 19)], False),

@@ -1,6 +1,6 @@
 """The profile monitoring on the running stack: Prometheus finds nginx and web, and every query of the repository runs.
 
-Grafana is not started: it is a download that nothing can stand in for, and what it asks Prometheus is asked here.
+Grafana is not started, because its image would have to be downloaded; the tests run its queries on Prometheus.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ RULES: list[dict[str, Any]] = [
 ]
 DASHBOARD = dict(queries(json.loads((ROOT / "monitoring/grafana/dashboards/uploads.json").read_text())))
 QUERIES = DASHBOARD | {rule.get("alert") or rule["record"]: rule["expr"] for rule in RULES}
-# What has a value as soon as there was a request.
+# Queries that have a value after the first request.
 SHOWN = {
     'up{job="web"} == 1',
     'up{job="nginx"} == 1',
@@ -37,17 +37,17 @@ SHOWN = {
     "nginx_connections_active > 0",
     "nginx_connections_limit > 0",
 }
-# What is not the case in a stack that is well.
+# Alerts that do not fire in a healthy stack.
 SILENT = {"WebDown", "WebReplicaDown", "NginxDown", "NoWorkerServes", "ConnectionsNearLimit", "MemoryNearLimit"}
 
 
 class Prometheus:
-    """Its API, through the port that is published."""
+    """Its API on the published port."""
 
     def __init__(self, stack: Stack) -> None:
         self.container = stack.container("prometheus")
-        (self.place,) = self.container["NetworkSettings"]["Ports"]["9090/tcp"]
-        self._url = f"http://{self.place['HostIp']}:{self.place['HostPort']}/api/v1"
+        (self.binding,) = self.container["NetworkSettings"]["Ports"]["9090/tcp"]
+        self._url = f"http://{self.binding['HostIp']}:{self.binding['HostPort']}/api/v1"
         self._session = requests.Session()
         self._session.trust_env = False
 
@@ -61,9 +61,9 @@ class Prometheus:
         return result
 
     def targets(self) -> dict[str, set[str]]:
-        """Of each job, how its targets are: "up", "down", or "unknown" before the first look."""
+        """Job -> health of its targets: "up", "down", or "unknown" before the first scrape."""
         found: dict[str, set[str]] = {}
-        with contextlib.suppress(requests.ConnectionError, ValueError):  # it is starting: nothing, or no JSON yet
+        with contextlib.suppress(requests.ConnectionError, ValueError):  # while it starts, it closes or sends no JSON
             for target in self.ask("targets", state="active")["activeTargets"]:
                 found.setdefault(target["labels"]["job"], set()).add(target["health"])
         return found
@@ -77,30 +77,30 @@ class Prometheus:
 
 @pytest.fixture(scope="module")
 def prometheus(stack: Stack, anonymous: requests.Session) -> Iterator[Prometheus]:
-    """The one that runs, or one for these tests, which is gone after them with all it measured."""
-    is_ours = "prometheus" not in stack.containers()
-    if is_ours:
+    """The running one, or one for these tests, which is deleted with its data afterwards."""
+    is_started_here = "prometheus" not in stack.containers()
+    if is_started_here:
         (port,) = free_ports(1)
         settings = {"COMPOSE_PROFILES": "demo,prometheus", "PROMETHEUS_PORT": str(port)}
         run(str(ROOT / "scripts" / "images.sh"), env={**stack.environment, **settings}, timeout=1200)
         stack.compose("up", "-d", "--no-deps", "prometheus", **settings)
     running = Prometheus(stack)
     try:
-        well = {"web": {"up"}, "nginx": {"up"}, "prometheus": {"up"}}
-        assert anonymous.get(stack.url, timeout=60).status_code == 200  # something to count: health is not asked there
-        poll(lambda: running.targets() == well, f"Prometheus has seen {well}", 120)
+        healthy = {"web": {"up"}, "nginx": {"up"}, "prometheus": {"up"}}
+        assert anonymous.get(stack.url, timeout=60).status_code == 200  # a request to count
+        poll(lambda: running.targets() == healthy, f"targets are {healthy}", 120)
         yield running
     finally:
         running.close()
-        if is_ours:
+        if is_started_here:
             run("docker", "rm", "--force", running.container["Id"])
             run("docker", "volume", "rm", f"{stack.project}_prometheus")
 
 
 @pytest.mark.timeout(1500)  # its image may have to be pulled or built
 def test_prometheus_is_published_on_loopback_only(prometheus: Prometheus) -> None:
-    assert prometheus.place["HostIp"] == "127.0.0.1"
-    bound = {port for port, places in prometheus.container["NetworkSettings"]["Ports"].items() if places}
+    assert prometheus.binding["HostIp"] == "127.0.0.1"
+    bound = {port for port, bindings in prometheus.container["NetworkSettings"]["Ports"].items() if bindings}
     assert bound == {"9090/tcp"}
 
 
@@ -122,7 +122,7 @@ def test_prometheus_is_healthy(prometheus: Prometheus, stack: Stack) -> None:
 
 @pytest.mark.parametrize("expression", sorted(SHOWN))
 def test_the_basic_metrics_are_collected(prometheus: Prometheus, expression: str) -> None:
-    # Polled: a worker tells its numbers when it has nothing else to do, and the first look may have come before that.
+    # Polled: an idle worker reports its numbers, and the first scrape may have come earlier.
     poll(lambda: prometheus.query(expression), f"a series for {expression}", 60)
 
 
@@ -148,22 +148,22 @@ def test_every_rule_is_evaluated_and_a_healthy_stack_fires_no_alert(prometheus: 
     rules = prometheus.rules()
     assert len(rules) == len(RULES)
     assert [rule["lastError"] for rule in rules if rule.get("lastError")] == []
-    # Polled: where the first look was long in coming, some fire until they are evaluated again.
+    # Polled: after a late first scrape, some fire until they are evaluated again.
     poll(lambda: not firing() & SILENT, f"none of {SILENT} fires", 120)
     poll(lambda: prometheus.query("instance:wsgiserver_workers_serving:sum > 0"), "a sum is recorded", 60)
 
 
 def test_a_missing_grafana_image_is_reported_in_one_line(prometheus: Prometheus, stack: Stack) -> None:
-    """A registry that refuses, as one does that is not there: port 9 of this machine. What it goes on with is in
-    tests/test_stack_files.py, because of Compose 1.29 one cannot learn which services a profile has.
+    """The registry refuses connections: port 9 of this machine. The services that start then are tested in
+    tests/test_stack_files.py, because Compose 1.29 cannot list the services of a profile.
     """
     nowhere = "127.0.0.1:9/grafana/grafana:12.4.10"
     settings = {"COMPOSE_PROFILES": "monitoring", "GRAFANA_IMAGE": nowhere}
     before = IMAGES.read_text()
     try:
         command = f"exec {ROOT / 'scripts' / 'images.sh'} 2>&1"
-        said = run("bash", "-c", command, env={**stack.environment, **settings})
-        assert len([line for line in said.splitlines() if "runs without Grafana" in line]) == 1
+        output = run("bash", "-c", command, env={**stack.environment, **settings})
+        assert len([line for line in output.splitlines() if "runs without Grafana" in line]) == 1
         again = run("bash", "-c", command, env={**stack.environment, **settings})
     finally:
         IMAGES.write_text(before)

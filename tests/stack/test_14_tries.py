@@ -1,6 +1,6 @@
-"""How often a request is tried that kills whoever takes it: once more at most, whatever there is to try it on.
+"""A request that kills its server is repeated once at most, with any number of servers.
 
-Behind the nginx of these tests is an application that ends its process when it is asked to, and notes it
+Behind the nginx of these tests is an application that kills its process on request, and logs that
 (inside/echo_app.py).
 """
 
@@ -19,7 +19,7 @@ from tests.wire.polling import poll
 
 AT_MOST = 2
 REPLICAS = {"one": 1, "three": 3}
-PIECE = b"x" * 200_000  # more than nginx reads with the head, and than it keeps in memory
+PIECE = b"x" * 200_000  # more than nginx reads with the head or keeps in memory
 
 
 def with_body(method: str, body: bytes) -> tuple[str, list[str], bytes]:
@@ -43,14 +43,14 @@ ROUTES = {"buffered": "/api/", "streamed": "/streamed/api/", "static": "/static/
 
 
 class Site:
-    """nginx, and who is behind."""
+    """One nginx and the servers behind it."""
 
     def __init__(self, edge: Edge, backends: Backends) -> None:
         self.edge = edge
         self._backends = backends
 
     def keep_connections(self) -> None:
-        """To each server, which nginx would use again."""
+        """Open connections to each server, which nginx keeps for later requests."""
         for _ in range(6):
             answer = ask(self.edge.wire("web"), request("/x"))
             assert answer
@@ -58,15 +58,15 @@ class Site:
 
     def killed_by(self, key: str, server: str) -> int:
         names = [name for name in self._backends.containers if name.startswith(server)]
-        said = [run("docker", "exec", self._backends.containers[name], "sh", "-c", NOTED) for name in names]
-        return "".join(said).split().count(key)
+        outputs = [run("docker", "exec", self._backends.containers[name], "sh", "-c", READ_KILLED) for name in names]
+        return "".join(outputs).split().count(key)
 
-    def is_well(self) -> bool:
+    def is_healthy(self) -> bool:
         answers = [ask(self.edge.wire(server), request("/x")) for server in ("web", "gunicorn") for _ in range(3)]
         return {answer and answer.status for answer in answers} == {200}
 
 
-NOTED = "cat /tmp/killed 2>/dev/null; true"
+READ_KILLED = "cat /tmp/killed 2>/dev/null; true"
 
 
 @pytest.fixture(scope="module", params=REPLICAS)
@@ -75,7 +75,7 @@ def site(stack: Stack, request: pytest.FixtureRequest) -> Iterator[Site]:
         yield Site(edge, backends)
 
 
-def check_given_up(answer: Answer | None) -> None:
+def check_bad_gateway(answer: Answer | None) -> None:
     assert answer is not None, "closed without an answer"
     assert answer.status == 502
     assert answer.json()["error"] == "application-unreachable"
@@ -102,19 +102,19 @@ def test_a_request_that_kills_gunicorn_is_sent_twice_at_most(site: Site, case: s
 
 
 def check_killing(site: Site, server: str, case: str, prefix: str) -> None:
-    poll(site.is_well, "all of them answer", 60)
+    poll(site.is_healthy, "all servers answer", 60)
     site.keep_connections()
     method, fields, body = REQUESTS[case]
     key = uuid.uuid4().hex
     answer = ask(site.edge.wire(server), request(f"{prefix}_kill/{key}", *fields, method=method) + body)
-    check_given_up(answer)
+    check_bad_gateway(answer)
     killed = site.killed_by(key, server)
     assert killed == 1 if case in ONCE else 1 <= killed <= AT_MOST, killed
 
 
 @pytest.mark.parametrize(("case", "status"), [("GET", 200), ("PUT, large", 200), ("DELETE", 200), ("POST, large", 502)])
 def test_only_an_idempotent_request_is_retried_after_its_server_died(stack: Stack, case: str, status: int) -> None:
-    """The process that replaces the dead one gets it; a form that reached a server is not sent to another."""
+    """The new process gets it; a form that reached a server is not sent to another."""
     method, fields, body = REQUESTS[case]
     data = request(f"/api/_kill_once/{uuid.uuid4().hex}", *fields, method=method) + body
     with Backends(stack) as backends, Edge(backends, {}) as edge:
@@ -133,25 +133,25 @@ LONG = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/_la
 
 @contextlib.contextmanager
 def finishing(container: str) -> Iterator[None]:
-    """It was told to stop, has a request that takes long, and takes no new connection; its name leads to it still."""
+    """The container stops, but has a long request: it refuses connections, while its name still resolves to it."""
 
-    def says(*command: str) -> str:
+    def output_of(*command: str) -> str:
         return run("docker", "exec", container, *command)
 
     with subprocess.Popen(["docker", "exec", container, "python", "-c", LONG], stderr=subprocess.DEVNULL) as client:
-        poll(lambda: "late" in says("ls", "/tmp"), "the long request has begun", 60)
+        poll(lambda: "late" in output_of("ls", "/tmp"), "the long request has begun", 60)
         run("docker", "kill", "--signal=TERM", container)
-        poll(lambda: says("python", "-c", CONNECT) == "no\n", "it takes no connection", 60)
+        poll(lambda: output_of("python", "-c", CONNECT) == "no\n", "the container refuses connections", 60)
         yield
-        assert says("python", "-c", CONNECT) == "no\n", "it was there all the time"
+        assert output_of("python", "-c", CONNECT) == "no\n", "the container accepted connections again"
         client.kill()
 
 
 def test_a_server_that_is_stopping_costs_no_request(stack: Stack) -> None:
-    """Requests at the same time all find the other server, although the one that refuses has least to do."""
+    """All simultaneous requests reach the other server, although the refusing one has the fewest requests."""
     clients = 7
     with Backends(stack, replicas=2) as backends, Edge(backends, {}) as edge:
         with finishing(backends.containers["web-2"]), ThreadPoolExecutor(clients) as threads:
-            asked = [threads.submit(ask, edge.wire("web"), request("/_late/2")) for _ in range(clients)]
-            answers = [future.result() for future in asked]
+            pending = [threads.submit(ask, edge.wire("web"), request("/_late/2")) for _ in range(clients)]
+            answers = [future.result() for future in pending]
         assert [answer and answer.status for answer in answers] == [200] * clients

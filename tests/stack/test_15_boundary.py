@@ -1,6 +1,6 @@
-"""Which headers cross from a client to the application, and that no client's word about itself does.
+"""Which headers of a client reach the application, and that forged proxy headers do not.
 
-Behind the nginx of these tests is an application that says what it got (echo.py), so that nothing has to be guessed.
+Behind the nginx of these tests is the echo application (echo.py), which returns the request that it got.
 """
 
 import json
@@ -16,7 +16,7 @@ from tests.stack.stack import Stack
 from tests.stack.wire import Request, exchange
 from tests.wire.polling import poll
 
-# What some framework, server or proxy takes for the word of a proxy.
+# Fields that some framework, server or proxy accepts as those of a proxy.
 NAMES = re.findall(
     r"\S+",
     """
@@ -31,15 +31,15 @@ NAMES = re.findall(
     X-Accel-Limit-Rate X-Accel-Mapping X-Body-File X-Sendfile-Type Proxy TE Upgrade Keep-Alive
     """,
 )
-FEW_NAMES = (NAMES[::2], NAMES[1::2])  # nginx takes 100 fields
-# The same names as a server might read them, or not.
+FEW_NAMES = (NAMES[::2], NAMES[1::2])  # nginx accepts 100 fields
+# Spellings of the names that a server might accept.
 SPELLINGS = {
     "as they are": lambda name: [f"{name}: {FORGED}"],
     "lower case, twice": lambda name: [f"{name.lower()}: {FORGED}", f"{name.upper()}:{FORGED}2"],
     "underscores": lambda name: [f"{name.replace('-', '_')}: {FORGED}"],
     "dots": lambda name: [f"{name.replace('-', '.')}: {FORGED}"],
 }
-# These and no others, however many a client sends.
+# Only these arrive, whatever a client sends.
 ARRIVE = {
     "HOST",
     "X_FORWARDED_FOR",
@@ -51,17 +51,17 @@ ARRIVE = {
 }
 
 
-def check_boundary(told: dict[str, Any], peer: str, port: int, scheme: str, server: str) -> None:
-    """None of the client's words about itself is there; nginx's are."""
-    environ = told["environ"]
+def check_boundary(received: dict[str, Any], peer: str, port: int, scheme: str, server: str) -> None:
+    """No forged field is there, and those of nginx are."""
+    environ = received["environ"]
     assert FORGED not in json.dumps(environ)
     assert {name.removeprefix("HTTP_") for name in environ if name.startswith("HTTP_")} == ARRIVE
-    assert environ["HTTP_X_OWN"] == "arrives", "what is no word about itself does"
+    assert environ["HTTP_X_OWN"] == "arrives", "a field that is no proxy header is missing"
     assert environ["HTTP_HOST"] == environ["HTTP_X_FORWARDED_HOST"] == f"localhost:{port}"
     assert environ["HTTP_X_FORWARDED_FOR"] == peer
     assert (environ["HTTP_X_FORWARDED_PROTO"], environ["wsgi.url_scheme"]) == (scheme, scheme)
     assert environ["HTTP_X_FORWARDED_PORT"] == str(port)
-    if server == "web":  # gunicorn believes no proxy about these
+    if server == "web":  # gunicorn takes these from no proxy
         assert (environ["REMOTE_ADDR"], environ["SERVER_PORT"]) == (peer, str(port))
 
 
@@ -77,10 +77,10 @@ def test_forged_proxy_headers_are_dropped_over_http1(
         fields = [field for name in names for field in SPELLINGS[spelling](name)]
         data = request(f"{ROUTES[route]}x", *fields, "X-Own: arrives", version=version, host=f"localhost:{port}")
         answer = ask(edge.wire(server), data)
-        told = echoed(answer)
-        check_boundary(told, gateway, port, "http", server)
+        received = echoed(answer)
+        check_boundary(received, gateway, port, "http", server)
         assert answer
-        assert [told["environ"]["HTTP_X_REQUEST_ID"]] == answer.headers.get_all("X-Request-ID")
+        assert [received["environ"]["HTTP_X_REQUEST_ID"]] == answer.headers.get_all("X-Request-ID")
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -99,8 +99,8 @@ def test_headers_with_a_proxy_prefix_are_dropped_whatever_their_name(
     names = [f"{start}-{uuid.uuid4().hex}" for start in ("X-Forwarded", "X-Accel", "x-forwarded-for", "X-ACCEL-X")]
     fields = [f"{name}: {FORGED}" for name in names]
     data = request(f"{ROUTES[route]}x", *fields, "X-Own: arrives", host=f"localhost:{port}")
-    told = echoed(ask(edge_before_the_guard.wire(server), data))
-    check_boundary(told, told["environ"]["HTTP_X_FORWARDED_FOR"], port, "http", server)
+    received = echoed(ask(edge_before_the_guard.wire(server), data))
+    check_boundary(received, received["environ"]["HTTP_X_FORWARDED_FOR"], port, "http", server)
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -120,7 +120,7 @@ def test_django_uses_the_scheme_and_address_that_nginx_sets(stack: Stack, server
 
 
 def test_a_connection_header_cannot_remove_proxy_headers(edge: Edge, gateway: str) -> None:
-    """Connection names headers that go one hop; ours are not among them."""
+    """Headers named in Connection go one hop only; those of nginx are not affected."""
     data = request("/x", "Connection: X-Forwarded-For, X-Forwarded-Proto, X-Request-ID, Host")
     environ = echoed(ask(edge.wire("web"), data))["environ"]
     assert environ["HTTP_X_FORWARDED_FOR"] == gateway
@@ -135,6 +135,6 @@ def test_the_request_target_arrives_unchanged_on_both_routes(edge: Edge, target:
 
 
 def test_a_static_file_that_nginx_lacks_comes_from_the_application(edge: Edge) -> None:
-    """As while a new version takes over: its pages are there before its nginx is."""
+    """During a deploy, pages of the new version come before its nginx."""
     target = "/static/photos/new.0123456789ab.css"
     assert echoed(ask(edge.wire("web"), request(target)))["target"] == target

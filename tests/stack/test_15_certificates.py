@@ -1,4 +1,4 @@
-"""Certificates: the one that nginx makes itself, and one that is given."""
+"""Certificates: the self-signed one of nginx, and one of the operator."""
 
 import re
 import ssl
@@ -32,22 +32,22 @@ def test_a_self_signed_certificate_names_the_site_and_survives_a_restart(edge_wi
     assert shown(edge_with_tls) == before
 
 
-# What is in the folder before -> what becomes of it: "kept", "renewed", or what the refusal says. $D is the folder.
+# Commands that prepare the folder $D -> "kept", "renewed", or a part of the refusal.
 SIGN = (
     "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes "
     "-keyout $D/privkey.pem -out $D/fullchain.pem"
 )
-MADE = "cd $D && openssl req -x509 -newkey ed25519 -nodes -keyout key -out chain -subj /CN=x"
-OURS = "cat chain key >> self-signed.pem; rm key chain"
+MAKE = "cd $D && openssl req -x509 -newkey ed25519 -nodes -keyout key -out chain -subj /CN=x"
+SAVE = "cat chain key >> self-signed.pem; rm key chain"
 FOLDERS: dict[str, tuple[str, str]] = {
     "one of somebody's own": (f"{SIGN} -days 3 -subj /CN=own.example", "kept"),
-    "one of our making": (f"{MADE} -days 60; echo made for localhost > self-signed.pem; {OURS}", "kept"),
+    "one of our making": (f"{MAKE} -days 60; echo made for localhost > self-signed.pem; {SAVE}", "kept"),
     "one of our making that ends soon": (
-        f"{MADE} -days 29; echo made for localhost > self-signed.pem; {OURS}",
+        f"{MAKE} -days 29; echo made for localhost > self-signed.pem; {SAVE}",
         "renewed",
     ),
     "one of our making for other names": (
-        f"{MADE} -days 60; echo made for example.com > self-signed.pem; {OURS}",
+        f"{MAKE} -days 60; echo made for example.com > self-signed.pem; {SAVE}",
         "renewed",
     ),
     "one of our making that was not finished": ("echo made for localhost > $D/self-signed.pem.new", "renewed"),
@@ -66,37 +66,37 @@ FOLDERS: dict[str, tuple[str, str]] = {
 
 @pytest.mark.parametrize("case", FOLDERS)
 def test_the_folder_of_certificates_decides_which_certificate_is_used(edge_with_tls: Edge, case: str) -> None:
-    prepare, becomes = FOLDERS[case]
-    said = edge_with_tls.exec(*program("try_certificates.sh"), prepare)
-    if becomes == "kept":
-        assert said.endswith(("exit 0\nsame\n", "exit 0\nsame\nlong\n")), said
+    prepare, outcome = FOLDERS[case]
+    output = edge_with_tls.exec(*program("try_certificates.sh"), prepare)
+    if outcome == "kept":
+        assert output.endswith(("exit 0\nsame\n", "exit 0\nsame\nlong\n")), output
         used = "fullchain.pem" if "own" in case else "self-signed.pem"
-        assert re.search(rf"(?m)^/\S+/{used} /", said), said
-    elif becomes == "renewed":
-        assert said.endswith("exit 0\nother\nlong\n"), said
+        assert re.search(rf"(?m)^/\S+/{used} /", output), output
+    elif outcome == "renewed":
+        assert output.endswith("exit 0\nother\nlong\n"), output
     else:
-        assert "exit 1\nsame\n" in said, said
-        assert becomes in said
+        assert "exit 1\nsame\n" in output, output
+        assert outcome in output
 
 
 def test_an_own_certificate_is_used_and_a_reload_loads_a_new_one(edge_with_tls: Edge) -> None:
-    """What docs/edge.md has for Let's Encrypt. One that is not complete changes nothing. The first takes a start."""
+    """The procedure for Let's Encrypt in docs/edge.md. The first needs a restart; an incomplete one is refused."""
     reload = ["nginx", "-e", "stderr", "-c", "/tmp/nginx/nginx.conf", "-s", "reload"]
-    # In files of their own first: nginx takes one with the same inode, changed in the same second, for the one it has.
+    # In new files: nginx takes a file with the same inode, changed in the same second, for an unchanged one.
     make = f"{SIGN.replace('$D', 'next')} -days 3 -subj $1"
     sign = f"set -e; cd /srv/certificates; mkdir next; {make}; mv next/* .; rmdir next"
     for subject in ("/CN=first.example", "/CN=second.example"):
         edge_with_tls.exec("sh", "-c", sign, "sh", subject)
-        ours = ssl.PEM_cert_to_DER_cert(edge_with_tls.exec("cat", "/srv/certificates/fullchain.pem"))
+        new = ssl.PEM_cert_to_DER_cert(edge_with_tls.exec("cat", "/srv/certificates/fullchain.pem"))
         if "first" in subject:
             edge_with_tls.restart()
         else:
             edge_with_tls.exec(*reload)
-        poll(lambda expected=ours: shown(edge_with_tls) == expected, "it is shown", 60)  # type: ignore[misc]  # a default binds the loop's value
+        poll(lambda expected=new: shown(edge_with_tls) == expected, "nginx uses it", 60)  # type: ignore[misc]  # a default binds the loop's value
     edge_with_tls.exec("sh", "-c", "cd /srv/certificates && mv privkey.pem key")
     with pytest.raises(AssertionError, match=r"privkey\.pem"):
         edge_with_tls.exec(*reload)
-    assert shown(edge_with_tls) == ours
+    assert shown(edge_with_tls) == new
     edge_with_tls.exec("sh", "-c", "cd /srv/certificates && mv key privkey.pem")
     edge_with_tls.restart()
-    assert shown(edge_with_tls) == ours, "a start leaves it as it is"
+    assert shown(edge_with_tls) == new, "the restart changed the certificate"

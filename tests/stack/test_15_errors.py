@@ -1,4 +1,4 @@
-"""What nginx says of its own accord: to programs, to people, and in the log to whoever runs it."""
+"""Errors that nginx itself answers: as JSON, as pages, and with a remedy for the operator in the log."""
 
 import contextlib
 import json
@@ -16,14 +16,14 @@ from tests.stack.boundary import (
     check_error,
     check_page,
     echoed,
-    told_both,
+    send_both,
 )
 from tests.stack.echo import Edge, ask, request
 from tests.stack.wire import Tcp
 from tests.wire.answers import read_answer
 from tests.wire.polling import poll
 
-# A request -> status, name, what the sentence names; each is refused whoever is behind.
+# A request -> status, name and a word of the detail; nginx refuses each with any server behind it.
 ERRORS: dict[str, tuple[bytes, tuple[int, str, str]]] = {
     "two hosts": (request("/api/", "Host: localhost"), (400, "bad-request", "not valid HTTP")),
     "a path of nginx's own": (request("/_error/json"), (404, "not-found", "")),
@@ -71,7 +71,7 @@ ERRORS: dict[str, tuple[bytes, tuple[int, str, str]]] = {
 @pytest.mark.parametrize("case", ERRORS)
 def test_an_error_names_what_to_change(edge: Edge, case: str, server: str) -> None:
     data, expected = ERRORS[case]
-    check_both(told_both(edge, server, data), *expected, has_page="streamed" not in case)  # the API has no pages
+    check_both(send_both(edge, server, data), *expected, has_page="streamed" not in case)  # the API has no pages
 
 
 def test_an_address_that_is_too_long_gets_an_error_page(edge: Edge) -> None:
@@ -96,18 +96,18 @@ def test_a_405_names_the_allowed_methods(edge: Edge) -> None:
 
 
 def test_the_remedy_for_an_error_of_nginx_is_logged(edge: Edge) -> None:
-    """An error that nginx made by its name, with the remedy; of what the application answered, nothing."""
-    told = {}
+    """The log line of an nginx error has its name and the remedy; that of an answer by the application has neither."""
+    logged = {}
     for data in (request("/api/", "Content-Length: 1048577"), request("/x")):
         answer = ask(edge.wire("web"), data)
         assert answer
         request_id = answer.headers["X-Request-ID"]
         poll(lambda it=request_id: it in edge.logs(), "nginx has logged it", 20)  # type: ignore[misc]  # a default binds the loop's value
         (line,) = [json.loads(line) for line in edge.logs().splitlines() if line.startswith("{") and request_id in line]
-        told[answer.status] = (line["error"], line["remedy"])
-    assert told[200] == ("", "")
-    assert told[413][0] == "body-too-large"
-    assert "UPLOAD_MAX=1m: set it in .env" in told[413][1]
+        logged[answer.status] = (line["error"], line["remedy"])
+    assert logged[200] == ("", "")
+    assert logged[413][0] == "body-too-large"
+    assert "UPLOAD_MAX=1m: set it in .env" in logged[413][1]
 
 
 @pytest.mark.parametrize(
@@ -122,31 +122,31 @@ def test_a_browser_gets_an_error_page_outside_the_api(edge: Edge, target: str, i
 
 
 def test_a_body_that_does_not_fit_the_spool_is_a_507(edge_with_low_limits: Edge) -> None:
-    """Announced or not; nothing of it is left in the spool."""
+    """With or without a length; no part of it is left in the spool."""
     for field, body in (
         ("Content-Length: 1048576", b"x" * (1 << 20)),
         ("Transfer-Encoding: chunked", b"100000\r\n" + b"x" * (1 << 20)),
     ):
         data = request("/api/x", field, method="PUT") + body
-        check_both(told_both(edge_with_low_limits, "web", data), 507, "spool-full", "NGINX_SPOOL")
+        check_both(send_both(edge_with_low_limits, "web", data), 507, "spool-full", "NGINX_SPOOL")
     poll(lambda: not edge_with_low_limits.exec("find", "/var/spool/nginx", "-type", "f"), "the spool is empty", 10)
 
 
-# Server and path -> the error.
-AWAY = {
+# Name -> server, path, and the error.
+UNREACHABLE = {
     "not there": ("gunicorn", "x", (502, "application-unreachable", "may be starting")),
     "too slow": ("web", "_late/20", (504, "application-timeout", "proxy_read_timeout")),
 }
 
 
 @pytest.mark.parametrize("prefix", ["", "/streamed"])
-@pytest.mark.parametrize("case", AWAY)
+@pytest.mark.parametrize("case", UNREACHABLE)
 def test_an_application_that_does_not_respond_is_an_error_of_nginx(
     edge_that_waits_a_second: Edge, case: str, prefix: str
 ) -> None:
-    server, path, error = AWAY[case]
+    server, path, error = UNREACHABLE[case]
     check_both(
-        told_both(edge_that_waits_a_second, server, request(f"{prefix}/api/{path}")), *error, has_page=not prefix
+        send_both(edge_that_waits_a_second, server, request(f"{prefix}/api/{path}")), *error, has_page=not prefix
     )
 
 
@@ -155,7 +155,7 @@ def test_too_many_connections_are_refused_with_429(edge_with_low_limits: Edge, e
     for edge, setting in ((edge_with_low_limits, "CLIENT_CONNECTIONS"), (edge_for_any_host, "TOTAL_CONNECTIONS")):
         with contextlib.ExitStack() as wires:
             held = [wires.enter_context(hold(edge)) for _ in range(FEW)]
-            check_both(told_both(edge, "web", request("/api/y")), 429, "too-many-connections", setting)
+            check_both(send_both(edge, "web", request("/api/y")), 429, "too-many-connections", setting)
             for wire in held:
                 wire.send(b"ab")
                 assert echoed(read_answer(wire.reader))["body"] == "ab"
@@ -163,7 +163,7 @@ def test_too_many_connections_are_refused_with_429(edge_with_low_limits: Edge, e
 
 
 def hold(edge: Edge) -> Tcp:
-    """A connection with a request under way. (One that has just ended may count for a moment.)"""
+    """A connection with an open request. (A connection that has just ended may still count.)"""
     deadline = time.monotonic() + 30
     while True:
         wire = edge.wire("web")
@@ -180,7 +180,7 @@ def status_of(edge: Edge) -> int:
 
 
 def test_too_many_attempts_to_log_in_are_refused_with_429(edge_with_low_limits: Edge) -> None:
-    """Five at once and one more; looking at the form is no attempt, and another spelling is the same address."""
+    """A burst of five and one more. GET of the form is no attempt, and other spellings are the same path."""
     spellings = ["/login/", "/%6cogin/", "//login/", "/x/../login/", "/login/?next=/", "/login/"]
     post = [
         ask(edge_with_low_limits.wire("web"), request(target, "Content-Length: 0", method="POST"))
@@ -188,16 +188,16 @@ def test_too_many_attempts_to_log_in_are_refused_with_429(edge_with_low_limits: 
     ]
     assert [answer and answer.status for answer in post] == [200] * 6
     for _ in range(3):  # a minute may have passed
-        answers = told_both(edge_with_low_limits, "web", request("/login/", "Content-Length: 0", method="POST"))
+        answers = send_both(edge_with_low_limits, "web", request("/login/", "Content-Length: 0", method="POST"))
         if {answer.status for answer in answers if answer} == {429}:
             break
     check_both(answers, 429, "too-many-requests", "LOGIN_RATE")
-    for target in ("/admin/login/", "/accounts/google/login/"):  # of other projects
-        asked = request(target, "Content-Length: 0", method="POST")
-        check_both(told_both(edge_with_low_limits, "web", asked), 429, "too-many-requests", "LOGIN_RATE")
+    for target in ("/admin/login/", "/accounts/google/login/"):  # login pages of other projects
+        data = request(target, "Content-Length: 0", method="POST")
+        check_both(send_both(edge_with_low_limits, "web", data), 429, "too-many-requests", "LOGIN_RATE")
     for target in ("/api/token", "/api/token/", "/streamed/api/token", "/streamed/api/%74oken/", "/api/x/../token"):
-        asked = request(target, "Content-Length: 0", "Authorization: Token x", method="POST")
+        data = request(target, "Content-Length: 0", "Authorization: Token x", method="POST")
         check_error(
-            ask(edge_with_low_limits.wire("web"), asked), 429, "too-many-requests", "LOGIN_RATE"
-        )  # a browser's has no /api
+            ask(edge_with_low_limits.wire("web"), data), 429, "too-many-requests", "LOGIN_RATE"
+        )  # browsers do not use /api
     assert echoed(ask(edge_with_low_limits.wire("web"), request("/login/")))["method"] == "GET"

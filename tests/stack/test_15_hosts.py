@@ -1,11 +1,11 @@
-"""For which names nginx answers, and what becomes of a request for another or for none."""
+"""The host names that nginx answers for, and requests with another host or none."""
 
 import pytest
 
 from tests.stack.boundary import SERVERS, check_error, echoed
 from tests.stack.echo import Edge, ask, request
 
-# The line(s) of a request -> the Host that the application sees, or "closed", or the status of nginx's refusal.
+# The lines of a request -> the Host that the application sees, or "closed", or the status of the refusal.
 HOSTS: dict[str, str] = {
     "GET / HTTP/1.1|Host: localhost": "localhost",
     "GET / HTTP/1.1|Host: localhost:8080": "localhost:8080",
@@ -16,7 +16,7 @@ HOSTS: dict[str, str] = {
     "GET / HTTP/1.1|Host: example.com": "example.com",
     "GET / HTTP/1.1|Host: a.b.example.com": "a.b.example.com",
     "GET / HTTP/1.0|Host: localhost": "localhost",
-    # The authority of the target is the Host, whatever Host says.
+    # The authority of the target overrides Host.
     "GET http://localhost:77/ HTTP/1.1|Host: evil.example": "localhost:77",
     "GET http://localhost HTTP/1.1|Host: evil.example": "localhost",
     "GET http://localhost?x=y HTTP/1.1|Host: evil.example": "localhost",
@@ -37,7 +37,7 @@ HOSTS: dict[str, str] = {
     "GET / HTTP/1.1": "400",
     "GET / HTTP/1.1|Host:": "400",
     "GET /": "closed",
-    # Malformed: it cannot be told whose site is meant.
+    # Malformed, so that the host is unknown.
     "GET / HTTP/1.1|Host: localhost:99999": "400",
     "GET / HTTP/1.1|Host: localhost:80:80": "400",
     "GET / HTTP/1.1|Host: localhost:http": "400",
@@ -50,7 +50,7 @@ HOSTS: dict[str, str] = {
     "GET / HTTP/2.0|Host: localhost": "505",
     "PRI * HTTP/2.0": "400",
     "\x16\x03\x01\x02\x00": "400",
-    # Malformed when the site is known.
+    # Malformed, but the host is known.
     "GET / HTTP/1.1|Host: localhost|Host: localhost": "400",
     "GET / HTTP/1.1|Host: localhost|Host: evil.example": "400",
 }
@@ -67,9 +67,9 @@ def test_only_requests_for_the_names_of_the_site_are_answered(edge: Edge, lines:
     elif HOSTS[lines] in REFUSALS:
         check_error(answer, int(HOSTS[lines]), REFUSALS[HOSTS[lines]])
     else:
-        told = echoed(answer)
-        assert told["environ"]["HTTP_HOST"] == HOSTS[lines]
-        assert told["target"].startswith("/")
+        received = echoed(answer)
+        assert received["environ"]["HTTP_HOST"] == HOSTS[lines]
+        assert received["target"].startswith("/")
 
 
 def test_an_asterisk_in_allowed_hosts_accepts_all_names(edge_for_any_host: Edge) -> None:

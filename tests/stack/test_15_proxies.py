@@ -1,11 +1,11 @@
-"""Whom nginx believes about the client: a proxy that is trusted, and nobody else."""
+"""Forwarded headers: nginx accepts them only from a trusted proxy."""
 
 import pytest
 
 from tests.stack.boundary import SERVERS, echoed
 from tests.stack.echo import Edge, ask, request
 
-# Fields -> the client's address, its scheme, its port; None: the peer's, http, the one in Host.
+# Fields -> address, scheme and port of the client. None: the address of the peer.
 PROXIED: dict[str, tuple[list[str], tuple[str | None, str, str]]] = {
     "an address": (["X-Forwarded-For: 203.0.113.9"], ("203.0.113.9", "http", "80")),
     "https": (["X-Forwarded-For: 203.0.113.9", "X-Forwarded-Proto: https"], ("203.0.113.9", "https", "443")),

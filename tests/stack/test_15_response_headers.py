@@ -1,4 +1,4 @@
-"""Which headers for security each response has, and that nginx adds none to what the application says."""
+"""The security headers of responses; nginx adds none of its own to those of the application."""
 
 import re
 
@@ -26,8 +26,8 @@ ANSWERS = {
 }
 
 
-# Of these nginx adds no more than every answer has to have. An original has what the application says of it.
-ITS_OWN = {
+# To these, nginx adds only what every answer has. An original has the headers of the application.
+PASSED_ON = {
     "of the application": ("/x", [], 200, set()),
     "streamed": ("/streamed/api/x", [], 200, set()),
     "a static file of the application's": ("/static/photos/none.css", [], 200, set()),
@@ -42,7 +42,7 @@ def check_security(answer: Answer | None, status: int, expected: set[str] = SECU
     counts = {name: len(answer.headers.get_all(name, [])) for name in SECURITY}
     assert counts == {name: int(name in expected) for name in SECURITY}
     assert answer.headers.get_all("Strict-Transport-Security", []) == (["max-age=63072000"] if https else [])
-    assert answer.headers["Server"] == "nginx", "and no version"
+    assert answer.headers["Server"] == "nginx", "the version of nginx is shown"
 
 
 @pytest.mark.parametrize("case", ANSWERS)
@@ -55,10 +55,10 @@ def test_each_response_has_the_security_headers_once(edge: Edge, edge_with_tls: 
     check_security(over_tls, status, https=True)
 
 
-@pytest.mark.parametrize("case", ITS_OWN)
+@pytest.mark.parametrize("case", PASSED_ON)
 def test_nginx_keeps_the_security_headers_of_the_application(edge: Edge, edge_with_tls: Edge, case: str) -> None:
-    """A policy made by nginx would take styles and scripts from a project without one, such as Django's admin."""
-    target, fields, status, own = ITS_OWN[case]
+    """A policy by nginx would block styles and scripts of a project without one, such as the admin of Django."""
+    target, fields, status, own = PASSED_ON[case]
     for each in (edge, edge_with_tls):
         each.exec("sh", "-c", "echo picture > /srv/media/photo.jpg")
     check_security(ask(edge.wire("web"), request(target, *fields)), status, EVERYWHERE | own, https=False)
@@ -66,7 +66,7 @@ def test_nginx_keeps_the_security_headers_of_the_application(edge: Edge, edge_wi
 
 
 def test_a_static_script_can_be_a_worker_and_a_module(edge: Edge) -> None:
-    """A worker's policy is that of its script, and a module is taken by its type alone."""
+    """A worker has the policy of its script, and a module only needs the right type."""
     answer = ask(edge.wire("web"), request("/static/photos/upload.js"))
     assert answer
     assert answer.headers["Content-Security-Policy"] == "frame-ancestors 'none'"
@@ -75,7 +75,7 @@ def test_a_static_script_can_be_a_worker_and_a_module(edge: Edge) -> None:
 
 
 def test_a_redirect_of_nginx_has_no_port_and_no_scheme(edge: Edge) -> None:
-    """Those of the container are not those that the client knows. A folder's missing slash is what is left of them."""
+    """The client does not know those of the container. nginx redirects only for the missing slash of a folder."""
     edge.exec("mkdir", "-p", "/srv/media/folder")
     answer = ask(edge.wire("web"), request("/_original/folder", host="localhost:18080"))
     assert answer

@@ -1,4 +1,4 @@
-"""Settings that cannot be: nginx does not start with them, and names the one that is wrong."""
+"""Invalid settings: nginx does not start, and names the setting."""
 
 import re
 import subprocess
@@ -33,19 +33,19 @@ TAKEN = [
 def test_an_invalid_setting_is_refused_by_its_name(edge: Edge) -> None:
     command = ["docker", "exec", "-i", edge.container, *program("try_settings.sh")]
     lines = "\n".join([*REFUSED, *TAKEN, ""])
-    said = subprocess.run(command, input=lines, capture_output=True, text=True, check=True, timeout=120).stdout
-    cases = dict(part.split("\n", 1) for part in said.split("--- ")[1:])
+    output = subprocess.run(command, input=lines, capture_output=True, text=True, check=True, timeout=120).stdout
+    cases = dict(part.split("\n", 1) for part in output.split("--- ")[1:])
     assert list(cases) == [*REFUSED, *TAKEN]
     for case in REFUSED:
         name = case.partition("=")[0]
         assert cases[case].startswith(f"nginx: {name}: '"), f"{case}: {cases[case]}"
         assert cases[case].endswith("exit 1\n"), case
-        assert cases[case].count("\n") == 2, f"one line says it: {cases[case]}"
+        assert cases[case].count("\n") == 2, f"not one line: {cases[case]}"
     for case in TAKEN:
         assert cases[case].endswith("exit 0\n"), f"{case}: {cases[case]}"
 
 
-# What the engine allows to the container, a setting that needs more -> one that does not.
+# Name -> a limit of the container, a setting that exceeds it, and one that does not.
 ALLOWED = {
     "processes": ("--pids-limit=64", "NGINX_WORKERS=29", "NGINX_WORKERS=28"),
     "open files": ("--ulimit=nofile=1024:1024", "TOTAL_CONNECTIONS=233", "TOTAL_CONNECTIONS=232"),
@@ -62,5 +62,5 @@ def test_a_setting_beyond_the_limits_of_the_container_is_refused_by_its_name(bac
         command += [*(f"--env={key}={text}" for key, text in own.items()), backends.images["nginx"], "-t"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == status, done.stderr
-        said = f"nginx: {name}: '{value}' is more than {int(value) - 1}"
-        assert (said in done.stderr) is bool(status), done.stderr
+        output = f"nginx: {name}: '{value}' is more than {int(value) - 1}"
+        assert (output in done.stderr) is bool(status), done.stderr

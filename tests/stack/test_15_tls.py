@@ -1,4 +1,4 @@
-"""TLS: versions, ciphers, HTTP/2, and the way from plain HTTP to HTTPS."""
+"""TLS: versions, ciphers, HTTP/2, and redirects from HTTP to HTTPS."""
 
 import contextlib
 import json
@@ -30,16 +30,16 @@ def test_only_tls_1_2_and_1_3_are_accepted(edge_with_tls: Edge, version: str) ->
 
 
 def test_only_ciphers_with_forward_secrecy_and_authentication_are_accepted(edge_with_tls: Edge) -> None:
-    """Each of those that OpenSSL has is offered alone."""
+    """The client offers each cipher of OpenSSL alone."""
     names = [cipher["name"] for cipher in ssl.create_default_context().get_ciphers()]
-    taken, every = set(), [name for name in names if not name.startswith("TLS_")]  # those of 1.3 are all good
+    taken, every = set(), [name for name in names if not name.startswith("TLS_")]  # all ciphers of 1.3 are accepted
     for cipher in every:
         with contextlib.suppress(ssl.SSLError, ConnectionError):
             wire = Tls(edge_with_tls.ports["tls"], "TLSv1_2", cipher)
             taken.add(wire.cipher)
             wire.close()
     assert len(every) > len(taken)
-    assert taken == {  # those that go with an ECDSA key
+    assert taken == {  # the ciphers for an ECDSA key
         "ECDHE-ECDSA-AES128-GCM-SHA256",
         "ECDHE-ECDSA-AES256-GCM-SHA384",
         "ECDHE-ECDSA-CHACHA20-POLY1305",
@@ -56,15 +56,15 @@ def test_a_body_without_a_length_arrives_whole_over_http2(
     version = ["-w", "\n%{http_version} %{http_code}", "--http2", "-T", "-"]
     with body.open("rb") as source:
         done = curl(edge_with_tls, f"{ROUTES[route]}x", *version, stdin=source)
-    text, _, told = done.stdout.decode().rpartition("\n")
-    assert told == "2 200", done.stderr
+    text, _, version_and_status = done.stdout.decode().rpartition("\n")
+    assert version_and_status == "2 200", done.stderr
     received = json.loads(text)
     assert (received["method"], received["length"]) == ("PUT", size)
     assert received["body"] == body.read_bytes()[:4096].decode()
 
 
 def test_a_redirect_to_https_loses_no_upload(edge_with_tls: Edge, tmp_path: Path) -> None:
-    """To HTTPS_PORT, whichever port the client named; the method and the body stay."""
+    """To HTTPS_PORT, whatever the port of the request; method and body stay the same."""
     answer = ask(edge_with_tls.wire("web"), request("/a%2Fb?c=d&e", host="localhost:1234", method="POST"))
     assert answer
     assert (answer.status, answer.headers["Location"]) == (
@@ -76,8 +76,8 @@ def test_a_redirect_to_https_loses_no_upload(edge_with_tls: Edge, tmp_path: Path
     plain = f"http://localhost:{edge_with_tls.ports['web']}/api/x"
     command = ["curl", "-sSkL", "--noproxy", "*", "--max-time", "60", "-4", "-T", str(body), plain]
     done = subprocess.run(command, capture_output=True, check=True, timeout=90)
-    told = json.loads(done.stdout)
-    assert (told["method"], told["length"], told["environ"]["wsgi.url_scheme"]) == ("PUT", 100_000, "https")
+    received = json.loads(done.stdout)
+    assert (received["method"], received["length"], received["environ"]["wsgi.url_scheme"]) == ("PUT", 100_000, "https")
 
 
 def test_plain_http_on_a_tls_port_is_redirected_to_https(edge_with_tls: Edge) -> None:

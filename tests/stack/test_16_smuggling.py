@@ -1,9 +1,9 @@
-"""Two that read one message must not read two different ones into it (RFC 9112, section 11.2).
+"""nginx and a server must not read one message in two ways (RFC 9112, section 11.2).
 
-Each message here is one that nginx and a server might take apart differently. It is sent through nginx with a second
-request, the marker, right behind it on the same connection. Then the client has to have got as many answers as the
-application has seen requests, each the answer to its own: whatever was refused, nothing that was inside a body has
-become a request. The table says for each message what becomes of it.
+Each message here is one that nginx and a server might parse differently. It is sent through nginx with a second
+request, the marker, right behind it on the same connection. Then the client must have got as many answers as the
+application has seen requests, each for its own request: nothing inside a body may become a request. The table has the
+expected outcome of each message.
 """
 
 import contextlib
@@ -30,9 +30,9 @@ WAYS = {
     "gunicorn, buffered": ("gunicorn", "/api/"),
     "gunicorn, streamed": ("gunicorn", "/streamed/api/"),
 }
-# In messages: a key for the paths of one exchange, as long as one; and what comes before it on the way under test.
+# Placeholders in messages: the key of one exchange, of the same length, and the prefix of the way under test.
 KEY, PREFIX = b"K" * 32, b"@"
-# What a body hides: a request, for who loses count. The marker is the last on its connection.
+# A request hidden in a body, which a wrong length would expose. The marker is the last request of its connection.
 HIDDEN = b"GET /api/%s/hidden HTTP/1.1\r\nHost: localhost\r\n\r\n" % KEY
 MARKER = b"GET @%s/marker HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % KEY
 LINE = b"PUT @%s/first HTTP/1.1" % KEY
@@ -46,29 +46,29 @@ def message(*fields: bytes, line: bytes = LINE, end: bytes = b"\r\n", body: byte
 
 
 def measured(*fields: bytes, line: bytes = LINE, body: bytes = b"hello") -> bytes:
-    """Five bytes of body under doubtful fields."""
+    """Five bytes of body after doubtful fields."""
     return message(*fields, line=line, body=body)
 
 
 def hiding(*fields: bytes, line: bytes = LINE) -> bytes:
-    """A whole request in the place of a body: read as one by who finds no length in the fields."""
+    """A whole request instead of a body: a server that finds no length in the fields reads it as a request."""
     return message(*fields, line=line, body=HIDDEN)
 
 
 def coded(*fields: bytes, line: bytes = LINE) -> bytes:
-    """A sound chunked body under doubtful fields."""
+    """A valid chunked body after doubtful fields."""
     return message(*fields, line=line, body=IN_CHUNKS)
 
 
 def chunks(body: bytes) -> bytes:
-    """Sound fields with a doubtful body in chunks."""
+    """Valid fields with a doubtful body in chunks."""
     return message(CHUNKED, body=body)
 
 
-# A message -> what becomes of it, in each of WAYS: the requests that the application answers, with the bytes of body
-# that it could read, and who refuses what with which status. After a refusal of nginx's the connection is closed.
+# A message -> its outcome in each of WAYS: the requests that the application answers, with the number of body bytes
+# that it could read, or the refusing server and the status. After a refusal by nginx, the connection is closed.
 MESSAGES: dict[str, tuple[bytes, str]] = {
-    # --- sound, so that the table says something
+    # --- valid messages, as a control
     "a length": (measured(LENGTH), "first:5 marker:0"),
     "chunked": (coded(CHUNKED), "first:5 marker:0"),
     "no body": (message(), "first:0 marker:0"),
@@ -76,7 +76,7 @@ MESSAGES: dict[str, tuple[bytes, str]] = {
     "a request in a chunk": (chunks(b"%x\r\n%s\r\n0\r\n\r\n" % (len(HIDDEN), HIDDEN)), "first:78 marker:0"),
     "a request behind another": (hiding(b"Content-Length: 0"), "first:0 hidden:0 marker:0"),
     "a request behind the last chunk": (chunks(IN_CHUNKS + HIDDEN), "first:5 hidden:0 marker:0"),
-    # --- two lengths, or one that is none
+    # --- two lengths, or an invalid one
     "a length, and chunked": (coded(LENGTH, CHUNKED), "nginx:400"),
     "chunked, and a length": (coded(CHUNKED, LENGTH), "nginx:400"),
     "a length of 0, and chunked": (coded(b"Content-Length: 0", CHUNKED), "nginx:400"),
@@ -103,7 +103,7 @@ MESSAGES: dict[str, tuple[bytes, str]] = {
     "a length beyond 64 bits": (measured(b"Content-Length: 18446744073709551621"), "nginx:400"),
     "a length of many digits": (measured(b"Content-Length: " + b"9" * 400), "nginx:400"),
     "a length in HTTP/1.0": (measured(LENGTH, b"Connection: keep-alive", line=LINE[:-1] + b"0"), "first:5 marker:0"),
-    # --- names that are nearly right
+    # --- names that are almost correct
     "a space before the colon of a length": (hiding(b"Content-Length : %d" % len(HIDDEN)), "nginx:400"),
     "a tab before the colon of a length": (hiding(b"Content-Length\t: %d" % len(HIDDEN)), "nginx:400"),
     "an underscore in Content_Length": (hiding(b"Content_Length: %d" % len(HIDDEN)), "first:0 hidden:0 marker:0"),
@@ -241,7 +241,7 @@ MESSAGES: dict[str, tuple[bytes, str]] = {
 
 @dataclass
 class Exchange:
-    """What a client got for what it sent, and what the application saw of it."""
+    """The answers that a client got for what it sent, and the requests that the application saw."""
 
     answers: list[Answer]
     seen: list[dict[str, Any]]
@@ -249,39 +249,39 @@ class Exchange:
 
     @property
     def answered(self) -> list[str]:
-        """Which request each answer of the application is about; the answer to HEAD cannot say."""
+        """The request of each answer of the application; unknown for HEAD."""
         return [path_of(answer.json()) if answer.body else "?" for answer in self.answers if is_application_s(answer)]
 
     def faults(self) -> Iterator[str]:
-        """What must never be. Order is that of the connection, on which one request comes after another."""
+        """Violations of the rules above. Requests and answers have the order of the connection."""
         seen, answered = [path_of(request) for request in self.seen], self.answered
         refused = [is_nginx_s(answer) for answer in self.answers]
         if any(refused) and seen[len(answered) :] == ["first"]:
-            seen.pop()  # of what was streamed the application may have had a part when the rest was refused
+            seen.pop()  # the application may have got a part of a streamed body before the rest was refused
         if len(seen) != len(answered) or any(a not in (s, "?") for a, s in zip(answered, seen, strict=True)):
             yield f"the application saw {seen}, and the client got answers to {answered}"
-        for told in [answer.json() for answer in self.answers if is_application_s(answer) and answer.body]:
-            if told["body"].encode("latin-1") not in self.sent:
-                yield f"this was not sent: {told['body']}"
+        for received in [answer.json() for answer in self.answers if is_application_s(answer) and answer.body]:
+            if received["body"].encode("latin-1") not in self.sent:
+                yield f"this was not sent: {received['body']}"
         if True in refused[:-1]:
             yield "something was answered after nginx had refused what came before"
 
     def verdict(self) -> str:
-        """As in the table."""
+        """The outcome in the form of the table."""
         words = []
         for answer in self.answers:
             if not is_application_s(answer):
                 words.append(f"{'nginx' if is_nginx_s(answer) else 'server'}:{answer.status}")
             elif answer.body:
-                told = answer.json()
-                words.append(f"{path_of(told)}:{told['length']}")
+                received = answer.json()
+                words.append(f"{path_of(received)}:{received['length']}")
             else:
                 words.append("HEAD")
         return " ".join(words) or "closed"
 
 
-def path_of(told: dict[str, Any]) -> str:
-    return str(told["target"]).rpartition("/")[2]
+def path_of(received: dict[str, Any]) -> str:
+    return str(received["target"]).rpartition("/")[2]
 
 
 def is_application_s(answer: Answer) -> bool:
@@ -289,12 +289,12 @@ def is_application_s(answer: Answer) -> bool:
 
 
 def is_nginx_s(answer: Answer) -> bool:
-    """Our server says what is wrong in the same form, but by names of its own; gunicorn does not."""
+    """Errors of wsgiserver have the same form, but other names; those of gunicorn have another form."""
     return b'"request_id"' in answer.body and answer.json()["error"] not in REFUSALS
 
 
 def speak(wire: Wire, *parts: bytes) -> list[Answer]:
-    """Send it, and read answers until the connection is closed. Between parts there is an answer, if only 100."""
+    """Send the parts, and read answers until the connection is closed. An answer, maybe 100, follows each part."""
     answers: list[Answer] = []
     is_bodiless = parts[0].lstrip().startswith(b"HEAD")
     with wire, contextlib.suppress(ConnectionError):
@@ -310,8 +310,8 @@ def speak(wire: Wire, *parts: bytes) -> list[Answer]:
 
 
 def in_parts(data: bytes) -> list[bytes]:
-    """The head, and the rest when nginx has asked for it: only a body that is not there as a whole is passed on as it
-    comes, in chunks. What has no head of its own, or knows no 100, stays as it is.
+    """Head and body; the body is sent after "100 Continue", because nginx passes on chunks only before it has the whole
+    body. A message without a body, with its own Expect or with another first line is one part.
     """
     head, end, body = data.partition(b"\r\n\r\n")
     if not body or b"Expect" in head or not head.startswith(LINE):
@@ -320,35 +320,35 @@ def in_parts(data: bytes) -> list[bytes]:
 
 
 def exchange(edge: Edge, way: str, data: bytes, *, is_whole: bool = False) -> Exchange:
-    """`is_whole`: at once, also where it is streamed, because a server may refuse a head before or after its body."""
+    """`is_whole`: send all at once, even if streamed, because a server may refuse a head before or after its body."""
     server, prefix = WAYS[way]
     key = uuid.uuid4().hex.encode()
     *parts, last = in_parts(data) if "streamed" in way and not is_whole else [data]
     parts = [part.replace(KEY, key).replace(PREFIX, prefix.encode()) for part in (*parts, last + MARKER)]
     answers = speak(edge.wire(server), *parts)
-    # On another connection, but over the one to the server that was just used, if it is still good.
+    # On another client connection, but nginx reuses the connection to the server if it is still open.
     (seen,) = speak(edge.wire(server), f"GET /_seen/{key.decode()} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
-    told = seen.json()
-    assert isinstance(told, list), f"this is the answer to something else: {told}"
-    return Exchange(answers, told, b"".join(parts))
+    received = seen.json()
+    assert isinstance(received, list), f"this is the answer to something else: {received}"
+    return Exchange(answers, received, b"".join(parts))
 
 
 @pytest.mark.parametrize("name", MESSAGES)
 def test_nginx_and_the_server_read_a_message_identically(edge: Edge, name: str) -> None:
-    data, becomes = MESSAGES[name]
-    found = {way: exchange(edge, way, data, is_whole=becomes.startswith("server")) for way in WAYS}
+    data, outcome = MESSAGES[name]
+    found = {way: exchange(edge, way, data, is_whole=outcome.startswith("server")) for way in WAYS}
     assert [f"{way}: {fault}" for way in WAYS for fault in found[way].faults()] == []
-    assert {way: found[way].verdict() for way in WAYS} == dict.fromkeys(WAYS, becomes)
+    assert {way: found[way].verdict() for way in WAYS} == dict.fromkeys(WAYS, outcome)
 
 
 @pytest.mark.parametrize("server", ["web", "gunicorn"])
 def test_an_invalid_chunk_in_a_streamed_body_ends_the_connection(edge: Edge, server: str) -> None:
-    """Its server has had half of it when nginx finds that the rest is no chunk. What follows is no request."""
+    """The server has got half of the body when nginx finds the invalid chunk. The rest must not become a request."""
     key = uuid.uuid4().hex
     head = message(CHUNKED, body=b"5\r\nhello\r\n").replace(PREFIX, b"/streamed/api/").replace(KEY, key.encode())
     with edge.wire(server) as wire:
         wire.send(head)
-        if server == "gunicorn":  # calls the application when it has the head; web, when it has all
+        if server == "gunicorn":  # calls the application after the head; web, after the body
             poll(lambda: seen_under(edge, server, key) == ["first"], "the application was called", 30)
         wire.send(b"no size\r\n" + HIDDEN.replace(KEY, key.encode()))
         assert read_answer(wire.reader).status == 400
@@ -358,16 +358,16 @@ def test_an_invalid_chunk_in_a_streamed_body_ends_the_connection(edge: Edge, ser
 
 
 def seen_under(edge: Edge, server: str, key: str) -> list[str]:
-    """The requests since it was asked last."""
+    """The requests since the last call."""
     (answer,) = speak(edge.wire(server), f"GET /_seen/{key} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
     return [path_of(request) for request in answer.json()]
 
 
-# --- would it be noticed? ---------------------------------------------------------------------------------------------
+# --- checks of the checks ---------------------------------------------------------------------------------------------
 
 
 def test_the_check_detects_a_server_that_misreads_a_chunked_body(stack: Stack) -> None:
-    """Behind the same nginx; and without the buffer, because that would have taken the chunks away."""
+    """Behind the same nginx. A buffer would remove the chunks."""
     with Backends(stack, {"web": source("naive.py")}) as backends, Edge(backends, {}) as edge:
         found = exchange(edge, "web, streamed", MESSAGES["a request in a chunk"][0])
         assert [path_of(request) for request in found.seen] == ["first", "hidden", "marker"]
@@ -384,7 +384,7 @@ def echo(path: str, body: str = "") -> Answer:
 REFUSAL = Answer(400, HTTPMessage(), b'{"error":"bad-request","request_id":""}')
 OF_WEB = Answer(400, HTTPMessage(), b'{"error": "head-malformed", "request_id": ""}')
 FIRST, HIDDEN_ONE, MARKED = ({"target": f"/api/k/{path}"} for path in ("first", "hidden", "marker"))
-# What would have to be noticed, and what not.
+# Name -> an exchange, and whether it is correct.
 EXCHANGES: dict[str, tuple[Exchange, bool]] = {
     "both answered": (Exchange([echo("first", "hello"), echo("marker")], [FIRST, MARKED], b"hello"), True),
     "refused": (Exchange([REFUSAL], [], b""), True),

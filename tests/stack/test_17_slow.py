@@ -1,8 +1,7 @@
-"""Clients that are slow on purpose hold connections, and nothing that others need.
+"""Clients that are slow on purpose occupy connections, but nothing that other clients need.
 
-They come out of the container next to web (inside/trickle.py), so that their address is not ours. While they are there,
-others are served, and none of the slow ones has to be given up for that; how long it takes is printed, and does not
-matter.
+The slow clients run in the container next to web (inside/trickle.py), so that they have another address. Meanwhile
+other clients are served, and no slow connection is closed for that. The time is printed, but not checked.
 """
 
 import contextlib
@@ -26,15 +25,16 @@ from tests.wire.polling import poll
 
 MANY = 300
 PER_CLIENT = 100  # CLIENT_CONNECTIONS
-IN_A_ROW = 5  # requests that are served before any of the slow ones is given up
-# Seconds for that, in as many attempts: slow heads are given up every 10 s, and come again; and on a busy machine (40
-# others on two cores) a page took 2 s. But what is only served when a slow one has gone never succeeds.
+IN_A_ROW = 5  # requests that are served before any slow connection is closed
+# Seconds for that, with repeated attempts: connections with slow heads are closed every 10 s and reopened, and on a
+# busy machine (40 other processes on two cores) a page took 2 s. If requests are only served after a slow connection
+# has closed, no attempt succeeds.
 AT_ONCE_WITHIN = 60.0
 PORTS = {"nginx": 8080, "web": 8000}
 
 
 class Slow:
-    """Clients that trickle: `slow()` says how many have a connection, and what the others were answered."""
+    """Clients that trickle: `slow()` counts open connections, and the answers to the others."""
 
     def __init__(self, container: str, host: str, port: int, how: str, count: int) -> None:
         command = ["docker", "exec", "-i", container, *program("trickle.py"), host, str(port)]
@@ -55,7 +55,7 @@ class Slow:
 
 @contextlib.contextmanager
 def trickling(stack: Stack, service: str, how: str, count: int = MANY) -> Iterator[Slow]:
-    """Many of them. Afterwards nothing of them is left, and all are well."""
+    """Run slow clients. Afterwards no connection or body of them is left, and all services are healthy."""
     before = connections(stack, service)
     container = stack.container("gunicorn")["Id"]
     with contextlib.closing(Slow(container, service, PORTS[service], how, count)) as slow:
@@ -66,7 +66,7 @@ def trickling(stack: Stack, service: str, how: str, count: int = MANY) -> Iterat
 
 
 def connections(stack: Stack, service: str) -> int:
-    """To its port, in any state in which it holds a descriptor: ESTABLISHED, CLOSE_WAIT."""
+    """Connections to its port in states that use a descriptor: ESTABLISHED, CLOSE_WAIT."""
     own = f":{PORTS[service]:04X}"
     return sum(local.endswith(own) and state in {"01", "08"} for local, _, state in stack.sockets(service))
 
@@ -85,7 +85,7 @@ def check_pages(connect: Callable[[], Wire]) -> None:
 
 
 def check_at_once(slow: Slow, count: int, serve: Callable[[], None]) -> None:
-    """It works while all slow ones are there, and they are the same ones afterwards: none was answered or given up."""
+    """Serving works while all slow connections are open, and none of these is answered or closed meanwhile."""
 
     def is_served() -> bool:
         before = slow()
@@ -95,8 +95,8 @@ def check_at_once(slow: Slow, count: int, serve: Callable[[], None]) -> None:
     poll(is_served, f"others are served while {count} are slow: {slow()}", AT_ONCE_WITHIN)
 
 
-def check_others_are_served(stack: Stack, service: str, slow: Slow, count: int, photo: Picture, name: str) -> None:
-    """Pages, one after the other, and an upload, each on a connection of its own."""
+def check_other_clients(stack: Stack, service: str, slow: Slow, count: int, photo: Picture, name: str) -> None:
+    """Pages one after the other, and an upload, each on a new connection."""
 
     def wire() -> Wire:
         return stack.nginx("web") if service == "nginx" else stack.relay("web")
@@ -108,34 +108,34 @@ def check_others_are_served(stack: Stack, service: str, slow: Slow, count: int, 
 
 @pytest.mark.parametrize("service", ["nginx", "web"])
 def test_slow_heads_do_not_block_other_clients(stack: Stack, photo: Picture, name: str, service: str) -> None:
-    """Each is closed after a while, and comes again. Nothing is counted against an address before a head is there."""
+    """Each connection is closed after a while, and reopened. Limits per address apply only after a complete head."""
     with trickling(stack, service, "heads") as slow:
-        poll(lambda: slow()["open"] == MANY, "they are all there", 60)
-        check_others_are_served(stack, service, slow, MANY, photo, name)
-        poll(lambda: slow()["open"] == MANY, "they are still there", 60)
+        poll(lambda: slow()["open"] == MANY, "all slow connections are open", 60)
+        check_other_clients(stack, service, slow, MANY, photo, name)
+        poll(lambda: slow()["open"] == MANY, "all slow connections are still open", 60)
 
 
 @pytest.mark.parametrize("how", ["bodies", "chunks"])
 def test_slow_bodies_sent_to_web_do_not_block_other_clients(stack: Stack, photo: Picture, name: str, how: str) -> None:
-    """Who sends less than --body-rate for too long is told so; on a slow machine that may be before the end of this."""
+    """A client below --body-rate for too long gets 408; on a slow machine, that may happen during the test."""
     with trickling(stack, "web", how) as slow:
-        poll(lambda: slow()["open"] == MANY, "they are all there", 60)
-        check_others_are_served(stack, "web", slow, MANY, photo, name)
+        poll(lambda: slow()["open"] == MANY, "all slow connections are open", 60)
+        check_other_clients(stack, "web", slow, MANY, photo, name)
         assert slow().keys() <= {"open", "408", "closed"}
 
 
 @pytest.mark.parametrize("how", ["bodies", "chunks"])
 def test_slow_bodies_of_one_address_are_limited_by_nginx(stack: Stack, photo: Picture, name: str, how: str) -> None:
-    """As many as one address may have; the others of this address are told. Another address does not notice."""
+    """One address may have a limited number; its other connections get 429. Other addresses are served."""
     with trickling(stack, "nginx", how) as slow:
         check_limited(stack, slow)
-        check_others_are_served(stack, "nginx", slow, PER_CLIENT, photo, name)
+        check_other_clients(stack, "nginx", slow, PER_CLIENT, photo, name)
         check_limited(stack, slow)
 
 
 def check_limited(stack: Stack, slow: Slow) -> None:
-    told = {"open": PER_CLIENT, "429": MANY - PER_CLIENT}
-    poll(lambda: slow() == Counter(told), f"of the slow ones there are {told}", 60)
+    expected = {"open": PER_CLIENT, "429": MANY - PER_CLIENT}
+    poll(lambda: slow() == Counter(expected), f"the slow clients are {expected}", 60)
     with stack.relay("nginx", PORTS["nginx"]) as wire:  # from their address
         answer = exchange(wire, Request("GET", "/api/photos/", {}), token=None)
     assert (answer.status, answer.json()["error"]) == (429, "too-many-connections")
@@ -143,41 +143,41 @@ def check_limited(stack: Stack, slow: Slow) -> None:
 
 @pytest.mark.parametrize("how", ["bodies", "chunks"])
 def test_slow_bodies_buffered_by_nginx_do_not_block_other_clients(backends: Backends, photo: Picture, how: str) -> None:
-    """As if each came from an address of its own: one may have more connections than there are slow ones."""
+    """The limit per address is higher than the number of slow clients, as if each had its own address."""
     with (
         Edge(backends, {"CLIENT_CONNECTIONS": str(MANY + PER_CLIENT)}) as edge,
         contextlib.closing(Slow(backends.containers["web"], edge.container[:12], PORTS["nginx"], how, MANY)) as slow,
     ):
-        poll(lambda: under_way(edge) > MANY, "nginx has the heads of all, and of who asks for this", 60)
+        poll(lambda: under_way(edge) > MANY, "nginx has all heads, and that of the metrics request", 60)
         check_at_once(slow, MANY, lambda: check_pages(lambda: edge.wire("web")))
         check_at_once(slow, MANY, lambda: check_served(edge.wire("web"), CHUNKED("photo.jpg", photo.content), None))
         assert slow() == Counter({"open": MANY})
 
 
 def under_way(edge: Edge) -> int:
-    """Requests."""
-    said = edge.exec("curl", "-fsS", "--noproxy", "*", "http://127.0.0.1:9000/metrics")
-    return int(re.findall(r"(?m)^nginx_connections_writing (\d+)$", said)[0])
+    """The number of open requests."""
+    metrics = edge.exec("curl", "-fsS", "--noproxy", "*", "http://127.0.0.1:9000/metrics")
+    return int(re.findall(r"(?m)^nginx_connections_writing (\d+)$", metrics)[0])
 
 
 def test_slow_bodies_streamed_to_web_do_not_block_other_clients(stack: Stack, photo: Picture, name: str) -> None:
-    """As with nginx; but web, which has them at the same time, gives them up before nginx would."""
+    """As with nginx, but web, which gets the bodies too, closes them earlier than nginx would."""
     with trickling(stack, "nginx", "streamed") as slow:
-        poll(lambda: slow()["429"] >= MANY - PER_CLIENT, "those beyond the limit are told", 60)
-        check_others_are_served(stack, "nginx", slow, PER_CLIENT, photo, name)
+        poll(lambda: slow()["429"] >= MANY - PER_CLIENT, "connections beyond the limit get 429", 60)
+        check_other_clients(stack, "nginx", slow, PER_CLIENT, photo, name)
         assert slow().keys() <= {"open", "429", "408", "closed"}
 
 
 def test_slow_readers_of_a_large_original_do_not_block_other_clients(
     stack: Stack, api: requests.Session, photo: Picture, name: str
 ) -> None:
-    """Nearly as many as one address may be; each that is given up comes again."""
+    """Almost as many as one address may have; each closed connection is reopened."""
     large = pictures.padded(photo, stack.limit)
     assert api.put(f"{stack.url}/api/photos/{name}", data=large.content, timeout=60).status_code == 201
     count = PER_CLIENT - 5
     with trickling(stack, "nginx", f"/photos/{name}", count) as slow:
-        poll(lambda: slow()["open"] == count, "they are all there", 60)
-        check_others_are_served(stack, "nginx", slow, count, photo, f"other-{name}")
-        poll(lambda: slow()["open"] == count, "they are still there", 60)
+        poll(lambda: slow()["open"] == count, "all slow connections are open", 60)
+        check_other_clients(stack, "nginx", slow, count, photo, f"other-{name}")
+        poll(lambda: slow()["open"] == count, "all slow connections are still open", 60)
     whole = api.get(f"{stack.url}/photos/{name}", timeout=60).content
     assert Picture(whole).sha256 == large.sha256

@@ -1,5 +1,5 @@
-"""What breaks between a client and the stack, and within the stack: clients that go away, stall or send too much, and a
-network that is cut between nginx and web.
+"""Faults between clients and the stack, and inside it: clients that disconnect, stall or send too much, and a broken
+network between nginx and web.
 """
 
 import contextlib
@@ -19,8 +19,8 @@ from tests.stack.faults import (
     UNREACHABLE,
     WAYS,
     Upload,
-    check_told,
-    trouble,
+    check_temporary_error,
+    checked_uploads,
 )
 from tests.stack.pictures import MEGABYTE
 from tests.stack.stack import SPOOLS, Stack, run
@@ -33,32 +33,32 @@ pytestmark = pytest.mark.timeout(SLOW)
 
 LARGE = pictures.padded(PHOTO, 8 * MEGABYTE)
 IN_A_FILE = 4 * MEGABYTE // BLOCK  # pieces: more than nginx (128 KB) or web (3 MB) keeps in memory
-# Route -> whose spool a body is in while it comes.
+# Route -> the service whose spool holds an incomplete body.
 RECEIVED_IN = {"buffered": "nginx", "streamed": "web", "direct": "web"}
 
 
 @pytest.mark.parametrize("route", RECEIVED_IN)
 def test_an_incomplete_body_in_a_spool_is_found_by_the_check(stack: Stack, route: str) -> None:
-    """So checks that nothing is left mean something: a spooled body is found, although it has no name."""
-    with trouble(stack) as uploads:
-        finished, given_up = (uploads.begin(route, framing, LARGE, IN_A_FILE) for framing in ("length", "chunked"))
+    """The check for leftover bodies works: it finds a spooled body although it has no name."""
+    with checked_uploads(stack) as uploads:
+        finished, disconnected = (uploads.begin(route, framing, LARGE, IN_A_FILE) for framing in ("length", "chunked"))
         poll(lambda: len(stack.leftovers()) == 2, f"two bodies are in files: {stack.leftovers()}", 30)
         assert all(path.startswith(f"{SPOOLS[RECEIVED_IN[route]]}/") for path in stack.leftovers())
         finished.finish()
         assert finished.status == 201, str(finished)
         poll(lambda: len(stack.leftovers()) == 1, "one is left", 30)
-        given_up.give_up()
+        disconnected.disconnect()
         poll(lambda: not stack.leftovers(), "none is left", 30)
 
 
-# How many pieces of 64 KB were sent before the client went away.
+# Pieces of 64 KB that the client sends before it disconnects.
 GONE_AFTER = {"the head": 0, "one piece": 1, "half": HALF, "all but the end": PHOTO.size // BLOCK}
 
 
 @pytest.mark.parametrize("point", GONE_AFTER)
 def test_a_client_that_disconnects_stores_nothing(stack: Stack, point: str) -> None:
-    """Whatever was cut short, and wherever: it is no upload. Some close their connection, and some lose it."""
-    with trouble(stack) as uploads:
+    """At any point of the body. Some clients close the connection, others reset it."""
+    with checked_uploads(stack) as uploads:
         for way in WAYS:
             uploads.begin(*way, pieces=GONE_AFTER[point], is_stalled=True)
         for way in THROUGH_NGINX:
@@ -68,10 +68,10 @@ def test_a_client_that_disconnects_stores_nothing(stack: Stack, point: str) -> N
 
 
 def test_a_client_that_stalls_is_disconnected_and_stores_nothing(stack: Stack) -> None:
-    """All at once, for each waits half a minute. Web says why it closes; nginx says nothing, as is its way."""
-    with trouble(stack) as uploads:
+    """All at once, because each waits half a minute. Web answers 408; nginx just closes."""
+    with checked_uploads(stack) as uploads:
         for upload in [uploads.begin(*way, is_stalled=True) for way in WAYS]:
-            upload.hear()
+            upload.receive_answer()
             if upload.route == "buffered":
                 assert upload.answer is None, str(upload)
             else:
@@ -79,19 +79,19 @@ def test_a_client_that_stalls_is_disconnected_and_stores_nothing(stack: Stack) -
 
 
 def test_a_content_length_beyond_the_limit_is_refused_before_the_body(stack: Stack) -> None:
-    """A length that is announced is refused before anything of the body was sent."""
+    """The refusal comes before any byte of the body is sent."""
     picture = pictures.padded(PHOTO, stack.limit + 1)
-    with trouble(stack) as uploads:
+    with checked_uploads(stack) as uploads:
         for route in ("buffered", "streamed", "direct"):
             upload = uploads.begin(route, "length", picture, pieces=0, is_stalled=True)
-            upload.hear()
+            upload.receive_answer()
             check_refused(upload, 413, "body-too-large")
 
 
 def test_a_chunked_body_beyond_the_limit_is_refused_at_its_last_byte(stack: Stack) -> None:
-    """The size is not known before that byte; its client gets the error."""
+    """The size is unknown before that byte; the client gets the error."""
     picture = pictures.padded(PHOTO, stack.limit + 1)
-    with trouble(stack) as uploads:
+    with checked_uploads(stack) as uploads:
         for route in ("buffered", "streamed", "direct"):
             upload = uploads.begin(route, "chunked", picture, pieces=stack.limit // BLOCK)
             upload.finish()
@@ -99,37 +99,37 @@ def test_a_chunked_body_beyond_the_limit_is_refused_at_its_last_byte(stack: Stac
 
 
 def check_refused(upload: Upload, status: int, error: str) -> None:
-    """By nginx or by web, in the same form."""
+    """The same error from nginx or web."""
     assert upload.answer, str(upload)
     assert (upload.status, upload.answer.json()["error"]) == (status, error), str(upload)
 
 
-# --- the network within -----------------------------------------------------------------------------------------------
+# --- the inner network ------------------------------------------------------------------------------------------------
 
 
 def test_a_cut_network_between_nginx_and_web_is_reported_to_clients(stack: Stack) -> None:
-    """Clients are told, and gunicorn's do not mind. When web is back, perhaps with another address, nginx finds it.
+    """Clients of web get an error, those of gunicorn do not. nginx finds web again, even with another address.
 
-    A streamed upload hangs as long as the network does, or until a time limit: proxy_send_timeout (30 s) with something
-    left to send, proxy_read_timeout (70 s) with nothing. Of two clients one waits for that, the other loses patience.
+    A streamed upload hangs until the network is back or a time limit ends: proxy_send_timeout (30 s) while nginx has
+    data to send, otherwise proxy_read_timeout (70 s). Of two clients, one waits for that, the other disconnects.
     """
-    with trouble(stack) as uploads:
+    with checked_uploads(stack) as uploads:
         buffered = [uploads.begin(*way) for way in THROUGH_NGINX if way[0] == "buffered"]
         streamed = [uploads.begin(*way) for way in THROUGH_NGINX if way[0] == "streamed"]
         patient, impatient = streamed
-        # What goes into a connection that was idle when the network went waits for an answer as long.
+        # A request on a connection that was idle at the cut would hang as long.
         poll(lambda: connections(stack) == len(streamed), "nginx has no idle connection to web", 60)
         with cut_off(stack, "web"), ThreadPoolExecutor() as threads:
-            told = threads.submit(patient.finish)
+            waiting = threads.submit(patient.finish)
             for upload in buffered:
-                check_told(upload.finish(), UNREACHABLE, TOO_SLOW)
+                check_temporary_error(upload.finish(), UNREACHABLE, TOO_SLOW)
             uploads.stored("gunicorn")
-            impatient.give_up()
-            check_told(told.result(), UNREACHABLE, TOO_SLOW)
+            impatient.disconnect()
+            check_temporary_error(waiting.result(), UNREACHABLE, TOO_SLOW)
 
 
 def connections(stack: Stack) -> int:
-    """From nginx to web."""
+    """Established connections from nginx to web."""
     network = stack.container("web")["NetworkSettings"]["Networks"][f"{stack.project}_inside"]
     address = int.from_bytes(socket.inet_aton(network["IPAddress"]), "little")
     web, established = f"{address:08X}:{8000:04X}", "01"

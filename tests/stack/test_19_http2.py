@@ -1,11 +1,11 @@
-"""What arrives as HTTP/2 goes on as HTTP/1.1, and both have to be the same message (RFC 9113, sections 8.1.1 and 10.3).
+"""nginx translates HTTP/2 into HTTP/1.1, and both have to be the same message (RFC 9113, sections 8.1.1 and 10.3).
 
-In HTTP/2 nothing has to be found by its end: frames say what a body is, and field values might hold anything. So each
-message here says something about itself that its frames do not bear out, or has in it what would be the next request if
-it was written out as HTTP/1.1. A second request, the marker, follows on the same connection. Proven for both servers,
-buffered and streamed: for one stream the application sees one request with the very body that the DATA frames hold; or
-it sees none, or one that it can tell is not whole, and the client hears of it (an answer of 4xx, RST_STREAM or GOAWAY).
-What the fields of one message say reaches no other, and no field of a name that only a proxy may use gets through.
+In HTTP/2, frames delimit a body, and field values might hold any bytes. So each message here has a field that
+contradicts its frames, or bytes that would be another request in HTTP/1.1. A second request, the marker, follows on the
+same connection. The tests show for both servers, buffered and streamed: for each stream, the application sees one
+request with exactly the body of the DATA frames. Otherwise it sees none, or one that is detectably incomplete, and the
+client gets an error (an answer of 4xx, RST_STREAM or GOAWAY). Fields of one message affect no other, and no field with
+a name that is reserved for proxies gets through.
 """
 
 import pytest
@@ -30,12 +30,12 @@ from tests.stack.test_16_smuggling import WAYS
 
 CRLF_IN_HUFFMAN = b"\x88\xff\xff\xff\xf7\xff\xff\xff\xcf"  # RFC 7541, appendix B
 
-# Why a field does no harm.
-NOT_READ = "nginx does not read it, nor send it on"
+# The reason why a field is harmless.
+NOT_READ = "nginx neither reads it nor passes it on"
 
-# A message -> the section of RFC 9113 that it is about, and what becomes of it in each of WAYS.
+# A message -> its section of RFC 9113, and its outcome in each of WAYS.
 MESSAGES: dict[str, tuple[Message, str, str]] = {
-    # --- sound, so that the table says something
+    # --- valid messages, as a control
     "no length": (message(), "8.1", "first:5 marker:0"),
     "a length": (length(5), "8.1.1", "first:5 marker:0"),
     "no body": (bodiless(), "8.1", "first:0 marker:0"),
@@ -44,7 +44,7 @@ MESSAGES: dict[str, tuple[Message, str, str]] = {
     "a request in a body with a length": (length(len(HIDDEN), body=HIDDEN), "10.3", "first:78 marker:0"),
     "chunks in a body": (message(frames=http2.data(FIRST, b"0\r\n\r\n" + HIDDEN)), "8.2.2", "first:83 marker:0"),
     "a head in five frames": (message(cuts=5), "6.10", "first:5 marker:0"),
-    # --- lengths that the frames do not bear out
+    # --- lengths that contradict the frames
     "a length that is too short": (length(4), "8.1.1", "nginx:400 marker:0"),
     "one that is too short for a request": (length(20, body=HIDDEN), "8.1.1", "nginx:400 marker:0"),
     "one that is reached before the last frame": (
@@ -80,7 +80,7 @@ MESSAGES: dict[str, tuple[Message, str, str]] = {
         "8.2.1",
         "first:78 marker:0",
     ),
-    # --- field lines: what would be more of them, if it was written out
+    # --- field lines: bytes that would be more lines in HTTP/1.1
     "expect": (message((b"expect", b"100-continue")), "8.1", "first:5 marker:0"),
     "CR LF in a value": (message((b"x", b"y" + INJECTED)), "8.2.1", "nginx:400 marker:0"),
     "a request in a value": (message((b"x", b"y\r\n\r\n" + HIDDEN)), "8.2.1", "nginx:400 marker:0"),
@@ -178,7 +178,7 @@ MESSAGES: dict[str, tuple[Message, str, str]] = {
     "a head after the end": (
         message(frames=http2.data(FIRST, BODY) + http2.headers(FIRST, message().lines)), "5.1", "goaway:PROTOCOL_ERROR"
     ),
-    # --- trailers, of which nginx knows none
+    # --- trailers, which nginx does not support
     "a trailer": (trailed((b"x", b"y")), "8.1", "goaway:PROTOCOL_ERROR"),
     "a trailer that is a length": (trailed((b"content-length", b"0")), "8.1", "goaway:PROTOCOL_ERROR"),
     "a trailer that is a coding": (trailed((b"transfer-encoding", b"chunked")), "8.1", "goaway:PROTOCOL_ERROR"),
@@ -186,7 +186,7 @@ MESSAGES: dict[str, tuple[Message, str, str]] = {
     "a trailer with a request": (trailed((b"x", b"y\r\n\r\n" + HIDDEN)), "8.2.1", "goaway:PROTOCOL_ERROR"),
 }  # fmt: skip
 
-# The same for what RFC 9113 calls malformed and nginx takes, and why that does no harm.
+# The same for messages that are malformed in RFC 9113 but accepted by nginx, and the reason why they are harmless.
 LAX: dict[str, tuple[Message, str, str, str]] = {
     "chunked": (message((b"transfer-encoding", b"chunked")), "8.2.2", "first:5 marker:0", NOT_READ),
     "chunked, and chunks": (
@@ -214,23 +214,23 @@ LAX: dict[str, tuple[Message, str, str, str]] = {
     ),
     "spaces around a value": (message((b"x", b" y\t")), "8.2.1", "first:5 marker:0", "HTTP/1.1 has them there"),
     "pseudo-fields after others": (
-        message(before=((b"x", b"y"),)), "8.3", "first:5 marker:0", "none may come twice, wherever it is"
+        message(before=((b"x", b"y"),)), "8.3", "first:5 marker:0", "none may occur twice, in any position"
     ),
     "a fragment in :path": (
-        message(path=b"@%s/x#/first" % KEY), "8.3.1", "server:400 marker:0", "it goes on as it is, as in HTTP/1.1"
+        message(path=b"@%s/x#/first" % KEY), "8.3.1", "server:400 marker:0", "it is passed on unchanged, as in HTTP/1.1"
     ),
     "a length of 0 before a request": (
-        length(0, body=HIDDEN), "8.1.1", "nginx:400 marker:0", "streamed, a head goes on before its body is counted"
+        length(0, body=HIDDEN), "8.1.1", "nginx:400 marker:0", "streamed, the head is passed on first"
     ),
 }  # fmt: skip
-# Where the servers differ.
+# Outcomes that differ between the servers.
 BY_SERVER = {("a fragment in :path", "gunicorn"): "first:5 marker:0"}
 
 
 @pytest.mark.parametrize("name", [*MESSAGES, *LAX])
 def test_a_message_is_the_same_over_http2_and_http1(edge_with_tls: Edge, name: str) -> None:
-    sent, _, becomes, *_ = (MESSAGES | LAX)[name]
+    sent, _, outcome, *_ = (MESSAGES | LAX)[name]
     found = {way: exchange(edge_with_tls, way, sent) for way in WAYS}
     assert [f"{way}: {fault}" for way in WAYS for fault in found[way].faults()] == []
-    expected = {way: BY_SERVER.get((name, WAYS[way][0]), becomes) for way in WAYS}
+    expected = {way: BY_SERVER.get((name, WAYS[way][0]), outcome) for way in WAYS}
     assert {way: found[way].verdict() for way in WAYS} == expected

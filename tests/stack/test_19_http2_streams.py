@@ -1,4 +1,4 @@
-"""Streams of HTTP/2 beside each other: bodies that break off, many at once, fields that a connection remembers."""
+"""Parallel streams of HTTP/2: truncated bodies, many streams, and fields in the HPACK table."""
 
 import itertools
 import uuid
@@ -39,7 +39,7 @@ def edge_with_few_streams(backends: Backends) -> Iterator[Edge]:
 
 
 SIX = (b"content-length", b"6")
-# Of a body of six bytes five are sent. What a client has said of it, and what it sends before it is gone.
+# Five of six bytes of a body are sent. Name -> more fields, and the last bytes that the client sends.
 BREAKS: dict[str, tuple[list[Line], bytes]] = {
     "RST_STREAM": ([], http2.reset(FIRST)),
     "RST_STREAM, and a length": ([SIX], http2.reset(FIRST)),
@@ -68,16 +68,16 @@ def test_a_truncated_body_of_a_stream_is_not_complete(edge_with_tls: Edge, case:
             client.send(last)
             if last:
                 client.handled()
-        poll(lambda path=path: path.decode() in edge_with_tls.logs(), "nginx is done with it", 60)  # type: ignore[misc]  # a default binds the loop's value
+        poll(lambda path=path: path.decode() in edge_with_tls.logs(), "nginx has logged the request", 60)  # type: ignore[misc]  # a default binds the loop's value
         seen = seen_under(edge_with_tls, way, key)
-        assert not any(is_whole(told) for told in seen), (way, seen)
+        assert not any(is_whole(received) for received in seen), (way, seen)
         assert way == "gunicorn, streamed" or seen == [], way
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_no_byte_beyond_the_content_length_of_a_stream_is_read(edge_with_tls: Edge, way: str) -> None:
-    """Who counts while it streams knows of no more: the application has had all of the length, and gets no byte of what
-    is sent beyond. Buffered, nobody is asked before the end.
+    """Streamed, the application gets the bytes of the length, and none beyond. Buffered, it does not get the request,
+    because nginx first reads the whole body.
     """
     key = uuid.uuid4().hex.encode()
     lines = lines_to(under(way, key, b"first"), (b"content-length", b"5"), method=b"PUT")
@@ -90,7 +90,7 @@ def test_no_byte_beyond_the_content_length_of_a_stream_is_read(edge_with_tls: Ed
         client.send(http2.headers(MARKER, lines_to(under(way, key, b"marker"))))
         first, marker = client.wait([FIRST, MARKER])
     assert path_of(echoed(marker) or {}) == "marker"
-    seen = [(path_of(told), told["length"]) for told in seen_under(edge_with_tls, way, key)]
+    seen = [(path_of(received), received["length"]) for received in seen_under(edge_with_tls, way, key)]
     if "streamed" in way:
         assert (first.status, seen) == (200, [("first", 5), ("marker", 0)])
     else:
@@ -103,7 +103,7 @@ def opened(number: int, path: bytes) -> bytes:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_hundred_streams_each_get_their_own_response(edge_with_tls: Edge, way: str) -> None:
-    """All are open before the first has its body; then a byte for each in turn."""
+    """All streams are open before the first gets its body; then each gets a byte in turn."""
     key = uuid.uuid4().hex.encode()
     numbers = range(1, 200, 2)
     with connected(edge_with_tls, WAYS[way][0]) as client:
@@ -113,8 +113,8 @@ def test_a_hundred_streams_each_get_their_own_response(edge_with_tls: Edge, way:
             pieces = [http2.data(n, bodies[n][at : at + 1], is_all=at == 3) for n in numbers]
             client.send(b"".join(pieces))
         answers = dict(zip(numbers, map(echoed, client.wait(numbers)), strict=True))
-    told = {number: (path_of(answer), answer["body"]) for number, answer in answers.items() if answer}
-    assert told == {number: (str(number), str(number + 1000)) for number in numbers}
+    received = {number: (path_of(answer), answer["body"]) for number, answer in answers.items() if answer}
+    assert received == {number: (str(number), str(number + 1000)) for number in numbers}
     assert len(seen_under(edge_with_tls, way, key)) == 100
 
 
@@ -132,7 +132,7 @@ def test_each_stream_counts_as_a_connection(edge_with_few_streams: Edge, way: st
 
 @pytest.mark.parametrize("way", WAYS)
 def test_streams_that_are_reset_at_once_do_not_block_the_server(edge_with_few_streams: Edge, way: str) -> None:
-    """CVE-2023-44487. On the same connection, while it lasts, and on another there is an answer."""
+    """CVE-2023-44487. Requests on the same connection and on another are answered."""
     key = uuid.uuid4().hex.encode()
     numbers = range(1, 400, 2)
     with connected(edge_with_few_streams, WAYS[way][0]) as client:
@@ -166,14 +166,14 @@ def test_forged_proxy_headers_are_dropped_in_every_spelling(edge_with_tls: Edge,
                 http2.headers(FIRST, [*lines, (b":path", prefix.encode() + b"x"), *forged, (b"x-own", b"arrives")])
             )
             client.send(http2.headers(MARKER, lines_to(b"/x")))
-            told, other = (echoed(stream) for stream in client.wait([FIRST, MARKER]))
-        assert told
+            received, other = (echoed(stream) for stream in client.wait([FIRST, MARKER]))
+        assert received
         assert other
-        check_boundary(told, other["environ"]["HTTP_X_FORWARDED_FOR"], port, "https", server)
+        check_boundary(received, other["environ"]["HTTP_X_FORWARDED_FOR"], port, "https", server)
 
 
 def test_a_field_in_the_hpack_table_is_checked_each_time(edge_with_tls: Edge) -> None:
-    """A field that was refused is in the table of the connection all the same, and no better for it."""
+    """A refused field is in the table of the connection anyway, and is refused again."""
     for line, statuses, owns in (
         (http2.indexed(b"x-own", b"y" + INJECTED), [400, 400, 200], []),
         (http2.indexed(b"x-own", b"y"), [200, 200, 200], ["first", "second"]),
@@ -184,5 +184,7 @@ def test_a_field_in_the_hpack_table_is_checked_each_time(edge_with_tls: Edge) ->
             for number, name, more in ((1, b"first", [line]), (3, b"second", [LATEST]), (5, b"third", [])):
                 client.send(http2.headers(number, lines_to(under(way, key, name), *more)))
             assert [stream.status for stream in client.wait([1, 3, 5])] == statuses
-        seen = {path_of(told): told["environ"].get("HTTP_X_OWN") for told in seen_under(edge_with_tls, way, key)}
+        seen = {
+            path_of(received): received["environ"].get("HTTP_X_OWN") for received in seen_under(edge_with_tls, way, key)
+        }
         assert seen == dict.fromkeys(owns, "y") | {"third": None}

@@ -1,6 +1,6 @@
-"""Pictures made to knock the service over, with ordinary clients beside them, in containers of their real size.
+"""Hostile pictures with ordinary clients beside them, in containers with their real limits.
 
-No worker dies, no ordinary request fails, and nothing is stored that was answered with an error.
+No worker dies, no ordinary request fails, and no picture is stored that was answered with an error.
 """
 
 import threading
@@ -18,7 +18,7 @@ from tests.stack.stack import Stack
 
 COMPLEX = (400, "image-too-complex")
 TAKEN = (201, None)
-# How it is made; what it is answered.
+# Name -> how the picture is made, and its answer.
 PICTURES: dict[str, tuple[Callable[[], bytes], tuple[int, str | None]]] = {
     "gif of two frames": (lambda: hostile.animation("GIF", 6600, disposal=3), COMPLEX),
     "animated png": (lambda: hostile.animation("PNG", 6600, disposal=2), COMPLEX),
@@ -37,7 +37,7 @@ PICTURES: dict[str, tuple[Callable[[], bytes], tuple[int, str | None]]] = {
     "progressive jpeg of 48 megapixels": (lambda: hostile.camera_jpeg(8000, 6000, progressive=True), TAKEN),
 }
 ROUNDS = 2
-# Of cgroup v2, or of the first.
+# Of cgroup v2, or of v1.
 MEMORY_EVENTS = "cd /sys/fs/cgroup && cat memory.events 2>/dev/null || cat memory/memory.oom_control"
 
 
@@ -74,7 +74,7 @@ def test_hostile_pictures_do_not_disturb_ordinary_clients(
 
 @contextmanager
 def ordinary_clients(url: str, token: str, photo: Picture, name: str) -> Iterator[list[int]]:
-    """Three that upload a photo of 3 MB and read the list, again and again; the statuses that they get."""
+    """Three clients upload a photo of 3 MB and read the list repeatedly. Yields the statuses that they get."""
     statuses: list[int] = []
     is_over = threading.Event()
 

@@ -1,6 +1,6 @@
-"""What was uploaded to a project of one's own: /media/ for everybody, /_private/ when a view says so.
+"""Uploads of another project: /media/ is public, /_private/ is served if a view allows it.
 
-The real nginx, with the answer that the Dockerfile gets from a project whose MEDIA_URL is /media/.
+The tests use the real nginx, with the file that the Dockerfile makes for a project whose MEDIA_URL is /media/.
 """
 
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ def get(edge: Edge, target: str, *fields: str, method: str = "GET") -> Answer:
     return answer
 
 
-# What is shown, and as what.
+# Files that browsers show -> their type.
 SHOWN = {
     "photos/cat.jpg": "image/jpeg",
     "photos/CAT.JPG": "image/jpeg",
@@ -55,7 +55,7 @@ SHOWN = {
     "clip.mp4": "video/mp4",
     "note.txt": "text/plain; charset=utf-8",
 }
-# What is saved. An SVG is a picture in a page, and a PDF has its name for the program that opens it.
+# Files that browsers download -> their type. SVG keeps its type for pages that embed it, PDF for the viewer.
 SAVED = dict.fromkeys(
     [
         *("page.html", "page.HTM", "page.xhtml", "page.xml", "cat.jpg.html", "page.svgz", "page.shtml", "nothing"),
@@ -100,7 +100,7 @@ def test_hidden_and_private_files_are_404(site: Edge, name: str, method: str) ->
 def test_a_path_that_leaves_media_goes_to_the_application(site: Edge, target: str) -> None:
     answer = get(site, target)
     assert b"secret" not in answer.body
-    assert "target" in answer.json(), "the application was asked"
+    assert "target" in answer.json(), "the application did not get the request"
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
@@ -123,7 +123,7 @@ def test_ranges_and_conditional_requests_work_for_media(site: Edge) -> None:
 
 
 def test_photos_of_the_sample_project_are_not_served_under_media(site: Edge) -> None:
-    """A folder of that name is the project's own, until there is the sample project's mark on the volume."""
+    """A folder of that name belongs to the project, unless the volume has the mark of the sample project."""
     names = ["originals/00/x.jpg", "thumbs/x.webp", "incoming/x"]
     assert [get(site, f"/media/{name}").status for name in names] == [200] * 3
     site.exec("touch", "/srv/media/.library-id")
@@ -164,7 +164,7 @@ def test_a_private_file_is_served_only_if_a_view_names_it(site: Edge) -> None:
 def test_a_browser_loads_an_uploaded_picture_but_no_uploaded_script(
     site: Edge, browser: Browser, tmp_path: Path
 ) -> None:
-    """Not even for a page of the same site, which takes scripts from itself alone."""
+    """Not even for a page of the same site, which accepts only its own scripts."""
     with browser.new_context() as visitor:
         page = visitor.new_page()
         origin = f"http://127.0.0.1:{site.ports['web']}"
@@ -180,8 +180,8 @@ def test_a_browser_loads_an_uploaded_picture_but_no_uploaded_script(
             document.head.append(element);
             return loaded;
         }"""
-        asked = {"img": ("src", "logo.svg"), "script": ("src", "script.js"), "link": ("href", "style.css")}
-        loaded = {tag: page.evaluate(load, [tag, key, f"/media/{name}"]) for tag, (key, name) in asked.items()}
+        elements = {"img": ("src", "logo.svg"), "script": ("src", "script.js"), "link": ("href", "style.css")}
+        loaded = {tag: page.evaluate(load, [tag, key, f"/media/{name}"]) for tag, (key, name) in elements.items()}
         assert loaded == {"img": True, "script": False, "link": False}
         for name in ("page.html", "logo.svg"):
             with page.expect_download() as saving:

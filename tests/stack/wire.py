@@ -1,7 +1,7 @@
-"""HTTP as it stands on the wire: one picture in every framing a client may choose, sent piece by piece.
+"""HTTP on the wire: one picture in every framing that a client may choose, sent piece by piece.
 
-Client libraries decide for themselves how a body is cut and framed, so these tests write the bytes. A `Wire` is a TCP
-connection to a published port, or (Relay) one that starts inside the stack's own network, past nginx.
+Client libraries choose pieces and framing of a body themselves, so these tests write the bytes. A `Wire` is a TCP
+connection to a published port, or (Relay) one from inside the network of the stack, past nginx.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from tests.wire.answers import Answer, read_answer
 from tests.wire.building import as_chunks
 
 BLOCK = 64 * 1024
-ANSWER_WITHIN = 90.0  # seconds; above all that web (60) and nginx (70) may wait, so that a hang is told from an answer
+ANSWER_WITHIN = 90.0  # seconds; longer than web (60) and nginx (70) may wait, so that no answer means a hang
 BOUNDARY = "mUvzbYpTaAGJ"
 
 
@@ -31,7 +31,7 @@ class Request:
     method: str
     target: str
     fields: dict[str, str]
-    pieces: Iterable[bytes] = ()  # as they are handed to the socket
+    pieces: Iterable[bytes] = ()  # as they are given to the socket
     awaits_continue: bool = False
     version: str = "1.1"
 
@@ -48,7 +48,7 @@ class Request:
 
 @contextlib.contextmanager
 def may_break() -> Iterator[None]:
-    """The connection may be refused, reset or closed. A hang is none of these: TimeoutError (an OSError) goes on."""
+    """The connection may be refused, reset or closed. A hang still raises TimeoutError, which is an OSError too."""
     try:
         yield
     except TimeoutError:
@@ -68,7 +68,7 @@ class Wire(Protocol):
 
 
 class Tcp:
-    """From this machine to a published port; through TLS, if there is something to trust."""
+    """From this machine to a published port; with TLS, if `trust` is given."""
 
     def __init__(self, port: int, trust: ssl.SSLContext | None = None) -> None:
         self.host = f"127.0.0.1:{port}"
@@ -86,7 +86,7 @@ class Tcp:
         self._socket.close()
 
     def reset(self) -> None:
-        """Close it without an end: RST in the place of FIN."""
+        """Close the connection with RST instead of FIN."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
 
@@ -98,7 +98,7 @@ class Tcp:
 
 
 class Tls(Tcp):
-    """The same over TLS and HTTP/1.1, whatever the certificate. One version, if it is given, and one cipher of 1.2."""
+    """The same over TLS and HTTP/1.1, with any certificate; `version` and `cipher` (of 1.2) restrict the handshake."""
 
     def __init__(self, port: int, version: str = "", cipher: str = "") -> None:
         super().__init__(port)
@@ -118,16 +118,16 @@ def _context(version: str, cipher: str) -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     if version:
-        context.set_ciphers(f"{cipher or 'ALL'}:@SECLEVEL=0")  # so that it is the other side that refuses
+        context.set_ciphers(f"{cipher or 'ALL'}:@SECLEVEL=0")  # so that the server refuses, not this side
         with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
             context.minimum_version = context.maximum_version = ssl.TLSVersion[version]
     return context
 
 
 class Relay:
-    """inside/relay.py in a container, which reaches services that publish no port: one connection after the other.
+    """inside/relay.py in a container, which reaches services without published ports: one connection after the other.
 
-    Starting it takes longer than most requests, so who needs a connection takes a relay that is idle: Stack.relay.
+    A start takes longer than most requests, so Stack.relay reuses idle relays.
     """
 
     def __init__(self, container: str) -> None:
@@ -151,7 +151,7 @@ class Relay:
         self._is_taken = False
 
     def close(self) -> None:
-        self._process.kill()  # `docker exec`; what it started sees the end of its stdin, and ends too
+        self._process.kill()  # `docker exec`; its program sees the end of stdin and ends too
         self._process.communicate()
 
 
@@ -166,17 +166,17 @@ class Relayed:
         self.reader: IO[bytes] = io.BufferedReader(_Frames(source))
 
     def send(self, data: bytes) -> None:
-        if data:  # an empty frame is the end
+        if data:  # an empty frame means the end
             self._frame(data)
 
     def _frame(self, data: bytes) -> None:
         for part in (len(data).to_bytes(4, "big"), data):
             view = memoryview(part)
-            while view:  # the pipe is not buffered, and takes what it can
+            while view:  # the unbuffered pipe may take only a part
                 view = view[self._writer.write(view) :]
 
     def close(self) -> None:
-        """Leaves the relay to the next, if it is in a state for that."""
+        """Release the relay for the next connection, if it still works."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -184,7 +184,7 @@ class Relayed:
             self._frame(b"")
             while self.reader.read(BLOCK):
                 pass
-        except OSError:  # it has ended, with its container perhaps; or the other side neither reads nor closes
+        except OSError:  # the relay ended, or the server neither reads nor closes
             self._relay.close()
         self._relay.release()
 
@@ -196,11 +196,11 @@ class Relayed:
 
 
 class _Frames(io.RawIOBase):
-    """What is in a relay's frames, until the empty one. Raises TimeoutError when nothing comes for too long."""
+    """The content of a relay's frames, until the empty one. Raises TimeoutError when nothing comes for too long."""
 
     def __init__(self, source: IO[bytes]) -> None:
         self._source = source
-        self._left = 0  # of the frame that is being read
+        self._left = 0  # bytes of the current frame
         self._is_over = False
 
     def readable(self) -> bool:
@@ -228,20 +228,20 @@ class _Frames(io.RawIOBase):
 
 
 def exchange(wire: Wire, request: Request, token: str | None) -> Answer:
-    """Send all of the request, or as much as the other side takes, and read the answer."""
+    """Send the request, or as much as the server takes, and read the answer."""
     wire.send(request.head(wire.host, token))
     if request.awaits_continue:
         interim = read_answer(wire.reader)
         if interim.status != 100:
             return interim
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused meanwhile; the answer tells
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused meanwhile; the answer shows it
         for piece in request.pieces:
             wire.send(piece)
     return read_answer(wire.reader)
 
 
 def pipeline(wire: Wire, requests: Iterable[Request], token: str | None) -> None:
-    """Send them all without waiting for an answer, the end of one and the beginning of the next in one piece."""
+    """Send all requests without waiting for answers; the end of one and the start of the next are one piece."""
     ready = b""
     for request in requests:
         ready += request.head(wire.host, token)
@@ -257,7 +257,7 @@ Shape = Callable[[str, bytes], Request]
 
 
 def cut(data: bytes, sizes: Iterable[int]) -> Iterator[bytes]:
-    """The data in pieces of these sizes, which should not run out."""
+    """The data in pieces of these sizes, of which there must be enough."""
     start = 0
     for size in sizes:
         if start >= len(data):
@@ -308,12 +308,12 @@ def multipart(name: str, picture: bytes) -> Request:
 
 
 def multipart_without_file(name: str, picture: bytes) -> Request:
-    """The picture in a field that does not say it is a file, as when a library is given `data` for `files`."""
+    """The picture in a field without a file name, as when a library gets `data` instead of `files`."""
     return _form([_part('name="file"', picture)])
 
 
 def in_chunks(shape: Shape) -> Shape:
-    """The same without a length."""
+    """The same in chunks instead of with a length."""
 
     def chunked_shape(name: str, picture: bytes) -> Request:
         request = shape(name, picture)

@@ -1,8 +1,8 @@
-"""A project as somebody else has it, put in the place of the sample by what README.md says, word for word.
+"""Another project, which replaces the sample by following README.md word for word.
 
-The project is what `django-admin startproject` makes, with one app: pictures in the admin, on a page and, if they are
-somebody's own, by a view. Commands and code between ``` in the README's section "Your own project" are run, and written
-into it, as they stand there. What it says in prose is here.
+The project is made by `django-admin startproject`, with one app: pictures in the admin, on a page and, if they are
+private, by a view. Commands and code between ``` in the section "Your own project" of the README are run, or written
+into the project, unchanged. Steps that the README describes in prose are here.
 """
 
 import os
@@ -86,14 +86,14 @@ def section() -> str:
 
 
 def code(first: str) -> str:
-    """The block of the section that begins so, without its fence and the indentation of a list."""
+    """The block of the section that begins with `first`, without its fence and indentation."""
     blocks = [dedent(block) for block in re.findall(r"(?ms)^ *```\w*\n(.*?)^ *```$", section())]
     (found,) = [block for block in blocks if block.startswith(first)]
     return found
 
 
 def copy_to(folder: Path) -> Path:
-    """What lies here and would be in a checkout, but for tests/, which no image of the stack needs."""
+    """Copy the files of a checkout, except tests/, which no image of the stack needs."""
     if not shutil.which("git") or not (ROOT / ".git").exists():
         pytest.skip("no git, or no checkout of it")
     names = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")

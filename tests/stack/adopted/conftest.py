@@ -1,6 +1,6 @@
-"""A stack with somebody's own project in the place of the sample, as README.md says: built, started and looked at.
+"""A stack with another project instead of the sample, built and started as README.md says.
 
-`scripts/test.sh` runs this folder in a process of its own, beside the stacks of others.
+`scripts/test.sh` runs this folder in a process of its own, in parallel with other stacks.
 """
 
 from collections.abc import Iterator
@@ -14,11 +14,11 @@ from tests.stack.stack import Stack, engine_trouble
 from tests.stack.starting import may_start_a_stack, started_from
 
 NAME, PASSWORD = "ada", "of ada, and long"
-# As the README says it; asked for nothing, because the variables say it.
+# As in the README, but without questions: the variables have the answers.
 CREATE = ["env", f"DJANGO_SUPERUSER_PASSWORD={PASSWORD}", "python", "manage.py", "createsuperuser", "--noinput"]
 
 
-@pytest.hookimpl(trylast=True)  # when -k has taken its choice
+@pytest.hookimpl(trylast=True)  # after -k has selected
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     may_start_a_stack(items, Path(__file__).parent)
 
@@ -38,7 +38,7 @@ def adopted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def token_of(session: requests.Session) -> str:
-    """For its forms. The cookie has the stack's name behind its own."""
+    """The CSRF token for forms. The name of its cookie ends with the name of the stack."""
     (token,) = [cookie.value for cookie in session.cookies if cookie.name.startswith("csrftoken_")]
     assert token
     return token
@@ -46,7 +46,7 @@ def token_of(session: requests.Session) -> str:
 
 @pytest.fixture(scope="session")
 def staff(adopted: Stack) -> Iterator[requests.Session]:
-    """Somebody who has logged in to the admin."""
+    """A client that has logged in to the admin."""
     with requests.Session() as session:
         session.trust_env = False
         address = f"{adopted.url}/admin/login/"

@@ -1,4 +1,4 @@
-"""Somebody's own project on this stack: its pages have their styles, and its uploads are stored, shown and safe."""
+"""Another project on this stack: its pages have their styles, and its uploads are stored, shown and safe."""
 
 import re
 import tarfile
@@ -38,10 +38,10 @@ def added(adopted: Stack, staff: requests.Session, kind: str, field: str, name: 
 
 
 def get(adopted: Stack, address: str, session: requests.Session | None = None) -> requests.Response:
-    """As a stranger, unless there is a session."""
-    with requests.Session() as stranger:
-        stranger.trust_env = False
-        return (session or stranger).get(f"{adopted.url}{address}", allow_redirects=False, timeout=60)
+    """Without a login, unless there is a session."""
+    with requests.Session() as anonymous:
+        anonymous.trust_env = False
+        return (session or anonymous).get(f"{adopted.url}{address}", allow_redirects=False, timeout=60)
 
 
 def test_every_container_is_healthy_and_ready(adopted: Stack) -> None:
@@ -50,15 +50,15 @@ def test_every_container_is_healthy_and_ready(adopted: Stack) -> None:
 
 
 def test_make_up_prints_the_site_and_nothing_of_the_sample(adopted: Stack) -> None:
-    told = adopted.script("welcome.sh", "stack", "first")
-    assert "Site " in told
-    assert "createsuperuser" in told
-    assert not [word for word in ("Gallery", "Login", "/api/photos") if word in told]
+    output = adopted.script("welcome.sh", "stack", "first")
+    assert "Site " in output
+    assert "createsuperuser" in output
+    assert not [word for word in ("Gallery", "Login", "/api/photos") if word in output]
 
 
 def test_the_admin_has_its_style_sheets(adopted: Stack) -> None:
     page = get(adopted, "/admin/login/")
-    assert "Content-Security-Policy" not in page.headers, "a policy that the project has not made"
+    assert "Content-Security-Policy" not in page.headers, "a policy that the project has not set"
     sheets = re.findall(r'<link rel="stylesheet" href="([^"]+)"', page.text)
     assert sheets
     for address in sheets:
@@ -76,16 +76,16 @@ def test_pages_load_without_errors_in_a_browser(
         visit = Visit(context.new_page(), screen)
         visit.page.goto("/")
         assert visit.page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
-        visit.look("own-home")
+        visit.check("own-home")
         visit.page.goto("/admin/")
         visit.page.get_by_label("Username").fill(NAME)
         visit.page.get_by_label("Password").fill(PASSWORD)
-        visit.look("own-login")
+        visit.check("own-login")
         visit.page.get_by_role("button", name="Log in").click()
         visit.page.goto("/admin/pictures/picture/")
         color = visit.page.evaluate("getComputedStyle(document.querySelector('#header')).backgroundColor")
         assert color != "rgba(0, 0, 0, 0)", "the admin without its style sheet"
-        visit.look("own-admin")
+        visit.check("own-admin")
 
 
 def test_a_picture_uploaded_in_chunks_is_served_unchanged(
@@ -122,7 +122,7 @@ def test_a_private_file_is_served_to_its_owner_only(adopted: Stack, staff: reque
     assert (own.status_code, own.content == photo.content) == (200, True)
     assert (own.headers["Content-Type"], own.headers["Cache-Control"]) == ("image/jpeg", "private, no-cache")
     assert get(adopted, "/papers/1/").status_code == 302
-    assert [get(adopted, f"/{place}/mine.jpg").status_code for place in ("media/private", "_private")] == [404, 404]
+    assert [get(adopted, f"/{folder}/mine.jpg").status_code for folder in ("media/private", "_private")] == [404, 404]
 
 
 def test_nginx_server_and_django_log_the_same_request_id(adopted: Stack) -> None:
@@ -136,11 +136,11 @@ def test_nginx_server_and_django_log_the_same_request_id(adopted: Stack) -> None
 
 
 def test_forged_proxy_headers_are_dropped_in_any_project(adopted: Stack) -> None:
-    """What nginx knows it empties; a name that nobody has thought of is the boundary's."""
+    """Fields that nginx knows are cleared there; the boundary drops other names."""
     with requests.Session() as client:
         client.trust_env = False
-        said = {"X-Forwarded-8f3a": "forged", "X-Accel-8f3a": "forged", "X-Own": "arrives"}
-        seen = client.get(f"{adopted.url}/seen/", headers=said, timeout=20).json()
+        sent = {"X-Forwarded-8f3a": "forged", "X-Accel-8f3a": "forged", "X-Own": "arrives"}
+        seen = client.get(f"{adopted.url}/seen/", headers=sent, timeout=20).json()
     assert seen["X-Own"] == "arrives"
     assert [name for name, value in seen.items() if value == "forged"] == []
     assert seen["X-Forwarded-Proto"] == "http"
@@ -167,7 +167,7 @@ def test_a_backup_has_database_and_uploads(adopted: Stack, staff: requests.Sessi
 def test_a_backup_reports_a_missing_file_that_a_row_names(
     adopted: Stack, staff: requests.Session, tmp_path: Path
 ) -> None:
-    """The project says which columns name files, private ones included: what is gone without its row is noticed."""
+    """The project declares which columns name files, private ones included."""
     added(adopted, staff, "paper", "file", "gone.txt", b"gone")
     aside = "/srv/media/private/gone.txt /srv/media/.aside"
     adopted.script("shell.sh", "web", "mv", *aside.split())

@@ -1,4 +1,4 @@
-"""The same project where there is no engine: `make dev`, on the paths that its settings have by default."""
+"""The same project without an engine: `make dev`, with the default paths of its settings."""
 
 import subprocess
 from pathlib import Path
@@ -24,7 +24,7 @@ def test_the_project_runs_without_containers(tmp_path: Path) -> None:
     scripts = copy / "scripts"
     try:
         log = tmp_path / "log"
-        with log.open("w") as output:  # a file: what goes on in the background keeps a pipe open
+        with log.open("w") as output:  # a file: background processes would keep a pipe open
             command = [str(scripts / "dev.sh"), "--detach"]
             done = subprocess.run(command, stdout=output, stderr=output, env=environment, cwd=tmp_path, check=False)
         assert done.returncode == 0, log.read_text()

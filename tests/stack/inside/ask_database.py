@@ -1,8 +1,8 @@
-"""Runs statements by the connection that Django has, or as another ROLE with Django's password.
+"""Runs statements over the database URL of Django, as ROLE with the password of Django.
 
     ask_database.py ROLE STATEMENT...
 
-A line of JSON for each: the rows that came, or the name of the error.
+Prints a line of JSON for each: the rows, or the name of the error.
 """
 
 import json

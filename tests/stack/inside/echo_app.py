@@ -1,8 +1,8 @@
-"""An application that says what it got, and remembers it: the other end of the trust boundary.
+"""The echo application: answers with the request that it got, and remembers it.
 
-Runs in a container behind the real nginx (see echo.py), served by wsgiserver or by gunicorn in one process, because it
-remembers in memory. `/_seen/KEY` tells what came under a KEY, the first part of a path (behind /api/ or /static/), and
-forgets it; `/_so_far/KEY` does not forget. What has no `length` there is still being read.
+It runs in a container behind the real nginx (see echo.py), in one process of wsgiserver or gunicorn, because it
+remembers in memory. `/_seen/KEY` returns the requests with a KEY, the first part of a path (after /api/ or /static/),
+and forgets them; `/_so_far/KEY` does not forget. A request without `length` is still being read.
 """
 
 import json
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 Start = Callable[[str, list[tuple[str, str]]], object]
-TOLD = 4096  # bytes of a body that are told
+BODY_SHOWN = 4096  # bytes of a body in the answer
 KILLED = Path("/tmp/killed")
 LATE = Path("/tmp/late")
 
@@ -29,8 +29,8 @@ def application(environ: dict[str, Any], start_response: Start) -> Iterable[byte
     special = SPECIAL.get(key)
     if special:
         return special(rest, start_response)
-    told = {name: value for name, value in environ.items() if isinstance(value, str)}
-    request = {"target": environ["RAW_URI"], "method": environ["REQUEST_METHOD"], "environ": told}
+    strings = {name: value for name, value in environ.items() if isinstance(value, str)}
+    request = {"target": environ["RAW_URI"], "method": environ["REQUEST_METHOD"], "environ": strings}
     with _lock:
         _seen.setdefault(key, []).append(request)
     body = receive(environ)
@@ -50,27 +50,27 @@ def so_far(key: str, start_response: Start) -> Iterable[bytes]:
 
 
 def original(name: str, start_response: Start) -> Iterable[bytes]:
-    """As Django does for a photo."""
+    """Answers as Django does for a photo."""
     fields = [("X-Accel-Redirect", f"/_originals/{name}"), ("Content-Type", "image/jpeg")]
     start_response("200 OK", [*fields, ("Content-Security-Policy", "sandbox"), ("X-Content-Type-Options", "nosniff")])
     return []
 
 
 def private(name: str, start_response: Start) -> Iterable[bytes]:
-    """As a project of its own does for a file that is not for everybody: it names it, and says no more."""
+    """Answers as a view of another project does for a private file: X-Accel-Redirect only."""
     start_response("200 OK", [("X-Accel-Redirect", f"/_private/{name}")])
     return []
 
 
 def late(seconds: str, start_response: Start) -> Iterable[bytes]:
-    """LATE is there from the first of them on."""
+    """Answers late. LATE exists from the first such request on."""
     LATE.touch()
     time.sleep(float(seconds))
     return answer({}, start_response)
 
 
 def kill(key: str, _: Start) -> Iterable[bytes]:
-    """Ends the process, as a picture does that takes all memory there is; KILLED has a line for each."""
+    """Kills the process, as a picture that takes all memory does, and adds a line to KILLED."""
     with KILLED.open("a") as file:
         file.write(f"{key}\n")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -78,7 +78,7 @@ def kill(key: str, _: Start) -> Iterable[bytes]:
 
 
 def kill_once(key: str, start_response: Start) -> Iterable[bytes]:
-    """The same, but for who has done it already."""
+    """The same, unless this key has killed a process already."""
     is_known = KILLED.exists() and key in KILLED.read_text()
     return answer({"killed": key}, start_response) if is_known else kill(key, start_response)
 
@@ -95,12 +95,12 @@ SPECIAL: dict[str, Callable[[str, Start], Iterable[bytes]]] = {
 
 
 def receive(environ: dict[str, Any]) -> dict[str, Any]:
-    """Read all there is, whatever its length is said to be. A server that finds it malformed only now may raise."""
+    """Read the body to its end, whatever its length field says. A server may raise if the body is malformed."""
     try:
         body = environ["wsgi.input"].read()
     except Exception as error:  # noqa: BLE001 - each server has its own, and the name is the answer
         return {"length": -1, "body": type(error).__name__}
-    return {"length": len(body), "body": body[:TOLD].decode("latin-1")}
+    return {"length": len(body), "body": body[:BODY_SHOWN].decode("latin-1")}
 
 
 def answer(value: object, start_response: Start) -> list[bytes]:

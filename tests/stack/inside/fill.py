@@ -1,4 +1,4 @@
-"""Fills the disk of the photos, but for so many bytes: `fill.py BYTES`."""
+"""Fills the disk of the photos up to N free bytes: `fill.py BYTES`."""
 
 import os
 import sys

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Dumps a database of somebody else's to stdout: sound, but what is brought up to date there is not ours.
+# Dumps a database of another project to stdout: valid, but it cannot be migrated.
 set -e
 export PGUSER=postgres
 createdb foreign_one

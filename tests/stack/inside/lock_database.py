@@ -1,4 +1,4 @@
-"""Locks the SQLite database for writing, says "locked", and keeps it so until stdin ends."""
+"""Locks the SQLite database for writing, prints "locked", and holds the lock until the end of stdin."""
 
 import sqlite3
 import sys

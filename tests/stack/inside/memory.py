@@ -1,7 +1,7 @@
-"""Adds up the anonymous memory of all of this container's processes but this one, until stdin ends.
+"""Sums up the anonymous memory of all other processes in this container, until the end of stdin.
 
-Says "ready", and at the end, as JSON, the first and the largest sum in bytes. Anonymous: what a process made itself.
-Pages of the file that it writes are the kernel's to drop.
+Prints "ready", and at the end the first and the largest sum in bytes as JSON. Only anonymous memory counts, because
+the kernel can drop pages of files.
 """
 
 import json

@@ -1,6 +1,6 @@
-"""A server that knows nothing of chunks, and looks for the next request in whatever comes: the smuggler's friend.
+"""A server that does not know chunks and searches for the next request in any data, open to request smuggling.
 
-In the place of echo_app.py: `/_seen/KEY` tells what came under a KEY, and forgets it; `/_so_far/KEY` does not forget.
+It replaces echo_app.py: `/_seen/KEY` returns the requests with a KEY and forgets them; `/_so_far/KEY` does not forget.
 """
 
 import io
@@ -18,7 +18,7 @@ class Naive(socketserver.BaseRequestHandler):
         data = b""
         while received := self.request.recv(65536):
             data += received
-            # All that was sent, so that it does not matter in how many pieces it came.
+            # Wait for all of the message, so that the number of pieces does not matter.
             if b"chunked" in data and not data.endswith(b"\r\n0\r\n\r\n"):
                 continue
             found = list(requests(io.BytesIO(data)))
@@ -39,15 +39,15 @@ def requests(file: io.BytesIO) -> Iterator[tuple[str, str, int, str]]:
 
 
 def answer(target: str, key: str, length: int, body: str) -> bytes:
-    told: Any = {"target": target, "length": length, "body": body}
-    about = target.rpartition("/")[2]
+    response: Any = {"target": target, "length": length, "body": body}
+    requested_key = target.rpartition("/")[2]
     if key == "_seen":
-        told = seen.pop(about, [])
+        response = seen.pop(requested_key, [])
     elif key == "_so_far":
-        told = seen.get(about, [])
+        response = seen.get(requested_key, [])
     else:
-        seen.setdefault(key, []).append(told)
-    text = json.dumps(told).encode()
+        seen.setdefault(key, []).append(response)
+    text = json.dumps(response).encode()
     return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text)
 
 

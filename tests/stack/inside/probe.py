@@ -1,8 +1,7 @@
-"""Looks into the running stack from the inside: rows and files, not what the application says about them.
+"""Reads rows and files of the running stack from the inside, without the application.
 
 Runs in a container (see Stack.probe), one JSON question per line on stdin, one JSON answer per line on stdout:
-["photo", "cat.jpg"] -> {"size": 3, ...}. Uses Django for the database's sake, whichever it is, and its own eyes for
-the files.
+["photo", "cat.jpg"] -> {"size": 3, ...}. It uses Django to access any database, and reads the files itself.
 """
 
 import hashlib
@@ -28,7 +27,7 @@ MEDIA = Path(os.environ["MEDIA_ROOT"])
 
 
 def photo(name: str) -> dict[str, Any] | None:
-    """What the row says, and what the file really is."""
+    """The values of the row, and those of the files."""
     row = Photo.objects.filter(name=name).first()
     if row is None:
         return None
@@ -43,12 +42,12 @@ def photo(name: str) -> dict[str, Any] | None:
         "thumbnail_size": (MEDIA / row.thumbnail).stat().st_size,
         "original": row.original,
         "thumbnail": row.thumbnail,
-        "places": row.storage_keys,
+        "storage_keys": row.storage_keys,
     }
 
 
 def take(ending: str) -> dict[str, str]:
-    """Photos whose names end so, and what their files hold: name -> SHA-256. They are gone afterwards."""
+    """Delete the photos whose names end with `ending`; returns name -> SHA-256 of the file."""
     rows = list(Photo.objects.filter(name__endswith=ending))
     digests = {}
     for row in rows:
@@ -56,8 +55,8 @@ def take(ending: str) -> dict[str, str]:
             digests[row.name] = hashlib.file_digest(file, "sha256").hexdigest()
     Photo.objects.filter(pk__in=[row.pk for row in rows]).delete()
     for row in rows:
-        for place in row.storage_keys:
-            (MEDIA / place).unlink()
+        for path in row.storage_keys:
+            (MEDIA / path).unlink()
     return digests
 
 
@@ -66,7 +65,7 @@ def names() -> list[str]:
 
 
 def files() -> list[str]:
-    """All below the media root, but for what begins with a dot: the sweep's stamp, what backup and restore make."""
+    """All files in the media root, except hidden ones, which sweep, backup and restore make."""
     found = (path.relative_to(MEDIA) for path in MEDIA.rglob("*") if path.is_file())
     return sorted(path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts))
 
@@ -77,7 +76,7 @@ def tokens() -> list[dict[str, str]]:
 
 
 def new_user(name: str, password: str) -> str:
-    """Create a user; returns a token of theirs."""
+    """Create a user; returns a token."""
     _, token = AuthToken.objects.create(user=User.objects.create_user(name, password=password))
     return str(token)
 
@@ -94,4 +93,4 @@ ANSWERS: dict[str, Callable[..., Any]] = {
 for line in sys.stdin:
     question, *arguments = json.loads(line)
     print(json.dumps(ANSWERS[question](*arguments)), flush=True)
-    connection.close()  # so that no question is answered out of an old transaction, or a connection that died
+    connection.close()  # so that no answer uses an old transaction or a broken connection

@@ -1,4 +1,4 @@
-"""The processes of a server, seen from inside its container: lists them, reloads them, kills them.
+"""Lists, reloads and kills the processes of a server, from inside its container.
 
     processes.py workers | reload | kill-one | kill-workers
     processes.py kill-when-storing new|open USER-FOLDER
@@ -49,7 +49,7 @@ def reload() -> None:
 
 
 def kill_one() -> None:
-    """The worker with the most connections; not the oldest, which is web's for health and metrics."""
+    """Kill the worker with the most connections, except the oldest, which serves health and metrics of web."""
     kill([max(sorted(workers())[1:], key=sockets)])
 
 
@@ -61,7 +61,7 @@ def kill_workers() -> None:
 
 
 def new_files(folder: str) -> set[str]:
-    """Files in the folder, whoever made them."""
+    """Files in the folder, of any process."""
     return {str(path) for pattern in ("*", "*/*") for path in Path(folder).glob(pattern) if path.is_file()}
 
 
@@ -80,7 +80,7 @@ MOMENTS: dict[str, Callable[[str], set[str]]] = {"new": new_files, "open": open_
 
 
 def kill_when_storing(moment: str, name: str) -> None:
-    """Kill all when a file appears in one of the media folders. Says "ready", and watches until stdin ends."""
+    """Kill all when a file appears in one of the media folders. Prints "ready", and watches until the end of stdin."""
     folder, files = f"/srv/media/{name}/", MOMENTS[moment]
     before = files(folder)
     print("ready", flush=True)
@@ -88,7 +88,7 @@ def kill_when_storing(moment: str, name: str) -> None:
     while not files(folder) - before:
         if is_over:
             return
-        is_over = bool(select.select([sys.stdin], [], [], 0)[0])  # and then one more look
+        is_over = bool(select.select([sys.stdin], [], [], 0)[0])  # and then checks once more
     kill([*workers(), *children(1)])
 
 

@@ -1,8 +1,7 @@
 """Connections from inside a container, one after another: the other end of wire.Relay.
 
 A line with host and port on stdin opens one, then frames follow in either direction. A frame is a length of four bytes
-and so many bytes; an empty one is the end of the connection. What comes for a connection that broke is thrown away, as
-a network would.
+and that many bytes; an empty one ends the connection. Data for a broken connection is discarded, as in a network.
 """
 
 import contextlib

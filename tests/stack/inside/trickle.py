@@ -1,8 +1,8 @@
 """Many clients that are slow on purpose: `python trickle.py HOST PORT COUNT HOW`, in a container (see test_17_slow.py).
 
-Each begins a request and goes on with a piece of it now and then; one that is given up comes again, one that is told
-that there are too many does not. A line on stdin asks how they are; the answer is JSON: {"open": 3, "429": 2},
-connections that last and answers so far. They end with stdin.
+Each client begins a request and sends a piece of it now and then. It reconnects after its connection was closed, but
+not after a 429. For each line on stdin, the program prints JSON, {"open": 3, "429": 2}: open connections and answers
+so far. The clients end with stdin.
 """
 
 import asyncio
@@ -15,12 +15,12 @@ from dataclasses import dataclass
 
 PAUSE = 0.5  # seconds between two pieces
 _FIELDS = b"HTTP/1.1\r\nHost: localhost\r\n"
-_BODY = _FIELDS + b"Authorization: Token slow\r\n"  # or nginx would take nothing
+_BODY = _FIELDS + b"Authorization: Token slow\r\n"  # or nginx would refuse the body
 
 
 @dataclass(frozen=True)
 class Way:
-    """What is sent at first, what then now and then; who reads takes a byte of the answer now and then instead."""
+    """The first bytes, and the bytes sent now and then; without these, the client reads the answer slowly."""
 
     first: bytes
     then: bytes = b""
@@ -52,7 +52,7 @@ async def be_slow(host: str, port: int, way: Way) -> None:
 
 
 async def connect(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """With as small a buffer as there can be, or the kernel would read for us."""
+    """Connect with the smallest receive buffer, or the kernel would read the whole answer."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     sock.setblocking(False)
@@ -62,7 +62,7 @@ async def connect(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.S
 
 
 async def status_meanwhile(reader: asyncio.StreamReader, way: Way) -> str:
-    """The status of an answer that came in the pause; "closed"; or "" where there is none, or it is being read."""
+    """The status of an answer that came in the pause; "closed"; or "" without an answer, or while one is read."""
     try:
         line = await asyncio.wait_for(reader.read(16), PAUSE)
     except TimeoutError:
@@ -83,7 +83,7 @@ async def main() -> None:
         print(json.dumps(report), flush=True)
         for client in clients:
             if client.done():
-                client.result()  # an exception of its own ends all, and shows
+                client.result()  # raises the error of a client
     for client in clients:
         client.cancel()
 

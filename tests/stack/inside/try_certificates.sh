@@ -1,6 +1,6 @@
 #!/bin/sh
-# Says what becomes of a folder that commands have prepared: `try_certificates.sh COMMANDS`; $D is the folder.
-# It is in the place of /srv/certificates, which is the same but for its name.
+# Runs certificate.sh in a folder that commands have prepared: `try_certificates.sh COMMANDS`; $D is the folder, which
+# replaces /srv/certificates. Prints what has changed.
 D=$(mktemp -d)
 export D ALLOWED_HOSTS=localhost
 (eval "$1") 2>/dev/null

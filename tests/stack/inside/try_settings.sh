@@ -1,5 +1,5 @@
 #!/bin/sh
-# Starts nginx far enough to know what it thinks of its settings, with the variables in each line of stdin.
+# Checks the settings of nginx (-t) with the variables in each line of stdin.
 set -f
 while IFS= read -r line; do
     echo "--- $line"

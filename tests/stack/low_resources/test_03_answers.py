@@ -1,4 +1,4 @@
-"""web is killed in the middle of an answer: a client must not take the part that it got for the whole."""
+"""A kill of web in the middle of an answer: a client must not take the part for the whole."""
 
 import contextlib
 import http.client
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.stack.faults import SLOW, WELL_AGAIN, Ledger, is_reached, trouble
+from tests.stack.faults import RECOVERS_WITHIN, SLOW, Ledger, checked_uploads, is_reached
 from tests.stack.pictures import MEGABYTE
 from tests.stack.stack import Stack
 from tests.stack.wire import Request, Wire
@@ -14,12 +14,12 @@ from tests.wire.polling import poll
 
 pytestmark = pytest.mark.timeout(SLOW)
 
-HUGE = 400 * MEGABYTE  # more than all buffers on the way hold; a hole in a file takes no room
+HUGE = 400 * MEGABYTE  # more than all buffers on the way hold; a sparse file takes no room
 
 
 @contextlib.contextmanager
 def reading(stack: Stack, uploads: Ledger, *routes: Callable[[], Wire]) -> Iterator[list[Wire]]:
-    """Clients that have got the head of a huge answer, which web itself sends, and not yet looked at the rest."""
+    """Clients that have read only the head of a huge answer, which web itself sends."""
     upload = uploads.stored()
     original = stack.probe("photo", upload.name)["original"]
     stack.exec("gunicorn", "truncate", f"--size={HUGE}", f"/srv/media/{original}")
@@ -34,23 +34,26 @@ def reading(stack: Stack, uploads: Ledger, *routes: Callable[[], Wire]) -> Itera
 
 
 def check_cut_off(wire: Wire) -> None:
-    with contextlib.suppress(ConnectionError):  # which says it, too
+    with contextlib.suppress(ConnectionError):  # which also shows that it was cut off
         assert len(wire.reader.read()) < HUGE
 
 
-def test_a_response_cut_off_by_killed_workers_is_not_taken_for_complete(cramped: Stack) -> None:
-    routes = [lambda: cramped.nginx("web"), lambda: cramped.relay("web")]
-    with trouble(cramped) as uploads, reading(cramped, uploads, *routes) as readers:
-        cramped.processes("web", "kill-workers")
+def test_a_response_cut_off_by_killed_workers_is_not_taken_for_complete(small_stack: Stack) -> None:
+    routes = [lambda: small_stack.nginx("web"), lambda: small_stack.relay("web")]
+    with checked_uploads(small_stack) as uploads, reading(small_stack, uploads, *routes) as readers:
+        small_stack.processes("web", "kill-workers")
         for wire in readers:
             check_cut_off(wire)
 
 
-def test_a_response_cut_off_by_a_kill_of_web_is_not_taken_for_complete(cramped: Stack) -> None:
-    """One that vanishes may not say so: nginx has to ask (proxy_socket_keepalive)."""
-    web = cramped.container("web")
-    with trouble(cramped) as uploads, reading(cramped, uploads, lambda: cramped.nginx("web")) as (wire,):
-        cramped.kill(web)
+def test_a_response_cut_off_by_a_kill_of_web_is_not_taken_for_complete(small_stack: Stack) -> None:
+    """The end of web may send no FIN: nginx needs keepalive probes (proxy_socket_keepalive)."""
+    web = small_stack.container("web")
+    with (
+        checked_uploads(small_stack) as uploads,
+        reading(small_stack, uploads, lambda: small_stack.nginx("web")) as (wire,),
+    ):
+        small_stack.kill(web)
         check_cut_off(wire)
-        cramped.wait_until_restarted("web", web, WELL_AGAIN)
-        poll(lambda: is_reached(cramped), "nginx has found web again", WELL_AGAIN)
+        small_stack.wait_until_restarted("web", web, RECOVERS_WITHIN)
+        poll(lambda: is_reached(small_stack), "nginx reaches web again", RECOVERS_WITHIN)

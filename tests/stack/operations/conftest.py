@@ -1,8 +1,8 @@
-"""A stack to operate on: its containers are replaced, its data restored. SQLite, one container of web.
+"""A stack whose containers are replaced and whose data are restored. SQLite, one container of web.
 
-`scripts/test.sh` runs this folder in a process of its own, beside the stacks of others.
+`scripts/test.sh` runs this folder in a process of its own, in parallel with other stacks.
 
-    OPERATIONS_ENV_FILE=file pytest tests/stack/operations     use the stack that runs with these settings
+    OPERATIONS_ENV_FILE=file pytest tests/stack/operations     use the running stack with these settings
 """
 
 from collections.abc import Iterator
@@ -14,18 +14,18 @@ from tests.stack.operating import Source
 from tests.stack.stack import ROOT, Stack, run
 from tests.stack.starting import may_start_a_stack, overlaid, provided
 
-# With an option, as the scripts may meet it.
+# With an option, which the scripts have to handle.
 DATABASE_URL = "sqlite:////srv/data/db.sqlite3?timeout=20"
 
 
-@pytest.hookimpl(trylast=True)  # when -k has taken its choice
+@pytest.hookimpl(trylast=True)  # after -k has selected
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     may_start_a_stack(items, Path(__file__).parent)
 
 
 @pytest.fixture(scope="session")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
-    """What is built without an overlay. (1.29 makes other containers out of two files, whatever is in the second.)"""
+    """The same build as without an overlay. (Compose 1.29 recreates containers if the number of files changes.)"""
     first = Source(tmp_path_factory.mktemp("source") / "overlay.yaml")
     first.choose(ROOT)
     return first
@@ -36,6 +36,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory, source: Source) -> Iterator[
     with provided(tmp_path_factory, "operations", overlaid(source.overlay), DATABASE_URL=DATABASE_URL) as running:
         yield running
         source.choose(ROOT)
-        running.compose("build", "web")  # gives the name back to what this folder makes
+        running.compose("build", "web")  # the image name stands for the build of this folder again
     for image in source.built:
         run("docker", "image", "rm", image)

@@ -1,4 +1,4 @@
-"""make deploy: what is sound takes over without a lost request, and what is not leaves everything as it was."""
+"""make deploy: a valid version takes over without a lost request, an invalid one changes nothing."""
 
 import re
 import shutil
@@ -16,13 +16,13 @@ from tests.stack.wire import Request, exchange
 
 pytestmark = pytest.mark.timeout(PATIENCE)
 
-# What the Dockerfile takes; of tests/ that is nothing for this image.
+# The files that the Dockerfile copies into this image.
 BUILT_OF = ["Dockerfile", ".dockerignore", "pyproject.toml", "README.md", "LICENSE"]
 BUILT_OF += ["requirements", "wsgiserver", "uploadstack", "app", "nginx"]
 
 
 def test_a_deploy_without_changes_replaces_nothing(stack: Stack) -> None:
-    """As long as no other test here has changed anything, which makes it the first."""
+    """The first test, because others change the stack."""
     before = ids(stack)
     deploy = attempt(stack, "deploy.sh")
     assert (deploy.returncode, "nothing has changed" in deploy.stderr) == (0, True), deploy.stderr
@@ -34,7 +34,7 @@ MARK = "a new version of the page"
 
 @pytest.fixture(scope="module")
 def new_version(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with another application, which says so on its page."""
+    """A copy of the project whose pages have a MARK."""
     copy = tmp_path_factory.mktemp("new")
     for name in BUILT_OF:
         source, target = ROOT / name, copy / name
@@ -48,7 +48,7 @@ def new_version(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_deploy_of_a_new_version_loses_no_request(stack: Stack, source: Source, new_version: Path) -> None:
-    """Of gunicorn's container nothing has changed but what its image's name stands for."""
+    """For gunicorn, only the image behind the same image name has changed."""
     assert MARK not in page_of(stack)
     source.choose(new_version)
     check_deploy(stack)
@@ -70,7 +70,7 @@ def test_a_deploy_with_a_port_in_use_changes_nothing(stack: Stack) -> None:
     assert ids(stack) == before
 
 
-# Setting -> a value that cannot be, what is said, and what the logs say.
+# Setting -> an invalid value, the message, and the reason from the logs.
 BROKEN = {
     "SECRET_KEY": ("short", "nothing was changed", "SECRET_KEY has fewer than 32 characters"),
     "DEMO_PASSWORD": ("change-me", "nothing was changed", "DEMO_PASSWORD is still the placeholder"),
@@ -91,8 +91,8 @@ def test_a_deploy_with_a_broken_setting_changes_nothing(stack: Stack, photo: Pic
     upload(stack, name, photo)
 
 
-def check_does_not_become_well(stack: Stack, folder: Path, web: str, reason: str, **settings: str) -> None:
-    """With this told of web over compose.yaml."""
+def check_new_web_stays_unhealthy(stack: Stack, folder: Path, web: str, reason: str, **settings: str) -> None:
+    """A deploy with this definition of web in an overlay of compose.yaml fails and changes nothing."""
     overlay = folder / "overlay.yaml"
     overlay.write_text(f"services: {{web: {web}}}")
     before = ids(stack)
@@ -107,12 +107,12 @@ def test_a_deploy_whose_web_cannot_be_created_keeps_the_old_one(
     stack: Stack, photo: Picture, name: str, tmp_path: Path
 ) -> None:
     taken = stack.container("nginx")["Name"].lstrip("/")
-    check_does_not_become_well(stack, tmp_path, f"{{container_name: {taken}}}", "could not start another container")
+    check_new_web_stays_unhealthy(stack, tmp_path, f"{{container_name: {taken}}}", "could not start another container")
     upload(stack, name, photo)
 
 
 def test_a_deploy_whose_web_exits_keeps_the_old_one(stack: Stack, photo: Picture, name: str, tmp_path: Path) -> None:
-    """With the database that it has, although the new one would have had another, which was there to be migrated."""
+    """The old one keeps its database, although the new one had another, which the deploy migrated."""
     (password,) = re.findall(r"(?m)^POSTGRES_PASSWORD=(.+)$", Path(stack.environment["ENV_FILE"]).read_text())
     settings = {
         "YES": "1",
@@ -121,7 +121,7 @@ def test_a_deploy_whose_web_exits_keeps_the_old_one(stack: Stack, photo: Picture
     }
     ends = """{command: ["sh", "-c", "echo not today; [ $$WSGISERVER_CHECK_CONFIG ]"]}"""
     try:
-        check_does_not_become_well(stack, tmp_path, ends, "not today", **settings)
+        check_new_web_stays_unhealthy(stack, tmp_path, ends, "not today", **settings)
         rows = "SELECT count(*) FROM photos_photo"
         assert stack.exec("db", "psql", "-U", "uploads", "-tAc", rows, "uploads").strip() == "0"
     finally:
@@ -131,7 +131,7 @@ def test_a_deploy_whose_web_exits_keeps_the_old_one(stack: Stack, photo: Picture
 
 
 def test_a_deploy_can_switch_tls_on_and_off(stack: Stack) -> None:
-    """The last to be replaced is nginx: the one that has to find the new web has the old setting still."""
+    """The last to be replaced is nginx: it has to find the new web while it has the old setting."""
     for tls, replicas in (("on", "2"), ("off", "1")):
         deploy = attempt(stack, "deploy.sh", TLS=tls, WEB_REPLICAS=replicas)
         assert deploy.returncode == 0, deploy.stderr

@@ -1,4 +1,4 @@
-"""make backup and make restore: also of what is damaged, and killed in the middle."""
+"""make backup and make restore, also with damaged archives and kills in the middle."""
 
 import contextlib
 import json
@@ -21,8 +21,8 @@ from tests.stack.operating import (
     check_round_trip,
     kill_restore,
     leftovers,
+    state_preserved,
     undo,
-    unharmed,
     upload,
 )
 from tests.stack.pictures import Picture
@@ -32,13 +32,13 @@ pytestmark = pytest.mark.timeout(PATIENCE)
 
 
 def test_a_backup_can_be_restored(stack: Stack, photo: Picture, name: str, tmp_path: Path) -> None:
-    kept = check_round_trip(stack, photo, name, tmp_path)
-    with tarfile.open(kept) as tar:
-        tar.extractall(tmp_path / "held", filter="data")
-    with contextlib.closing(sqlite3.connect(tmp_path / "held" / "database.sqlite3")) as database:
+    archive_path = check_round_trip(stack, photo, name, tmp_path)
+    with tarfile.open(archive_path) as tar:
+        tar.extractall(tmp_path / "unpacked", filter="data")
+    with contextlib.closing(sqlite3.connect(tmp_path / "unpacked" / "database.sqlite3")) as database:
         rows = database.execute("SELECT original, thumbnail, sha256 FROM photos_photo").fetchall()
     assert rows
-    lines = (tmp_path / "held" / "SHA256SUMS").read_text().splitlines()
+    lines = (tmp_path / "unpacked" / "SHA256SUMS").read_text().splitlines()
     sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     for original, thumbnail, sha256 in rows:
         assert sums[f"media/{original}"] == sha256
@@ -69,7 +69,7 @@ def something_else(archive: Path) -> None:
     archive_of(archive, {"about.json": b"{}", "database.sqlite3": b"", "../outside": b"x"})
 
 
-UNSOUND = [flipped, cut_short, emptied, of_another_kind, something_else]
+DAMAGES = [flipped, cut_short, emptied, of_another_kind, something_else]
 
 
 @pytest.fixture(scope="module")
@@ -80,13 +80,13 @@ def backup_bytes(stack: Stack, photo: Picture, tmp_path_factory: pytest.TempPath
     return Path(made.stdout.strip()).read_bytes()
 
 
-@pytest.mark.parametrize("spoil", UNSOUND, ids=lambda spoil: spoil.__name__)
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_a_damaged_archive_changes_nothing(
-    stack: Stack, backup_bytes: bytes, tmp_path: Path, spoil: Callable[[Path], None]
+    stack: Stack, backup_bytes: bytes, tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     archive = tmp_path / "archive.tar"
     archive.write_bytes(backup_bytes)
-    spoil(archive)
+    damage(archive)
     before = stack.state(), [container["State"]["StartedAt"] for container in stack.replicas("web")]
     refused = attempt(stack, "restore.sh", str(archive), YES="1")
     assert (refused.returncode, "nothing was changed" in refused.stderr.lower()) == (1, True), refused.stderr
@@ -97,19 +97,19 @@ FOREIGN = "0" * 32 + "\n"
 
 
 def belongs(stack: Stack) -> str:
-    """Whether database and photos say that they belong together; fails if they do not."""
+    """The line that database and photos belong together; fails if they do not."""
     return stack.exec("gunicorn", "python", "manage.py", "adopt_media").splitlines()[-1]
 
 
 @pytest.mark.parametrize("is_old", [False, True], ids=["with an id", "from before there were ids"])
 def test_a_restore_pairs_database_and_photos(stack: Stack, backup_bytes: bytes, tmp_path: Path, is_old: bool) -> None:
-    """Whatever the volume says before."""
+    """The volume had another id before."""
     archive = tmp_path / "archive.tar"
     archive.write_bytes(backup_bytes)
     with tarfile.open(archive) as tar:
         entries = {entry.name: tar.extractfile(entry).read() for entry in tar}  # type: ignore[union-attr]  # all are files
     about = json.loads(entries["about.json"])
-    assert len(about["library"]) == 33, "the id, and a line's end"
+    assert len(about["library"]) == 33, "not an id and a line end"
     if is_old:
         del about["library"], entries["SHA256SUMS"]
         archive_of(archive, entries | {"about.json": json.dumps(about).encode()})
@@ -123,7 +123,7 @@ def test_a_restore_pairs_database_and_photos(stack: Stack, backup_bytes: bytes, 
 def test_restore_refuses_a_database_that_web_does_not_use_yet(
     stack: Stack, backup_bytes: bytes, tmp_path: Path
 ) -> None:
-    """.env was changed, and make up has not been run: web's rows are elsewhere, and would lose their photos."""
+    """A change of .env without make up: the rows of web are in the other database, and would lose their photos."""
     archive = tmp_path / "archive.tar"
     archive.write_bytes(backup_bytes)
     before = stack.state()
@@ -145,12 +145,12 @@ def test_a_volume_shared_with_another_stack_is_not_restored_or_deleted(
     web = stack.container("web")
     volume = next(mount["Name"] for mount in web["Mounts"] if mount["Destination"] == "/srv/media")
     label = "--label=com.docker.compose.project=another-stack"
-    stranger = run("docker", "create", label, f"--volume={volume}:/srv/media", web["Image"], "true").strip()
+    foreign = run("docker", "create", label, f"--volume={volume}:/srv/media", web["Image"], "true").strip()
     try:
         for refused in (attempt(stack, "restore.sh", str(archive), YES="1"), attempt(stack, "clean.sh", YES="0")):
             assert (refused.returncode, "containers of other stacks use" in refused.stderr) == (1, True), refused.stderr
     finally:
-        run("docker", "rm", stranger)
+        run("docker", "rm", foreign)
     assert stack.state() == before
 
 
@@ -165,19 +165,19 @@ def test_a_restore_without_confirmation_changes_nothing(stack: Stack, backup_byt
 
 
 def test_a_failed_restore_puts_the_previous_state_back(stack: Stack, photo: Picture, name: str, tmp_path: Path) -> None:
-    """Its sums are right, but what it calls a database is none; that shows when it is brought up to date."""
+    """Its checksums are right, but its database is invalid, so that the migration fails."""
     archive = archive_of(
         tmp_path / "archive.tar",
         {"about.json": b"{}", "database.sqlite3": b"not a database", "media/originals/00/x.jpg": b"x"},
     )
-    with unharmed(stack, photo, name):
+    with state_preserved(stack, photo, name):
         check_fails(stack, archive, "could not be migrated")
 
 
 def test_a_restore_killed_while_unpacking_can_be_repeated(
     stack: Stack, photo: Picture, name: str, tmp_path: Path
 ) -> None:
-    """Of what is there nothing has been touched yet; half of the archive lies beside it."""
+    """The data are still unchanged; half of the archive is unpacked beside them."""
     upload(stack, name, photo)
     archive, before = backup(stack, tmp_path), stack.state()
     kill_restore(stack, archive, "unpacking")
@@ -192,10 +192,10 @@ def test_a_restore_killed_while_unpacking_can_be_repeated(
 def test_a_killed_restore_can_be_undone(
     stack: Stack, backup_bytes: bytes, photo: Picture, name: str, tmp_path: Path, point: str
 ) -> None:
-    """Even if the stack was started in between, and a backup made."""
+    """Even after a start of the stack and a backup."""
     archive = tmp_path / "archive.tar"
     archive.write_bytes(backup_bytes)
-    with unharmed(stack, photo, name):
+    with state_preserved(stack, photo, name):
         kill_restore(stack, archive, point)
         if point == "migrating":
             stack.script("up.sh")

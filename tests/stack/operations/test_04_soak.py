@@ -1,11 +1,11 @@
-"""make soak: a short one, and what it says of a long one."""
+"""make soak: a short run, and the report of a long one."""
 
 from collections import Counter
 
 import pytest
 
 from tests.stack.operating import PATIENCE
-from tests.stack.soak import OFTEN, Soak, Tally, growing, report
+from tests.stack.soak import EXPECTED_COUNTS, Soak, Tally, growing, report
 from tests.stack.stack import Stack
 
 pytestmark = pytest.mark.timeout(PATIENCE)
@@ -16,35 +16,35 @@ def test_a_short_soak_loses_nothing(stack: Stack, capsys: pytest.CaptureFixture[
     assert report(tally)
     assert capsys.readouterr().out.endswith("\nlost: 0\n")
     assert tally.counts["worker killed"] + tally.counts["web reloaded"] > 0
-    assert any(name.startswith("web") for name in tally.held)
+    assert any(name.startswith("web") for name in tally.usage)
 
 
-BUSY = dict.fromkeys(OFTEN, 1)
+BUSY = dict.fromkeys(EXPECTED_COUNTS, 1)
 
 
 @pytest.mark.parametrize(
-    ("lost", "counts", "said"),
+    ("lost", "counts", "output"),
     [
         (["cat.jpg: 404"], BUSY, "LOST cat.jpg: 404\nlost: 1\n"),
-        ([], BUSY | {"upload: told 401": 3}, "WRONG upload: told 401: nobody gave cause for that\nlost: 0\n"),
-        ([], BUSY | {"view: hung": 1}, "WRONG view: hung: nobody gave cause for that\nlost: 0\n"),
-        ([], dict.fromkeys(OFTEN[1:], 1), "NEVER upload: stored\nlost: 0\n"),
+        ([], BUSY | {"upload: error 401": 3}, "WRONG upload: error 401: no failure explains that\nlost: 0\n"),
+        ([], BUSY | {"view: hung": 1}, "WRONG view: hung: no failure explains that\nlost: 0\n"),
+        ([], dict.fromkeys(EXPECTED_COUNTS[1:], 1), "NEVER upload: stored\nlost: 0\n"),
     ],
 )
 def test_the_report_of_a_soak_names_losses_and_missing_work(
-    capsys: pytest.CaptureFixture[str], lost: list[str], counts: dict[str, int], said: str
+    capsys: pytest.CaptureFixture[str], lost: list[str], counts: dict[str, int], output: str
 ) -> None:
     assert not report(Tally(lost=lost, counts=Counter(counts)))
-    assert capsys.readouterr().out.endswith(said)
+    assert capsys.readouterr().out.endswith(output)
 
 
 def test_a_request_answered_with_an_error_is_not_a_loss(capsys: pytest.CaptureFixture[str]) -> None:
-    assert report(Tally(counts=Counter(BUSY | {"upload: told 502": 3, "view: cut off": 1})))
+    assert report(Tally(counts=Counter(BUSY | {"upload: error 502": 3, "view: cut off": 1})))
     assert capsys.readouterr().out.endswith("\nlost: 0\n")
 
 
 @pytest.mark.parametrize(
-    ("looks", "grows"),
+    ("samples", "grows"),
     [
         ([(100, 50)] * 40, False),
         ([(100 + number % 7 * 20, 50) for number in range(40)], False),
@@ -54,5 +54,5 @@ def test_a_request_answered_with_an_error_is_not_a_loss(capsys: pytest.CaptureFi
     ],
     ids=["flat", "up and down", "memory", "descriptors", "too few looks"],
 )
-def test_steady_growth_is_reported(looks: list[tuple[float, float]], grows: bool) -> None:
-    assert bool(growing({"web_1": looks})) is grows
+def test_steady_growth_is_reported(samples: list[tuple[float, float]], grows: bool) -> None:
+    assert bool(growing({"web_1": samples})) is grows

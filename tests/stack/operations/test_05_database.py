@@ -1,4 +1,4 @@
-"""Another database in DATABASE_URL, and back: what it does not know is not taken away."""
+"""A switch to another database in DATABASE_URL and back: photos that it does not know are not deleted."""
 
 import pytest
 
@@ -14,7 +14,7 @@ ANOTHER = {"DATABASE_URL": "sqlite:////srv/data/another.sqlite3"}
 
 
 def up(stack: Stack, **settings: str) -> str:
-    """Returns a token of the database that web has then."""
+    """Run make up; returns a token of the database that web uses then."""
     stack.script("up.sh", YES="1", **settings)
     stack.forget()
     return stack.script("token.sh").strip()
@@ -23,7 +23,7 @@ def up(stack: Stack, **settings: str) -> str:
 def test_photos_survive_a_switch_to_another_database_and_back(stack: Stack, photo: Picture, name: str) -> None:
     for number in range(3):
         upload(stack, f"{number}-{name}", photo)
-    stack.sweep()  # what workers have left that were killed in a test before
+    stack.sweep()  # files that workers killed in earlier tests have left
     rows, files = stack.state()
     token = up(stack, **ANOTHER)
     try:
@@ -32,15 +32,15 @@ def test_photos_survive_a_switch_to_another_database_and_back(stack: Stack, phot
             with stack.nginx("web") as wire:
                 return exchange(wire, CHUNKED(name, photo.content), token).status in {200, 201}
 
-        poll(is_stored, "nginx has found web again, and it takes uploads", 60)
+        poll(is_stored, "uploads succeed again", 60)
         stack.sweep()
-        others = set(stack.probe("files")) - set(files)
+        orphans = set(stack.probe("files")) - set(files)
         assert set(files) <= set(stack.probe("files"))
     finally:
         up(stack)
     stack.sweep()
     assert stack.probe("names") == rows
-    assert set(stack.probe("files")) == set(files) | others, "nobody can tell whose they are"
+    assert set(stack.probe("files")) == set(files) | orphans, "the sweep deleted files of an unknown owner"
     for number in range(3):
         assert stack.probe("photo", f"{number}-{name}")["file_sha256"] == photo.sha256
     stack.exec("gunicorn", "python", "manage.py", "adopt_media", "--yes")

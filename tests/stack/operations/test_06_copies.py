@@ -1,4 +1,4 @@
-"""Two copies of this folder on one machine: neither touches what is the other's, however their settings are alike."""
+"""Two copies of this folder on one machine: neither changes the stack of the other, even with equal settings."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ def test_images_are_named_after_the_stack(stack: Stack) -> None:
 
 @pytest.fixture
 def other_copy(stack: Stack, tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """The name and the folder of a stack that another copy has made. It has one container, which does not run."""
+    """Name and folder of a stack that another copy has made. It has one container, which does not run."""
     project, folder = f"uploadstack-copy-{uuid.uuid4().hex[:8]}", tmp_path / "another copy"
     folder.mkdir()
     (folder / "compose.yaml").touch()
@@ -56,7 +56,7 @@ def test_every_script_refuses_the_stack_of_another_folder(
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Iterator[Path]:
-    """Of a stack that has no containers, and a volume with photos."""
+    """The settings file of a stack that has no containers, but a volume with photos."""
     project, env_file = f"uploadstack-copy-{uuid.uuid4().hex[:8]}", tmp_path / ".env"
     lines = [f"COMPOSE_PROJECT_NAME={project}", "HTTP_PORT=24080", "HTTPS_PORT=24443", "GUNICORN_PORT=24081"]
     run(str(SCRIPTS / "env.sh"), "--output", str(env_file), *lines)
@@ -131,9 +131,9 @@ def test_photos_of_an_unknown_owner_are_taken_over_with_a_notice(
 ) -> None:
     ownership.take_over_volumes(read(settings))
     assert "takes over their photos and rows" in capsys.readouterr().err
-    asked = script(settings, str(SCRIPTS / "clean.sh"))
-    assert (asked.returncode, has_photos(settings)) == (1, True)
-    assert "This folder did not make the volumes" in asked.stderr
+    refused = script(settings, str(SCRIPTS / "clean.sh"))
+    assert (refused.returncode, has_photos(settings)) == (1, True)
+    assert "This folder did not make the volumes" in refused.stderr
 
 
 def test_photos_of_an_earlier_version_belong_to_this_folder(settings: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,16 +153,16 @@ def test_deleting_the_volumes_deletes_the_note_of_their_owner(settings: Path) ->
 
 
 def test_a_moved_folder_keeps_its_stack(stack: Stack, other_copy: tuple[str, Path]) -> None:
-    """Where the containers were made there is no copy any more."""
+    """The folder in which the containers were made is no copy any more."""
     project, folder = other_copy
     (folder / "compose.yaml").unlink()
     assert attempt(stack, "down.sh", project).returncode == 0
 
 
 def test_doctor_reports_a_stack_of_another_copy(stack: Stack, other_copy: tuple[str, Path]) -> None:
-    """And looks no further: what it would say of those containers is for the other copy."""
+    """And checks nothing else: the containers are those of the other copy."""
     project, folder = other_copy
-    said = attempt(stack, "doctor.sh", project).stdout
-    assert f"PROBLEM  the stack {project} belongs to the folder {folder}, another copy of this one\n" in said
-    assert "-> set COMPOSE_PROJECT_NAME" in said
-    assert "containers:" not in said
+    output = attempt(stack, "doctor.sh", project).stdout
+    assert f"PROBLEM  the stack {project} belongs to the folder {folder}, another copy of this one\n" in output
+    assert "-> set COMPOSE_PROJECT_NAME" in output
+    assert "containers:" not in output

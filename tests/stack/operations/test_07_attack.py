@@ -1,4 +1,4 @@
-"""tests/stack/attack.py: a short run, of pictures that are soon decoded or refused."""
+"""tests/stack/attack.py: a short run with pictures that are quickly decoded or refused."""
 
 import pytest
 
@@ -23,7 +23,7 @@ def test_a_short_attack_finds_no_fault(stack: Stack) -> None:
 
 def test_a_photo_missing_after_a_201_is_a_fault(stack: Stack) -> None:
     attack = Attack(stack, 3, FILES)
-    attack.record.store("promised.jpg", b"never sent")
+    attack.record.store("missing.jpg", b"never sent")
     record = attack.run()
-    assert [fault for fault in record.faults if not fault.startswith("promised.jpg: answered 201")] == []
+    assert [fault for fault in record.faults if not fault.startswith("missing.jpg: answered 201")] == []
     assert len(record.faults) == 1

@@ -1,4 +1,4 @@
-"""make up on a stack that runs: quick where nothing changed, careful where something did; and make ps."""
+"""make up on a running stack, without and with changes, and make ps."""
 
 import re
 import subprocess
@@ -29,7 +29,7 @@ def test_make_up_without_changes_starts_nothing_and_prints_few_lines(stack: Stac
 
 @pytest.mark.parametrize("service", ["web", "gunicorn", "nginx"])
 def test_make_up_starts_a_stopped_container(stack: Stack, photo: Picture, name: str, service: str) -> None:
-    """Ending in order is not being done: that is for what runs once."""
+    """An exit with 0 counts as done only for services that run once."""
     container = stack.container(service)["Id"]
     run("docker", "stop", container)
     assert re.search(rf"{service} +stopped ", stack.script("ps.sh"))
@@ -39,7 +39,7 @@ def test_make_up_starts_a_stopped_container(stack: Stack, photo: Picture, name: 
     upload(stack, name, photo)
 
 
-# Setting -> a value that only the program can refuse, and what is said.
+# Setting -> a value that only the program can refuse, and the message.
 BROKEN = {
     "DATABASE_URL": ("mysql://db/uploads", "the new application cannot be loaded"),
     "UPLOAD_MAX": ("100mb", "UPLOAD_MAX: '100mb' is not a size"),
@@ -55,7 +55,7 @@ def test_make_up_with_a_broken_setting_leaves_the_site_running(
     before = ids(stack)
     refused = attempt(stack, "up.sh", **{"YES": "1", setting: value})
     assert (refused.returncode, complaint in refused.stderr) == (1, True), refused.stderr
-    assert not re.search(r"(?m)^[0-9]+$", refused.stderr), "no line is a number that nobody knows"
+    assert not re.search(r"(?m)^[0-9]+$", refused.stderr), "a line is a number without explanation"
     assert ids(stack) == before
     upload(stack, name, photo)
 
@@ -87,11 +87,11 @@ def test_make_ps_shows_a_restarting_container_with_its_last_output(stack: Stack)
     labels = [f"--label=com.docker.compose.{key}" for key in (f"project={stack.project}", "service=x", "oneoff=False")]
     command = ["sh", "-c", "echo the disk is full; sleep 1; exit 1"]
     image = stack.container("web")["Image"]
-    restless = ["--restart=always", "--health-cmd=false", "--health-interval=1h", "--network=none", "--entrypoint="]
-    container = run("docker", "run", "--detach", *labels, *restless, image, *command).strip()
+    options = ["--restart=always", "--health-cmd=false", "--health-interval=1h", "--network=none", "--entrypoint="]
+    container = run("docker", "run", "--detach", *labels, *options, image, *command).strip()
     try:
         row = r"x +restarting +restarted [1-9]\d* times.*\n +last log line: the disk is full\n"
-        poll(lambda: re.search(row, stack.script("ps.sh")), "ps.sh says that it restarts", 60)
+        poll(lambda: re.search(row, stack.script("ps.sh")), "ps.sh shows that it restarts", 60)
         assert re.search(r"web +healthy +up ", stack.script("ps.sh"))
     finally:
         subprocess.run(["docker", "rm", "--force", container], check=True, capture_output=True)

@@ -1,8 +1,8 @@
-"""A second stack, as one would run it for strangers: PostgreSQL, several containers of web, TLS; no demo.
+"""A stack as in production: PostgreSQL, several containers of web, TLS; no demo.
 
-`scripts/test.sh` runs this folder in a process of its own, beside the stacks of others.
+`scripts/test.sh` runs this folder in a process of its own, in parallel with other stacks.
 
-    PRODUCTION_ENV_FILE=file pytest tests/stack/production     use the stack that runs with these settings
+    PRODUCTION_ENV_FILE=file pytest tests/stack/production     use the running stack with these settings
 """
 
 from collections.abc import Iterator
@@ -15,13 +15,13 @@ from tests.stack.starting import may_start_a_stack, provided
 
 SETTINGS = {
     "COMPOSE_PROFILES": "postgres",
-    "DATABASE_URL": "postgres://uploads:${POSTGRES_PASSWORD}@db:5432/uploads",  # as .env.example has it
+    "DATABASE_URL": "postgres://uploads:${POSTGRES_PASSWORD}@db:5432/uploads",  # as in .env.example
     "WEB_REPLICAS": "3",
     "TLS": "on",
 }
 
 
-@pytest.hookimpl(trylast=True)  # when -k has taken its choice
+@pytest.hookimpl(trylast=True)  # after -k has selected
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     may_start_a_stack(items, Path(__file__).parent)
 

@@ -1,4 +1,4 @@
-"""The site over HTTPS, on PostgreSQL: what people and programs get who come from outside."""
+"""The site over HTTPS, on PostgreSQL, for browsers and programs."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ PROTOCOL = "performance.getEntriesByType('navigation')[0].nextHopProtocol"
 
 @pytest.fixture
 def certificate(production: Stack, tmp_path: Path) -> Path:
-    """What a client has to believe in."""
+    """The certificate that a client has to trust."""
     path = tmp_path / "certificate.pem"
     path.write_text(production.exec("nginx", "cat", "/srv/certificates/self-signed.pem"))
     return path
@@ -25,14 +25,14 @@ def certificate(production: Stack, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def visitor(production: Stack, browser: Browser) -> Iterator[Visit]:
-    """Somebody who told the browser not to mind the certificate."""
+    """A browser that ignores certificate errors."""
     with browser.new_context(base_url=production.url, ignore_https_errors=True) as context:
         context.set_default_timeout(60_000)  # milliseconds
         yield Visit(context.new_page(), "https")
 
 
 def test_a_browser_logs_in_and_uploads(production: Stack, visitor: Visit, photo: Picture, name: str) -> None:
-    """Over HTTP/2; with forms that Django believes, and cookies that never travel in the clear."""
+    """Over HTTP/2; Django accepts the forms, and all cookies are secure."""
     visitor.log_in(production)
     assert visitor.page.evaluate(PROTOCOL) == "h2"
     visitor.page.get_by_label("choose").set_input_files(as_file(name, photo))
@@ -42,7 +42,7 @@ def test_a_browser_logs_in_and_uploads(production: Stack, visitor: Visit, photo:
     names = {cookie["name"] for cookie in cookies}
     assert names >= {f"sessionid_{production.project}", f"csrftoken_{production.project}"}
     assert all(cookie["secure"] for cookie in cookies)
-    visitor.look("production")
+    visitor.check("production")
 
 
 def curl(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -50,7 +50,7 @@ def curl(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
-# How curl is told to send the file: of HTTP/2, each frame of data says its length, and nobody says the whole.
+# How curl sends the file. In HTTP/2, every frame has its length, and the body needs none.
 WAYS = {
     "HTTP/2, no length": ["--http2", "-H", "Content-Length:"],
     "HTTP/2, with a length": ["--http2"],
@@ -88,7 +88,7 @@ def test_an_upload_over_http_is_redirected_to_https_and_stored(
 
 
 def test_the_upload_command_that_make_up_prints_works_over_https(production: Stack) -> None:
-    """It says that the certificate is self-signed, and works as it stands."""
+    """The text says that the certificate is self-signed, and the command works unchanged."""
     assert "self-signed" in production.script("welcome.sh", "stack")
     production.paste_upload()
     sample = Picture((ROOT / "docs" / "sample.jpg").read_bytes())

@@ -1,4 +1,4 @@
-"""Deploying, backing up and restoring where several containers of web run, behind TLS, on PostgreSQL."""
+"""Deploy, backup and restore with several containers of web, TLS and PostgreSQL."""
 
 import contextlib
 import subprocess
@@ -14,8 +14,8 @@ from tests.stack.operating import (
     check_round_trip,
     ids,
     kill_restore,
+    state_preserved,
     undo,
-    unharmed,
 )
 from tests.stack.pictures import Picture
 from tests.stack.programs import program
@@ -38,13 +38,13 @@ def test_a_failed_restore_puts_the_previous_state_back(
     command = ["docker", "exec", production.container("db")["Id"], *program("foreign_dump.sh")]
     dump = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
     archive = archive_of(tmp_path / "archive.tar", {"about.json": b"{}", "database.dump": dump, "media/x": b"x"})
-    with unharmed(production, photo, name):
+    with state_preserved(production, photo, name):
         check_fails(production, archive, "could not be migrated")
 
 
 def test_a_killed_restore_can_be_undone(production: Stack, photo: Picture, name: str, tmp_path: Path) -> None:
     archive = backup(production, tmp_path)
-    with unharmed(production, photo, name):
+    with state_preserved(production, photo, name):
         kill_restore(production, archive, "migrating")
         undo(production)
 
@@ -52,11 +52,11 @@ def test_a_killed_restore_can_be_undone(production: Stack, photo: Picture, name:
 def test_undo_fails_while_the_database_does_not_respond(
     production: Stack, photo: Picture, name: str, tmp_path: Path
 ) -> None:
-    """That nothing is found which was put aside does not mean that there is nothing."""
+    """If the old data cannot be found, they may still exist."""
     archive = backup(production, tmp_path)
-    with unharmed(production, photo, name), contextlib.ExitStack() as afterwards:
+    with state_preserved(production, photo, name), contextlib.ExitStack() as afterwards:
         kill_restore(production, archive, "migrating")
-        afterwards.callback(production.compose, "start", "db")  # whatever fails here, the next test finds one
+        afterwards.callback(production.compose, "start", "db")  # if the test fails, the next one finds a database
         production.compose("stop", "db")
         failed = attempt(production, "restore.sh", "--undo")
         assert (failed.returncode, "the data from before the restore is kept" in failed.stderr) == (1, True), (
@@ -68,27 +68,31 @@ def test_undo_fails_while_the_database_does_not_respond(
 
 
 def test_a_failed_deploy_keeps_the_old_containers_serving(production: Stack) -> None:
-    """Whatever their health: two that do not get to their health checks are better than none. Nothing has changed but
-    how many there should be, and the one that is missing does not become well.
+    """Two of the old containers are paused, so that their health checks fail; they still have to stay. The deploy only
+    adds a container, which does not become healthy.
     """
     before = ids(production)
     frozen = sorted(before["web"])[:2]
     command = [str(SCRIPTS / "deploy.sh")]
-    as_now = dict(pair.split("=", 1) for pair in production.container("web")["Config"]["Env"])
-    environment = {**production.environment, "WEB_REPLICAS": "4", "WEB_THREADS": as_now["WSGISERVER_THREADS"]}
+    current = dict(pair.split("=", 1) for pair in production.container("web")["Config"]["Env"])
+    environment = {**production.environment, "WEB_REPLICAS": "4", "WEB_THREADS": current["WSGISERVER_THREADS"]}
     try:
         for container in frozen:
             run("docker", "pause", container)
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as deploy:
-            poll(lambda: ids(production)["web"] - before["web"], "a new one is made", PATIENCE)
+            poll(lambda: ids(production)["web"] - before["web"], "a new container exists", PATIENCE)
             (new,) = ids(production)["web"] - before["web"]
-            poll(lambda: subprocess.run(["docker", "kill", new], check=False).returncode == 0, "it is killed", 60)
-            said = deploy.communicate(timeout=PATIENCE)[1]
+            poll(
+                lambda: subprocess.run(["docker", "kill", new], check=False).returncode == 0,
+                "it is killed",
+                60,
+            )
+            output = deploy.communicate(timeout=PATIENCE)[1]
     finally:
         for container in frozen:
             run("docker", "unpause", container)
     production.forget()
-    assert (deploy.returncode, "the new web did not become healthy" in said) == (1, True), said
+    assert (deploy.returncode, "the new web did not become healthy" in output) == (1, True), output
     assert ids(production) == before
     production.wait_until_healthy("web", within=120)
 

@@ -1,4 +1,4 @@
-"""What is not allowed to the containers of this stack: its database, and nginx and web with other settings."""
+"""Hardening of the containers of this stack: its database, and nginx and web with other settings."""
 
 import pytest
 
