@@ -138,7 +138,7 @@ class Stack:
     def paste_upload(self) -> None:
         """Upload docs/sample.jpg with the command that `make up` prints."""
         welcome = self.script("welcome.sh", "stack")
-        command = ["bash", "-c", f"set -e; {welcome[welcome.index('curl ') :]}"]
+        command = ["bash", "-c", f"set -e; {welcome[welcome.index('  curl ') :]}"]
         answer = run(*command, env={**self.environment, "no_proxy": "*"})
         assert '"sha256"' in answer, answer
 
