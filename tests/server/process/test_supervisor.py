@@ -338,7 +338,7 @@ def test_usr1_reopens_the_log_file(serve: Serve, tmp_path: Path) -> None:
 
     def logged(path: Path) -> bool:
         server.get("/")
-        return path.exists() and '"target":"/"' in path.read_text()
+        return path.exists() and '"path":"/"' in path.read_text()
 
     poll(lambda: logged(log), "a line")
     log.rename(tmp_path / "old.log")

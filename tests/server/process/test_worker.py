@@ -226,7 +226,7 @@ def test_requests_and_application_errors_are_logged(serve: Serve) -> None:
     server.signal(signal.SIGTERM)
     assert server.wait_for_end() == 0
     logged = {record["path"]: record for record in server.requests()}
-    assert (logged['/?a=%22"']["request_id"], logged['/?a=%22"']["status"]) == ("abc", 200)
+    assert (logged["/"]["request_id"], logged["/"]["status"]) == ("abc", 200)
     assert logged["/fail"]["status"] == 500
     (event,) = server.events("application-error")
     assert "ValueError: on purpose" in event["error"]
