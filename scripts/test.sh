@@ -5,7 +5,7 @@
 #   scripts/test.sh --quick    after each change: no containers, and no test that is marked slow
 #
 # Most tests wait most of the time, so lanes run side by side, and the parts of a lane one after another. First come those
-# that need the processors and those that start and stop stacks. Then come four that each use one stack, so that no network
+# that need the processors and those that start and stop stacks. Then come two that each use one stack, so that no network
 # of containers comes or goes: Chromium interrupts requests when one does. More lanes at once would be slower: the health
 # checks of their containers would take the processors. The output of a part is shown in one piece when the part ends.
 #
@@ -31,7 +31,7 @@ main() {
     if [[ -z $trouble ]]; then
         build_images_once
         side_by_side of_the_server of_the_application operated in_production -- "$@"
-        side_by_side at_its_limits at_the_edge in_a_browser all_else -- "$@"
+        side_by_side with_a_browser at_its_limits -- "$@"
     else
         side_by_side server application the_rest -- "$@"
     fi
@@ -84,18 +84,13 @@ in_production() {
     part "stack with another project" "$PYTEST" tests/stack/adopted "$@"
 }
 
-# The parts of tests/stack that are no folder. The first two take longest: one waits for limits to be reached.
+# Tests that wait for limits to be reached, and start no browser.
 AT_ITS_LIMITS=("$ROOT"/tests/stack/test_1[346789]_*.py)
-AT_THE_EDGE=("$ROOT"/tests/stack/test_1[0125]_*.py "$ROOT"/tests/stack/test_2*.py)
-IN_A_BROWSER=("$ROOT"/tests/stack/test_06_*.py)
 
 at_its_limits() { part "stack at its limits" "$PYTEST" "${AT_ITS_LIMITS[@]}" "$@"; }
-at_the_edge() { part "stack at the edge" "$PYTEST" "${AT_THE_EDGE[@]}" "$@"; }
-in_a_browser() { part "stack in a browser" "$PYTEST" "${IN_A_BROWSER[@]}" "$@"; }
 
-all_else() {
-    local others=("${AT_ITS_LIMITS[@]}" "${AT_THE_EDGE[@]}" "${IN_A_BROWSER[@]}")
-    part "stack" "$PYTEST" tests/stack --ignore-glob='tests/stack/*/*' "${others[@]/#/--ignore=}" "$@"
+with_a_browser() {
+    part "stack with a browser" "$PYTEST" tests/stack --ignore-glob='tests/stack/*/*' "${AT_ITS_LIMITS[@]/#/--ignore=}" "$@"
 }
 
 # Runs lanes side by side until all have ended: side_by_side LANE... -- ARGUMENTS-OF-PYTEST
