@@ -184,7 +184,7 @@ def test_scripts_and_django_accept_the_same_databases() -> None:
 @pytest.mark.parametrize("address", ["postgres://u:1/x@db/n", "mysql://u:1/x@db/n", "postgres://u:p\tp@db/n"])
 def test_an_ambiguous_database_address_is_refused(address: str) -> None:
     """Python would read `u` as the host and the rest as the name of a database, or drop the tab."""
-    with pytest.raises(ImproperlyConfigured, match="DATABASE_URL is not an address"):
+    with pytest.raises(ImproperlyConfigured, match="DATABASE_URL is not the address of a database"):
         env.database(address)
     assert not scripts("DATABASE_URL")(address)
 
