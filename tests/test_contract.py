@@ -8,6 +8,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -64,7 +65,13 @@ def of_the_server() -> Names:
 
 def of_django() -> Names:
     """The problems of the sample project, and what uploadstack answers in place of a redirect."""
-    names: Names = {"wrong-address": {404}, "login-needed": {403}}
+    names: Names = {}
+    redirects = (ROOT / "uploadstack" / "redirects.py").read_text()
+    for status, name in re.findall(r'_answer\(request, HTTPStatus\.(\w+), "([a-z-]+)"', redirects):
+        names.setdefault(name, set()).add(HTTPStatus[status].value)
+    problems = (ROOT / "app" / "photos" / "problems.py").read_text()
+    for code, name in re.findall(r'(?m)^    (\d{3}): "([a-z-]+)",$', problems):
+        names.setdefault(name, set()).add(int(code))
     attributes: dict[str, dict[str, object]] = {}
     for node in ast.parse((ROOT / "app" / "photos" / "errors.py").read_text()).body:
         if not isinstance(node, ast.ClassDef):
@@ -91,6 +98,10 @@ def test_the_table_of_errors_has_each_name_with_its_status(who: str) -> None:
     assert set(documented(column)) == set(answered)
     for name, statuses in answered.items():
         assert statuses <= documented(column)[name], name
+
+
+def test_the_names_that_uploadstack_answers_are_found() -> None:
+    assert {"wrong-address", "login-needed", "unsupported-media-type"} <= set(of_django())
 
 
 def test_each_condition_has_one_name() -> None:

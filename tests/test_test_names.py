@@ -10,11 +10,27 @@ from pathlib import Path
 
 TESTS = Path(__file__).parent
 LONGEST_NAME = 90  # characters
-DEPENDENT = re.compile(
-    r"test_(?:nor|neither|either|and|or|but|so|it|its|they|this|that|these|those|any_other|no_other|the_same)_"
-    r"|.*_(?:too|either|as_well|so|anew)$"
-    r"|.*_s_"  # a possessive without its apostrophe
-)
+# A name with one of these at its beginning, or at its end, needs the test before it to be understood.
+FIRST_WORDS = [
+    "nor",
+    "neither",
+    "either",
+    "and",
+    "or",
+    "but",
+    "so",
+    "it",
+    "its",
+    "they",
+    "this",
+    "that",
+    "these",
+    "those",
+]
+FIRST_WORDS += ["any_other", "no_other", "the_same"]
+LAST_WORDS = ["too", "either", "as_well", "so", "anew"]
+POSSESSIVE = "_s_"  # "nginx's log" without its apostrophe
+DEPENDENT = re.compile(f"test_(?:{'|'.join(FIRST_WORDS)})_|.*_(?:{'|'.join(LAST_WORDS)})$|.*{POSSESSIVE}")
 
 
 def names_in(path: Path) -> list[str]:

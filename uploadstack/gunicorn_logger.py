@@ -20,7 +20,8 @@ _PROBES = {"/healthz", "/readyz"}
 class AccessLog(Logger):  # type: ignore[misc]  # it comes without types
     def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: timedelta) -> None:
         """Gunicorn's hook. The environ of what it refuses itself is not complete."""
-        if not self.access_log_enabled or environ["RAW_URI"].partition("?")[0] in _PROBES:
+        path = environ["RAW_URI"].partition("?")[0]
+        if not self.access_log_enabled or path in _PROBES:
             return
         line = {
             "time": utc(time()),
@@ -28,7 +29,7 @@ class AccessLog(Logger):  # type: ignore[misc]  # it comes without types
             "client": environ.get("HTTP_X_FORWARDED_FOR") or environ["REMOTE_ADDR"],  # the peer is nginx, always
             "request_id": environ.get("HTTP_X_REQUEST_ID", ""),
             "method": environ["REQUEST_METHOD"],
-            "path": environ["RAW_URI"].partition("?")[0],
+            "path": path,
             "status": int(str(resp.status).split()[0]),
             "sent_bytes": resp.sent,
             "total_seconds": request_time.total_seconds(),  # reading the body and sending the answer included
