@@ -118,7 +118,7 @@ def test_the_role_in_a_database_of_an_earlier_version_is_repaired(old_database: 
     """The application logs in as before and owns its objects, but is no superuser. A second repair changes nothing."""
     assert old_database.psql("uploads", ROLES) == ["uploads|t|f"]
     old_database.psql("uploads", *OBJECTS.values(), "INSERT INTO t DEFAULT VALUES")
-    assert "ordinary" in old_database.repair()
+    assert "to owner of its database only" in old_database.repair()
     assert old_database.psql("postgres", ROLES) == ["postgres|t|t", "uploads|f|f"]
     owners = "SELECT relname, pg_get_userbyid(relowner) FROM pg_class WHERE relname IN ('t', 'q', 'v', 'm', 't_id_seq')"
     assert sorted(old_database.psql("uploads", owners)) == sorted(f"{name}|uploads" for name in [*OBJECTS, "t_id_seq"])
