@@ -5,7 +5,7 @@
 #   scripts/test.sh --quick    after each change: no containers, and no test that is marked slow
 #
 # Most tests wait most of the time, so lanes run side by side, and the parts of a lane one after another. First come those
-# that need the processors and those that start and stop stacks. Then come two that each use one stack, so that no network
+# that need the processors and those that start and stop stacks. Then come those that use one stack each, so that no network
 # of containers comes or goes: Chromium interrupts requests when one does. More lanes at once would be slower: the health
 # checks of their containers would take the processors. The output of a part is shown in one piece when the part ends.
 #
@@ -31,7 +31,7 @@ main() {
     if [[ -z $trouble ]]; then
         build_images_once
         side_by_side of_the_server of_the_application operated in_production -- "$@"
-        side_by_side with_a_browser at_its_limits -- "$@"
+        side_by_side with_a_browser with_many_clients at_its_limits -- "$@"
     else
         side_by_side server application the_rest -- "$@"
     fi
@@ -84,14 +84,11 @@ in_production() {
     part "stack with another project" "$PYTEST" tests/stack/adopted "$@"
 }
 
-# Tests that wait for limits to be reached, and start no browser.
-AT_ITS_LIMITS=("$ROOT"/tests/stack/test_1[346789]_*.py)
-
-at_its_limits() { part "stack at its limits" "$PYTEST" "${AT_ITS_LIMITS[@]}" "$@"; }
-
-with_a_browser() {
-    part "stack with a browser" "$PYTEST" tests/stack --ignore-glob='tests/stack/*/*' "${AT_ITS_LIMITS[@]/#/--ignore=}" "$@"
-}
+# One stack each. Tests of uploads and pages, some with a browser; of settings, clients and headers; and those that wait for
+# limits to be reached.
+with_a_browser() { part "stack with a browser" "$PYTEST" "$ROOT"/tests/stack/test_0*.py "$@"; }
+with_many_clients() { part "stack with many clients" "$PYTEST" "$ROOT"/tests/stack/test_{1[0125],2}*.py "$@"; }
+at_its_limits() { part "stack at its limits" "$PYTEST" "$ROOT"/tests/stack/test_1[346789]*.py "$@"; }
 
 # Runs lanes side by side until all have ended: side_by_side LANE... -- ARGUMENTS-OF-PYTEST
 side_by_side() {

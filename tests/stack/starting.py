@@ -74,7 +74,6 @@ def started_from(
         "RUNSERVER_PORT": runserver,
         "UPLOAD_MAX": UPLOAD_MAX,
         "LOGIN_RATE": "100000r/s",  # all tests come from one address
-        "HEALTH_INTERVAL": "2s",
     }
     pairs = [f"{name}={value}" for name, value in {**common, **settings}.items()]
     run(str(SCRIPTS / "env.sh"), "--output", str(folder / "env"), *pairs, env=clean_environment())
