@@ -167,8 +167,13 @@ class Ledger:
     def stored(self, route: str = "buffered", framing: str = "chunked", picture: Picture = PHOTO) -> Upload:
         """Begin and finish; the upload has to succeed."""
         upload = self.whole(route, framing, picture)
-        assert upload.status == 201, str(upload)
+        assert upload.status == 201, f"{upload}\n{self._logged(upload)}"
         return upload
+
+    def _logged(self, upload: Upload) -> str:
+        """What nginx has logged of a failed upload: which servers it tried, and how long it waited for each."""
+        request_id = upload.answer.headers["X-Request-ID"] if upload.answer else None
+        return "\n".join(str(line) for line in self.stack.requests() if line.get("request_id") == request_id)
 
     @contextlib.contextmanager
     def patience(self) -> Iterator[None]:

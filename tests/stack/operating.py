@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.stack.faults import checked_uploads, in_background
 from tests.stack.pictures import Picture
-from tests.stack.stack import ROOT, SCRIPTS, Stack, log_of
+from tests.stack.stack import ROOT, SCRIPTS, Stack, log_of, run, succeeds
 from tests.stack.wire import CHUNKED, Request, exchange
 from tests.wire.polling import poll
 
@@ -56,6 +56,16 @@ def delete(stack: Stack, name: str) -> None:
     with stack.nginx("web") as wire:
         request = Request("DELETE", f"/api/photos/{name}", {"Connection": "close"})
         assert exchange(wire, request, stack.token).status == 204
+
+
+@contextlib.contextmanager
+def paused(container: str) -> Iterator[None]:
+    """Its processes do not run. A busy kernel may not stop them all in time; then it is asked again."""
+    poll(lambda: succeeds("docker", "pause", container), "the container is paused", 60)
+    try:
+        yield
+    finally:
+        run("docker", "unpause", container)
 
 
 # --- deploying --------------------------------------------------------------------------------------------------------

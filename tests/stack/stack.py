@@ -61,6 +61,10 @@ def run(*command: str, env: dict[str, str] | None = None, timeout: float = 600, 
     return done.stdout
 
 
+def succeeds(*command: str) -> bool:
+    return subprocess.run(command, stdout=subprocess.DEVNULL, check=False, timeout=600).returncode == 0
+
+
 def log_of(container: str, *options: str) -> str:
     """The output of a container on both streams."""
     command = ["docker", "logs", *options, container]

@@ -14,12 +14,13 @@ from tests.stack.operating import (
     check_round_trip,
     ids,
     kill_restore,
+    paused,
     state_preserved,
     undo,
 )
 from tests.stack.pictures import Picture
 from tests.stack.programs import program
-from tests.stack.stack import SCRIPTS, Stack, run
+from tests.stack.stack import SCRIPTS, Stack, succeeds
 from tests.wire.polling import poll
 
 
@@ -72,25 +73,17 @@ def test_a_failed_deploy_keeps_the_old_containers_serving(production: Stack) -> 
     adds a container, which does not become healthy.
     """
     before = ids(production)
-    frozen = sorted(before["web"])[:2]
     command = [str(SCRIPTS / "deploy.sh")]
     current = dict(pair.split("=", 1) for pair in production.container("web")["Config"]["Env"])
     environment = {**production.environment, "WEB_REPLICAS": "4", "WEB_THREADS": current["WSGISERVER_THREADS"]}
-    try:
-        for container in frozen:
-            run("docker", "pause", container)
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as deploy:
-            poll(lambda: ids(production)["web"] - before["web"], "a new container exists", PATIENCE)
-            (new,) = ids(production)["web"] - before["web"]
-            poll(
-                lambda: subprocess.run(["docker", "kill", new], check=False).returncode == 0,
-                "it is killed",
-                60,
-            )
-            output = deploy.communicate(timeout=PATIENCE)[1]
-    finally:
-        for container in frozen:
-            run("docker", "unpause", container)
+    with contextlib.ExitStack() as afterwards:
+        for container in sorted(before["web"])[:2]:
+            afterwards.enter_context(paused(container))
+        deploy = afterwards.enter_context(subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment))
+        poll(lambda: ids(production)["web"] - before["web"], "a new container exists", PATIENCE)
+        (new,) = ids(production)["web"] - before["web"]
+        poll(lambda: succeeds("docker", "kill", new), "it is killed", 60)
+        output = deploy.communicate(timeout=PATIENCE)[1]
     production.forget()
     assert (deploy.returncode, "the new web did not become healthy" in output) == (1, True), output
     assert ids(production) == before

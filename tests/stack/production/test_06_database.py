@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.stack.programs import program
-from tests.stack.stack import COMPOSE, SCRIPTS, Stack, run
+from tests.stack.stack import COMPOSE, SCRIPTS, Stack, run, succeeds
 from tests.wire.polling import poll
 
 ROLE = """
@@ -89,8 +89,7 @@ class OldDatabase:
         return done.stderr
 
     def is_up(self) -> bool:
-        command = ["docker", "exec", self.container, "pg_isready", "-q", "-h", "127.0.0.1", "-U", "uploads"]
-        return subprocess.run(command, check=False).returncode == 0
+        return succeeds("docker", "exec", self.container, "pg_isready", "-q", "-h", "127.0.0.1", "-U", "uploads")
 
 
 @pytest.fixture
