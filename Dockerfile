@@ -1,7 +1,7 @@
 # Three images from one file, in the order in which they are built:
 #
 #   runtime   the Django project and the wsgiserver package    (services web, gunicorn, runserver, migrate)
-#   edge      nginx with the collected static files baked in   (service nginx)
+#   nginx     nginx with the collected static files baked in   (service nginx)
 #   test      runtime plus the tests that need no stack        (scripts/test.sh)
 #
 # It uses only what all Debian-based images of python and nginx have in common, because scripts/images.sh may use stand-ins
@@ -83,8 +83,8 @@ COPY --from=build /srv/static /srv/static
 COPY --from=build /app /app
 
 
-# --- edge: nginx -----------------------------------------------------------------------------------------
-FROM ${NGINX_IMAGE} AS edge
+# --- nginx -----------------------------------------------------------------------------------------
+FROM ${NGINX_IMAGE} AS nginx
 # Before 1.30.4 (in 1.31: before 1.31.3) regular expressions in `map`, which nginx/ uses a lot, can overflow a buffer:
 # CVE-2026-42533. A tag such as 1.30 may stand for an older version that was pulled long ago.
 RUN said="$(nginx -v 2>&1)" && version="${said##*/}" && version="${version%% *}" \
@@ -100,15 +100,15 @@ RUN openssl version \
  && install -d -o 10002 -g 10002 /var/spool/nginx \
  && install -d -m 700 -o 10002 -g 10002 /srv/certificates \
  && install -d -o 10001 -g 10001 /srv/media
-COPY nginx /opt/edge
-RUN chmod -R a+rX /opt/edge
+COPY nginx /opt/nginx
+RUN chmod -R a+rX /opt/nginx
 USER 10002:10002
 EXPOSE 8080 8081 8443
 # QUIT lets nginx finish its requests; TERM would abort them.
 STOPSIGNAL SIGQUIT
-ENTRYPOINT ["/opt/edge/entrypoint.sh"]
-COPY --from=build /srv/media-url /opt/edge/media-url
-COPY --from=build /app/nginx /opt/edge/project
+ENTRYPOINT ["/opt/nginx/entrypoint.sh"]
+COPY --from=build /srv/media-url /opt/nginx/media-url
+COPY --from=build /app/nginx /opt/nginx/project
 COPY --from=build /srv/static /srv/static
 
 

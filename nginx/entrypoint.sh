@@ -1,7 +1,7 @@
 #!/bin/sh
-# Checks the settings, renders the templates into /tmp/nginx (the root is read-only) and becomes nginx. An invalid setting
+# Checks the settings, makes the configuration in /tmp/nginx (the root is read-only) and becomes nginx. An invalid setting
 # is refused here by its name, because nginx would report a line of a rendered file instead.
-# Arguments are passed to nginx: `docker run ... uploadstack-edge:local -t` tests the configuration. --check only checks the
+# Arguments are passed to nginx: `docker run ... uploadstack-nginx:local -t` tests the configuration. --check only checks the
 # settings, on any machine (scripts/ops/fit.py); --limits prints the limits that are computed from TOTAL_CONNECTIONS.
 set -eu
 
@@ -28,7 +28,7 @@ main() {
     if [ "$TLS" = on ]; then
         SCHEME=https
         [ "$HTTPS_PORT" = 443 ] || HTTPS_SUFFIX=:$HTTPS_PORT
-        files=$(/opt/edge/certificate.sh)
+        files=$(/opt/nginx/certificate.sh)
         CERTIFICATE=${files% *}
         CERTIFICATE_KEY=${files#* }
     fi
@@ -164,10 +164,12 @@ name_servers() {
 # shellcheck disable=SC2016  # envsubst needs the names, not their values
 VARIABLES='$COMPOSE_PROJECT_NAME $RESOLVERS $UPLOAD_MAX $UPLOAD_MAX_TEXT $ANONYMOUS_UPLOADS $NGINX_WORKERS $CLIENT_CONNECTIONS $TOTAL_CONNECTIONS $LOGIN_RATE $SERVER_NAMES $REAL_IP_FROM $TRUSTED_PEERS $CORS_ORIGINS $SCHEME $HTTPS_SUFFIX $CERTIFICATE $CERTIFICATE_KEY $WORKER_CONNECTIONS $OPEN_FILES'
 
+# All files of the configuration are in one folder, so that each includes another by its name alone.
 render() {
     mkdir -p /tmp/nginx
-    cd /opt/edge
+    cd /opt/nginx
     set +f
+    cp -r ./*.conf project /tmp/nginx
     for template in *.template; do
         envsubst "$VARIABLES" < "$template" > "/tmp/nginx/${template%.template}"
     done
@@ -178,8 +180,8 @@ render() {
 # (To Django, media/ means the same. Tests set the variable MEDIA_URL instead.)
 serve_media() {
     case ${MEDIA_URL-$(cat media-url 2>/dev/null)} in
-        /media/ | media/) cp media.conf /tmp/nginx/media.conf ;;
-        *) rm -f /tmp/nginx/media.conf ;;
+        /media/ | media/) ;;
+        *) rm /tmp/nginx/media.conf ;;
     esac
 }
 

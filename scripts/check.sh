@@ -53,13 +53,13 @@ check_if_here() {
 check_stack() {
     FOLDER=$(mktemp -d)
     export ENV_FILE=$FOLDER/.env COMPOSE_PROJECT_NAME=uploadstack-check-$$
-    trap 'docker image rm "$(image_called edge)" >/dev/null 2>&1 || true; rm -rf "$FOLDER"' EXIT
+    trap 'docker image rm "$(image_called nginx)" >/dev/null 2>&1 || true; rm -rf "$FOLDER"' EXIT
     "$HERE/env.sh" 2>/dev/null
     check "compose config" compose_config
     "$HERE/images.sh"
-    check "building the edge image" "$HERE/compose.sh" build nginx
-    check "nginx -t" edge_with off -t
-    check "nginx -t, TLS=on" edge_with on -t
+    check "building the image of nginx" "$HERE/compose.sh" build nginx
+    check "nginx -t" nginx_with off -t
+    check "nginx -t, TLS=on" nginx_with on -t
     check "gixy" gixy_on off
     check "gixy, TLS=on" gixy_on on
     COMPOSE_PROFILES=prometheus "$HERE/images.sh"
@@ -68,19 +68,19 @@ check_stack() {
     check "queries of the dashboard" check_dashboard
 }
 
-# Runs the edge image alone, with the settings of .env.example.
-edge_with() {
+# Runs the image of nginx alone, with the settings of .env.example.
+nginx_with() {
     local tls=$1 name given=()
     shift
     for name in $NGINX_SETTINGS; do
         given+=(--env "$name=$(setting "$name")")
     done
     docker run --rm --network none --read-only --cap-drop ALL --tmpfs /tmp --tmpfs /var/spool/nginx:uid=10002 \
-        --tmpfs /srv/certificates:uid=10002 --env "TLS=$tls" --env MEDIA_URL=/media/ "${given[@]}" "$(image_called edge)" "$@"
+        --tmpfs /srv/certificates:uid=10002 --env "TLS=$tls" --env MEDIA_URL=/media/ "${given[@]}" "$(image_called nginx)" "$@"
 }
 
 # Finds valid but insecure settings in the rendered configuration.
-gixy_on() { edge_with "$1" -T 2>/dev/null | gixy --format text -; }
+gixy_on() { nginx_with "$1" -T 2>/dev/null | gixy --format text -; }
 
 # Prometheus's own checker, from the image that the stack uses.
 promtool() {

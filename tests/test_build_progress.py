@@ -21,7 +21,7 @@ Step 5/6 : COPY app /app
  ---> Using cache
  ---> 77aa
 Successfully built 77aa
-Successfully tagged uploadstack-edge:local
+Successfully tagged uploadstack-nginx:local
 """
 NEW = CACHED.replace("COPY app /app\n ---> Using cache\n", "COPY app /app\n")
 BUILDKIT = """#1 [internal] load build definition from Dockerfile
@@ -42,7 +42,7 @@ OUTPUTS = {
     "classic, new": (NEW, ["nginx, stage build: 1 s", "nginx: built (4 s)"]),
     "classic, without Compose's line": (
         CACHED.partition("\n")[2],
-        ["uploadstack-edge:local: nothing changed (3 s)"],
+        ["uploadstack-nginx:local: nothing changed (3 s)"],
     ),
     "BuildKit": (BUILDKIT, ["stage web build: 42 s", "uploadstack-runtime:local: ready"]),
     "BuildKit, cached": (BUILDKIT.replace("DONE 41.3s", "CACHED"), ["uploadstack-runtime:local: ready"]),

@@ -103,7 +103,7 @@ def test_a_table_in_the_documentation_matches_the_code(name: str) -> None:
 @pytest.mark.skipif(not shutil.which("jq"), reason="only readers of logs need it")
 def test_the_jq_command_in_the_documentation_reads_the_log_of_nginx() -> None:
     """The log has requests with one upstream server, with two of which the first was down, and with none."""
-    program = re.search(r"jq -r ('.*?') \|", (ROOT / "docs" / "edge.md").read_text())[1]  # type: ignore[index]  # a missing one fails
+    program = re.search(r"jq -r ('.*?') \|", (ROOT / "docs" / "nginx.md").read_text())[1]  # type: ignore[index]  # a missing one fails
     log = "".join(
         f'{{"total_seconds":{total},"upstream_response_seconds":"{upstream}","path":"/{total}"}}\n'
         for total, upstream in [(2.5, "0.5"), (0.75, "-, 0.25"), (0.125, "")]

@@ -412,8 +412,8 @@ def test_make_check_builds_its_own_image_and_removes_it(tmp_path: Path) -> None:
     project = re.search(r"(?m)^(\S+) compose .*build nginx$", commands)
     assert project, commands
     assert re.fullmatch(r"uploadstack-check-[0-9]+", project[1])
-    assert "uploadstack-edge" not in commands
-    assert f" image rm {project[1]}-edge:local\n" in commands
+    assert "uploadstack-nginx" not in commands
+    assert f" image rm {project[1]}-nginx:local\n" in commands
     assert list(tmp_path.glob("tmp.*")) == []
 
 

@@ -171,7 +171,7 @@ CHAINS |= {
     ],
     "what nginx lets through, its memory can hold": [
         (
-            "TOTAL_CONNECTIONS, as fit.py reckons",
+            "TOTAL_CONNECTIONS, as fit.py calculates it",
             lambda: (default("TOTAL_CONNECTIONS") * fit.REQUEST_KIB + fit.NGINX_KIB) / 1024,
         ),
         ("NGINX_MEMORY", lambda: mebibytes("NGINX_MEMORY")),

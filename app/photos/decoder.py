@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, NoReturn
 
-from photos import patches, pixels, position, reckoning
+from photos import estimate, patches, pixels, position
 from photos.errors import DecoderBusy, ImageTooComplex, Problem
 from photos.kinds import BY_NAME, Kind
 from photos.limits import CPU_MAX, FRAME, MEMORY_MAX, SMALL
@@ -41,7 +41,7 @@ _MEMORY_MARGIN: Final = 48 * 1024**2
 _DESCRIPTORS: Final = 16  # a child needs five
 _FOLDER: Final = Path(__file__).parent
 LARGE_LOCK: Final = _FOLDER / "images.py"
-_SMALL_LOCKS: Final = tuple(_FOLDER / name for name in ("reckoning.py", "pixels.py"))
+_SMALL_LOCKS: Final = tuple(_FOLDER / name for name in ("estimate.py", "pixels.py"))
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 _M_ARENA_MAX: Final = -8  # mallopt(3)
 _TIMER_MIN: Final = 0.001  # seconds
@@ -280,16 +280,16 @@ def _decoded(file: IO[bytes], terms: dict[str, Any]) -> tuple[dict[str, Any], by
     if terms.get("is_position_only"):
         return _with_lock(lambda: _position(file, kind), 0, terms)
     with pixels.errors_as_problems():
-        reckoned = reckoning.reckon(file, kind)
+        estimated = estimate.from_header(file, kind)
 
     def decode() -> tuple[dict[str, Any], bytes]:
-        found = pixels.decode(file, kind, reckoned)
+        found = pixels.decode(file, kind, estimated)
         head, packed = _position(file, kind)
         sizes = [len(rendition) for rendition in found.renditions]
         head |= {"width": found.width, "height": found.height, "sizes": sizes}
         return head, b"".join((*found.renditions, packed))
 
-    return _with_lock(decode, reckoned.memory, terms)
+    return _with_lock(decode, estimated.memory, terms)
 
 
 def _position(file: IO[bytes], kind: Kind) -> tuple[dict[str, Any], bytes]:

@@ -278,7 +278,8 @@ def _committed(
 def _put_aside_unless_rows(published: Iterable[_PublishedFiles]) -> None:
     kept = [item for item in published if item.is_kept]
     try:
-        if Photo.objects.filter(original__in=[item.columns["original"] for item in kept]).exists() or pairing.trouble():
+        has_rows = Photo.objects.filter(original__in=[item.columns["original"] for item in kept]).exists()
+        if has_rows or pairing.mismatch():
             return
     except DatabaseError:
         return
@@ -323,8 +324,8 @@ def _after(modified: datetime) -> datetime:
 
 def _not_needed_without(photo: Photo) -> list[str]:
     """Return the files to remove after the commit. Called before it: if this check fails, the photo is not deleted."""
-    if trouble := pairing.trouble():
-        _log.warning("the files of %s stay where they are: %s", photo.name, trouble)
+    if mismatch := pairing.mismatch():
+        _log.warning("the files of %s stay where they are: %s", photo.name, mismatch)
         return []
     return photo.storage_keys
 

@@ -51,7 +51,7 @@ def _library() -> Library:
     return Library.objects.get_or_create(pk=1, defaults={"identity": uuid.uuid4().hex})[0]
 
 
-def trouble() -> str:
+def mismatch() -> str:
     """Return why no published file may be removed, and what to do; empty if it may. Raises DatabaseError."""
     if (storage.root() / media.RESTORING).exists():
         return "a restore is in progress, or was interrupted: scripts/restore.sh --undo brings back what was there"
@@ -60,10 +60,10 @@ def trouble() -> str:
     except _Unreadable as error:
         return f"{error}, so it is unknown which database the files in the media folder belong to. {_ADOPT}"
     library = _library()
-    return _trouble_with(library, ids, count if counted == library.identity else 0)
+    return _mismatch_of(library, ids, count if counted == library.identity else 0)
 
 
-def _trouble_with(library: Library, ids: set[str], count: int) -> str:
+def _mismatch_of(library: Library, ids: set[str], count: int) -> str:
     if not ids:
         return f"the media folder has files that this database does not know, and no {FILE}. {_ADOPT}"
     if library.identity not in ids:

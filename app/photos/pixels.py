@@ -3,7 +3,7 @@
 Every file may be hostile:
 
 * only the format of the file's signature is tried;
-* reckoning.py has checked size and memory by the header before Pillow reads the file;
+* estimate.py has checked size and memory by the header before Pillow reads the file;
 * everything is decoded once, because only that shows that the file is complete;
 * Pillow reads through a meter, so a file that would fill the memory (a chunk of a gigabyte in a small PNG) is refused;
 * bytes after the end of the image are not read, and stay part of the original.
@@ -21,6 +21,7 @@ from PIL import AvifImagePlugin, Image, ImageCms, PngImagePlugin, WebPImagePlugi
 
 from photos import exif
 from photos.errors import ImageTooComplex, ImageTruncated, Problem, image_has_too_much_data
+from photos.estimate import Estimate, scaled
 from photos.kinds import BY_NAME, Kind
 from photos.limits import (
     FRAMES_CPU,
@@ -31,7 +32,6 @@ from photos.limits import (
     THUMBNAIL_2X_MAX,
     THUMBNAIL_MAX,
 )
-from photos.reckoning import Reckoning, scaled
 
 if "HEIC" in BY_NAME:
     from photos import heic
@@ -59,7 +59,7 @@ _ROTATED_90: Final = {5, 6, 7, 8}  # the orientations that swap width and height
 def prepare() -> None:
     """Configure Pillow for this process: formats loaded, no warnings, no threads."""
     Image.preinit()
-    Image.MAX_IMAGE_PIXELS = None  # reckoning.py checks, with a limit for each format
+    Image.MAX_IMAGE_PIXELS = None  # estimate.py checks, with a limit for each format
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # a thread's stack and heap would count as used memory
     PngImagePlugin.MAX_TEXT_CHUNK = _TEXT_MAX
     warnings.simplefilter("ignore")  # one file can cause tens of thousands
@@ -125,16 +125,16 @@ class _Meter:
         return self._position
 
 
-def decode(file: IO[bytes], kind: Kind, reckoned: Reckoning) -> Decoded:
+def decode(file: IO[bytes], kind: Kind, estimated: Estimate) -> Decoded:
     """Raises ImageTruncated, ImageTooComplex; OSError when reading the file itself fails; MemoryError."""
     with errors_as_problems():
         if kind.pillow == "HEIC":
-            return _decoded_heic(file, reckoned)
+            return _decoded_heic(file, estimated)
         if kind.pillow == "PNG":
             # Check the checksums. The image cannot be used afterwards, so it is opened only for this.
-            _open(file, kind, reckoned)[0].verify()
-        image, meter = _open(file, kind, reckoned)
-        return _decoded(image, meter, reckoned)
+            _open(file, kind, estimated)[0].verify()
+        image, meter = _open(file, kind, estimated)
+        return _decoded(image, meter, estimated)
 
 
 @contextmanager
@@ -168,42 +168,42 @@ def _truncated() -> ImageTruncated:
     )
 
 
-def _open(file: IO[bytes], kind: Kind, reckoned: Reckoning) -> tuple[Image.Image, _Meter]:
-    header = reckoned.jpeg
-    budget = _OVERHEAD_MAX + (reckoned.end or 0)
-    meter = _Meter(file, budget, reckoned.end, *((header.kept, header.rest) if header else ()))
+def _open(file: IO[bytes], kind: Kind, estimated: Estimate) -> tuple[Image.Image, _Meter]:
+    header = estimated.jpeg
+    budget = _OVERHEAD_MAX + (estimated.end or 0)
+    meter = _Meter(file, budget, estimated.end, *((header.kept, header.rest) if header else ()))
     # Pillow uses only read, seek and tell, although its annotation requires more.
     image = Image.open(meter, formats=[kind.pillow])  # type: ignore[arg-type]
-    _refuse_other_size(image, reckoned)
-    meter.allow(reckoned.pixels * _PIXEL_BYTES_MAX)
+    _refuse_other_size(image, estimated)
+    meter.allow(estimated.pixels * _PIXEL_BYTES_MAX)
     return image, meter
 
 
-def _refuse_other_size(image: "Image.Image | heic.Picture", reckoned: Reckoning) -> None:
-    if image.width * image.height > reckoned.pixels:
+def _refuse_other_size(image: "Image.Image | heic.Picture", estimated: Estimate) -> None:
+    if image.width * image.height > estimated.pixels:
         raise ImageTooComplex("This picture states two different sizes. Save it again.")
 
 
-def _decoded(image: Image.Image, meter: _Meter, reckoned: Reckoning) -> Decoded:
+def _decoded(image: Image.Image, meter: _Meter, estimated: Estimate) -> Decoded:
     width, height = image.size
     # JPEG can be decoded at an eighth of its size: the whole file is read, with 1/64 of the memory.
     image.draft("RGB", scaled(width, height, THUMBNAIL_2X_MAX))
     _release_canvases(image)
     image.load()
     # Read after the pixels, because in a PNG it may follow them.
-    data = reckoned.jpeg.exif if reckoned.jpeg else image.info.get("exif") or b""
+    data = estimated.jpeg.exif if estimated.jpeg else image.info.get("exif") or b""
     orientation = exif.orientation(data)
     reduced = _reduced(image, REDUCED_MIN)
-    _decode_other_frames(image, meter, reckoned)
+    _decode_other_frames(image, meter, estimated)
     thumbnails = _thumbnails(reduced, (width, height), orientation)
     if orientation in _ROTATED_90:
         width, height = height, width
     return Decoded(width, height, (*thumbnails, b""))
 
 
-def _decoded_heic(file: IO[bytes], reckoned: Reckoning) -> Decoded:
-    image = heic.opened(file, reckoned.end or 0)
-    _refuse_other_size(image, reckoned)
+def _decoded_heic(file: IO[bytes], estimated: Estimate) -> Decoded:
+    image = heic.opened(file, estimated.end or 0)
+    _refuse_other_size(image, estimated)
     size, reduced = image.size, _reduced(image, PREVIEW_MAX)
     del image  # frees its pixels before the next steps
     preview = reduced.resize(scaled(*size, PREVIEW_MAX), Image.Resampling.LANCZOS)
@@ -284,10 +284,10 @@ def _converted(tile: Image.Image, mode: str) -> Image.Image:
     return tile.convert(mode)
 
 
-def _decode_other_frames(image: Image.Image, meter: _Meter, reckoned: Reckoning) -> None:
+def _decode_other_frames(image: Image.Image, meter: _Meter, estimated: Estimate) -> None:
     """Decode the other frames of an animation: up to PIXELS_MAX pixels, FRAMES_MAX frames and FRAMES_CPU seconds."""
-    for number in range(1, min(PIXELS_MAX // max(1, reckoned.pixels), FRAMES_MAX)):
-        meter.allow(reckoned.pixels * _PIXEL_BYTES_MAX)
+    for number in range(1, min(PIXELS_MAX // max(1, estimated.pixels), FRAMES_MAX)):
+        meter.allow(estimated.pixels * _PIXEL_BYTES_MAX)
         if process_time() > FRAMES_CPU:
             return
         try:
@@ -295,7 +295,7 @@ def _decode_other_frames(image: Image.Image, meter: _Meter, reckoned: Reckoning)
         except EOFError:
             return
         image.load()
-        _refuse_other_size(image, reckoned)
+        _refuse_other_size(image, estimated)
 
 
 def _webp(small: Image.Image, profile: bytes = b"") -> bytes:

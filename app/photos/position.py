@@ -23,15 +23,15 @@ from functools import partial
 from io import BytesIO
 from typing import IO, Final
 
+from photos import estimate, isomedia, jpegheader, metadata
 from photos import exif as exif_reader
-from photos import isomedia, jpegheader, metadata, reckoning
 from photos.errors import ImageTooComplex, ImageTruncated, image_has_too_much_data
 from photos.patches import Extent, Patch, Patches, patched
 
 _PICTURES_MAX: Final = 16  # JPEGs in one file
 _WALKED_MAX: Final = 8  # blocks of one kind in a picture that are parsed; the others are blanked as a whole
 _CHUNKS_MAX: Final = 1_000_000  # of a PNG; and blocks of a GIF
-_BOXES_MAX: Final = 1000  # outermost boxes, as in reckoning.py
+_BOXES_MAX: Final = 1000  # outermost boxes, as in estimate.py
 _META_MAX: Final = 4 * 1024**2  # bytes of a `meta` box
 _PIECE: Final = 1024**2  # bytes searched at a time
 _OVERLAP: Final = 64
@@ -229,7 +229,7 @@ _HARMLESS_CHUNKS: Final = frozenset(
 
 def _png(patches: Patches) -> None:
     end = patches.size
-    for number, (name, start, length) in enumerate(reckoning.chunks(patches.file, 8)):
+    for number, (name, start, length) in enumerate(estimate.chunks(patches.file, 8)):
         if number > _CHUNKS_MAX:
             raise image_has_too_much_data()
         if name == b"IEND":
@@ -295,10 +295,10 @@ _WEBP_CHUNKS: Final = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"I
 
 def _webp(patches: Patches) -> None:
     """RFC 9649, section 2.3: chunks have an even length."""
-    end = min(patches.size, 8 + int.from_bytes(reckoning.at(patches.file, 4, 4), "little"))
+    end = min(patches.size, 8 + int.from_bytes(estimate.at(patches.file, 4, 4), "little"))
     position = 12
     while position + 8 <= end:
-        head = reckoning.at(patches.file, position, 8)
+        head = estimate.at(patches.file, position, 8)
         name, extent = head[:4], (position + 8, min(int.from_bytes(head[4:], "little"), end - position - 8))
         change = {b"EXIF": metadata.exif, b"XMP ": metadata.xmp}.get(name)
         if change:
@@ -319,24 +319,24 @@ _HARMLESS_APPLICATIONS: Final = {b"NETSCAPE2.0", b"ANIMEXTS1.0", b"ICCRGBG1012"}
 def _gif(patches: Patches) -> None:
     """The blocks are in appendix A of the GIF89a specification."""
     file = patches.file
-    flags = reckoning.at(file, 10, 1)
-    position = 13 + reckoning.table((flags or b"\0")[0])
+    flags = estimate.at(file, 10, 1)
+    position = 13 + estimate.table((flags or b"\0")[0])
     left = [_CHUNKS_MAX]
-    while len(head := reckoning.at(file, position, 14)) > 1:
-        if head[0] == reckoning.IMAGE:
-            position = _past_blocks(file, position + 11 + reckoning.table(head[9:10][0] if head[9:] else 0), left)
+    while len(head := estimate.at(file, position, 14)) > 1:
+        if head[0] == estimate.IMAGE:
+            position = _past_blocks(file, position + 11 + estimate.table(head[9:10][0] if head[9:] else 0), left)
         elif head.startswith(_APPLICATION) and head[3:] not in _HARMLESS_APPLICATIONS:
             position = _application(patches, position + 14, head[3:], left)
-        elif head[0] == reckoning.EXTENSION:
+        elif head[0] == estimate.EXTENSION:
             position = _past_blocks(file, position + 2, left)
-        elif head[0] == 0:  # skipped, as in reckoning.py
+        elif head[0] == 0:  # skipped, as in estimate.py
             position += 1
             left[0] -= 1
         else:
             break
         if left[0] < 0:
             raise image_has_too_much_data()
-    end = position + (reckoning.at(file, position, 1) == b";")
+    end = position + (estimate.at(file, position, 1) == b";")
     _blank_behind(patches, end, patches.size)
 
 
@@ -361,7 +361,7 @@ def _application(patches: Patches, start: int, name: bytes, left: list[int]) -> 
             patches.replace([(start, end - start)], data, metadata.xmp(packet) + _MAGIC_TRAILER)
             return end
     position = start
-    while (size := reckoning.at(patches.file, position, 1)) not in {b"", b"\0"}:
+    while (size := estimate.at(patches.file, position, 1)) not in {b"", b"\0"}:
         patches.fill(position + 1, size[0])
         position += 1 + size[0]
     return end
@@ -392,8 +392,8 @@ _META_CHILDREN: Final = {
 def _iso(patches: Patches) -> None:
     position = 0
     for _ in range(_BOXES_MAX):
-        head = reckoning.at(patches.file, position, 16)
-        kind, size = reckoning.box(head, patches.size - position)
+        head = estimate.at(patches.file, position, 16)
+        kind, size = estimate.box(head, patches.size - position)
         if not size:
             break
         if kind in {b"meta", b"moov"}:

@@ -116,7 +116,7 @@ def _note(photo: Photo, copy: Incoming | None) -> None:
     with transaction.atomic(durable=True):
         same = Photo.objects.filter(pk=photo.pk, original=photo.original, examined=photo.examined)
         is_noted = bool(same.update(**columns))
-        outdated = photo.shared if is_noted and photo.shared and not pairing.trouble() else ""
+        outdated = photo.shared if is_noted and photo.shared and not pairing.mismatch() else ""
         if copy and is_noted:
             copy.keep()
     if outdated:  # of previous content

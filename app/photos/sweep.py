@@ -125,8 +125,8 @@ def _quarantined(age: int, *, has_brake: bool) -> list[str]:
         published = scan()
         if not published.unknown:
             pairing.begin()
-    if trouble := pairing.trouble():
-        _log.error("no published file is swept: %s", trouble)
+    if mismatch := pairing.mismatch():
+        _log.error("no published file is swept: %s", mismatch)
         return []
     pairing.count_sweep()
     published = published or scan()
@@ -153,7 +153,7 @@ def _taken(key: str, age: int, take: Callable[[str, Path], bool]) -> bool:
 
 
 def _put_into_quarantine(key: str, _: Path) -> bool:
-    if pairing.trouble():  # another database may have stored this file since; it announces itself first
+    if pairing.mismatch():  # another database may have stored this file since; it announces itself first
         return False
     quarantine.put(key)
     return True

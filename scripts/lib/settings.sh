@@ -11,7 +11,7 @@ setting() {
     printf '%s\n' "${value:-${!in_example:-}}"
 }
 
-# The name of an image that is built here: runtime, edge or test. Without .env the project has its name from compose.yaml.
+# The name of an image that is built here: runtime, nginx or test. Without .env the project has its name from compose.yaml.
 image_called() {
     local project
     project=$(setting COMPOSE_PROJECT_NAME)

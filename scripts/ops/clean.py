@@ -89,7 +89,7 @@ def _delete_stack(settings: Settings) -> None:
     # Silent: the containers are already removed, and Compose would print a warning for each.
     if not compose.run(settings, "down", "--volumes", "--remove-orphans", profiles=settings_.ALL_PROFILES):
         raise Failure("some volumes or networks were not deleted: the reason is above")
-    for kind in ("runtime", "edge", "test"):
+    for kind in ("runtime", "nginx", "test", "edge"):  # edge: of earlier versions
         programs.succeeds(["docker", "image", "rm", settings.image(kind)])
 
 

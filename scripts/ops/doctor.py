@@ -256,7 +256,7 @@ def _check_role(doctor: Doctor) -> None:
 # --- volumes ----------------------------------------------------------------------------------------------------------
 
 # Setting, path in the container, and an image to inspect it with.
-SPOOLS = [("NGINX_SPOOL", "/var/spool/nginx", "edge"), ("WEB_SPOOL", "/var/spool/wsgiserver", "runtime")]
+SPOOLS = [("NGINX_SPOOL", "/var/spool/nginx", "nginx"), ("WEB_SPOOL", "/var/spool/wsgiserver", "runtime")]
 # The certificate may belong to another user, if nginx can read it.
 IS_USABLE = 'test -w "$1"'
 IS_READABLE = (
@@ -272,8 +272,8 @@ def _check_volumes(doctor: Doctor) -> None:
         ("media", 10001, MEDIA, "runtime", IS_USABLE),
         ("data", 10001, "/srv/data", "runtime", IS_USABLE),
         (settings["WEB_SPOOL"], 10001, "/var/spool/wsgiserver", "runtime", IS_USABLE),
-        (settings["NGINX_SPOOL"], 10002, "/var/spool/nginx", "edge", IS_USABLE),
-        (settings["TLS_FOLDER"], 10002, "/srv/certificates", "edge", IS_READABLE),
+        (settings["NGINX_SPOOL"], 10002, "/var/spool/nginx", "nginx", IS_USABLE),
+        (settings["TLS_FOLDER"], 10002, "/srv/certificates", "nginx", IS_READABLE),
         ("postgres", 999, "/var/lib/postgresql", "postgres", IS_USABLE),
     ):
         inside = inspection.of(settings, volume, place, image)
@@ -316,7 +316,7 @@ def _check_spool(doctor: Doctor, name: str, place: str, image: str) -> None:
 def _check_certificate(doctor: Doctor) -> None:
     """Check the certificate in use. nginx renews a self-signed one when it starts."""
     settings = doctor.settings
-    inside = inspection.of(settings, settings["TLS_FOLDER"], "/srv/certificates", "edge")
+    inside = inspection.of(settings, settings["TLS_FOLDER"], "/srv/certificates", "nginx")
     if settings["TLS"] != "on" or not inside:
         return
     program = (

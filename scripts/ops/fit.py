@@ -36,7 +36,7 @@ CONTAINER_PIDS = 16
 WORKER_MIB = 80
 DECODING_MIB = 590
 # The memory of nginx: at most per request in progress, for itself, and for each worker beyond the usual two (which also
-# needs 1 KiB per connection). docs/edge.md explains the numbers.
+# needs 1 KiB per connection). docs/nginx.md explains the numbers.
 REQUEST_KIB = 272
 NGINX_KIB = 48 * 1024
 NGINX_WORKER_KIB = 4 * 1024

@@ -44,7 +44,7 @@ class Inspection:
 
 
 def of(settings: Settings, volume: str, place: str, kind: str) -> Inspection | None:
-    """Return None if there is no such volume, folder or image yet. `kind` is an image: runtime, edge or postgres."""
+    """Return None if there is no such volume, folder or image yet. `kind` is an image: runtime, nginx or postgres."""
     name, image = _existing(settings, volume), settings.image(kind)
     if kind == "postgres":
         image = images.name_of(settings, "POSTGRES_IMAGE")

@@ -79,7 +79,7 @@ class Settings:
         return name != "GRAFANA_PASSWORD" or "monitoring" in self.profiles
 
     def image(self, kind: str) -> str:
-        """Return the name of an image that is built here: runtime, edge or test.
+        """Return the name of an image that is built here: runtime, nginx or test.
 
         It begins with the project's name. Otherwise copies of this project would run each other's code.
         """

@@ -12,12 +12,12 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from PIL import ExifTags, Image, ImageCms
 
-from photos import decoding, errors, images, pixels, reckoning
+from photos import decoding, errors, estimate, images, pixels
 from photos.limits import MEMORY_MAX, PREVIEW_MAX
 from photos.models import Photo
 from tests.app.hostile import MIB, box
 from tests.app.pictures import encoded, picture
-from tests.app.test_reckoning import growth_of
+from tests.app.test_estimate import growth_of
 
 pillow_heif.register_heif_opener()
 RED, GREEN, BLUE, WHITE = (220, 20, 20), (20, 180, 20), (20, 20, 220), (240, 240, 240)
@@ -313,10 +313,10 @@ HEADS: dict[str, tuple[bytes, type[errors.Problem] | tuple[int, int]]] = {
 def test_the_memory_for_decoding_is_estimated_from_the_header(case: str) -> None:
     data, expected = HEADS[case]
     if isinstance(expected, tuple):
-        assert expected[0] <= reckoning.reckon(BytesIO(data), HEIC).memory / 1_000_000 <= expected[1]
+        assert expected[0] <= estimate.from_header(BytesIO(data), HEIC).memory / 1_000_000 <= expected[1]
     else:
         with pytest.raises(expected):
-            reckoning.reckon(BytesIO(data), HEIC)
+            estimate.from_header(BytesIO(data), HEIC)
 
 
 LARGE: dict[str, Callable[[], bytes]] = {
@@ -335,10 +335,10 @@ LARGE: dict[str, Callable[[], bytes]] = {
 @pytest.mark.parametrize("case", LARGE)
 def test_decoding_takes_no_more_memory_than_estimated(case: str) -> None:
     data = LARGE[case]()
-    reckoned = reckoning.reckon(BytesIO(data), HEIC)
-    assert reckoned.memory <= MEMORY_MAX
-    growth = growth_of(lambda: pixels.decode(BytesIO(data), HEIC, reckoned))
-    assert growth < reckoned.memory + 8 * MIB, f"{growth / MIB:.0f} MiB, reckoned {reckoned.memory / MIB:.0f}"
+    estimated = estimate.from_header(BytesIO(data), HEIC)
+    assert estimated.memory <= MEMORY_MAX
+    growth = growth_of(lambda: pixels.decode(BytesIO(data), HEIC, estimated))
+    assert growth < estimated.memory + 8 * MIB, f"{growth / MIB:.0f} MiB, estimated {estimated.memory / MIB:.0f}"
     assert inspected(data).width in {4032, 3024, 3000, 2000}
 
 

@@ -232,7 +232,7 @@ def test_concurrent_sweeps_do_not_block_each_other(transactional_db: None, media
     def keep_sweeping() -> None:
         for _ in range(20):
             sweep.sweep(600)
-            problems.append(pairing.trouble())
+            problems.append(pairing.mismatch())
         connections.close_all()
 
     threads = [threading.Thread(target=keep_sweeping) for _ in range(4)]

@@ -34,7 +34,10 @@ WEB: dict[str, Any] = {
         },
     },
     "NetworkSettings": {
-        "Networks": {"uploadstack_inside": {"IPAddress": "172.18.0.5"}, "uploadstack_edge": {"IPAddress": "172.19.0.2"}}
+        "Networks": {
+            "uploadstack_inside": {"IPAddress": "172.18.0.5"},
+            "uploadstack_public": {"IPAddress": "172.19.0.2"},
+        }
     },
 }
 

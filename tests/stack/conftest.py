@@ -91,8 +91,8 @@ def edge_that_waits_a_second(backends: Backends) -> Iterator[Edge]:
     proxy = (ROOT / "nginx" / "proxy.conf").read_text()
     upstreams = (ROOT / "nginx" / "upstreams.conf.template").read_text()
     files = {
-        "/opt/edge/proxy.conf": proxy.replace("proxy_read_timeout 70s", "proxy_read_timeout 1s"),
-        "/opt/edge/upstreams.conf.template": upstreams.replace("gunicorn:8000", "gunicorn:8999"),
+        "/opt/nginx/proxy.conf": proxy.replace("proxy_read_timeout 70s", "proxy_read_timeout 1s"),
+        "/opt/nginx/upstreams.conf.template": upstreams.replace("gunicorn:8000", "gunicorn:8999"),
     }
     with Edge(backends, {}, files=files) as running:
         yield running

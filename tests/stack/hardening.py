@@ -72,7 +72,7 @@ def keeps_on_a_disk_what_has_to_last_or_may_be_large(container: Container) -> No
 
 def has_no_way_out_behind_nginx(container: Container) -> None:
     networks = {name.rpartition("_")[2] for name in container["NetworkSettings"]["Networks"]}
-    assert networks == ({"edge", "inside"} if service_of(container) in PUBLISHED else {"inside"})
+    assert networks == ({"public", "inside"} if service_of(container) in PUBLISHED else {"inside"})
 
 
 def every_process_is_an_ordinary_user(container: Container) -> None:

@@ -80,7 +80,7 @@ def test_the_folder_of_certificates_decides_which_certificate_is_used(edge_with_
 
 
 def test_an_own_certificate_is_used_and_a_reload_loads_a_new_one(edge_with_tls: Edge) -> None:
-    """The procedure for Let's Encrypt in docs/edge.md. The first needs a restart; an incomplete one is refused."""
+    """The procedure for Let's Encrypt in docs/nginx.md. The first needs a restart; an incomplete one is refused."""
     reload = ["nginx", "-e", "stderr", "-c", "/tmp/nginx/nginx.conf", "-s", "reload"]
     # In new files: nginx takes a file with the same inode, changed in the same second, for an unchanged one.
     make = f"{SIGN.replace('$D', 'next')} -days 3 -subj $1"

@@ -30,7 +30,7 @@ WRITE = 'mkdir -p "$(dirname "/srv/media/$0")" && printf %s "$1" > "/srv/media/$
 
 @pytest.fixture(scope="module")
 def site(backends: Backends) -> Iterator[Edge]:
-    with Edge(backends, {}, files={"/opt/edge/media-url": "/media/\n"}) as running:
+    with Edge(backends, {}, files={"/opt/nginx/media-url": "/media/\n"}) as running:
         fill(running)
         yield running
 
@@ -142,7 +142,7 @@ def test_media_requests_go_to_the_application_without_a_media_url(edge: Edge) ->
 
 
 def test_nginx_serves_no_media_of_the_sample_project_on_its_own(stack: Stack) -> None:
-    assert stack.exec("nginx", "sh", "-c", "cat /opt/edge/media-url; ls /tmp/nginx").count("media") == 0
+    assert stack.exec("nginx", "sh", "-c", "cat /opt/nginx/media-url; ls /tmp/nginx").count("media") == 0
 
 
 def test_a_private_file_is_served_only_if_a_view_names_it(site: Edge) -> None:

@@ -5,7 +5,7 @@ D=$(mktemp -d)
 export D ALLOWED_HOSTS=localhost
 (eval "$1") 2>/dev/null
 before=$(cat "$D"/* 2>/dev/null | cksum)
-sed "s|/srv/certificates|$D|g" /opt/edge/certificate.sh > /tmp/certificate.sh
+sed "s|/srv/certificates|$D|g" /opt/nginx/certificate.sh > /tmp/certificate.sh
 sh /tmp/certificate.sh 2>&1
 echo "exit $?"
 if [ "$before" = "$(cat "$D"/* 2>/dev/null | cksum)" ]; then echo same; else echo other; fi

@@ -4,6 +4,6 @@ set -f
 while IFS= read -r line; do
     echo "--- $line"
     # shellcheck disable=SC2086  # a line has several
-    env $line /opt/edge/entrypoint.sh -t 2>&1 </dev/null
+    env $line /opt/nginx/entrypoint.sh -t 2>&1 </dev/null
     echo "exit $?"
 done

@@ -17,7 +17,7 @@ from tests.stack.stack import COMPOSE, ROOT, SCRIPTS, Stack, run
 def test_images_are_named_after_the_stack(stack: Stack) -> None:
     images = {service: container["Config"]["Image"] for service, container in stack.containers().items()}
     assert images["web"].startswith(f"{stack.project}-runtime:")
-    assert images["nginx"].startswith(f"{stack.project}-edge:")
+    assert images["nginx"].startswith(f"{stack.project}-nginx:")
 
 
 @pytest.fixture

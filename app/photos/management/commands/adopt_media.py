@@ -22,10 +22,10 @@ class Command(BaseCommand):
         total, unknown = published.files, len(published.unknown)
         self.stdout.write(f"{total} published files: {total - unknown} have a row, {unknown} have none.")
         self.stdout.write(f"{Photo.objects.count()} rows: {_rows_without_file()} lack a file.")
-        trouble = pairing.trouble()
-        if trouble and not options["yes"]:
-            raise CommandError(f"{trouble}. Nothing was changed.")
-        if trouble:
+        mismatch = pairing.mismatch()
+        if mismatch and not options["yes"]:
+            raise CommandError(f"{mismatch}. Nothing was changed.")
+        if mismatch:
             pairing.adopt()
         self.stdout.write("The database and the media folder belong together.")
 

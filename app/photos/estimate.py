@@ -25,11 +25,11 @@ _BOX_MAX: Final = 4 * 1024**2  # bytes of its `meta` or `moov` box
 _ITEMS_MAX: Final = 64 * 1024  # bytes of its four lists of items; 1,000 tiles take 50 KB
 _PIXEL_BYTES: Final = 4  # that Pillow uses, for RGB or RGBA
 _DECODER_OVERHEAD: Final = 4 * 1024**2  # bytes that a decoder needs in addition
-_Reader = Callable[[IO[bytes]], "Reckoning"]
+_Reader = Callable[[IO[bytes]], "Estimate"]
 
 
 @dataclass(frozen=True)
-class Reckoning:
+class Estimate:
     width: int
     height: int
     memory: int  # bytes
@@ -41,7 +41,7 @@ class Reckoning:
         return self.width * self.height
 
 
-def reckon(file: IO[bytes], kind: Kind) -> Reckoning:
+def from_header(file: IO[bytes], kind: Kind) -> Estimate:
     """Estimate the memory. Raises ImageTruncated, ImageTooManyPixels, ImageTooComplex."""
     found = _READERS[kind.pillow](file)
     if found.pixels > kind.pixels_max:
@@ -79,7 +79,7 @@ def scaled(width: int, height: int, most: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _jpeg(file: IO[bytes]) -> Reckoning:
+def _jpeg(file: IO[bytes]) -> Estimate:
     header = jpegheader.read(file)
     width, height = header.frame.width, header.frame.height
     small = scaled(width, height, THUMBNAIL_2X_MAX)
@@ -87,7 +87,7 @@ def _jpeg(file: IO[bytes]) -> Reckoning:
     if header.frame.marker not in _REDUCIBLE:
         factor = 1
     shown = (width // factor + 1) * (height // factor + 1) * _PIXEL_BYTES
-    return Reckoning(width, height, header.memory + shown + _DECODER_OVERHEAD, header)
+    return Estimate(width, height, header.memory + shown + _DECODER_OVERHEAD, header)
 
 
 _REDUCIBLE: Final = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # frames with coefficients, Huffman or arithmetic coding
@@ -100,7 +100,7 @@ _CHANNELS: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of each colour type
 _ANIMATED_PNG: Final = 17  # bytes per pixel, from the third frame on: canvas, previous frame, frame, disposal
 
 
-def _png(file: IO[bytes]) -> Reckoning:
+def _png(file: IO[bytes]) -> Estimate:
     width = height = cost = extra = rows = 0
     end = file.seek(0, 2)
     for number, (name, start, length) in enumerate(chunks(file, 8)):
@@ -118,7 +118,7 @@ def _png(file: IO[bytes]) -> Reckoning:
         extra += length
         if number > _CHUNKS_MAX or extra > _EXTRA_MAX:
             raise image_has_too_much_data()
-    return Reckoning(width, height, width * height * cost + rows + extra + _DECODER_OVERHEAD)
+    return Estimate(width, height, width * height * cost + rows + extra + _DECODER_OVERHEAD)
 
 
 def chunks(file: IO[bytes], position: int) -> Iterator[tuple[bytes, int, int]]:
@@ -139,13 +139,13 @@ def at(file: IO[bytes], position: int, count: int) -> bytes:
 _STILL_WEBP, _ANIMATED_WEBP = 12, 17  # bytes per pixel: two canvases and the output; and the next frame
 
 
-def _webp(file: IO[bytes]) -> Reckoning:
+def _webp(file: IO[bytes]) -> Estimate:
     size = 8 + int.from_bytes(at(file, 4, 4), "little")
     width, height, is_animated = _webp_canvas(at(file, 12, 18))
     length = min(size, file.seek(0, 2))  # Pillow reads all of it, and copies it
     _refuse_many_chunks(file, length)
     cost = _ANIMATED_WEBP if is_animated else _STILL_WEBP
-    return Reckoning(width, height, width * height * cost + 2 * length + _DECODER_OVERHEAD, end=length)
+    return Estimate(width, height, width * height * cost + 2 * length + _DECODER_OVERHEAD, end=length)
 
 
 def _refuse_many_chunks(file: IO[bytes], end: int) -> None:
@@ -176,7 +176,7 @@ _ANIMATED_GIF: Final = 18  # bytes per pixel: canvas in RGBA, previous canvas, d
 IMAGE, EXTENSION = 0x2C, 0x21
 
 
-def _gif(file: IO[bytes]) -> Reckoning:
+def _gif(file: IO[bytes]) -> Estimate:
     file.seek(6)
     width, height, flags = _unpacked("<HHBxx", file)
     file.seek(table(flags), 1)
@@ -199,7 +199,7 @@ def _gif(file: IO[bytes]) -> Reckoning:
         if min(left) < 0:
             raise image_has_too_much_data()
     cost = _ANIMATED_GIF if frames > 1 else 1
-    return Reckoning(width, height, width * height * cost + _DECODER_OVERHEAD)
+    return Estimate(width, height, width * height * cost + _DECODER_OVERHEAD)
 
 
 def table(flags: int) -> int:
@@ -226,7 +226,7 @@ _HIGH_DEPTH, _MONOCHROME, _HALF_ACROSS, _HALF_DOWN = 0x40, 0x10, 0x08, 0x04
 _FRAMES_KEPT: Final = 4  # reference frames of a sequence
 
 
-def _avif(file: IO[bytes]) -> Reckoning:
+def _avif(file: IO[bytes]) -> Estimate:
     meta, moov, end = _descriptions(file)
     _refuse_many_items(meta)
     sizes = [struct.unpack(">II", found) for found in _ISPE.findall(meta)]
@@ -239,7 +239,7 @@ def _avif(file: IO[bytes]) -> Reckoning:
     cost = _PIXEL_BYTES + (4.0 if has_alpha else 3.0) + 1 + planes + (1.5 if has_alpha else 0)
     if moov:
         cost += _PIXEL_BYTES + _FRAMES_KEPT * planes
-    return Reckoning(width, height, int(width * height * cost) + end + _DECODER_OVERHEAD, end=end)
+    return Estimate(width, height, int(width * height * cost) + end + _DECODER_OVERHEAD, end=end)
 
 
 def _descriptions(file: IO[bytes]) -> tuple[bytes, bytes, int]:
@@ -297,7 +297,7 @@ _PREVIEW: Final = 10  # bytes per pixel: the preview, and its encoding
 _THREAD: Final = 8 * 1024**2  # bytes of address space of its stack
 
 
-def _heic(file: IO[bytes]) -> Reckoning:
+def _heic(file: IO[bytes]) -> Estimate:
     meta, moov, end = _descriptions(file)
     _refuse_many_items(meta)
     sizes = [struct.unpack(">II", found) for found in _ISPE.findall(meta)]
@@ -310,7 +310,7 @@ def _heic(file: IO[bytes]) -> Reckoning:
     decoding = planes + bands + 0.5 if planes <= _PLAIN else 2 * planes + bands + 1
     decoding += 2 * planes if has_alpha and planes > _PLAIN else has_alpha
     shrinking = width * height * bands + _of_preview(width, height)
-    return Reckoning(
+    return Estimate(
         width, height, max(int(width * height * decoding), shrinking) + 2 * end + _THREAD + _DECODER_OVERHEAD, end=end
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from photos import errors, exif, images, pixels, reckoning
+from photos import errors, estimate, exif, images, pixels
 from photos.limits import MEMORY_MAX, SMALL
 from tests.app import hostile
 from tests.app.hostile import MIB, box, memory
@@ -140,10 +140,10 @@ def test_the_memory_for_decoding_is_estimated_from_the_header(case: str) -> None
     kind = next(kind for kind in images.KINDS if kind.is_signature(data[:12]))
     if isinstance(expected, tuple):
         minimum, maximum = expected
-        assert minimum <= reckoning.reckon(file, kind).memory / 1_000_000 <= maximum
+        assert minimum <= estimate.from_header(file, kind).memory / 1_000_000 <= maximum
     else:
         with pytest.raises(expected):
-            reckoning.reckon(file, kind)
+            estimate.from_header(file, kind)
 
 
 @pytest.mark.parametrize("name", [b"iinf", b"iloc", b"iref", b"ipma"])
@@ -159,9 +159,9 @@ def test_an_avif_of_very_many_items_is_refused_before_it_is_decoded(name: bytes)
         end = start + size
         return BytesIO(data[:start] + struct.pack(">I", size + len(more)) + data[start + 4 : end] + more + data[end:])
 
-    reckoning.reckon(with_list(50_000), kind)
+    estimate.from_header(with_list(50_000), kind)
     with pytest.raises(errors.ImageTooComplex):
-        reckoning.reckon(with_list(100_000), kind)
+        estimate.from_header(with_list(100_000), kind)
 
 
 def flat_picture(side: int, kind: str, mode: str = "RGB", **options: object) -> bytes:
@@ -203,11 +203,11 @@ PICTURES: dict[str, Callable[[], bytes]] = {
 def test_decoding_takes_no_more_memory_than_estimated(case: str) -> None:
     data = PICTURES[case]()
     kind = next(kind for kind in images.KINDS if kind.is_signature(data[:12]))
-    reckoned = reckoning.reckon(BytesIO(data), kind)
-    assert reckoned.memory <= MEMORY_MAX
-    growth = growth_of(lambda: pixels.decode(BytesIO(data), kind, reckoned))
+    estimated = estimate.from_header(BytesIO(data), kind)
+    assert estimated.memory <= MEMORY_MAX
+    growth = growth_of(lambda: pixels.decode(BytesIO(data), kind, estimated))
     # 24 MiB for the thumbnail: three times its size, one tile, code of libraries.
-    assert growth < reckoned.memory + 24 * MIB, f"{growth / MIB:.0f} MiB, reckoned {reckoned.memory / MIB:.0f}"
+    assert growth < estimated.memory + 24 * MIB, f"{growth / MIB:.0f} MiB, estimated {estimated.memory / MIB:.0f}"
 
 
 def growth_of(action: Callable[[], object]) -> int:
@@ -230,7 +230,7 @@ def growth_of(action: Callable[[], object]) -> int:
 def test_pictures_of_cameras_count_as_small() -> None:
     for name in ("a phone's 12 megapixels", "50 megapixels", "108 megapixels", "200 megapixels", "a panorama"):
         file = BytesIO(CASES[name][0])
-        assert reckoning.reckon(file, images.KINDS[0]).memory < SMALL
+        assert estimate.from_header(file, images.KINDS[0]).memory < SMALL
 
 
 def tiff(order: str, *entries: tuple[int, int, int]) -> bytes:
