@@ -41,7 +41,7 @@ def fix_role(settings: Settings) -> None:
             f"--command=DROP ROLE IF EXISTS {HELPER}",
             f"--command=CREATE ROLE {HELPER} SUPERUSER LOGIN",
         )
-        _run_as(settings, HELPER, source=settings.root / "postgres" / "mend-role.sql")
+        _run_as(settings, HELPER, source=settings.root / "postgres" / "repair-role.sql")
     # Also if an earlier run that was killed left it.
     _run_as(settings, "postgres", f"--command=DROP ROLE IF EXISTS {HELPER}")
 

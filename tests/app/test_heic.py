@@ -144,7 +144,7 @@ def mode_of(image: Image.Image, depth: int = 8, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-SOUND: dict[str, Callable[[], bytes]] = {
+VALID: dict[str, Callable[[], bytes]] = {
     "ten bits": lambda: mode_of(corners(320, 240), 10),
     "twelve bits": lambda: mode_of(corners(320, 240), 12),
     "ten bits with alpha": lambda: mode_of(corners(320, 240).convert("RGBA"), 10),
@@ -197,9 +197,9 @@ def shifted(rest: bytes, by: int) -> bytes:
     return bytes(whole)
 
 
-@pytest.mark.parametrize("case", SOUND)
+@pytest.mark.parametrize("case", VALID)
 def test_a_valid_heic_is_decoded(case: str) -> None:
-    found = inspected(SOUND[case]())
+    found = inspected(VALID[case]())
     assert found.kind.content_type == "image/heic"
     assert (found.width, found.height) in {(320, 240), (319, 241)}
     assert colours(found.preview) == colours(found.thumbnail) == ["red", "green", "blue", "white"]
@@ -357,10 +357,10 @@ def test_a_header_with_a_false_size_is_harmless() -> None:
 
 def test_mutated_heics_are_decoded_or_refused() -> None:
     server = None
-    sound = [heic(corners(96, 64), exif=orientation(6)), heic(corners(96, 64).convert("RGBA"), tile_size=64)]
+    valid = [heic(corners(96, 64), exif=orientation(6)), heic(corners(96, 64).convert("RGBA"), tile_size=64)]
     chance = random.Random(11)
     for number in range(120):
-        data = bytearray(sound[number % 2])
+        data = bytearray(valid[number % 2])
         for _ in range(chance.randint(1, 6)):
             position = chance.randrange(len(data) if chance.random() < 0.3 else 900)
             data[position % len(data)] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)))

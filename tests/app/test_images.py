@@ -14,7 +14,7 @@ from PIL import Image, PngImagePlugin
 from photos import errors, images
 from tests.app.pictures import animation, bomb, encoded, ihdr, picture, png, png_with, rotated_photo
 
-SOUND = {
+VALID = {
     "jpeg": (picture(64, 48), "image/jpeg", (64, 48)),
     "progressive jpeg": (picture(640, 480, progressive=True), "image/jpeg", (640, 480)),
     "grey jpeg": (picture(64, 48, mode="L"), "image/jpeg", (64, 48)),
@@ -40,9 +40,9 @@ SOUND = {
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF:UserWarning")
-@pytest.mark.parametrize("case", SOUND)
+@pytest.mark.parametrize("case", VALID)
 def test_a_valid_picture_is_decoded(case: str) -> None:
-    data, content_type, size = SOUND[case]
+    data, content_type, size = VALID[case]
     found = images.inspect(BytesIO(data))
     assert (found.kind.content_type, (found.width, found.height)) == (content_type, size)
     with Image.open(BytesIO(found.thumbnail)) as small:
@@ -52,9 +52,9 @@ def test_a_valid_picture_is_decoded(case: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF:UserWarning")
-@pytest.mark.parametrize("case", SOUND)
+@pytest.mark.parametrize("case", VALID)
 def test_bytes_after_a_picture_are_ignored(case: str) -> None:
-    data, content_type, size = SOUND[case]
+    data, content_type, size = VALID[case]
     found = images.inspect(BytesIO(data + bytes(1_000_000)))
     assert (found.kind.content_type, (found.width, found.height)) == (content_type, size)
 

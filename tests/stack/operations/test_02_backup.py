@@ -75,7 +75,7 @@ DAMAGES = [flipped, cut_short, emptied, of_another_kind, something_else]
 @pytest.fixture(scope="module")
 def backup_bytes(stack: Stack, photo: Picture, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     upload(stack, f"{uuid.uuid4().hex}.jpg", photo)
-    made = attempt(stack, "backup.sh", BACKUPS=str(tmp_path_factory.mktemp("sound")))
+    made = attempt(stack, "backup.sh", BACKUPS=str(tmp_path_factory.mktemp("valid")))
     assert made.returncode == 0, made.stderr
     return Path(made.stdout.strip()).read_bytes()
 
