@@ -40,12 +40,6 @@ def test_models_and_migrations_agree(transactional_db: None) -> None:
     assert "photos" not in detector.changes(graph=loader.graph)
 
 
-def test_a_backup_asks_for_the_files_of_every_column() -> None:
-    archive = pytest.importorskip("scripts.archive", reason="the image has no scripts")
-    assert tuple(FILES) == archive.COLUMNS
-    assert f"columns {' '.join(FILES)} >" in (Path(archive.__file__).parent / "backup.sh").read_text()
-
-
 @pytest.mark.parametrize("column", sorted(FILES))
 def test_a_file_named_by_a_row_is_kept_until_the_row_is_deleted(ada: User, media: Path, column: str) -> None:
     photo = put(ada, "a.jpg", picture())

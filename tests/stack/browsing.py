@@ -5,14 +5,15 @@ The browser is Chromium of the system, or the one that Playwright has installed.
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, FilePayload, Page, Response, expect, sync_playwright
+from playwright.sync_api import Browser, FilePayload, Page, Request, Response, expect, sync_playwright
+from playwright.sync_api import Error as PlaywrightError
 
 from tests.stack.pictures import Picture
 from tests.stack.stack import Stack
@@ -81,16 +82,21 @@ FIND_BARRIERS = """() => {
 
 @dataclass
 class Visit:
-    """One visitor's page, and the errors and warnings of the browser."""
+    """One visitor's page, and the errors and warnings of the browser.
+
+    `is_interrupted`: a network of containers came or went, so Chromium ended a request. It repeats none with a body.
+    """
 
     page: Page
     label: str
     complaints: list[str] = field(default_factory=list)
+    is_interrupted: bool = False
 
     def __post_init__(self) -> None:
         self.page.on("console", lambda message: self._note(message.type in {"error", "warning"}, message.text))
         self.page.on("pageerror", lambda error: self._note(is_bad=True, what=str(error)))
         self.page.on("response", self._response)
+        self.page.on("requestfailed", self._failed)
 
     def _note(self, is_bad: bool, what: str) -> None:
         """Ignore ERR_NETWORK_CHANGED: other containers start and stop, and Chromium then loads again."""
@@ -99,6 +105,22 @@ class Visit:
 
     def _response(self, response: Response) -> None:
         self._note(is_bad=response.status >= 400, what=f"{response.status} {response.url}")
+
+    def _failed(self, request: Request) -> None:
+        self.is_interrupted |= "ERR_NETWORK_CHANGED" in (request.failure or "")
+
+    def repeat_interrupted(self, action: Callable[[], object]) -> None:
+        """Run the action, and again as long as it fails because of an interrupted request, five times at most."""
+        for _ in range(4):
+            self.is_interrupted = False
+            try:
+                action()
+            except (AssertionError, PlaywrightError):
+                if not self.is_interrupted:
+                    raise
+            else:
+                return
+        action()
 
     def log_in(self, stack: Stack) -> None:
         self.page.goto("/login/")
