@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# All tests: on this machine's Python, again in the image (its Python, its Django, read-only, no rights), and on running
-# stacks. Arguments go to pytest: scripts/test.sh -k chunked
+# All tests: of the server on this machine's Python and again in the image (its Python, read-only, no rights), of the
+# application in the image, where it runs, and on running stacks. Arguments go to pytest: scripts/test.sh -k chunked
 #
 #   scripts/test.sh --quick    after each change: no containers, and no test that is marked slow
 #
@@ -9,7 +9,8 @@
 # of containers comes or goes: Chromium interrupts requests when one does. More lanes at once would be slower: the health
 # checks of their containers would take the processors. The output of a part is shown in one piece when the part ends.
 #
-# Without a container engine it runs the tests that need none, and says at the end which it did not run.
+# Without a container engine it runs the tests that need none, those of the application too, and says at the end which it
+# did not run.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/lib.sh"
@@ -30,7 +31,7 @@ main() {
     trouble=$(engine_trouble)
     if [[ -z $trouble ]]; then
         build_images_once
-        side_by_side of_the_server of_the_application operated in_production -- "$@"
+        side_by_side of_the_server of_the_application deployed in_production -- "$@"
         side_by_side with_a_browser with_many_clients at_its_limits -- "$@"
     else
         side_by_side server application the_rest -- "$@"
@@ -71,18 +72,18 @@ of_the_server() {
 }
 
 of_the_application() {
-    application "$@"
     the_rest "$@"
     part "application, in the image" in_image pytest -p no:cacheprovider tests/uploadstack tests/app "$@"
+    part "stack that is operated" "$PYTEST" "$ROOT"/tests/stack/operations/test_0[4-8]_*.py "$@"
 }
 
-operated() { part "stack that is operated" "$PYTEST" tests/stack/operations "$@"; }
-
-in_production() {
-    part "stack as in production" "$PYTEST" tests/stack/production "$@"
+deployed() {
+    part "stack that is deployed" "$PYTEST" "$ROOT"/tests/stack/operations/test_0[123]_*.py "$@"
     part "stack with little room" "$PYTEST" tests/stack/low_resources "$@"
     part "stack with another project" "$PYTEST" tests/stack/adopted "$@"
 }
+
+in_production() { part "stack as in production" "$PYTEST" tests/stack/production "$@"; }
 
 # One stack each. Tests of uploads and pages, some with a browser; of settings, clients and headers; and those that wait for
 # limits to be reached.
