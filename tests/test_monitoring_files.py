@@ -128,7 +128,7 @@ def test_grafana_finds_prometheus_and_the_dashboards() -> None:
     assert [(source["type"], source["url"]) for source in SOURCES] == [("prometheus", "http://prometheus:9090")]
     assert SOURCES[0]["jsonData"]["timeInterval"] == PROMETHEUS["global"]["scrape_interval"]
     grafana, prometheus = COMPOSE["services"]["grafana"], COMPOSE["services"]["prometheus"]
-    assert set(grafana["networks"]) & set(prometheus["networks"]) == {"edge"}
+    assert set(grafana["networks"]) & set(prometheus["networks"]) == {"public"}
     mounted = dict(volume.split(":")[:2] for volume in grafana["volumes"])
     provider = yaml.safe_load((MONITORING / "grafana/provisioning/dashboards/files.yml").read_text())["providers"][0]
     assert mounted["./monitoring/grafana/dashboards"] == provider["options"]["path"]

@@ -117,7 +117,7 @@ def test_monitoring_is_always_published_on_loopback_only(name: str) -> None:
 
 
 def test_grafana_cannot_reach_the_application_or_the_database() -> None:
-    assert SERVICES["grafana"]["networks"] == ["edge"]
+    assert SERVICES["grafana"]["networks"] == ["public"]
 
 
 def test_services_behind_nginx_have_no_access_to_the_internet() -> None:
@@ -159,7 +159,7 @@ def test_a_project_needs_no_demo_user_command(tmp_path: Path, whose: str) -> Non
     assert (done.returncode, expected in done.stdout + done.stderr) == (status, True), done.stdout + done.stderr
 
 
-# Lines that a project adds to the settings of `startproject` -> the media URL in the edge image.
+# Lines that a project adds to the settings of `startproject` -> the media URL in the image of nginx.
 MEDIA_URLS = {
     "": "",
     'MEDIA_URL = "/media/"\nMEDIA_ROOT = "/srv/media"\n': "/media/\n",
@@ -230,7 +230,7 @@ def test_every_proxy_pass_is_in_the_file_of_the_trust_boundary() -> None:
     assert passing == ["proxy.conf"]
 
 
-# Version that `nginx -v` prints -> whether the edge image can be built on it.
+# Version that `nginx -v` prints -> whether the image of nginx can be built on it.
 VERSIONS = {
     "1.22.1": False,
     "1.30.3": False,
@@ -295,8 +295,8 @@ def map_value(value: str, entries: list[tuple[str, str]]) -> str:
 @pytest.mark.skipif(not shutil.which("dpkg"), reason="it compares versions, in Debian's images")
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_nginx_image_refuses_a_vulnerable_nginx(version: str) -> None:
-    edge = (ROOT / "Dockerfile").read_text().partition("AS edge\n")[2]
-    check = re.search(r"(?s)\nRUN (said=.*?[^\\])\n", edge)[1]  # type: ignore[index]  # a missing one fails
+    stage = (ROOT / "Dockerfile").read_text().partition("AS nginx\n")[2]
+    check = re.search(r"(?s)\nRUN (said=.*?[^\\])\n", stage)[1]  # type: ignore[index]  # a missing one fails
     script = f"nginx() {{ echo 'nginx version: nginx/{version}' >&2; }}\n{check}"
     done = subprocess.run(["sh", "-euc", script], capture_output=True, text=True, check=False)
     assert (done.returncode == 0) is VERSIONS[version], done.stderr
