@@ -3,7 +3,7 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help up down dev env doctor deploy backup restore spool soak logs ps shell token build test test-quick coverage check bench lock clean
+.PHONY: help up demo down dev env doctor deploy backup restore spool soak logs ps shell token build test test-quick coverage check bench lock clean
 
 S ?=
 ARGS ?=
@@ -18,6 +18,8 @@ help:  ## show this list
 ##@ Run it
 up:  ## start the stack, or without Docker the application alone; print its addresses and a curl command
 	@scripts/up.sh
+demo:  ## send a photo in chunks to each server of the running stack, and show which of them lose it
+	@scripts/demo.sh
 down:  ## stop the stack; keep photos, rows and settings
 	@scripts/down.sh
 dev:  ## run the application on our server without containers, in the foreground

@@ -74,7 +74,7 @@ of_the_server() {
 of_the_application() {
     the_rest "$@"
     part "application, in the image" in_image pytest -p no:cacheprovider tests/uploadstack tests/app "$@"
-    part "stack that is operated" "$PYTEST" "$ROOT"/tests/stack/operations/test_0[4-8]_*.py "$@"
+    part "stack that is operated" "$PYTEST" "$ROOT"/tests/stack/operations/test_0[4-9]_*.py "$@"
 }
 
 deployed() {

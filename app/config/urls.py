@@ -3,7 +3,7 @@
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularJSONAPIView
 
-from photos import api, apidocs, media_views, problems, token_views, views
+from photos import api, apidocs, media_views, plain_view, problems, token_views, views
 
 urlpatterns = [
     path("", views.gallery, name="gallery"),
@@ -21,6 +21,7 @@ urlpatterns = [
     path("api/photos", api.PhotoList.as_view(schema=None)),
     # Accepts slashes and line breaks, so that the view can explain why such a name is refused.
     re_path(r"^api/photos/(?P<name>[\s\S]+)\Z", api.PhotoDetail.as_view(), name="api-photo"),
+    path("api/plain", plain_view.PlainUpload.as_view(), name="api-plain"),
     path("api/token", token_views.Token.as_view(), name="api-token"),
     path("api/token/", token_views.Token.as_view(schema=None)),
     path("api/tokens", token_views.Tokens.as_view(), name="api-tokens"),

@@ -3,7 +3,7 @@
 Standard library only, Python 3.9: they run on the machine on which someone types `make up`. A module may import modules
 of its own row and of the rows below (tests/ops/test_imports.py reads this table):
 
-    up, deploy, backup, restore, down, clean        commands that change the stack
+    up, deploy, backup, restore, down, clean, demo  commands that change the stack
     doctor, ps, logs, shell, token                  commands that do not change it
     dev, bench, soak, spool, answers                commands that work without it
     welcome, env, venv                              commands that other commands use as well

@@ -96,6 +96,9 @@ class _Welcome:
         settings = self._settings
         yield f"  Login      {settings['DEMO_USER']}, with {self._password('DEMO_PASSWORD')}"
         yield ""
+        if not self._is_dev:
+            yield "See which servers lose an upload that is sent in chunks:  make demo"
+            yield ""
         if self._curl_options.startswith(" --insecure"):
             yield "# The certificate is self-signed: browsers warn about it, and curl needs --insecure."
             yield ""

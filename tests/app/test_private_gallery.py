@@ -58,7 +58,7 @@ def addresses(name: str, thumbnail: str) -> list[str]:
         *(f"/api/photos/{name}/", f"/photos/{name}/", f"/delete/{name}/", f"//photos/{name}", f"/API/photos/{name}"),
         f"/photos/{name}/position",
         *("/api/token", "/api/tokens/", "/api/schema/", "/api/nothing", "/nothing", "/healthz", "/readyz", "/static/x"),
-        *("/api/docs/", "/api/token/", "/api/tokens", "/api/tokens/0a"),
+        *("/api/docs/", "/api/token/", "/api/tokens", "/api/tokens/0a", "/api/plain"),
     ]
 
 
