@@ -44,7 +44,7 @@ main() {
 }
 
 quick() {
-    side_by_side processes_of_the_server other_than_that application -- -m 'not slow' "$@"
+    side_by_side processes_of_the_server other_than_that application_a_to_g application_h_to_z -- -m 'not slow' "$@"
     summary
     echo "NOT RUN: tests marked slow, the tests in the image, and tests/stack (nginx, web, gunicorn, browser): make test"
     is_all_well
@@ -64,6 +64,8 @@ other_than_that() {
 
 server() { part "server" "$PYTEST" tests/server "$@"; }
 application() { part "application" "$PYTEST" tests/app "$@"; }
+application_a_to_g() { part "application, a to g" "$PYTEST" "$ROOT"/tests/app/test_[a-g]*.py "$@"; }
+application_h_to_z() { part "application, h to z" "$PYTEST" "$ROOT"/tests/app/test_[h-z]*.py "$@"; }
 the_rest() { part "the rest" "$PYTEST" tests --ignore=tests/server --ignore=tests/app --ignore=tests/stack "$@"; }
 
 of_the_server() {

@@ -297,7 +297,7 @@ def _check_spool(doctor: Doctor, name: str, place: str, image: str) -> None:
     at_a_time, of_all = settings["CLIENT_CONNECTIONS"], settings["TOTAL_CONNECTIONS"]
     if fits < MIN_UPLOADS:
         doctor.problem(
-            f"{name} ({inside.volume}) has {free // MIB} MiB free: room for {fits} uploads of"
+            f"{name} ({inside.volume}) has {free // MIB} MiB free: room for {fits} upload{'s' * (fits != 1)} of"
             f" UPLOAD_MAX={settings['UPLOAD_MAX']} at a time, the next one gets 507",
             "free some space, set a larger volume (docs/operations.md), or lower UPLOAD_MAX",
         )

@@ -199,6 +199,7 @@ PICTURES: dict[str, Callable[[], bytes]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", PICTURES)
 def test_decoding_takes_no_more_memory_than_estimated(case: str) -> None:
     data = PICTURES[case]()

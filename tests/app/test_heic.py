@@ -332,6 +332,7 @@ LARGE: dict[str, Callable[[], bytes]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", LARGE)
 def test_decoding_takes_no_more_memory_than_estimated(case: str) -> None:
     data = LARGE[case]()

@@ -138,6 +138,7 @@ LARGE_FILES: dict[str, Callable[[], bytes]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", LARGE_FILES)
 def test_a_large_file_of_a_valid_picture_is_accepted(case: str) -> None:
     assert images.inspect(BytesIO(LARGE_FILES[case]())).width in {64, 1200}

@@ -91,6 +91,7 @@ def test_the_sweep_removes_the_files_of_a_dead_process(transactional_db: None, m
     assert len(sweep.sweep(0)) == 1
 
 
+@pytest.mark.slow
 def test_uploads_during_sweeps_lose_no_photo(ada: User, media: Path) -> None:
     """Sweeps without a minimum age run all the time while photos are stored and replaced."""
     is_over = threading.Event()

@@ -62,4 +62,4 @@ def test_doctor_reports_for_how_many_uploads_a_spool_has_room(small_stack: Stack
     for name in ("NGINX_SPOOL", "WEB_SPOOL"):
         line = next(line for line in output.splitlines() if f"{name} (" in line)
         assert "PROBLEM" in line
-        assert f"has {ROOM} MiB free: room for 1 uploads of UPLOAD_MAX=16m at a time, the next one gets 507" in line
+        assert f"has {ROOM} MiB free: room for 1 upload of UPLOAD_MAX=16m at a time, the next one gets 507" in line
