@@ -47,8 +47,8 @@ def free_ports(count: int) -> list[int]:
 
 
 def clean_environment() -> dict[str, str]:
-    """The environment without settings of the stack, which would override its file, but with those of images."""
-    excluded = {name for name, _ in SETTING.findall(EXAMPLE) if "IMAGE" not in name}
+    """The environment without the settings of another stack, and without its file, but with those of images."""
+    excluded = {name for name, _ in SETTING.findall(EXAMPLE) if "IMAGE" not in name} | {"ENV_FILE"}
     return {name: value for name, value in os.environ.items() if name not in excluded}
 
 

@@ -125,5 +125,6 @@ def adopt(copy: Path, home: Path) -> None:
     """Steps 1 and 2 of the README; its requirements are those of the sample, so 3 is left out."""
     environment = {**clean_environment(), "HOME": str(home)}
     subprocess.run(["bash", "-euc", code("mv app")], cwd=copy, env=environment, check=True)
+    assert f"DJANGO_SETTINGS_MODULE={SETTINGS_MODULE}" in (copy / ".env").read_text()
     with (copy / "app" / "mysite" / "settings.py").open("a") as settings:
         settings.write(code("from uploadstack.settings import"))

@@ -33,7 +33,7 @@ def stopped_stack(stack: Stack, tmp_path: Path) -> Iterator[tuple[Path, Callable
     pairs = [f"COMPOSE_PROJECT_NAME={project}", f"HTTP_PORT={http}", f"HTTPS_PORT={https}"]
     pairs += [f"GUNICORN_PORT={gunicorn}", f"RUNSERVER_PORT={runserver}", "UPLOAD_MAX=16m"]
     run(str(SCRIPTS / "env.sh"), "--output", str(tmp_path / "env"), *pairs, env=clean_environment())
-    images = {service: f"{project}-{kind}:local" for service, kind in (("web", "runtime"), ("nginx", "edge"))}
+    images = {service: f"{project}-{kind}:local" for service, kind in (("web", "runtime"), ("nginx", "nginx"))}
     for service, name in images.items():  # doctor inspects volumes with the images of the stack
         run("docker", "tag", stack.container(service)["Image"], name)
     made = []
