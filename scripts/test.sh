@@ -87,11 +87,11 @@ deployed() {
 
 in_production() { part "stack as in production" "$PYTEST" tests/stack/production "$@"; }
 
-# One stack each. Tests of uploads and pages, some with a browser; of settings, clients and headers; and those that wait for
-# limits to be reached.
-with_a_browser() { part "stack with a browser" "$PYTEST" "$ROOT"/tests/stack/test_0*.py "$@"; }
+# One stack each: tests of uploads and pages, some with a browser; of settings, clients and headers; and those that wait for
+# limits to be reached, with the largest bodies.
+with_a_browser() { part "stack with a browser" "$PYTEST" "$ROOT"/tests/stack/test_0[1-68]*.py "$@"; }
 with_many_clients() { part "stack with many clients" "$PYTEST" "$ROOT"/tests/stack/test_{1[0125],2}*.py "$@"; }
-at_its_limits() { part "stack at its limits" "$PYTEST" "$ROOT"/tests/stack/test_1[346789]*.py "$@"; }
+at_its_limits() { part "stack at its limits" "$PYTEST" "$ROOT"/tests/stack/test_{0[79],1[346789]}*.py "$@"; }
 
 # Runs lanes side by side until all have ended: side_by_side LANE... -- ARGUMENTS-OF-PYTEST
 side_by_side() {
