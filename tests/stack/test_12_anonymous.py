@@ -13,6 +13,7 @@ import pytest
 
 from tests.stack.echo import Backends, Edge, ask, request
 from tests.wire.answers import Answer, read_answer
+from tests.wire.polling import poll
 
 SERVERS = ["web", "gunicorn"]
 FORM = 64 << 10  # the largest form in bytes
@@ -217,7 +218,13 @@ def edge_that_limits_logins(backends: Backends, edge: Edge) -> Iterator[Edge]:
     assert gateway
     peer = gateway.json()["environ"]["REMOTE_ADDR"]
     with Edge(backends, {"TRUSTED_PROXIES": peer, "LOGIN_RATE": "1r/m"}) as running:
+        poll(lambda: is_answered(running), "nginx has resolved the name of the server", 60)
         yield running
+
+
+def is_answered(edge: Edge) -> bool:
+    answer = ask(edge.wire("web"), request("/x"))
+    return answer is not None and answer.status == 200
 
 
 ATTEMPTS = 9  # a burst of five, the first, one for each minute of the test, and one too many
