@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
-from . import compose, engine, lock, programs
+from . import addresses, compose, engine, lock, programs
 from . import settings as settings_
 from .console import Failure, say, wait_until
 
@@ -54,7 +54,7 @@ class Result:
 def main(_: Sequence[str]) -> None:
     settings = settings_.here()
     compose.need_engine(settings)
-    if settings["DJANGO_SETTINGS_MODULE"] != "config.settings":
+    if not settings.has_sample:
         raise Failure("make demo uploads to views of the sample project, and DJANGO_SETTINGS_MODULE names another one")
     if not all(engine.first(settings.project, service) for service in ("nginx", "web", "gunicorn")):
         raise Failure("the stack does not run; start it first: make up")
@@ -136,7 +136,7 @@ class _Client:
 
     def __init__(self, settings: Settings) -> None:
         self._nginx = engine.first(settings.project, "nginx")
-        self._host = settings["ALLOWED_HOSTS"].split(",")[0].strip().lstrip(".").replace("*", "localhost")
+        self._host = addresses.host_of(settings, addresses.LOOPBACK)
         web = engine.first(settings.project, "web")
         self._token = programs.output(
             ["docker", "exec", web, "python", "manage.py", "create_token", settings["DEMO_USER"]]

@@ -74,6 +74,11 @@ class Settings:
     def has_monitoring(self) -> bool:
         return bool({"monitoring", "prometheus"} & set(self.profiles))
 
+    @property
+    def has_sample(self) -> bool:
+        """Whether the stack runs the sample project, whose user and API some commands need."""
+        return self["DJANGO_SETTINGS_MODULE"] == "config.settings"
+
     def is_required(self, name: str) -> bool:
         """Whether .env must set it: a file from an earlier version may lack what its profiles do not need."""
         return name != "GRAFANA_PASSWORD" or "monitoring" in self.profiles

@@ -36,7 +36,7 @@ class _Welcome:
         self._is_dev = is_dev
         self._is_first = is_first
         self._has_tls = settings["TLS"] == "on" and not is_dev  # only nginx does TLS
-        self._has_sample = settings["DJANGO_SETTINGS_MODULE"] == "config.settings"
+        self._has_sample = settings.has_sample
         self._site = addresses.of(settings, "HTTP_PORT", has_tls=self._has_tls)
         self._bound_to = addresses.bound_to(settings, "HTTP_PORT")
         self._host = addresses.host_of(settings, self._bound_to)
